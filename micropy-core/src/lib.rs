@@ -1,0 +1,32 @@
+//! MP4 video to MP3 audio.
+//!
+//! # Glossary
+//!
+//! One word, one meaning, in the code, the docs and the messages:
+//!
+//! | word | meaning here |
+//! |---|---|
+//! | sample | inside `mp4/` only: the ISO/IEC 14496-12 unit (one access unit) |
+//! | packet | that unit once it leaves `mp4/` |
+//! | PCM sample | one value of one channel |
+//! | frame | an MP3 frame (2 granules in MPEG-1, 1 in MPEG-2) |
+//! | chunk, fragment | ISO terms only (`stco`, `moof`) |
+//! | span | one stretch of the track that is converted on its own |
+//! | roll | packets decoded and thrown away before the output is right |
+//! | warm-up | frames encoded and thrown away |
+//! | seam | where two spans meet in the output |
+//! | job | one conversion somebody asked the service for |
+
+#![forbid(unsafe_code)]
+
+mod codec;
+mod decode;
+mod error;
+mod mp3;
+mod mp4;
+mod pcm;
+mod source;
+
+pub use codec::{Codec, CodecParameters, PcmLayout};
+pub use error::{Error, Result};
+pub use source::{SeekSource, Source, StreamSource};

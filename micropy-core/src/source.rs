@@ -1,0 +1,287 @@
+//! Where the bytes of a file come from.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+/// Positioned bytes of one input: a file, a slice, a pipe, an object in a store.
+///
+/// The engine goes through a source once, forward, and skips what it does not need; a source that can
+/// seek never reads the video's bytes.
+pub trait Source {
+    /// Length in bytes, where it is known beforehand.
+    fn size(&self) -> Option<u64>;
+
+    /// Reads up to `buf.len()` bytes at `offset`; 0 means the end of the input.
+    ///
+    /// A source that can only go forward may refuse an offset before its position unless
+    /// [`Source::keep_from`] covered it.
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// From now on, bytes at or after `offset` may be asked for again, in any order. A source that can
+    /// seek has nothing to do; one that cannot spools them to disk.
+    fn keep_from(&mut self, offset: u64) -> io::Result<()>;
+}
+
+impl<S: Source + ?Sized> Source for &mut S {
+    fn size(&self) -> Option<u64> {
+        (**self).size()
+    }
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        (**self).read_at(offset, buf)
+    }
+    fn keep_from(&mut self, offset: u64) -> io::Result<()> {
+        (**self).keep_from(offset)
+    }
+}
+
+impl<S: Source + ?Sized> Source for Box<S> {
+    fn size(&self) -> Option<u64> {
+        (**self).size()
+    }
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        (**self).read_at(offset, buf)
+    }
+    fn keep_from(&mut self, offset: u64) -> io::Result<()> {
+        (**self).keep_from(offset)
+    }
+}
+
+impl Source for &[u8] {
+    fn size(&self) -> Option<u64> {
+        Some(self.len() as u64)
+    }
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.len());
+        let n = buf.len().min(self.len() - start);
+        buf[..n].copy_from_slice(&self[start..start + n]);
+        Ok(n)
+    }
+    fn keep_from(&mut self, _offset: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A source over anything that reads and seeks.
+#[derive(Debug)]
+pub struct SeekSource<R> {
+    inner: R,
+    position: u64,
+    size: u64,
+}
+
+impl SeekSource<File> {
+    /// Opens the file at `path`.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        Self::new(File::open(path)?)
+    }
+}
+
+impl<R: Read + Seek> SeekSource<R> {
+    /// Takes `inner` from its first byte to its last, wherever it stands now.
+    pub fn new(mut inner: R) -> io::Result<Self> {
+        let size = inner.seek(SeekFrom::End(0))?;
+        Ok(SeekSource {
+            inner,
+            position: size,
+            size,
+        })
+    }
+}
+
+impl<R: Read + Seek> Source for SeekSource<R> {
+    fn size(&self) -> Option<u64> {
+        Some(self.size)
+    }
+
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        if self.position != offset {
+            self.inner.seek(SeekFrom::Start(offset))?;
+            self.position = offset;
+        }
+        let n = read_some(&mut self.inner, buf)?;
+        self.position += n as u64;
+        Ok(n)
+    }
+
+    fn keep_from(&mut self, _offset: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A source over anything that only reads: a pipe, a socket, a response body.
+///
+/// What is asked for in order is served as it arrives. What must be kept (a `moov` box behind the media)
+/// is spooled to an unnamed temporary file, which the operating system removes.
+pub struct StreamSource<R> {
+    inner: R,
+    /// Bytes taken from `inner` so far.
+    position: u64,
+    spool: Option<Spool>,
+}
+
+struct Spool {
+    file: File,
+    /// Offset in the source of the spool's first byte.
+    start: u64,
+}
+
+impl<R: std::fmt::Debug> std::fmt::Debug for StreamSource<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamSource")
+            .field("inner", &self.inner)
+            .field("position", &self.position)
+            .field("spooled", &self.spool.is_some())
+            .finish()
+    }
+}
+
+impl<R: Read> StreamSource<R> {
+    /// Takes what `inner` gives from now on.
+    pub fn new(inner: R) -> Self {
+        StreamSource {
+            inner,
+            position: 0,
+            spool: None,
+        }
+    }
+
+    /// Takes bytes from the stream until `self.position` is `offset`, spooling them where asked.
+    /// Returns false where the stream ends before.
+    fn advance_to(&mut self, offset: u64) -> io::Result<bool> {
+        let mut scratch = [0; 64 * 1024];
+        while self.position < offset {
+            let want = (offset - self.position).min(scratch.len() as u64) as usize;
+            if self.take(&mut scratch[..want])? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = read_some(&mut self.inner, buf)?;
+        if let Some(spool) = &mut self.spool {
+            spool.file.seek(SeekFrom::Start(self.position - spool.start))?;
+            spool.file.write_all(&buf[..n])?;
+        }
+        self.position += n as u64;
+        Ok(n)
+    }
+}
+
+impl<R: Read> Source for StreamSource<R> {
+    fn size(&self) -> Option<u64> {
+        None
+    }
+
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        if offset < self.position {
+            let Some(spool) = self.spool.as_mut().filter(|s| s.start <= offset) else {
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    format!("byte {offset} of a stream was asked for after byte {}", self.position),
+                ));
+            };
+            let n = buf.len().min((self.position - offset).min(usize::MAX as u64) as usize);
+            spool.file.seek(SeekFrom::Start(offset - spool.start))?;
+            return read_some(&mut spool.file, &mut buf[..n]);
+        }
+        if !self.advance_to(offset)? {
+            return Ok(0);
+        }
+        self.take(buf)
+    }
+
+    fn keep_from(&mut self, offset: u64) -> io::Result<()> {
+        if self.spool.is_some() {
+            return Ok(());
+        }
+        if offset < self.position {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                format!("byte {offset} of a stream is gone: it stands at {}", self.position),
+            ));
+        }
+        self.advance_to(offset)?;
+        self.spool = Some(Spool {
+            file: tempfile::tempfile()?,
+            start: self.position,
+        });
+        Ok(())
+    }
+}
+
+/// `read`, again when a signal interrupts it.
+fn read_some(reader: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match reader.read(buf) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// Reads exactly `buf.len()` bytes at `offset`, or as many as there are; returns how many.
+pub(crate) fn read_full_at(
+    source: &mut dyn Source,
+    offset: u64,
+    buf: &mut [u8],
+) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buf.len() {
+        match source.read_at(offset + done as u64, &mut buf[done..])? {
+            0 => break,
+            n => done += n,
+        }
+    }
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives its bytes one at a time, as a slow pipe does.
+    struct Drip<'a>(&'a [u8]);
+    impl Read for Drip<'_> {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            let n = buf.len().min(1);
+            self.0.read(&mut buf[..n])
+        }
+    }
+
+    #[test]
+    fn a_stream_serves_what_is_asked_in_order_without_a_spool() {
+        let data: Vec<u8> = (0..=255).collect();
+        let mut s = StreamSource::new(Drip(&data));
+        let mut buf = [0; 4];
+        assert_eq!(read_full_at(&mut s, 10, &mut buf).unwrap(), 4);
+        assert_eq!(buf, [10, 11, 12, 13]);
+        assert_eq!(read_full_at(&mut s, 254, &mut buf).unwrap(), 2);
+        assert!(s.spool.is_none());
+        assert!(s.read_at(0, &mut buf).is_err());
+    }
+
+    #[test]
+    fn a_stream_that_keeps_serves_any_order() {
+        let data: Vec<u8> = (0..=255).collect();
+        let mut s = StreamSource::new(Drip(&data));
+        s.keep_from(16).unwrap();
+        let mut buf = [0; 4];
+        for at in [200, 16, 100, 250, 20] {
+            assert_eq!(read_full_at(&mut s, at, &mut buf).unwrap(), 4);
+            assert_eq!(u64::from(buf[0]), at);
+        }
+        assert!(s.read_at(15, &mut buf).is_err());
+        assert_eq!(s.read_at(1000, &mut buf).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_slice_ends_where_it_ends() {
+        let mut s: &[u8] = &[1, 2, 3];
+        let mut buf = [0; 8];
+        assert_eq!(s.read_at(1, &mut buf).unwrap(), 2);
+        assert_eq!(s.read_at(u64::MAX, &mut buf).unwrap(), 0);
+    }
+}
