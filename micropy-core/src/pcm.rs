@@ -1,5 +1,103 @@
 //! Decoded audio on its way from the decoder to the encoder.
 
+/// A loudspeaker position, numbered as the bits of a WAVE channel mask (`dwChannelMask`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum Speaker {
+    FrontLeft,
+    FrontRight,
+    FrontCenter,
+    LowFrequency,
+    BackLeft,
+    BackRight,
+    FrontLeftOfCenter,
+    FrontRightOfCenter,
+    BackCenter,
+    SideLeft,
+    SideRight,
+}
+
+impl Speaker {
+    const ALL: [Speaker; 11] = [
+        Speaker::FrontLeft,
+        Speaker::FrontRight,
+        Speaker::FrontCenter,
+        Speaker::LowFrequency,
+        Speaker::BackLeft,
+        Speaker::BackRight,
+        Speaker::FrontLeftOfCenter,
+        Speaker::FrontRightOfCenter,
+        Speaker::BackCenter,
+        Speaker::SideLeft,
+        Speaker::SideRight,
+    ];
+}
+
+/// Which loudspeaker each plane of a [`Pcm`] is for. The planes stand in WAVE order: FL FR FC LFE BL BR
+/// FLC FRC BC SL SR, those absent left out. Mono is the centre alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Layout(u16);
+
+impl Layout {
+    /// One channel.
+    pub const MONO: Layout = Layout::of(&[Speaker::FrontCenter]);
+    /// Left and right.
+    pub const STEREO: Layout = Layout::of(&[Speaker::FrontLeft, Speaker::FrontRight]);
+    /// FL FR FC LFE BL BR.
+    pub const SURROUND_5_1: Layout = Layout(0x3f);
+    /// FL FR FC LFE BL BR SL SR.
+    pub const SURROUND_7_1: Layout = Layout(0x63f);
+
+    /// The layout of these loudspeakers, whatever order they are named in.
+    pub const fn of(speakers: &[Speaker]) -> Layout {
+        let mut bits = 0;
+        let mut i = 0;
+        while i < speakers.len() {
+            bits |= 1 << speakers[i] as u16;
+            i += 1;
+        }
+        Layout(bits)
+    }
+
+    /// The usual layout of so many channels; `None` for 0 and above 8.
+    pub fn usual(channels: u16) -> Option<Layout> {
+        Some(match channels {
+            1 => Layout::MONO,
+            2 => Layout::STEREO,
+            3 => Layout(0x7),
+            4 => Layout(0x33),
+            5 => Layout(0x37),
+            6 => Layout::SURROUND_5_1,
+            7 => Layout(0x70f),
+            8 => Layout::SURROUND_7_1,
+            _ => return None,
+        })
+    }
+
+    /// How many channels.
+    pub fn channels(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    /// The loudspeakers in the order of the planes.
+    pub fn speakers(self) -> impl Iterator<Item = Speaker> {
+        Speaker::ALL.into_iter().filter(move |s| self.contains(*s))
+    }
+
+    /// Whether there is a plane for `speaker`.
+    pub fn contains(self, speaker: Speaker) -> bool {
+        self.0 & 1 << speaker as u16 != 0
+    }
+
+    /// The plane of `speaker`.
+    pub fn plane_of(self, speaker: Speaker) -> Option<usize> {
+        let before = (1 << speaker as u16) - 1;
+        self.contains(speaker)
+            .then(|| (self.0 & before).count_ones() as usize)
+    }
+}
+
 /// A stretch of PCM: one plane of `f32` per channel, all of one length, full scale ±1.0.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pcm {

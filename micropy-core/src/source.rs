@@ -52,7 +52,9 @@ impl Source for &[u8] {
         Some(self.len() as u64)
     }
     fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(self.len());
+        let start = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(self.len());
         let n = buf.len().min(self.len() - start);
         buf[..n].copy_from_slice(&self[start..start + n]);
         Ok(n)
@@ -162,7 +164,9 @@ impl<R: Read> StreamSource<R> {
     fn take(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = read_some(&mut self.inner, buf)?;
         if let Some(spool) = &mut self.spool {
-            spool.file.seek(SeekFrom::Start(self.position - spool.start))?;
+            spool
+                .file
+                .seek(SeekFrom::Start(self.position - spool.start))?;
             spool.file.write_all(&buf[..n])?;
         }
         self.position += n as u64;
@@ -180,10 +184,15 @@ impl<R: Read> Source for StreamSource<R> {
             let Some(spool) = self.spool.as_mut().filter(|s| s.start <= offset) else {
                 return Err(io::Error::new(
                     io::ErrorKind::Unsupported,
-                    format!("byte {offset} of a stream was asked for after byte {}", self.position),
+                    format!(
+                        "byte {offset} of a stream was asked for after byte {}",
+                        self.position
+                    ),
                 ));
             };
-            let n = buf.len().min((self.position - offset).min(usize::MAX as u64) as usize);
+            let n = buf
+                .len()
+                .min((self.position - offset).min(usize::MAX as u64) as usize);
             spool.file.seek(SeekFrom::Start(offset - spool.start))?;
             return read_some(&mut spool.file, &mut buf[..n]);
         }
@@ -200,7 +209,10 @@ impl<R: Read> Source for StreamSource<R> {
         if offset < self.position {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
-                format!("byte {offset} of a stream is gone: it stands at {}", self.position),
+                format!(
+                    "byte {offset} of a stream is gone: it stands at {}",
+                    self.position
+                ),
             ));
         }
         self.advance_to(offset)?;

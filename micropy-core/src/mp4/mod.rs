@@ -89,7 +89,11 @@ impl Movie {
 impl Packets {
     /// Appends the next packet's bytes to `data`; `None` after the last one. A packet that is not wholly
     /// there is given with what there is (`read < size`); the file has then ended, and `None` follows.
-    pub fn next(&mut self, _source: &mut dyn Source, _data: &mut Vec<u8>) -> Result<Option<Packet>> {
+    pub fn next(
+        &mut self,
+        _source: &mut dyn Source,
+        _data: &mut Vec<u8>,
+    ) -> Result<Option<Packet>> {
         unimplemented!()
     }
 }

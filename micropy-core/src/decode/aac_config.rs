@@ -1,0 +1,344 @@
+//! The AudioSpecificConfig of AAC (ISO/IEC 14496-3, 1.6.2.1) and what it leaves unsaid.
+
+use super::bits::Bits;
+use crate::pcm::{Layout, Speaker};
+
+/// Audio object types (ISO/IEC 14496-3, table 1.17) that AAC tracks have.
+pub mod object_type {
+    #![allow(missing_docs)]
+    pub const MAIN: u32 = 1;
+    pub const LC: u32 = 2;
+    pub const SSR: u32 = 3;
+    pub const LTP: u32 = 4;
+    pub const SBR: u32 = 5;
+    pub const SCALABLE: u32 = 6;
+    pub const TWIN_VQ: u32 = 7;
+    pub const ER_LC: u32 = 17;
+    pub const ER_LTP: u32 = 19;
+    pub const ER_SCALABLE: u32 = 20;
+    pub const ER_TWIN_VQ: u32 = 21;
+    pub const ER_BSAC: u32 = 22;
+    pub const ER_LD: u32 = 23;
+    pub const PS: u32 = 29;
+    pub const ESCAPE: u32 = 31;
+    pub const ALS: u32 = 36;
+    pub const ER_ELD: u32 = 39;
+    pub const USAC: u32 = 42;
+}
+
+/// What an AudioSpecificConfig says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AacConfig {
+    /// Object type of the core coder (never [`object_type::SBR`] or [`object_type::PS`]).
+    pub object_type: u32,
+    /// Hz of the core coder.
+    pub core_rate: u32,
+    /// Loudspeakers of the core coder; `None` where only the decoder can tell (USAC's own table).
+    pub layout: Option<Layout>,
+    /// PCM samples per channel of a packet of the core coder.
+    pub frame_len: u32,
+    /// Spectral band replication: said to be there (with its output rate), said to be absent, or not said.
+    pub sbr: Extension<u32>,
+    /// Parametric stereo: likewise.
+    pub ps: Extension<()>,
+}
+
+/// Whether an extension of the core coder is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extension<T> {
+    /// It is.
+    Present(T),
+    /// It is not.
+    Absent,
+    /// Only the packets tell (implicit signalling).
+    Unsaid,
+}
+
+const SAMPLING_FREQUENCIES: [u32; 13] = [
+    96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350,
+];
+
+impl AacConfig {
+    /// Reads the configuration; the error says which field is wrong.
+    pub fn parse(bytes: &[u8]) -> Result<AacConfig, String> {
+        let mut bits = Bits::new(bytes);
+        let config = parse(&mut bits).ok_or("it ends in the middle of a field")??;
+        Ok(config)
+    }
+}
+
+/// `None`: the bytes have ended.
+fn parse(bits: &mut Bits<'_>) -> Option<Result<AacConfig, String>> {
+    let mut object_type = read_object_type(bits)?;
+    let mut core_rate = read_frequency(bits)?;
+    let channel_configuration = bits.read(4)?;
+    let (mut sbr, mut ps) = (Extension::Unsaid, Extension::Unsaid);
+    if matches!(object_type, object_type::SBR | object_type::PS) {
+        if object_type == object_type::PS {
+            ps = Extension::Present(());
+        }
+        sbr = Extension::Present(read_frequency(bits)?);
+        object_type = read_object_type(bits)?;
+        if object_type == object_type::ER_BSAC {
+            bits.skip(4)?;
+        }
+    }
+    let mut layout = channel_configuration_layout(channel_configuration);
+    let mut frame_len = 1024;
+    match object_type {
+        object_type::USAC => {
+            let usac = read_usac_config(bits)?;
+            (core_rate, frame_len, layout) = (usac.sample_rate, usac.frame_len, usac.layout);
+            sbr = Extension::Absent;
+        }
+        object_type::MAIN..=object_type::LTP
+        | object_type::SCALABLE
+        | object_type::TWIN_VQ
+        | object_type::ER_LC
+        | object_type::ER_LTP..=object_type::ER_LD => {
+            if bits.flag()? {
+                frame_len = 960;
+            }
+            if object_type == object_type::ER_LD {
+                frame_len /= 2;
+            }
+            if bits.flag()? {
+                bits.skip(14)?; // coreCoderDelay
+            }
+            let extension = bits.flag()?;
+            if channel_configuration == 0 {
+                layout = read_program_config(bits)?;
+            }
+            if matches!(
+                object_type,
+                object_type::SCALABLE | object_type::ER_SCALABLE
+            ) {
+                bits.skip(3)?; // layerNr
+            }
+            if extension {
+                skip_extension(bits, object_type)?;
+            }
+        }
+        object_type::ER_ELD => {
+            if bits.flag()? {
+                frame_len = 480;
+            } else {
+                frame_len = 512;
+            }
+        }
+        _ => {}
+    }
+    if sbr == Extension::Unsaid {
+        read_backward_compatible_extension(bits, &mut sbr, &mut ps);
+    }
+    if core_rate == 0 || sbr == Extension::Present(0) {
+        return Some(Err("the sampling frequency is reserved or 0".into()));
+    }
+    if layout.is_none() && object_type != object_type::USAC {
+        return Some(Err(format!(
+            "channel configuration {channel_configuration} is reserved or describes no channels"
+        )));
+    }
+    Some(Ok(AacConfig {
+        object_type,
+        core_rate,
+        layout,
+        frame_len,
+        sbr,
+        ps,
+    }))
+}
+
+fn read_object_type(bits: &mut Bits<'_>) -> Option<u32> {
+    match bits.read(5)? {
+        object_type::ESCAPE => Some(32 + bits.read(6)?),
+        short => Some(short),
+    }
+}
+
+/// 0 stands for a reserved index.
+fn read_frequency(bits: &mut Bits<'_>) -> Option<u32> {
+    match bits.read(4)? {
+        15 => bits.read(24),
+        index => Some(
+            SAMPLING_FREQUENCIES
+                .get(index as usize)
+                .copied()
+                .unwrap_or(0),
+        ),
+    }
+}
+
+/// ISO/IEC 14496-3, table 1.19 (and 23001-8 for 11, 12 and 14).
+fn channel_configuration_layout(configuration: u32) -> Option<Layout> {
+    use Speaker::*;
+    Some(match configuration {
+        1 => Layout::MONO,
+        2 => Layout::STEREO,
+        3 => Layout::of(&[FrontLeft, FrontRight, FrontCenter]),
+        4 => Layout::of(&[FrontLeft, FrontRight, FrontCenter, BackCenter]),
+        5 => Layout::of(&[FrontLeft, FrontRight, FrontCenter, BackLeft, BackRight]),
+        6 => Layout::SURROUND_5_1,
+        7 => Layout::of(&[
+            FrontLeft,
+            FrontRight,
+            FrontCenter,
+            LowFrequency,
+            BackLeft,
+            BackRight,
+            FrontLeftOfCenter,
+            FrontRightOfCenter,
+        ]),
+        11 => Layout::of(&[
+            FrontLeft,
+            FrontRight,
+            FrontCenter,
+            LowFrequency,
+            BackLeft,
+            BackRight,
+            BackCenter,
+        ]),
+        12 => Layout::SURROUND_7_1,
+        _ => return None,
+    })
+}
+
+fn skip_extension(bits: &mut Bits<'_>, object_type: u32) -> Option<()> {
+    match object_type {
+        object_type::ER_BSAC => bits.skip(5 + 11)?, // numOfSubFrame, layer_length
+        object_type::ER_LC
+        | object_type::ER_LTP
+        | object_type::ER_SCALABLE
+        | object_type::ER_LD => bits.skip(3)?, // resilience flags
+        _ => {}
+    }
+    bits.skip(1) // extensionFlag3
+}
+
+/// Where a decoder that knows no SBR would have stopped reading (1.6.6): an extension may follow. An
+/// absent or cut extension is no error.
+fn read_backward_compatible_extension(
+    bits: &mut Bits<'_>,
+    sbr: &mut Extension<u32>,
+    ps: &mut Extension<()>,
+) -> Option<()> {
+    if bits.left() < 16 || bits.read(11)? != 0x2b7 || read_object_type(bits)? != object_type::SBR {
+        return None;
+    }
+    if !bits.flag()? {
+        *sbr = Extension::Absent;
+        *ps = Extension::Absent;
+        return Some(());
+    }
+    *sbr = Extension::Present(read_frequency(bits)?);
+    if bits.left() >= 12 && bits.read(11)? == 0x548 {
+        *ps = if bits.flag()? {
+            Extension::Present(())
+        } else {
+            Extension::Absent
+        };
+    }
+    Some(())
+}
+
+/// Reads a program_config_element (4.5.1.2) and says which loudspeakers it describes; the inner `None`
+/// where it describes none, or more than [`Layout`] names.
+fn read_program_config(bits: &mut Bits<'_>) -> Option<Option<Layout>> {
+    bits.skip(4 + 2 + 4)?; // element_instance_tag, object_type, sampling_frequency_index
+    let (front, side, back) = (bits.read(4)?, bits.read(4)?, bits.read(4)?);
+    let (lfe, data, coupling) = (bits.read(2)?, bits.read(3)?, bits.read(4)?);
+    for mixdown_bits in [4, 4, 3] {
+        if bits.flag()? {
+            bits.skip(mixdown_bits)?;
+        }
+    }
+    let front = read_elements(bits, front)?;
+    let side = read_elements(bits, side)?;
+    let back = read_elements(bits, back)?;
+    bits.skip(4 * (lfe + data) as usize + 5 * coupling as usize)?;
+    bits.align();
+    let comment = bits.read(8)?;
+    bits.skip(8 * comment as usize)?;
+    Some(program_layout(front, side, back, lfe))
+}
+
+/// Channels that `count` single and paired channel elements give.
+fn read_elements(bits: &mut Bits<'_>, count: u32) -> Option<u32> {
+    let mut channels = 0;
+    for _ in 0..count {
+        channels += if bits.flag()? { 2 } else { 1 };
+        bits.skip(4)?;
+    }
+    Some(channels)
+}
+
+fn program_layout(front: u32, side: u32, back: u32, lfe: u32) -> Option<Layout> {
+    use Speaker::*;
+    let mut speakers = match front {
+        0 => vec![],
+        1 => vec![FrontCenter],
+        2 => vec![FrontLeft, FrontRight],
+        3 => vec![FrontLeft, FrontRight, FrontCenter],
+        4 => vec![FrontLeft, FrontRight, FrontLeftOfCenter, FrontRightOfCenter],
+        5 => vec![
+            FrontLeft,
+            FrontRight,
+            FrontCenter,
+            FrontLeftOfCenter,
+            FrontRightOfCenter,
+        ],
+        _ => return None,
+    };
+    match side {
+        0 => {}
+        2 => speakers.extend([SideLeft, SideRight]),
+        _ => return None,
+    }
+    match back {
+        0 => {}
+        1 => speakers.push(BackCenter),
+        2 => speakers.extend([BackLeft, BackRight]),
+        3 => speakers.extend([BackLeft, BackRight, BackCenter]),
+        _ => return None,
+    }
+    match lfe {
+        0 => {}
+        1 => speakers.push(LowFrequency),
+        _ => return None,
+    }
+    (!speakers.is_empty()).then(|| Layout::of(&speakers))
+}
+
+struct Usac {
+    sample_rate: u32,
+    frame_len: u32,
+    layout: Option<Layout>,
+}
+
+/// The start of a UsacConfig (ISO/IEC 23003-3, table 14): the rate and frame length are the decoder's
+/// output's.
+fn read_usac_config(bits: &mut Bits<'_>) -> Option<Usac> {
+    let sample_rate = match bits.read(5)? {
+        0x1f => bits.read(24)?,
+        index => USAC_FREQUENCIES.get(index as usize).copied().unwrap_or(0),
+    };
+    let frame_len = match bits.read(3)? {
+        0 => 768,
+        1 => 1024,
+        2 | 3 => 2048,
+        4 => 4096,
+        _ => 0,
+    };
+    let layout = channel_configuration_layout(bits.read(5)?);
+    Some(Usac {
+        sample_rate,
+        frame_len,
+        layout,
+    })
+}
+
+/// ISO/IEC 23003-3, table 67.
+const USAC_FREQUENCIES: [u32; 28] = [
+    96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350, 0, 0,
+    57600, 51200, 40000, 38400, 34150, 28800, 25600, 20000, 19200, 17075, 14400, 12800, 9600,
+];
