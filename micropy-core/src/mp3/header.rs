@@ -1,0 +1,365 @@
+//! The four bytes every frame begins with (ISO/IEC 11172-3 §2.4.1.3, ISO/IEC 13818-3 §2.4.1.3).
+//!
+//! ```text
+//! AAAAAAAA AAABBCCD EEEEFFGH IIJJKLMM
+//! A sync word     B version    C layer      D no CRC      E bitrate index   F sample rate index
+//! G padding       H private    I mode       J mode extension (joint stereo)
+//! K copyright     L original   M emphasis
+//! ```
+
+use std::fmt;
+
+/// Bitrates of layer III in kbit/s by bitrate index: ISO/IEC 11172-3 §2.4.2.3 for MPEG-1, ISO/IEC
+/// 13818-3 §2.4.2.3 for the lower sampling frequencies (and, by custom, for MPEG-2.5). Index 0 is the
+/// free format and 15 is forbidden: both stand here as 0.
+const BITRATES: [[u16; 16]; 2] = [
+    [
+        0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0,
+    ],
+    [
+        0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0,
+    ],
+];
+
+/// Sample rates of MPEG-1 in Hz by index (ISO/IEC 11172-3 §2.4.2.3). MPEG-2 has half of each, MPEG-2.5
+/// (Fraunhofer's extension, in no standard) a quarter.
+const SAMPLE_RATES: [u32; 3] = [44_100, 48_000, 32_000];
+
+const NO_CRC: u32 = 1 << 16;
+const BITRATE: u32 = 0xF << 12;
+const PADDING: u32 = 1 << 9;
+
+/// Which of the standards a frame follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// ISO/IEC 11172-3: 32, 44.1 and 48 kHz.
+    Mpeg1,
+    /// ISO/IEC 13818-3: 16, 22.05 and 24 kHz.
+    Mpeg2,
+    /// 8, 11.025 and 12 kHz.
+    Mpeg25,
+}
+
+impl Version {
+    /// The version and the sample rate index of a rate in Hz; `None` where MP3 has no such rate.
+    pub fn of_sample_rate(rate: u32) -> Option<(Version, u8)> {
+        [
+            (Version::Mpeg1, 0),
+            (Version::Mpeg2, 1),
+            (Version::Mpeg25, 2),
+        ]
+        .into_iter()
+        .find_map(|(version, shift)| {
+            let index = SAMPLE_RATES.iter().position(|r| r >> shift == rate)?;
+            Some((version, index as u8))
+        })
+    }
+
+    /// The bitrates it allows, in kbit/s, rising.
+    pub fn bitrates(self) -> &'static [u16] {
+        &BITRATES[usize::from(self != Version::Mpeg1)][1..15]
+    }
+}
+
+/// How the channels are coded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelMode {
+    /// Two channels, each on its own.
+    Stereo,
+    /// Two channels, which the mode extension may tie together frame by frame.
+    JointStereo,
+    /// Two programmes of one channel.
+    DualChannel,
+    /// One channel.
+    Mono,
+}
+
+/// Why four bytes do not begin a frame that can be walked over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// The first eleven bits are not all ones.
+    #[error("no sync word")]
+    NoSync,
+    /// Version bits 01.
+    #[error("reserved MPEG version")]
+    ReservedVersion,
+    /// Layer I, II, or the reserved value.
+    #[error("not layer III")]
+    NotLayer3,
+    /// Bitrate index 0: the frame does not say how long it is.
+    #[error("free-format bitrate")]
+    FreeFormat,
+    /// Bitrate index 15.
+    #[error("forbidden bitrate index")]
+    ForbiddenBitrate,
+    /// Sample rate index 3.
+    #[error("reserved sample rate index")]
+    ReservedSampleRate,
+}
+
+/// A valid layer III header.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Header(u32);
+
+impl Header {
+    /// Bytes of a header.
+    pub const LEN: usize = 4;
+
+    /// Reads and validates a header.
+    pub fn parse(bytes: [u8; Header::LEN]) -> Result<Self, HeaderError> {
+        let header = Header(u32::from_be_bytes(bytes));
+        if header.field(21, 11) != 0x7FF {
+            return Err(HeaderError::NoSync);
+        }
+        if header.field(19, 2) == 0b01 {
+            return Err(HeaderError::ReservedVersion);
+        }
+        if header.field(17, 2) != 0b01 {
+            return Err(HeaderError::NotLayer3);
+        }
+        match header.bitrate_index() {
+            0 => return Err(HeaderError::FreeFormat),
+            15 => return Err(HeaderError::ForbiddenBitrate),
+            _ => {}
+        }
+        if header.field(10, 2) == 0b11 {
+            return Err(HeaderError::ReservedSampleRate);
+        }
+        Ok(header)
+    }
+
+    /// An unpadded header without CRC, marked as an original, of `sample_rate` Hz and `bitrate` kbit/s;
+    /// `None` where MP3 has no such rate.
+    pub fn new(sample_rate: u32, bitrate: u16, mode: ChannelMode) -> Option<Self> {
+        let (version, rate_index) = Version::of_sample_rate(sample_rate)?;
+        let bitrate_index = 1 + version.bitrates().iter().position(|&b| b == bitrate)? as u32;
+        let version_bits = match version {
+            Version::Mpeg1 => 0b11,
+            Version::Mpeg2 => 0b10,
+            Version::Mpeg25 => 0b00,
+        };
+        let layer_3 = 0b01;
+        let original = 1 << 2;
+        Some(Header(
+            0x7FF << 21
+                | version_bits << 19
+                | layer_3 << 17
+                | NO_CRC
+                | bitrate_index << 12
+                | u32::from(rate_index) << 10
+                | (mode as u32) << 6
+                | original,
+        ))
+    }
+
+    /// The four bytes.
+    pub fn to_bytes(self) -> [u8; Header::LEN] {
+        self.0.to_be_bytes()
+    }
+
+    /// The same frame with the next higher bitrate, so with a longer slot; `None` at the highest.
+    pub fn raised(self) -> Option<Self> {
+        (self.bitrate_index() < 14).then(|| Header(self.0 + (1 << 12)))
+    }
+
+    /// Whether both say the same of the audio: all but bitrate and padding, which only size the slot.
+    pub fn same_audio(self, other: Header) -> bool {
+        (self.0 ^ other.0) & !(BITRATE | PADDING) == 0
+    }
+
+    /// The standard it follows.
+    pub fn version(self) -> Version {
+        match self.field(19, 2) {
+            0b11 => Version::Mpeg1,
+            0b10 => Version::Mpeg2,
+            _ => Version::Mpeg25,
+        }
+    }
+
+    /// Whether a CRC-16 follows the header.
+    pub fn has_crc(self) -> bool {
+        self.0 & NO_CRC == 0
+    }
+
+    /// kbit/s.
+    pub fn bitrate(self) -> u16 {
+        self.version().bitrates()[self.bitrate_index() as usize - 1]
+    }
+
+    /// Hz.
+    pub fn sample_rate(self) -> u32 {
+        let shift = match self.version() {
+            Version::Mpeg1 => 0,
+            Version::Mpeg2 => 1,
+            Version::Mpeg25 => 2,
+        };
+        SAMPLE_RATES[self.field(10, 2) as usize] >> shift
+    }
+
+    /// Whether the slot is one byte longer.
+    pub fn is_padded(self) -> bool {
+        self.0 & PADDING != 0
+    }
+
+    /// How the channels are coded.
+    pub fn channel_mode(self) -> ChannelMode {
+        match self.field(6, 2) {
+            0 => ChannelMode::Stereo,
+            1 => ChannelMode::JointStereo,
+            2 => ChannelMode::DualChannel,
+            _ => ChannelMode::Mono,
+        }
+    }
+
+    /// 1 or 2.
+    pub fn channels(self) -> usize {
+        match self.channel_mode() {
+            ChannelMode::Mono => 1,
+            _ => 2,
+        }
+    }
+
+    /// 2 in MPEG-1, else 1.
+    pub fn granules(self) -> usize {
+        match self.version() {
+            Version::Mpeg1 => 2,
+            _ => 1,
+        }
+    }
+
+    /// PCM samples per channel.
+    pub fn samples(self) -> u32 {
+        576 * self.granules() as u32
+    }
+
+    /// Bytes of the whole frame, from this header to the next: 24 to 1441.
+    pub fn frame_len(self) -> usize {
+        // A frame lasts `samples / sample_rate` seconds: 1152 · 1000 / 8 = 144,000 bytes · Hz per kbit/s.
+        let scale = 125 * self.samples();
+        (scale * u32::from(self.bitrate()) / self.sample_rate()) as usize
+            + usize::from(self.is_padded())
+    }
+
+    /// Bytes before the side information: the header and the CRC.
+    pub fn side_info_offset(self) -> usize {
+        Header::LEN + if self.has_crc() { 2 } else { 0 }
+    }
+
+    /// Bytes of side information (ISO/IEC 11172-3 and 13818-3 §2.4.1.7).
+    pub fn side_info_len(self) -> usize {
+        match (self.version(), self.channels()) {
+            (Version::Mpeg1, 1) => 17,
+            (Version::Mpeg1, _) => 32,
+            (_, 1) => 9,
+            (_, _) => 17,
+        }
+    }
+
+    /// Bytes before the main data in the slot.
+    pub fn main_data_offset(self) -> usize {
+        self.side_info_offset() + self.side_info_len()
+    }
+
+    fn bitrate_index(self) -> u32 {
+        self.field(12, 4)
+    }
+
+    fn field(self, shift: u32, bits: u32) -> u32 {
+        self.0 >> shift & ((1 << bits) - 1)
+    }
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Header({:08X}: {:?} {} Hz {} kbit/s {:?})",
+            self.0,
+            self.version(),
+            self.sample_rate(),
+            self.bitrate(),
+            self.channel_mode()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verify_known_headers() {
+        // MPEG-1, 128 kbit/s, 44.1 kHz, joint stereo, as LAME writes it.
+        let h = Header::parse([0xFF, 0xFB, 0x90, 0x64]).unwrap();
+        assert_eq!((h.version(), h.bitrate()), (Version::Mpeg1, 128));
+        assert_eq!((h.sample_rate(), h.samples()), (44_100, 1152));
+        assert_eq!(h.channel_mode(), ChannelMode::JointStereo);
+        assert_eq!((h.frame_len(), h.main_data_offset()), (417, 36));
+
+        // The same padded; then MPEG-2, 64 kbit/s, 24 kHz, mono; MPEG-2.5, 8 kbit/s, 11.025 kHz, mono.
+        let h = Header::parse([0xFF, 0xFB, 0x92, 0x64]).unwrap();
+        assert_eq!(h.frame_len(), 418);
+        let h = Header::parse([0xFF, 0xF3, 0x84, 0xC4]).unwrap();
+        assert_eq!((h.version(), h.bitrate()), (Version::Mpeg2, 64));
+        assert_eq!(
+            (h.frame_len(), h.main_data_offset(), h.samples()),
+            (192, 13, 576)
+        );
+        let h = Header::parse([0xFF, 0xE3, 0x10, 0xC4]).unwrap();
+        assert_eq!((h.version(), h.sample_rate()), (Version::Mpeg25, 11_025));
+        assert_eq!(h.frame_len(), 52);
+    }
+
+    #[test]
+    fn verify_every_rate_is_found_again() {
+        for rate in [
+            8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000,
+        ] {
+            let (version, _) = Version::of_sample_rate(rate).unwrap();
+            for &bitrate in version.bitrates() {
+                for mode in [
+                    ChannelMode::Stereo,
+                    ChannelMode::JointStereo,
+                    ChannelMode::DualChannel,
+                    ChannelMode::Mono,
+                ] {
+                    let h = Header::new(rate, bitrate, mode).unwrap();
+                    assert_eq!(Header::parse(h.to_bytes()), Ok(h));
+                    assert_eq!(
+                        (h.sample_rate(), h.bitrate(), h.channel_mode()),
+                        (rate, bitrate, mode)
+                    );
+                    assert!((24..=1440).contains(&h.frame_len()));
+                }
+            }
+        }
+        assert!(Version::of_sample_rate(96_000).is_none());
+        assert!(Header::new(24_000, 320, ChannelMode::Mono).is_none());
+    }
+
+    #[test]
+    fn what_is_not_layer_3_is_refused() {
+        for (bytes, why) in [
+            ([0xFF, 0x1B, 0x90, 0x64], HeaderError::NoSync),
+            ([0xFF, 0xEB, 0x90, 0x64], HeaderError::ReservedVersion),
+            ([0xFF, 0xFD, 0x90, 0x64], HeaderError::NotLayer3),
+            ([0xFF, 0xFB, 0x00, 0x64], HeaderError::FreeFormat),
+            ([0xFF, 0xFB, 0xF0, 0x64], HeaderError::ForbiddenBitrate),
+            ([0xFF, 0xFB, 0x9C, 0x64], HeaderError::ReservedSampleRate),
+        ] {
+            assert_eq!(Header::parse(bytes), Err(why));
+        }
+    }
+
+    #[test]
+    fn raising_the_bitrate_changes_nothing_else() {
+        let mut h = Header::parse([0xFF, 0xFB, 0x92, 0x64]).unwrap();
+        let first = h;
+        while let Some(next) = h.raised() {
+            assert!(next.bitrate() > h.bitrate() && next.frame_len() > h.frame_len());
+            assert!(next.same_audio(first) && next.is_padded());
+            h = next;
+        }
+        assert_eq!(h.bitrate(), 320);
+    }
+}
