@@ -1,0 +1,176 @@
+//! Decodes AAC of every kind with the Fraunhofer FDK AAC library: LC, HE-AAC v1 and v2, LD, ELD and
+//! xHE-AAC (USAC), up to eight channels.
+//!
+//! What comes out is the coded signal and nothing else: the library's limiter, its dynamic range control,
+//! its loudness normalisation and its downmix are switched off, and so is the concealment that would
+//! delay the output by a packet.
+//!
+//! # Licence
+//!
+//! This binding is under the licence of the workspace. The library that it compiles and links is not: the
+//! *Software License for The Fraunhofer FDK AAC Codec Library for Android* allows use and redistribution
+//! in source and binary form under conditions (its text goes along with the binary, the source is offered)
+//! and grants no patent licence. Whoever distributes a program with it should read it.
+
+use std::ptr::NonNull;
+
+use fdk_aac_sys as sys;
+
+/// Why the library did not open, or did not decode a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It could not allocate a decoder.
+    #[error("out of memory")]
+    OutOfMemory,
+    /// It does not know this kind of AAC, or the configuration is damaged.
+    #[error("the AAC configuration is not supported (FDK error {0:#06x})")]
+    Config(u32),
+    /// The packet is damaged.
+    #[error("damaged AAC packet (FDK error {0:#06x})")]
+    Packet(u32),
+    /// The packet is larger than any AAC packet may be.
+    #[error("an AAC packet of {0} bytes")]
+    TooLarge(usize),
+}
+
+/// What the last decoded packet gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// Hz.
+    pub sample_rate: u32,
+    /// Interleaved channels. Those of an MPEG channel configuration stand in WAVE order, those of a
+    /// program_config_element in its order.
+    pub channels: usize,
+    /// PCM samples per channel.
+    pub frame_len: usize,
+    /// PCM samples per channel by which the decoder's own filters delay the output.
+    pub output_delay: usize,
+    /// Spectral band replication doubled the rate.
+    pub sbr: bool,
+    /// Parametric stereo made two channels of one.
+    pub ps: bool,
+}
+
+/// The longest packet by ISO/IEC 14496-3 (6144 bits a channel) with ample room for data elements.
+const MAX_PACKET: usize = 16 << 10;
+const MAX_CHANNELS: usize = 8;
+const MAX_FRAME_LEN: usize = 4096;
+
+/// Values of the parameters: the first two are the library's own defaults in some versions only.
+const PARAMETERS: [(sys::AACDEC_PARAM, sys::INT); 9] = [
+    (sys::AACDEC_PARAM_AAC_PCM_OUTPUT_CHANNEL_MAPPING, 1),
+    (sys::AACDEC_PARAM_AAC_PCM_MAX_OUTPUT_CHANNELS, -1),
+    (sys::AACDEC_PARAM_AAC_PCM_MIN_OUTPUT_CHANNELS, -1),
+    (sys::AACDEC_PARAM_AAC_PCM_LIMITER_ENABLE, 0),
+    (sys::AACDEC_PARAM_AAC_CONCEAL_METHOD, 0),
+    (sys::AACDEC_PARAM_AAC_DRC_BOOST_FACTOR, 0),
+    (sys::AACDEC_PARAM_AAC_DRC_ATTENUATION_FACTOR, 0),
+    (sys::AACDEC_PARAM_AAC_DRC_REFERENCE_LEVEL, -1),
+    (sys::AACDEC_PARAM_AAC_UNIDRC_SET_EFFECT, -1),
+];
+
+/// A decoder of one track.
+#[derive(Debug)]
+pub struct Decoder {
+    handle: NonNull<sys::AAC_DECODER_INSTANCE>,
+    pcm: Box<[i16]>,
+}
+
+// SAFETY: the instance is owned by this value alone, and the library keeps no state outside its instances
+// and no tie to the thread that made one.
+unsafe impl Send for Decoder {}
+
+impl Decoder {
+    /// A decoder for raw packets with this AudioSpecificConfig.
+    pub fn new(audio_specific_config: &[u8]) -> Result<Self, Error> {
+        // SAFETY: no precondition; null is checked.
+        let handle = unsafe { sys::aacDecoder_Open(sys::TRANSPORT_TYPE_TT_MP4_RAW, 1) };
+        let decoder = Decoder {
+            handle: NonNull::new(handle).ok_or(Error::OutOfMemory)?,
+            pcm: vec![0; MAX_CHANNELS * MAX_FRAME_LEN].into(),
+        };
+        for (parameter, value) in PARAMETERS {
+            // SAFETY: the handle is live.
+            check(
+                unsafe { sys::aacDecoder_SetParam(decoder.handle.as_ptr(), parameter, value) },
+                Error::Config,
+            )?;
+        }
+        let mut config = audio_specific_config.as_ptr().cast_mut();
+        let len = length(audio_specific_config)?;
+        // SAFETY: one layer, whose pointer and length are those of a live slice, which the library reads.
+        check(
+            unsafe { sys::aacDecoder_ConfigRaw(decoder.handle.as_ptr(), &mut config, &len) },
+            Error::Config,
+        )?;
+        Ok(decoder)
+    }
+
+    /// Decodes one packet: its interleaved PCM, valid until the next call, and what it is. After an error
+    /// the next packet may be tried.
+    pub fn decode(&mut self, packet: &[u8]) -> Result<(&[i16], Stream), Error> {
+        let handle = self.handle.as_ptr();
+        let mut data = packet.as_ptr().cast_mut();
+        let len = length(packet)?;
+        let mut left = len;
+        // SAFETY: the handle is live. A packet must not see the rest of a damaged one before it.
+        unsafe {
+            sys::aacDecoder_SetParam(handle, sys::AACDEC_PARAM_AAC_TPDEC_CLEAR_BUFFER, 1);
+        }
+        // SAFETY: one layer, whose pointer and length are those of a live slice, which is copied.
+        check(
+            unsafe { sys::aacDecoder_Fill(handle, &mut data, &len, &mut left) },
+            Error::Packet,
+        )?;
+        if left != 0 {
+            return Err(Error::TooLarge(packet.len()));
+        }
+        // SAFETY: the buffer and its length are those of a live slice of the library's sample type.
+        let status = unsafe {
+            sys::aacDecoder_DecodeFrame(handle, self.pcm.as_mut_ptr(), self.pcm.len() as i32, 0)
+        };
+        check(status, Error::Packet)?;
+        let stream = self.stream();
+        let samples = stream.channels * stream.frame_len;
+        match self.pcm.get(..samples) {
+            Some(pcm) if samples > 0 => Ok((pcm, stream)),
+            _ => Err(Error::Packet(0)),
+        }
+    }
+
+    fn stream(&self) -> Stream {
+        // SAFETY: the handle is live; the structure it points to is part of the instance, is written only
+        // by calls that take it, and is read here before any other.
+        let info = unsafe { &*sys::aacDecoder_GetStreamInfo(self.handle.as_ptr()) };
+        let unsigned = |value: i32| usize::try_from(value).unwrap_or(0);
+        Stream {
+            sample_rate: u32::try_from(info.sampleRate).unwrap_or(0),
+            channels: unsigned(info.numChannels),
+            frame_len: unsigned(info.frameSize),
+            output_delay: info.outputDelay as usize,
+            sbr: info.sampleRate > info.aacSampleRate && info.aacSampleRate > 0,
+            ps: info.aacNumChannels == 1 && info.numChannels == 2,
+        }
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        // SAFETY: the handle is live and not used again.
+        unsafe { sys::aacDecoder_Close(self.handle.as_ptr()) }
+    }
+}
+
+fn length(bytes: &[u8]) -> Result<sys::UINT, Error> {
+    if bytes.len() > MAX_PACKET {
+        return Err(Error::TooLarge(bytes.len()));
+    }
+    Ok(bytes.len() as sys::UINT)
+}
+
+fn check(status: sys::AAC_DECODER_ERROR, error: fn(u32) -> Error) -> Result<(), Error> {
+    match status {
+        sys::AAC_DECODER_ERROR_AAC_DEC_OK => Ok(()),
+        other => Err(error(other)),
+    }
+}
