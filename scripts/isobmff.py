@@ -50,12 +50,19 @@ def tracks(data):
             duration += sum(n * delta for n, delta in runs)
         yield {
             "id": track_id,
+            "enabled": bool(data[header + 3] & 1),
             "handler": data[handler + 8 : handler + 12].decode(),
             "movie_scale": movie_scale,
             "media_scale": struct.unpack_from(">I", data, media + (20 if data[media] else 12))[0],
             "duration": duration,
             "edits": edits(data, start, end),
         }
+
+
+def audio_track(data):
+    """The audio track a reader should choose: the first enabled one, else the first."""
+    sound = [track for track in tracks(data) if track["handler"] == "soun"]
+    return next((track for track in sound if track["enabled"]), sound[0])
 
 
 def edits(data, start, end):
