@@ -26,7 +26,12 @@ mod mp3;
 mod mp4;
 mod pcm;
 mod source;
+mod tags;
 
 pub use codec::{Codec, CodecParameters, PcmLayout};
 pub use error::{Error, Result};
 pub use source::{SeekSource, Source, StreamSource};
+pub use tags::{
+    Chapter, Cover, FrameId, Gapless, Id3Version, Key, Metadata, ReplayGain, TagOptions, Tags,
+    chapter_file_names, fit_chapters,
+};

@@ -1,0 +1,166 @@
+//! Chapters.
+
+use std::time::Duration;
+
+/// A stretch of the file with a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chapter {
+    /// Where it begins.
+    pub start: Duration,
+    /// Where it ends; that of the last chapter of an MP4 is only as good as the movie header.
+    pub end: Duration,
+    /// Its name; may be empty.
+    pub title: String,
+}
+
+/// The chapters of the part `[start, start + length)` of the presentation, on that part's own time line:
+/// shifted, clamped, the empty ones dropped; the last one ends where the part ends, since what MP4 files
+/// say of the end of the last chapter is a guess.
+pub fn fit_chapters(chapters: &[Chapter], start: Duration, length: Duration) -> Vec<Chapter> {
+    let mut fitted: Vec<Chapter> = Vec::with_capacity(chapters.len());
+    for (i, chapter) in chapters.iter().enumerate() {
+        let end = match i + 1 == chapters.len() {
+            true => length,
+            false => chapter.end.saturating_sub(start).min(length),
+        };
+        let start = chapter.start.saturating_sub(start);
+        if start < end {
+            fitted.push(Chapter {
+                start,
+                end,
+                title: chapter.title.clone(),
+            });
+        }
+    }
+    fitted
+}
+
+/// One MP3 file name for each chapter: numbered, so that they sort and differ, then its title as far as
+/// every file system takes it.
+pub fn chapter_file_names(chapters: &[Chapter]) -> Vec<String> {
+    let digits = chapters.len().to_string().len().max(2);
+    let name = |(i, chapter): (usize, &Chapter)| match file_name_part(&chapter.title).as_str() {
+        "" => format!("{:0digits$}.mp3", i + 1),
+        title => format!("{:0digits$} {title}.mp3", i + 1),
+    };
+    chapters.iter().enumerate().map(name).collect()
+}
+
+/// Bytes of a title in a file name: with number and extension it stays under the 255 that file systems
+/// allow.
+const MAX_NAME: usize = 200;
+
+/// `title` without what Windows, macOS or a shell's `ls` cannot bear: separators and wildcards become `_`;
+/// control characters and those that turn the direction of writing go; no blank or dot at either end.
+fn file_name_part(title: &str) -> String {
+    let mut name = String::new();
+    for c in title
+        .chars()
+        .filter(|&c| !c.is_control() && !turns_direction(c))
+    {
+        let c = match c {
+            '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|' => '_',
+            c if c.is_whitespace() => ' ',
+            c => c,
+        };
+        if name.len() + c.len_utf8() > MAX_NAME {
+            break;
+        }
+        name.push(c);
+    }
+    name.trim_matches([' ', '.']).to_owned()
+}
+
+fn turns_direction(c: char) -> bool {
+    matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chapter(start: u64, end: u64, title: &str) -> Chapter {
+        Chapter {
+            start: Duration::from_millis(start),
+            end: Duration::from_millis(end),
+            title: title.into(),
+        }
+    }
+
+    fn fit(chapters: &[Chapter], start: u64, length: u64) -> Vec<(u64, u64)> {
+        fit_chapters(
+            chapters,
+            Duration::from_millis(start),
+            Duration::from_millis(length),
+        )
+        .iter()
+        .map(|c| (c.start.as_millis() as u64, c.end.as_millis() as u64))
+        .collect()
+    }
+
+    #[test]
+    fn a_part_has_the_chapters_that_reach_into_it() {
+        let book = [
+            chapter(0, 1000, "a"),
+            chapter(1000, 2000, "b"),
+            chapter(2000, 3000, "c"),
+        ];
+        assert_eq!(fit(&book, 0, 3000), [(0, 1000), (1000, 2000), (2000, 3000)]);
+        assert_eq!(fit(&book, 500, 2000), [(0, 500), (500, 1500), (1500, 2000)]);
+        assert_eq!(fit(&book, 1000, 500), [(0, 500)]);
+        assert_eq!(
+            fit(&book, 5000, 500),
+            [(0, 500)],
+            "the last one lasts as long as there is audio"
+        );
+        assert_eq!(fit(&book, 0, 0), []);
+        assert_eq!(fit(&[], 0, 1000), []);
+    }
+
+    #[test]
+    fn the_last_chapter_ends_with_the_audio_whatever_the_file_says() {
+        assert_eq!(
+            fit(&[chapter(0, 10, "a"), chapter(10, 10, "b")], 0, 500),
+            [(0, 10), (10, 500)]
+        );
+        assert_eq!(
+            fit(&[chapter(0, 10, "a"), chapter(10, 900, "b")], 0, 500),
+            [(0, 10), (10, 500)]
+        );
+    }
+
+    #[test]
+    fn names_are_safe_sorted_and_unique() {
+        let titles = [
+            "Intro",
+            "AC/DC: \"Back\"?",
+            "",
+            "..",
+            "Intro",
+            "a\u{202E}3pm.exe\n",
+            "Größe 大",
+        ];
+        let chapters: Vec<_> = titles.iter().map(|t| chapter(0, 1, t)).collect();
+        assert_eq!(
+            chapter_file_names(&chapters),
+            [
+                "01 Intro.mp3",
+                "02 AC_DC_ _Back__.mp3",
+                "03.mp3",
+                "04.mp3",
+                "05 Intro.mp3",
+                "06 a3pm.exe.mp3",
+                "07 Größe 大.mp3"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_name_fits_every_file_system_and_numbers_are_as_wide_as_needed() {
+        let chapters = vec![chapter(0, 1, &"é".repeat(1000)); 1000];
+        let names = chapter_file_names(&chapters);
+        assert!(names.iter().all(|n| n.len() <= 255));
+        assert_eq!(&names[0][..5], "0001 ");
+        assert!(names.is_sorted());
+    }
+}

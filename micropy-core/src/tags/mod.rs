@@ -1,0 +1,344 @@
+//! What a file says of itself: tags, cover, chapters.
+//!
+//! This is the neutral word between the two containers: `mp4` fills it, `mp3::id3` writes it, `probe` and
+//! the command line show it. Neither container knows the other.
+
+mod chapter;
+mod cover;
+mod key;
+
+pub use chapter::{Chapter, chapter_file_names, fit_chapters};
+pub use cover::Cover;
+pub use key::{FrameId, Key};
+
+/// The tags of a file in the order it gives them; a key may have several values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tags {
+    items: Vec<(Key, String)>,
+}
+
+impl Tags {
+    /// No tags.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// There are none.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// How many values there are.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// All values with their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&Key, &str)> {
+        self.items.iter().map(|(key, value)| (key, value.as_str()))
+    }
+
+    /// The first value of `key`.
+    pub fn get(&self, key: &Key) -> Option<&str> {
+        self.iter().find(|(k, _)| *k == key).map(|(_, value)| value)
+    }
+
+    /// The values of `key`.
+    pub fn values<'a>(&'a self, key: &'a Key) -> impl Iterator<Item = &'a str> {
+        self.iter()
+            .filter(move |(k, _)| *k == key)
+            .map(|(_, value)| value)
+    }
+
+    /// Adds a value. White space and NULs around it go; an empty value is no value.
+    pub fn push(&mut self, key: Key, value: &str) {
+        let value = value.trim_matches(|c: char| c == '\0' || c.is_whitespace());
+        if !value.is_empty() {
+            // A NUL inside would end the value, or begin another one, in ID3.
+            self.items.push((key, value.replace('\0', " ")));
+        }
+    }
+
+    /// Makes `value` the only one of `key`; an empty one removes the key.
+    pub fn set(&mut self, key: Key, value: &str) {
+        self.remove(&key);
+        self.push(key, value);
+    }
+
+    /// Removes every value of `key`.
+    pub fn remove(&mut self, key: &Key) {
+        self.items.retain(|(k, _)| k != key);
+    }
+
+    /// What a user typed: each key named replaces what stood there; named twice, it has two values; with
+    /// an empty value, it is removed.
+    pub fn edit(&mut self, edits: &[(Key, String)]) {
+        self.items
+            .retain(|(key, _)| edits.iter().all(|(k, _)| k != key));
+        for (key, value) in edits {
+            self.push(key.clone(), value);
+        }
+    }
+
+    /// Drops what the file says of its loudness (`REPLAYGAIN_*`, `R128_*`, `iTunNORM`): wrong once the
+    /// level has changed.
+    pub fn forget_loudness(&mut self) {
+        self.items.retain(|(key, _)| !key.is_loudness());
+    }
+
+    /// The tags of chapter `number` (from 1) of `total`, cut out of a file with these tags: its own title
+    /// and track number, the whole's title as album unless there is one, and nothing that names the whole
+    /// recording.
+    #[must_use]
+    pub fn of_chapter(&self, chapter: &Chapter, number: usize, total: usize) -> Tags {
+        let mut tags = self.clone();
+        if tags.get(&Key::Album).is_none() {
+            tags.set(Key::Album, self.get(&Key::Title).unwrap_or_default());
+        }
+        for whole in [
+            Key::TitleSort,
+            Key::Isrc,
+            Key::MusicBrainzTrackId,
+            Key::Lyrics,
+        ] {
+            tags.remove(&whole);
+        }
+        match chapter.title.as_str() {
+            "" => tags.set(Key::Title, &format!("Chapter {number}")),
+            title => tags.set(Key::Title, title),
+        }
+        tags.set(Key::Track, &format!("{number}/{total}"));
+        tags
+    }
+}
+
+impl FromIterator<(Key, String)> for Tags {
+    fn from_iter<I: IntoIterator<Item = (Key, String)>>(items: I) -> Self {
+        let mut tags = Tags::new();
+        for (key, value) in items {
+            tags.push(key, &value);
+        }
+        tags
+    }
+}
+
+/// Everything a file says of itself beside its tracks.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metadata {
+    /// Title, artist and so on.
+    pub tags: Tags,
+    /// The front cover.
+    pub cover: Option<Cover>,
+    /// Chapters by their start, on the file's presentation time line.
+    pub chapters: Vec<Chapter>,
+    /// iTunes' numbers for gapless playback (`iTunSMPB`). They speak of the packets of this file, so they
+    /// are never a tag of another.
+    pub gapless: Option<Gapless>,
+    /// What could not be taken over, and at which byte it stands.
+    pub warnings: Vec<String>,
+}
+
+/// What `iTunSMPB` says of the decoded track, in PCM samples per channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gapless {
+    /// To drop at the start.
+    pub delay: u64,
+    /// To drop at the end.
+    pub padding: u64,
+    /// What is between.
+    pub length: u64,
+}
+
+/// What a user wants of the tags of the MP3.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TagOptions {
+    /// Take over what the source says of itself (tags, cover, chapters).
+    pub copy: bool,
+    /// Values that replace the source's, see [`Tags::edit`].
+    pub edits: Vec<(Key, String)>,
+    /// A cover that replaces the source's.
+    pub cover: Option<Cover>,
+    /// The version of ID3v2 to write.
+    pub version: Id3Version,
+}
+
+impl Default for TagOptions {
+    /// Everything is copied, into ID3v2.4.
+    fn default() -> Self {
+        TagOptions {
+            copy: true,
+            edits: Vec::new(),
+            cover: None,
+            version: Id3Version::V24,
+        }
+    }
+}
+
+impl TagOptions {
+    /// What the MP3 is to say of itself, from what its source says. `encoder` names the program and the
+    /// encoder library that make it; the source's own stays behind.
+    pub fn apply(&self, source: &Metadata, encoder: &str) -> Metadata {
+        let mut result = match self.copy {
+            true => source.clone(),
+            false => Metadata::default(),
+        };
+        if self.copy {
+            result.tags.set(Key::Encoder, encoder);
+        }
+        result.tags.edit(&self.edits);
+        result.cover = self.cover.clone().or(result.cover);
+        result
+    }
+}
+
+/// A version of ID3v2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Id3Version {
+    /// ID3v2.3, for players that know no later one.
+    V23,
+    /// ID3v2.4.
+    #[default]
+    V24,
+}
+
+/// Measured loudness as ReplayGain 2.0 writes it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ReplayGain {
+    /// The gain in dB that brings the track to −18 LUFS.
+    pub gain: f64,
+    /// The highest true peak; 1.0 is full scale.
+    pub peak: f64,
+}
+
+/// The genre with this number in the list of ID3v1 and its Winamp extensions.
+pub(crate) fn genre_name(number: u8) -> Option<String> {
+    let tag = id3::v1::Tag {
+        genre_id: number,
+        ..id3::v1::Tag::new()
+    };
+    tag.genre().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn tags(items: &[(Key, &str)]) -> Tags {
+        items
+            .iter()
+            .map(|(k, v)| (k.clone(), (*v).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn an_edit_replaces_adds_a_second_value_and_removes() {
+        let mut t = tags(&[
+            (Key::Artist, "old"),
+            (Key::Artist, "older"),
+            (Key::Comment, "spam"),
+            (Key::Title, "kept"),
+        ]);
+        t.edit(&[
+            (Key::Artist, "new".into()),
+            (Key::Artist, "second".into()),
+            (Key::Comment, String::new()),
+        ]);
+        assert_eq!(
+            t,
+            tags(&[
+                (Key::Title, "kept"),
+                (Key::Artist, "new"),
+                (Key::Artist, "second")
+            ])
+        );
+    }
+
+    #[test]
+    fn a_value_has_no_nul_and_is_not_empty() {
+        let t = tags(&[(Key::Title, " \0a\0b\0\0"), (Key::Artist, "\0 ")]);
+        assert_eq!(t.iter().collect::<Vec<_>>(), [(&Key::Title, "a b")]);
+    }
+
+    #[test]
+    fn a_chapter_is_a_track_of_the_book() {
+        let chapter = Chapter {
+            start: Duration::ZERO,
+            end: Duration::from_secs(1),
+            title: "The Storm".into(),
+        };
+        let book = tags(&[
+            (Key::Title, "Typhoon"),
+            (Key::Artist, "Conrad"),
+            (Key::TitleSort, "Typhoon"),
+            (Key::Track, "1"),
+        ]);
+        assert_eq!(
+            book.of_chapter(&chapter, 2, 6),
+            tags(&[
+                (Key::Artist, "Conrad"),
+                (Key::Album, "Typhoon"),
+                (Key::Title, "The Storm"),
+                (Key::Track, "2/6")
+            ])
+        );
+        let named = tags(&[(Key::Title, "Typhoon"), (Key::Album, "Sea Tales")]);
+        let untitled = Chapter {
+            title: String::new(),
+            ..chapter
+        };
+        assert_eq!(
+            named.of_chapter(&untitled, 1, 6),
+            tags(&[
+                (Key::Album, "Sea Tales"),
+                (Key::Title, "Chapter 1"),
+                (Key::Track, "1/6")
+            ])
+        );
+    }
+
+    #[test]
+    fn loudness_of_the_source_is_forgotten_whoever_wrote_it() {
+        let other = |name: &str| Key::Other(name.to_owned());
+        let mut t = tags(&[
+            (other("replaygain_track_gain"), "-7 dB"),
+            (other("REPLAYGAIN_ALBUM_PEAK"), "1"),
+            (other("iTunNORM"), " 00000000"),
+            (other("gain"), "kept"),
+        ]);
+        t.forget_loudness();
+        assert_eq!(t, tags(&[(other("gain"), "kept")]));
+    }
+
+    #[test]
+    fn without_copying_only_what_was_typed_is_left() {
+        let source = Metadata {
+            tags: tags(&[(Key::Title, "a"), (Key::Encoder, "Lavf")]),
+            cover: Cover::new(b"\xFF\xD8\xFF".to_vec()).ok(),
+            ..Metadata::default()
+        };
+        let copied = TagOptions::default().apply(&source, "Micropy");
+        assert_eq!(
+            copied.tags,
+            tags(&[(Key::Title, "a"), (Key::Encoder, "Micropy")])
+        );
+        assert_eq!(copied.cover, source.cover);
+
+        let bare = TagOptions {
+            copy: false,
+            edits: vec![(Key::Title, "b".into())],
+            ..TagOptions::default()
+        };
+        let typed = bare.apply(&source, "Micropy");
+        assert_eq!(typed.tags, tags(&[(Key::Title, "b")]));
+        assert_eq!(typed.cover, None);
+    }
+
+    #[test]
+    fn genres_have_the_numbers_of_id3v1() {
+        assert_eq!(genre_name(0).as_deref(), Some("Blues"));
+        assert_eq!(genre_name(17).as_deref(), Some("Rock"));
+        assert_eq!(genre_name(255), None);
+    }
+}
