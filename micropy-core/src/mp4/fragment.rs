@@ -1,0 +1,388 @@
+//! Movie fragments (`moof`; ISO/IEC 14496-12, 8.8): every track run becomes a small sample table.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::boxes::{BoxHeader, BoxReader, Fields, read_header};
+use super::sample_table::{ChunkRun, Compact, Cursor, SampleTable, Sizes};
+use crate::error::{Error, Result};
+use crate::source::Source;
+
+/// Bytes of one `trun` box: a million samples with all four fields.
+const RUN_LIMIT: u64 = 16 << 20;
+
+/// Track runs of one fragment.
+const MAX_RUNS: usize = 1 << 16;
+
+/// Warnings kept.
+const MAX_WARNINGS: usize = 100;
+
+/// What samples are like where a run does not say: `trex` of a track, over it `tfhd` of a track fragment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Defaults {
+    /// Timescale units.
+    pub duration: u32,
+    /// Bytes.
+    pub size: u32,
+}
+
+impl Defaults {
+    /// Reads the payload of a `trex` box; returns the track's id too.
+    pub fn read(mut trex: Fields<'_>) -> Result<(u32, Defaults)> {
+        trex.version_and_flags()?;
+        let id = trex.u32()?;
+        let _sample_entry = trex.u32()?;
+        let duration = trex.u32()?;
+        let size = trex.u32()?;
+        Ok((id, Defaults { duration, size }))
+    }
+}
+
+/// Goes through the top-level boxes of a file, forward. A header is read once only: a stream gives it no
+/// second time.
+#[derive(Clone, Copy, Debug)]
+pub struct TopLevel {
+    next: u64,
+    seen: Option<BoxHeader>,
+}
+
+impl TopLevel {
+    /// Begins at the box at `at`.
+    pub fn new(at: u64) -> Self {
+        TopLevel {
+            next: at,
+            seen: None,
+        }
+    }
+
+    /// The next box, without going past it; `None` at the end of the file.
+    pub fn peek(&mut self, source: &mut dyn Source) -> Result<Option<BoxHeader>> {
+        if self.seen.is_none() && self.next != u64::MAX {
+            self.seen = read_header(source, self.next)?;
+        }
+        Ok(self.seen)
+    }
+
+    /// Goes past the box that [`TopLevel::peek`] gave.
+    pub fn skip(&mut self, header: &BoxHeader) {
+        self.next = header.end;
+        self.seen = None;
+    }
+}
+
+/// The fragments of one track, in file order.
+#[derive(Debug)]
+pub struct Fragments {
+    top: TopLevel,
+    track: u32,
+    defaults: Defaults,
+    /// Runs of the last fragment read that have not been given, with the time of `tfdt` at the first.
+    runs: VecDeque<(Option<u64>, SampleTable)>,
+    warnings: Vec<String>,
+    damaged: bool,
+}
+
+impl Fragments {
+    /// The fragments of `track` in what `top` has before it.
+    pub fn new(top: TopLevel, track: u32, defaults: Defaults) -> Self {
+        Fragments {
+            top,
+            track,
+            defaults,
+            runs: VecDeque::new(),
+            warnings: Vec::new(),
+            damaged: false,
+        }
+    }
+
+    /// What was odd.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// A fragment could not be read, or not to its end.
+    pub fn damaged(&self) -> bool {
+        self.damaged
+    }
+
+    /// The samples of the next run; they begin at `time` unless the fragment says a later one. A fragment
+    /// that makes no sense is passed over.
+    pub fn next_run(&mut self, source: &mut dyn Source, time: u64) -> Result<Option<Cursor>> {
+        loop {
+            if let Some((decode_time, run)) = self.runs.pop_front() {
+                if let Some(lowest) = run.lowest_offset() {
+                    self.pass(source, lowest)?;
+                }
+                let time = decode_time.map_or(time, |t| t.max(time));
+                return Ok(Some(Cursor::new(Arc::new(run), time)));
+            }
+            let header = match self.top.peek(source) {
+                Ok(Some(header)) => header,
+                Ok(None) => return Ok(None),
+                Err(e) => {
+                    self.note(e)?;
+                    self.top = TopLevel::new(u64::MAX);
+                    return Ok(None);
+                }
+            };
+            if header.kind.0 == *b"moof"
+                && let Err(e) = self.read_moof(source, &header)
+            {
+                self.note(e)?;
+            }
+            self.top.skip(&header);
+        }
+    }
+
+    /// Goes past the headers up to `offset`, which is to be read next: a stream could not read them after
+    /// it. Samples behind the next fragment make a stream keep that.
+    pub fn pass(&mut self, source: &mut dyn Source, offset: u64) -> Result<()> {
+        while self.top.next <= offset {
+            match self.top.peek(source) {
+                Ok(Some(header)) if header.kind.0 == *b"moof" => {
+                    return source.keep_from(header.payload).map_err(Error::Read);
+                }
+                Ok(Some(header)) => self.top.skip(&header),
+                Ok(None) => return Ok(()),
+                Err(e) => {
+                    self.note(e)?;
+                    self.top = TopLevel::new(u64::MAX);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a warning of `error`, unless the source itself failed.
+    fn note(&mut self, error: Error) -> Result<()> {
+        if matches!(error, Error::Read(_)) {
+            return Err(error);
+        }
+        self.damaged = true;
+        if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(error.to_string());
+        }
+        Ok(())
+    }
+
+    fn read_moof(&mut self, source: &mut dyn Source, moof: &BoxHeader) -> Result<()> {
+        let mut reader = BoxReader::new(source, moof);
+        let mut at = moof.payload;
+        // Where a track fragment's data begins that does not say: behind the one before.
+        let mut data_end = moof.at;
+        while let Some(child) = reader.child(moof, at)? {
+            if child.kind.0 == *b"traf" {
+                data_end = self.read_traf(&mut reader, moof, &child, data_end)?;
+            }
+            at = child.end;
+        }
+        Ok(())
+    }
+
+    /// Reads one track fragment; returns where its data ends.
+    fn read_traf(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        moof: &BoxHeader,
+        traf: &BoxHeader,
+        data_end: u64,
+    ) -> Result<u64> {
+        let mut header = TrackFragment {
+            id: 0,
+            base: data_end,
+            defaults: Defaults::default(),
+        };
+        let mut end = data_end;
+        let mut decode_time = None;
+        let mut at = traf.payload;
+        while let Some(child) = reader.child(traf, at)? {
+            match &child.kind.0 {
+                b"tfhd" => {
+                    let payload = reader.payload(&child, 4096)?;
+                    let fields = Fields::new(child.kind, child.payload, &payload);
+                    header = TrackFragment::read(fields, moof.at, data_end, self.defaults)?;
+                    end = header.base;
+                }
+                b"tfdt" => {
+                    let payload = reader.payload(&child, 4096)?;
+                    let mut fields = Fields::new(child.kind, child.payload, &payload);
+                    let (version, _) = fields.version_and_flags()?;
+                    decode_time = Some(fields.u32_or_u64(version)?);
+                }
+                b"trun" => {
+                    let payload = reader.payload(&child, RUN_LIMIT)?;
+                    let fields = Fields::new(child.kind, child.payload, &payload);
+                    let run = read_run(fields, &header, end)?;
+                    end = run.data_end();
+                    if header.id == self.track {
+                        self.push_run(&child, decode_time.take(), run)?;
+                    }
+                }
+                _ => {}
+            }
+            at = child.end;
+        }
+        Ok(end)
+    }
+
+    fn push_run(
+        &mut self,
+        trun: &BoxHeader,
+        decode_time: Option<u64>,
+        run: SampleTable,
+    ) -> Result<()> {
+        if self.runs.len() >= MAX_RUNS {
+            return Err(Error::Limit {
+                at: trun.at,
+                what: "the number of track runs in a fragment".into(),
+                limit: MAX_RUNS as u64,
+            });
+        }
+        if matches!(
+            run.sizes,
+            Sizes::Constant {
+                size: 0,
+                count: 1..
+            }
+        ) {
+            return Err(
+                trun.malformed("neither it nor `tfhd` nor `trex` says how large its samples are")
+            );
+        }
+        self.runs.push_back((decode_time, run));
+        Ok(())
+    }
+}
+
+/// What `tfhd` says.
+struct TrackFragment {
+    id: u32,
+    /// What the offsets of runs count from.
+    base: u64,
+    defaults: Defaults,
+}
+
+impl TrackFragment {
+    fn read(
+        mut tfhd: Fields<'_>,
+        moof_at: u64,
+        data_end: u64,
+        defaults: Defaults,
+    ) -> Result<TrackFragment> {
+        const BASE_DATA_OFFSET: u32 = 0x1;
+        const SAMPLE_ENTRY: u32 = 0x2;
+        const DEFAULT_DURATION: u32 = 0x8;
+        const DEFAULT_SIZE: u32 = 0x10;
+        const DEFAULT_BASE_IS_MOOF: u32 = 0x2_0000;
+
+        let (_, flags) = tfhd.version_and_flags()?;
+        let mut fragment = TrackFragment {
+            id: tfhd.u32()?,
+            base: data_end,
+            defaults,
+        };
+        if flags & BASE_DATA_OFFSET != 0 {
+            fragment.base = tfhd.u64()?;
+        } else if flags & DEFAULT_BASE_IS_MOOF != 0 {
+            fragment.base = moof_at;
+        }
+        if flags & SAMPLE_ENTRY != 0 {
+            tfhd.u32()?;
+        }
+        if flags & DEFAULT_DURATION != 0 {
+            fragment.defaults.duration = tfhd.u32()?;
+        }
+        if flags & DEFAULT_SIZE != 0 {
+            fragment.defaults.size = tfhd.u32()?;
+        }
+        Ok(fragment)
+    }
+}
+
+/// Reads the payload of a `trun` box as a table with one chunk, which begins at `follows` where the run
+/// has no offset of its own.
+fn read_run(mut trun: Fields<'_>, fragment: &TrackFragment, follows: u64) -> Result<SampleTable> {
+    const DATA_OFFSET: u32 = 0x1;
+    const FIRST_SAMPLE_FLAGS: u32 = 0x4;
+    const DURATION: u32 = 0x100;
+    const SIZE: u32 = 0x200;
+    const FLAGS: u32 = 0x400;
+    const COMPOSITION_OFFSET: u32 = 0x800;
+
+    let at = trun.at();
+    let (_, flags) = trun.version_and_flags()?;
+    let count = trun.u32()?;
+    let mut offset = follows;
+    if flags & DATA_OFFSET != 0 {
+        let relative = trun.u32()?.cast_signed();
+        offset = fragment
+            .base
+            .checked_add_signed(relative.into())
+            .ok_or_else(|| Error::malformed(at, "trun", format!("data offset {relative}")))?;
+    }
+    if flags & FIRST_SAMPLE_FLAGS != 0 {
+        trun.u32()?;
+    }
+    let mut table = SampleTable {
+        chunks: vec![ChunkRun {
+            first: 0,
+            samples: count,
+            entry: 1,
+        }],
+        ..SampleTable::default()
+    };
+    table.offsets.push(offset);
+    if flags & DURATION == 0 {
+        table.push_duration(count, fragment.defaults.duration);
+    }
+    let mut sizes = Compact::default();
+    if flags & (DURATION | SIZE | FLAGS | COMPOSITION_OFFSET) != 0 {
+        for _ in 0..count {
+            if flags & DURATION != 0 {
+                table.push_duration(1, trun.u32()?);
+            }
+            if flags & SIZE != 0 {
+                sizes.push(trun.u32()?);
+            }
+            if flags & FLAGS != 0 {
+                trun.u32()?;
+            }
+            if flags & COMPOSITION_OFFSET != 0 {
+                trun.u32()?;
+            }
+        }
+    }
+    table.sizes = match flags & SIZE {
+        0 => Sizes::Constant {
+            size: fragment.defaults.size,
+            count,
+        },
+        _ => Sizes::Each(sizes),
+    };
+    Ok(table)
+}
+
+/// The duration of the track `id` by the payload of a `sidx` box (8.16.3), in units of `timescale`. An
+/// index of a single reference is taken for that of the first segment alone, and says nothing.
+pub fn indexed_duration(mut sidx: Fields<'_>, id: u32, timescale: u32) -> Result<Option<u64>> {
+    let (version, _) = sidx.version_and_flags()?;
+    let reference_id = sidx.u32()?;
+    let index_timescale = sidx.u32()?;
+    let _earliest_time_and_first_offset = (sidx.u32_or_u64(version)?, sidx.u32_or_u64(version)?);
+    let _reserved = sidx.u16()?;
+    let count = sidx.u16()?;
+    if reference_id != id || count < 2 || index_timescale == 0 {
+        return Ok(None);
+    }
+    let mut duration = 0u64;
+    for _ in 0..count {
+        let _size = sidx.u32()?;
+        duration += u64::from(sidx.u32()?);
+        let _access_point = sidx.u32()?;
+    }
+    Ok(Some(super::edit_list::rescale(
+        duration,
+        index_timescale,
+        timescale,
+    )))
+}

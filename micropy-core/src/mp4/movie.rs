@@ -1,0 +1,556 @@
+//! The file as a whole: what stands where, and which tracks there are.
+
+use std::sync::Arc;
+
+use super::boxes::{BoxHeader, BoxReader, Fields, FourCc, read_first_header};
+use super::edit_list::{Edit, rescale};
+use super::fragment::{Defaults, Fragments, TopLevel, indexed_duration};
+use super::packets::Packets;
+use super::sample_entry;
+use super::sample_table::{Cursor, SampleTable, Sizes};
+use super::track::{Budget, Trak, language};
+use crate::codec::{Codec, CodecParameters};
+use crate::error::{Error, Result};
+use crate::source::{Source, read_full_at};
+
+/// Tracks of one file.
+const MAX_TRACKS: usize = 1024;
+
+/// Bytes of a `sidx` box: it counts its 12-byte references in 16 bits.
+const INDEX_LIMIT: u64 = 1 << 20;
+
+/// What `moov` (and, for fragmented files, what precedes the first fragment) says of the file.
+#[derive(Debug, Default)]
+pub struct Movie {
+    /// Major brand of `ftyp`, such as `isom`, `M4A `, `qt  `.
+    pub brand: Option<[u8; 4]>,
+    /// The audio tracks, in file order.
+    pub audio: Vec<AudioTrack>,
+    /// The text tracks that audio tracks name as their chapters.
+    pub text: Vec<TextTrack>,
+    /// How many tracks are not audio.
+    pub other_tracks: usize,
+    /// There is an `mvex`: packets also stand in movie fragments.
+    pub fragmented: bool,
+    /// The payloads in which tags, covers and chapters stand.
+    pub metadata: RawMetadata,
+    /// What was odd but could be read.
+    pub warnings: Vec<String>,
+    /// What follows `moov`, from the first fragment on.
+    behind: Option<TopLevel>,
+}
+
+/// One audio track.
+#[derive(Debug)]
+pub struct AudioTrack {
+    /// `track_ID`.
+    pub id: u32,
+    /// `track_enabled` of `tkhd`.
+    pub enabled: bool,
+    /// `alternate_group` of `tkhd`.
+    pub alternate_group: i16,
+    /// ISO 639-2/T code, if it is not `und`.
+    pub language: Option<String>,
+    /// Units per second of all times of the track; never 0.
+    pub timescale: u32,
+    /// How the audio is coded; an error where the sample entry cannot be used (encrypted, unknown), so
+    /// that another track of the file can still be.
+    pub codec: Result<CodecParameters>,
+    /// Which part of the media is presented.
+    pub edit: Edit,
+    /// Sum of the sample durations in `timescale` units: exact in a plain file; in a fragmented one what
+    /// is known before the fragments are read (`mehd`, `sidx`), else `None`.
+    pub duration: Option<u64>,
+    /// Number of samples, where known before the fragments are read.
+    pub samples: Option<u64>,
+    /// The tracks that hold its chapters' titles or pictures (`tref`/`chap`).
+    pub chapters: Vec<u32>,
+    table: Arc<SampleTable>,
+    defaults: Defaults,
+}
+
+/// A text track: the titles of chapters.
+#[derive(Debug)]
+pub struct TextTrack {
+    /// `track_ID`.
+    pub id: u32,
+    /// Units per second of all times of the track; never 0.
+    pub timescale: u32,
+    /// Code of its first sample entry: `text`, `tx3g`.
+    pub coding: FourCc,
+    /// Which part of the media is presented.
+    pub edit: Edit,
+    table: Arc<SampleTable>,
+}
+
+/// Where metadata was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `meta` beside `moov`.
+    FileMeta,
+    /// `moov/udta`: `meta` with `ilst` (iTunes), © strings (QuickTime), `titl`… (3GPP), `chpl` (Nero).
+    MovieUdta,
+    /// `moov/meta`: `keys` with `ilst` (QuickTime).
+    MovieMeta,
+    /// `moov/trak/udta` of the audio track with this id.
+    TrackUdta(u32),
+}
+
+/// The payload of one metadata box, unread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RawBox {
+    /// Which box.
+    pub place: Place,
+    /// Offset in the source of the payload's first byte.
+    pub at: u64,
+    /// All it holds; walk it with [`Boxes`](super::Boxes).
+    pub payload: Vec<u8>,
+}
+
+/// The payloads in which tags, covers and chapters stand, in file order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawMetadata {
+    /// At most 16 MiB together.
+    pub boxes: Vec<RawBox>,
+}
+
+/// What is collected while `moov` is read.
+#[derive(Default)]
+struct Moov {
+    timescale: u32,
+    /// `fragment_duration` of `mehd`.
+    fragments_duration: Option<u64>,
+    defaults: Vec<(u32, Defaults)>,
+    traks: Vec<Trak>,
+    budget: Budget,
+    /// Why there may be no tracks: `cmov`, `rmra`.
+    unsupported: Option<&'static str>,
+}
+
+impl Movie {
+    /// Walks the file up to and including `moov`, wherever it stands.
+    ///
+    /// A stream whose media come before `moov` spools them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotMp4`] where the first bytes are of another format; [`Error::Malformed`] where `moov` is
+    /// missing, cut off before its audio, or nonsense.
+    pub fn read(source: &mut dyn Source) -> Result<Movie> {
+        let mut movie = Movie::default();
+        let mut header = read_first_header(source)?;
+        let mut budget = Budget::default();
+        while header.kind.0 != *b"moov" {
+            movie.read_before_moov(source, &header, &mut budget)?;
+            let mut top = TopLevel::new(header.end);
+            header = top.peek(source)?.ok_or_else(|| no_moov(&header))?;
+        }
+        let moov = movie.read_moov(source, &header, budget)?;
+        movie.assemble(moov);
+        if movie.fragmented {
+            movie.read_up_to_first_fragment(source, header.end)?;
+        }
+        Ok(movie)
+    }
+
+    /// Starts reading the packets of `self.audio[track]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoAudioTrack`] where there is no such track.
+    pub fn packets(&self, source: &mut dyn Source, track: usize) -> Result<Packets> {
+        let track = self
+            .audio
+            .get(track)
+            .ok_or_else(|| Error::NoAudioTrack(format!("there are {}", self.audio.len())))?;
+        if !track.table.ascends()
+            && let Some(lowest) = track.table.lowest_offset()
+        {
+            source.keep_from(lowest).map_err(Error::Read)?;
+        }
+        let fragments = self
+            .behind
+            .map(|top| Fragments::new(top, track.id, track.defaults));
+        let cursor = Cursor::new(Arc::clone(&track.table), 0);
+        Ok(Packets::new(cursor, fragments, track.group()))
+    }
+}
+
+impl Movie {
+    fn read_before_moov(
+        &mut self,
+        source: &mut dyn Source,
+        header: &BoxHeader,
+        budget: &mut Budget,
+    ) -> Result<()> {
+        match &header.kind.0 {
+            b"ftyp" => {
+                let mut reader = BoxReader::new(source, header);
+                self.brand = reader.head::<4>(header).ok();
+            }
+            b"meta" => {
+                let mut reader = BoxReader::new(source, header);
+                self.keep(budget.metadata(&mut reader, header, Place::FileMeta))?;
+            }
+            // Here stands what `moov`, still to come, will point to.
+            b"mdat" => source.keep_from(header.payload).map_err(Error::Read)?,
+            b"moof" => {
+                return Err(header.malformed(
+                    "a media segment without its initialization segment (`moov`) before it",
+                ));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn read_moov(
+        &mut self,
+        source: &mut dyn Source,
+        header: &BoxHeader,
+        budget: Budget,
+    ) -> Result<Moov> {
+        let mut moov = Moov {
+            budget,
+            ..Moov::default()
+        };
+        let mut reader = BoxReader::new(source, header);
+        let mut at = header.payload;
+        loop {
+            let child = match reader.child(header, at) {
+                Ok(Some(child)) => child,
+                Ok(None) => break,
+                // All that matters may have been before it.
+                Err(e @ Error::Malformed { .. }) if moov.traks.iter().any(Trak::is_audio) => {
+                    self.warnings.push(e.to_string());
+                    break;
+                }
+                Err(e) => return Err(e),
+            };
+            self.read_moov_child(&mut reader, &child, &mut moov)?;
+            at = child.end;
+        }
+        match moov.unsupported {
+            Some(what) if moov.traks.is_empty() => Err(Error::unsupported(what)),
+            _ => Ok(moov),
+        }
+    }
+
+    fn read_moov_child(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        child: &BoxHeader,
+        moov: &mut Moov,
+    ) -> Result<()> {
+        match &child.kind.0 {
+            b"udta" => self.keep(moov.budget.metadata(reader, child, Place::MovieUdta))?,
+            b"meta" => self.keep(moov.budget.metadata(reader, child, Place::MovieMeta))?,
+            b"mvhd" => moov.read_mvhd(reader, child).or_else(|e| self.warn(e))?,
+            b"mvex" => {
+                self.fragmented = true;
+                moov.read_mvex(reader, child).or_else(|e| self.warn(e))?;
+            }
+            b"trak" if moov.traks.len() >= MAX_TRACKS => {
+                return Err(Error::Limit {
+                    at: child.at,
+                    what: "the number of tracks".into(),
+                    limit: MAX_TRACKS as u64,
+                });
+            }
+            b"trak" => {
+                let mut trak = Trak::read(reader, child, &mut moov.budget)?;
+                if let Some(udta) = trak.udta.take()
+                    && trak.is_audio()
+                {
+                    self.keep(udta)?;
+                }
+                moov.traks.push(trak);
+            }
+            b"cmov" => moov.unsupported = Some("a compressed movie header (cmov)"),
+            b"rmra" => moov.unsupported = Some("a reference movie without media (rmra)"),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Keeps a metadata box, or notes why there is none.
+    fn keep(&mut self, raw: Result<RawBox>) -> Result<()> {
+        match raw {
+            Ok(raw) => self.metadata.boxes.push(raw),
+            Err(e) => self.warn(e)?,
+        }
+        Ok(())
+    }
+
+    /// Makes a warning of `error`, unless the source itself failed.
+    fn warn(&mut self, error: Error) -> Result<()> {
+        if matches!(error, Error::Read(_)) {
+            return Err(error);
+        }
+        self.warnings.push(error.to_string());
+        Ok(())
+    }
+
+    /// Interprets the tracks once all of `moov` is known.
+    fn assemble(&mut self, mut moov: Moov) {
+        let traks = std::mem::take(&mut moov.traks);
+        let (audio, other): (Vec<_>, Vec<_>) = traks.into_iter().partition(Trak::is_audio);
+        self.other_tracks = other.len();
+        self.fragmented |= audio.iter().any(|trak| trak.table.samples() == 0);
+        let named: Vec<u32> = audio
+            .iter()
+            .flat_map(|t| t.chapters.iter().copied())
+            .collect();
+        for trak in audio {
+            let track = self.audio_track(trak, &moov);
+            self.audio.push(track);
+        }
+        for trak in other {
+            if trak.is_text() && named.contains(&trak.id) && trak.fault.is_none() {
+                self.text.push(text_track(trak, &moov));
+            }
+        }
+    }
+
+    fn audio_track(&mut self, trak: Trak, moov: &Moov) -> AudioTrack {
+        let codec = match trak.fault {
+            Some(fault) => Err(fault),
+            None => sample_entry::audio(&trak.stsd.0, trak.stsd.1, trak.table.first_entry()),
+        };
+        let sample_rate = codec.as_ref().map_or(0, |c| c.sample_rate);
+        let timescale = match trak.timescale {
+            0 => {
+                let timescale = if sample_rate == 0 {
+                    44_100
+                } else {
+                    sample_rate
+                };
+                self.warnings.push(format!(
+                    "track {} at byte {} has a timescale of 0: {timescale} is taken",
+                    trak.id, trak.at
+                ));
+                timescale
+            }
+            timescale => timescale,
+        };
+        if !trak.table.has_one_entry() {
+            self.warnings.push(format!(
+                "track {} at byte {} changes its coding: all of it is taken for the first",
+                trak.id, trak.at
+            ));
+        }
+        let duration = match self.fragmented {
+            false => Some(trak.table.duration()),
+            true => moov
+                .fragments_duration
+                .filter(|&d| d > 0)
+                .map(|d| rescale(d, moov.timescale, timescale)),
+        };
+        AudioTrack {
+            id: trak.id,
+            enabled: trak.enabled,
+            alternate_group: trak.alternate_group,
+            language: language(trak.language),
+            timescale,
+            edit: Edit::new(&trak.edits, moov.timescale, timescale, duration),
+            duration,
+            samples: (!self.fragmented).then(|| trak.table.samples()),
+            chapters: trak.chapters,
+            defaults: moov.defaults_of(trak.id),
+            table: sized_for(trak.table, codec.as_ref().ok()),
+            codec,
+        }
+    }
+
+    /// Goes on behind `moov`, to the first fragment or media, for the segment index.
+    fn read_up_to_first_fragment(&mut self, source: &mut dyn Source, at: u64) -> Result<()> {
+        let mut top = TopLevel::new(at);
+        loop {
+            let header = match top.peek(source) {
+                Ok(Some(header)) => header,
+                Ok(None) => break,
+                Err(e) => {
+                    self.warn(e)?;
+                    return Ok(());
+                }
+            };
+            match &header.kind.0 {
+                b"moof" | b"mdat" => break,
+                b"sidx" => self.read_sidx(source, &header)?,
+                _ => {}
+            }
+            top.skip(&header);
+        }
+        self.behind = Some(top);
+        Ok(())
+    }
+
+    fn read_sidx(&mut self, source: &mut dyn Source, header: &BoxHeader) -> Result<()> {
+        let payload = match BoxReader::new(source, header).payload(header, INDEX_LIMIT) {
+            Ok(payload) => payload,
+            Err(e) => return self.warn(e),
+        };
+        for track in self.audio.iter_mut().filter(|t| t.duration.is_none()) {
+            let sidx = Fields::new(header.kind, header.payload, &payload);
+            track.duration = indexed_duration(sidx, track.id, track.timescale).unwrap_or(None);
+        }
+        Ok(())
+    }
+}
+
+impl Moov {
+    fn read_mvhd(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
+        let payload = reader.payload(header, 4096)?;
+        let mut fields = Fields::new(header.kind, header.payload, &payload);
+        let (version, _) = fields.version_and_flags()?;
+        let _times = (fields.u32_or_u64(version)?, fields.u32_or_u64(version)?);
+        self.timescale = fields.u32()?;
+        Ok(())
+    }
+
+    fn read_mvex(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
+        let mut at = header.payload;
+        while let Some(child) = reader.child(header, at)? {
+            at = child.end;
+            if !matches!(&child.kind.0, b"mehd" | b"trex") {
+                continue;
+            }
+            let payload = reader.payload(&child, 4096)?;
+            let mut fields = Fields::new(child.kind, child.payload, &payload);
+            if child.kind.0 == *b"mehd" {
+                let (version, _) = fields.version_and_flags()?;
+                self.fragments_duration = Some(fields.u32_or_u64(version)?);
+            } else if self.defaults.len() < MAX_TRACKS {
+                self.defaults.push(Defaults::read(fields)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn defaults_of(&self, track: u32) -> Defaults {
+        let found = self.defaults.iter().find(|(id, _)| *id == track);
+        found.map(|&(_, defaults)| defaults).unwrap_or_default()
+    }
+}
+
+impl AudioTrack {
+    /// Samples that make one packet: a sample of uncompressed audio is but one instant.
+    fn group(&self) -> u32 {
+        match &self.codec {
+            Ok(CodecParameters {
+                codec: Codec::Pcm(_),
+                ..
+            }) => 4096,
+            _ => 1,
+        }
+    }
+}
+
+/// The table with the true size of its samples: QuickTime writes 1 for uncompressed audio.
+fn sized_for(table: Arc<SampleTable>, parameters: Option<&CodecParameters>) -> Arc<SampleTable> {
+    let Some(CodecParameters {
+        codec: Codec::Pcm(layout),
+        channels,
+        ..
+    }) = parameters
+    else {
+        return table;
+    };
+    let Sizes::Constant { count, .. } = table.sizes else {
+        return table;
+    };
+    let size = u32::from(layout.bits / 8) * u32::from(*channels);
+    Arc::new(SampleTable {
+        sizes: Sizes::Constant {
+            size: size.max(1),
+            count,
+        },
+        ..SampleTable::clone(&table)
+    })
+}
+
+fn text_track(trak: Trak, moov: &Moov) -> TextTrack {
+    let timescale = trak.timescale.max(1);
+    let coding = trak
+        .stsd
+        .0
+        .get(12..16)
+        .and_then(|code| code.try_into().ok());
+    TextTrack {
+        id: trak.id,
+        timescale,
+        coding: FourCc(coding.unwrap_or_default()),
+        edit: Edit::new(
+            &trak.edits,
+            moov.timescale,
+            timescale,
+            Some(trak.table.duration()),
+        ),
+        table: trak.table,
+    }
+}
+
+/// The error of a file that ends behind `last` without a `moov`.
+fn no_moov(last: &BoxHeader) -> Error {
+    Error::malformed(
+        last.at,
+        "file",
+        format!(
+            "it ends inside or behind this `{}` box without a `moov` box: it was cut off, or never \
+             finished",
+            last.kind
+        ),
+    )
+}
+
+/// One sample of a text track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackSample {
+    /// Offset in the source.
+    pub at: u64,
+    /// Decode time in timescale units of the track.
+    pub time: u64,
+    /// Timescale units.
+    pub duration: u32,
+    /// What it holds.
+    pub data: Vec<u8>,
+}
+
+/// Reads all samples of a text track, of which the titles of chapters are made; of a file that ends early
+/// those that are wholly there.
+///
+/// A stream then spools from the first byte that audio or text needs, so that both can be read.
+pub fn read_track_samples(
+    source: &mut dyn Source,
+    movie: &Movie,
+    track: &TextTrack,
+) -> Result<Vec<TrackSample>> {
+    /// More chapters than any book has.
+    const MAX_SAMPLES: usize = 1 << 16;
+    /// Bytes of one title with its boxes.
+    const MAX_BYTES: u32 = 1 << 16;
+
+    let tables = movie.audio.iter().map(|t| &t.table).chain([&track.table]);
+    let Some(lowest) = tables.filter_map(|table| table.lowest_offset()).min() else {
+        return Ok(Vec::new());
+    };
+    source.keep_from(lowest).map_err(Error::Read)?;
+    let mut cursor = Cursor::new(Arc::clone(&track.table), 0);
+    let mut samples = Vec::new();
+    while let Some(sample) = cursor.next(1)
+        && samples.len() < MAX_SAMPLES
+    {
+        let mut data = vec![0; sample.size.min(MAX_BYTES) as usize];
+        let read = read_full_at(source, sample.offset, &mut data).map_err(Error::Read)?;
+        if read < data.len() {
+            break;
+        }
+        samples.push(TrackSample {
+            at: sample.offset,
+            time: sample.time,
+            duration: sample.duration,
+            data,
+        });
+    }
+    Ok(samples)
+}

@@ -1,0 +1,264 @@
+//! From the sample table, and the fragments behind it, to packets.
+
+use std::collections::VecDeque;
+
+use super::fragment::Fragments;
+use super::sample_table::{Cursor, Sample};
+use crate::error::{Error, Result};
+use crate::source::{Source, read_full_at};
+
+/// One packet: an ISO *sample* once it leaves this module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// Byte offset in the source.
+    pub offset: u64,
+    /// Bytes as declared.
+    pub size: u32,
+    /// Decode time in timescale units, counted from the beginning of the media. Where it is more than the
+    /// time and duration of the packet before, fragments are missing between.
+    pub time: u64,
+    /// Duration in timescale units.
+    pub duration: u32,
+    /// How many bytes of it were read: less than `size` where the file ends early.
+    pub read: u32,
+}
+
+/// What a file that ends early declares and does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Missing {
+    /// Packets that are not there, or not wholly.
+    pub packets: u64,
+    /// Their missing bytes.
+    pub bytes: u64,
+    /// Timescale units of the packets that are not there at all.
+    pub duration: u64,
+    /// The file ends inside a fragment, so that there may be more than counted here.
+    pub uncounted: bool,
+}
+
+impl Missing {
+    /// Nothing is missing.
+    pub fn is_nothing(&self) -> bool {
+        *self == Missing::default()
+    }
+}
+
+/// The forward reader of one track's packets, through the sample table and any fragments after it.
+#[derive(Debug)]
+pub struct Packets {
+    cursor: Cursor,
+    fragments: Option<Fragments>,
+    /// Samples of uncompressed audio that make one packet; 1 for all other codecs.
+    group: u32,
+    /// Taken from the cursor, but not adjoining the batch before it.
+    held_back: Option<Sample>,
+    /// Packets read but not given.
+    batch: VecDeque<Packet>,
+    buffer: Vec<u8>,
+    /// What of `buffer` has been given.
+    given: usize,
+    missing: Missing,
+    ended: bool,
+    /// Bytes read so far, and the highest offset behind one: samples that overlap without end are refused.
+    read_bytes: u64,
+    read_up_to: u64,
+}
+
+impl Packets {
+    /// Bytes read at once where that much adjoins.
+    const BATCH_BYTES: u64 = 64 << 10;
+    /// Packets read at once.
+    const BATCH_PACKETS: usize = 4096;
+    /// Bytes of the largest packet: 5 seconds of 8 channels of 64-bit PCM at 48 kHz.
+    const PACKET_LIMIT: u32 = 16 << 20;
+
+    pub(super) fn new(cursor: Cursor, fragments: Option<Fragments>, group: u32) -> Self {
+        Packets {
+            cursor,
+            fragments,
+            group,
+            held_back: None,
+            batch: VecDeque::new(),
+            buffer: Vec::new(),
+            given: 0,
+            missing: Missing::default(),
+            ended: false,
+            read_bytes: 0,
+            read_up_to: 0,
+        }
+    }
+
+    /// Appends the next packet's bytes to `data`; `None` after the last one. A packet that is not wholly
+    /// there is given with what there is (`read < size`); the file has then ended, and `None` follows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`] where the source fails; [`Error::Malformed`] and [`Error::Limit`] where a fragment
+    /// makes no sense.
+    pub fn next(&mut self, source: &mut dyn Source, data: &mut Vec<u8>) -> Result<Option<Packet>> {
+        if self.batch.is_empty() && !self.ended {
+            self.read_batch(source)?;
+        }
+        let Some(packet) = self.batch.pop_front() else {
+            return Ok(None);
+        };
+        let end = self.given + packet.read as usize;
+        data.extend_from_slice(&self.buffer[self.given..end]);
+        self.given = end;
+        Ok(Some(packet))
+    }
+
+    /// What the file declares and does not have, known once [`Packets::next`] has given `None`.
+    pub fn missing(&self) -> Missing {
+        self.missing
+    }
+
+    /// What was odd in the fragments read so far.
+    pub fn warnings(&self) -> &[String] {
+        self.fragments.as_ref().map_or(&[], Fragments::warnings)
+    }
+
+    /// Reads the next samples that adjoin in the file into the buffer.
+    fn read_batch(&mut self, source: &mut dyn Source) -> Result<()> {
+        self.given = 0;
+        let Some(first) = self.first_of_batch(source)? else {
+            self.ended = true;
+            return Ok(());
+        };
+        if first.size > Self::PACKET_LIMIT {
+            return Err(Error::Limit {
+                at: first.offset,
+                what: format!("the size of a sample ({} bytes)", first.size),
+                limit: Self::PACKET_LIMIT.into(),
+            });
+        }
+        let bytes = self.gather(first);
+        if let Some(fragments) = &mut self.fragments {
+            fragments.pass(source, first.offset)?;
+        }
+        self.buffer.clear();
+        let mut step = bytes.min(Self::BATCH_BYTES) as usize;
+        let mut read = 0;
+        // In steps, so that a size that the file does not have costs no memory.
+        while read < bytes as usize {
+            step = step.min(bytes as usize - read);
+            self.buffer.resize(read + step, 0);
+            let n = read_full_at(source, first.offset + read as u64, &mut self.buffer[read..])
+                .map_err(Error::Read)?;
+            read += n;
+            if n < step {
+                break;
+            }
+        }
+        self.buffer.truncate(read);
+        self.count_bytes(first.offset, bytes)?;
+        self.share_out(read as u64);
+        Ok(())
+    }
+
+    /// The next sample, of the next fragment where the current one is used up.
+    fn first_of_batch(&mut self, source: &mut dyn Source) -> Result<Option<Sample>> {
+        if let Some(sample) = self.held_back.take() {
+            return Ok(Some(sample));
+        }
+        loop {
+            if let Some(sample) = self.cursor.next(self.group) {
+                return Ok(Some(sample));
+            }
+            self.count_unplaced();
+            let Some(fragments) = &mut self.fragments else {
+                return Ok(None);
+            };
+            match fragments.next_run(source, self.cursor.time())? {
+                Some(cursor) => self.cursor = cursor,
+                None => {
+                    self.missing.uncounted |= fragments.damaged();
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Samples that the table has sizes but no chunks for.
+    fn count_unplaced(&mut self) {
+        self.missing.packets += self.cursor.samples_left().div_ceil(self.group.into());
+        self.missing.bytes += self.cursor.bytes_left();
+        self.missing.duration += self.cursor.duration_left();
+    }
+
+    /// Fills the batch with `first` and what adjoins it; returns their bytes.
+    fn gather(&mut self, first: Sample) -> u64 {
+        let mut end = first.offset;
+        let mut next = Some(first);
+        while let Some(sample) = next {
+            let bytes = (end - first.offset) + u64::from(sample.size);
+            let adjoins = sample.offset == end || sample.size == 0;
+            let first_one = self.batch.is_empty();
+            let fits = bytes <= Self::BATCH_BYTES && self.batch.len() < Self::BATCH_PACKETS;
+            if !(first_one || adjoins && fits) {
+                self.held_back = Some(sample);
+                break;
+            }
+            self.batch.push_back(Packet {
+                offset: sample.offset,
+                size: sample.size,
+                time: sample.time,
+                duration: sample.duration,
+                read: 0,
+            });
+            end = end.saturating_add(sample.size.into());
+            next = self.cursor.next(self.group);
+        }
+        end - first.offset
+    }
+
+    /// A sound file's samples do not overlap; a hostile one's may, to be gone through without end.
+    fn count_bytes(&mut self, offset: u64, bytes: u64) -> Result<()> {
+        self.read_bytes += bytes;
+        self.read_up_to = self.read_up_to.max(offset.saturating_add(bytes));
+        if self.read_bytes > self.read_up_to.saturating_mul(4).saturating_add(1 << 20) {
+            return Err(Error::malformed(
+                offset,
+                "sample table",
+                format!(
+                    "its samples overlap: {} bytes lie before it",
+                    self.read_bytes
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Gives each packet of the batch its part of the `read` bytes; behind a packet that is not whole the
+    /// track ends.
+    fn share_out(&mut self, mut read: u64) {
+        let mut whole = 0;
+        for packet in &mut self.batch {
+            packet.read = read.min(packet.size.into()) as u32;
+            read -= u64::from(packet.read);
+            if packet.read < packet.size {
+                break;
+            }
+            whole += 1;
+        }
+        if whole == self.batch.len() {
+            return;
+        }
+        let cut = self.batch[whole];
+        self.missing.packets += 1;
+        self.missing.bytes += u64::from(cut.size - cut.read);
+        for lost in self.batch.drain(whole + 1..) {
+            self.missing.packets += 1;
+            self.missing.bytes += u64::from(lost.size);
+            self.missing.duration += u64::from(lost.duration);
+        }
+        if let Some(lost) = self.held_back.take() {
+            self.missing.packets += 1;
+            self.missing.bytes += u64::from(lost.size);
+            self.missing.duration += u64::from(lost.duration);
+        }
+        self.count_unplaced();
+        self.missing.uncounted |= self.fragments.is_some();
+        self.ended = true;
+    }
+}

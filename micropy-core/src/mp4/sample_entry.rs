@@ -1,0 +1,373 @@
+//! How a track is coded: the audio sample entry in `stsd` (ISO/IEC 14496-12, 12.2.3; QuickTime File
+//! Format, "Sound sample descriptions"), and where each codec keeps its decoder's configuration.
+
+use super::boxes::{Boxes, Fields, FourCc, SliceBox};
+use crate::codec::{Codec, CodecParameters, PcmLayout};
+use crate::error::{Error, Result};
+
+/// The audio sample entry `index` (counted from 1) of the payload of an `stsd` box that begins at `at`.
+pub fn audio(stsd: &[u8], at: u64, index: u32) -> Result<CodecParameters> {
+    let mut fields = Fields::new(FourCc(*b"stsd"), at, stsd);
+    let (version, _) = fields.version_and_flags()?;
+    let count = fields.u32()?;
+    let mut entries = Boxes::new(fields.rest(), fields.at());
+    let skipped = usize::try_from(index.saturating_sub(1)).unwrap_or(usize::MAX);
+    let entry = entries.nth(skipped).ok_or_else(|| {
+        Error::malformed(
+            at,
+            "stsd",
+            format!("sample entry {index} is used, {count} are declared"),
+        )
+    })??;
+    AudioEntry::read(&entry, version)?.parameters()
+}
+
+/// The fields that all audio sample entries share, and the boxes behind them.
+struct AudioEntry<'a> {
+    kind: FourCc,
+    at: u64,
+    channels: u16,
+    bits: u16,
+    sample_rate: u32,
+    /// `formatSpecificFlags` and bits of a version 2 description.
+    lpcm: Option<(u32, u32)>,
+    boxes: Vec<SliceBox<'a>>,
+}
+
+impl<'a> AudioEntry<'a> {
+    /// Reads `entry`, which stands in an `stsd` of `stsd_version`.
+    fn read(entry: &SliceBox<'a>, stsd_version: u8) -> Result<Self> {
+        let mut fields = entry.fields();
+        let _reserved_and_data_reference = fields.take(8)?;
+        let version = fields.u16()?;
+        let _revision_and_vendor = fields.take(6)?;
+        let mut channels = fields.u16()?;
+        let bits = fields.u16()?;
+        let _compression_id_and_packet_size = fields.take(4)?;
+        let mut sample_rate = fields.u32()? >> 16;
+        let mut lpcm = None;
+        match version {
+            // An AudioSampleEntryV1 of ISO has this number too, without QuickTime's four fields.
+            1 if stsd_version == 0 => {
+                fields.take(16)?;
+            }
+            2 => {
+                let _size_of_struct = fields.u32()?;
+                sample_rate = f64::from_bits(fields.u64()?) as u32;
+                channels = u16::try_from(fields.u32()?).unwrap_or(u16::MAX);
+                let _always_7f000000 = fields.u32()?;
+                let bits = fields.u32()?;
+                let flags = fields.u32()?;
+                let _bytes_and_frames_per_packet = fields.take(8)?;
+                lpcm = Some((flags, bits));
+            }
+            _ => {}
+        }
+        Ok(AudioEntry {
+            kind: entry.kind,
+            at: entry.at,
+            channels,
+            bits,
+            sample_rate,
+            lpcm,
+            boxes: extensions(&fields),
+        })
+    }
+
+    /// The payload of the first box `kind`.
+    fn find(&self, kind: &[u8; 4]) -> Option<&SliceBox<'a>> {
+        self.boxes.iter().find(|b| b.kind.0 == *kind)
+    }
+
+    fn require(&self, kind: &[u8; 4]) -> Result<&SliceBox<'a>> {
+        self.find(kind).ok_or_else(|| {
+            Error::malformed(
+                self.at,
+                self.kind.to_string(),
+                format!("it has no `{}` box", FourCc(*kind)),
+            )
+        })
+    }
+
+    fn parameters(&self) -> Result<CodecParameters> {
+        let (codec, config) = self.codec_and_config()?;
+        Ok(CodecParameters {
+            codec,
+            channels: self.channels,
+            sample_rate: self.sample_rate,
+            config,
+        })
+    }
+
+    fn codec_and_config(&self) -> Result<(Codec, Vec<u8>)> {
+        Ok(match &self.kind.0 {
+            b"enca" | b"drms" | b"p608" => return Err(self.encrypted()),
+            b"mp4a" => return self.mp4a(),
+            b".mp3" | b"mp3 " | b"ms\0\x55" => (Codec::Mp3, Vec::new()),
+            b"alac" => (Codec::Alac, full_box_body(self.require(b"alac")?)),
+            b"fLaC" => (Codec::Flac, full_box_body(self.require(b"dfLa")?)),
+            b"Opus" => (Codec::Opus, self.require(b"dOps")?.payload.to_vec()),
+            b"ac-3" | b"sac3" => (Codec::Ac3, self.optional(b"dac3")),
+            b"ec-3" => (Codec::Eac3, self.optional(b"dec3")),
+            _ => match self.pcm()? {
+                Some(layout) => (Codec::Pcm(layout), Vec::new()),
+                None => (Codec::Other(name(self.kind)), Vec::new()),
+            },
+        })
+    }
+
+    fn optional(&self, kind: &[u8; 4]) -> Vec<u8> {
+        self.find(kind)
+            .map(|b| b.payload.to_vec())
+            .unwrap_or_default()
+    }
+
+    /// ISO/IEC 14496-14, 5.6: what `mp4a` means, the `esds` says.
+    fn mp4a(&self) -> Result<(Codec, Vec<u8>)> {
+        let descriptor = DecoderConfig::read(self.require(b"esds")?)?;
+        let codec = match descriptor.object_type {
+            0x40 => match audio_object_type(&descriptor.specific) {
+                Some(8) => Codec::Other("MPEG-4 CELP".into()),
+                Some(9) => Codec::Other("MPEG-4 HVXC".into()),
+                Some(32 | 33) => Codec::Other("MPEG-1/2 audio layer I or II in MPEG-4".into()),
+                Some(34) => Codec::Other("MP3 on MPEG-4 (mp3on4)".into()),
+                Some(35) => Codec::Other("DST".into()),
+                Some(36) => Codec::Other("MPEG-4 ALS".into()),
+                Some(37 | 38) => Codec::Other("MPEG-4 SLS".into()),
+                _ => Codec::Aac,
+            },
+            0x66..=0x68 => Codec::Aac,
+            0x69 | 0x6B => Codec::Mp3,
+            0xA5 => Codec::Ac3,
+            0xA6 => Codec::Eac3,
+            0xA9..=0xAC => Codec::Other("DTS".into()),
+            0xAD => Codec::Opus,
+            0xDD => Codec::Other("Vorbis".into()),
+            0xE1 => Codec::Other("QCELP".into()),
+            other => Codec::Other(format!("mp4a with object type 0x{other:02X}")),
+        };
+        Ok((codec, descriptor.specific))
+    }
+
+    /// The layout of uncompressed audio; `None` where it is none.
+    fn pcm(&self) -> Result<Option<PcmLayout>> {
+        let little = |layout: PcmLayout| PcmLayout {
+            big_endian: layout.big_endian && !self.little_endian(),
+            ..layout
+        };
+        let integer = |bits: u16| {
+            Ok(PcmLayout {
+                bits: bits_of(bits.into(), self.at)?,
+                float: false,
+                big_endian: true,
+                signed: true,
+            })
+        };
+        let float = |bits: u16| {
+            integer(bits).map(|layout| PcmLayout {
+                float: true,
+                ..layout
+            })
+        };
+        let layout = match &self.kind.0 {
+            // 16 bits in `raw ` are two's complement; `NONE` and a zero code mean the same.
+            b"raw " | b"NONE" | b"\0\0\0\0" => PcmLayout {
+                signed: self.bits > 8,
+                ..integer(self.bits)?
+            },
+            b"twos" => little(integer(self.bits)?),
+            b"sowt" => PcmLayout {
+                big_endian: false,
+                ..integer(self.bits)?
+            },
+            b"in24" => little(integer(24)?),
+            b"in32" => little(integer(32)?),
+            b"fl32" => little(float(32)?),
+            b"fl64" => little(float(64)?),
+            b"lpcm" => {
+                let (flags, bits) = self.lpcm.unwrap_or((0b110, self.bits.into()));
+                PcmLayout {
+                    bits: bits_of(bits, self.at)?,
+                    float: flags & 1 != 0,
+                    big_endian: flags & 2 != 0,
+                    signed: flags & 4 != 0 || flags & 1 != 0,
+                }
+            }
+            b"ipcm" | b"fpcm" => self.pcm_config(&self.kind.0 == b"fpcm")?,
+            _ => return Ok(None),
+        };
+        Ok(Some(layout))
+    }
+
+    /// QuickTime's `enda`: 1 in it turns the bytes round.
+    fn little_endian(&self) -> bool {
+        self.find(b"enda")
+            .is_some_and(|b| b.payload.starts_with(&[0, 1]))
+    }
+
+    /// `pcmC` (ISO/IEC 23003-5).
+    fn pcm_config(&self, float: bool) -> Result<PcmLayout> {
+        let mut fields = self.require(b"pcmC")?.fields();
+        fields.version_and_flags()?;
+        let flags = fields.u8()?;
+        let bits = fields.u8()?;
+        Ok(PcmLayout {
+            bits: bits_of(bits.into(), self.at)?,
+            float,
+            big_endian: flags & 1 == 0,
+            signed: true,
+        })
+    }
+
+    /// Names the scheme of a protected entry (`sinf`: `schm`), and what is under it where `frma` says.
+    fn encrypted(&self) -> Error {
+        let sinf = |kind: &[u8; 4]| {
+            let sinf = self.find(b"sinf")?;
+            sinf.children(0).flatten().find(|b| b.kind.0 == *kind)
+        };
+        let scheme = sinf(b"schm").and_then(|schm| {
+            let mut fields = schm.fields();
+            fields.version_and_flags().ok()?;
+            fields.four_cc().ok()
+        });
+        let scheme = match scheme.map(|s| s.0) {
+            Some([b'i', b't', b'u', b'n']) => "FairPlay, itun".to_owned(),
+            Some(code) => FourCc(code).to_string(),
+            None if &self.kind.0 == b"drms" => "FairPlay, drms".to_owned(),
+            None => self.kind.to_string(),
+        };
+        Error::Encrypted { scheme }
+    }
+}
+
+/// The boxes behind an entry's fields, those inside QuickTime's `wave` among them. Some writers leave a
+/// few bytes of their own there; what cannot be read as a box ends the list.
+fn extensions<'a>(fields: &Fields<'a>) -> Vec<SliceBox<'a>> {
+    let mut boxes: Vec<_> = Boxes::new(fields.rest(), fields.at())
+        .map_while(Result::ok)
+        .collect();
+    let wave = boxes.iter().find(|b| b.kind.0 == *b"wave").copied();
+    if let Some(wave) = wave {
+        boxes.extend(wave.children(0).map_while(Result::ok));
+    }
+    boxes
+}
+
+/// The body of a full box, without version and flags.
+fn full_box_body(full_box: &SliceBox<'_>) -> Vec<u8> {
+    full_box.payload.get(4..).unwrap_or_default().to_vec()
+}
+
+fn bits_of(bits: u32, at: u64) -> Result<u8> {
+    match bits {
+        8 | 16 | 24 | 32 | 64 => Ok(bits as u8),
+        _ => Err(Error::unsupported(format!(
+            "PCM of {bits} bits (sample entry at byte {at})"
+        ))),
+    }
+}
+
+/// A name people know for a code that is not decoded here.
+fn name(kind: FourCc) -> String {
+    let known = match &kind.0 {
+        b"samr" => "AMR narrow band",
+        b"sawb" => "AMR wide band",
+        b"sawp" => "AMR wide band plus",
+        b"sqcp" => "QCELP",
+        b"sevc" => "EVRC",
+        b"ssmv" => "SMV",
+        b"dtsc" | b"dtsh" | b"dtsl" | b"dtse" | b"dtsx" => "DTS",
+        b"mlpa" => "Dolby TrueHD",
+        b"ac-4" => "Dolby AC-4",
+        b"mha1" | b"mha2" | b"mhm1" | b"mhm2" => "MPEG-H 3D audio",
+        b"iamf" => "IAMF",
+        b"Opvb" => "Vorbis",
+        b"QDM2" | b"QDMC" => "QDesign Music",
+        b"Qclp" => "Qualcomm PureVoice",
+        b"MAC3" | b"MAC6" => "MACE",
+        b"ima4" => "IMA ADPCM",
+        b"ulaw" => "G.711 µ-law",
+        b"alaw" => "G.711 A-law",
+        b"agsm" => "GSM 06.10",
+        b"g719" => "G.719",
+        b"ms\0\x02" => "Microsoft ADPCM",
+        b"ms\0\x11" => "IMA ADPCM (Microsoft)",
+        b"ms\0\x31" => "GSM 06.10 (Microsoft)",
+        [b'm', b's', hi, lo] if !hi.is_ascii_graphic() => {
+            return format!("WAVE format 0x{hi:02X}{lo:02X}");
+        }
+        _ => return format!("`{kind}`"),
+    };
+    format!("{known} ({kind})")
+}
+
+/// The DecoderConfigDescriptor of an `esds` box (ISO/IEC 14496-1, 7.2.6).
+struct DecoderConfig {
+    /// objectTypeIndication.
+    object_type: u8,
+    /// The DecoderSpecificInfo: an AudioSpecificConfig where the object type is AAC.
+    specific: Vec<u8>,
+}
+
+impl DecoderConfig {
+    fn read(esds: &SliceBox<'_>) -> Result<Self> {
+        let mut fields = esds.fields();
+        fields.version_and_flags()?;
+        let mut es = descriptor(&mut fields, 0x03)?;
+        let _es_id = es.u16()?;
+        let flags = es.u8()?;
+        if flags & 0x80 != 0 {
+            let _depends_on = es.u16()?;
+        }
+        if flags & 0x40 != 0 {
+            let url_len = es.u8()?;
+            es.take(url_len.into())?;
+        }
+        if flags & 0x20 != 0 {
+            let _ocr_es_id = es.u16()?;
+        }
+        let mut config = descriptor(&mut es, 0x04)?;
+        let object_type = config.u8()?;
+        let _stream_type_buffer_and_bitrates = config.take(12)?;
+        // MP3 has no decoder-specific information.
+        let specific = match descriptor(&mut config, 0x05) {
+            Ok(specific) => specific.rest().to_vec(),
+            Err(_) => Vec::new(),
+        };
+        Ok(DecoderConfig {
+            object_type,
+            specific,
+        })
+    }
+}
+
+/// The next descriptor, which has to be `tag`: its length is in groups of 7 bits. A length past the end of
+/// its parent is cut to it, as writers that left room for longer configurations make it.
+fn descriptor<'a>(fields: &mut Fields<'a>, tag: u8) -> Result<Fields<'a>> {
+    let found = fields.u8()?;
+    if found != tag {
+        return Err(fields.malformed(format!("descriptor 0x{found:02X} where 0x{tag:02X} is due")));
+    }
+    let mut len = 0usize;
+    for _ in 0..4 {
+        let byte = fields.u8()?;
+        len = len << 7 | usize::from(byte & 0x7F);
+        if byte & 0x80 == 0 {
+            break;
+        }
+    }
+    let at = fields.at();
+    let body = fields.take(len.min(fields.rest().len()))?;
+    Ok(Fields::new(FourCc(*b"esds"), at, body))
+}
+
+/// The first audioObjectType of an AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1).
+fn audio_object_type(config: &[u8]) -> Option<u8> {
+    let &[first, ref rest @ ..] = config else {
+        return None;
+    };
+    match first >> 3 {
+        31 => Some(32 + ((first & 7) << 3 | rest.first()? >> 5)),
+        short => Some(short),
+    }
+}

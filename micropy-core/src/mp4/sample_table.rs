@@ -1,0 +1,581 @@
+//! Where each sample of a track stands, how large it is and how long it lasts (`stts`, `stsc`, `stsz`,
+//! `stz2`, `stco`, `co64`; ISO/IEC 14496-12, 8.6.1 and 8.7).
+//!
+//! Held as compactly as the file holds it or better (two bytes a sample for AAC), and walked with a
+//! [`Cursor`] in constant time per sample.
+
+use std::sync::Arc;
+
+use super::boxes::{BoxHeader, BoxReader};
+use crate::error::{Error, Result};
+
+/// One sample, or several of equal size and duration that adjoin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Byte offset in the source.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u32,
+    /// Decode time in timescale units.
+    pub time: u64,
+    /// Timescale units.
+    pub duration: u32,
+}
+
+/// The table of one track, or of one track run of a fragment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SampleTable {
+    /// Run-length: `stts`.
+    pub durations: Vec<DurationRun>,
+    /// `stsz`, `stz2`.
+    pub sizes: Sizes,
+    /// Run-length: `stsc`.
+    pub chunks: Vec<ChunkRun>,
+    /// `stco`, `co64`.
+    pub offsets: Compact<u32, u64>,
+}
+
+/// So many samples last so long each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DurationRun {
+    /// Samples.
+    pub count: u32,
+    /// Timescale units of one.
+    pub delta: u32,
+}
+
+/// From this chunk on, so many samples in each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkRun {
+    /// The first chunk, counted from 0.
+    pub first: u32,
+    /// Samples in each.
+    pub samples: u32,
+    /// Index of their sample entry, counted from 1.
+    pub entry: u32,
+}
+
+/// Bytes of each sample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sizes {
+    /// All alike.
+    Constant {
+        /// Bytes of one.
+        size: u32,
+        /// Samples.
+        count: u32,
+    },
+    /// One by one.
+    Each(Compact<u16, u32>),
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Sizes::Each(Compact::default())
+    }
+}
+
+impl Sizes {
+    /// Number of samples.
+    pub fn count(&self) -> u64 {
+        match self {
+            Sizes::Constant { count, .. } => u64::from(*count),
+            Sizes::Each(sizes) => sizes.len() as u64,
+        }
+    }
+
+    fn get(&self, sample: u64) -> Option<u32> {
+        match self {
+            Sizes::Constant { size, count } => (sample < u64::from(*count)).then_some(*size),
+            Sizes::Each(sizes) => sizes.get(usize::try_from(sample).ok()?),
+        }
+    }
+
+    /// Bytes of all samples from `first` on.
+    fn bytes_from(&self, first: u64) -> u64 {
+        match self {
+            Sizes::Constant { size, count } => {
+                u64::from(*size) * u64::from(*count).saturating_sub(first)
+            }
+            Sizes::Each(_) => (first..self.count())
+                .filter_map(|sample| self.get(sample))
+                .map(u64::from)
+                .sum(),
+        }
+    }
+}
+
+/// Numbers held in the narrow type as long as all fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Compact<N, W> {
+    /// All so far fit.
+    Narrow(Vec<N>),
+    /// One did not.
+    Wide(Vec<W>),
+}
+
+impl<N, W> Default for Compact<N, W> {
+    fn default() -> Self {
+        Compact::Narrow(Vec::new())
+    }
+}
+
+impl<N: Copy + TryFrom<W>, W: Copy + From<N>> Compact<N, W> {
+    /// Appends `value`.
+    pub fn push(&mut self, value: W) {
+        match self {
+            Compact::Narrow(narrow) => match N::try_from(value) {
+                Ok(value) => narrow.push(value),
+                Err(_) => {
+                    let mut wide: Vec<W> = narrow.iter().map(|&n| W::from(n)).collect();
+                    wide.push(value);
+                    *self = Compact::Wide(wide);
+                }
+            },
+            Compact::Wide(wide) => wide.push(value),
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Compact::Narrow(narrow) => narrow.len(),
+            Compact::Wide(wide) => wide.len(),
+        }
+    }
+
+    /// The one at `index`.
+    pub fn get(&self, index: usize) -> Option<W> {
+        match self {
+            Compact::Narrow(narrow) => narrow.get(index).map(|&n| W::from(n)),
+            Compact::Wide(wide) => wide.get(index).copied(),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = W> + '_ {
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+
+    fn shrink(&mut self) {
+        match self {
+            Compact::Narrow(narrow) => narrow.shrink_to_fit(),
+            Compact::Wide(wide) => wide.shrink_to_fit(),
+        }
+    }
+}
+
+impl SampleTable {
+    /// Takes in the table box `header`; boxes of `stbl` that are no part of it are passed over.
+    pub fn read_box(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
+        match &header.kind.0 {
+            b"stts" => self.read_stts(reader, header),
+            b"stsc" => self.read_stsc(reader, header),
+            b"stsz" => self.read_stsz(reader, header),
+            b"stz2" => self.read_stz2(reader, header),
+            b"stco" => self.read_offsets(reader, header, |entry: &[u8; 4]| {
+                u64::from(u32::from_be_bytes(*entry))
+            }),
+            b"co64" => {
+                self.read_offsets(reader, header, |entry: &[u8; 8]| u64::from_be_bytes(*entry))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn read_stts(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
+        let [_, count] = words(reader.head::<8>(header)?);
+        self.durations.clear();
+        reader.entries(header, 8, count, |entry: &[u8; 8]| {
+            let [count, delta] = words(*entry);
+            self.push_duration(count, delta);
+            Ok(())
+        })?;
+        self.durations.shrink_to_fit();
+        Ok(())
+    }
+
+    /// Appends `count` samples of `delta` units.
+    pub fn push_duration(&mut self, count: u32, delta: u32) {
+        if count == 0 {
+            return;
+        }
+        match self.durations.last_mut() {
+            Some(last) if last.delta == delta && last.count.checked_add(count).is_some() => {
+                last.count += count;
+            }
+            _ => self.durations.push(DurationRun { count, delta }),
+        }
+    }
+
+    fn read_stsc(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
+        let [_, count] = words(reader.head::<8>(header)?);
+        self.chunks.clear();
+        let mut index = 0u64;
+        reader.entries(header, 8, count, |entry: &[u8; 12]| {
+            let [first, samples, entry] = words(*entry);
+            let lowest = self
+                .chunks
+                .last()
+                .map_or(1, |last| u64::from(last.first) + 2);
+            if u64::from(first) < lowest || (self.chunks.is_empty() && first != 1) {
+                return Err(header.malformed(format!(
+                    "entry {index} begins at chunk {first}, not at {lowest}{}",
+                    if index == 0 { "" } else { " or later" }
+                )));
+            }
+            index += 1;
+            self.chunks.push(ChunkRun {
+                first: first - 1,
+                samples,
+                entry,
+            });
+            Ok(())
+        })?;
+        self.chunks.shrink_to_fit();
+        Ok(())
+    }
+
+    fn read_stsz(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
+        let [_, size, count] = words(reader.head::<12>(header)?);
+        if size != 0 {
+            self.sizes = Sizes::Constant { size, count };
+            return Ok(());
+        }
+        let mut sizes = Compact::default();
+        reader.entries(header, 12, count, |entry: &[u8; 4]| {
+            sizes.push(u32::from_be_bytes(*entry));
+            Ok(())
+        })?;
+        sizes.shrink();
+        self.sizes = Sizes::Each(sizes);
+        Ok(())
+    }
+
+    fn read_stz2(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
+        let [_, field_size, count] = words(reader.head::<12>(header)?);
+        let mut sizes = Compact::<u16, u32>::default();
+        match field_size & 0xFF {
+            4 => reader.entries(header, 12, count.div_ceil(2), |&[pair]: &[u8; 1]| {
+                sizes.push(u32::from(pair >> 4));
+                if sizes.len() < count as usize {
+                    sizes.push(u32::from(pair & 0x0F));
+                }
+                Ok(())
+            }),
+            8 => reader.entries(header, 12, count, |&[size]: &[u8; 1]| {
+                sizes.push(u32::from(size));
+                Ok(())
+            }),
+            16 => reader.entries(header, 12, count, |&size: &[u8; 2]| {
+                sizes.push(u32::from(u16::from_be_bytes(size)));
+                Ok(())
+            }),
+            other => Err(header.malformed(format!("its field size is {other} bits"))),
+        }?;
+        sizes.shrink();
+        self.sizes = Sizes::Each(sizes);
+        Ok(())
+    }
+
+    fn read_offsets<const N: usize>(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        header: &BoxHeader,
+        offset: impl Fn(&[u8; N]) -> u64,
+    ) -> Result<()> {
+        let [_, count] = words(reader.head::<8>(header)?);
+        self.offsets = Compact::default();
+        reader.entries(header, 8, count, |entry| {
+            self.offsets.push(offset(entry));
+            Ok(())
+        })?;
+        self.offsets.shrink();
+        Ok(())
+    }
+
+    /// Where the data of the last chunk ends, if it has all samples: in the table of a track run.
+    pub fn data_end(&self) -> u64 {
+        let begin = self.offsets.iter().last().unwrap_or(0);
+        begin.saturating_add(self.sizes.bytes_from(0))
+    }
+
+    /// Number of samples.
+    pub fn samples(&self) -> u64 {
+        self.sizes.count()
+    }
+
+    /// Sum of all durations; where `stts` has too few, its last goes on (as it does in [`Cursor`]).
+    pub fn duration(&self) -> u64 {
+        let mut left = self.samples();
+        let mut sum = 0u64;
+        for run in &self.durations {
+            let n = left.min(u64::from(run.count));
+            sum = sum.saturating_add(n * u64::from(run.delta));
+            left -= n;
+        }
+        let last = self.durations.last().map_or(0, |run| run.delta);
+        sum.saturating_add(left.saturating_mul(u64::from(last)))
+    }
+
+    /// The lowest chunk offset.
+    pub fn lowest_offset(&self) -> Option<u64> {
+        self.offsets.iter().min()
+    }
+
+    /// Whether the chunks stand in the file in the order of the track.
+    pub fn ascends(&self) -> bool {
+        self.offsets.iter().is_sorted()
+    }
+
+    /// Index of the sample entry of the first sample, counted from 1.
+    pub fn first_entry(&self) -> u32 {
+        self.chunks.first().map_or(1, |run| run.entry)
+    }
+
+    /// Whether all samples have the same sample entry.
+    pub fn has_one_entry(&self) -> bool {
+        self.chunks
+            .iter()
+            .all(|run| run.entry == self.first_entry())
+    }
+
+    /// An error where the table has samples but no chunks for them, so that nothing could be found.
+    pub fn check(&self, at: u64) -> Result<()> {
+        if self.samples() > 0 && (self.chunks.is_empty() || self.offsets.len() == 0) {
+            return Err(Error::malformed(
+                at,
+                "stbl",
+                format!("it has {} samples but no chunks", self.samples()),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The big-endian 32-bit words of `bytes`.
+fn words<const N: usize, const W: usize>(bytes: [u8; N]) -> [u32; W] {
+    const { assert!(N == 4 * W) };
+    let (words, _) = bytes.as_chunks::<4>();
+    std::array::from_fn(|i| u32::from_be_bytes(words[i]))
+}
+
+/// Goes through the samples of a table in order.
+#[derive(Clone, Debug)]
+pub struct Cursor {
+    table: Arc<SampleTable>,
+    /// Index of the next sample.
+    sample: u64,
+    /// Decode time of the first sample.
+    begin: u64,
+    /// Decode time of the next sample.
+    time: u64,
+    /// Index of the chunk after the current one.
+    next_chunk: u32,
+    chunk_run: usize,
+    left_in_chunk: u32,
+    offset: u64,
+    duration_run: usize,
+    left_in_duration_run: u32,
+}
+
+impl Cursor {
+    /// A cursor before the first sample of `table`, which decodes at `time`.
+    pub fn new(table: Arc<SampleTable>, time: u64) -> Self {
+        Cursor {
+            left_in_duration_run: table.durations.first().map_or(0, |run| run.count),
+            table,
+            sample: 0,
+            begin: time,
+            time,
+            next_chunk: 0,
+            chunk_run: 0,
+            left_in_chunk: 0,
+            offset: 0,
+            duration_run: 0,
+        }
+    }
+
+    /// Decode time of the next sample.
+    pub fn time(&self) -> u64 {
+        self.time
+    }
+
+    /// Samples not yet given, by the table.
+    pub fn samples_left(&self) -> u64 {
+        self.table.samples() - self.sample
+    }
+
+    /// Duration of the samples not yet given, by the table.
+    pub fn duration_left(&self) -> u64 {
+        let given = self.time - self.begin;
+        self.table.duration().saturating_sub(given)
+    }
+
+    /// Bytes of the samples not yet given, by the table.
+    pub fn bytes_left(&self) -> u64 {
+        self.table.sizes.bytes_from(self.sample)
+    }
+
+    /// The next sample. Where all are of one size (uncompressed audio: one sample an instant), as many of
+    /// a chunk as `group` allows together.
+    pub fn next(&mut self, group: u32) -> Option<Sample> {
+        let size = self.table.sizes.get(self.sample)?;
+        while self.left_in_chunk == 0 {
+            self.enter_next_chunk()?;
+        }
+        let delta = self.delta();
+        let count = match self.table.sizes {
+            Sizes::Constant { count, .. } => group
+                .min(self.left_in_chunk)
+                .min(count - self.sample as u32)
+                .min(self.left_in_duration_run.max(1))
+                .min(u32::MAX / size.max(1))
+                .min(u32::MAX / delta.max(1))
+                .max(1),
+            Sizes::Each(_) => 1,
+        };
+        let sample = Sample {
+            offset: self.offset,
+            size: size * count,
+            time: self.time,
+            duration: delta * count,
+        };
+        self.sample += u64::from(count);
+        self.left_in_chunk -= count;
+        self.left_in_duration_run = self.left_in_duration_run.saturating_sub(count);
+        self.offset = self.offset.saturating_add(u64::from(sample.size));
+        self.time = self.time.saturating_add(u64::from(sample.duration));
+        Some(sample)
+    }
+
+    fn enter_next_chunk(&mut self) -> Option<()> {
+        self.offset = self.table.offsets.get(self.next_chunk as usize)?;
+        let runs = &self.table.chunks;
+        if let Some(next) = runs.get(self.chunk_run + 1)
+            && next.first <= self.next_chunk
+        {
+            self.chunk_run += 1;
+        }
+        self.left_in_chunk = runs.get(self.chunk_run)?.samples;
+        self.next_chunk += 1;
+        Some(())
+    }
+
+    /// Duration of the next sample; the last one goes on where `stts` is too short.
+    fn delta(&mut self) -> u32 {
+        while self.left_in_duration_run == 0 && self.duration_run + 1 < self.table.durations.len() {
+            self.duration_run += 1;
+            self.left_in_duration_run = self.table.durations[self.duration_run].count;
+        }
+        self.table
+            .durations
+            .get(self.duration_run)
+            .map_or(0, |run| run.delta)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compact<N: Copy + TryFrom<W>, W: Copy + From<N>>(values: &[W]) -> Compact<N, W> {
+        let mut compact = Compact::default();
+        values.iter().for_each(|&v| compact.push(v));
+        compact
+    }
+
+    fn chunk(first: u32, samples: u32) -> ChunkRun {
+        ChunkRun {
+            first,
+            samples,
+            entry: 1,
+        }
+    }
+
+    fn table() -> SampleTable {
+        SampleTable {
+            durations: vec![
+                DurationRun {
+                    count: 4,
+                    delta: 10,
+                },
+                DurationRun { count: 1, delta: 3 },
+            ],
+            sizes: Sizes::Each(compact(&[5, 6, 70_000, 8, 9])),
+            chunks: vec![chunk(0, 2), chunk(1, 1)],
+            offsets: compact(&[100, 5_000_000_000, 300, 200]),
+        }
+    }
+
+    #[test]
+    fn a_cursor_follows_chunks_sizes_and_durations() {
+        let mut cursor = Cursor::new(Arc::new(table()), 0);
+        let all: Vec<_> = std::iter::from_fn(|| cursor.next(1))
+            .map(|s| (s.offset, s.size, s.time, s.duration))
+            .collect();
+        assert_eq!(
+            all,
+            [
+                (100, 5, 0, 10),
+                (105, 6, 10, 10),
+                (5_000_000_000, 70_000, 20, 10),
+                (300, 8, 30, 10),
+                (200, 9, 40, 3)
+            ]
+        );
+        assert_eq!(table().duration(), 43);
+        assert!(!table().ascends());
+        assert_eq!(table().lowest_offset(), Some(100));
+    }
+
+    #[test]
+    fn what_is_left_counts_down() {
+        let mut cursor = Cursor::new(Arc::new(table()), 0);
+        assert_eq!((cursor.samples_left(), cursor.bytes_left()), (5, 70_028));
+        cursor.next(1);
+        cursor.next(1);
+        cursor.next(1);
+        assert_eq!((cursor.samples_left(), cursor.bytes_left()), (2, 17));
+    }
+
+    #[test]
+    fn short_stts_goes_on_with_its_last_delta() {
+        let mut table = table();
+        table.durations = vec![DurationRun { count: 2, delta: 7 }];
+        assert_eq!(table.duration(), 35);
+        let mut cursor = Cursor::new(Arc::new(table), 5);
+        while cursor.next(1).is_some() {}
+        assert_eq!(cursor.time(), 40);
+    }
+
+    #[test]
+    fn equal_samples_are_grouped_within_a_chunk_and_a_duration() {
+        let table = SampleTable {
+            durations: vec![
+                DurationRun { count: 9, delta: 1 },
+                DurationRun { count: 9, delta: 2 },
+            ],
+            sizes: Sizes::Constant { size: 4, count: 13 },
+            chunks: vec![chunk(0, 7)],
+            offsets: compact(&[0, 1000]),
+        };
+        let mut cursor = Cursor::new(Arc::new(table), 0);
+        let all: Vec<_> = std::iter::from_fn(|| cursor.next(5))
+            .map(|s| (s.offset, s.size, s.duration))
+            .collect();
+        assert_eq!(all, [(0, 20, 5), (20, 8, 2), (1000, 8, 2), (1008, 16, 8)]);
+    }
+
+    #[test]
+    fn a_table_without_chunks_for_its_samples_is_refused() {
+        let mut table = table();
+        table.offsets = Compact::default();
+        assert!(
+            table
+                .check(7)
+                .unwrap_err()
+                .to_string()
+                .contains("stbl at byte 7")
+        );
+    }
+}

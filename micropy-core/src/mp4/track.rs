@@ -1,0 +1,291 @@
+//! One `trak` box: its header, its coding, its edits and its sample table.
+
+use std::sync::Arc;
+
+use super::boxes::{BoxHeader, BoxReader, Fields, FourCc, SliceBox};
+use super::edit_list;
+use super::movie::{Place, RawBox};
+use super::sample_table::SampleTable;
+use crate::error::{Error, Result};
+
+/// Bytes of an `stsd` or `elst` that are read: they are small but for cover art in FLAC's metadata.
+const LEAF_LIMIT: u64 = 1 << 20;
+
+/// Bytes of sample tables that are read, of all tracks together: 64 million samples.
+const TABLE_LIMIT: u64 = 256 << 20;
+
+/// What a `trak` box says, uninterpreted.
+#[derive(Debug, Default)]
+pub struct Trak {
+    /// Offset of the box.
+    pub at: u64,
+    pub id: u32,
+    pub enabled: bool,
+    pub alternate_group: i16,
+    pub timescale: u32,
+    /// `language` of `mdhd`, or QuickTime's number.
+    pub language: u16,
+    pub handler: Option<FourCc>,
+    pub edits: Vec<edit_list::Entry>,
+    /// Payload of `stsd` and where it begins.
+    pub stsd: (Vec<u8>, u64),
+    pub table: Arc<SampleTable>,
+    /// The tracks that `tref`/`chap` names.
+    pub chapters: Vec<u32>,
+    /// Its `udta`, or why that is left out.
+    pub udta: Option<Result<RawBox>>,
+    /// Why it could not be read to its end.
+    pub fault: Option<Error>,
+}
+
+/// Bytes of metadata that are read, covers among them.
+const METADATA_LIMIT: u64 = 16 << 20;
+
+/// How many bytes may still be read of what grows with the file.
+#[derive(Debug)]
+pub struct Budget {
+    tables: u64,
+    metadata: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Budget {
+            tables: TABLE_LIMIT,
+            metadata: METADATA_LIMIT,
+        }
+    }
+}
+
+impl Budget {
+    fn take_table(&mut self, table: &BoxHeader) -> Result<()> {
+        let size = table.end - table.payload;
+        self.tables = self.tables.checked_sub(size).ok_or_else(|| Error::Limit {
+            at: table.at,
+            what: format!(
+                "the size of the sample tables with `{}` ({size} bytes)",
+                table.kind
+            ),
+            limit: TABLE_LIMIT,
+        })?;
+        Ok(())
+    }
+
+    /// Reads the payload of a metadata box.
+    pub fn metadata(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        header: &BoxHeader,
+        place: Place,
+    ) -> Result<RawBox> {
+        let payload = reader.payload(header, self.metadata)?;
+        self.metadata -= payload.len() as u64;
+        Ok(RawBox {
+            place,
+            at: header.payload,
+            payload,
+        })
+    }
+}
+
+impl Trak {
+    /// Reads the box `header`. What is wrong with it is kept in `fault`, so that the other tracks of the
+    /// file can still be used; only a source that fails is an error.
+    pub fn read(
+        reader: &mut BoxReader<'_>,
+        header: &BoxHeader,
+        budget: &mut Budget,
+    ) -> Result<Trak> {
+        let mut trak = Trak {
+            at: header.at,
+            ..Trak::default()
+        };
+        match trak.read_children(reader, header, budget) {
+            Ok(()) => {}
+            Err(e @ Error::Read(_)) => return Err(e),
+            Err(fault) => trak.fault = Some(fault),
+        }
+        Ok(trak)
+    }
+
+    /// Whether it is sound.
+    pub fn is_audio(&self) -> bool {
+        self.handler.is_some_and(|h| h.0 == *b"soun")
+    }
+
+    /// Whether its samples may be chapter titles.
+    pub fn is_text(&self) -> bool {
+        self.handler
+            .is_some_and(|h| matches!(&h.0, b"text" | b"sbtl"))
+    }
+
+    fn read_children(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        header: &BoxHeader,
+        budget: &mut Budget,
+    ) -> Result<()> {
+        let mut at = header.payload;
+        while let Some(child) = reader.child(header, at)? {
+            match &child.kind.0 {
+                b"tkhd" => self.read_tkhd(reader, &child)?,
+                b"mdia" => self.read_mdia(reader, &child, budget)?,
+                b"edts" => self.read_edts(reader, &child)?,
+                b"tref" => self.read_tref(reader, &child)?,
+                b"udta" if self.handler.is_none() || self.is_audio() => {
+                    self.udta = Some(budget.metadata(reader, &child, Place::TrackUdta(self.id)));
+                }
+                _ => {}
+            }
+            at = child.end;
+        }
+        Ok(())
+    }
+
+    fn read_tkhd(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
+        let payload = reader.payload(header, LEAF_LIMIT)?;
+        let mut fields = fields_of(header, &payload);
+        let (version, flags) = fields.version_and_flags()?;
+        self.enabled = flags & 1 != 0;
+        let _times = (fields.u32_or_u64(version)?, fields.u32_or_u64(version)?);
+        self.id = fields.u32()?;
+        let _reserved = fields.u32()?;
+        let _duration = fields.u32_or_u64(version)?;
+        let _reserved_and_layer = fields.take(10)?;
+        self.alternate_group = fields.u16()?.cast_signed();
+        Ok(())
+    }
+
+    fn read_mdia(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        header: &BoxHeader,
+        budget: &mut Budget,
+    ) -> Result<()> {
+        let mut at = header.payload;
+        while let Some(child) = reader.child(header, at)? {
+            match &child.kind.0 {
+                b"mdhd" => self.read_mdhd(reader, &child)?,
+                b"hdlr" => {
+                    let fields = reader.head::<12>(&child)?;
+                    self.handler = Some(FourCc([fields[8], fields[9], fields[10], fields[11]]));
+                }
+                // Before `hdlr` nobody knows yet; the tables of video are never read.
+                b"minf" if self.handler.is_none() || self.is_audio() || self.is_text() => {
+                    self.read_minf(reader, &child, budget)?;
+                }
+                _ => {}
+            }
+            at = child.end;
+        }
+        Ok(())
+    }
+
+    fn read_mdhd(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
+        let payload = reader.payload(header, LEAF_LIMIT)?;
+        let mut fields = fields_of(header, &payload);
+        let (version, _) = fields.version_and_flags()?;
+        let _times = (fields.u32_or_u64(version)?, fields.u32_or_u64(version)?);
+        self.timescale = fields.u32()?;
+        // The sample table is more to be trusted than this duration.
+        let _duration = fields.u32_or_u64(version)?;
+        self.language = fields.u16()?;
+        Ok(())
+    }
+
+    fn read_minf(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        header: &BoxHeader,
+        budget: &mut Budget,
+    ) -> Result<()> {
+        let mut at = header.payload;
+        while let Some(child) = reader.child(header, at)? {
+            if child.kind.0 == *b"stbl" {
+                self.read_stbl(reader, &child, budget)?;
+            }
+            at = child.end;
+        }
+        Ok(())
+    }
+
+    fn read_stbl(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        header: &BoxHeader,
+        budget: &mut Budget,
+    ) -> Result<()> {
+        let mut table = SampleTable::default();
+        let mut at = header.payload;
+        while let Some(child) = reader.child(header, at)? {
+            match &child.kind.0 {
+                b"stsd" => self.stsd = (reader.payload(&child, LEAF_LIMIT)?, child.payload),
+                b"stts" | b"stsc" | b"stsz" | b"stz2" | b"stco" | b"co64" => {
+                    budget.take_table(&child)?;
+                    table.read_box(reader, &child)?;
+                }
+                _ => {}
+            }
+            at = child.end;
+        }
+        table.check(header.at)?;
+        self.table = Arc::new(table);
+        Ok(())
+    }
+
+    fn read_edts(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
+        let mut at = header.payload;
+        while let Some(child) = reader.child(header, at)? {
+            if child.kind.0 == *b"elst" {
+                let payload = reader.payload(&child, LEAF_LIMIT)?;
+                self.edits = edit_list::read(fields_of(&child, &payload))?;
+            }
+            at = child.end;
+        }
+        Ok(())
+    }
+
+    fn read_tref(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
+        let mut at = header.payload;
+        while let Some(child) = reader.child(header, at)? {
+            if child.kind.0 == *b"chap" {
+                let payload = reader.payload(&child, 4096)?;
+                let (ids, _) = payload.as_chunks::<4>();
+                self.chapters
+                    .extend(ids.iter().map(|&id| u32::from_be_bytes(id)));
+            }
+            at = child.end;
+        }
+        Ok(())
+    }
+}
+
+/// The fields of a leaf whose payload has been read.
+fn fields_of<'a>(header: &BoxHeader, payload: &'a [u8]) -> Fields<'a> {
+    SliceBox {
+        kind: header.kind,
+        at: header.at,
+        payload_at: header.payload,
+        payload,
+    }
+    .fields()
+}
+
+/// ISO 639-2/T code of a `language` field: three letters of five bits, or in QuickTime a number of the
+/// Macintosh's list (QuickTime File Format, "Language code values"); `None` where it is undetermined.
+pub fn language(code: u16) -> Option<String> {
+    /// The first of the Macintosh's languages, by number.
+    const MACINTOSH: [&str; 24] = [
+        "eng", "fra", "deu", "ita", "nld", "swe", "spa", "dan", "por", "nor", "heb", "jpn", "ara",
+        "fin", "ell", "isl", "mlt", "tur", "hrv", "zho", "urd", "hin", "tha", "kor",
+    ];
+    if code < 0x400 {
+        return MACINTOSH.get(usize::from(code)).map(|&s| s.to_owned());
+    }
+    let letter = |shift: u16| match code >> shift & 0x1F {
+        n @ 1..=26 => Some(char::from(b'`' + n as u8)),
+        _ => None,
+    };
+    let code: String = [letter(10)?, letter(5)?, letter(0)?].iter().collect();
+    (code != "und").then_some(code)
+}
