@@ -22,6 +22,10 @@ pub enum Codec {
     Eac3,
     /// Linear PCM.
     Pcm(PcmLayout),
+    /// Logarithmic PCM by ITU-T G.711, A-law (`alaw`).
+    ALaw,
+    /// Logarithmic PCM by ITU-T G.711, µ-law (`ulaw`).
+    MuLaw,
     /// Anything else, by its name in the standards or its four-character code.
     Other(String),
 }
@@ -50,6 +54,8 @@ impl fmt::Display for Codec {
             Codec::Ac3 => "AC-3",
             Codec::Eac3 => "E-AC-3",
             Codec::Pcm(_) => "PCM",
+            Codec::ALaw => "A-law",
+            Codec::MuLaw => "µ-law",
             Codec::Other(name) => name,
         })
     }

@@ -60,6 +60,11 @@ impl Layout {
         Layout(bits)
     }
 
+    /// The layout of a WAVE channel mask; `None` where it is empty or names other positions.
+    pub fn from_wave_mask(mask: u64) -> Option<Layout> {
+        (mask > 0 && mask < 1 << Speaker::ALL.len()).then_some(Layout(mask as u16))
+    }
+
     /// The usual layout of so many channels; `None` for 0 and above 8.
     pub fn usual(channels: u16) -> Option<Layout> {
         Some(match channels {

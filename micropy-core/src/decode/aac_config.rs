@@ -29,6 +29,8 @@ pub mod object_type {
 /// What an AudioSpecificConfig says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AacConfig {
+    /// `channelConfiguration`; 0: a program_config_element describes the channels.
+    pub channel_configuration: u32,
     /// Object type of the core coder (never [`object_type::SBR`] or [`object_type::PS`]).
     pub object_type: u32,
     /// Hz of the core coder.
@@ -41,6 +43,8 @@ pub struct AacConfig {
     pub sbr: Extension<u32>,
     /// Parametric stereo: likewise.
     pub ps: Extension<()>,
+    /// The loudspeakers in the order of a program_config_element.
+    coded_order: Option<Vec<Speaker>>,
 }
 
 /// Whether an extension of the core coder is used.
@@ -61,9 +65,96 @@ const SAMPLING_FREQUENCIES: [u32; 13] = [
 impl AacConfig {
     /// Reads the configuration; the error says which field is wrong.
     pub fn parse(bytes: &[u8]) -> Result<AacConfig, String> {
-        let mut bits = Bits::new(bytes);
-        let config = parse(&mut bits).ok_or("it ends in the middle of a field")??;
-        Ok(config)
+        parse(&mut Bits::new(bytes)).ok_or("it ends in the middle of a field")?
+    }
+
+    /// The profile as people call it.
+    pub fn name(&self, sbr: bool, ps: bool) -> String {
+        match self.object_type {
+            object_type::LC if ps => "HE-AAC v2".into(),
+            object_type::LC if sbr || matches!(self.sbr, Extension::Present(_)) => "HE-AAC".into(),
+            object_type::LC => "AAC-LC".into(),
+            object_type::MAIN => "AAC Main".into(),
+            object_type::LTP => "AAC-LTP".into(),
+            object_type::ER_LD => "AAC-LD".into(),
+            object_type::ER_ELD => "AAC-ELD".into(),
+            object_type::USAC => "xHE-AAC".into(),
+            object_type::ALS => "MPEG-4 ALS".into(),
+            other => format!("MPEG-4 audio object type {other}"),
+        }
+    }
+
+    /// The plane of each channel that the decoder gives, where the planes are those of `layout`.
+    pub fn planes(&self, layout: Layout) -> Vec<usize> {
+        match &self.coded_order {
+            Some(order) if Layout::of(order) == layout => {
+                order.iter().filter_map(|&s| layout.plane_of(s)).collect()
+            }
+            _ => (0..layout.channels()).collect(),
+        }
+    }
+
+    /// The configuration of the core coder without any extension.
+    pub fn plain(&self) -> Vec<u8> {
+        let mut fields = Fields::default();
+        fields.put(self.object_type, 5);
+        fields.put_frequency(self.core_rate);
+        fields.put(self.channel_configuration, 4);
+        self.put_general_audio(&mut fields);
+        fields.bytes()
+    }
+
+    /// The configuration with `extension` (SBR or PS) said explicitly; `None` where the channels are not
+    /// those of a channel configuration.
+    pub fn hierarchical(&self, extension: u32, rate: u32) -> Option<Vec<u8>> {
+        if self.channel_configuration == 0 {
+            return None;
+        }
+        let mut fields = Fields::default();
+        fields.put(extension, 5);
+        fields.put_frequency(self.core_rate);
+        fields.put(self.channel_configuration, 4);
+        fields.put_frequency(rate);
+        fields.put(self.object_type, 5);
+        self.put_general_audio(&mut fields);
+        Some(fields.bytes())
+    }
+
+    /// GASpecificConfig: frameLengthFlag, dependsOnCoreCoder, extensionFlag.
+    fn put_general_audio(&self, fields: &mut Fields) {
+        fields.put(u32::from(self.frame_len == 960), 1);
+        fields.put(0, 2);
+    }
+}
+
+/// A configuration in the making: bits, most significant first.
+#[derive(Default)]
+struct Fields {
+    bits: Vec<bool>,
+}
+
+impl Fields {
+    fn put(&mut self, value: u32, width: u32) {
+        self.bits
+            .extend((0..width).rev().map(|bit| value >> bit & 1 == 1));
+    }
+
+    fn put_frequency(&mut self, rate: u32) {
+        match SAMPLING_FREQUENCIES.iter().position(|&f| f == rate) {
+            Some(index) => self.put(index as u32, 4),
+            None => {
+                self.put(15, 4);
+                self.put(rate, 24);
+            }
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let byte = |bits: &[bool]| {
+            let byte = bits.iter().fold(0, |byte, &bit| byte << 1 | u8::from(bit));
+            byte << (8 - bits.len())
+        };
+        self.bits.chunks(8).map(byte).collect()
     }
 }
 
@@ -84,6 +175,7 @@ fn parse(bits: &mut Bits<'_>) -> Option<Result<AacConfig, String>> {
         }
     }
     let mut layout = channel_configuration_layout(channel_configuration);
+    let mut coded_order = None;
     let mut frame_len = 1024;
     match object_type {
         object_type::USAC => {
@@ -107,7 +199,8 @@ fn parse(bits: &mut Bits<'_>) -> Option<Result<AacConfig, String>> {
             }
             let extension = bits.flag()?;
             if channel_configuration == 0 {
-                layout = read_program_config(bits)?;
+                coded_order = read_program_config(bits)?;
+                layout = coded_order.as_deref().map(Layout::of);
             }
             if matches!(
                 object_type,
@@ -140,12 +233,14 @@ fn parse(bits: &mut Bits<'_>) -> Option<Result<AacConfig, String>> {
         )));
     }
     Some(Ok(AacConfig {
+        channel_configuration,
         object_type,
         core_rate,
         layout,
         frame_len,
         sbr,
         ps,
+        coded_order,
     }))
 }
 
@@ -241,9 +336,10 @@ fn read_backward_compatible_extension(
     Some(())
 }
 
-/// Reads a program_config_element (4.5.1.2) and says which loudspeakers it describes; the inner `None`
-/// where it describes none, or more than [`Layout`] names.
-fn read_program_config(bits: &mut Bits<'_>) -> Option<Option<Layout>> {
+/// Reads a program_config_element (4.5.1.2): the loudspeakers in the order of their elements; the inner
+/// `None` where it describes none, or more than [`Speaker`] names.
+fn read_program_config(bits: &mut Bits<'_>) -> Option<Option<Vec<Speaker>>> {
+    use Speaker::*;
     bits.skip(4 + 2 + 4)?; // element_instance_tag, object_type, sampling_frequency_index
     let (front, side, back) = (bits.read(4)?, bits.read(4)?, bits.read(4)?);
     let (lfe, data, coupling) = (bits.read(2)?, bits.read(3)?, bits.read(4)?);
@@ -259,54 +355,49 @@ fn read_program_config(bits: &mut Bits<'_>) -> Option<Option<Layout>> {
     bits.align();
     let comment = bits.read(8)?;
     bits.skip(8 * comment as usize)?;
-    Some(program_layout(front, side, back, lfe))
+
+    // From the centre outwards in front, from the sides to the centre at the back.
+    let inner_front = [FrontLeftOfCenter, FrontRightOfCenter];
+    let front_pairs = match front.iter().filter(|pair| **pair).count() {
+        2 => &[inner_front, [FrontLeft, FrontRight]][..],
+        _ => &[[FrontLeft, FrontRight]][..],
+    };
+    let mut order = Vec::new();
+    let lfe = vec![false; lfe as usize];
+    let known = place(&front, FrontCenter, front_pairs, &mut order)
+        && place(&side, BackCenter, &[[SideLeft, SideRight]], &mut order)
+        && place(&back, BackCenter, &[[BackLeft, BackRight]], &mut order)
+        && place(&lfe, LowFrequency, &[], &mut order)
+        && !order.is_empty();
+    Some(known.then_some(order))
 }
 
-/// Channels that `count` single and paired channel elements give.
-fn read_elements(bits: &mut Bits<'_>, count: u32) -> Option<u32> {
-    let mut channels = 0;
+/// Whether each of `count` channel elements is a pair.
+fn read_elements(bits: &mut Bits<'_>, count: u32) -> Option<Vec<bool>> {
+    let mut pairs = Vec::with_capacity(count as usize); // at most 15
     for _ in 0..count {
-        channels += if bits.flag()? { 2 } else { 1 };
+        pairs.push(bits.flag()?);
         bits.skip(4)?;
     }
-    Some(channels)
+    Some(pairs)
 }
 
-fn program_layout(front: u32, side: u32, back: u32, lfe: u32) -> Option<Layout> {
-    use Speaker::*;
-    let mut speakers = match front {
-        0 => vec![],
-        1 => vec![FrontCenter],
-        2 => vec![FrontLeft, FrontRight],
-        3 => vec![FrontLeft, FrontRight, FrontCenter],
-        4 => vec![FrontLeft, FrontRight, FrontLeftOfCenter, FrontRightOfCenter],
-        5 => vec![
-            FrontLeft,
-            FrontRight,
-            FrontCenter,
-            FrontLeftOfCenter,
-            FrontRightOfCenter,
-        ],
-        _ => return None,
-    };
-    match side {
-        0 => {}
-        2 => speakers.extend([SideLeft, SideRight]),
-        _ => return None,
+/// Names the loudspeakers of channel elements; false where there are more than names.
+fn place(
+    elements: &[bool],
+    single: Speaker,
+    pairs: &[[Speaker; 2]],
+    order: &mut Vec<Speaker>,
+) -> bool {
+    let mut pairs = pairs.iter();
+    for &is_pair in elements {
+        match if is_pair { pairs.next() } else { None } {
+            Some(pair) => order.extend(pair),
+            None if !is_pair && !order.contains(&single) => order.push(single),
+            None => return false,
+        }
     }
-    match back {
-        0 => {}
-        1 => speakers.push(BackCenter),
-        2 => speakers.extend([BackLeft, BackRight]),
-        3 => speakers.extend([BackLeft, BackRight, BackCenter]),
-        _ => return None,
-    }
-    match lfe {
-        0 => {}
-        1 => speakers.push(LowFrequency),
-        _ => return None,
-    }
-    (!speakers.is_empty()).then(|| Layout::of(&speakers))
+    true
 }
 
 struct Usac {

@@ -1,8 +1,29 @@
 //! From packets to PCM: which decoder serves a track, and what it will give.
 
+#[cfg(feature = "aac")]
 mod aac;
+#[cfg(feature = "aac")]
 mod aac_config;
+#[cfg(feature = "alac")]
+mod alac;
+#[cfg(feature = "aac")]
 mod bits;
+#[cfg(feature = "fdk-aac")]
+mod fdk;
+#[cfg(all(feature = "aac", not(feature = "fdk-aac")))]
+#[path = "fdk_absent.rs"]
+mod fdk;
+#[cfg(feature = "flac")]
+mod flac;
+#[cfg(feature = "pcm")]
+mod linear_pcm;
+#[cfg(feature = "mp3")]
+mod mpeg_audio;
+#[cfg(feature = "opus")]
+mod opus;
+#[cfg(feature = "aac")]
+mod sbr;
+#[cfg(any(feature = "aac", feature = "alac", feature = "flac", feature = "mp3"))]
 mod symphonia;
 
 use crate::codec::{Codec, CodecParameters};
@@ -43,16 +64,63 @@ pub const INSPECTED_PACKETS: usize = 8;
 /// Finds out what `parameters` and the first packets (up to [`INSPECTED_PACKETS`]; implicit SBR shows
 /// only there) will decode to.
 pub fn inspect(parameters: &CodecParameters, first_packets: &[impl AsRef<[u8]>]) -> Result<Format> {
-    match &parameters.codec {
-        Codec::Aac => aac::inspect(&parameters.config, first_packets),
-        other => Err(Error::unsupported(format!("{other} audio"))),
-    }
+    let packets = first_packets.iter().take(INSPECTED_PACKETS);
+    let packets: Vec<&[u8]> = packets.map(AsRef::as_ref).collect();
+    (family(&parameters.codec)?.inspect)(parameters, &packets)
 }
 
 /// A new decoder for a track that [`inspect`] has seen.
 pub fn decoder(parameters: &CodecParameters, format: &Format) -> Result<Box<dyn Decoder>> {
-    match &parameters.codec {
-        Codec::Aac => aac::decoder(&parameters.config, format),
-        other => Err(Error::unsupported(format!("{other} audio"))),
-    }
+    (family(&parameters.codec)?.decoder)(parameters, format)
+}
+
+/// The modules below, by the codecs that they serve.
+struct Family {
+    serves: fn(&Codec) -> bool,
+    inspect: fn(&CodecParameters, &[&[u8]]) -> Result<Format>,
+    decoder: fn(&CodecParameters, &Format) -> Result<Box<dyn Decoder>>,
+}
+
+const FAMILIES: &[Family] = &[
+    #[cfg(feature = "aac")]
+    Family {
+        serves: |codec| matches!(codec, Codec::Aac),
+        inspect: aac::inspect,
+        decoder: aac::decoder,
+    },
+    #[cfg(feature = "alac")]
+    Family {
+        serves: |codec| matches!(codec, Codec::Alac),
+        inspect: alac::inspect,
+        decoder: alac::decoder,
+    },
+    #[cfg(feature = "flac")]
+    Family {
+        serves: |codec| matches!(codec, Codec::Flac),
+        inspect: flac::inspect,
+        decoder: flac::decoder,
+    },
+    #[cfg(feature = "mp3")]
+    Family {
+        serves: |codec| matches!(codec, Codec::Mp3),
+        inspect: mpeg_audio::inspect,
+        decoder: mpeg_audio::decoder,
+    },
+    #[cfg(feature = "opus")]
+    Family {
+        serves: |codec| matches!(codec, Codec::Opus),
+        inspect: opus::inspect,
+        decoder: opus::decoder,
+    },
+    #[cfg(feature = "pcm")]
+    Family {
+        serves: |codec| matches!(codec, Codec::Pcm(_) | Codec::ALaw | Codec::MuLaw),
+        inspect: linear_pcm::inspect,
+        decoder: linear_pcm::decoder,
+    },
+];
+
+fn family(codec: &Codec) -> Result<&'static Family> {
+    let family = FAMILIES.iter().find(|family| (family.serves)(codec));
+    family.ok_or_else(|| Error::unsupported(format!("{codec} audio (no decoder in this build)")))
 }

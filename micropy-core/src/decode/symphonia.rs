@@ -1,73 +1,81 @@
-//! The decoders of the Symphonia project.
+//! The decoders of the Symphonia project behind our trait.
 
-use symphonia_core::audio::{Audio, GenericAudioBufferRef};
-use symphonia_core::codecs::audio::{AudioCodecParameters, AudioDecoder};
+use symphonia_core::audio::{Audio, AudioBuffer, Channels, GenericAudioBufferRef};
+use symphonia_core::codecs::audio::{AudioCodecId, AudioCodecParameters, AudioDecoder};
 use symphonia_core::packet::PacketRef;
 use symphonia_core::units::{Duration, Timestamp};
 
 use super::{DecodeError, Decoder};
 use crate::error::{Error, Result};
-use crate::pcm::Pcm;
+use crate::pcm::{Layout, Pcm};
 
-/// A Symphonia decoder behind our trait.
-pub struct Symphonia {
-    inner: Box<dyn AudioDecoder>,
-    /// Where 32-bit integers become floats.
-    converted: Vec<Vec<f32>>,
-}
+/// A Symphonia decoder.
+pub struct Symphonia(Box<dyn AudioDecoder>);
 
 impl Symphonia {
-    /// AAC-LC of one or two channels; the AudioSpecificConfig is written anew, without the extensions
-    /// that the crate does not read.
-    pub fn aac_lc(core_rate: u32, channels: usize) -> Result<Self> {
-        use symphonia_core::codecs::audio::well_known::CODEC_ID_AAC;
-        let mut parameters = AudioCodecParameters::new();
-        parameters
-            .for_codec(CODEC_ID_AAC)
-            .with_extra_data(aac_lc_config(core_rate, channels));
-        let inner = symphonia_codec_aac::AacDecoder::try_new(&parameters, &Default::default())
-            .map_err(|e| Error::unsupported(e.to_string()))?;
-        Ok(Symphonia {
-            inner: Box::new(inner),
-            converted: Vec::new(),
-        })
+    /// Any of them.
+    pub fn new(
+        decoder: symphonia_core::errors::Result<impl AudioDecoder + 'static>,
+    ) -> Result<Self> {
+        match decoder {
+            Ok(decoder) => Ok(Symphonia(Box::new(decoder))),
+            Err(e) => Err(Error::unsupported(e.to_string())),
+        }
+    }
+
+    /// Hz and loudspeakers, as the decoder read them from its configuration.
+    pub fn rate_and_layout(&self) -> Result<(u32, Layout)> {
+        let parameters = self.0.codec_params();
+        let layout = match &parameters.channels {
+            Some(Channels::Positioned(positions)) => Layout::from_wave_mask(positions.bits()),
+            Some(channels) => Layout::usual(channels.count() as u16),
+            None => None,
+        };
+        match (parameters.sample_rate, layout) {
+            (Some(rate), Some(layout)) if rate > 0 => Ok((rate, layout)),
+            _ => Err(Error::unsupported(
+                "an audio configuration without rate or channels",
+            )),
+        }
     }
 }
 
-/// An AudioSpecificConfig with an explicit frequency: object type 2, index 15, 24 bits of Hz, channels,
-/// three flags of zero.
-fn aac_lc_config(core_rate: u32, channels: usize) -> Box<[u8]> {
-    let bits = 2u64 << 35 | 15 << 31 | u64::from(core_rate) << 7 | (channels as u64) << 3;
-    bits.to_be_bytes()[3..].into()
+/// What Symphonia's decoders are made from.
+pub fn parameters(codec: AudioCodecId, config: impl Into<Box<[u8]>>) -> AudioCodecParameters {
+    let mut parameters = AudioCodecParameters::new();
+    parameters.for_codec(codec).with_extra_data(config.into());
+    parameters
 }
 
 impl Decoder for Symphonia {
     fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
         let packet = PacketRef::new(0, Timestamp::ZERO, Duration::ZERO, packet);
         let decoded = self
-            .inner
+            .0
             .decode_ref(&packet)
             .map_err(|e| DecodeError(e.to_string()))?;
         if decoded.num_planes() != pcm.channels() {
-            return Err(DecodeError(format!(
-                "{} channels instead of {}",
-                decoded.num_planes(),
-                pcm.channels()
-            )));
+            let (found, expected) = (decoded.num_planes(), pcm.channels());
+            return Err(DecodeError(format!("{found} channels, not {expected}")));
         }
         match decoded {
-            GenericAudioBufferRef::F32(buffer) => {
-                for (to, from) in pcm.planes_mut().iter_mut().zip(buffer.iter_planes()) {
-                    to.extend_from_slice(from);
-                }
+            GenericAudioBufferRef::F32(buffer) => append(buffer, pcm, |s| s),
+            // Integers are left-aligned in 32 bits: those of up to 24 bits stay exact.
+            GenericAudioBufferRef::S32(buffer) => {
+                append(buffer, pcm, |s| s as f32 / (1u32 << 31) as f32)
             }
-            other => {
-                other.copy_to_vecs_planar(&mut self.converted);
-                for (to, from) in pcm.planes_mut().iter_mut().zip(&self.converted) {
-                    to.extend_from_slice(from);
-                }
-            }
+            _ => return Err(DecodeError("an unexpected sample format".into())),
         }
         Ok(())
+    }
+}
+
+fn append<S: symphonia_core::audio::sample::Sample>(
+    from: &AudioBuffer<S>,
+    to: &mut Pcm,
+    convert: impl Fn(S) -> f32,
+) {
+    for (to, from) in to.planes_mut().iter_mut().zip(from.iter_planes()) {
+        to.extend(from.iter().map(|&s| convert(s)));
     }
 }

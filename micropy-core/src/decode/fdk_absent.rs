@@ -1,0 +1,22 @@
+//! Stands in for `fdk.rs` where the feature `fdk-aac` is off.
+
+use super::aac_config::AacConfig;
+use super::{Decoder, Format};
+use crate::error::{Error, Result};
+
+/// Says what is missing.
+pub fn inspect(_config: &[u8], aac: &AacConfig, first_packets: &[&[u8]]) -> Result<Format> {
+    let sbr = super::sbr::is_in_most(first_packets);
+    Err(unsupported(&aac.name(sbr, false)))
+}
+
+/// Likewise.
+pub fn decoder(_config: &[u8], _aac: &AacConfig, format: &Format) -> Result<Box<dyn Decoder>> {
+    Err(unsupported(&format.name))
+}
+
+fn unsupported(name: &str) -> Error {
+    Error::unsupported(format!(
+        "{name} of this kind: this build lacks the feature `fdk-aac`"
+    ))
+}

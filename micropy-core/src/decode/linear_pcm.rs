@@ -1,0 +1,130 @@
+//! Audio that is not compressed: linear PCM, and the logarithmic PCM of ITU-T G.711.
+
+use super::{DecodeError, Decoder, Format};
+use crate::codec::{Codec, CodecParameters, PcmLayout};
+use crate::error::{Error, Result};
+use crate::pcm::{Layout, Pcm};
+
+/// What the track decodes to.
+pub fn inspect(track: &CodecParameters, _first_packets: &[&[u8]]) -> Result<Format> {
+    reader(&track.codec)?;
+    let layout = Layout::usual(track.channels)
+        .ok_or_else(|| Error::unsupported(format!("PCM of {} channels", track.channels)))?;
+    if track.sample_rate == 0 {
+        return Err(Error::malformed(0, "PCM sample entry", "a rate of 0 Hz"));
+    }
+    Ok(Format {
+        name: match &track.codec {
+            Codec::Pcm(layout) => format!("PCM {} bit", layout.bits),
+            other => other.to_string(),
+        },
+        sample_rate: track.sample_rate,
+        layout,
+        packet_len: None,
+        roll: 0,
+    })
+}
+
+/// The decoder for it.
+pub fn decoder(track: &CodecParameters, _format: &Format) -> Result<Box<dyn Decoder>> {
+    let (width, read) = reader(&track.codec)?;
+    Ok(Box::new(LinearPcm { width, read }))
+}
+
+/// Reads one PCM sample from as many bytes as it has.
+type Read = fn(&[u8]) -> f32;
+
+struct LinearPcm {
+    width: usize,
+    read: Read,
+}
+
+impl Decoder for LinearPcm {
+    fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
+        let channels = pcm.channels();
+        let frames = packet.chunks_exact(self.width * channels);
+        if frames.len() == 0 {
+            return Err(DecodeError("less than one PCM sample".into()));
+        }
+        for frame in frames {
+            for (to, sample) in pcm
+                .planes_mut()
+                .iter_mut()
+                .zip(frame.chunks_exact(self.width))
+            {
+                to.push((self.read)(sample));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a PCM sample and how to read it.
+fn reader(codec: &Codec) -> Result<(usize, Read)> {
+    let Codec::Pcm(layout) = codec else {
+        return match codec {
+            Codec::ALaw => Ok((1, |bytes| a_law(bytes[0]))),
+            _ => Ok((1, |bytes| mu_law(bytes[0]))),
+        };
+    };
+    let PcmLayout {
+        bits,
+        float,
+        big_endian,
+        signed,
+    } = *layout;
+    let read: Read = match (bits, float, big_endian) {
+        (8, false, _) if signed => |b| f32::from(b[0] as i8) / 128.0,
+        (8, false, _) => |b| (f32::from(b[0]) - 128.0) / 128.0,
+        (16, false, true) => |b| left_aligned([b[0], b[1], 0, 0]),
+        (16, false, false) => |b| left_aligned([b[1], b[0], 0, 0]),
+        (24, false, true) => |b| left_aligned([b[0], b[1], b[2], 0]),
+        (24, false, false) => |b| left_aligned([b[2], b[1], b[0], 0]),
+        (32, false, true) => |b| left_aligned([b[0], b[1], b[2], b[3]]),
+        (32, false, false) => |b| left_aligned([b[3], b[2], b[1], b[0]]),
+        (32, true, true) => |b| finite(f32::from_be_bytes([b[0], b[1], b[2], b[3]])),
+        (32, true, false) => |b| finite(f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+        (64, true, true) => |b| finite(f64::from_bits(bits64(b)) as f32),
+        (64, true, false) => |b| finite(f64::from_bits(bits64(b).swap_bytes()) as f32),
+        _ => return Err(Error::unsupported(format!("PCM of {bits} bits"))),
+    };
+    Ok((usize::from(bits / 8), read))
+}
+
+fn left_aligned(big_endian: [u8; 4]) -> f32 {
+    i32::from_be_bytes(big_endian) as f32 / (1u32 << 31) as f32
+}
+
+fn bits64(big_endian: &[u8]) -> u64 {
+    big_endian
+        .iter()
+        .fold(0, |bits, &byte| bits << 8 | u64::from(byte))
+}
+
+/// Neither infinities nor NaN may reach a filter with a memory.
+fn finite(sample: f32) -> f32 {
+    if sample.is_finite() { sample } else { 0.0 }
+}
+
+/// ITU-T G.711, table 2: 14 bits in segments that double.
+fn mu_law(byte: u8) -> f32 {
+    let bits = !byte;
+    let magnitude = ((i32::from(bits & 0x0f) << 3) + 0x84) << (bits >> 4 & 7);
+    sign(bits & 0x80 == 0, magnitude - 0x84)
+}
+
+/// ITU-T G.711, table 1: 13 bits, even bits inverted.
+fn a_law(byte: u8) -> f32 {
+    let bits = byte ^ 0x55;
+    let mantissa = i32::from(bits & 0x0f) << 4;
+    let magnitude = match bits >> 4 & 7 {
+        0 => mantissa + 8,
+        segment => (mantissa + 0x108) << (segment - 1),
+    };
+    sign(bits & 0x80 != 0, magnitude)
+}
+
+fn sign(positive: bool, magnitude: i32) -> f32 {
+    let magnitude = magnitude as f32 / 32768.0;
+    if positive { magnitude } else { -magnitude }
+}

@@ -1,0 +1,169 @@
+//! Opus (RFC 6716) in ISO base media files (Encapsulation of Opus in ISO BMFF 0.8.1).
+
+use opus_decoder::OpusMultistreamDecoder;
+
+use super::{DecodeError, Decoder, Format};
+use crate::codec::CodecParameters;
+use crate::error::{Error, Result};
+use crate::pcm::{Layout, Pcm, Speaker};
+
+/// Opus decodes to this rate whatever was put in.
+const SAMPLE_RATE: u32 = 48000;
+
+/// The longest packet by RFC 6716, 120 ms.
+const MAX_PACKET_LEN: usize = 5760;
+
+/// The body of a `dOps` box.
+#[derive(Clone, Debug, PartialEq)]
+struct Config {
+    layout: Layout,
+    /// The plane of each coded channel.
+    planes: Vec<usize>,
+    gain: f32,
+    streams: usize,
+    coupled: usize,
+    mapping: Vec<u8>,
+}
+
+impl Config {
+    fn parse(bytes: &[u8]) -> Result<Config, String> {
+        let (fixed, table) = bytes.split_at_checked(11).ok_or("it is too short")?;
+        let channels = usize::from(fixed[1]);
+        let order = channel_order(channels).ok_or_else(|| format!("{channels} channels"))?;
+        let gain_db = f32::from(i16::from_be_bytes([fixed[8], fixed[9]])) / 256.0;
+        let (streams, coupled, mapping) = match (fixed[10], table) {
+            (0, _) if channels <= 2 => (1, channels - 1, vec![0, 1]),
+            (1, [streams, coupled, mapping @ ..]) if mapping.len() >= channels => (
+                usize::from(*streams),
+                usize::from(*coupled),
+                mapping.to_vec(),
+            ),
+            (family, _) => return Err(format!("channel mapping family {family}")),
+        };
+        let layout = Layout::of(order);
+        Ok(Config {
+            layout,
+            planes: order.iter().filter_map(|&s| layout.plane_of(s)).collect(),
+            gain: 10f32.powf(gain_db / 20.0),
+            streams,
+            coupled,
+            mapping: mapping.into_iter().take(channels).collect(),
+        })
+    }
+}
+
+/// Vorbis I, 4.3.9, as RFC 7845, 5.1.1.2 has it.
+fn channel_order(channels: usize) -> Option<&'static [Speaker]> {
+    use Speaker::*;
+    Some(match channels {
+        1 => &[FrontCenter],
+        2 => &[FrontLeft, FrontRight],
+        3 => &[FrontLeft, FrontCenter, FrontRight],
+        4 => &[FrontLeft, FrontRight, BackLeft, BackRight],
+        5 => &[FrontLeft, FrontCenter, FrontRight, BackLeft, BackRight],
+        6 => &[
+            FrontLeft,
+            FrontCenter,
+            FrontRight,
+            BackLeft,
+            BackRight,
+            LowFrequency,
+        ],
+        7 => &[
+            FrontLeft,
+            FrontCenter,
+            FrontRight,
+            SideLeft,
+            SideRight,
+            BackCenter,
+            LowFrequency,
+        ],
+        8 => &[
+            FrontLeft,
+            FrontCenter,
+            FrontRight,
+            SideLeft,
+            SideRight,
+            BackLeft,
+            BackRight,
+            LowFrequency,
+        ],
+        _ => return None,
+    })
+}
+
+/// What the track decodes to. Packets may vary in length.
+pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Format> {
+    let config = parse(track)?;
+    let shortest = first_packets.iter().filter_map(|p| frame_len(p)).min();
+    Ok(Format {
+        name: "Opus".into(),
+        sample_rate: SAMPLE_RATE,
+        layout: config.layout,
+        packet_len: None,
+        roll: ROLL.div_ceil(shortest.unwrap_or(960)),
+    })
+}
+
+/// PCM samples per channel to decode before the output is right: RFC 7845, 4.6 asks for 80 ms.
+const ROLL: u32 = SAMPLE_RATE * 80 / 1000;
+
+/// PCM samples per channel of one frame of a packet, by its TOC byte (RFC 6716, table 2).
+fn frame_len(packet: &[u8]) -> Option<u32> {
+    let config = packet.first()? >> 3;
+    Some(match config {
+        0..12 => [480, 960, 1920, 2880][usize::from(config % 4)],
+        12..16 => [480, 960][usize::from(config % 2)],
+        _ => [120, 240, 480, 960][usize::from(config % 4)],
+    })
+}
+
+/// The decoder for it.
+pub fn decoder(track: &CodecParameters, _format: &Format) -> Result<Box<dyn Decoder>> {
+    let config = parse(track)?;
+    let channels = config.layout.channels();
+    let inner = OpusMultistreamDecoder::new(
+        SAMPLE_RATE,
+        channels,
+        config.streams,
+        config.coupled,
+        &config.mapping,
+    )
+    .map_err(|e| Error::malformed(0, "dOps", e.to_string()))?;
+    Ok(Box::new(Opus {
+        inner,
+        planes: config.planes,
+        gain: config.gain,
+        interleaved: vec![0.0; MAX_PACKET_LEN * channels],
+    }))
+}
+
+fn parse(track: &CodecParameters) -> Result<Config> {
+    Config::parse(&track.config).map_err(|why| Error::malformed(0, "dOps", why))
+}
+
+struct Opus {
+    inner: OpusMultistreamDecoder,
+    planes: Vec<usize>,
+    gain: f32,
+    interleaved: Vec<f32>,
+}
+
+impl Decoder for Opus {
+    fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
+        if packet.is_empty() {
+            return Err(DecodeError("an empty packet".into()));
+        }
+        let len = self
+            .inner
+            .decode_float(packet, &mut self.interleaved, false)
+            .map_err(|e| DecodeError(e.to_string()))?;
+        let channels = self.planes.len();
+        let gain = self.gain;
+        for (channel, &plane) in self.planes.iter().enumerate() {
+            let coded = self.interleaved[channel..].iter().step_by(channels);
+            pcm.planes_mut()[plane].extend(coded.take(len).map(|s| s * gain));
+        }
+        Ok(())
+    }
+}
