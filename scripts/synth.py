@@ -142,7 +142,7 @@ def speech(seconds, rate, seed):
             raw, even = Path(folder, "raw.wav"), Path(folder, "even.wav")
             subprocess.run(["espeak-ng", "-v", voice, "-s", str(rng.integers(140, 185)), "-w", raw, text],
                            check=True)
-            subprocess.run(["sox", "-R", raw, "-r", str(rate), even], check=True)
+            subprocess.run(["sox", "-R", "-G", raw, "-r", str(rate), even], check=True)
             part = read_wave(even)
         parts.append(part)
         have += len(part)
