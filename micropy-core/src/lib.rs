@@ -25,6 +25,7 @@ mod error;
 mod mp3;
 mod mp4;
 mod pcm;
+pub mod ports;
 mod source;
 mod tags;
 

@@ -1,0 +1,630 @@
+//! The suite of [`Jobs`].
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use super::{Fixture, both, id, within};
+use crate::ports::jobs::{
+    Begin, Created, Error, Filter, Job, Jobs, Lease, Message, Outcome, Output, State, Topic, Usage,
+};
+use crate::ports::{Id, Queue};
+
+const TERM: Duration = Duration::from_secs(30);
+const ANN: &str = "ann@example.com";
+const BOB: &str = "bob@example.com";
+
+/// Where the ledger's messages are to be found.
+#[derive(Clone, Copy)]
+pub enum Queues<'a> {
+    /// In these queues: the ledger shares its store with them.
+    Shared {
+        /// The queue of [`Topic::Video`].
+        video: &'a dyn Queue,
+        /// The queue of [`Topic::Mp3`].
+        mp3: &'a dyn Queue,
+    },
+    /// With the ledger, owed.
+    Owing,
+}
+
+/// Runs the suite on an empty ledger, and leaves it empty.
+pub async fn run(fixture: &dyn Fixture, jobs: &dyn Jobs, queues: Queues<'_>) {
+    let suite = Suite {
+        fixture,
+        jobs,
+        queues,
+    };
+    suite.a_job_is_kept_as_it_was_entered().await;
+    suite.a_key_enters_one_job().await;
+    suite.of_two_with_one_key_one_is_new().await;
+    suite.a_job_goes_its_way().await;
+    suite.a_failed_job_says_why_and_can_be_tried_again().await;
+    suite.a_lease_keeps_others_away_until_it_runs_out().await;
+    suite.an_old_lease_changes_nothing().await;
+    suite.of_two_workers_one_gets_the_lease().await;
+    suite.a_cancelled_job_stops_its_worker().await;
+    suite.a_released_job_can_be_begun_at_once().await;
+    suite.a_deleted_job_is_gone().await;
+    suite.states_forbid_what_makes_no_sense().await;
+    suite.lists_are_of_one_owner_filtered_and_paged().await;
+    suite.stale_jobs_are_found().await;
+    suite.references_usage_and_census_count().await;
+    suite.a_watcher_sees_changes_of_its_owner().await;
+}
+
+struct Suite<'a> {
+    fixture: &'a dyn Fixture,
+    jobs: &'a dyn Jobs,
+    queues: Queues<'a>,
+}
+
+fn message(topic: Topic, text: &str) -> Message {
+    Message {
+        topic,
+        payload: text.as_bytes().to_vec(),
+    }
+}
+
+fn video(text: &str) -> Message {
+    message(Topic::Video, text)
+}
+
+fn output(mp3: Id) -> Output {
+    Output {
+        mp3,
+        bytes: 7,
+        report: "{\"frames\":1}".into(),
+    }
+}
+
+fn is_rejected<T>(result: &Result<T, Error>) -> bool {
+    matches!(result, Err(Error::Rejected(_)))
+}
+
+impl Suite<'_> {
+    fn job(&self, byte: u8, owner: &str) -> Job {
+        Job {
+            file_name: format!("{byte}.mp4"),
+            source_bytes: 100,
+            ..Job::new(id(byte), owner, id(byte + 100), self.fixture.now())
+        }
+    }
+
+    async fn get(&self, byte: u8) -> Job {
+        self.jobs.get(id(byte)).await.expect("get")
+    }
+
+    async fn enter_queued(&self, byte: u8, owner: &str) {
+        let job = Job {
+            state: State::Queued,
+            ..self.job(byte, owner)
+        };
+        let created = self
+            .jobs
+            .create(&job, Some(video("go")))
+            .await
+            .expect("create");
+        assert_eq!(created, Created::New);
+        self.expect_message(Topic::Video, "go").await;
+    }
+
+    async fn begin(&self, byte: u8) -> (Lease, Job) {
+        match self.jobs.begin(id(byte), TERM).await.expect("begin") {
+            Begin::Started(lease, job) => (lease, job),
+            other => panic!("job {byte} can be begun, but it is {other:?}"),
+        }
+    }
+
+    async fn delete(&self, bytes: impl IntoIterator<Item = u8>) {
+        for byte in bytes {
+            self.jobs.delete(id(byte)).await.expect("delete");
+        }
+    }
+
+    /// Takes the one message that the ledger sent.
+    async fn expect_message(&self, topic: Topic, text: &str) {
+        match self.queues {
+            Queues::Shared { video, mp3 } => {
+                let queue = match topic {
+                    Topic::Video => video,
+                    Topic::Mp3 => mp3,
+                };
+                let delivery = queue.receive().await.expect("receive");
+                assert_eq!(
+                    delivery.payload(),
+                    text.as_bytes(),
+                    "the message of the change"
+                );
+                delivery.ack().await.expect("ack");
+            }
+            Queues::Owing => {
+                let owed = self.jobs.owed(9).await.expect("owed");
+                let messages: Vec<_> = owed.iter().map(|owed| &owed.message).collect();
+                assert_eq!(
+                    messages,
+                    [&message(topic, text)],
+                    "the message of the change is owed"
+                );
+                self.jobs.sent(&[owed[0].id]).await.expect("sent");
+            }
+        }
+        assert!(
+            self.jobs.owed(9).await.expect("owed").is_empty(),
+            "and no other"
+        );
+    }
+
+    async fn expect_no_message(&self) {
+        if let Queues::Shared { video, mp3 } = self.queues {
+            let got = within(self.fixture.settle(), both(video.receive(), mp3.receive())).await;
+            assert!(got.is_none(), "a refused change sends nothing");
+        }
+        assert!(
+            self.jobs.owed(9).await.expect("owed").is_empty(),
+            "a refused change sends nothing"
+        );
+    }
+
+    async fn a_job_is_kept_as_it_was_entered(&self) {
+        let missing = self.jobs.get(id(1)).await;
+        assert!(matches!(missing, Err(Error::NotFound)), "no job yet");
+        let job = Job {
+            key: Some("key #1".into()),
+            batch: Some(id(200)),
+            file_name: "K\u{fc}che & 'Bad'.mp4".into(),
+            options: "{\"bitrate\": 128}".into(),
+            source_bytes: u64::from(u32::MAX) * 5,
+            ..self.job(1, ANN)
+        };
+        assert_eq!(
+            self.jobs.create(&job, None).await.expect("create"),
+            Created::New
+        );
+        assert_eq!(self.get(1).await, job, "kept as it was entered");
+
+        let same_source = Job {
+            source: job.source,
+            ..self.job(2, ANN)
+        };
+        assert!(
+            is_rejected(&self.jobs.create(&same_source, None).await),
+            "one video has one job"
+        );
+        assert!(
+            is_rejected(&self.jobs.create(&self.job(1, BOB), None).await),
+            "one id, one job"
+        );
+        self.expect_no_message().await;
+        self.delete([1]).await;
+    }
+
+    async fn a_key_enters_one_job(&self) {
+        let keyed = |byte, owner| Job {
+            key: Some("k".into()),
+            ..self.job(byte, owner)
+        };
+        let first = keyed(1, ANN);
+        assert_eq!(
+            self.jobs.create(&first, None).await.expect("create"),
+            Created::New
+        );
+        let again = self
+            .jobs
+            .create(&keyed(2, ANN), Some(video("twice")))
+            .await
+            .expect("create");
+        assert_eq!(
+            again,
+            Created::Existing(first),
+            "a repeated key gives the first job"
+        );
+        self.expect_no_message().await;
+        let other = self
+            .jobs
+            .create(&keyed(3, BOB), None)
+            .await
+            .expect("create");
+        assert_eq!(other, Created::New, "another user's keys are their own");
+        self.delete([1, 3]).await;
+    }
+
+    async fn of_two_with_one_key_one_is_new(&self) {
+        let keyed = |byte| Job {
+            key: Some("race".into()),
+            ..self.job(byte, ANN)
+        };
+        let (a, b) = (keyed(1), keyed(2));
+        let (first, second) = both(self.jobs.create(&a, None), self.jobs.create(&b, None)).await;
+        let created = [first.expect("create"), second.expect("create")];
+        let new = created
+            .iter()
+            .filter(|created| **created == Created::New)
+            .count();
+        assert_eq!(new, 1, "one of two is new: {created:?}");
+        let all = self
+            .jobs
+            .list(ANN, &Filter::default(), 9)
+            .await
+            .expect("list");
+        assert_eq!(all.len(), 1);
+        self.jobs.delete(all[0].id).await.expect("delete");
+    }
+
+    async fn a_job_goes_its_way(&self) {
+        self.jobs
+            .create(&self.job(1, ANN), None)
+            .await
+            .expect("create");
+        let over = self.jobs.begin(id(1), TERM).await.expect("begin");
+        assert!(
+            matches!(over, Begin::Over(_)),
+            "what is still arriving cannot be begun"
+        );
+        self.jobs
+            .enqueue(id(1), video("start"))
+            .await
+            .expect("enqueue");
+        self.expect_message(Topic::Video, "start").await;
+        assert_eq!(self.get(1).await.state, State::Queued);
+
+        self.fixture.elapse(Duration::from_secs(1)).await;
+        let (lease, job) = self.begin(1).await;
+        assert_eq!(
+            (job.state, job.attempts),
+            (State::Running, 1),
+            "counted before the work"
+        );
+        assert!(job.started.expect("started") > job.created);
+        assert_eq!(self.get(1).await, job, "and noted before the work");
+        self.jobs.renew(lease, TERM, 0.5).await.expect("renew");
+        assert_eq!(self.get(1).await.progress, 0.5);
+
+        let done = Outcome::Done(output(id(50)));
+        let told = message(Topic::Mp3, "done");
+        self.jobs
+            .finish(lease, done, Some(told))
+            .await
+            .expect("finish");
+        self.expect_message(Topic::Mp3, "done").await;
+        let job = self.get(1).await;
+        assert_eq!(
+            (job.state, job.progress, job.failure),
+            (State::Done, 1.0, None)
+        );
+        assert_eq!(job.output, Some(output(id(50))));
+        assert!(job.finished.is_some() && job.notified.is_none());
+        self.jobs.notified(id(1)).await.expect("notified");
+        assert!(self.get(1).await.notified.is_some());
+        self.delete([1]).await;
+    }
+
+    async fn a_failed_job_says_why_and_can_be_tried_again(&self) {
+        self.enter_queued(1, ANN).await;
+        let (lease, _) = self.begin(1).await;
+        let failed = Outcome::Failed("no audio track".into());
+        self.jobs.finish(lease, failed, None).await.expect("finish");
+        let job = self.get(1).await;
+        assert_eq!(job.state, State::Failed);
+        assert_eq!(job.failure.as_deref(), Some("no audio track"));
+
+        self.jobs.retry(id(1), video("again")).await.expect("retry");
+        self.expect_message(Topic::Video, "again").await;
+        let job = self.get(1).await;
+        assert_eq!(
+            (job.state, job.attempts, job.failure),
+            (State::Queued, 0, None)
+        );
+        assert_eq!(job.finished, None);
+        self.delete([1]).await;
+    }
+
+    async fn a_lease_keeps_others_away_until_it_runs_out(&self) {
+        self.enter_queued(1, ANN).await;
+        let (lease, _) = self.begin(1).await;
+        let held = self.jobs.begin(id(1), TERM).await.expect("begin");
+        assert!(
+            matches!(held, Begin::Held(until) if until > self.fixture.now()),
+            "{held:?}"
+        );
+        self.fixture.elapse(TERM / 2).await;
+        self.jobs.renew(lease, TERM, 0.1).await.expect("renew");
+        self.fixture.elapse(TERM / 2 + Duration::from_secs(1)).await;
+        let held = self.jobs.begin(id(1), TERM).await.expect("begin");
+        assert!(
+            matches!(held, Begin::Held(_)),
+            "a renewed lease holds longer"
+        );
+
+        self.fixture.elapse(TERM).await;
+        let (second, job) = self.begin(1).await;
+        assert_eq!(
+            (job.attempts, job.progress),
+            (2, 0.0),
+            "taken up again, counted, from the start"
+        );
+        assert!(second.fence > lease.fence, "the fence grows");
+        self.delete([1]).await;
+    }
+
+    async fn an_old_lease_changes_nothing(&self) {
+        self.enter_queued(1, ANN).await;
+        let (old, _) = self.begin(1).await;
+        self.fixture.elapse(TERM * 2).await;
+        let (new, _) = self.begin(1).await;
+        let before = self.get(1).await;
+        assert!(
+            is_rejected(&self.jobs.renew(old, TERM, 0.9).await),
+            "renew by an old lease"
+        );
+        assert!(
+            is_rejected(&self.jobs.release(old, true).await),
+            "release by an old lease"
+        );
+        let late = Outcome::Done(output(id(51)));
+        let told = Some(message(Topic::Mp3, "late"));
+        assert!(
+            is_rejected(&self.jobs.finish(old, late, told.clone()).await),
+            "finish by an old lease"
+        );
+        self.expect_no_message().await;
+        assert_eq!(self.get(1).await, before, "an old lease changes nothing");
+
+        self.jobs
+            .finish(new, Outcome::Done(output(id(52))), None)
+            .await
+            .expect("finish");
+        let twice = Outcome::Done(output(id(53)));
+        assert!(
+            is_rejected(&self.jobs.finish(new, twice, told).await),
+            "a job ends once"
+        );
+        self.expect_no_message().await;
+        assert_eq!(
+            self.get(1).await.output,
+            Some(output(id(52))),
+            "one job, one MP3"
+        );
+        self.delete([1]).await;
+    }
+
+    async fn of_two_workers_one_gets_the_lease(&self) {
+        self.enter_queued(1, ANN).await;
+        let (first, second) =
+            both(self.jobs.begin(id(1), TERM), self.jobs.begin(id(1), TERM)).await;
+        let begun = [first.expect("begin"), second.expect("begin")];
+        let started = begun
+            .iter()
+            .filter(|begin| matches!(begin, Begin::Started(..)))
+            .count();
+        assert_eq!(started, 1, "one of two gets the lease: {begun:?}");
+        assert_eq!(self.get(1).await.attempts, 1);
+        self.delete([1]).await;
+    }
+
+    async fn a_cancelled_job_stops_its_worker(&self) {
+        self.enter_queued(1, ANN).await;
+        let (lease, _) = self.begin(1).await;
+        self.jobs.cancel(id(1)).await.expect("cancel");
+        let job = self.get(1).await;
+        assert!(job.state == State::Cancelled && job.finished.is_some());
+        assert!(
+            is_rejected(&self.jobs.renew(lease, TERM, 0.9).await),
+            "its worker hears of it"
+        );
+        let late = Outcome::Done(output(id(51)));
+        assert!(
+            is_rejected(&self.jobs.finish(lease, late, None).await),
+            "and cannot finish it"
+        );
+        let over = self.jobs.begin(id(1), TERM).await.expect("begin");
+        assert!(matches!(over, Begin::Over(_)), "nor can another begin it");
+        self.jobs.retry(id(1), video("again")).await.expect("retry");
+        self.expect_message(Topic::Video, "again").await;
+        assert!(
+            is_rejected(&self.jobs.renew(lease, TERM, 0.9).await),
+            "nor after a retry"
+        );
+        let (_, job) = self.begin(1).await;
+        assert_eq!(job.attempts, 1);
+        self.delete([1]).await;
+    }
+
+    async fn a_released_job_can_be_begun_at_once(&self) {
+        self.enter_queued(1, ANN).await;
+        let (lease, _) = self.begin(1).await;
+        self.jobs.release(lease, true).await.expect("release");
+        assert_eq!(
+            (self.get(1).await.state, self.get(1).await.attempts),
+            (State::Queued, 1)
+        );
+        let (lease, job) = self.begin(1).await;
+        assert_eq!(job.attempts, 2);
+        self.jobs.release(lease, false).await.expect("release");
+        assert_eq!(
+            self.get(1).await.attempts,
+            1,
+            "an attempt that does not count"
+        );
+        self.delete([1]).await;
+    }
+
+    async fn a_deleted_job_is_gone(&self) {
+        self.enter_queued(1, ANN).await;
+        let (lease, job) = self.begin(1).await;
+        assert_eq!(
+            self.jobs.delete(id(1)).await.expect("delete"),
+            job,
+            "as it was"
+        );
+        let gone = |result| matches!(result, Err(Error::NotFound));
+        assert!(gone(self.jobs.get(id(1)).await.map(drop)));
+        assert!(gone(self.jobs.delete(id(1)).await.map(drop)));
+        let renewed = self.jobs.renew(lease, TERM, 0.9).await;
+        assert!(renewed.is_err(), "its worker hears of it");
+        let late = Outcome::Done(output(id(51)));
+        assert!(
+            self.jobs.finish(lease, late, None).await.is_err(),
+            "and cannot finish it"
+        );
+    }
+
+    async fn states_forbid_what_makes_no_sense(&self) {
+        self.enter_queued(1, ANN).await;
+        assert!(
+            is_rejected(&self.jobs.enqueue(id(1), video("x")).await),
+            "queued already"
+        );
+        assert!(
+            is_rejected(&self.jobs.retry(id(1), video("x")).await),
+            "not failed"
+        );
+        assert!(is_rejected(&self.jobs.notified(id(1)).await), "not done");
+        let (lease, _) = self.begin(1).await;
+        assert!(
+            is_rejected(&self.jobs.retry(id(1), video("x")).await),
+            "not failed"
+        );
+        self.jobs
+            .finish(lease, Outcome::Done(output(id(50))), None)
+            .await
+            .expect("finish");
+        assert!(is_rejected(&self.jobs.cancel(id(1)).await), "over");
+        assert!(
+            is_rejected(&self.jobs.retry(id(1), video("x")).await),
+            "done"
+        );
+        self.expect_no_message().await;
+        self.delete([1]).await;
+    }
+
+    async fn lists_are_of_one_owner_filtered_and_paged(&self) {
+        for byte in 1..=5 {
+            self.enter_queued(byte, ANN).await;
+        }
+        self.enter_queued(6, BOB).await;
+        let batched = Job {
+            batch: Some(id(200)),
+            ..self.job(7, ANN)
+        };
+        self.jobs.create(&batched, None).await.expect("create");
+        self.jobs.cancel(id(2)).await.expect("cancel");
+
+        let list = |filter: Filter, limit| async move {
+            let found = self.jobs.list(ANN, &filter, limit).await.expect("list");
+            found.into_iter().map(|job| job.id).collect::<Vec<_>>()
+        };
+        let all = list(Filter::default(), 9).await;
+        assert_eq!(
+            all,
+            [7, 5, 4, 3, 2, 1].map(id),
+            "an owner's own, newest first"
+        );
+        let next = Filter {
+            before: Some(id(5)),
+            ..Filter::default()
+        };
+        assert_eq!(list(next, 2).await, [4, 3].map(id), "the next page");
+        let some = Filter {
+            states: vec![State::Cancelled, State::Receiving],
+            ..Filter::default()
+        };
+        assert_eq!(list(some, 9).await, [7, 2].map(id), "some states");
+        let batch = Filter {
+            batch: Some(id(200)),
+            ..Filter::default()
+        };
+        assert_eq!(list(batch, 9).await, [7].map(id), "a batch");
+        self.delete(1..=7).await;
+    }
+
+    async fn stale_jobs_are_found(&self) {
+        for byte in 1..=3 {
+            self.enter_queued(byte, ANN).await;
+            self.fixture.elapse(Duration::from_secs(1)).await;
+        }
+        self.jobs.cancel(id(1)).await.expect("cancel");
+        self.fixture.elapse(Duration::from_secs(1)).await;
+        let stale = |states: &'static [State], limit| async move {
+            let now = self.fixture.now();
+            let found = self.jobs.stale(states, now, limit).await.expect("stale");
+            found.into_iter().map(|job| job.id).collect::<Vec<_>>()
+        };
+        assert_eq!(stale(&[State::Queued], 9).await, [2, 3].map(id));
+        let both_states = &[State::Queued, State::Cancelled];
+        assert_eq!(
+            stale(both_states, 2).await,
+            [2, 3].map(id),
+            "oldest change first"
+        );
+        let long_ago = self.fixture.now().minus(Duration::from_secs(3600));
+        let none = self
+            .jobs
+            .stale(both_states, long_ago, 9)
+            .await
+            .expect("stale");
+        assert_eq!(none, []);
+        self.delete(1..=3).await;
+    }
+
+    async fn references_usage_and_census_count(&self) {
+        self.enter_queued(1, ANN).await;
+        self.enter_queued(2, ANN).await;
+        let (lease, _) = self.begin(1).await;
+        self.jobs
+            .finish(lease, Outcome::Done(output(id(50))), None)
+            .await
+            .expect("finish");
+
+        let mut referenced = self
+            .jobs
+            .referenced(&[id(50), id(101), id(1), id(99)])
+            .await
+            .expect("referenced");
+        referenced.sort();
+        assert_eq!(
+            referenced,
+            [id(50), id(101)],
+            "videos and MP3s of jobs, nothing else"
+        );
+        let usage = self.jobs.usage(ANN).await.expect("usage");
+        assert_eq!(
+            usage,
+            Usage {
+                jobs: 2,
+                bytes: 207
+            }
+        );
+        assert_eq!(self.jobs.usage(BOB).await.expect("usage"), Usage::default());
+
+        let census = self.jobs.census().await.expect("census");
+        let count = |state| {
+            census
+                .states
+                .iter()
+                .find(|(s, _)| *s == state)
+                .map_or(0, |(_, n)| *n)
+        };
+        assert_eq!(
+            [State::Queued, State::Running, State::Done].map(count),
+            [1, 0, 1]
+        );
+        assert_eq!(census.oldest_queued, Some(self.get(2).await.created));
+        self.delete([1, 2]).await;
+    }
+
+    async fn a_watcher_sees_changes_of_its_owner(&self) {
+        let mut ann = self.jobs.watch(ANN).await.expect("watch");
+        self.enter_queued(2, BOB).await;
+        self.enter_queued(1, ANN).await;
+        let (_, running) = self.begin(1).await;
+        loop {
+            let seen = poll_fn(|context| ann.as_mut().poll_next(context)).await;
+            let seen = seen.expect("the stream does not end");
+            assert_eq!(seen.owner, ANN, "nobody sees another's jobs");
+            if seen == running {
+                break;
+            }
+        }
+        self.delete([1, 2]).await;
+    }
+}

@@ -1,0 +1,32 @@
+//! The suite of [`Notifier`].
+
+use crate::ports::notifier::{Error, Notification, Notifier};
+
+/// Runs the suite. It delivers one notification twice; that it arrives is for the adapter's own test.
+pub async fn run(notifier: &dyn Notifier) {
+    let news = Notification {
+        key: "0123456789abcdef01234567".into(),
+        to: "ann@example.com".into(),
+        subject: "MP3 Download".into(),
+        text: "mp3 file_id: 0123456789abcdef01234567 is now ready!".into(),
+        html: Some("<p>Your MP3 is ready: K\u{fc}che &amp; Bad.</p>".into()),
+    };
+    notifier
+        .notify(&news)
+        .await
+        .expect("a notification is delivered");
+    notifier
+        .notify(&news)
+        .await
+        .expect("and may be delivered again");
+
+    let nowhere = Notification {
+        to: "no address".into(),
+        ..news
+    };
+    let refused = notifier.notify(&nowhere).await;
+    assert!(
+        matches!(refused, Err(Error::Rejected(_))),
+        "an address that is none is refused for good, not to be tried again"
+    );
+}

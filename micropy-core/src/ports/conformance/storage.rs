@@ -1,0 +1,317 @@
+//! The suite of [`Storage`].
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_core::Stream;
+
+use super::{Fixture, id};
+use crate::ports::Id;
+use crate::ports::storage::{ByteStream, Error, Label, Storage, StorageExt};
+
+/// Runs the suite on an empty storage, and leaves it empty.
+pub async fn run(fixture: &dyn Fixture, storage: &dyn Storage) {
+    what_is_not_there_is_not_found(storage).await;
+    what_is_put_is_got(storage).await;
+    an_unfinished_object_is_invisible(storage).await;
+    an_object_grows_at_its_end_only(storage).await;
+    a_whole_object_never_changes(storage).await;
+    a_broken_upload_keeps_what_arrived(storage).await;
+    a_rejected_upload_is_taken_back(storage).await;
+    a_failed_put_leaves_nothing(storage).await;
+    any_range_is_served(storage).await;
+    deleting_twice_is_fine(storage).await;
+    the_old_are_listed_in_pages(fixture, storage).await;
+}
+
+struct Pieces(VecDeque<io::Result<Bytes>>);
+
+impl Stream for Pieces {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.pop_front())
+    }
+}
+
+fn body(pieces: &[&[u8]]) -> ByteStream {
+    let pieces = pieces.iter().map(|piece| Ok(Bytes::copy_from_slice(piece)));
+    Box::pin(Pieces(pieces.collect()))
+}
+
+fn broken_body(piece: &[u8], kind: io::ErrorKind) -> ByteStream {
+    let pieces = [
+        Ok(Bytes::copy_from_slice(piece)),
+        Err(io::Error::from(kind)),
+    ];
+    Box::pin(Pieces(pieces.into()))
+}
+
+async fn collect(mut stream: ByteStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    while let Some(piece) = poll_fn(|context| stream.as_mut().poll_next(context)).await {
+        all.extend_from_slice(&piece.expect("the stream goes on to its end"));
+    }
+    all
+}
+
+async fn read(storage: &dyn Storage, id: Id) -> Vec<u8> {
+    collect(storage.get(id, 0..u64::MAX).await.expect("get")).await
+}
+
+fn label() -> Label {
+    Label {
+        file_name: "../K\u{fc}che & Bad\"\r\n.mp4".into(),
+        owner: "ann@example.com".into(),
+    }
+}
+
+fn is_not_found<T>(result: &Result<T, Error>) -> bool {
+    matches!(result, Err(Error::NotFound))
+}
+
+async fn what_is_not_there_is_not_found(storage: &dyn Storage) {
+    assert!(is_not_found(&storage.head(id(1)).await), "head of nothing");
+    assert!(
+        is_not_found(&storage.get(id(1), 0..1).await),
+        "get of nothing"
+    );
+    assert!(
+        is_not_found(&storage.written(id(1)).await),
+        "written of nothing"
+    );
+    assert!(
+        is_not_found(&storage.commit(id(1), &label()).await),
+        "commit of nothing"
+    );
+}
+
+async fn what_is_put_is_got(storage: &dyn Storage) {
+    let head = storage
+        .put(id(1), &label(), body(&[b"ab", b"", b"c"]))
+        .await
+        .expect("put");
+    assert_eq!((head.id, head.bytes), (id(1), 3));
+    assert_eq!(storage.head(id(1)).await.expect("head"), head);
+    assert_eq!(read(storage, id(1)).await, b"abc");
+
+    let head = storage.put(id(2), &label(), body(&[])).await.expect("put");
+    assert_eq!(head.bytes, 0, "an empty object is an object");
+    assert_eq!(read(storage, id(2)).await, b"");
+    storage.delete(id(1)).await.expect("delete");
+    storage.delete(id(2)).await.expect("delete");
+}
+
+async fn an_unfinished_object_is_invisible(storage: &dyn Storage) {
+    storage
+        .append(id(1), 0, body(&[b"abc"]))
+        .await
+        .expect("append");
+    assert!(
+        is_not_found(&storage.head(id(1)).await),
+        "no head before the commit"
+    );
+    assert!(
+        is_not_found(&storage.get(id(1), 0..3).await),
+        "no bytes before the commit"
+    );
+    assert_eq!(storage.written(id(1)).await.expect("written"), 3);
+    storage.commit(id(1), &label()).await.expect("commit");
+    assert!(
+        is_not_found(&storage.written(id(1)).await),
+        "a whole object is not unfinished"
+    );
+    let again = storage
+        .commit(id(1), &label())
+        .await
+        .expect("a second commit is fine");
+    assert_eq!(again.bytes, 3);
+    storage.delete(id(1)).await.expect("delete");
+}
+
+async fn an_object_grows_at_its_end_only(storage: &dyn Storage) {
+    let rejected = |result| matches!(result, Err(Error::Rejected(_)));
+    assert!(
+        rejected(storage.append(id(1), 1, body(&[b"x"])).await),
+        "nothing ends at 1"
+    );
+    assert_eq!(
+        storage
+            .append(id(1), 0, body(&[b"abc"]))
+            .await
+            .expect("append"),
+        3
+    );
+    for wrong in [0, 2, 4, u64::MAX] {
+        let result = storage.append(id(1), wrong, body(&[b"x"])).await;
+        assert!(rejected(result), "it ends at 3, not at {wrong}");
+    }
+    assert_eq!(
+        storage
+            .append(id(1), 3, body(&[b"de"]))
+            .await
+            .expect("append"),
+        5
+    );
+    storage.commit(id(1), &label()).await.expect("commit");
+    assert_eq!(read(storage, id(1)).await, b"abcde");
+    storage.delete(id(1)).await.expect("delete");
+}
+
+async fn a_whole_object_never_changes(storage: &dyn Storage) {
+    storage
+        .put(id(1), &label(), body(&[b"abc"]))
+        .await
+        .expect("put");
+    for offset in [0, 3] {
+        let result = storage.append(id(1), offset, body(&[b"x"])).await;
+        assert!(
+            matches!(result, Err(Error::Rejected(_))),
+            "a whole object takes no bytes"
+        );
+    }
+    assert_eq!(read(storage, id(1)).await, b"abc");
+    storage.delete(id(1)).await.expect("delete");
+}
+
+async fn a_broken_upload_keeps_what_arrived(storage: &dyn Storage) {
+    let broken = broken_body(b"abc", io::ErrorKind::ConnectionReset);
+    let result = storage.append(id(1), 0, broken).await;
+    assert!(
+        matches!(result, Err(Error::Interrupted(_))),
+        "the caller hears of the break"
+    );
+    assert_eq!(
+        storage.written(id(1)).await.expect("written"),
+        3,
+        "what arrived is there"
+    );
+    storage
+        .append(id(1), 3, body(&[b"d"]))
+        .await
+        .expect("append");
+    storage.commit(id(1), &label()).await.expect("commit");
+    assert_eq!(read(storage, id(1)).await, b"abcd");
+    storage.delete(id(1)).await.expect("delete");
+}
+
+async fn a_rejected_upload_is_taken_back(storage: &dyn Storage) {
+    storage
+        .append(id(1), 0, body(&[b"abc"]))
+        .await
+        .expect("append");
+    let bad = broken_body(b"junk", io::ErrorKind::InvalidData);
+    let result = storage.append(id(1), 3, bad).await;
+    assert!(
+        matches!(result, Err(Error::Interrupted(_))),
+        "the caller hears of it"
+    );
+    assert_eq!(
+        storage.written(id(1)).await.expect("written"),
+        3,
+        "invalid data is taken back"
+    );
+    storage.delete(id(1)).await.expect("delete");
+}
+
+async fn a_failed_put_leaves_nothing(storage: &dyn Storage) {
+    let broken = broken_body(b"abc", io::ErrorKind::ConnectionReset);
+    let result = storage.put(id(1), &label(), broken).await;
+    assert!(matches!(result, Err(Error::Interrupted(_))));
+    assert!(
+        is_not_found(&storage.written(id(1)).await),
+        "a failed put leaves nothing"
+    );
+    assert!(
+        is_not_found(&storage.head(id(1)).await),
+        "a failed put leaves nothing"
+    );
+}
+
+async fn any_range_is_served(storage: &dyn Storage) {
+    let all: Vec<u8> = (0..600_001_u32).map(|n| (n % 251) as u8).collect();
+    let pieces: Vec<&[u8]> = all.chunks(70_000).collect();
+    storage
+        .put(id(1), &label(), body(&pieces))
+        .await
+        .expect("put");
+    let length = all.len() as u64;
+    let ranges = [
+        (0, 1),
+        (0, length),
+        (length - 1, length),
+        (261_119, 261_121),
+        (100, 523_000),
+        (7, 7),
+        (length - 5, u64::MAX),
+        (length, length + 5),
+        (length + 5, length + 9),
+    ];
+    for (start, end) in ranges {
+        let got = collect(storage.get(id(1), start..end).await.expect("get")).await;
+        let (from, to) = (start.min(length) as usize, end.min(length) as usize);
+        assert!(got == all[from..to], "bytes {start}..{end}");
+    }
+    storage.delete(id(1)).await.expect("delete");
+}
+
+async fn deleting_twice_is_fine(storage: &dyn Storage) {
+    storage
+        .put(id(1), &label(), body(&[b"abc"]))
+        .await
+        .expect("put");
+    storage
+        .append(id(2), 0, body(&[b"abc"]))
+        .await
+        .expect("append");
+    for _ in 0..2 {
+        storage.delete(id(1)).await.expect("delete");
+        storage.delete(id(2)).await.expect("delete");
+    }
+    assert!(
+        is_not_found(&storage.head(id(1)).await),
+        "a deleted object is gone"
+    );
+    assert!(
+        is_not_found(&storage.written(id(2)).await),
+        "a deleted upload is gone"
+    );
+    storage
+        .put(id(1), &label(), body(&[b"new"]))
+        .await
+        .expect("its id can be used again");
+    assert_eq!(read(storage, id(1)).await, b"new");
+    storage.delete(id(1)).await.expect("delete");
+}
+
+async fn the_old_are_listed_in_pages(fixture: &dyn Fixture, storage: &dyn Storage) {
+    for byte in [3, 1, 2] {
+        storage
+            .put(id(byte), &label(), body(&[b"old"]))
+            .await
+            .expect("put");
+    }
+    storage
+        .append(id(4), 0, body(&[b"unfinished"]))
+        .await
+        .expect("append");
+    fixture.elapse(Duration::from_secs(2)).await;
+    let before = fixture.now().minus(Duration::from_secs(1));
+    storage
+        .put(id(5), &label(), body(&[b"new"]))
+        .await
+        .expect("put");
+
+    let page = |after, limit| storage.list_older_than(before, after, limit);
+    assert_eq!(page(None, 2).await.expect("list"), [id(1), id(2)]);
+    assert_eq!(page(Some(id(2)), 9).await.expect("list"), [id(3), id(4)]);
+    assert_eq!(page(Some(id(4)), 9).await.expect("list"), []);
+    for byte in 1..=5 {
+        storage.delete(id(byte)).await.expect("delete");
+    }
+}

@@ -1,0 +1,147 @@
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::io;
+use std::ops::{Bound, Range};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_core::Stream;
+
+use super::lock;
+use crate::ports::storage::{ByteStream, Error, Head, Label, Storage};
+use crate::ports::{Clock, Id, Timestamp};
+
+/// Objects in memory.
+pub struct MemoryStorage {
+    clock: Arc<dyn Clock>,
+    objects: Mutex<BTreeMap<Id, Object>>,
+}
+
+#[derive(Clone)]
+struct Object {
+    bytes: Vec<u8>,
+    whole: bool,
+    written: Timestamp,
+}
+
+impl Object {
+    fn head(&self, id: Id) -> Head {
+        Head {
+            id,
+            bytes: self.bytes.len() as u64,
+            written: self.written,
+        }
+    }
+}
+
+impl MemoryStorage {
+    /// An empty storage.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        MemoryStorage {
+            clock,
+            objects: Mutex::default(),
+        }
+    }
+
+    fn find(&self, id: Id, whole: bool) -> Result<Object, Error> {
+        let found = lock(&self.objects)
+            .get(&id)
+            .filter(|object| object.whole == whole)
+            .cloned();
+        found.ok_or(Error::NotFound)
+    }
+}
+
+#[async_trait]
+impl Storage for MemoryStorage {
+    async fn append(&self, id: Id, offset: u64, mut body: ByteStream) -> Result<u64, Error> {
+        let present = lock(&self.objects).get(&id).cloned();
+        let length = present
+            .as_ref()
+            .map_or(0, |object| object.bytes.len() as u64);
+        if present.is_some_and(|object| object.whole) || offset != length {
+            return Err(Error::Rejected(format!(
+                "{id} does not end at byte {offset}"
+            )));
+        }
+        let mut arrived = Vec::new();
+        let ended = loop {
+            match poll_fn(|context| body.as_mut().poll_next(context)).await {
+                Some(Ok(bytes)) => arrived.extend_from_slice(&bytes),
+                Some(Err(e)) => break Err(e),
+                None => break Ok(()),
+            }
+        };
+        if matches!(&ended, Err(e) if e.kind() == io::ErrorKind::InvalidData) {
+            arrived.clear();
+        }
+        let mut objects = lock(&self.objects);
+        let object = objects.entry(id).or_insert_with(|| Object {
+            bytes: Vec::new(),
+            whole: false,
+            written: Timestamp::default(),
+        });
+        object.bytes.extend_from_slice(&arrived);
+        object.written = self.clock.now();
+        ended.map_err(Error::Interrupted)?;
+        Ok(object.bytes.len() as u64)
+    }
+
+    async fn written(&self, id: Id) -> Result<u64, Error> {
+        Ok(self.find(id, false)?.bytes.len() as u64)
+    }
+
+    async fn commit(&self, id: Id, _label: &Label) -> Result<Head, Error> {
+        let mut objects = lock(&self.objects);
+        let object = objects.get_mut(&id).ok_or(Error::NotFound)?;
+        object.whole = true;
+        Ok(object.head(id))
+    }
+
+    async fn get(&self, id: Id, range: Range<u64>) -> Result<ByteStream, Error> {
+        let object = self.find(id, true)?;
+        let length = object.bytes.len() as u64;
+        let end = range.end.min(length) as usize;
+        let start = (range.start.min(length) as usize).min(end);
+        Ok(Box::pin(Once(Some(
+            object.bytes[start..end].to_vec().into(),
+        ))))
+    }
+
+    async fn head(&self, id: Id) -> Result<Head, Error> {
+        Ok(self.find(id, true)?.head(id))
+    }
+
+    async fn delete(&self, id: Id) -> Result<(), Error> {
+        lock(&self.objects).remove(&id);
+        Ok(())
+    }
+
+    async fn list_older_than(
+        &self,
+        before: Timestamp,
+        after: Option<Id>,
+        limit: usize,
+    ) -> Result<Vec<Id>, Error> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let objects = lock(&self.objects);
+        let old = objects
+            .range((start, Bound::Unbounded))
+            .filter(|(_, object)| object.written < before);
+        Ok(old.map(|(id, _)| *id).take(limit).collect())
+    }
+}
+
+/// A stream of one piece.
+struct Once(Option<Bytes>);
+
+impl Stream for Once {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.take().map(Ok))
+    }
+}
