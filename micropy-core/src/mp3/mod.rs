@@ -3,5 +3,6 @@
 
 pub mod frame;
 pub mod header;
+pub mod id3;
 pub mod reservoir;
 pub mod side_info;

@@ -3,6 +3,8 @@
 //! This is the neutral word between the two containers: `mp4` fills it, `mp3::id3` writes it, `probe` and
 //! the command line show it. Neither container knows the other.
 
+use std::collections::HashMap;
+
 mod chapter;
 mod cover;
 mod key;
@@ -80,10 +82,32 @@ impl Tags {
         }
     }
 
+    /// Each key once, with all its values.
+    pub fn grouped(&self) -> Vec<(&Key, Vec<&str>)> {
+        let mut groups: Vec<(&Key, Vec<&str>)> = Vec::new();
+        let mut place = HashMap::new();
+        for (key, value) in self.iter() {
+            let at = *place.entry(key).or_insert(groups.len());
+            match groups.get_mut(at) {
+                Some((_, values)) => values.push(value),
+                None => groups.push((key, vec![value])),
+            }
+        }
+        groups
+    }
+
     /// Drops what the file says of its loudness (`REPLAYGAIN_*`, `R128_*`, `iTunNORM`): wrong once the
     /// level has changed.
     pub fn forget_loudness(&mut self) {
         self.items.retain(|(key, _)| !key.is_loudness());
+    }
+
+    /// Says how loud the audio is, in place of what was said of it.
+    pub fn set_replay_gain(&mut self, measured: ReplayGain) {
+        self.forget_loudness();
+        let mut say = |name: &str, value: String| self.push(Key::Other(name.into()), &value);
+        say("REPLAYGAIN_TRACK_GAIN", format!("{:.2} dB", measured.gain));
+        say("REPLAYGAIN_TRACK_PEAK", format!("{:.6}", measured.peak));
     }
 
     /// The tags of chapter `number` (from 1) of `total`, cut out of a file with these tags: its own title
@@ -127,8 +151,8 @@ impl FromIterator<(Key, String)> for Tags {
 pub struct Metadata {
     /// Title, artist and so on.
     pub tags: Tags,
-    /// The front cover.
-    pub cover: Option<Cover>,
+    /// Pictures, the front cover first.
+    pub covers: Vec<Cover>,
     /// Chapters by their start, on the file's presentation time line.
     pub chapters: Vec<Chapter>,
     /// iTunes' numbers for gapless playback (`iTunSMPB`). They speak of the packets of this file, so they
@@ -156,7 +180,7 @@ pub struct TagOptions {
     pub copy: bool,
     /// Values that replace the source's, see [`Tags::edit`].
     pub edits: Vec<(Key, String)>,
-    /// A cover that replaces the source's.
+    /// A front cover that replaces the source's pictures.
     pub cover: Option<Cover>,
     /// The version of ID3v2 to write.
     pub version: Id3Version,
@@ -186,7 +210,9 @@ impl TagOptions {
             result.tags.set(Key::Encoder, encoder);
         }
         result.tags.edit(&self.edits);
-        result.cover = self.cover.clone().or(result.cover);
+        if let Some(cover) = &self.cover {
+            result.covers = vec![cover.clone()];
+        }
         result
     }
 }
@@ -312,10 +338,39 @@ mod tests {
     }
 
     #[test]
+    fn measured_loudness_takes_the_place_of_the_old() {
+        let mut t = tags(&[(Key::Other("replaygain_track_gain".into()), "+1 dB")]);
+        t.set_replay_gain(ReplayGain {
+            gain: -7.034,
+            peak: 0.9885531,
+        });
+        let said: Vec<_> = t
+            .iter()
+            .map(|(key, value)| (key.to_string(), value))
+            .collect();
+        assert_eq!(
+            said,
+            [
+                ("TXXX:REPLAYGAIN_TRACK_GAIN".to_owned(), "-7.03 dB"),
+                ("TXXX:REPLAYGAIN_TRACK_PEAK".to_owned(), "0.988553")
+            ]
+        );
+    }
+
+    #[test]
+    fn values_of_a_key_are_grouped_where_the_first_stands() {
+        let t = tags(&[(Key::Artist, "a"), (Key::Title, "t"), (Key::Artist, "b")]);
+        assert_eq!(
+            t.grouped(),
+            [(&Key::Artist, vec!["a", "b"]), (&Key::Title, vec!["t"])]
+        );
+    }
+
+    #[test]
     fn without_copying_only_what_was_typed_is_left() {
         let source = Metadata {
             tags: tags(&[(Key::Title, "a"), (Key::Encoder, "Lavf")]),
-            cover: Cover::new(b"\xFF\xD8\xFF".to_vec()).ok(),
+            covers: Vec::from_iter(Cover::new(b"\xFF\xD8\xFF".to_vec())),
             ..Metadata::default()
         };
         let copied = TagOptions::default().apply(&source, "Micropy");
@@ -323,7 +378,7 @@ mod tests {
             copied.tags,
             tags(&[(Key::Title, "a"), (Key::Encoder, "Micropy")])
         );
-        assert_eq!(copied.cover, source.cover);
+        assert_eq!(copied.covers, source.covers);
 
         let bare = TagOptions {
             copy: false,
@@ -332,7 +387,7 @@ mod tests {
         };
         let typed = bare.apply(&source, "Micropy");
         assert_eq!(typed.tags, tags(&[(Key::Title, "b")]));
-        assert_eq!(typed.cover, None);
+        assert_eq!(typed.covers, []);
     }
 
     #[test]

@@ -1,0 +1,651 @@
+//! The ID3v2 tag before the audio (<https://id3.org/id3v2.4.0-structure>, `-frames`; id3v2-chapters-1.0).
+//!
+//! The `id3` crate lays out the bytes; here stands which frame says what, in each version.
+
+use std::iter;
+use std::time::Duration;
+
+use id3::frame::{
+    Chapter as ChapterFrame, Comment, ExtendedText, Lyrics, Picture, PictureType, TableOfContents,
+    UniqueFileIdentifier, Unknown,
+};
+use id3::{Content, Encoder, Encoding, Frame, Tag, Version};
+
+use crate::error::{Error, Result};
+use crate::tags::{Chapter, Cover, Id3Version, Key, Metadata};
+
+/// Empty bytes behind the frames: room for a tag editor to work without moving the audio.
+const PADDING: usize = 1024;
+
+/// The sizes of a tag and its frames have 28 bits.
+const MAX_SIZE: usize = 1 << 28;
+
+/// A table of contents counts its entries in one byte.
+const MAX_ENTRIES: usize = 255;
+
+/// The language of comments and lyrics, of which MP4 says nothing: "not known" in ID3v2.4.
+const LANGUAGE: &str = "XXX";
+
+/// The tag that says `metadata`, with some padding behind it; no bytes at all where there is nothing to
+/// say. The same metadata always give the same bytes.
+///
+/// # Errors
+/// [`Error::InvalidOption`] where the tag is too large for ID3v2 (256 MiB).
+pub fn encode(metadata: &Metadata, version: Id3Version) -> Result<Vec<u8>> {
+    let tag = encode_bare(metadata, version)?;
+    match tag.len() {
+        0 => Ok(tag),
+        len => pad(tag, len + PADDING),
+    }
+}
+
+/// As [`encode`], in exactly `size` bytes: to write it again in place, once the audio has been measured.
+///
+/// # Errors
+/// [`Error::InvalidOption`] also where `size` bytes do not hold it.
+pub fn encode_within(metadata: &Metadata, version: Id3Version, size: usize) -> Result<Vec<u8>> {
+    pad(encode_bare(metadata, version)?, size)
+}
+
+fn encode_bare(metadata: &Metadata, version: Id3Version) -> Result<Vec<u8>> {
+    let writer = Writer { version };
+    let frames = writer.frames(metadata);
+    if frames.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut bytes = Vec::new();
+    Encoder::new()
+        .version(writer.crate_version())
+        .encode(&Tag::from_iter(frames), &mut bytes)
+        .map_err(|e| Error::InvalidOption(format!("the tags cannot be written as ID3: {e}")))?;
+    Ok(bytes)
+}
+
+/// Continues `tag` with padding to `size` bytes.
+fn pad(mut tag: Vec<u8>, size: usize) -> Result<Vec<u8>> {
+    let refuse = |limit| {
+        let len = tag.len();
+        Err(Error::InvalidOption(format!(
+            "the tags take {len} bytes, and there is room for {limit}"
+        )))
+    };
+    if tag.len() >= MAX_SIZE || size >= MAX_SIZE {
+        return refuse(MAX_SIZE);
+    }
+    if tag.len() > size {
+        return refuse(size);
+    }
+    tag.resize(size, 0);
+    if let Some(field) = tag.get_mut(6..10) {
+        let behind_header = size - 10;
+        for (i, byte) in field.iter_mut().rev().enumerate() {
+            *byte = (behind_header >> (7 * i)) as u8 & 0x7F;
+        }
+    }
+    Ok(tag)
+}
+
+struct Writer {
+    version: Id3Version,
+}
+
+impl Writer {
+    fn crate_version(&self) -> Version {
+        match self.version {
+            Id3Version::V23 => Version::Id3v23,
+            Id3Version::V24 => Version::Id3v24,
+        }
+    }
+
+    /// Text first, so that a player that reads only the beginning has it, then pictures, then chapters.
+    fn frames(&self, metadata: &Metadata) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        for (key, values) in metadata.tags.grouped() {
+            self.push_tag(&mut frames, key, &values);
+        }
+        frames.extend(
+            metadata
+                .covers
+                .iter()
+                .enumerate()
+                .map(|(i, cover)| picture(i, cover)),
+        );
+        self.push_chapters(&mut frames, &metadata.chapters);
+        frames
+    }
+
+    fn push_tag(&self, frames: &mut Vec<Frame>, key: &Key, values: &[&str]) {
+        let first = values.first().copied().unwrap_or_default();
+        let frame = match (key, self.version) {
+            (Key::Other(name), _) => self.own_text(name, values),
+            (Key::Comment, _) => self.comment(&values.join("\n")),
+            (Key::Lyrics, _) => self.lyrics(&values.join("\n")),
+            (Key::MusicBrainzTrackId, _) if first.len() <= 64 => musicbrainz_id(first),
+            (Key::MusicBrainzTrackId, _) => self.own_text("MusicBrainz Track Id", values),
+            (Key::Movement | Key::MovementName, _) => self.movement(key.frame(), first),
+            (Key::Frame(id), _) if id.is_link() => Frame::link(id.as_str(), first),
+            (Key::Date, Id3Version::V23) => return self.push_date_of_2_3(frames, first),
+            (Key::OriginalDate, Id3Version::V23) => self.text("TORY", &[year(first)]),
+            (Key::Mood, Id3Version::V23) => self.own_text("MOOD", values),
+            (Key::Date | Key::OriginalDate, Id3Version::V24) => {
+                self.text(key.frame(), &[timestamp(first)])
+            }
+            _ => self.text(key.frame(), values),
+        };
+        frames.push(frame);
+    }
+
+    fn text(&self, id: &str, values: &[&str]) -> Frame {
+        let text = self.join(values);
+        let encoding = self.encoding(&text);
+        Frame::text(id, text).set_encoding(Some(encoding))
+    }
+
+    fn own_text(&self, name: &str, values: &[&str]) -> Frame {
+        let value = self.join(values);
+        let encoding = self.encoding(&format!("{name}{value}"));
+        let text = ExtendedText {
+            description: name.to_owned(),
+            value,
+        };
+        Frame::from(text).set_encoding(Some(encoding))
+    }
+
+    fn comment(&self, text: &str) -> Frame {
+        let comment = Comment {
+            lang: LANGUAGE.to_owned(),
+            description: String::new(),
+            text: text.to_owned(),
+        };
+        Frame::from(comment).set_encoding(Some(self.encoding(text)))
+    }
+
+    fn lyrics(&self, text: &str) -> Frame {
+        let lyrics = Lyrics {
+            lang: LANGUAGE.to_owned(),
+            description: String::new(),
+            text: text.to_owned(),
+        };
+        Frame::from(lyrics).set_encoding(Some(self.encoding(text)))
+    }
+
+    /// iTunes' `MVNM` and `MVIN`: text frames whose identifiers do not begin with `T`.
+    fn movement(&self, id: &str, text: &str) -> Frame {
+        let data = match self.encoding(text) {
+            Encoding::UTF16 => {
+                let units = iter::once(0xFEFF).chain(text.encode_utf16());
+                iter::once(1)
+                    .chain(units.flat_map(u16::to_le_bytes))
+                    .collect()
+            }
+            Encoding::UTF8 => [&[3], text.as_bytes()].concat(),
+            _ => [&[0], text.as_bytes()].concat(),
+        };
+        let version = self.crate_version();
+        Frame::with_content(id, Content::Unknown(Unknown { data, version }))
+    }
+
+    /// ID3v2.3 takes a date apart: `TYER` (yyyy), `TDAT` (ddMM), `TIME` (HHmm).
+    fn push_date_of_2_3(&self, frames: &mut Vec<Frame>, date: &str) {
+        frames.push(self.text("TYER", &[year(date)]));
+        if let (Some(month), Some(day)) = (digits(date, 5, '-'), digits(date, 8, '-')) {
+            frames.push(self.text("TDAT", &[&format!("{day}{month}")]));
+            if let (Some(hour), Some(minute)) = (digits(date, 11, 'T'), digits(date, 14, ':')) {
+                frames.push(self.text("TIME", &[&format!("{hour}{minute}")]));
+            }
+        }
+    }
+
+    /// Several values of one frame: parted by NUL in ID3v2.4, by a slash in 2.3.
+    fn join(&self, values: &[&str]) -> String {
+        values.join(match self.version {
+            Id3Version::V23 => "/",
+            Id3Version::V24 => "\0",
+        })
+    }
+
+    /// ID3v2.3 knows no UTF-8; and what it calls Latin-1, players take for the code page of their user, so
+    /// beyond ASCII it is UTF-16.
+    fn encoding(&self, text: &str) -> Encoding {
+        match self.version {
+            Id3Version::V24 => Encoding::UTF8,
+            Id3Version::V23 if text.is_ascii() => Encoding::Latin1,
+            Id3Version::V23 => Encoding::UTF16,
+        }
+    }
+
+    /// A `CHAP` frame for each chapter, and the table of contents that orders them: of one level as long
+    /// as its count allows, otherwise of two.
+    fn push_chapters(&self, frames: &mut Vec<Frame>, chapters: &[Chapter]) {
+        if chapters.is_empty() {
+            return;
+        }
+        let chapters = &chapters[..chapters.len().min(MAX_ENTRIES * MAX_ENTRIES)];
+        let elements: Vec<String> = (0..chapters.len()).map(|i| format!("chp{i}")).collect();
+        if elements.len() <= MAX_ENTRIES {
+            frames.push(contents("toc", true, elements));
+        } else {
+            let parts = elements.chunks(MAX_ENTRIES).enumerate();
+            let (names, parts): (Vec<_>, Vec<_>) = parts
+                .map(|(i, part)| {
+                    (
+                        format!("toc{i}"),
+                        contents(&format!("toc{i}"), false, part.to_vec()),
+                    )
+                })
+                .unzip();
+            frames.push(contents("toc", true, names));
+            frames.extend(parts);
+        }
+        frames.extend(
+            chapters
+                .iter()
+                .enumerate()
+                .map(|(i, chapter)| self.chapter(i, chapter)),
+        );
+    }
+
+    fn chapter(&self, index: usize, chapter: &Chapter) -> Frame {
+        let title = match chapter.title.as_str() {
+            "" => Vec::new(),
+            title => vec![self.text("TIT2", &[title])],
+        };
+        Frame::from(ChapterFrame {
+            element_id: format!("chp{index}"),
+            start_time: milliseconds(chapter.start),
+            end_time: milliseconds(chapter.end),
+            // Byte offsets are not given: the times count.
+            start_offset: u32::MAX,
+            end_offset: u32::MAX,
+            frames: title,
+        })
+    }
+}
+
+fn contents(id: &str, top_level: bool, elements: Vec<String>) -> Frame {
+    Frame::from(TableOfContents {
+        element_id: id.to_owned(),
+        top_level,
+        ordered: true,
+        elements,
+        frames: Vec::new(),
+    })
+}
+
+/// All pictures of an MP4 are covers; only their descriptions may tell them apart, and no player reads
+/// those.
+fn picture(index: usize, cover: &Cover) -> Frame {
+    let description = match index {
+        0 => String::new(),
+        _ => (index + 1).to_string(),
+    };
+    let picture = Picture {
+        mime_type: cover.mime().to_owned(),
+        picture_type: PictureType::CoverFront,
+        description,
+        data: cover.data().to_vec(),
+    };
+    // Old players stumble over a description in UTF-16 and, in ID3v2.4, in UTF-8.
+    Frame::from(picture).set_encoding(Some(Encoding::Latin1))
+}
+
+fn musicbrainz_id(id: &str) -> Frame {
+    Frame::from(UniqueFileIdentifier {
+        owner_identifier: "http://musicbrainz.org".to_owned(),
+        identifier: id.as_bytes().to_vec(),
+    })
+}
+
+fn milliseconds(time: Duration) -> u32 {
+    let rounded = (time.as_nanos() + 500_000) / 1_000_000;
+    u32::try_from(rounded).unwrap_or(u32::MAX)
+}
+
+/// `date` as an ID3v2.4 timestamp (`yyyy-MM-ddTHH:mm:ss` or a beginning of it), which has no time zone:
+/// UTC is understood, and with another zone only the day is kept. Other text stays as it is.
+fn timestamp(date: &str) -> &str {
+    let is_full = |at, mark| digits(date, at, mark).is_some();
+    if !(is_full(5, '-') && is_full(8, '-') && is_full(11, 'T')) {
+        return date;
+    }
+    match date.get(19..) {
+        None => date,
+        Some("" | "Z") => &date[..19],
+        Some(zone) if zone.starts_with('.') && zone.ends_with('Z') => &date[..19],
+        Some(_) => &date[..10],
+    }
+}
+
+/// The first four characters if they are a year, otherwise all.
+fn year(date: &str) -> &str {
+    date.get(..4)
+        .filter(|year| year.bytes().all(|b| b.is_ascii_digit()))
+        .unwrap_or(date)
+}
+
+/// Two digits at byte `at` of `date`, with `mark` before them.
+fn digits(date: &str, at: usize, mark: char) -> Option<&str> {
+    let two = date.get(at..at + 2)?;
+    let marked = date.get(at - 1..at)?.starts_with(mark);
+    (marked && two.bytes().all(|b| b.is_ascii_digit())).then_some(two)
+}
+
+#[cfg(test)]
+mod tests {
+    use id3::TagLike;
+
+    use super::*;
+    use crate::tags::{FrameId, Tags};
+
+    fn metadata(items: &[(Key, &str)]) -> Metadata {
+        Metadata {
+            tags: items
+                .iter()
+                .map(|(k, v)| (k.clone(), (*v).to_owned()))
+                .collect::<Tags>(),
+            ..Metadata::default()
+        }
+    }
+
+    fn read_back(metadata: &Metadata, version: Id3Version) -> Tag {
+        Tag::read_from2(std::io::Cursor::new(encode(metadata, version).unwrap())).unwrap()
+    }
+
+    /// The text of every frame, by its identifier.
+    fn texts(items: &[(Key, &str)], version: Id3Version) -> Vec<(String, String)> {
+        let text = |frame: &Frame| {
+            let text = match frame.content() {
+                Content::Text(text) | Content::Link(text) => text.clone(),
+                Content::ExtendedText(text) => format!("{}={}", text.description, text.value),
+                Content::Comment(comment) => format!("{}:{}", comment.lang, comment.text),
+                Content::Lyrics(lyrics) => format!("{}:{}", lyrics.lang, lyrics.text),
+                Content::UniqueFileIdentifier(id) => {
+                    format!("{}={}", id.owner_identifier, id.identifier.escape_ascii())
+                }
+                Content::Unknown(unknown) => unknown.data.escape_ascii().to_string(),
+                other => panic!("{other}"),
+            };
+            (frame.id().to_owned(), text)
+        };
+        read_back(&metadata(items), version)
+            .frames()
+            .map(text)
+            .collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected
+            .iter()
+            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .collect()
+    }
+
+    fn book(chapters: usize) -> Metadata {
+        let at = |i: usize| Duration::from_millis(1500 * i as u64);
+        Metadata {
+            chapters: (0..chapters)
+                .map(|i| Chapter {
+                    start: at(i),
+                    end: at(i + 1),
+                    title: format!("Kapitel {i}"),
+                })
+                .collect(),
+            ..Metadata::default()
+        }
+    }
+
+    #[test]
+    fn each_key_has_its_frame() {
+        let frame = Key::Frame(FrameId::new("TOFN").unwrap());
+        let link = Key::Frame(FrameId::new("WOAR").unwrap());
+        let rows = [
+            (Key::Title, "Tïtel 大", "TIT2", "Tïtel 大"),
+            (Key::Artist, "AC/DC", "TPE1", "AC/DC"),
+            (Key::AlbumArtist, "a", "TPE2", "a"),
+            (Key::Album, "a", "TALB", "a"),
+            (Key::Composer, "a", "TCOM", "a"),
+            (Key::Lyricist, "a", "TEXT", "a"),
+            (Key::Genre, "Rock", "TCON", "Rock"),
+            (
+                Key::Date,
+                "2006-07-31T07:00:00Z",
+                "TDRC",
+                "2006-07-31T07:00:00",
+            ),
+            (Key::Track, "3/12", "TRCK", "3/12"),
+            (Key::Disc, "1", "TPOS", "1"),
+            (Key::Grouping, "a", "TIT1", "a"),
+            (Key::Comment, "a", "COMM", "XXX:a"),
+            (Key::Lyrics, "a\nb", "USLT", "XXX:a\nb"),
+            (Key::Copyright, "a", "TCOP", "a"),
+            (Key::Bpm, "120", "TBPM", "120"),
+            (Key::Compilation, "1", "TCMP", "1"),
+            (Key::ArtistSort, "a", "TSOP", "a"),
+            (Key::AlbumSort, "a", "TSOA", "a"),
+            (Key::TitleSort, "a", "TSOT", "a"),
+            (Key::AlbumArtistSort, "a", "TSO2", "a"),
+            (Key::ComposerSort, "a", "TSOC", "a"),
+            (Key::Description, "a", "TIT3", "a"),
+            (Key::MovementName, "é", "MVNM", r"\x03\xc3\xa9"),
+            (Key::Movement, "2/4", "MVIN", r"\x032/4"),
+            (Key::Isrc, "DEXX1", "TSRC", "DEXX1"),
+            (Key::Publisher, "a", "TPUB", "a"),
+            (
+                Key::MusicBrainzTrackId,
+                "1f-2",
+                "UFID",
+                "http://musicbrainz.org=1f-2",
+            ),
+            (Key::Other("Catalogue".into()), "a", "TXXX", "Catalogue=a"),
+            (
+                Key::Encoder,
+                "Micropy 1, LAME3.100",
+                "TSSE",
+                "Micropy 1, LAME3.100",
+            ),
+            (frame, "a.mp4", "TOFN", "a.mp4"),
+            (link, "https://example.org/", "WOAR", "https://example.org/"),
+        ];
+        let items: Vec<_> = rows
+            .iter()
+            .map(|(key, value, ..)| (key.clone(), *value))
+            .collect();
+        let expected: Vec<_> = rows
+            .iter()
+            .map(|(_, _, frame, text)| (*frame, *text))
+            .collect();
+        assert_eq!(texts(&items, Id3Version::V24), pairs(&expected));
+    }
+
+    #[test]
+    fn the_older_version_says_the_same_in_its_own_frames() {
+        assert_eq!(
+            texts(
+                &[
+                    (Key::Title, "Tïtel 大"),
+                    (Key::Artist, "a"),
+                    (Key::Artist, "b"),
+                    (Key::Date, "2006-07-31T07:05:00Z"),
+                    (Key::OriginalDate, "1999-01"),
+                    (Key::Mood, "calm"),
+                    (Key::MovementName, "é"),
+                ],
+                Id3Version::V23
+            ),
+            pairs(&[
+                ("TIT2", "Tïtel 大"),
+                // Written with a slash, at which the crate's reader parts it again.
+                ("TPE1", "a\0b"),
+                ("TYER", "2006"),
+                ("TDAT", "3107"),
+                ("TIME", "0705"),
+                ("TORY", "1999"),
+                ("TXXX", "MOOD=calm"),
+                ("MVNM", r"\x01\xff\xfe\xe9\x00"),
+            ])
+        );
+    }
+
+    #[test]
+    fn several_values_stand_in_one_frame() {
+        let items = [
+            (Key::Artist, "a"),
+            (Key::Comment, "one"),
+            (Key::Artist, "b"),
+            (Key::Comment, "two"),
+        ];
+        let expected = pairs(&[("TPE1", "a\0b"), ("COMM", "XXX:one\ntwo")]);
+        assert_eq!(texts(&items, Id3Version::V24), expected);
+    }
+
+    #[test]
+    fn a_timestamp_has_no_zone() {
+        for (date, written) in [
+            ("1987", "1987"),
+            ("1987-05", "1987-05"),
+            ("2020-01-31T23:59", "2020-01-31T23:59"),
+            ("2020-01-31T23:59:58.25Z", "2020-01-31T23:59:58"),
+            ("2020-01-31T23:59:58+0200", "2020-01-31"),
+            (
+                "circa 1850, in Köln am Rhein",
+                "circa 1850, in Köln am Rhein",
+            ),
+        ] {
+            assert_eq!(timestamp(date), written);
+        }
+    }
+
+    #[test]
+    fn a_year_is_four_digits_or_what_was_said() {
+        for (date, written) in [
+            ("2006-07", "2006"),
+            ("2006", "2006"),
+            ("06", "06"),
+            ("été 68", "été 68"),
+        ] {
+            assert_eq!(year(date), written);
+        }
+    }
+
+    #[test]
+    fn a_cover_is_the_front_cover_byte_for_byte() {
+        let jpeg: Vec<u8> = [0xFF, 0xD8, 0xFF, 0xE0]
+            .into_iter()
+            .chain((0..=255).cycle().take(70_000))
+            .collect();
+        let mut with_cover = metadata(&[]);
+        with_cover.covers = vec![
+            Cover::new(jpeg.clone()).unwrap(),
+            Cover::new(b"\x89PNG\r\n\x1a\n".to_vec()).unwrap(),
+        ];
+        let png = b"\x00image/png\0\x032\0\x89PNG\r\n\x1a\n".to_vec();
+        let expected = [[b"\x00image/jpeg\0\x03\0", &jpeg[..]].concat(), png];
+        for version in [Id3Version::V23, Id3Version::V24] {
+            let tag = read_back(&with_cover, version);
+            let written = tag
+                .frames()
+                .map(|f| f.content().to_unknown().unwrap().data.clone());
+            assert!(tag.frames().all(|f| f.id() == "APIC"));
+            assert!(written.eq(expected.clone()));
+        }
+    }
+
+    #[test]
+    fn sizes_of_chapters_are_synchsafe_in_2_4_only() {
+        let mut long = book(1);
+        long.chapters[0].title = "x".repeat(300);
+        // `CHAP` and, behind the identifier and four times, its `TIT2`.
+        let sizes = |version| {
+            let bytes = encode(&long, version).unwrap();
+            let size_after = |id: &[u8]| {
+                let at = bytes.windows(4).position(|w| w == id).unwrap();
+                bytes[at + 4..at + 8].to_vec()
+            };
+            (size_after(b"CHAP"), size_after(b"TIT2"))
+        };
+        // 5 + 16 + 10 + 301 = 332 = 2·128 + 76; 301 = 2·128 + 45.
+        assert_eq!(
+            sizes(Id3Version::V24),
+            (vec![0, 0, 2, 76], vec![0, 0, 2, 45])
+        );
+        assert_eq!(
+            sizes(Id3Version::V23),
+            (vec![0, 0, 1, 76], vec![0, 0, 1, 45])
+        );
+    }
+
+    #[test]
+    fn chapters_are_in_the_table_of_contents_in_order() {
+        let tag = read_back(&book(3), Id3Version::V24);
+        let toc: Vec<_> = tag.tables_of_contents().collect();
+        assert_eq!(toc.len(), 1);
+        assert!(toc[0].top_level && toc[0].ordered);
+        assert_eq!(toc[0].elements, ["chp0", "chp1", "chp2"]);
+        let last = tag.chapters().last().unwrap();
+        assert_eq!((last.start_time, last.end_time), (3000, 4500));
+        assert_eq!(last.frames[0].content().text(), Some("Kapitel 2"));
+    }
+
+    #[test]
+    fn ten_thousand_chapters_are_nested() {
+        let book = book(10_000);
+        let writer = Writer {
+            version: Id3Version::V24,
+        };
+        let tag = Tag::from_iter(writer.frames(&book));
+        let toc: Vec<_> = tag.tables_of_contents().collect();
+        assert_eq!(toc[0].elements.len(), 10_000usize.div_ceil(255));
+        assert_eq!(toc.iter().filter(|t| t.top_level).count(), 1);
+        let leaves = toc[1..].iter().flat_map(|t| &t.elements);
+        assert!(leaves.eq(tag.chapters().map(|chapter| &chapter.element_id)));
+        assert_eq!(tag.chapters().count(), 10_000);
+        assert!(encode(&book, Id3Version::V24).unwrap().len() > 10_000 * 40);
+    }
+
+    #[test]
+    fn nothing_to_say_is_no_tag() {
+        assert_eq!(encode(&metadata(&[]), Id3Version::V24).unwrap(), []);
+    }
+
+    #[test]
+    fn a_tag_is_the_same_each_time_and_can_be_written_again_in_place() {
+        let before = metadata(&[
+            (Key::Title, "a"),
+            (Key::Other("REPLAYGAIN_TRACK_GAIN".into()), "-7.00 dB"),
+        ]);
+        let after = metadata(&[
+            (Key::Title, "a"),
+            (Key::Other("REPLAYGAIN_TRACK_GAIN".into()), "-12.34 dB"),
+        ]);
+        let first = encode(&before, Id3Version::V24).unwrap();
+        assert_eq!(first, encode(&before, Id3Version::V24).unwrap());
+        let second = encode_within(&after, Id3Version::V24, first.len()).unwrap();
+        assert_eq!(second.len(), first.len());
+        let tag = Tag::read_from2(std::io::Cursor::new(&second)).unwrap();
+        assert_eq!(tag.extended_texts().next().unwrap().value, "-12.34 dB");
+        assert!(encode_within(&after, Id3Version::V24, 20).is_err());
+        assert!(encode_within(&after, Id3Version::V24, MAX_SIZE).is_err());
+    }
+
+    #[test]
+    fn the_header_counts_frames_and_padding() {
+        let tag = encode(
+            &metadata(&[(Key::Title, &"x".repeat(5000))]),
+            Id3Version::V24,
+        )
+        .unwrap();
+        assert_eq!(&tag[..6], b"ID3\x04\x00\x00");
+        let size = tag[6..10]
+            .iter()
+            .fold(0, |size, &b| size << 7 | usize::from(b));
+        assert_eq!(size, tag.len() - 10);
+        assert_eq!(tag.len(), 10 + 10 + 1 + 5000 + PADDING);
+    }
+
+    #[test]
+    fn times_are_rounded_to_the_millisecond() {
+        assert_eq!(milliseconds(Duration::from_micros(1499)), 1);
+        assert_eq!(milliseconds(Duration::from_micros(1500)), 2);
+        assert_eq!(milliseconds(Duration::MAX), u32::MAX);
+    }
+}
