@@ -13,6 +13,9 @@ mod sample_entry;
 mod sample_table;
 mod track;
 
+#[cfg(test)]
+mod tests;
+
 pub use boxes::{Boxes, Fields, FourCc, SliceBox};
 pub use edit_list::Edit;
 pub use movie::{

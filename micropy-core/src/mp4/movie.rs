@@ -315,6 +315,11 @@ impl Movie {
     fn audio_track(&mut self, trak: Trak, moov: &Moov) -> AudioTrack {
         let codec = match trak.fault {
             Some(fault) => Err(fault),
+            None if trak.stsd.0.is_empty() => Err(Error::malformed(
+                trak.at,
+                "trak",
+                "it has no sample description (stsd)",
+            )),
             None => sample_entry::audio(&trak.stsd.0, trak.stsd.1, trak.table.first_entry()),
         };
         let sample_rate = codec.as_ref().map_or(0, |c| c.sample_rate);

@@ -1,0 +1,206 @@
+//! Files cut short or altered.
+
+use std::time::{Duration, Instant};
+
+use super::build::*;
+use super::{packets_of, read_all};
+use crate::mp4::Movie;
+use crate::source::StreamSource;
+
+#[test]
+fn of_a_cut_file_what_is_there_is_given_and_the_rest_is_counted() {
+    let file = plain_file();
+    // The last 10 bytes are no sample's, before them stand the 4 of the last sample.
+    for (cut, missing) in [(11, 1), (13, 3), (14, 4)] {
+        let mut source = &file[..file.len() - cut];
+        let movie = Movie::read(&mut source).unwrap();
+        let (packets, reader) = packets_of(&mut source, &movie, 0).unwrap();
+        assert_eq!(packets.len(), 5);
+        let (last, data) = &packets[4];
+        assert_eq!(u64::from(last.size - last.read), reader.missing().bytes);
+        assert_eq!(
+            (data.len(), reader.missing().bytes),
+            (4 - missing, missing as u64)
+        );
+        assert_eq!(reader.missing().packets, 1);
+    }
+    let chunk_2 = file.len() - 64 + 25;
+    let mut source = &file[..chunk_2 + 2];
+    let movie = Movie::read(&mut source).unwrap();
+    let (packets, reader) = packets_of(&mut source, &movie, 0).unwrap();
+    assert_eq!(packets.len(), 3);
+    let missing = reader.missing();
+    assert_eq!(
+        (missing.packets, missing.bytes, missing.duration),
+        (3, 11, 2048)
+    );
+}
+
+#[test]
+fn errors_name_the_box_and_the_byte() {
+    let cases: [(&[u8; 4], usize, &[u8], &str); 5] = [
+        (
+            b"stsz",
+            12,
+            &[0xFF; 4],
+            "it declares 4294967295 entries and has room for 5",
+        ),
+        (
+            b"stsc",
+            12,
+            &[0, 0, 0, 2],
+            "entry 0 begins at chunk 2, not at 1",
+        ),
+        (b"stco", 8, &[0; 4], "it has 5 samples but no chunks"),
+        (b"mp4a", 0, b"zzzz", "`zzzz`"),
+        (b"stbl", 0, b"zzzz", "it has no sample description"),
+    ];
+    for (kind, at, bytes, message) in cases {
+        let mut file = plain_file();
+        let place = file.windows(4).position(|w| w == kind).unwrap();
+        file[place + at..][..bytes.len()].copy_from_slice(bytes);
+        let movie = Movie::read(&mut file.as_slice()).unwrap();
+        let told = match &movie.audio[0].codec {
+            Ok(parameters) => parameters.codec.to_string(),
+            Err(error) => error.to_string(),
+        };
+        assert!(told.contains(message), "{told}");
+    }
+}
+
+#[test]
+fn a_file_without_moov_says_where_it_ends() {
+    let file = moov_last();
+    let error = Movie::read(&mut &file[..50]).unwrap_err().to_string();
+    assert!(
+        error.contains("at byte 20: it ends inside or behind this `mdat` box"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_timescale_of_zero_is_replaced_with_a_warning() {
+    let mut file = plain_file();
+    let mdhd = file.windows(4).position(|w| w == b"mdhd").unwrap();
+    file[mdhd + 16..][..4].fill(0);
+    let movie = Movie::read(&mut file.as_slice()).unwrap();
+    assert_eq!(movie.audio[0].timescale, 44_100);
+    assert!(
+        movie.warnings[0].contains("timescale of 0"),
+        "{:?}",
+        movie.warnings
+    );
+}
+
+#[test]
+fn chunks_that_overlap_without_end_are_refused() {
+    // 20,000 chunks, all at the same place, of one sample of 30,000 bytes: 600 MB of a file of 110 kB.
+    let media = Media {
+        bytes: vec![0; 30_000],
+        chunks: [0; 3],
+    };
+    let file = faststart(&media, |at| {
+        let tables = sample_tables(&vec![30_000; 20_000], 1, &vec![at as u32; 20_000]);
+        make(b"moov", &[&mvhd(1000), &aac_trak(1, &tables)])
+    });
+    let error = read_all(&file).unwrap_err().to_string();
+    assert!(error.contains("its samples overlap"), "{error}");
+}
+
+/// A small generator of numbers (xorshift), for tests that must repeat.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
+}
+
+/// Reads all of a damaged file, from memory or as a stream; returns how many packets and bytes came.
+fn exhaust(file: &[u8], stream: bool) -> (usize, usize) {
+    let mut slice = file;
+    let mut pipe = StreamSource::new(file);
+    let source: &mut dyn crate::source::Source = if stream { &mut pipe } else { &mut slice };
+    let Ok(movie) = Movie::read(source) else {
+        return (0, 0);
+    };
+    let held: usize = movie.metadata.boxes.iter().map(|b| b.payload.len()).sum();
+    assert!(held <= file.len());
+    for text in &movie.text {
+        let titles = crate::mp4::read_track_samples(source, &movie, text).unwrap_or_default();
+        assert!(titles.iter().map(|t| t.data.len()).sum::<usize>() <= 64 * file.len());
+    }
+    let (mut packets, mut bytes) = (0, 0);
+    for track in 0..movie.audio.len() {
+        let Ok(mut reader) = movie.packets(source, track) else {
+            continue;
+        };
+        let mut data = Vec::new();
+        while let Ok(Some(packet)) = reader.next(source, &mut data) {
+            assert_eq!(data.len(), packet.read as usize);
+            packets += 1;
+            bytes += data.len();
+            data.clear();
+        }
+    }
+    (packets, bytes)
+}
+
+/// A file with all that is read: tables, edits, metadata, titles, fragments.
+fn rich_file() -> Vec<u8> {
+    let media = Media::new();
+    let elst = table(b"elst", &[[80, 1024, 1 << 16]]);
+    let more = [
+        make(b"edts", &[&elst]),
+        make(b"tref", &[&make(b"chap", &[&words(&[2])])]),
+    ];
+    let plain = faststart(&media, |at| {
+        let aac = [stsd(&audio_entry(b"mp4a", &esds())), media.tables(at)].concat();
+        let text = [
+            stsd(&make(b"text", &[&[0; 51]])),
+            sample_tables(&[5, 5], 2, &[at as u32]),
+        ];
+        let trex = make(b"trex", &[&words(&[0, 1, 1, 1024, 3, 0])]);
+        let parts = [
+            mvhd(1000),
+            trak(1, b"soun", &more.concat(), &aac),
+            trak(2, b"text", &[], &text.concat()),
+            make(b"udta", &[&make(b"meta", &[&[0; 40]])]),
+            make(b"mvex", &[&trex]),
+        ];
+        make(b"moov", &[&parts.concat()])
+    });
+    let run = make(b"trun", &[&words(&[0x301, 2, 100, 1024, 3, 1024, 4])]);
+    let tfhd = make(b"tfhd", &[&words(&[0x2_0000, 1])]);
+    let moof = make(b"moof", &[&make(b"traf", &[&tfhd, &run])]);
+    [plain, moof, make(b"mdat", &[&[5; 40]])].concat()
+}
+
+#[test]
+fn altered_and_cut_files_neither_panic_nor_hang_nor_multiply() {
+    let files = [plain_file(), moov_last(), rich_file()];
+    assert!(files.iter().all(|file| exhaust(file, false).0 >= 5));
+    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let begin = Instant::now();
+    for round in 0..6000 {
+        let mut file = files[round % files.len()].clone();
+        if round % 4 == 0 {
+            file.truncate(random.below(file.len()));
+        }
+        for _ in 0..random.below(4) {
+            if let Some(at) = (!file.is_empty()).then(|| random.below(file.len())) {
+                const NASTY: [u8; 6] = [0, 1, 0x7F, 0x80, 0xFE, 0xFF];
+                let width = [1, 1, 2, 4][random.below(4)].min(file.len() - at);
+                let value = [NASTY[random.below(6)], random.below(256) as u8][random.below(2)];
+                file[at..at + width].fill(value);
+            }
+        }
+        let (packets, bytes) = exhaust(&file, round % 3 == 0);
+        assert!(packets <= 2 << 20, "round {round}: {packets} packets");
+        assert!(bytes <= 4 << 20, "round {round}: {bytes} bytes");
+    }
+    assert!(begin.elapsed() < Duration::from_secs(60));
+}

@@ -1,0 +1,220 @@
+//! Movie fragments.
+
+use super::build::*;
+use super::plain::{Drip, Strict};
+use super::{packets_of, read_all};
+use crate::mp4::Movie;
+use crate::source::StreamSource;
+
+const DEFAULT_BASE_IS_MOOF: u32 = 0x2_0000;
+
+fn trex(id: u32, duration: u32, size: u32) -> Vec<u8> {
+    make(b"trex", &[&words(&[0, id, 1, duration, size, 0])])
+}
+
+/// `moov` of an AAC track 1 without samples.
+fn init(trex: &[u8]) -> Vec<u8> {
+    let aac = aac_trak(1, &sample_tables(&[], 1, &[]));
+    let moov = make(b"moov", &[&mvhd(1000), &aac, &make(b"mvex", &[trex])]);
+    [ftyp(), moov].concat()
+}
+
+fn tfhd(flags: u32, fields: &[u32]) -> Vec<u8> {
+    make(b"tfhd", &[&words(&[flags]), &words(fields)])
+}
+
+fn tfdt(time: u32) -> Vec<u8> {
+    make(b"tfdt", &[&words(&[0, time])])
+}
+
+/// A run with an offset and the duration and size of each sample.
+fn trun(offset: u32, samples: &[[u32; 2]]) -> Vec<u8> {
+    let count = samples.len() as u32;
+    make(
+        b"trun",
+        &[
+            &words(&[0x301, count, offset]),
+            &words(samples.as_flattened()),
+        ],
+    )
+}
+
+/// A fragment and its media, made by `trafs` from the distance between the two.
+fn fragment(trafs: impl Fn(u32) -> Vec<u8>, media: &[u8]) -> Vec<u8> {
+    let mfhd = make(b"mfhd", &[&words(&[0, 1])]);
+    let moof = |at| make(b"moof", &[&mfhd, &trafs(at)]);
+    let distance = moof(0).len() as u32 + 8;
+    [moof(distance), make(b"mdat", &[media])].concat()
+}
+
+/// A fragment of two samples, `fill` and `fill` + 1, of 3 and 4 bytes that last 1024 each.
+fn simple_fragment(time: u32, fill: u8) -> Vec<u8> {
+    let run = |at| trun(at, &[[1024, 3], [1024, 4]]);
+    fragment(
+        |at| {
+            make(
+                b"traf",
+                &[&tfhd(DEFAULT_BASE_IS_MOOF, &[1]), &tfdt(time), &run(at)],
+            )
+        },
+        &[fill, fill, fill, fill + 1, fill + 1, fill + 1, fill + 1],
+    )
+}
+
+fn bytes_of(file: &[u8]) -> Vec<Vec<u8>> {
+    let (_, packets) = read_all(file).unwrap();
+    packets.into_iter().map(|(_, data)| data).collect()
+}
+
+#[test]
+fn segments_behind_their_initialization_are_read_as_they_arrive() {
+    let init = init(&trex(1, 0, 0));
+    let again = make(b"styp", &[b"msdh\0\0\0\0msdh"]);
+    let file = [
+        &init[..],
+        &simple_fragment(0, 10),
+        &again,
+        &make(b"emsg", &[&[7; 30]]),
+        &init,
+        &simple_fragment(2048, 20),
+        &make(b"mfra", &[&[0; 16]]),
+    ]
+    .concat();
+    let mut source = Strict(StreamSource::new(Drip(&file)));
+    let movie = Movie::read(&mut source).unwrap();
+    assert!(movie.fragmented);
+    assert_eq!(
+        (movie.audio[0].duration, movie.audio[0].samples),
+        (None, None)
+    );
+    let (packets, reader) = packets_of(&mut source, &movie, 0).unwrap();
+    let bytes: Vec<_> = packets.iter().map(|(_, data)| data.clone()).collect();
+    assert_eq!(bytes, [vec![10; 3], vec![11; 4], vec![20; 3], vec![21; 4]]);
+    let times: Vec<_> = packets.iter().map(|(p, _)| p.time).collect();
+    assert_eq!(times, [0, 1024, 2048, 3072]);
+    assert!(reader.missing().is_nothing());
+    assert!(reader.warnings().is_empty());
+}
+
+#[test]
+fn a_missing_segment_shows_in_the_times() {
+    let file = [
+        init(&trex(1, 0, 0)),
+        simple_fragment(0, 1),
+        simple_fragment(9000, 1),
+    ]
+    .concat();
+    let (_, packets) = read_all(&file).unwrap();
+    let times: Vec<_> = packets.iter().map(|(p, _)| p.time).collect();
+    assert_eq!(times, [0, 1024, 9000, 10_024]);
+}
+
+#[test]
+fn a_track_fragment_without_a_base_begins_where_the_one_before_ends() {
+    // Video first: 5 bytes. Then audio, without flags, offsets or sizes: all from `trex`.
+    let trafs = |at| {
+        let video = make(b"traf", &[&tfhd(0, &[2]), &trun(at, &[[1, 2], [1, 3]])]);
+        let run = make(b"trun", &[&words(&[0, 2])]);
+        let audio = make(b"traf", &[&tfhd(0, &[1]), &run, &run]);
+        [video, audio].concat()
+    };
+    let media = [0xEE, 0xEE, 0xEE, 0xEE, 0xEE, 1, 1, 2, 2, 3, 3, 4, 4];
+    let defaults = [trex(2, 0, 0), trex(1, 512, 2)].concat();
+    let file = [init(&defaults), fragment(trafs, &media)].concat();
+    let (_, packets) = read_all(&file).unwrap();
+    let bytes: Vec<_> = packets.iter().map(|(_, data)| data[0]).collect();
+    assert_eq!(bytes, [1, 2, 3, 4]);
+    assert!(
+        packets
+            .iter()
+            .all(|(p, _)| (p.size, p.duration) == (2, 512))
+    );
+}
+
+#[test]
+fn a_base_in_the_file_and_defaults_of_the_fragment_count_before_those_of_the_track() {
+    let init = init(&trex(1, 512, 2));
+    let distance = init.len() as u32;
+    let trafs = |at| {
+        let tfhd = tfhd(0x1 | 0x8 | 0x10, &[1, 0, distance + at, 960, 3]);
+        let run = make(b"trun", &[&words(&[0x1, 2, 1])]);
+        make(b"traf", &[&tfhd, &run])
+    };
+    let file = [init, fragment(trafs, &[9, 1, 1, 1, 2, 2, 2])].concat();
+    assert_eq!(bytes_of(&file), [vec![1; 3], vec![2; 3]]);
+}
+
+#[test]
+fn samples_of_moov_come_before_those_of_fragments() {
+    let media = Media::new();
+    let plain = faststart(&media, |at| {
+        let mvex = make(b"mvex", &[&trex(1, 0, 0)]);
+        make(
+            b"moov",
+            &[&mvhd(1000), &aac_trak(1, &media.tables(at)), &mvex],
+        )
+    });
+    let file = [plain, simple_fragment(5 * 1024, 30)].concat();
+    let mut source = Strict(StreamSource::new(Drip(&file)));
+    let movie = Movie::read(&mut source).unwrap();
+    let (packets, _) = packets_of(&mut source, &movie, 0).unwrap();
+    let bytes: Vec<_> = packets.iter().map(|(_, data)| data.clone()).collect();
+    assert_eq!(
+        bytes,
+        [Media::samples(), vec![vec![30; 3], vec![31; 4]]].concat()
+    );
+    assert_eq!(packets[5].0.time, 5 * 1024);
+}
+
+#[test]
+fn the_segment_index_tells_the_duration() {
+    let reference = [100, 44_100, 0];
+    let sidx = make(
+        b"sidx",
+        &[
+            &words(&[0, 1, 22_050, 0, 0, 2]),
+            &words(&reference),
+            &words(&reference),
+        ],
+    );
+    let file = [init(&trex(1, 0, 0)), sidx, simple_fragment(0, 1)].concat();
+    let (movie, packets) = read_all(&file).unwrap();
+    assert_eq!(movie.audio[0].duration, Some(4 * 44_100));
+    assert_eq!(packets.len(), 2);
+}
+
+#[test]
+fn a_fragment_that_makes_no_sense_is_passed_over_and_told() {
+    let mut broken = simple_fragment(2048, 20);
+    let tfhd_at = broken.windows(4).position(|w| w == b"tfhd").unwrap();
+    broken[tfhd_at - 1] = 3; // smaller than its header
+    let file = [
+        init(&trex(1, 0, 0)),
+        simple_fragment(0, 10),
+        broken,
+        simple_fragment(4096, 30),
+    ]
+    .concat();
+    let mut source = file.as_slice();
+    let movie = Movie::read(&mut source).unwrap();
+    let (packets, reader) = packets_of(&mut source, &movie, 0).unwrap();
+    assert_eq!(packets.len(), 4);
+    assert!(reader.missing().uncounted);
+    assert!(
+        reader.warnings()[0].contains("malformed tfhd at byte"),
+        "{:?}",
+        reader.warnings()
+    );
+}
+
+#[test]
+fn samples_of_no_size_without_end_are_refused() {
+    let run = make(b"trun", &[&words(&[0, u32::MAX])]);
+    let trafs = |_| make(b"traf", &[&tfhd(DEFAULT_BASE_IS_MOOF, &[1]), &run]);
+    let file = [init(&trex(1, 1024, 0)), fragment(trafs, &[])].concat();
+    let mut source = file.as_slice();
+    let movie = Movie::read(&mut source).unwrap();
+    let (packets, reader) = packets_of(&mut source, &movie, 0).unwrap();
+    assert!(packets.is_empty());
+    assert_eq!(reader.warnings().len(), 1);
+}

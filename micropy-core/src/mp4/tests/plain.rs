@@ -1,0 +1,296 @@
+//! Files without fragments.
+
+use std::io::Read;
+
+use super::build::*;
+use super::{packets_of, read_all};
+use crate::codec::{Codec, PcmLayout};
+use crate::error::Error;
+use crate::mp4::{Edit, Movie, Place, read_track_samples};
+use crate::source::{Source, StreamSource};
+
+fn bytes_of(file: &[u8]) -> Vec<Vec<u8>> {
+    let (_, packets) = read_all(file).unwrap();
+    packets.into_iter().map(|(_, data)| data).collect()
+}
+
+#[test]
+fn a_plain_file_gives_its_samples_and_no_other_bytes() {
+    let (movie, packets) = read_all(&plain_file()).unwrap();
+    let track = &movie.audio[0];
+    assert_eq!(movie.brand, Some(*b"isom"));
+    assert_eq!(
+        (track.id, track.enabled, track.timescale),
+        (1, true, 44_100)
+    );
+    assert_eq!(track.language.as_deref(), Some("deu"));
+    assert_eq!((track.duration, track.samples), (Some(5 * 1024), Some(5)));
+    let codec = track.codec.as_ref().unwrap();
+    assert_eq!(
+        (&codec.codec, codec.channels, codec.sample_rate),
+        (&Codec::Aac, 2, 44_100)
+    );
+    assert_eq!(codec.config, [0x12, 0x10]);
+    let times: Vec<_> = packets.iter().map(|(p, _)| (p.time, p.duration)).collect();
+    assert_eq!(times, [0, 1, 2, 3, 4].map(|i| (i * 1024, 1024)));
+    assert!(
+        packets
+            .iter()
+            .all(|(p, data)| p.read == p.size && data.len() == p.size as usize)
+    );
+    let bytes: Vec<_> = packets.into_iter().map(|(_, data)| data).collect();
+    assert_eq!(bytes, Media::samples());
+}
+
+#[test]
+fn moov_may_stand_at_the_end_and_boxes_have_every_kind_of_size() {
+    assert_eq!(bytes_of(&moov_last()), Media::samples());
+
+    let media = Media::new();
+    let at = ftyp().len() + 16;
+    let rows = media.chunks.map(|chunk| [0, chunk + at as u32]);
+    let co64 = make(b"co64", &[&words(&[0, 3]), &words(rows.as_flattened())]);
+    let stz2 = make(b"stz2", &[&words(&[0, 4, 5]), &[0x35, 0x72, 0x40]]);
+    let tables = [
+        table(b"stts", &[[5, 1024]]),
+        table(b"stsc", &[[1, 2, 1]]),
+        stz2,
+        co64,
+    ]
+    .concat();
+    let mut moov = make(b"moov", &[&mvhd(1000), &aac_trak(1, &tables)]);
+    moov[..4].fill(0); // to the end of the file
+    let file = [ftyp(), make_large(b"mdat", &media.bytes), moov].concat();
+    assert_eq!(bytes_of(&file), Media::samples());
+}
+
+/// Gives a few bytes at a time.
+pub struct Drip<'a>(pub &'a [u8]);
+
+impl Read for Drip<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let n = buf.len().min(7);
+        self.0.read(&mut buf[..n])
+    }
+}
+
+/// A stream that may not be told to keep anything.
+pub struct Strict<S>(pub S);
+
+impl<S: Source> Source for Strict<S> {
+    fn size(&self) -> Option<u64> {
+        self.0.size()
+    }
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> std::io::Result<usize> {
+        self.0.read_at(offset, buf)
+    }
+    fn keep_from(&mut self, offset: u64) -> std::io::Result<()> {
+        panic!("asked to keep what is behind byte {offset}");
+    }
+}
+
+#[test]
+fn a_stream_with_moov_in_front_is_read_without_a_spool() {
+    let file = plain_file();
+    let mut source = Strict(StreamSource::new(Drip(&file)));
+    let movie = Movie::read(&mut source).unwrap();
+    let (packets, reader) = packets_of(&mut source, &movie, 0).unwrap();
+    assert_eq!(packets, read_all(&file).unwrap().1);
+    assert!(reader.missing().is_nothing());
+}
+
+#[test]
+fn a_stream_with_moov_at_the_end_is_spooled() {
+    let file = moov_last();
+    let mut source = StreamSource::new(Drip(&file));
+    let movie = Movie::read(&mut source).unwrap();
+    let (packets, _) = packets_of(&mut source, &movie, 0).unwrap();
+    assert_eq!(packets, read_all(&file).unwrap().1);
+}
+
+#[test]
+fn a_stream_whose_chunks_stand_in_disorder_is_spooled() {
+    let media = Media::new();
+    let file = faststart(&media, |at| {
+        let offsets = [50, 25, 10].map(|chunk| chunk + at as u32);
+        let tables = sample_tables(&[4, 7, 2, 3, 5], 1, &offsets);
+        make(b"moov", &[&mvhd(1000), &aac_trak(1, &tables)])
+    });
+    let mut source = StreamSource::new(Drip(&file));
+    let movie = Movie::read(&mut source).unwrap();
+    let (packets, reader) = packets_of(&mut source, &movie, 0).unwrap();
+    let bytes: Vec<_> = packets.into_iter().map(|(_, data)| data).collect();
+    assert_eq!(bytes, [vec![4; 4], vec![2; 7], vec![0, 0]]);
+    // Two samples have a size and no chunk.
+    assert_eq!((reader.missing().packets, reader.missing().bytes), (2, 8));
+}
+
+/// Notes which bytes are read.
+struct Watched<'a> {
+    file: &'a [u8],
+    touched: Vec<bool>,
+}
+
+impl Source for Watched<'_> {
+    fn size(&self) -> Option<u64> {
+        self.file.size()
+    }
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> std::io::Result<usize> {
+        let n = self.file.read_at(offset, buf)?;
+        self.touched[offset as usize..][..n].fill(true);
+        Ok(n)
+    }
+    fn keep_from(&mut self, _offset: u64) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn neither_the_tables_nor_the_media_of_video_are_read() {
+    let media = Media::new();
+    let rows: Vec<[u32; 1]> = (0..50_000).map(|_| [9]).collect();
+    let video = trak(2, b"vide", &[], &table(b"stco", &rows));
+    let file = faststart(&media, |at| {
+        make(
+            b"moov",
+            &[&mvhd(1000), &video, &aac_trak(1, &media.tables(at))],
+        )
+    });
+    let mut source = Watched {
+        file: &file,
+        touched: vec![false; file.len()],
+    };
+    let movie = Movie::read(&mut source).unwrap();
+    assert_eq!((movie.audio.len(), movie.other_tracks), (1, 1));
+    let (packets, _) = packets_of(&mut source, &movie, 0).unwrap();
+    assert_eq!(packets.len(), 5);
+    let read = source.touched.iter().filter(|&&t| t).count();
+    assert!(read < 9_000, "{read} of {} bytes were read", file.len());
+    let media_read = source.touched[file.len() - 64..]
+        .iter()
+        .filter(|&&t| t)
+        .count();
+    assert_eq!(
+        media_read, 21,
+        "bytes between the chunks are not the audio's"
+    );
+}
+
+#[test]
+fn edits_are_told_in_media_time() {
+    let elst = table(b"elst", &[[50, u32::MAX, 1 << 16], [80, 1024, 1 << 16]]);
+    let edts = make(b"edts", &[&elst]);
+    let media = Media::new();
+    let file = faststart(&media, |at| {
+        let stsd = stsd(&audio_entry(b"mp4a", &esds()));
+        let stbl = [stsd, media.tables(at)].concat();
+        make(b"moov", &[&mvhd(1000), &trak(1, b"soun", &edts, &stbl)])
+    });
+    let (movie, _) = read_all(&file).unwrap();
+    let edit = Edit {
+        delay: 2205,
+        start: 1024,
+        length: Some(3528),
+    };
+    assert_eq!(movie.audio[0].edit, edit);
+}
+
+/// A file of 10,000 PCM samples of two channels and 16 bits, whose `stsz` says 1 byte.
+fn pcm_file(kind: &[u8; 4], boxes: &[u8]) -> Vec<u8> {
+    let media = Media {
+        bytes: (0..40_000).map(|i| (i % 251) as u8).collect(),
+        chunks: [0; 3],
+    };
+    faststart(&media, |at| {
+        let tables = [
+            stsd(&audio_entry(kind, boxes)),
+            table(b"stts", &[[10_000, 1]]),
+            table(b"stsc", &[[1, 10_000, 1]]),
+            make(b"stsz", &[&words(&[0, 1, 10_000])]),
+            table(b"stco", &[[at as u32]]),
+        ];
+        make(
+            b"moov",
+            &[&mvhd(1000), &trak(1, b"soun", &[], &tables.concat())],
+        )
+    })
+}
+
+#[test]
+fn uncompressed_samples_come_many_in_a_packet() {
+    let file = pcm_file(b"sowt", &[]);
+    let (movie, packets) = read_all(&file).unwrap();
+    let layout = PcmLayout {
+        bits: 16,
+        float: false,
+        big_endian: false,
+        signed: true,
+    };
+    assert_eq!(
+        movie.audio[0].codec.as_ref().unwrap().codec,
+        Codec::Pcm(layout)
+    );
+    assert_eq!(movie.audio[0].duration, Some(10_000));
+    let durations: Vec<_> = packets.iter().map(|(p, _)| p.duration).collect();
+    assert_eq!(durations, [4096, 4096, 1808]);
+    let bytes: Vec<u8> = packets.into_iter().flat_map(|(_, data)| data).collect();
+    assert_eq!(bytes, file[file.len() - 40_000..]);
+}
+
+#[test]
+fn sizes_of_one_byte_are_right_for_mono_8_bit_only() {
+    let (_, packets) = read_all(&pcm_file(b"twos", &[])).unwrap();
+    assert_eq!(packets[0].0.size, 4 * 4096);
+}
+
+#[test]
+fn metadata_is_kept_raw_and_chapter_titles_are_read() {
+    let titles = [b"\0\x03one".as_slice(), b"\0\x03two"].concat();
+    let media = Media {
+        bytes: [&Media::new().bytes[..], &titles].concat(),
+        chunks: Media::new().chunks,
+    };
+    let text_entry = make(b"text", &[&[0; 51]]);
+    let tref = make(b"tref", &[&make(b"chap", &[&words(&[2])])]);
+    let udta = make(b"udta", &[&make(b"chpl", &[&[0; 9]])]);
+    let file = faststart(&media, |at| {
+        let text_tables = sample_tables(&[5, 5], 2, &[at as u32 + 64]);
+        let text = trak(2, b"text", &[], &[stsd(&text_entry), text_tables].concat());
+        let aac = [stsd(&audio_entry(b"mp4a", &esds())), media.tables(at)].concat();
+        let sound = trak(1, b"soun", &tref, &aac);
+        make(b"moov", &[&mvhd(1000), &text, &sound, &udta])
+    });
+
+    let mut source = StreamSource::new(Drip(&file));
+    let movie = Movie::read(&mut source).unwrap();
+    assert_eq!(movie.audio[0].chapters, [2]);
+    assert_eq!(movie.text.len(), 1);
+    assert_eq!(movie.text[0].coding.0, *b"text");
+    let titles = read_track_samples(&mut source, &movie, &movie.text[0]).unwrap();
+    let told: Vec<_> = titles.iter().map(|t| (t.time, t.data.as_slice())).collect();
+    assert_eq!(told, [(0, &b"\0\x03one"[..]), (1024, b"\0\x03two")]);
+    // The audio, which stands before the titles, can still be read.
+    let (packets, _) = packets_of(&mut source, &movie, 0).unwrap();
+    assert_eq!(packets.len(), 5);
+
+    let [raw] = movie.metadata.boxes.as_slice() else {
+        panic!("{:?}", movie.metadata);
+    };
+    assert_eq!((raw.place, raw.payload.len()), (Place::MovieUdta, 17));
+    assert_eq!(&file[raw.at as usize..][..17], raw.payload);
+}
+
+#[test]
+fn what_is_not_mp4_is_named() {
+    for (bytes, name) in [
+        (&b""[..], "empty"),
+        (b"RIFF\x24\0\0\0WAVE", "WAV"),
+        (b"OggS\0\x02\0\0\0\0", "Ogg"),
+        (b"ID3\x04\0\0\0\0\0\0", "MP3"),
+        (b"hello, world", "hello, w"),
+    ] {
+        let error = Movie::read(&mut { bytes }).unwrap_err();
+        assert!(matches!(error, Error::NotMp4 { .. }), "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+}
