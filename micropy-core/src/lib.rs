@@ -27,6 +27,7 @@ mod mp4;
 mod pcm;
 pub mod ports;
 mod source;
+mod stitch;
 mod tags;
 
 pub use codec::{Codec, CodecParameters, PcmLayout};

@@ -4,5 +4,17 @@
 pub mod frame;
 pub mod header;
 pub mod id3;
+pub mod info_tag;
 pub mod reservoir;
 pub mod side_info;
+
+/// How an encoder spends its bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateControl {
+    /// Every frame has one bitrate.
+    Cbr,
+    /// The bitrate varies around an average.
+    Abr,
+    /// The bitrate follows from the quality.
+    Vbr,
+}
