@@ -284,7 +284,11 @@ fn assert_sound(kind: Kind, frames: &[u8]) {
     if let Bitrate::Cbr(bitrate) = kind.0 {
         assert!(stream.bitrates.into_iter().eq([u32::from(bitrate)]));
     }
-    if let Some((_, said)) = run("ffmpeg", &["-v", "warning", "-i", "MP3", "-f", "null", "-"], &file) {
+    if let Some((_, said)) = run(
+        "ffmpeg",
+        &["-v", "warning", "-i", "MP3", "-f", "null", "-"],
+        &file,
+    ) {
         assert_eq!(said, "", "ffmpeg");
     }
     if let Some((_, said)) = run("mpg123", &["-q", "-t", "MP3"], &file) {
@@ -294,7 +298,11 @@ fn assert_sound(kind: Kind, frames: &[u8]) {
 
 /// Decodes to one plane of all channels interleaved.
 fn decoded(mp3: &[u8]) -> Option<Vec<f32>> {
-    let (pcm, _) = run("ffmpeg", &["-v", "error", "-i", "MP3", "-f", "f32le", "-"], mp3)?;
+    let (pcm, _) = run(
+        "ffmpeg",
+        &["-v", "error", "-i", "MP3", "-f", "f32le", "-"],
+        mp3,
+    )?;
     let samples = pcm.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b));
     Some(samples.collect())
 }
@@ -448,7 +456,10 @@ fn without_any_seam_the_left_span_goes_on() {
     let spans = vec![kind.encode(&planes, 0), kind.encode(&planes, 49)];
     let stitched = stitch(kind, spans, &[49], WARM_UP);
     assert_eq!(stitched.seams, [(49, None)]);
-    let serial: Vec<u8> = kind.encode(&planes, 0).flat_map(|f| f.bytes().to_vec()).collect();
+    let serial: Vec<u8> = kind
+        .encode(&planes, 0)
+        .flat_map(|f| f.bytes().to_vec())
+        .collect();
     assert_eq!(stitched.bytes, serial);
 }
 

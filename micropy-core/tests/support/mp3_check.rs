@@ -202,8 +202,8 @@ fn check_tag(file: &[u8], start: usize, tag_len: usize, stream: &Stream) -> Resu
             return Err(format!("Info, but bitrates {:?}", stream.bitrates));
         }
         let smallest_frame = stream.bitrates.first().copied().unwrap_or(frame.bitrate);
-        let would_fit = frame.len * smallest_frame as usize / frame.bitrate as usize
-            >= frame.overhead + 156;
+        let would_fit =
+            frame.len * smallest_frame as usize / frame.bitrate as usize >= frame.overhead + 156;
         if would_fit && frame.bitrate != smallest_frame {
             return Err(format!("the tag's frame has {} kbit/s", frame.bitrate));
         }
@@ -217,7 +217,11 @@ fn check_tag(file: &[u8], start: usize, tag_len: usize, stream: &Stream) -> Resu
     let audio_crc = u16_at(152) != 0;
     if audio_crc {
         let is = crc16(&file[tag_len..]);
-        expect("as the CRC of the audio", u64::from(u16_at(152)), u64::from(is))?;
+        expect(
+            "as the CRC of the audio",
+            u64::from(u16_at(152)),
+            u64::from(is),
+        )?;
     }
     Ok(Tag {
         variable,

@@ -68,7 +68,11 @@ fn chord(random: &mut Random, rate: u32, len: usize) -> Vec<f32> {
     let notes: Vec<(f32, f32, f32)> = (0..random.between(2, 5))
         .map(|_| {
             let hz = 82.4 * 2f32.powf(random.between(0, 36) as f32 / 12.0);
-            (hz / rate as f32, random.uniform(4.0, 7.0), random.uniform(0.5, 6.0))
+            (
+                hz / rate as f32,
+                random.uniform(4.0, 7.0),
+                random.uniform(0.5, 6.0),
+            )
         })
         .collect();
     let mut phases = vec![0.0f32; notes.len()];
@@ -124,7 +128,11 @@ fn voice(random: &mut Random, rate: u32, len: usize) -> Vec<f32> {
                 }
             }
             phase += pitch / rate as f32 * (1.0 + 0.01 * random.noise());
-            let pulse = if phase >= 1.0 { 1.0 } else { 0.01 * random.noise() };
+            let pulse = if phase >= 1.0 {
+                1.0
+            } else {
+                0.01 * random.noise()
+            };
             phase = phase.fract();
             if sibilant {
                 return 0.1 * random.noise();
