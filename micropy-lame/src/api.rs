@@ -74,8 +74,4 @@ macro_rules! link_api {
 
 with_functions!(define_api);
 
-/// LAME as mp3lame-sys builds it.
-pub static STOCK: Api = with_functions!(link_api "");
-
-// Only for the library it links.
-extern crate mp3lame_sys as _;
+pub(crate) use {link_api, with_functions};

@@ -2,10 +2,10 @@
 
 use std::ffi::{CStr, c_int};
 use std::ptr::NonNull;
-use std::sync::Once;
 
 use crate::Error;
-use crate::api::{Api, GlobalFlags, STOCK};
+use crate::api::{Api, GlobalFlags};
+use crate::builds::{self, Build, Linked};
 use crate::settings::{Bitrate, Settings};
 
 /// LAME's `vbr_mode`.
@@ -37,7 +37,7 @@ pub struct Encoder {
 }
 
 // SAFETY: LAME keeps an encoder's state behind its pointer, bound to no thread; what it shares between encoders are tables that
-// `tables_written` has filled and later encoders overwrite with equal values.
+// `Linked::api` has had filled and later encoders overwrite with equal values.
 unsafe impl Send for Encoder {}
 
 impl std::fmt::Debug for Encoder {
@@ -56,9 +56,18 @@ impl Encoder {
     /// # Errors
     /// Those of [`Error`] that name a setting, when MP3 or LAME cannot do it; [`Error::OutOfMemory`].
     pub fn new(settings: &Settings) -> Result<Self, Error> {
+        Self::of(builds::fastest(), settings)
+    }
+
+    /// As [`new`](Self::new), with a certain build of LAME.
+    #[doc(hidden)]
+    pub fn with_build(build: Build, settings: &Settings) -> Result<Self, Error> {
+        Self::of(builds::find(build)?, settings)
+    }
+
+    fn of(linked: &'static Linked, settings: &Settings) -> Result<Self, Error> {
         settings.validate()?;
-        tables_written(&STOCK);
-        Self::start(&STOCK, settings)
+        Self::start(linked.api(write_tables), settings)
     }
 
     fn start(api: &'static Api, settings: &Settings) -> Result<Self, Error> {
@@ -266,20 +275,19 @@ impl Drop for Encoder {
 #[must_use]
 pub fn version() -> String {
     // SAFETY: LAME returns a string literal.
-    let version = unsafe { CStr::from_ptr((STOCK.version)()) };
+    let version = unsafe { CStr::from_ptr((builds::fastest().api(write_tables).version)()) };
     version.to_string_lossy().trim_end().to_owned()
 }
 
-/// Has LAME write its global tables once before any other encoder starts: each later one writes the same values again.
-fn tables_written(api: &'static Api) {
-    static ONCE: Once = Once::new();
+/// Has LAME write its global tables, by starting any encoder.
+fn write_tables(api: &'static Api) {
     const ANY: Settings = Settings {
         sample_rate: 44_100,
         channels: 1,
         bitrate: Bitrate::Cbr(128),
         quality: 9,
     };
-    ONCE.call_once(|| drop(Encoder::start(api, &ANY)));
+    drop(Encoder::start(api, &ANY));
 }
 
 /// Copies samples, limited to what LAME can compute with.

@@ -1,5 +1,6 @@
 //! What can go wrong between a caller and LAME.
 
+use crate::builds::Build;
 use crate::settings::{SAMPLE_RATES, bitrates};
 
 /// Why LAME would not take the settings or the audio.
@@ -60,6 +61,10 @@ pub enum Error {
         /// Length of the right plane, in samples, if one was given.
         right: Option<usize>,
     },
+
+    /// The build asked for was not compiled, or this processor cannot run it.
+    #[error("there is no {0} build of LAME for this processor")]
+    Build(Build),
 
     /// The system has no memory left for an encoder.
     #[error("no memory left for a LAME encoder")]

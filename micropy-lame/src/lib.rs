@@ -20,10 +20,14 @@
 //! ```
 
 mod api;
+mod builds;
 mod encoder;
 mod error;
 mod settings;
 
+#[doc(hidden)]
+pub use builds::builds;
+pub use builds::{Build, build};
 pub use encoder::{Encoder, version};
 pub use error::Error;
 pub use settings::{Bitrate, SAMPLE_RATES, Settings, bitrates};

@@ -1,0 +1,96 @@
+//! The builds of LAME that are linked in, and the choice between them.
+
+use std::ffi::{c_char, c_float, c_int, c_uchar};
+use std::fmt;
+use std::sync::{Once, OnceLock};
+
+use crate::Error;
+use crate::api::{Api, GlobalFlags, Report, link_api, with_functions};
+
+// Only for the library it links.
+extern crate mp3lame_sys as _;
+
+/// How the LAME that runs was compiled. Their output differs in the last bits of rounding, not in quality.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Build {
+    /// For x86-64 processors with AVX2 and FMA (x86-64-v3: Intel since 2013, AMD since 2015).
+    Avx2,
+    /// For every processor of the target, without assertions; with SSE2 on x86-64.
+    Baseline,
+    /// By mp3lame-sys, where the others could not be compiled.
+    Stock,
+}
+
+impl fmt::Display for Build {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Avx2 => "AVX2",
+            Self::Baseline => "baseline",
+            Self::Stock => "stock",
+        })
+    }
+}
+
+/// A build that is linked in.
+pub struct Linked {
+    build: Build,
+    runs: fn() -> bool,
+    api: Api,
+    tables: Once,
+}
+
+impl Linked {
+    const fn new(build: Build, runs: fn() -> bool, api: Api) -> Self {
+        Self {
+            build,
+            runs,
+            api,
+            tables: Once::new(),
+        }
+    }
+
+    /// Its functions, after `init` has had LAME write its global tables: each encoder writes the same values again, so that the
+    /// first one must have ended before any other starts.
+    pub fn api(&'static self, init: impl FnOnce(&'static Api)) -> &'static Api {
+        self.tables.call_once(|| init(&self.api));
+        &self.api
+    }
+}
+
+include!(concat!(env!("OUT_DIR"), "/builds.rs"));
+
+static STOCK: Linked = Linked::new(Build::Stock, || true, with_functions!(link_api ""));
+
+fn runnable() -> impl Iterator<Item = &'static Linked> {
+    TUNED
+        .iter()
+        .chain([&STOCK])
+        .filter(|linked| (linked.runs)())
+}
+
+/// The fastest build this processor can run.
+pub fn fastest() -> &'static Linked {
+    static FASTEST: OnceLock<&Linked> = OnceLock::new();
+    FASTEST.get_or_init(|| runnable().next().unwrap_or(&STOCK))
+}
+
+/// A certain build, for tests and benches.
+pub fn find(build: Build) -> Result<&'static Linked, Error> {
+    runnable()
+        .find(|linked| linked.build == build)
+        .ok_or(Error::Build(build))
+}
+
+/// The build of LAME that [`Encoder::new`](crate::Encoder::new) uses in this process.
+#[must_use]
+pub fn build() -> Build {
+    fastest().build
+}
+
+/// All builds this processor can run, the fastest first.
+#[doc(hidden)]
+#[must_use]
+pub fn builds() -> Vec<Build> {
+    runnable().map(|linked| linked.build).collect()
+}
