@@ -97,6 +97,10 @@ impl<R: Read + Seek> Source for SeekSource<R> {
     }
 
     fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        // Behind the end there is nothing; files refuse to seek behind 2⁶³.
+        if offset >= self.size {
+            return Ok(0);
+        }
         if self.position != offset {
             self.inner.seek(SeekFrom::Start(offset))?;
             self.position = offset;

@@ -16,6 +16,15 @@ use crate::source::{Source, read_full_at};
 /// Tracks of one file.
 const MAX_TRACKS: usize = 1024;
 
+/// Boxes before `moov`, and between it and the first fragment.
+const MAX_OUTER_BOXES: usize = 4096;
+
+/// Metadata boxes kept.
+const MAX_METADATA: usize = 2 * MAX_TRACKS;
+
+/// Warnings kept.
+const MAX_WARNINGS: usize = 100;
+
 /// Bytes of a `sidx` box: it counts its 12-byte references in 16 bits.
 const INDEX_LIMIT: u64 = 1 << 20;
 
@@ -140,7 +149,10 @@ impl Movie {
         let mut movie = Movie::default();
         let mut header = read_first_header(source)?;
         let mut budget = Budget::default();
+        let mut boxes = 0;
         while header.kind.0 != *b"moov" {
+            boxes += 1;
+            check_outer_boxes(boxes, &header)?;
             movie.read_before_moov(source, &header, &mut budget)?;
             let mut top = TopLevel::new(header.end);
             header = top.peek(source)?.ok_or_else(|| no_moov(&header))?;
@@ -276,7 +288,8 @@ impl Movie {
     /// Keeps a metadata box, or notes why there is none.
     fn keep(&mut self, raw: Result<RawBox>) -> Result<()> {
         match raw {
-            Ok(raw) => self.metadata.boxes.push(raw),
+            Ok(raw) if self.metadata.boxes.len() < MAX_METADATA => self.metadata.boxes.push(raw),
+            Ok(_) => {}
             Err(e) => self.warn(e)?,
         }
         Ok(())
@@ -287,7 +300,9 @@ impl Movie {
         if matches!(error, Error::Read(_)) {
             return Err(error);
         }
-        self.warnings.push(error.to_string());
+        if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(error.to_string());
+        }
         Ok(())
     }
 
@@ -320,7 +335,8 @@ impl Movie {
                 "trak",
                 "it has no sample description (stsd)",
             )),
-            None => sample_entry::audio(&trak.stsd.0, trak.stsd.1, trak.table.first_entry()),
+            None => sample_entry::audio(&trak.stsd.0, trak.stsd.1, trak.table.first_entry())
+                .and_then(|parameters| check_packets(parameters, &trak.table)),
         };
         let sample_rate = codec.as_ref().map_or(0, |c| c.sample_rate);
         let timescale = match trak.timescale {
@@ -370,7 +386,7 @@ impl Movie {
     /// Goes on behind `moov`, to the first fragment or media, for the segment index.
     fn read_up_to_first_fragment(&mut self, source: &mut dyn Source, at: u64) -> Result<()> {
         let mut top = TopLevel::new(at);
-        loop {
+        for boxes in 0.. {
             let header = match top.peek(source) {
                 Ok(Some(header)) => header,
                 Ok(None) => break,
@@ -379,6 +395,7 @@ impl Movie {
                     return Ok(());
                 }
             };
+            check_outer_boxes(boxes, &header)?;
             match &header.kind.0 {
                 b"moof" | b"mdat" => break,
                 b"sidx" => self.read_sidx(source, &header)?,
@@ -451,6 +468,17 @@ impl AudioTrack {
     }
 }
 
+/// Refuses old QuickTime sound whose `stsz` counts PCM samples, not packets.
+fn check_packets(parameters: CodecParameters, table: &SampleTable) -> Result<CodecParameters> {
+    match (&parameters.codec, &table.sizes) {
+        (Codec::Pcm(_), _) => Ok(parameters),
+        (codec, Sizes::Constant { size: 1, .. }) => Err(Error::unsupported(format!(
+            "{codec} without packet sizes (QuickTime sound of constant bit rate)"
+        ))),
+        _ => Ok(parameters),
+    }
+}
+
 /// The table with the true size of its samples: QuickTime writes 1 for uncompressed audio.
 fn sized_for(table: Arc<SampleTable>, parameters: Option<&CodecParameters>) -> Arc<SampleTable> {
     let Some(CodecParameters {
@@ -493,6 +521,18 @@ fn text_track(trak: Trak, moov: &Moov) -> TextTrack {
         ),
         table: trak.table,
     }
+}
+
+/// A file of nothing but tiny boxes would be walked for minutes.
+fn check_outer_boxes(boxes: usize, header: &BoxHeader) -> Result<()> {
+    if boxes > MAX_OUTER_BOXES {
+        return Err(Error::Limit {
+            at: header.at,
+            what: "the number of boxes around the movie header".into(),
+            limit: MAX_OUTER_BOXES as u64,
+        });
+    }
+    Ok(())
 }
 
 /// The error of a file that ends behind `last` without a `moov`.

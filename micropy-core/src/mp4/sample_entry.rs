@@ -101,7 +101,7 @@ impl<'a> AudioEntry<'a> {
 
     fn codec_and_config(&self) -> Result<(Codec, Vec<u8>)> {
         Ok(match &self.kind.0 {
-            b"enca" | b"drms" | b"p608" => return Err(self.encrypted()),
+            b"enca" | b"drms" => return Err(self.encrypted()),
             b"mp4a" => return self.mp4a(),
             b".mp3" | b"mp3 " | b"ms\0\x55" => (Codec::Mp3, Vec::new()),
             b"alac" => (Codec::Alac, full_box_body(self.require(b"alac")?)),
@@ -219,14 +219,11 @@ impl<'a> AudioEntry<'a> {
         })
     }
 
-    /// Names the scheme of a protected entry (`sinf`: `schm`), and what is under it where `frma` says.
+    /// Names the scheme of a protected entry (`sinf`: `schm`).
     fn encrypted(&self) -> Error {
-        let sinf = |kind: &[u8; 4]| {
-            let sinf = self.find(b"sinf")?;
-            sinf.children(0).flatten().find(|b| b.kind.0 == *kind)
-        };
-        let scheme = sinf(b"schm").and_then(|schm| {
-            let mut fields = schm.fields();
+        let scheme = self.find(b"sinf").and_then(|sinf| {
+            let mut boxes = sinf.children(0).map_while(Result::ok);
+            let mut fields = boxes.find(|b| b.kind.0 == *b"schm")?.fields();
             fields.version_and_flags().ok()?;
             fields.four_cc().ok()
         });
@@ -369,5 +366,164 @@ fn audio_object_type(config: &[u8]) -> Option<u8> {
     match first >> 3 {
         31 => Some(32 + ((first & 7) << 3 | rest.first()? >> 5)),
         short => Some(short),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::build::{audio_entry, esds, make, stsd, words};
+    use super::*;
+
+    fn read(entry: &[u8]) -> Result<CodecParameters> {
+        audio(&stsd(entry)[8..], 8, 1)
+    }
+
+    fn codec(entry: &[u8]) -> Codec {
+        read(entry).unwrap().codec
+    }
+
+    /// A version 1 (16 more bytes) or 2 (36 more) description of QuickTime.
+    fn quicktime_entry(kind: &[u8; 4], version: u8, extra: &[u8], boxes: &[u8]) -> Vec<u8> {
+        let mut entry = audio_entry(kind, &[extra, boxes].concat());
+        entry[17] = version;
+        entry
+    }
+
+    fn lpcm(bits: u32, flags: u32) -> Vec<u8> {
+        let rate = 96_000f64.to_be_bytes();
+        let rest = words(&[6, 0x7F00_0000, bits, flags, 0, 0]);
+        quicktime_entry(b"lpcm", 2, &[&[0; 4], &rate[..], &rest].concat(), &[])
+    }
+
+    fn layout(bits: u8, float: bool, big_endian: bool, signed: bool) -> Codec {
+        Codec::Pcm(PcmLayout {
+            bits,
+            float,
+            big_endian,
+            signed,
+        })
+    }
+
+    #[test]
+    fn the_object_type_tells_what_mp4a_is() {
+        let entry = audio_entry(b"mp4a", &esds());
+        assert_eq!(read(&entry).unwrap().config, [0x12, 0x10]);
+        let with = |object_type: u8, config: [u8; 2]| {
+            let mut esds = esds();
+            let at = esds.len() - 17;
+            esds[at] = object_type;
+            let end = esds.len();
+            esds[end - 2..].copy_from_slice(&config);
+            codec(&audio_entry(b"mp4a", &esds))
+        };
+        assert_eq!(with(0x40, [0x12, 0x10]), Codec::Aac);
+        assert_eq!(with(0x67, [0x12, 0x10]), Codec::Aac);
+        assert_eq!(with(0x6B, [0, 0]), Codec::Mp3);
+        assert_eq!(with(0x69, [0, 0]), Codec::Mp3);
+        assert_eq!(with(0xA5, [0, 0]), Codec::Ac3);
+        // audioObjectType 36 and 42 (USAC) are written with an escape.
+        assert_eq!(with(0x40, [0xF8, 0x80]), Codec::Other("MPEG-4 ALS".into()));
+        assert_eq!(with(0x40, [0xF9, 0x40]), Codec::Aac);
+    }
+
+    #[test]
+    fn quicktime_hides_the_configuration_in_wave() {
+        let frma = make(b"frma", &[b"mp4a"]);
+        let wave = make(
+            b"wave",
+            &[&frma, &make(b"mp4a", &[&[0; 4]]), &esds(), &[0; 8]],
+        );
+        let entry = quicktime_entry(b"mp4a", 1, &[0; 16], &wave);
+        let parameters = read(&entry).unwrap();
+        assert_eq!(
+            (parameters.codec, parameters.config),
+            (Codec::Aac, vec![0x12, 0x10])
+        );
+
+        let cookie = make(b"alac", &[&[0; 4], &[7; 24]]);
+        let wave = make(b"wave", &[&make(b"frma", &[b"alac"]), &cookie]);
+        let entry = quicktime_entry(b"alac", 1, &[0; 16], &wave);
+        assert_eq!(read(&entry).unwrap().config, [7; 24]);
+        assert_eq!(
+            read(&audio_entry(b"alac", &cookie)).unwrap().config,
+            [7; 24]
+        );
+    }
+
+    #[test]
+    fn an_iso_version_1_entry_has_no_quicktime_fields() {
+        let mut file = stsd(&quicktime_entry(b"mp4a", 1, &[], &esds()));
+        file[8] = 1; // the version of `stsd`
+        assert_eq!(audio(&file[8..], 8, 1).unwrap().config, [0x12, 0x10]);
+    }
+
+    #[test]
+    fn pcm_layouts() {
+        let enda = make(b"wave", &[&make(b"enda", &[&[0, 1]])]);
+        for (entry, expected) in [
+            (audio_entry(b"sowt", &[]), layout(16, false, false, true)),
+            (audio_entry(b"twos", &[]), layout(16, false, true, true)),
+            (audio_entry(b"raw ", &[]), layout(16, false, true, true)),
+            (audio_entry(b"in24", &[]), layout(24, false, true, true)),
+            (
+                quicktime_entry(b"in24", 1, &[0; 16], &enda),
+                layout(24, false, false, true),
+            ),
+            (
+                quicktime_entry(b"fl32", 1, &[0; 16], &enda),
+                layout(32, true, false, true),
+            ),
+            (audio_entry(b"fl64", &[]), layout(64, true, true, true)),
+            (lpcm(24, 0b100), layout(24, false, false, true)),
+            (lpcm(32, 0b011), layout(32, true, true, true)),
+        ] {
+            assert_eq!(codec(&entry), expected);
+        }
+        let parameters = read(&lpcm(24, 0b100)).unwrap();
+        assert_eq!((parameters.channels, parameters.sample_rate), (6, 96_000));
+        let pcm_c = make(b"pcmC", &[&[0, 0, 0, 0, 1, 24]]);
+        assert_eq!(
+            codec(&audio_entry(b"ipcm", &pcm_c)),
+            layout(24, false, false, true)
+        );
+        let odd = read(&lpcm(20, 0)).unwrap_err().to_string();
+        assert!(odd.contains("PCM of 20 bits"), "{odd}");
+    }
+
+    #[test]
+    fn what_is_not_decoded_has_a_name() {
+        for (kind, name) in [
+            (b"samr", "AMR narrow band (samr)"),
+            (b"ms\0\x02", "Microsoft ADPCM (ms\\x00\\x02)"),
+            (b"ms\x01\x61", "WAVE format 0x0161"),
+            (b"zzzz", "`zzzz`"),
+        ] {
+            assert_eq!(codec(&audio_entry(kind, &[])), Codec::Other(name.into()));
+        }
+    }
+
+    #[test]
+    fn encryption_is_named_by_its_scheme() {
+        let schm = make(b"schm", &[&[0; 4], b"cbcs", &[0; 4]]);
+        let sinf = make(b"sinf", &[&make(b"frma", &[b"mp4a"]), &schm]);
+        let enca = audio_entry(b"enca", &[esds(), sinf].concat());
+        let drms = audio_entry(b"drms", &[]);
+        assert!(matches!(read(&enca), Err(Error::Encrypted { scheme }) if scheme == "cbcs"));
+        assert!(
+            matches!(read(&drms), Err(Error::Encrypted { scheme }) if scheme.contains("FairPlay"))
+        );
+    }
+
+    #[test]
+    fn a_missing_configuration_is_told() {
+        let error = read(&audio_entry(b"mp4a", &[])).unwrap_err().to_string();
+        assert_eq!(error, "malformed mp4a at byte 16: it has no `esds` box");
+        let error = audio(&stsd(&audio_entry(b"mp4a", &esds()))[8..], 8, 2).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("sample entry 2 is used, 1 are declared"),
+            "{error}"
+        );
     }
 }

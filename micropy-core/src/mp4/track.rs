@@ -38,6 +38,9 @@ pub struct Trak {
     pub fault: Option<Error>,
 }
 
+/// Tracks that one track may name as its chapters: titles and pictures.
+const MAX_CHAPTER_TRACKS: usize = 16;
+
 /// Bytes of metadata that are read, covers among them.
 const METADATA_LIMIT: u64 = 16 << 20;
 
@@ -251,8 +254,9 @@ impl Trak {
             if child.kind.0 == *b"chap" {
                 let payload = reader.payload(&child, 4096)?;
                 let (ids, _) = payload.as_chunks::<4>();
-                self.chapters
-                    .extend(ids.iter().map(|&id| u32::from_be_bytes(id)));
+                let room = MAX_CHAPTER_TRACKS - self.chapters.len();
+                let ids = ids.iter().map(|&id| u32::from_be_bytes(id));
+                self.chapters.extend(ids.take(room));
             }
             at = child.end;
         }
@@ -288,4 +292,19 @@ pub fn language(code: u16) -> Option<String> {
     };
     let code: String = [letter(10)?, letter(5)?, letter(0)?].iter().collect();
     (code != "und").then_some(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn languages_are_packed_letters_or_numbers_of_the_macintosh() {
+        assert_eq!(language(0x15C7).as_deref(), Some("eng"));
+        assert_eq!(language(0x10B5).as_deref(), Some("deu"));
+        assert_eq!(language(0x55C4), None, "und");
+        assert_eq!(language(2).as_deref(), Some("deu"));
+        assert_eq!(language(0x3FF), None);
+        assert_eq!(language(0x7FFF), None, "unspecified");
+    }
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use super::packets_of;
 use crate::codec::{Codec, PcmLayout};
+use crate::error::Error;
 use crate::mp4::{Movie, Packet};
 use crate::source::{SeekSource, StreamSource};
 
@@ -215,5 +216,49 @@ fn uncompressed_quicktime_sound_is_all_there() {
             .unwrap();
         assert_eq!(ours.len(), 88_200 * usize::from(bits / 8), "{codec}");
         assert!(ours == theirs.stdout, "{codec}");
+    }
+}
+
+/// What became of the odd files of the corpus.
+#[test]
+fn odd_files_are_read_as_far_as_they_go() {
+    let Some(folder) = corpus() else { return };
+    let read = |name: &str| Movie::read(&mut SeekSource::open(folder.join(name)).unwrap()).unwrap();
+    for name in [
+        "no_timescale.mp4",
+        "chunk_out_of_range.mp4",
+        "muted_b.mp4",
+        "64bit.mp4",
+    ] {
+        assert!(read(name).audio.is_empty(), "{name}");
+    }
+    for (name, codec) in [
+        ("sample-multi-track.3gp", "AMR narrow band (samr)"),
+        ("extended_audio_object_type.mp4", "MPEG-4 ALS"),
+        ("sine-3s-xhe-aac-44khz-mono.mp4", "AAC"),
+        ("trailer-mp3-in-mp4.mp4", "MP3"),
+    ] {
+        let movie = read(name);
+        assert_eq!(
+            movie.audio[0].codec.as_ref().unwrap().codec.to_string(),
+            codec
+        );
+    }
+    let encrypted = read("short-cenc.mp4").audio.remove(0).codec;
+    assert!(matches!(encrypted, Err(Error::Encrypted { scheme }) if scheme == "cenc"));
+    assert_eq!(read("nero-chapters.m4b").text.len(), 1);
+
+    for (name, declared) in [
+        ("truncated-64bit.mp4", 14),
+        ("chapters-issue-127.m4b", 677_292),
+        ("invalid_userdata.mp4", 5422),
+    ] {
+        let mut source = SeekSource::open(folder.join(name)).unwrap();
+        let movie = Movie::read(&mut source).unwrap();
+        let (packets, reader) = packets_of(&mut source, &movie, 0).unwrap();
+        let whole = packets.iter().filter(|(p, _)| p.read == p.size).count() as u64;
+        let missing = reader.missing();
+        assert!(missing.packets > 0 && !missing.uncounted, "{name}");
+        assert_eq!(whole + missing.packets, declared, "{name}");
     }
 }

@@ -1,6 +1,6 @@
 //! Whole files: built box by box, taken from the corpus, or damaged.
 
-mod build;
+pub mod build;
 mod corpus;
 mod damaged;
 mod fragmented;
