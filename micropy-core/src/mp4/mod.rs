@@ -5,12 +5,15 @@
 //! allocation, no count a loop, beyond the bytes that are really there.
 
 mod boxes;
+mod chapters;
 mod edit_list;
 mod fragment;
+mod metadata;
 mod movie;
 mod packets;
 mod sample_entry;
 mod sample_table;
+mod text;
 mod track;
 
 #[cfg(test)]

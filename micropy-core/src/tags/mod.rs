@@ -146,6 +146,15 @@ impl FromIterator<(Key, String)> for Tags {
     }
 }
 
+impl IntoIterator for Tags {
+    type Item = (Key, String);
+    type IntoIter = std::vec::IntoIter<(Key, String)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.items.into_iter()
+    }
+}
+
 /// Everything a file says of itself beside its tracks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {

@@ -1,0 +1,271 @@
+//! Chapters: Nero's list (`moov/udta/chpl`) and QuickTime's text track (QuickTime File Format, "Chapter
+//! lists").
+
+use std::time::Duration;
+
+use super::boxes::Fields;
+use super::edit_list::Edit;
+use super::movie::{AudioTrack, Movie, TrackSample, read_track_samples};
+use super::text;
+use crate::error::Result;
+use crate::source::Source;
+use crate::tags::Chapter;
+
+/// Chapters kept of one file.
+const MAX_CHAPTERS: usize = 1 << 14;
+
+/// Bytes kept of one title.
+const MAX_TITLE: usize = 1024;
+
+impl Movie {
+    /// The chapters that the text track of `self.audio[track]` names, on the presentation's time line;
+    /// empty where there is none. Where the file has Nero's as well, these are to be preferred: Nero's
+    /// count and titles end at 255.
+    ///
+    /// A stream spools for them from the first byte of the media on.
+    ///
+    /// # Errors
+    /// [`Error::Read`](crate::Error::Read).
+    pub fn chapters(&self, source: &mut dyn Source, track: usize) -> Result<Vec<Chapter>> {
+        let named = self
+            .audio
+            .get(track)
+            .map_or(&[][..], |audio| &audio.chapters);
+        let Some(titles) = self.text.iter().find(|text| named.contains(&text.id)) else {
+            return Ok(Vec::new());
+        };
+        let samples = read_track_samples(source, self, titles)?;
+        Ok(from_text_track(&samples, titles.timescale, titles.edit))
+    }
+
+    /// How long the longest audio track is presented, where that is known.
+    pub(super) fn duration(&self) -> Duration {
+        let longest = self.audio.iter().filter_map(AudioTrack::presented).max();
+        longest.unwrap_or_default()
+    }
+}
+
+impl AudioTrack {
+    fn presented(&self) -> Option<Duration> {
+        let media = self.duration?.saturating_sub(self.edit.start);
+        let length = self.edit.length.unwrap_or(media);
+        Some(time(length.saturating_add(self.edit.delay), self.timescale))
+    }
+}
+
+/// The payload of `chpl`, in version 0 with a count of 8 bits, in version 1 of 32; starts in units of
+/// 100 ns. Each chapter ends where the next begins.
+pub fn nero(mut fields: Fields<'_>) -> Result<Vec<Chapter>> {
+    let (version, _) = fields.version_and_flags()?;
+    let count = match version {
+        0 => u32::from(fields.u8()?),
+        _ => {
+            let _reserved = fields.u8()?;
+            fields.u32()?
+        }
+    };
+    let mut chapters = Vec::new();
+    for _ in 0..count.min(MAX_CHAPTERS as u32) {
+        let start = fields.u64()?;
+        let len = fields.u8()?;
+        let start = time(start, 10_000_000);
+        chapters.push(Chapter {
+            start,
+            end: start,
+            title: title(fields.take(usize::from(len))?),
+        });
+    }
+    chapters.sort_by_key(|chapter| chapter.start);
+    for i in 1..chapters.len() {
+        chapters[i - 1].end = chapters[i].start;
+    }
+    Ok(chapters)
+}
+
+/// Lets the last chapter, whose end Nero does not tell, last to `end`.
+pub fn end_last_with(chapters: &mut [Chapter], end: Duration) {
+    if let Some(last) = chapters.last_mut() {
+        last.end = last.end.max(end);
+    }
+}
+
+/// One chapter a sample; `edit` is the text track's own. Samples without a title fill gaps and are no
+/// chapters, unless none has one.
+fn from_text_track(samples: &[TrackSample], timescale: u32, edit: Edit) -> Vec<Chapter> {
+    let end = edit
+        .length
+        .map_or(u64::MAX, |length| edit.start.saturating_add(length));
+    let presented = |media_time: u64| {
+        let ticks = media_time.min(end).saturating_sub(edit.start);
+        time(ticks.saturating_add(edit.delay), timescale)
+    };
+    let chapter = |sample: &TrackSample| Chapter {
+        start: presented(sample.time),
+        end: presented(sample.time.saturating_add(u64::from(sample.duration))),
+        title: sample_title(&sample.data),
+    };
+    let mut chapters: Vec<_> = samples.iter().take(MAX_CHAPTERS).map(chapter).collect();
+    if chapters.iter().any(|chapter| !chapter.title.is_empty()) {
+        chapters.retain(|chapter| !chapter.title.is_empty());
+    }
+    chapters
+}
+
+/// The text of a `text` or `tx3g` sample: 16 bits of length, the text, and boxes that tell its look.
+fn sample_title(data: &[u8]) -> String {
+    let Some((len, rest)) = data.split_first_chunk::<2>() else {
+        return String::new();
+    };
+    let len = usize::from(u16::from_be_bytes(*len));
+    title(&rest[..len.min(rest.len())])
+}
+
+fn title(bytes: &[u8]) -> String {
+    let text = text::guess(bytes).replace('\0', " ");
+    let text = text.trim();
+    text[..text.floor_char_boundary(MAX_TITLE)].to_owned()
+}
+
+/// `ticks` of 1/`timescale` s, to the nanosecond.
+fn time(ticks: u64, timescale: u32) -> Duration {
+    let timescale = u64::from(timescale.max(1));
+    let fraction = (ticks % timescale) * 1_000_000_000 / timescale;
+    Duration::from_secs(ticks / timescale) + Duration::from_nanos(fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::boxes::FourCc;
+    use super::*;
+
+    fn chpl(head: &[u8], chapters: &[(u64, &[u8])]) -> Vec<u8> {
+        let mut bytes = head.to_vec();
+        for (start, title) in chapters {
+            bytes.extend(start.to_be_bytes());
+            bytes.push(title.len() as u8);
+            bytes.extend(*title);
+        }
+        bytes
+    }
+
+    fn read_nero(bytes: &[u8]) -> Result<Vec<Chapter>> {
+        nero(Fields::new(FourCc(*b"chpl"), 0, bytes))
+    }
+
+    /// Milliseconds and titles.
+    fn told(chapters: &[Chapter]) -> Vec<(u128, u128, &str)> {
+        let told = |c: &'_ Chapter| (c.start.as_millis(), c.end.as_millis());
+        chapters
+            .iter()
+            .map(|c| (told(c).0, told(c).1, c.title.as_str()))
+            .collect()
+    }
+
+    #[test]
+    fn neros_list_has_two_versions() {
+        let list: [(u64, &[u8]); 2] = [(0, b"One"), (15_000_000, "Zwölf".as_bytes())];
+        let expected = [(0, 1500, "One"), (1500, 9000, "Zwölf")];
+        for head in [&[0, 0, 0, 0, 2][..], &[1, 0, 0, 0, 0, 0, 0, 0, 2]] {
+            let mut chapters = read_nero(&chpl(head, &list)).unwrap();
+            end_last_with(&mut chapters, Duration::from_secs(9));
+            assert_eq!(told(&chapters), expected);
+        }
+    }
+
+    #[test]
+    fn neros_list_may_count_beyond_a_byte_and_lack_order() {
+        let list: Vec<(u64, &[u8])> = (0..300)
+            .rev()
+            .map(|i| (i * 10_000_000, &b"x"[..]))
+            .collect();
+        let chapters = read_nero(&chpl(&[1, 0, 0, 0, 0, 0, 0, 1, 44], &list)).unwrap();
+        assert_eq!(chapters.len(), 300);
+        assert!(chapters.is_sorted_by_key(|c| c.start));
+    }
+
+    #[test]
+    fn a_list_that_is_cut_off_is_refused_at_its_byte() {
+        let whole = chpl(&[0, 0, 0, 0, 1], &[(0, b"One")]);
+        for len in 0..whole.len() {
+            assert!(read_nero(&whole[..len]).is_err(), "{len}");
+        }
+    }
+
+    fn sample(time: u64, duration: u32, data: &[u8]) -> TrackSample {
+        let data = [
+            &(data.len() as u16).to_be_bytes(),
+            data,
+            b"\0\0\0\x0cencd\0\0\x01\0",
+        ]
+        .concat();
+        TrackSample {
+            at: 0,
+            time,
+            duration,
+            data,
+        }
+    }
+
+    #[test]
+    fn a_text_track_tells_titles_in_either_unicode() {
+        let samples = [
+            sample(0, 1000, "Größe".as_bytes()),
+            sample(1000, 500, b"\xFE\xFF\x59\x27"),
+            sample(1500, 500, b"\xFF\xFE\x27\x59"),
+        ];
+        let chapters = from_text_track(&samples, 1000, Edit::default());
+        assert_eq!(
+            told(&chapters),
+            [(0, 1000, "Größe"), (1000, 1500, "大"), (1500, 2000, "大")]
+        );
+    }
+
+    #[test]
+    fn the_text_tracks_own_edit_list_counts() {
+        let samples = [
+            sample(0, 1000, b"a"),
+            sample(1000, 1000, b"b"),
+            sample(2000, 1000, b"c"),
+        ];
+        let edit = Edit {
+            delay: 100,
+            start: 400,
+            length: Some(2100),
+        };
+        let chapters = from_text_track(&samples, 1000, edit);
+        assert_eq!(
+            told(&chapters),
+            [(100, 700, "a"), (700, 1700, "b"), (1700, 2200, "c")]
+        );
+    }
+
+    #[test]
+    fn an_untitled_sample_is_a_gap_unless_all_are() {
+        let gap = [sample(0, 10, b""), sample(10, 10, b"a")];
+        assert_eq!(
+            told(&from_text_track(&gap, 1000, Edit::default())),
+            [(10, 20, "a")]
+        );
+        let untitled = [sample(0, 10, b""), sample(10, 10, b" ")];
+        assert_eq!(from_text_track(&untitled, 1000, Edit::default()).len(), 2);
+    }
+
+    #[test]
+    fn a_title_is_as_long_as_its_sample_or_the_limit_allows() {
+        assert_eq!(sample_title(b"\0\x09abc"), "abc");
+        assert_eq!(sample_title(b"\0"), "");
+        assert_eq!(sample_title(b""), "");
+        let long = sample(0, 1, "é".repeat(600).as_bytes());
+        assert_eq!(sample_title(&long.data), "é".repeat(512));
+    }
+
+    #[test]
+    fn times_are_exact_to_the_pcm_sample() {
+        for n in [0, 1, 44_099, 44_100, 123_456_789] {
+            let back = time(n, 44_100).as_nanos() * 44_100;
+            assert_eq!((back + 500_000_000) / 1_000_000_000, u128::from(n));
+        }
+        assert_eq!(time(5, 0), Duration::from_secs(5));
+        assert!(time(u64::MAX, 1) < Duration::MAX);
+    }
+}

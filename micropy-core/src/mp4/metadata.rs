@@ -1,0 +1,893 @@
+//! What the file says of itself: iTunes' `ilst`, QuickTime's `keys` and © strings, 3GPP's `titl` and so on
+//! (QuickTime File Format, "User data atoms" and "Metadata"; 3GPP TS 26.244, 8).
+
+use std::collections::HashSet;
+
+use super::boxes::{Boxes, Fields, FourCc, SliceBox};
+use super::movie::{Movie, Place, RawBox, RawMetadata};
+use super::{chapters, text};
+use crate::error::Result;
+use crate::tags::{Cover, FrameId, Gapless, Key, Metadata, Tags, genre_name};
+
+/// Values kept of one file.
+const MAX_VALUES: usize = 4096;
+
+/// Pictures kept of one file.
+const MAX_COVERS: usize = 16;
+
+/// `meta` boxes looked into.
+const MAX_METAS: usize = 16;
+
+/// Warnings kept about its tags.
+const MAX_WARNINGS: usize = 16;
+
+impl Movie {
+    /// What the file says of itself, with Nero's chapters (`chpl`) where it has them. QuickTime's chapters
+    /// are a track, see [`Movie::chapters`].
+    pub fn metadata(&self) -> Metadata {
+        let mut metadata = read(&self.metadata);
+        chapters::end_last_with(&mut metadata.chapters, self.duration());
+        metadata
+    }
+}
+
+fn read(raw: &RawMetadata) -> Metadata {
+    let mut reader = Reader::default();
+    // `meta` first: where it stands beside old strings, it is the better kept.
+    for raw in &raw.boxes {
+        match raw.place {
+            Place::FileMeta | Place::MovieMeta => reader.meta(&whole(raw)),
+            Place::MovieUdta => reader.metas_of_udta(&whole(raw)),
+            Place::TrackUdta(_) => {}
+        }
+    }
+    for raw in &raw.boxes {
+        if raw.place == Place::MovieUdta {
+            reader.udta(&whole(raw));
+        }
+    }
+    reader.metadata
+}
+
+fn whole(raw: &RawBox) -> SliceBox<'_> {
+    let kind = match raw.place {
+        Place::FileMeta | Place::MovieMeta => FourCc(*b"meta"),
+        Place::MovieUdta | Place::TrackUdta(_) => FourCc(*b"udta"),
+    };
+    SliceBox {
+        kind,
+        at: raw.at,
+        payload_at: raw.at,
+        payload: &raw.payload,
+    }
+}
+
+/// How the payload of an `ilst` item is to be read.
+enum Form {
+    Text(Key),
+    /// A whole number, as text if it is not 0.
+    Number(Key),
+    /// Number and total: `trkn`, `disk`.
+    Pair(Key),
+    /// A number of ID3v1's list of genres, plus 1.
+    Genre,
+    MovementIndex,
+    MovementCount,
+    Cover,
+}
+
+/// The `ilst` items that have a meaning outside iTunes' own library (the account that bought the file is
+/// not among them). Podcasts' frames are iTunes' own.
+fn form(item: FourCc) -> Option<Form> {
+    use Form::{Number, Pair, Text};
+    let other = |name: &str| Text(Key::Other(name.into()));
+    let frame = |id| FrameId::new(id).map(|id| Text(Key::Frame(id)));
+    Some(match &item.0 {
+        b"\xA9nam" => Text(Key::Title),
+        b"\xA9ART" => Text(Key::Artist),
+        b"aART" => Text(Key::AlbumArtist),
+        b"\xA9alb" => Text(Key::Album),
+        b"\xA9wrt" | b"\xA9com" => Text(Key::Composer),
+        b"\xA9con" => Text(Key::Conductor),
+        b"\xA9gen" => Text(Key::Genre),
+        b"gnre" => Form::Genre,
+        b"\xA9day" => Text(Key::Date),
+        b"trkn" => Pair(Key::Track),
+        b"disk" => Pair(Key::Disc),
+        b"\xA9grp" => Text(Key::Grouping),
+        b"\xA9cmt" => Text(Key::Comment),
+        b"\xA9lyr" => Text(Key::Lyrics),
+        b"cprt" | b"\xA9cpy" => Text(Key::Copyright),
+        b"\xA9pub" => Text(Key::Publisher),
+        b"tmpo" => Number(Key::Bpm),
+        b"cpil" => Number(Key::Compilation),
+        b"sonm" => Text(Key::TitleSort),
+        b"soar" => Text(Key::ArtistSort),
+        b"soal" => Text(Key::AlbumSort),
+        b"soaa" => Text(Key::AlbumArtistSort),
+        b"soco" => Text(Key::ComposerSort),
+        b"desc" | b"\xA9des" => Text(Key::Description),
+        b"ldes" => return frame("TDES"),
+        b"catg" => return frame("TCAT"),
+        b"keyw" => return frame("TKWD"),
+        b"egid" => return frame("TGID"),
+        b"purl" => return frame("WFED"),
+        b"\xA9mvn" => Text(Key::MovementName),
+        b"\xA9mvi" => Form::MovementIndex,
+        b"\xA9mvc" => Form::MovementCount,
+        b"\xA9wrk" => other("WORK"),
+        b"\xA9nrt" => other("NARRATOR"),
+        b"tvsh" => other("TVSHOW"),
+        b"\xA9enc" => Text(Key::EncodedBy),
+        b"\xA9too" | b"\xA9swr" => Text(Key::Encoder),
+        b"covr" => Form::Cover,
+        _ => return None,
+    })
+}
+
+/// The QuickTime metadata keys (`mdta`) that are tags, without `com.apple.quicktime.`.
+fn quicktime_key(name: &str) -> Option<Form> {
+    Some(Form::Text(match name {
+        "displayname" => Key::Title,
+        "author" => Key::Artist,
+        "creationdate" => Key::Date,
+        "software" => Key::Encoder,
+        "information" => Key::Description,
+        "artwork" => return Some(Form::Cover),
+        "title" | "artist" | "album" | "comment" | "composer" | "copyright" | "description"
+        | "genre" | "publisher" | "year" => Key::from_free_name(name),
+        _ => return None,
+    }))
+}
+
+/// The value of a `data` box.
+struct Value<'a> {
+    /// Its type among the well-known ones.
+    kind: u32,
+    at: u64,
+    bytes: &'a [u8],
+}
+
+impl<'a> Value<'a> {
+    fn read(data: &SliceBox<'a>) -> Result<Value<'a>> {
+        let mut fields = data.fields();
+        let kind = fields.u32()? & 0x00FF_FFFF;
+        let _locale = fields.u32()?;
+        Ok(Value {
+            kind,
+            at: data.at,
+            bytes: fields.rest(),
+        })
+    }
+
+    /// As text, if it is any: UTF-8 (1, 4), UTF-16 (2, 5), a number (21, 22), or of no declared type and
+    /// free of control characters.
+    fn text(&self) -> Option<String> {
+        match self.kind {
+            2 | 5 => Some(text::utf16(self.bytes)),
+            13 | 14 | 27 => None,
+            21 | 22 => self.number().map(|n| n.to_string()),
+            0 if self
+                .bytes
+                .iter()
+                .any(|b| b.is_ascii_control() && !b.is_ascii_whitespace()) =>
+            {
+                None
+            }
+            _ => Some(text::utf8(self.bytes)),
+        }
+    }
+
+    /// As an integer of one to eight bytes.
+    fn number(&self) -> Option<i64> {
+        let (&first, rest) = self.bytes.split_first()?;
+        let first = match self.kind {
+            22 => i64::from(first),
+            _ => i64::from(first.cast_signed()),
+        };
+        (rest.len() < 8).then(|| rest.iter().fold(first, |n, &b| n << 8 | i64::from(b)))
+    }
+
+    /// `number/total` of `trkn` and `disk`; a total of 0 is left out.
+    fn pair(&self) -> Option<String> {
+        let mut fields = Fields::new(FourCc(*b"data"), self.at, self.bytes);
+        let _reserved = fields.u16().ok()?;
+        let number = fields.u16().ok()?;
+        match (number, fields.u16().unwrap_or(0)) {
+            (0, _) => None,
+            (number, 0) => Some(number.to_string()),
+            (number, total) => Some(format!("{number}/{total}")),
+        }
+    }
+
+    fn genre(&self) -> Option<String> {
+        let number = u8::try_from(self.number()?.checked_sub(1)?).ok()?;
+        genre_name(number)
+    }
+}
+
+/// What one `meta` or the strings of one `udta` say, before it is weighed against the rest.
+#[derive(Default)]
+struct Group {
+    tags: Tags,
+    /// `----` items, which may say again what an item of its own says.
+    free: Vec<(String, String)>,
+    movement: (Option<i64>, Option<i64>),
+}
+
+#[derive(Default)]
+struct Reader {
+    metadata: Metadata,
+}
+
+impl Reader {
+    /// A `meta` box, with version and flags (ISO) or without (QuickTime).
+    fn meta(&mut self, meta: &SliceBox<'_>) {
+        let skip = if meta.payload.starts_with(&[0; 4]) {
+            4
+        } else {
+            0
+        };
+        let children = self.children(meta, skip);
+        let keys = children.iter().find(|child| child.kind.0 == *b"keys");
+        let keys = keys.map(|keys| read_keys(keys)).unwrap_or_default();
+        let mut group = Group::default();
+        for ilst in children.iter().filter(|child| child.kind.0 == *b"ilst") {
+            for item in self.children(ilst, 0) {
+                self.item(&mut group, &item, &keys);
+            }
+        }
+        self.merge(group);
+    }
+
+    fn metas_of_udta(&mut self, udta: &SliceBox<'_>) {
+        let metas = udta.children(0).flatten();
+        let metas = metas.filter(|child| child.kind.0 == *b"meta");
+        metas.take(MAX_METAS).for_each(|meta| self.meta(&meta));
+    }
+
+    /// The strings and Nero's chapters of a `udta` box.
+    fn udta(&mut self, udta: &SliceBox<'_>) {
+        let mut group = Group::default();
+        for child in self.children(udta, 0) {
+            if child.kind.0 == *b"chpl" {
+                match chapters::nero(child.fields()) {
+                    Ok(chapters) => self.metadata.chapters = chapters,
+                    Err(e) => self.warn(format!("chapters left out: {e}")),
+                }
+            } else if child.payload.get(4..8) == Some(b"data") {
+                self.item(&mut group, &child, &[]);
+            } else if let Some((key, value)) = udta_string(&child)
+                && group.tags.get(&key).is_none()
+            {
+                group.tags.push(key, &value);
+            }
+        }
+        self.merge(group);
+    }
+
+    /// One item of `ilst`: its name is a four-character code or, with `keys`, a number among them.
+    fn item(&mut self, group: &mut Group, item: &SliceBox<'_>, keys: &[String]) {
+        let children = self.children(item, 0);
+        let values = children.iter().filter(|child| child.kind.0 == *b"data");
+        let values: Vec<_> = values.filter_map(|data| Value::read(data).ok()).collect();
+        let index = u32::from_be_bytes(item.kind.0).wrapping_sub(1) as usize;
+        if item.kind.0 == *b"----" {
+            self.free_item(group, &children, &values);
+        } else if let Some(key) = keys.get(index) {
+            self.keyed_item(group, key, &values);
+        } else if let Some(form) = form(item.kind) {
+            self.values(group, &form, &values);
+        }
+    }
+
+    fn values(&mut self, group: &mut Group, form: &Form, values: &[Value<'_>]) {
+        for value in values {
+            let (key, text) = match form {
+                Form::Text(key) => (key, value.text()),
+                Form::Pair(key) => (key, value.pair()),
+                Form::Number(key) => {
+                    let number = value.number().filter(|&n| n > 0);
+                    (key, number.map(|n| n.to_string()))
+                }
+                Form::Genre => (&Key::Genre, value.genre()),
+                Form::MovementIndex => {
+                    group.movement.0 = value.number();
+                    continue;
+                }
+                Form::MovementCount => {
+                    group.movement.1 = value.number();
+                    continue;
+                }
+                Form::Cover => {
+                    self.cover(value);
+                    continue;
+                }
+            };
+            group.push(key.clone(), text);
+        }
+    }
+
+    fn cover(&mut self, value: &Value<'_>) {
+        if self.metadata.covers.len() >= MAX_COVERS {
+            return;
+        }
+        match Cover::new(value.bytes.to_vec()) {
+            Ok(cover) => self.metadata.covers.push(cover),
+            Err(e) => self.warn(format!("cover at byte {} left out: {e}", value.at)),
+        }
+    }
+
+    /// A `----` item: `name` says what the text is.
+    fn free_item(&mut self, group: &mut Group, children: &[SliceBox<'_>], values: &[Value<'_>]) {
+        let name = children.iter().find(|child| child.kind.0 == *b"name");
+        let Some(name) = name.and_then(|name| name.payload.get(4..)) else {
+            return;
+        };
+        let name = text::utf8(name);
+        for value in values.iter().filter_map(Value::text) {
+            if name == "iTunSMPB" {
+                self.metadata.gapless = gapless(&value);
+            } else if group.len() < MAX_VALUES {
+                group.free.push((name.clone(), value));
+            }
+        }
+    }
+
+    /// An item whose key is a name: QuickTime's own, or a plain one as ffmpeg writes it.
+    fn keyed_item(&mut self, group: &mut Group, key: &str, values: &[Value<'_>]) {
+        if let Some(name) = key.strip_prefix("com.apple.quicktime.") {
+            if let Some(form) = quicktime_key(name) {
+                self.values(group, &form, values);
+            }
+        } else if !key.contains('.') {
+            match Key::from_free_name(key) {
+                // The file's own properties.
+                Key::Other(name) if name.ends_with("_brand") || name.ends_with("_version") => {}
+                Key::Other(name) if name.ends_with("_brands") => {}
+                key => self.values(group, &Form::Text(key), values),
+            }
+        }
+    }
+
+    /// Takes over what nothing before has said. A free name that says again what an item of its own says
+    /// stays a name.
+    fn merge(&mut self, group: Group) {
+        let keys =
+            |tags: &Tags| -> HashSet<Key> { tags.iter().map(|(key, _)| key.clone()).collect() };
+        let before = keys(&self.metadata.tags);
+        let (tags, free) = group.finish();
+        let here = keys(&tags);
+        let free = free
+            .into_iter()
+            .map(|(name, value)| match Key::from_free_name(&name) {
+                key if here.contains(&key) => (Key::Other(name), value),
+                key => (key, value),
+            });
+        for (key, value) in tags.into_iter().chain(free) {
+            if !before.contains(&key) {
+                self.metadata.tags.push(key, &value);
+            }
+        }
+    }
+
+    /// The boxes inside `outer` up to the first that does not fit.
+    fn children<'a>(&mut self, outer: &SliceBox<'a>, skip: usize) -> Vec<SliceBox<'a>> {
+        let mut children = Vec::new();
+        for child in outer.children(skip) {
+            match child {
+                Ok(child) => children.push(child),
+                Err(e) => self.warn(format!("tags left out: {e}")),
+            }
+        }
+        children
+    }
+
+    fn warn(&mut self, warning: String) {
+        if self.metadata.warnings.len() < MAX_WARNINGS {
+            self.metadata.warnings.push(warning);
+        }
+    }
+}
+
+impl Group {
+    fn len(&self) -> usize {
+        self.tags.len() + self.free.len()
+    }
+
+    fn push(&mut self, key: Key, value: Option<String>) {
+        if let Some(value) = value
+            && self.len() < MAX_VALUES
+        {
+            self.tags.push(key, &value);
+        }
+    }
+
+    fn finish(mut self) -> (Tags, Vec<(String, String)>) {
+        let movement = match self.movement {
+            (Some(index @ 1..), Some(count @ 1..)) => Some(format!("{index}/{count}")),
+            (Some(index @ 1..), _) => Some(index.to_string()),
+            _ => None,
+        };
+        self.push(Key::Movement, movement);
+        (self.tags, self.free)
+    }
+}
+
+/// The names of a `keys` box; those of another namespace than `mdta` are empty.
+fn read_keys(keys: &SliceBox<'_>) -> Vec<String> {
+    // Version, flags and the count of entries, which the boxes themselves tell as well.
+    let names = keys.children(8).map_while(Result::ok).take(MAX_VALUES);
+    names
+        .map(|key| match &key.kind.0 {
+            b"mdta" => text::utf8(key.payload),
+            _ => String::new(),
+        })
+        .collect()
+}
+
+/// A string directly in `udta`.
+fn udta_string(child: &SliceBox<'_>) -> Option<(Key, String)> {
+    let mut fields = child.fields();
+    if child.kind.0[0] == 0xA9 {
+        let Some(Form::Text(key)) = form(child.kind) else {
+            return None;
+        };
+        return Some((key, quicktime_string(&mut fields).ok()?));
+    }
+    let key = match &child.kind.0 {
+        b"titl" => Key::Title,
+        b"perf" => Key::Artist,
+        b"auth" => Key::Composer,
+        b"albm" => Key::Album,
+        b"gnre" => Key::Genre,
+        b"dscp" => Key::Description,
+        b"cprt" => Key::Copyright,
+        b"yrrc" => {
+            fields.version_and_flags().ok()?;
+            return Some((Key::Date, fields.u16().ok()?.to_string()));
+        }
+        b"date" => return Some((Key::Date, text::utf8(child.payload))),
+        _ => return None,
+    };
+    fields.version_and_flags().ok()?;
+    let _language = fields.u16().ok()?;
+    Some((key, terminated(fields.rest())))
+}
+
+/// The first of the strings of a © box: 16 bits of length, 16 of language, text in UTF-8, or UTF-16 with a
+/// byte order mark, or (with a Macintosh language code) Mac Roman.
+fn quicktime_string(fields: &mut Fields<'_>) -> Result<String> {
+    let len = fields.u16()?;
+    let _language = fields.u16()?;
+    let left = fields.rest().len();
+    fields.take(usize::from(len).min(left)).map(text::guess)
+}
+
+/// 3GPP's strings: UTF-8, or UTF-16 with a byte order mark, up to a NUL (an album's track number follows).
+fn terminated(bytes: &[u8]) -> String {
+    if bytes.starts_with(&[0xFE, 0xFF]) || bytes.starts_with(&[0xFF, 0xFE]) {
+        let text = text::utf16(bytes);
+        return text.split('\0').next().unwrap_or_default().to_owned();
+    }
+    text::guess(bytes.split(|&b| b == 0).next().unwrap_or_default())
+}
+
+/// iTunes' ` 00000000 <delay> <padding> <length> …` in hexadecimal digits.
+fn gapless(text: &str) -> Option<Gapless> {
+    let mut numbers = text
+        .split_ascii_whitespace()
+        .skip(1)
+        .map(|digits| u64::from_str_radix(digits, 16).ok());
+    let mut next = || numbers.next().flatten();
+    Some(Gapless {
+        delay: next()?,
+        padding: next()?,
+        length: next()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn boxed(kind: &[u8; 4], payload: &[u8]) -> Vec<u8> {
+        [
+            &(payload.len() as u32 + 8).to_be_bytes(),
+            &kind[..],
+            payload,
+        ]
+        .concat()
+    }
+
+    fn data(kind: u32, value: &[u8]) -> Vec<u8> {
+        boxed(b"data", &[&kind.to_be_bytes(), &[0; 4], value].concat())
+    }
+
+    fn text(value: &str) -> Vec<u8> {
+        data(1, value.as_bytes())
+    }
+
+    fn free(name: &str, data: &[u8]) -> Vec<u8> {
+        let mean = boxed(b"mean", b"\0\0\0\0com.apple.iTunes");
+        let name = boxed(b"name", &[&[0; 4], name.as_bytes()].concat());
+        boxed(b"----", &[&mean, &name, data].concat())
+    }
+
+    fn ilst(items: &[Vec<u8>]) -> Vec<u8> {
+        boxed(
+            b"meta",
+            &[&[0; 4], &boxed(b"ilst", &items.concat())[..]].concat(),
+        )
+    }
+
+    fn read(boxes: &[(Place, Vec<u8>)]) -> Metadata {
+        let boxes = boxes.iter().map(|(place, payload)| RawBox {
+            place: *place,
+            at: 1000,
+            payload: payload.clone(),
+        });
+        super::read(&RawMetadata {
+            boxes: boxes.collect(),
+        })
+    }
+
+    fn itunes(items: &[Vec<u8>]) -> Metadata {
+        read(&[(Place::MovieUdta, ilst(items))])
+    }
+
+    fn told(metadata: &Metadata) -> Vec<(String, &str)> {
+        metadata
+            .tags
+            .iter()
+            .map(|(key, value)| (key.to_string(), value))
+            .collect()
+    }
+
+    fn pairs<'a>(expected: &[(&str, &'a str)]) -> Vec<(String, &'a str)> {
+        expected
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), *value))
+            .collect()
+    }
+
+    #[test]
+    fn each_item_of_itunes_has_its_key() {
+        let rows: [(&[u8; 4], Vec<u8>, &str, &str); 34] = [
+            (b"\xA9nam", text("Tïtel"), "title", "Tïtel"),
+            (b"\xA9ART", data(2, b"\0a\x59\x27"), "artist", "a大"),
+            (b"aART", text("a"), "album_artist", "a"),
+            (b"\xA9alb", data(0, b"no type"), "album", "no type"),
+            (b"\xA9wrt", text("a"), "composer", "a"),
+            (b"\xA9con", text("a"), "conductor", "a"),
+            (b"\xA9gen", data(18, b"Audiobook"), "genre", "Audiobook"),
+            (b"\xA9day", text("2006"), "date", "2006"),
+            (b"trkn", data(0, b"\0\0\0\x03\0\x0c\0\0"), "track", "3/12"),
+            (b"disk", data(0, b"\0\0\0\x01\0\0"), "disc", "1"),
+            (b"\xA9grp", text("a"), "grouping", "a"),
+            (b"\xA9cmt", text("a"), "comment", "a"),
+            (b"\xA9lyr", text("a\nb"), "lyrics", "a\nb"),
+            (b"cprt", text("a"), "copyright", "a"),
+            (b"tmpo", data(21, b"\0\x78"), "bpm", "120"),
+            (b"cpil", data(21, b"\x01"), "compilation", "1"),
+            (b"soar", text("a"), "artist_sort", "a"),
+            (b"soal", text("a"), "album_sort", "a"),
+            (b"sonm", text("a"), "title_sort", "a"),
+            (b"soaa", text("a"), "album_artist_sort", "a"),
+            (b"soco", text("a"), "composer_sort", "a"),
+            (b"desc", text("a"), "description", "a"),
+            (b"ldes", text("a"), "TDES", "a"),
+            (b"catg", text("a"), "TCAT", "a"),
+            (b"keyw", text("a"), "TKWD", "a"),
+            (b"egid", data(0, b"a"), "TGID", "a"),
+            (b"purl", data(0, b"http://a"), "WFED", "http://a"),
+            (b"\xA9wrk", text("a"), "TXXX:WORK", "a"),
+            (b"\xA9nrt", text("a"), "TXXX:NARRATOR", "a"),
+            (b"tvsh", text("a"), "TXXX:TVSHOW", "a"),
+            (b"\xA9pub", text("a"), "publisher", "a"),
+            (b"\xA9enc", text("a"), "encoded_by", "a"),
+            (b"\xA9too", text("Lavf"), "encoder", "Lavf"),
+            (b"\xA9mvn", text("Allegro"), "movement_name", "Allegro"),
+        ];
+        let items: Vec<_> = rows
+            .iter()
+            .map(|(kind, data, ..)| boxed(kind, data))
+            .collect();
+        let expected: Vec<_> = rows
+            .iter()
+            .map(|(_, _, key, value)| (*key, *value))
+            .collect();
+        let metadata = itunes(&items);
+        assert_eq!(told(&metadata), pairs(&expected));
+        assert_eq!(metadata.warnings, [""; 0]);
+    }
+
+    #[test]
+    fn a_genre_number_counts_from_1() {
+        let genre = |number: u8| itunes(&[boxed(b"gnre", &data(0, &[0, number]))]);
+        assert_eq!(told(&genre(1)), pairs(&[("genre", "Blues")]));
+        assert_eq!(told(&genre(18)), pairs(&[("genre", "Rock")]));
+        assert_eq!(told(&genre(0)), []);
+    }
+
+    #[test]
+    fn a_number_of_0_says_nothing() {
+        let zeros = [
+            boxed(b"cpil", &data(21, b"\0")),
+            boxed(b"tmpo", &data(21, b"\0\0")),
+            boxed(b"trkn", &data(0, &[0; 8])),
+        ];
+        assert_eq!(told(&itunes(&zeros)), []);
+    }
+
+    #[test]
+    fn movement_and_count_are_one_key() {
+        let index = boxed(b"\xA9mvi", &data(21, &[2]));
+        let count = boxed(b"\xA9mvc", &data(21, &[0, 4]));
+        assert_eq!(
+            told(&itunes(&[index.clone(), count])),
+            pairs(&[("movement", "2/4")])
+        );
+        assert_eq!(told(&itunes(&[index])), pairs(&[("movement", "2")]));
+    }
+
+    #[test]
+    fn one_item_may_have_several_values() {
+        let artists = [text("a"), text("b")].concat();
+        let found = itunes(&[
+            boxed(b"\xA9ART", &artists),
+            free("ISRC", &[text("X1"), text("X2")].concat()),
+        ]);
+        assert_eq!(
+            told(&found),
+            pairs(&[
+                ("artist", "a"),
+                ("artist", "b"),
+                ("isrc", "X1"),
+                ("isrc", "X2")
+            ])
+        );
+    }
+
+    #[test]
+    fn a_free_name_is_a_known_key_or_its_own() {
+        let found = itunes(&[
+            free("LABEL", &text("a")),
+            free("LYRICIST", &text("a")),
+            free("MusicBrainz Track Id", &text("1f")),
+            free("MusicBrainz Album Id", &text("2e")),
+            free("title", &text("not the title")),
+            free("Encoding Params", &data(0, b"vers\0\0\0\x01")),
+            boxed(b"\xA9nam", &text("the title")),
+        ]);
+        assert_eq!(
+            told(&found),
+            pairs(&[
+                ("title", "the title"),
+                ("publisher", "a"),
+                ("lyricist", "a"),
+                ("musicbrainz_track_id", "1f"),
+                ("TXXX:MusicBrainz Album Id", "2e"),
+                ("TXXX:title", "not the title"),
+            ])
+        );
+    }
+
+    #[test]
+    fn itunsmpb_is_read_and_no_tag() {
+        let smpb = " 00000000 00000840 00000107 000000000004D6B9 00000000 00000000";
+        let found = itunes(&[free("iTunSMPB", &text(smpb))]);
+        assert!(found.tags.is_empty());
+        let gapless = Gapless {
+            delay: 2112,
+            padding: 263,
+            length: 317_113,
+        };
+        assert_eq!(found.gapless, Some(gapless));
+        assert_eq!(itunes(&[free("iTunSMPB", &text(" 0 840"))]).gapless, None);
+        assert_eq!(
+            itunes(&[free("iTunSMPB", &text(" 0 840 x 9"))]).gapless,
+            None
+        );
+    }
+
+    #[test]
+    fn covers_are_known_by_their_bytes_not_by_what_is_said() {
+        let png = b"\x89PNG\r\n\x1a\nrest";
+        let jpeg = b"\xFF\xD8\xFF\xE0";
+        let found = itunes(&[
+            boxed(b"covr", &[data(13, png), data(0, jpeg)].concat()),
+            boxed(b"covr", &data(13, b"<html>404")),
+        ]);
+        let covers: Vec<_> = found.covers.iter().map(|c| (c.mime(), c.data())).collect();
+        assert_eq!(covers, [("image/png", &png[..]), ("image/jpeg", jpeg)]);
+        assert_eq!(found.warnings.len(), 1);
+        assert!(
+            found.warnings[0].starts_with("cover at byte 1"),
+            "{}",
+            found.warnings[0]
+        );
+    }
+
+    /// `keys` and `ilst` as phones and ffmpeg write them.
+    fn keyed(items: &[(&str, Vec<u8>)]) -> Vec<u8> {
+        let names: Vec<_> = items
+            .iter()
+            .map(|(name, _)| boxed(b"mdta", name.as_bytes()))
+            .collect();
+        let count = (items.len() as u32).to_be_bytes();
+        let keys = boxed(b"keys", &[&[0; 4], &count[..], &names.concat()].concat());
+        let values = items.iter().enumerate();
+        let values: Vec<_> = values
+            .map(|(i, (_, data))| boxed(&(i as u32 + 1).to_be_bytes(), data))
+            .collect();
+        [keys, boxed(b"ilst", &values.concat())].concat()
+    }
+
+    #[test]
+    fn quicktimes_keys_are_names() {
+        let png = b"\x89PNG\r\n\x1a\n";
+        let meta = keyed(&[
+            ("com.apple.quicktime.title", text("a")),
+            (
+                "com.apple.quicktime.creationdate",
+                text("2021-01-31T19:34:02+0100"),
+            ),
+            ("com.apple.quicktime.location.ISO6709", text("+50.9+6.9/")),
+            ("com.apple.quicktime.artwork", data(14, png)),
+            ("com.android.version", text("13")),
+            ("artist", text("b")),
+            ("my own", text("c")),
+            ("major_brand", text("isom")),
+            ("compatible_brands", text("isomiso2")),
+        ]);
+        let with_version = [&[0; 4], &meta[..]].concat();
+        for meta in [meta, with_version] {
+            let found = read(&[(Place::MovieMeta, meta)]);
+            assert_eq!(
+                told(&found),
+                pairs(&[
+                    ("title", "a"),
+                    ("date", "2021-01-31T19:34:02+0100"),
+                    ("artist", "b"),
+                    ("TXXX:my own", "c"),
+                ])
+            );
+            assert_eq!(found.covers.len(), 1);
+        }
+    }
+
+    #[test]
+    fn quicktimes_strings_are_read_in_their_encoding() {
+        let string = |language: u16, text: &[u8]| {
+            [
+                &(text.len() as u16).to_be_bytes(),
+                &language.to_be_bytes(),
+                text,
+            ]
+            .concat()
+        };
+        let udta = [
+            boxed(
+                b"\xA9nam",
+                &[string(0, b"caf\x8e"), string(1, b"other")].concat(),
+            ),
+            boxed(b"\xA9ART", &string(0x55C4, "café".as_bytes())),
+            boxed(b"\xA9cmt", &string(0, "already UTF-8: é".as_bytes())),
+            boxed(b"\xA9alb", b"\0\xFF\0\0cut"),
+            boxed(b"\xA9xyz", &string(0, b"+50.9+6.9/")),
+            b"\0\0\0\0".to_vec(),
+        ];
+        assert_eq!(
+            told(&read(&[(Place::MovieUdta, udta.concat())])),
+            pairs(&[
+                ("title", "café"),
+                ("artist", "café"),
+                ("comment", "already UTF-8: é"),
+                ("album", "cut"),
+            ])
+        );
+    }
+
+    #[test]
+    fn strings_of_3gpp_are_read() {
+        let string = |text: &[u8]| [&[0, 0, 0, 0, 0x15, 0xC7], text].concat();
+        let udta = [
+            boxed(b"titl", &string(b"Title\0")),
+            boxed(b"perf", &string(b"\xFE\xFF\0a\x59\x27\0\0")),
+            boxed(b"auth", &string(b"Author\0")),
+            boxed(b"albm", &string(b"Album\0\x07")),
+            boxed(b"gnre", &string(b"Rock\0")),
+            boxed(b"dscp", &string(b"No NUL")),
+            boxed(b"cprt", &string(b"Me\0")),
+            boxed(b"yrrc", b"\0\0\0\0\x07\xCF"),
+        ];
+        assert_eq!(
+            told(&read(&[(Place::MovieUdta, udta.concat())])),
+            pairs(&[
+                ("title", "Title"),
+                ("artist", "a大"),
+                ("composer", "Author"),
+                ("album", "Album"),
+                ("genre", "Rock"),
+                ("description", "No NUL"),
+                ("copyright", "Me"),
+                ("date", "1999"),
+            ])
+        );
+    }
+
+    #[test]
+    fn itunes_tags_go_before_quicktimes_strings() {
+        let strings = boxed(b"\xA9nam", b"\0\x03\0\0old");
+        let udta = [strings, ilst(&[boxed(b"\xA9nam", &text("new"))])].concat();
+        let keys = keyed(&[
+            ("com.apple.quicktime.title", text("third")),
+            ("artist", text("added")),
+        ]);
+        let found = read(&[(Place::MovieUdta, udta), (Place::MovieMeta, keys)]);
+        assert_eq!(
+            told(&found),
+            pairs(&[("title", "new"), ("artist", "added")])
+        );
+    }
+
+    #[test]
+    fn a_broken_item_costs_only_what_follows_it() {
+        let mut broken = boxed(b"\xA9alb", &text("lost"));
+        broken[3] = 0xFF;
+        let found = itunes(&[boxed(b"\xA9nam", &text("kept")), broken]);
+        assert_eq!(told(&found), pairs(&[("title", "kept")]));
+        assert_eq!(found.warnings.len(), 1, "{:?}", found.warnings);
+        assert!(
+            found.warnings[0].contains("at byte 10"),
+            "{}",
+            found.warnings[0]
+        );
+    }
+
+    #[test]
+    fn the_number_of_values_is_bounded() {
+        let item = free("name", &text("x").repeat(100_000));
+        assert_eq!(itunes(&[item]).tags.len(), MAX_VALUES);
+        let covers = boxed(b"covr", &data(13, b"\xFF\xD8\xFF").repeat(1000));
+        assert_eq!(itunes(&[covers]).covers.len(), MAX_COVERS);
+        let metas = ilst(&[boxed(b"\xA9nam", &data(2, b"\0a"))]).repeat(100_000);
+        assert_eq!(read(&[(Place::MovieUdta, metas)]).tags.len(), 1);
+    }
+
+    /// Each byte of payloads with everything in them, set to values that hurt.
+    #[test]
+    fn no_byte_makes_it_panic() {
+        let everything = [
+            ilst(&[
+                boxed(b"\xA9nam", &text("Title")),
+                boxed(b"trkn", &data(0, b"\0\0\0\x03\0\x0c\0\0")),
+                boxed(b"gnre", &data(0, b"\0\x12")),
+                boxed(b"tmpo", &data(21, b"\0\x78")),
+                boxed(b"covr", &data(14, b"\x89PNG\r\n\x1a\n")),
+                free("iTunSMPB", &text(" 0 840 107 4D6B9")),
+                free("ISRC", &text("X")),
+            ]),
+            boxed(b"\xA9cmt", b"\0\x03\0\0old"),
+            boxed(b"perf", b"\0\0\0\0\x15\xC7\xFE\xFF\0a\0\0"),
+            boxed(b"chpl", b"\x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\x03One"),
+        ]
+        .concat();
+        let meta = keyed(&[
+            ("com.apple.quicktime.title", text("a")),
+            ("artist", text("b")),
+        ]);
+        for (place, whole) in [(Place::MovieUdta, everything), (Place::MovieMeta, meta)] {
+            for at in 0..whole.len() {
+                for byte in [0, 1, 0x7F, 0x80, 0xFF, whole[at].wrapping_add(1)] {
+                    let mut bytes = whole.clone();
+                    bytes[at] = byte;
+                    let found = read(&[(place, bytes)]);
+                    assert!(found.tags.len() <= MAX_VALUES && found.warnings.len() <= MAX_WARNINGS);
+                }
+                read(&[(place, whole[..at].to_vec())]);
+            }
+        }
+    }
+}

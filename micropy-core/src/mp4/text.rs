@@ -1,0 +1,75 @@
+//! Text as MP4 and QuickTime store it.
+
+/// UTF-8; what is not valid is replaced.
+pub fn utf8(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// UTF-16, big-endian unless a byte order mark says otherwise; what is not valid is replaced.
+pub fn utf16(bytes: &[u8]) -> String {
+    let (bytes, from_bytes): (&[u8], fn([u8; 2]) -> u16) = match bytes {
+        [0xFF, 0xFE, rest @ ..] => (rest, u16::from_le_bytes),
+        [0xFE, 0xFF, rest @ ..] => (rest, u16::from_be_bytes),
+        _ => (bytes, u16::from_be_bytes),
+    };
+    let (units, _) = bytes.as_chunks::<2>();
+    let units: Vec<u16> = units.iter().copied().map(from_bytes).collect();
+    String::from_utf16_lossy(&units)
+}
+
+/// UTF-16 with a byte order mark, UTF-8, or what is neither: then QuickTime means Mac Roman.
+pub fn guess(bytes: &[u8]) -> String {
+    if bytes.starts_with(&[0xFE, 0xFF]) || bytes.starts_with(&[0xFF, 0xFE]) {
+        return utf16(bytes);
+    }
+    match str::from_utf8(bytes) {
+        Ok(text) => text.trim_start_matches('\u{FEFF}').to_owned(),
+        // A writer cut it at its limit, in the middle of a character.
+        Err(e) if e.error_len().is_none() => utf8(&bytes[..e.valid_up_to()]),
+        Err(_) => mac_roman(bytes),
+    }
+}
+
+fn mac_roman(bytes: &[u8]) -> String {
+    /// Bytes 0x80 and up: Apple's mapping to Unicode, `ROMAN.TXT` of 2005.
+    const UPPER: &str = "\
+     ÄÅÇÉÑÖÜáàâäãåçéèêëíìîïñóòôöõúùûü†°¢£§•¶ß®©™´¨≠ÆØ∞±≤≥¥µ∂∑∏π∫ªºΩæø\
+     ¿¡¬√ƒ≈∆«»… ÀÃÕŒœ–—“”‘’÷◊ÿŸ⁄€‹›ﬁﬂ‡·‚„‰ÂÊÁËÈÍÎÏÌÓÔÒÚÛÙıˆ˜¯˘˙˚¸˝˛ˇ\
+";
+    let upper: Vec<char> = UPPER.chars().collect();
+    let decode = |&byte: &u8| match byte.checked_sub(0x80) {
+        Some(i) => upper[usize::from(i)],
+        None => char::from(byte),
+    };
+    bytes.iter().map(decode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mac_roman_is_what_is_left() {
+        assert_eq!(guess(b"caf\x8e"), "café");
+        assert_eq!(guess("café".as_bytes()), "café");
+        assert_eq!(guess(b"\x80\xA0\xCA\xDB\xF0\xFF"), "Ä†\u{A0}€\u{F8FF}ˇ");
+        assert_eq!(guess(b"caf\xC3"), "caf", "cut off");
+        // Every byte has a character.
+        let all: Vec<u8> = (0..=255).rev().collect();
+        assert_eq!(mac_roman(&all).chars().count(), 256);
+    }
+
+    #[test]
+    fn utf_16_has_either_order() {
+        assert_eq!(utf16(b"\xFE\xFF\0a\x59\x27"), "a大");
+        assert_eq!(utf16(b"\xFF\xFEa\0\x27\x59"), "a大");
+        assert_eq!(utf16(b"\0a"), "a");
+        assert_eq!(guess(b"\xFF\xFEa\0"), "a");
+    }
+
+    #[test]
+    fn what_is_not_valid_is_replaced() {
+        assert_eq!(utf8(b"a\xFFb"), "a\u{FFFD}b");
+        assert_eq!(utf16(b"\xD8\0\0b\0"), "\u{FFFD}b");
+    }
+}
