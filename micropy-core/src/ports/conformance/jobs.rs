@@ -215,7 +215,7 @@ impl Suite<'_> {
             .expect("create");
         assert_eq!(
             again,
-            Created::Existing(first),
+            Created::Existing(Box::new(first)),
             "a repeated key gives the first job"
         );
         self.expect_no_message().await;

@@ -267,7 +267,7 @@ pub enum Created {
     /// It is in the ledger.
     New,
     /// Its owner has one with this key: that one, untouched.
-    Existing(Job),
+    Existing(Box<Job>),
 }
 
 /// Which of an owner's jobs to list, newest first.

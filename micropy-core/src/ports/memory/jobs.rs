@@ -74,7 +74,7 @@ impl Jobs for MemoryJobs {
         let same =
             |known: &&Job| known.key.is_some() && known.owner == job.owner && known.key == job.key;
         if let Some(known) = ledger.jobs().find(same) {
-            return Ok(Created::Existing(known.clone()));
+            return Ok(Created::Existing(Box::new(known.clone())));
         }
         if ledger
             .jobs()

@@ -1,0 +1,6 @@
+//! Users and their passwords: adapters of [`Auth`](micropy_core::ports::Auth).
+
+#[cfg(feature = "sqlite")]
+pub mod password;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;

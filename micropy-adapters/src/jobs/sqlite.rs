@@ -1,0 +1,482 @@
+//! The ledger as a SQLite table, beside its queues.
+//!
+//! A job and its message go into one database in one transaction, so nothing is ever owed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use micropy_core::ports::jobs::{
+    Begin, Census, Created, Entry, Error, Filter, Job, JobStream, Jobs, Lease, Message, Outcome,
+    Output, Owed, State, Topic, Usage, Watchers,
+};
+use micropy_core::ports::{Clock, Id, Timestamp};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use tokio::sync::Mutex;
+
+use crate::queue::sqlite::SqliteQueue;
+use crate::sqlite::{self, Database};
+
+/// The ledger of a database.
+pub struct SqliteJobs {
+    database: Database,
+    clock: Arc<dyn Clock>,
+    video: SqliteQueue,
+    mp3: SqliteQueue,
+    watchers: Watchers,
+    /// Held from a change to the end of telling about it, so that watchers hear of changes in order.
+    turn: Mutex<()>,
+}
+
+impl SqliteJobs {
+    /// The ledger that puts its messages into `video` and `mp3`, queues of the same database.
+    pub fn new(
+        database: Database,
+        video: SqliteQueue,
+        mp3: SqliteQueue,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        SqliteJobs {
+            database,
+            clock,
+            video,
+            mp3,
+            watchers: Watchers::default(),
+            turn: Mutex::default(),
+        }
+    }
+
+    fn queue(&self, topic: Topic) -> &SqliteQueue {
+        match topic {
+            Topic::Video => &self.video,
+            Topic::Mp3 => &self.mp3,
+        }
+    }
+
+    async fn send(
+        &self,
+        connection: &mut SqliteConnection,
+        message: Option<&Message>,
+    ) -> Result<(), Failure> {
+        if let Some(message) = message {
+            self.queue(message.topic)
+                .insert(connection, &message.payload)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Lets those hear of a committed change who wait for it.
+    fn announce(&self, job: &Job, message: Option<&Message>) {
+        self.watchers.tell(job);
+        if let Some(message) = message {
+            self.queue(message.topic).wake();
+        }
+    }
+
+    /// Loads the entry of `id`, lets it change, and stores it with its message, all or nothing.
+    async fn change<T>(
+        &self,
+        id: Id,
+        message: Option<Message>,
+        change: impl FnOnce(&mut Entry, Timestamp) -> Result<T, Error> + Send,
+    ) -> Result<T, Failure> {
+        let _turn = self.turn.lock().await;
+        let mut transaction = self.database.begin().await?;
+        let mut entry = load(&mut transaction, id).await?;
+        let before = entry.clone();
+        let changed = change(&mut entry, self.clock.now())?;
+        if entry != before {
+            store(&mut transaction, &entry).await?;
+        }
+        self.send(&mut transaction, message.as_ref()).await?;
+        transaction.commit().await?;
+        self.announce(&entry.job, message.as_ref());
+        Ok(changed)
+    }
+
+    async fn insert(&self, job: &Job, message: Option<Message>) -> Result<Created, Failure> {
+        let _turn = self.turn.lock().await;
+        let mut transaction = self.database.begin().await?;
+        let same = sqlx::query("SELECT * FROM jobs WHERE owner = ? AND key = ?");
+        let same = same.bind(&job.owner).bind(&job.key);
+        if let Some(row) = same.fetch_optional(&mut *transaction).await? {
+            return Ok(Created::Existing(Box::new(entry_of(&row)?.job)));
+        }
+        if let Err(e) = insert(&mut transaction, job).await {
+            let taken = matches!(&e, sqlx::Error::Database(e) if e.is_unique_violation());
+            return Err(if taken {
+                Error::Rejected("there is a job with this id or video".into()).into()
+            } else {
+                e.into()
+            });
+        }
+        self.send(&mut transaction, message.as_ref()).await?;
+        transaction.commit().await?;
+        self.announce(job, message.as_ref());
+        Ok(Created::New)
+    }
+
+    async fn remove(&self, id: Id) -> Result<Job, Failure> {
+        let mut transaction = self.database.begin().await?;
+        let entry = load(&mut transaction, id).await?;
+        let delete = sqlx::query("DELETE FROM jobs WHERE id = ?").bind(blob(&id));
+        delete.execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(entry.job)
+    }
+
+    async fn select(&self, mut query: QueryBuilder<Sqlite>) -> Result<Vec<Job>, Failure> {
+        let rows = query.build().fetch_all(self.database.read()).await?;
+        rows.iter().map(|row| Ok(entry_of(row)?.job)).collect()
+    }
+
+    async fn select_referenced(&self, objects: &[Id]) -> Result<Vec<Id>, Failure> {
+        let mut query = QueryBuilder::new("");
+        for (column, glue) in [("source", " UNION "), ("mp3", "")] {
+            query
+                .push("SELECT ")
+                .push(column)
+                .push(" FROM jobs WHERE ")
+                .push(column)
+                .push(" IN (");
+            let mut list = query.separated(", ");
+            for id in objects {
+                list.push_bind(id.as_bytes().to_vec());
+            }
+            query.push(")").push(glue);
+        }
+        let rows = query.build().fetch_all(self.database.read()).await?;
+        rows.iter().map(|row| Ok(id_of(row.try_get(0)?)?)).collect()
+    }
+
+    async fn count(&self, owner: &str) -> Result<Usage, Failure> {
+        let count = "
+            SELECT count(*), coalesce(sum(source_bytes + coalesce(mp3_bytes, 0)), 0)
+            FROM jobs WHERE owner = ?";
+        let row = sqlx::query(count)
+            .bind(owner)
+            .fetch_one(self.database.read())
+            .await?;
+        Ok(Usage {
+            jobs: row.try_get(0)?,
+            bytes: row.try_get(1)?,
+        })
+    }
+
+    async fn take_census(&self) -> Result<Census, Failure> {
+        let count = "
+            SELECT state, count(*), min(created) FILTER (WHERE state = 'queued')
+            FROM jobs GROUP BY state";
+        let mut census = Census::default();
+        for row in sqlx::query(count).fetch_all(self.database.read()).await? {
+            census
+                .states
+                .push((state_of(row.try_get(0)?)?, row.try_get(1)?));
+            if let Some(oldest) = row.try_get(2)? {
+                census.oldest_queued = Some(Timestamp::from_millis(oldest));
+            }
+        }
+        Ok(census)
+    }
+}
+
+#[async_trait]
+impl Jobs for SqliteJobs {
+    async fn create(&self, job: &Job, message: Option<Message>) -> Result<Created, Error> {
+        Ok(self.insert(job, message).await?)
+    }
+
+    async fn get(&self, id: Id) -> Result<Job, Error> {
+        let mut connection = self
+            .database
+            .read()
+            .acquire()
+            .await
+            .map_err(Failure::Sqlx)?;
+        Ok(load(&mut connection, id).await?.job)
+    }
+
+    async fn enqueue(&self, id: Id, message: Message) -> Result<(), Error> {
+        Ok(self.change(id, Some(message), Entry::enqueue).await?)
+    }
+
+    async fn begin(&self, id: Id, term: Duration) -> Result<Begin, Error> {
+        Ok(self
+            .change(id, None, |entry, now| Ok(entry.begin(now, term)))
+            .await?)
+    }
+
+    async fn renew(&self, lease: Lease, term: Duration, progress: f32) -> Result<(), Error> {
+        let renew = |entry: &mut Entry, now| entry.renew(now, lease, term, progress);
+        Ok(self.change(lease.job, None, renew).await?)
+    }
+
+    async fn release(&self, lease: Lease, counted: bool) -> Result<(), Error> {
+        let release = |entry: &mut Entry, now| entry.release(now, lease, counted);
+        Ok(self.change(lease.job, None, release).await?)
+    }
+
+    async fn finish(
+        &self,
+        lease: Lease,
+        outcome: Outcome,
+        message: Option<Message>,
+    ) -> Result<(), Error> {
+        let finish = |entry: &mut Entry, now| entry.finish(now, lease, outcome);
+        Ok(self.change(lease.job, message, finish).await?)
+    }
+
+    async fn cancel(&self, id: Id) -> Result<(), Error> {
+        Ok(self.change(id, None, Entry::cancel).await?)
+    }
+
+    async fn retry(&self, id: Id, message: Message) -> Result<(), Error> {
+        Ok(self.change(id, Some(message), Entry::retry).await?)
+    }
+
+    async fn delete(&self, id: Id) -> Result<Job, Error> {
+        Ok(self.remove(id).await?)
+    }
+
+    async fn notified(&self, id: Id) -> Result<(), Error> {
+        Ok(self.change(id, None, Entry::notified).await?)
+    }
+
+    async fn list(&self, owner: &str, filter: &Filter, limit: usize) -> Result<Vec<Job>, Error> {
+        let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE owner = ");
+        query.push_bind(owner.to_owned());
+        if !filter.states.is_empty() {
+            push_states(query.push(" AND state"), &filter.states);
+        }
+        if let Some(batch) = &filter.batch {
+            query
+                .push(" AND batch = ")
+                .push_bind(batch.as_bytes().to_vec());
+        }
+        if let Some(before) = &filter.before {
+            query
+                .push(" AND id < ")
+                .push_bind(before.as_bytes().to_vec());
+        }
+        query
+            .push(" ORDER BY id DESC LIMIT ")
+            .push_bind(limit_of(limit));
+        Ok(self.select(query).await?)
+    }
+
+    async fn stale(
+        &self,
+        states: &[State],
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Job>, Error> {
+        let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE updated < ");
+        query.push_bind(before.as_millis());
+        push_states(query.push(" AND state"), states);
+        query
+            .push(" ORDER BY updated, id LIMIT ")
+            .push_bind(limit_of(limit));
+        Ok(self.select(query).await?)
+    }
+
+    async fn referenced(&self, objects: &[Id]) -> Result<Vec<Id>, Error> {
+        Ok(self.select_referenced(objects).await?)
+    }
+
+    async fn usage(&self, owner: &str) -> Result<Usage, Error> {
+        Ok(self.count(owner).await?)
+    }
+
+    async fn census(&self) -> Result<Census, Error> {
+        Ok(self.take_census().await?)
+    }
+
+    async fn owed(&self, _limit: usize) -> Result<Vec<Owed>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn sent(&self, _owed: &[Id]) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn watch(&self, owner: &str) -> Result<JobStream, Error> {
+        Ok(self.watchers.watch(owner))
+    }
+}
+
+async fn load(connection: &mut SqliteConnection, id: Id) -> Result<Entry, Failure> {
+    let select = sqlx::query("SELECT * FROM jobs WHERE id = ?").bind(blob(&id));
+    let row = select
+        .fetch_optional(connection)
+        .await?
+        .ok_or(Error::NotFound)?;
+    Ok(entry_of(&row)?)
+}
+
+async fn insert(connection: &mut SqliteConnection, job: &Job) -> Result<(), sqlx::Error> {
+    let insert = "
+        INSERT INTO jobs (
+            state, attempts, progress, mp3, mp3_bytes, report, failure,
+            started, finished, updated, notified, fence, leased_until,
+            owner, key, batch, file_name, source, source_bytes, options, created, id)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let entry = Entry::new(job.clone());
+    bind_changing(sqlx::query(insert), &entry)
+        .bind(&job.owner)
+        .bind(&job.key)
+        .bind(job.batch.as_ref().map(blob))
+        .bind(&job.file_name)
+        .bind(blob(&job.source))
+        .bind(integer(job.source_bytes))
+        .bind(&job.options)
+        .bind(job.created.as_millis())
+        .bind(blob(&job.id))
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+async fn store(connection: &mut SqliteConnection, entry: &Entry) -> Result<(), sqlx::Error> {
+    let update = "
+        UPDATE jobs SET
+            state = ?, attempts = ?, progress = ?, mp3 = ?, mp3_bytes = ?, report = ?, failure = ?,
+            started = ?, finished = ?, updated = ?, notified = ?, fence = ?, leased_until = ?
+        WHERE id = ?";
+    let update = bind_changing(sqlx::query(update), entry).bind(blob(&entry.job.id));
+    update.execute(connection).await.map(drop)
+}
+
+/// Binds what changes during the life of a job, in the order of both statements above.
+fn bind_changing<'q>(
+    query: Query<'q, Sqlite, SqliteArguments>,
+    entry: &'q Entry,
+) -> Query<'q, Sqlite, SqliteArguments> {
+    let job = &entry.job;
+    let output = job.output.as_ref();
+    query
+        .bind(job.state.name())
+        .bind(job.attempts)
+        .bind(f64::from(job.progress))
+        .bind(output.map(|output| blob(&output.mp3)))
+        .bind(output.map(|output| integer(output.bytes)))
+        .bind(output.map(|output| output.report.as_str()))
+        .bind(&job.failure)
+        .bind(job.started.map(Timestamp::as_millis))
+        .bind(job.finished.map(Timestamp::as_millis))
+        .bind(job.updated.as_millis())
+        .bind(job.notified.map(Timestamp::as_millis))
+        .bind(integer(entry.fence))
+        .bind(entry.leased_until.as_millis())
+}
+
+fn entry_of(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
+    let time = |column: &str| -> Result<Option<Timestamp>, sqlx::Error> {
+        Ok(row
+            .try_get::<Option<i64>, _>(column)?
+            .map(Timestamp::from_millis))
+    };
+    let id = |column: &str| -> Result<Option<Id>, sqlx::Error> {
+        row.try_get::<Option<&[u8]>, _>(column)?
+            .map(id_of)
+            .transpose()
+    };
+    let output = match id("mp3")? {
+        Some(mp3) => Some(Output {
+            mp3,
+            bytes: row.try_get("mp3_bytes")?,
+            report: row.try_get("report")?,
+        }),
+        None => None,
+    };
+    let job = Job {
+        id: id_of(row.try_get("id")?)?,
+        owner: row.try_get("owner")?,
+        key: row.try_get("key")?,
+        batch: id("batch")?,
+        file_name: row.try_get("file_name")?,
+        source: id_of(row.try_get("source")?)?,
+        source_bytes: row.try_get("source_bytes")?,
+        options: row.try_get("options")?,
+        state: state_of(row.try_get("state")?)?,
+        attempts: row.try_get("attempts")?,
+        progress: row.try_get::<f64, _>("progress")? as f32,
+        output,
+        failure: row.try_get("failure")?,
+        created: Timestamp::from_millis(row.try_get("created")?),
+        started: time("started")?,
+        finished: time("finished")?,
+        updated: Timestamp::from_millis(row.try_get("updated")?),
+        notified: time("notified")?,
+    };
+    Ok(Entry {
+        job,
+        fence: row.try_get("fence")?,
+        leased_until: Timestamp::from_millis(row.try_get("leased_until")?),
+    })
+}
+
+fn state_of(name: &str) -> Result<State, sqlx::Error> {
+    name.parse().map_err(|e| sqlx::Error::Decode(Box::new(e)))
+}
+
+fn id_of(bytes: &[u8]) -> Result<Id, sqlx::Error> {
+    let bytes = bytes
+        .try_into()
+        .map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+    Ok(Id::from_bytes(bytes))
+}
+
+fn blob(id: &Id) -> &[u8] {
+    id.as_bytes()
+}
+
+/// SQLite's integers have a sign.
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn limit_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn push_states(query: &mut QueryBuilder<Sqlite>, states: &[State]) {
+    let mut list = query.push(" IN (").separated(", ");
+    for state in states {
+        list.push_bind(state.name());
+    }
+    query.push(")");
+}
+
+/// Why a change did not happen: the ledger's word, or the database's.
+enum Failure {
+    Jobs(Error),
+    Sqlx(sqlx::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        Failure::Jobs(e)
+    }
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(e: sqlx::Error) -> Self {
+        Failure::Sqlx(e)
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Jobs(e) => e,
+            Failure::Sqlx(e) if sqlite::may_pass(&e) => Error::Unavailable(sqlite::boxed(e)),
+            Failure::Sqlx(e) => Error::Backend {
+                adapter: sqlite::NAME,
+                source: sqlite::boxed(e),
+            },
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! A notification as an e-mail message (RFC 5322, MIME).
+
+use lettre::Message;
+use lettre::message::{Mailbox, MultiPart, SinglePart};
+use micropy_core::ports::notifier::{Error, Notification};
+
+/// Composes the mail. Its Message-ID comes from the notification's key alone, so that a mail sent twice
+/// is one mail to whoever reads it.
+pub(super) fn compose(from: &Mailbox, notification: &Notification) -> Result<Message, Error> {
+    let refused = |why: &dyn std::fmt::Display| {
+        Error::Rejected(format!("no mail to {:?}: {why}", notification.to))
+    };
+    let to: Mailbox = notification.to.parse().map_err(|e| refused(&e))?;
+    let message = Message::builder()
+        .from(from.clone())
+        .to(to)
+        .subject(&notification.subject)
+        .message_id(Some(format!(
+            "<{}@{}>",
+            notification.key,
+            from.email.domain()
+        )))
+        .date_now();
+    let text = notification.text.clone();
+    let whole = match &notification.html {
+        Some(html) => message.multipart(MultiPart::alternative_plain_html(text, html.clone())),
+        None => message.singlepart(SinglePart::plain(text)),
+    };
+    whole.map_err(|e| refused(&e))
+}

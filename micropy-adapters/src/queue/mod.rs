@@ -1,0 +1,4 @@
+//! Queues of messages: adapters of [`Queue`](micropy_core::ports::Queue).
+
+#[cfg(feature = "sqlite")]
+pub mod sqlite;

@@ -1,0 +1,244 @@
+//! A queue as rows of a SQLite table.
+//!
+//! A delivery is held for [`HOLD`] and its hold renewed as long as it lives; when its process is
+//! killed, the hold runs out and the message comes again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use micropy_core::ports::Clock;
+use micropy_core::ports::queue::{Delivery, Error, Queue};
+use sqlx::Row;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use crate::sqlite::{self, Database};
+
+/// How long a delivery stays away when its process is killed.
+pub const HOLD: Duration = Duration::from_secs(30);
+/// How long before a hold is renewed.
+const RENEW: Duration = Duration::from_secs(10);
+/// How long before a waiting receiver looks for messages that have become due.
+const POLL: Duration = Duration::from_millis(250);
+
+/// One queue of a database.
+#[derive(Clone)]
+pub struct SqliteQueue {
+    database: Database,
+    clock: Arc<dyn Clock>,
+    name: &'static str,
+    published: Arc<Notify>,
+}
+
+impl SqliteQueue {
+    /// The queue called `name`.
+    pub fn new(database: Database, name: &'static str, clock: Arc<dyn Clock>) -> Self {
+        SqliteQueue {
+            database,
+            clock,
+            name,
+            published: Arc::default(),
+        }
+    }
+
+    /// Puts a message in as part of a transaction. When it is committed, [`wake`](Self::wake).
+    pub(crate) async fn insert(
+        &self,
+        transaction: &mut sqlx::SqliteConnection,
+        payload: &[u8],
+    ) -> Result<(), sqlx::Error> {
+        let insert = sqlx::query("INSERT INTO messages (queue, payload) VALUES (?, ?)");
+        insert
+            .bind(self.name)
+            .bind(payload)
+            .execute(transaction)
+            .await
+            .map(drop)
+    }
+
+    /// Lets a waiting receiver look.
+    pub(crate) fn wake(&self) {
+        self.published.notify_one();
+    }
+
+    async fn take(&self) -> Result<Option<SqliteDelivery>, sqlx::Error> {
+        let now = self.clock.now();
+        let take = "
+            UPDATE messages SET held = 1, deliveries = deliveries + 1, due = ?
+            WHERE id = (SELECT id FROM messages WHERE queue = ? AND due <= ? ORDER BY id LIMIT 1)
+            RETURNING id, deliveries, payload";
+        let row = sqlx::query(take)
+            .bind(now.plus(HOLD).as_millis())
+            .bind(self.name)
+            .bind(now.as_millis())
+            .fetch_optional(self.database.write())
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let claim = Claim {
+            queue: self.clone(),
+            id: row.try_get("id")?,
+            deliveries: row.try_get("deliveries")?,
+        };
+        Ok(Some(SqliteDelivery {
+            payload: row.try_get("payload")?,
+            renewal: tokio::spawn(claim.clone().keep()).abort_handle(),
+            claim: Some(claim),
+        }))
+    }
+}
+
+#[async_trait]
+impl Queue for SqliteQueue {
+    async fn publish(&self, payload: Vec<u8>) -> Result<(), Error> {
+        let mut connection = self.database.write().acquire().await.map_err(error)?;
+        self.insert(&mut connection, &payload)
+            .await
+            .map_err(error)?;
+        self.wake();
+        Ok(())
+    }
+
+    async fn receive(&self) -> Result<Box<dyn Delivery>, Error> {
+        loop {
+            if let Some(delivery) = self.take().await.map_err(error)? {
+                // There may be more than one message behind one wake-up.
+                self.wake();
+                return Ok(Box::new(delivery));
+            }
+            let _ = tokio::time::timeout(POLL, self.published.notified()).await;
+        }
+    }
+}
+
+/// The right to one delivery of one message: void once it is delivered again.
+#[derive(Clone)]
+struct Claim {
+    queue: SqliteQueue,
+    id: i64,
+    deliveries: u32,
+}
+
+impl Claim {
+    /// Renews the hold until told to stop.
+    async fn keep(self) {
+        loop {
+            tokio::time::sleep(RENEW).await;
+            let until = self.queue.clock.now().plus(HOLD).as_millis();
+            if let Err(e) = self.set_due(until, true).await {
+                tracing::warn!(queue = self.queue.name, error = %e, "a delivery could not be held");
+            }
+        }
+    }
+
+    async fn set_due(&self, due: i64, held: bool) -> Result<(), sqlx::Error> {
+        sqlx::query("UPDATE messages SET due = ?, held = ? WHERE id = ? AND deliveries = ?")
+            .bind(due)
+            .bind(held)
+            .bind(self.id)
+            .bind(self.deliveries)
+            .execute(self.queue.database.write())
+            .await
+            .map(drop)
+    }
+
+    async fn give_back(&self, due: i64) -> Result<(), sqlx::Error> {
+        self.set_due(due, false).await?;
+        self.queue.wake();
+        Ok(())
+    }
+
+    async fn remove(&self) -> Result<(), sqlx::Error> {
+        sqlx::query("DELETE FROM messages WHERE id = ? AND deliveries = ?")
+            .bind(self.id)
+            .bind(self.deliveries)
+            .execute(self.queue.database.write())
+            .await
+            .map(drop)
+    }
+
+    async fn bury(&self, reason: &str) -> Result<(), sqlx::Error> {
+        let mut transaction = self.queue.database.begin().await?;
+        let died = self.queue.clock.now().as_millis();
+        let copy = "
+            INSERT INTO dead_letters (id, queue, payload, deliveries, reason, died)
+            SELECT id, queue, payload, deliveries, ?, ? FROM messages
+            WHERE id = ? AND deliveries = ?";
+        let copy = sqlx::query(copy)
+            .bind(reason)
+            .bind(died)
+            .bind(self.id)
+            .bind(self.deliveries);
+        if copy.execute(&mut *transaction).await?.rows_affected() == 1 {
+            let delete = sqlx::query("DELETE FROM messages WHERE id = ?").bind(self.id);
+            delete.execute(&mut *transaction).await?;
+        }
+        transaction.commit().await
+    }
+}
+
+struct SqliteDelivery {
+    payload: Vec<u8>,
+    renewal: AbortHandle,
+    /// Until it is settled.
+    claim: Option<Claim>,
+}
+
+impl SqliteDelivery {
+    fn settle(&mut self) -> Result<Claim, Error> {
+        self.renewal.abort();
+        self.claim
+            .take()
+            .ok_or_else(|| Error::Rejected("the delivery is settled".into()))
+    }
+}
+
+impl Drop for SqliteDelivery {
+    fn drop(&mut self) {
+        self.renewal.abort();
+        let (Some(claim), Ok(runtime)) = (self.claim.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        runtime.spawn(async move {
+            if let Err(e) = claim.give_back(0).await {
+                tracing::warn!(error = %e, "a delivery comes back only when its hold runs out");
+            }
+        });
+    }
+}
+
+#[async_trait]
+impl Delivery for SqliteDelivery {
+    fn payload(&self) -> &[u8] {
+        &self.payload
+    }
+
+    fn attempt(&self) -> u32 {
+        self.claim.as_ref().map_or(0, |claim| claim.deliveries)
+    }
+
+    async fn ack(mut self: Box<Self>) -> Result<(), Error> {
+        self.settle()?.remove().await.map_err(error)
+    }
+
+    async fn retry(mut self: Box<Self>, after: Duration) -> Result<(), Error> {
+        let claim = self.settle()?;
+        let due = claim.queue.clock.now().plus(after).as_millis();
+        claim.give_back(due).await.map_err(error)
+    }
+
+    async fn dead(mut self: Box<Self>, reason: &str) -> Result<(), Error> {
+        self.settle()?.bury(reason).await.map_err(error)
+    }
+}
+
+fn error(e: sqlx::Error) -> Error {
+    if sqlite::may_pass(&e) {
+        return Error::Unavailable(sqlite::boxed(e));
+    }
+    Error::Backend {
+        adapter: sqlite::NAME,
+        source: sqlite::boxed(e),
+    }
+}

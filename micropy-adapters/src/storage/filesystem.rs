@@ -1,0 +1,270 @@
+//! Objects as files in a folder.
+//!
+//! `unfinished/<id>` grows by appends; `whole/<id>` is read. A commit moves a file from the one to the
+//! other by a rename, so an object is visible whole or not at all. Bytes are fsynced before an append
+//! returns, both folders before a commit does: what was acknowledged survives a kill, and a power cut
+//! where the disk honours fsync.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use micropy_core::ports::storage::{ByteStream, Error, Head, Label, Storage};
+use micropy_core::ports::{Id, Timestamp};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio_util::io::ReaderStream;
+
+use crate::clock::IntoTimestamp;
+
+/// Bytes read at once.
+const PIECE: usize = 64 * 1024;
+
+/// A folder of objects.
+#[derive(Clone, Debug)]
+pub struct FilesystemStorage {
+    whole: PathBuf,
+    unfinished: PathBuf,
+}
+
+impl FilesystemStorage {
+    /// Uses the folder `root`, which is made where it is missing.
+    pub fn open(root: impl AsRef<Path>) -> io::Result<Self> {
+        let storage = FilesystemStorage {
+            whole: root.as_ref().join("whole"),
+            unfinished: root.as_ref().join("unfinished"),
+        };
+        fs::create_dir_all(&storage.whole)?;
+        fs::create_dir_all(&storage.unfinished)?;
+        sync_folder(root.as_ref())?;
+        Ok(storage)
+    }
+
+    fn whole(&self, id: Id) -> PathBuf {
+        self.whole.join(id.to_string())
+    }
+
+    fn unfinished(&self, id: Id) -> PathBuf {
+        self.unfinished.join(id.to_string())
+    }
+
+    /// Opens the unfinished object for one writer, at its end, which must be `offset`.
+    fn open_end(&self, id: Id, offset: u64) -> Result<File, Error> {
+        if self.whole(id).try_exists().map_err(backend)? {
+            return Err(Error::Rejected(format!("{id} is whole already")));
+        }
+        let path = self.unfinished(id);
+        let mut options = OpenOptions::new();
+        let file = options
+            .write(true)
+            .create(offset == 0)
+            .truncate(false)
+            .open(&path);
+        let file = match file {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                return Err(Error::Rejected(format!(
+                    "{id} does not end at byte {offset}"
+                )));
+            }
+            other => other.map_err(backend)?,
+        };
+        lock(&file, id)?;
+        let length = file.metadata().map_err(backend)?.len();
+        if length != offset {
+            return Err(Error::Rejected(format!(
+                "{id} ends at byte {length}, not at {offset}"
+            )));
+        }
+        if offset == 0 {
+            sync_folder(&self.unfinished).map_err(backend)?;
+        }
+        Ok(file)
+    }
+
+    fn make_whole(&self, id: Id) -> Result<Head, Error> {
+        match File::open(self.unfinished(id)) {
+            Ok(file) => {
+                lock(&file, id)?;
+                fs::rename(self.unfinished(id), self.whole(id)).map_err(backend)?;
+            }
+            // Whole already, or not there at all: the head tells.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(backend(e)),
+        }
+        sync_folder(&self.whole).map_err(backend)?;
+        sync_folder(&self.unfinished).map_err(backend)?;
+        head_of(&self.whole(id), id)
+    }
+
+    fn older(&self, before: Timestamp, after: Option<Id>, limit: usize) -> io::Result<Vec<Id>> {
+        let mut old = Vec::new();
+        for folder in [&self.whole, &self.unfinished] {
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                // A name that is no id is none of ours.
+                let Some(id) = entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse().ok())
+                else {
+                    continue;
+                };
+                if after.is_some_and(|after| id <= after) {
+                    continue;
+                }
+                match entry.metadata().and_then(|metadata| metadata.modified()) {
+                    Ok(written) if written.into_timestamp() < before => old.push(id),
+                    Ok(_) => {}
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        old.sort_unstable();
+        old.truncate(limit);
+        Ok(old)
+    }
+}
+
+#[async_trait]
+impl Storage for FilesystemStorage {
+    async fn append(&self, id: Id, offset: u64, body: ByteStream) -> Result<u64, Error> {
+        let storage = self.clone();
+        let file = blocking(move || storage.open_end(id, offset)).await?;
+        let mut file = tokio::fs::File::from_std(file);
+        file.seek(SeekFrom::End(0)).await.map_err(backend)?;
+
+        let written = write_all(&mut file, body).await;
+        let keep = match &written {
+            Ok(length) => Some(offset + length),
+            Err(Error::Interrupted(e)) if e.kind() != io::ErrorKind::InvalidData => None,
+            Err(_) => Some(offset),
+        };
+        if written.is_err()
+            && let Some(length) = keep
+        {
+            file.set_len(length).await.map_err(backend)?;
+        }
+        file.sync_all().await.map_err(backend)?;
+        written.map(|length| offset + length)
+    }
+
+    async fn written(&self, id: Id) -> Result<u64, Error> {
+        let metadata = tokio::fs::metadata(self.unfinished(id))
+            .await
+            .map_err(backend)?;
+        Ok(metadata.len())
+    }
+
+    async fn commit(&self, id: Id, _label: &Label) -> Result<Head, Error> {
+        let storage = self.clone();
+        blocking(move || storage.make_whole(id)).await
+    }
+
+    async fn get(&self, id: Id, range: Range<u64>) -> Result<ByteStream, Error> {
+        let mut file = tokio::fs::File::open(self.whole(id))
+            .await
+            .map_err(backend)?;
+        file.seek(SeekFrom::Start(range.start.min(i64::MAX as u64)))
+            .await
+            .map_err(backend)?;
+        let length = range.end.saturating_sub(range.start);
+        Ok(Box::pin(ReaderStream::with_capacity(
+            file.take(length),
+            PIECE,
+        )))
+    }
+
+    async fn head(&self, id: Id) -> Result<Head, Error> {
+        let path = self.whole(id);
+        blocking(move || head_of(&path, id)).await
+    }
+
+    async fn delete(&self, id: Id) -> Result<(), Error> {
+        for path in [self.unfinished(id), self.whole(id)] {
+            match tokio::fs::remove_file(path).await {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(backend(e)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn list_older_than(
+        &self,
+        before: Timestamp,
+        after: Option<Id>,
+        limit: usize,
+    ) -> Result<Vec<Id>, Error> {
+        let storage = self.clone();
+        blocking(move || storage.older(before, after, limit).map_err(backend)).await
+    }
+}
+
+/// Writes the whole of `body`; returns how many bytes it had.
+async fn write_all(file: &mut tokio::fs::File, mut body: ByteStream) -> Result<u64, Error> {
+    let mut length = 0;
+    let mut ended = Ok(());
+    while let Some(piece) = body.next().await {
+        match piece {
+            Ok(piece) => {
+                file.write_all(&piece).await.map_err(backend)?;
+                length += piece.len() as u64;
+            }
+            Err(e) => {
+                ended = Err(Error::Interrupted(e));
+                break;
+            }
+        }
+    }
+    // Writes go through a buffer and end in the background: only now are they known to have succeeded.
+    file.flush().await.map_err(backend)?;
+    ended.map(|()| length)
+}
+
+/// Takes the file for one writer: until it is closed, also across processes.
+fn lock(file: &File, id: Id) -> Result<(), Error> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::Rejected(format!("somebody else is writing to {id}")))
+        }
+        Err(TryLockError::Error(e)) => Err(backend(e)),
+    }
+}
+
+fn head_of(path: &Path, id: Id) -> Result<Head, Error> {
+    let metadata = fs::metadata(path).map_err(backend)?;
+    Ok(Head {
+        id,
+        bytes: metadata.len(),
+        written: metadata.modified().map_err(backend)?.into_timestamp(),
+    })
+}
+
+/// Makes the names in a folder durable.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(e) => Err(backend(io::Error::other(e))),
+    }
+}
+
+fn backend(e: io::Error) -> Error {
+    match e.kind() {
+        io::ErrorKind::NotFound => Error::NotFound,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full,
+        _ => Error::Backend {
+            adapter: "filesystem storage",
+            source: Box::new(e),
+        },
+    }
+}

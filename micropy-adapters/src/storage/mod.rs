@@ -1,0 +1,4 @@
+//! Where files are kept: adapters of [`Storage`](micropy_core::ports::Storage).
+
+#[cfg(feature = "filesystem")]
+pub mod filesystem;
