@@ -578,4 +578,45 @@ mod tests {
                 .contains("stbl at byte 7")
         );
     }
+
+    /// Two hours of AAC at 44.1 kHz, every sample of another size and duration than the one before.
+    #[test]
+    fn two_hours_cost_little_memory_and_are_walked_at_once() {
+        use super::super::boxes::read_header;
+        use super::super::tests::build::{make, table, words};
+
+        const SAMPLES: u32 = 2 * 3600 * 44_100 / 1024;
+        let durations: Vec<_> = (0..SAMPLES).map(|i| [1, 1023 + i % 2]).collect();
+        let sizes: Vec<_> = (0..SAMPLES).map(|i| 200 + i * 7919 % 700).collect();
+        let offsets: Vec<_> = (0..SAMPLES.div_ceil(22)).map(|i| [i * 60_000]).collect();
+        let boxes = [
+            table(b"stts", &durations),
+            table(b"stsc", &[[1, 22, 1]]),
+            make(b"stsz", &[&words(&[0, 0, SAMPLES]), &words(&sizes)]),
+            table(b"stco", &offsets),
+        ];
+        let file = make(b"stbl", &[&boxes.concat()]);
+        let mut source = file.as_slice();
+        let stbl = read_header(&mut source, 0).unwrap().unwrap();
+        let begin = std::time::Instant::now();
+        let mut reader = BoxReader::new(&mut source, &stbl);
+        let mut read = SampleTable::default();
+        let mut at = stbl.payload;
+        while let Some(child) = reader.child(&stbl, at).unwrap() {
+            read.read_box(&mut reader, &child).unwrap();
+            at = child.end;
+        }
+        let Sizes::Each(Compact::Narrow(narrow)) = &read.sizes else {
+            panic!("two bytes are enough for each size");
+        };
+        assert_eq!(narrow.capacity(), SAMPLES as usize);
+        let table = Arc::new(read);
+        let mut cursor = Cursor::new(Arc::clone(&table), 0);
+        let mut walked = 0;
+        while cursor.next(1).is_some() {
+            walked += 1;
+        }
+        println!("read and walked in {:?}", begin.elapsed());
+        assert_eq!((walked, cursor.time()), (SAMPLES, table.duration()));
+    }
 }
