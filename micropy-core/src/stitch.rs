@@ -15,8 +15,9 @@
 //!
 //! 1. The first `k` after the warm-up before which [`EQUAL_FRAMES`] frames decode to the same in A and B.
 //!    With a constant bitrate the frames must begin their main data equally early, too, and so must `k`.
-//! 2. Where the window has none: the `k` with the longest row of equal frames before it, and equal
-//!    windows in the frame `k−1` at least, where A has reserved as many bytes before `k` as B needs.
+//! 2. Where the window has none: the `k` with the longest row of equal frames before it, the last of such,
+//!    since B has come nearest to A there. It may be a row of none, if only the windows at the end of the
+//!    frame `k−1` are equal, and A has reserved as many bytes before `k` as B needs.
 //! 3. Unless the bitrate is constant, A may also reserve fewer: the slot of its frame `k−1` is made longer.
 //! 4. Where there is no such frame either, A goes on through the whole of B ([`Verdict::NoSeam`]), and the
 //!    next seam is between A and C.
@@ -173,7 +174,7 @@ impl<'b> SeamSearch<'b> {
         self.left.push(ours);
         match seam {
             Some(seam) if seam.equal >= EQUAL_FRAMES => return Verdict::Seam(seam),
-            Some(seam) if self.fallback.is_none_or(|f| f.equal < seam.equal) => {
+            Some(seam) if self.fallback.is_none_or(|f| f.equal <= seam.equal) => {
                 self.fallback = Some(seam);
             }
             _ => {}

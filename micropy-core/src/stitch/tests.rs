@@ -18,11 +18,11 @@ mod mp3_check;
 mod music;
 
 /// B's frames that A sees.
-const HEAD: usize = 224;
+const HEAD: usize = 190;
 const WARM_UP: usize = 8;
 /// MP3 frames of a span: a multiple of 49, so that at 44.1 kHz and its fractions the padding of CBR is in
 /// phase.
-const SPAN: usize = 5 * 49;
+const SPAN: usize = 4 * 49;
 
 /// Encodes PCM from one place to the end, frame by frame.
 struct Encoding<'a> {
@@ -338,33 +338,48 @@ fn cbr_320_in_spans_is_the_serial_encode() {
     assert_exact(320, 3, 13);
 }
 
-/// Spans at random places, of all kinds of MP3: sound, and no worse than in one go.
 #[test]
-fn every_kind_of_mp3_can_be_stitched_anywhere() {
-    let kinds = [
+fn mpeg_1_of_every_rate_control_can_be_stitched_anywhere() {
+    assert_no_worse_anywhere(&[
         ("CBR 64", Kind(Bitrate::Cbr(64), 44_100, 2)),
         ("CBR 64 mono", Kind(Bitrate::Cbr(64), 44_100, 1)),
         ("CBR 128 48 kHz", Kind(Bitrate::Cbr(128), 48_000, 2)),
         ("ABR 128", Kind(Bitrate::Abr(128), 44_100, 2)),
+    ]);
+}
+
+#[test]
+fn mpeg_1_vbr_can_be_stitched_anywhere() {
+    assert_no_worse_anywhere(&[
         ("V0", Kind(Bitrate::Vbr(0.0), 44_100, 2)),
         ("V2", Kind(Bitrate::Vbr(2.0), 44_100, 2)),
         ("V5 mono", Kind(Bitrate::Vbr(5.0), 44_100, 1)),
         ("V9", Kind(Bitrate::Vbr(9.0), 44_100, 2)),
+    ]);
+}
+
+#[test]
+fn mpeg_2_can_be_stitched_anywhere() {
+    assert_no_worse_anywhere(&[
         ("CBR 64 22.05 kHz", Kind(Bitrate::Cbr(64), 22_050, 2)),
         ("V4 24 kHz", Kind(Bitrate::Vbr(4.0), 24_000, 2)),
         ("CBR 8 24 kHz", Kind(Bitrate::Cbr(8), 24_000, 1)),
         ("CBR 32 11.025 kHz", Kind(Bitrate::Cbr(32), 11_025, 1)),
         ("V5 11.025 kHz", Kind(Bitrate::Vbr(5.0), 11_025, 2)),
-    ];
+    ]);
+}
+
+/// Encodes in spans at random places: sound, and no worse than in one go.
+fn assert_no_worse_anywhere(kinds: &[(&str, Kind)]) {
     let mut random = Random::new(11);
-    for (seed, (name, kind)) in kinds.into_iter().enumerate() {
-        let starts: Vec<usize> = (0..3)
+    for (seed, &(name, kind)) in kinds.iter().enumerate() {
+        let starts: Vec<usize> = (0..2)
             .scan(0, |at, _| {
                 *at += random.between(HEAD + 20, HEAD + 60);
                 Some(*at)
             })
             .collect();
-        let planes = kind.music(seed as u64, starts[2] + HEAD + 30);
+        let planes = kind.music(seed as u64, starts[1] + HEAD + 30);
         let serial: Vec<Frame> = kind.encode(&planes, 0).collect();
         let stitched = in_spans(kind, &planes, &starts);
         let got = split(&stitched.bytes);
