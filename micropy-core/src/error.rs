@@ -76,6 +76,10 @@ pub enum Error {
     #[error("the MP3 encoder failed: {0}")]
     Encode(String),
 
+    /// A fault of this library: please report it with the file.
+    #[error("internal error: {0}; please report it")]
+    Internal(String),
+
     /// The caller cancelled.
     #[error("cancelled")]
     Cancelled,

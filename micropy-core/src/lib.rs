@@ -20,18 +20,34 @@
 #![forbid(unsafe_code)]
 
 mod codec;
+mod convert;
 mod decode;
 mod error;
 mod mp3;
 mod mp4;
+mod options;
 mod pcm;
+mod pipeline;
 pub mod ports;
+mod progress;
+mod render;
+mod report;
+mod runner;
+mod sink;
 mod source;
+mod span;
 mod stitch;
 mod tags;
+mod timeline;
+mod window;
 
 pub use codec::{Codec, CodecParameters, PcmLayout};
+pub use convert::Converter;
 pub use error::{Error, Result};
+pub use options::{Bitrate, Channels, Options, TrackChoice};
+pub use progress::{CancelToken, Progress};
+pub use report::Report;
+pub use sink::{FileSink, SeekSink, Sink, StreamSink};
 pub use source::{SeekSource, Source, StreamSource};
 pub use tags::{
     Chapter, Cover, FrameId, Gapless, Id3Version, Key, Metadata, ReplayGain, TagOptions, Tags,

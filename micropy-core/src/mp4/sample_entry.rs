@@ -155,7 +155,7 @@ impl<'a> AudioEntry<'a> {
             big_endian: layout.big_endian && !self.little_endian(),
             ..layout
         };
-        let integer = |bits: u16| {
+        let integer = |bits: u16| -> Result<PcmLayout> {
             Ok(PcmLayout {
                 bits: bits_of(bits.into(), self.at)?,
                 float: false,

@@ -1,0 +1,193 @@
+//! One reader, a worker on each core, one writer: spans go out as packets and come back as frames, in
+//! order, through a bounded window.
+//!
+//! The caller's thread reads and writes, so neither the source nor the sink has to be `Send`. A worker
+//! converts a span with an encoder of its own and then goes on into the next span, until its frames and
+//! those of that span's own encoder agree: there is the seam ([`crate::stitch`]). Nobody waits for a
+//! neighbour: an encoder that arrives at a span whose first frames are not there yet is parked, and
+//! whoever publishes them puts it back to work.
+
+use std::any::Any;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::pcm::Pcm;
+use crate::render::{Faults, Recipe, Renderer};
+use crate::runner::Runner;
+use crate::source::Source;
+use crate::span::{Span, SpanReader};
+use crate::stitch::{self, Head};
+use crate::window::{Arrival, Output, Task, Window};
+
+/// How often the caller hears of progress, and at the latest how soon a cancellation is seen.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What stays the same for all spans of a conversion.
+pub struct Engine<'a> {
+    /// From packets to PCM.
+    pub recipe: &'a Recipe,
+    /// From PCM to frames.
+    pub encoder: micropy_lame::Settings,
+    /// Worker threads.
+    pub jobs: NonZeroUsize,
+    /// Where packets that cannot be decoded are noted.
+    pub faults: &'a Faults,
+}
+
+/// What the caller's thread does between reading spans.
+pub trait Observer {
+    /// Takes frames that follow each other in the output.
+    fn frames(&mut self, frames: &mut dyn Iterator<Item = &[u8]>) -> Result<()>;
+
+    /// Called at least every [`TICK`] with the PCM samples encoded so far; an error ends the conversion.
+    fn tick(&mut self, encoded: u64) -> Result<()>;
+}
+
+impl Engine<'_> {
+    /// Converts all spans of `reader`, in order.
+    pub fn run(
+        &self,
+        reader: &mut SpanReader,
+        source: &mut dyn Source,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let window = Window::default();
+        thread::scope(|scope| {
+            for _ in 0..self.jobs.get() {
+                scope.spawn(|| self.work(&window));
+            }
+            // However this ends, the workers must learn of it before the scope waits for them.
+            let _stop = StopOnDrop(&window);
+            self.drive(&window, reader, source, observer)
+        })
+    }
+
+    /// The caller's thread: keeps the window full and passes on what is done.
+    fn drive(
+        &self,
+        window: &Window,
+        reader: &mut SpanReader,
+        source: &mut dyn Source,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let most = 2 * self.jobs.get() + 1;
+        let mut exhausted = false;
+        // What is written next: frame `from` of the encoder that began with span `index`.
+        let (mut index, mut from) = (0, 0);
+        loop {
+            observer.tick(window.encoded())?;
+            if !exhausted && window.has_room(most, index) {
+                match reader.next(source)? {
+                    Some(span) => window.add(span),
+                    None => {
+                        exhausted = true;
+                        window.close();
+                    }
+                }
+                continue;
+            }
+            let Some(output) = window.take_output(index, TICK)? else {
+                continue;
+            };
+            observer.frames(&mut output.frames.iter_from(from))?;
+            match output.next {
+                Some(next) => (index, from) = next,
+                None => return observer.tick(window.encoded()),
+            }
+            window.release(index);
+        }
+    }
+
+    /// A worker: does what there is to do until the conversion is over.
+    fn work(&self, window: &Window) {
+        while let Some(task) = window.next_task() {
+            let done = catch_unwind(AssertUnwindSafe(|| match task {
+                Task::Begin(span) => self.begin(window, span),
+                Task::Resume(runner, boundary) => self.arrive(window, runner, boundary),
+            }));
+            match done {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => window.fail(error),
+                Err(panic) => window.fail(Error::Internal(message_of(panic.as_ref()))),
+            }
+        }
+    }
+
+    /// Converts `span` from its start to its end.
+    fn begin(&self, window: &Window, span: Arc<Span>) -> Result<()> {
+        let index = span.index;
+        let mut runner = Runner::new(index, &self.encoder)?;
+        let mut renderer = Renderer::new(self.recipe, span, Some(self.faults))?;
+        let mut pcm = Pcm::default();
+        let mut published = index == 0;
+        let mut more = true;
+        while more {
+            window.check()?;
+            more = renderer.render(&mut pcm)?;
+            runner.encode(&pcm)?;
+            window.count_encoded(pcm.len());
+            if !published && (runner.frames().len() >= stitch::WINDOW || !more) {
+                window.publish(index, Head::new(runner.frames()));
+                published = true;
+            }
+            if published {
+                runner.settle(stitch::REACH);
+            }
+        }
+        self.arrive(window, runner, index + 1)
+    }
+
+    /// `runner` has encoded everything before span `boundary`: it ends there if the file does, else it
+    /// goes on until a seam with that span is found.
+    fn arrive(&self, window: &Window, runner: Runner, boundary: usize) -> Result<()> {
+        match window.arrive(runner, boundary) {
+            Arrival::Parked => Ok(()),
+            Arrival::End(runner) => {
+                let index = runner.span();
+                let frames = runner.finish()?;
+                window.put_output(index, Output { frames, next: None });
+                Ok(())
+            }
+            Arrival::Seam(runner, span, head) => self.join(window, runner, span, &head),
+        }
+    }
+
+    /// Goes on into `span` until the seam with its own frames is found.
+    fn join(
+        &self,
+        window: &Window,
+        mut runner: Runner,
+        span: Arc<Span>,
+        _head: &Head,
+    ) -> Result<()> {
+        let index = span.index;
+        let mut renderer = Renderer::new(self.recipe, span, None)?;
+        let mut pcm = Pcm::default();
+        let mut more = true;
+        while more {
+            window.check()?;
+            more = renderer.render(&mut pcm)?;
+            runner.encode(&pcm)?;
+        }
+        self.arrive(window, runner, index + 1)
+    }
+}
+
+/// Ends the workers when the caller's thread leaves, by whichever way.
+struct StopOnDrop<'a>(&'a Window);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a worker panicked".into())
+}

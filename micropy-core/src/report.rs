@@ -1,0 +1,83 @@
+//! What a conversion did.
+
+use std::time::Duration;
+
+/// What a conversion did. Counts of PCM samples are per channel.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The source's coding with its profile, such as `AAC-LC`.
+    pub codec: String,
+    /// Hz of the source's decoded audio.
+    pub input_sample_rate: u32,
+    /// Channels of the source.
+    pub input_channels: u16,
+    /// PCM samples of the source that were converted (after edit list and trim).
+    pub input_samples: u64,
+    /// Bytes of compressed audio that were read.
+    pub input_bytes: u64,
+    /// Packets that were read.
+    pub packets: u64,
+    /// Packets that could not be decoded and were replaced by silence of their length.
+    pub concealed_packets: u64,
+    /// Hz of the MP3.
+    pub output_sample_rate: u32,
+    /// Channels of the MP3.
+    pub output_channels: u16,
+    /// PCM samples that the MP3 decodes to with delay and padding applied.
+    pub output_samples: u64,
+    /// Bytes of the MP3, tags included.
+    pub output_bytes: u64,
+    /// MP3 frames, without the Info tag's.
+    pub frames: u64,
+    /// False where the source breaks off before its end: the MP3 is what was there.
+    pub complete: bool,
+    /// Length that the container declares for what was asked, where it does. In a file that breaks off it
+    /// is more than [`Report::duration`].
+    pub expected_duration: Option<Duration>,
+    /// What a user should know of.
+    pub warnings: Vec<String>,
+}
+
+impl Report {
+    /// Length of the MP3.
+    pub fn duration(&self) -> Duration {
+        duration_of(self.output_samples, self.output_sample_rate)
+    }
+
+    /// Mean bitrate of the MP3 in bit/s, tags included.
+    pub fn mean_bitrate(&self) -> f64 {
+        let seconds = self.duration().as_secs_f64();
+        if seconds > 0.0 {
+            self.output_bytes as f64 * 8.0 / seconds
+        } else {
+            0.0
+        }
+    }
+}
+
+/// `samples` at `rate` Hz as time, rounded down to the nanosecond.
+pub(crate) fn duration_of(samples: u64, rate: u32) -> Duration {
+    let rate = u64::from(rate.max(1));
+    let nanos = u128::from(samples % rate) * 1_000_000_000 / u128::from(rate);
+    Duration::new(samples / rate, u32::try_from(nanos).unwrap_or(0))
+}
+
+/// `time` in PCM samples at `rate` Hz, rounded to the nearest.
+pub(crate) fn samples_of(time: Duration, rate: u32) -> u64 {
+    let samples = (time.as_nanos() * u128::from(rate) + 500_000_000) / 1_000_000_000;
+    u64::try_from(samples).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_and_samples_agree_both_ways() {
+        for samples in [0, 1, 44_099, 44_100, 396_900, 10_000_000_001] {
+            assert_eq!(samples_of(duration_of(samples, 44_100), 44_100), samples);
+        }
+        assert_eq!(samples_of(Duration::MAX, 48_000), u64::MAX);
+    }
+}

@@ -1,0 +1,396 @@
+//! Where a track is cut into spans, and the packets each span needs.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+use crate::mp4::{Packet, Packets};
+use crate::source::Source;
+use crate::timeline::{Clock, Presented, rescale};
+
+/// Frames of a span in a long file: about a minute at 44.1 kHz. Longer spans waste less at their seams,
+/// shorter ones share better between the cores and hold less memory.
+const LONGEST: u64 = 2352;
+/// Frames of the shortest span worth a seam, which costs up to some hundred frames of its own.
+const SHORTEST: u64 = 588;
+/// A file of medium length is cut into so many, which most numbers of cores divide well.
+const MEDIUM: u64 = 12;
+
+/// Which frames of the output belong to which span: a function of the file and the options alone, so
+/// that any number of workers writes the same bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Every span starts at a multiple of this many frames.
+    unit: u64,
+    length: Length,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Length {
+    /// Every span has so many frames; what the last has less is up to the file.
+    Even(u64),
+    /// The file's length is not known beforehand (movie fragments): spans double up to the longest.
+    Growing,
+}
+
+impl Plan {
+    /// A plan for an output of `frames` frames, where known, with spans that start at multiples of
+    /// `unit` frames.
+    pub fn new(frames: Option<u64>, unit: u64) -> Self {
+        let length = match frames {
+            Some(frames) => {
+                let wish = frames.div_ceil(MEDIUM).clamp(SHORTEST, LONGEST);
+                // Evenly, rather than a short rest.
+                let count = frames.div_ceil(wish).max(1);
+                Length::Even(frames.div_ceil(count).next_multiple_of(unit).max(unit))
+            }
+            None => Length::Growing,
+        };
+        Plan { unit, length }
+    }
+
+    /// First frame of span `index`; spans follow each other without end.
+    pub fn start(&self, index: usize) -> u64 {
+        let index = index as u64;
+        match self.length {
+            Length::Even(length) => index.saturating_mul(length),
+            Length::Growing => {
+                // SHORTEST, 2·SHORTEST, then LONGEST each.
+                let first = SHORTEST.next_multiple_of(self.unit);
+                let second = (2 * SHORTEST).next_multiple_of(self.unit);
+                let longest = LONGEST.next_multiple_of(self.unit);
+                match index {
+                    0 => 0,
+                    1 => first,
+                    _ => (first + second).saturating_add((index - 2).saturating_mul(longest)),
+                }
+            }
+        }
+    }
+}
+
+/// One packet of a [`Span`].
+#[derive(Clone, Copy, Debug)]
+pub struct SpanPacket {
+    /// First PCM sample it gives, counted on the decoder's output from the track's start.
+    pub start: u64,
+    /// PCM samples it gives.
+    pub len: u32,
+    /// Byte offset in the source.
+    pub offset: u64,
+    /// Where its bytes begin in [`Span::data`].
+    at: usize,
+    /// How many they are.
+    size: usize,
+}
+
+/// One stretch of the track with all that is needed to convert it alone.
+#[derive(Debug)]
+pub struct Span {
+    /// Its place among the spans.
+    pub index: usize,
+    /// The PCM samples of the output it makes, counted from the output's start.
+    pub output: Range<u64>,
+    /// Packets from the roll on to what the resampler looks ahead.
+    packets: Vec<SpanPacket>,
+    data: Vec<u8>,
+}
+
+impl Span {
+    /// Its packets with their bytes.
+    pub fn packets(&self) -> impl ExactSizeIterator<Item = (&SpanPacket, &[u8])> {
+        self.packets
+            .iter()
+            .map(|p| (p, &self.data[p.at..p.at + p.size]))
+    }
+}
+
+/// How the output lies on the decoder's PCM.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapping {
+    /// Media time to PCM samples.
+    pub clock: Clock,
+    /// What of the decoder's output is converted.
+    pub presented: Presented,
+    /// Hz of the output.
+    pub output_rate: u32,
+    /// PCM samples of the decoder that the resampler needs on either side of what it makes.
+    pub margin: u64,
+}
+
+impl Mapping {
+    /// PCM samples of the output for `len` samples of the decoder's.
+    pub fn output_len(&self, len: u64) -> u64 {
+        rescale(len, self.output_rate, self.clock.sample_rate)
+    }
+
+    /// The decoder's PCM samples that `output` is made of, with the margins, counted from the track's
+    /// start; nothing before the presented part.
+    pub fn needs(&self, output: &Range<u64>) -> Range<u64> {
+        let down = |n: u64| {
+            let scaled = u128::from(n) * u128::from(self.clock.sample_rate);
+            u64::try_from(scaled / u128::from(self.output_rate)).unwrap_or(u64::MAX)
+        };
+        let start = down(output.start).saturating_sub(self.margin);
+        let mut end = down(output.end).saturating_add(self.margin);
+        if self.margin > 0 {
+            end = end.saturating_add(1);
+        }
+        let first = self.presented.start;
+        first.saturating_add(start)..first.saturating_add(end)
+    }
+}
+
+/// What the reader found when it came to the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// PCM samples of the output.
+    pub output_len: u64,
+    /// PCM samples of the decoder that they are made of.
+    pub input_len: u64,
+    /// Bytes of packets read.
+    pub audio_bytes: u64,
+    /// Packets read.
+    pub packets: u64,
+    /// Offset at which the media broke off, if it did.
+    pub cut_at: Option<u64>,
+}
+
+/// Goes through a track's packets once, forward, and hands them out as spans.
+pub struct SpanReader {
+    /// Packets that were read already, to look at them.
+    ahead: VecDeque<(Packet, Vec<u8>)>,
+    packets: Packets,
+    mapping: Mapping,
+    plan: Plan,
+    /// PCM samples per channel of an MP3 frame.
+    frame_len: u64,
+    /// Packets that a restarted decoder needs before the first that counts.
+    roll: usize,
+    /// The span being gathered.
+    index: usize,
+    gathered: Vec<SpanPacket>,
+    data: Vec<u8>,
+    /// Media units of all packets read.
+    units: u64,
+    /// End of the last packet on the decoder's output.
+    position: u64,
+    extent: Extent,
+    end: Option<u64>,
+}
+
+impl SpanReader {
+    /// Reads first `ahead`, then `packets` into spans of `plan`.
+    pub fn new(
+        ahead: VecDeque<(Packet, Vec<u8>)>,
+        packets: Packets,
+        mapping: Mapping,
+        plan: Plan,
+        frame_len: u64,
+        roll: u32,
+    ) -> Self {
+        SpanReader {
+            ahead,
+            packets,
+            mapping,
+            plan,
+            frame_len,
+            roll: roll as usize,
+            index: 0,
+            gathered: Vec::new(),
+            data: Vec::new(),
+            units: 0,
+            position: 0,
+            extent: Extent::default(),
+            end: None,
+        }
+    }
+
+    /// What was read, once [`SpanReader::next`] has given `None`.
+    pub fn extent(&self) -> &Extent {
+        &self.extent
+    }
+
+    /// The next span; `None` after the last.
+    ///
+    /// There is at least one, and only the last can be empty.
+    pub fn next(&mut self, source: &mut dyn Source) -> Result<Option<Span>> {
+        if self
+            .end
+            .is_some_and(|end| self.index > 0 && self.output_start() >= end)
+        {
+            return Ok(None);
+        }
+        let whole = self.output_start()
+            ..self
+                .plan
+                .start(self.index + 1)
+                .saturating_mul(self.frame_len);
+        let needs = self.mapping.needs(&whole);
+        // A short last duration takes back a part of the last packet only: what comes before the last
+        // packet is sure.
+        let mut sure = self.gathered.last().map_or(self.position, |p| p.start);
+        while self.end.is_none() && sure < needs.end {
+            if !self.read_packet(source)? {
+                self.finish();
+            }
+            sure = self.gathered.last().map_or(self.position, |p| p.start);
+            self.drop_unneeded(needs.start);
+            if self.presented_end().is_some_and(|end| end <= sure) {
+                self.finish();
+            }
+        }
+        let output = whole.start..whole.end.min(self.end.unwrap_or(u64::MAX)).max(whole.start);
+        Ok(Some(self.cut(output)))
+    }
+
+    fn output_start(&self) -> u64 {
+        self.plan.start(self.index).saturating_mul(self.frame_len)
+    }
+
+    /// Where the presented part ends on the decoder's output with what the resampler looks ahead, if the
+    /// container says.
+    fn presented_end(&self) -> Option<u64> {
+        let Presented { start, length } = self.mapping.presented;
+        length.map(|length| {
+            start
+                .saturating_add(length)
+                .saturating_add(self.mapping.margin)
+        })
+    }
+
+    /// Appends the next packet; false at the end.
+    fn read_packet(&mut self, source: &mut dyn Source) -> Result<bool> {
+        let at = self.data.len();
+        let packet = match self.ahead.pop_front() {
+            Some((packet, data)) => {
+                self.data.extend_from_slice(&data);
+                packet
+            }
+            None => match self.packets.next(source, &mut self.data)? {
+                Some(packet) => packet,
+                None => return Ok(false),
+            },
+        };
+        if packet.read < packet.size {
+            // Half a packet decodes to nothing that was ever recorded.
+            self.data.truncate(at);
+            self.extent.cut_at = Some(packet.offset + u64::from(packet.read));
+            return Ok(false);
+        }
+        let start = self.position;
+        self.units = self.units.saturating_add(u64::from(packet.duration));
+        self.position = match self.mapping.clock.packet_len {
+            Some(len) => start.saturating_add(u64::from(len)),
+            None => self.mapping.clock.samples(self.units),
+        };
+        let len = u32::try_from(self.position - start).map_err(|_| {
+            Error::malformed(packet.offset, "packet", "its duration is longer than a day")
+        })?;
+        self.extent.packets += 1;
+        self.extent.audio_bytes += u64::from(packet.size);
+        self.gathered.push(SpanPacket {
+            start,
+            len,
+            offset: packet.offset,
+            at,
+            size: packet.read as usize,
+        });
+        Ok(true)
+    }
+
+    fn finish(&mut self) {
+        let media_len = self
+            .mapping
+            .clock
+            .media_len(self.extent.packets, self.units);
+        self.extent.input_len = self.mapping.presented.len_within(media_len);
+        self.extent.output_len = self.mapping.output_len(self.extent.input_len);
+        self.end = Some(self.extent.output_len);
+    }
+
+    /// How many of the gathered packets a span that needs PCM from `from` on can do without.
+    fn unneeded(&self, from: u64) -> usize {
+        let first = self
+            .gathered
+            .partition_point(|p| p.start + u64::from(p.len) <= from);
+        first.saturating_sub(self.roll)
+    }
+
+    /// Forgets packets before `from` once they are worth it (a trim far into the file).
+    fn drop_unneeded(&mut self, from: u64) {
+        const WORTH: usize = 1024;
+        let unneeded = self.unneeded(from);
+        if unneeded >= WORTH {
+            self.forget(unneeded);
+        }
+    }
+
+    fn forget(&mut self, count: usize) {
+        let Some(base) = self.gathered.get(count).map(|p| p.at) else {
+            self.gathered.clear();
+            self.data.clear();
+            return;
+        };
+        self.gathered.drain(..count);
+        self.data.drain(..base);
+        self.gathered.iter_mut().for_each(|p| p.at -= base);
+    }
+
+    /// Takes the gathered packets as one span and keeps those that the next one needs again.
+    fn cut(&mut self, output: Range<u64>) -> Span {
+        let index = self.index;
+        let needs = self.mapping.needs(&output);
+        let unneeded = self.unneeded(needs.start);
+        self.forget(unneeded);
+        self.index += 1;
+        let next = self.plan.start(self.index).saturating_mul(self.frame_len);
+        let kept_from = self.unneeded(self.mapping.needs(&(next..next)).start);
+        let kept: Vec<SpanPacket> = self.gathered[kept_from..].to_vec();
+        let base = kept.first().map_or(self.data.len(), |p| p.at);
+        let data = self.data[base..].to_vec();
+        let mut packets = std::mem::replace(&mut self.gathered, kept);
+        self.gathered.iter_mut().for_each(|p| p.at -= base);
+        let mut bytes = std::mem::replace(&mut self.data, data);
+        // Packets beyond what this span needs were read to be sure of its end.
+        let used = packets.partition_point(|p| p.start < needs.end);
+        packets.truncate(used);
+        bytes.truncate(packets.last().map_or(0, |p| p.at + p.size));
+        bytes.shrink_to_fit();
+        Span {
+            index,
+            output,
+            packets,
+            data: bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_cover_a_file_evenly_and_keep_to_their_unit() {
+        for unit in [1, 49, 245] {
+            for frames in [1, 500, 2_300, 22_970, 275_625, 10_000_000] {
+                let plan = Plan::new(Some(frames), unit);
+                let spans = (1..).find(|&i| plan.start(i) >= frames).unwrap();
+                let last = frames - plan.start(spans - 1);
+                assert_eq!(plan.start(1) % unit, 0);
+                assert!(plan.start(1) <= LONGEST + unit, "{plan:?}");
+                assert!(
+                    spans == 1 || last * 2 > plan.start(1),
+                    "{frames}: {plan:?} ends with {last}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_growing_plan_reaches_the_longest_span() {
+        let plan = Plan::new(None, 49);
+        let starts: Vec<u64> = (0..5).map(|i| plan.start(i)).collect();
+        assert_eq!(starts, [0, 588, 1764, 4116, 6468]);
+    }
+}
