@@ -14,17 +14,27 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use micropy_lame::Bitrate;
+
 use crate::error::{Error, Result};
+use crate::mp3::RateControl;
+use crate::mp3::frame::Frame;
 use crate::pcm::Pcm;
 use crate::render::{Faults, Recipe, Renderer};
 use crate::runner::Runner;
 use crate::source::Source;
 use crate::span::{Span, SpanReader};
-use crate::stitch::{self, Head};
+use crate::stitch::{SeamSearch, Verdict};
 use crate::window::{Arrival, Output, Task, Window};
 
 /// How often the caller hears of progress, and at the latest how soon a cancellation is seen.
 const TICK: Duration = Duration::from_millis(50);
+
+/// First frames of a span that its left neighbour is shown: a seam is found within them or not at all.
+const HEAD_FRAMES: usize = 224;
+
+/// First frames of an encoder that are never used: its psychoacoustic model has not heard enough yet.
+const WARM_UP: usize = 8;
 
 /// What stays the same for all spans of a conversion.
 pub struct Engine<'a> {
@@ -117,25 +127,35 @@ impl Engine<'_> {
         }
     }
 
+    fn rate_control(&self) -> RateControl {
+        match self.encoder.bitrate {
+            Bitrate::Cbr(_) => RateControl::Cbr,
+            Bitrate::Abr(_) => RateControl::Abr,
+            Bitrate::Vbr(_) => RateControl::Vbr,
+        }
+    }
+
     /// Converts `span` from its start to its end.
     fn begin(&self, window: &Window, span: Arc<Span>) -> Result<()> {
         let index = span.index;
-        let mut runner = Runner::new(index, &self.encoder)?;
+        let mut runner = Runner::new(&span, &self.encoder)?;
         let mut renderer = Renderer::new(self.recipe, span, Some(self.faults))?;
         let mut pcm = Pcm::default();
-        let mut published = index == 0;
+        // The first frames, until they are published; nobody asks for those of the first span.
+        let mut head = (index > 0).then(Vec::new);
         let mut more = true;
         while more {
             window.check()?;
             more = renderer.render(&mut pcm)?;
-            runner.encode(&pcm)?;
-            window.count_encoded(pcm.len());
-            if !published && (runner.frames().len() >= stitch::WINDOW || !more) {
-                window.publish(index, Head::new(runner.frames()));
-                published = true;
+            for (_, frame) in runner.encode(&pcm)? {
+                if let Some(head) = &mut head {
+                    head.push(frame.clone());
+                }
+                runner.keep(frame);
             }
-            if published {
-                runner.settle(stitch::REACH);
+            window.count_encoded(pcm.len());
+            if let Some(head) = head.take_if(|head| head.len() >= HEAD_FRAMES || !more) {
+                window.publish(index, head);
             }
         }
         self.arrive(window, runner, index + 1)
@@ -147,7 +167,7 @@ impl Engine<'_> {
         match window.arrive(runner, boundary) {
             Arrival::Parked => Ok(()),
             Arrival::End(runner) => {
-                let index = runner.span();
+                let index = runner.span;
                 let frames = runner.finish()?;
                 window.put_output(index, Output { frames, next: None });
                 Ok(())
@@ -156,24 +176,53 @@ impl Engine<'_> {
         }
     }
 
-    /// Goes on into `span` until the seam with its own frames is found.
+    /// Goes on into `span`, which begins with the frames `head`, until the seam with them is found.
     fn join(
         &self,
         window: &Window,
         mut runner: Runner,
         span: Arc<Span>,
-        _head: &Head,
+        head: &[Frame],
     ) -> Result<()> {
-        let index = span.index;
+        let right = span.index;
+        let start = span.first_frame;
         let mut renderer = Renderer::new(self.recipe, span, None)?;
         let mut pcm = Pcm::default();
+        let mut search = None;
+        let mut given_up = false;
         let mut more = true;
         while more {
             window.check()?;
             more = renderer.render(&mut pcm)?;
-            runner.encode(&pcm)?;
+            for (number, frame) in runner.encode(&pcm)? {
+                if given_up || number < start {
+                    runner.keep(frame);
+                    continue;
+                }
+                let mut current = search.take().unwrap_or_else(|| {
+                    SeamSearch::new(runner.take_tail(), head, self.rate_control(), WARM_UP)
+                });
+                match current.offer(frame) {
+                    Verdict::GoOn => search = Some(current),
+                    Verdict::Seam(seam) => {
+                        let index = runner.span;
+                        let frames = runner.end_with(current.join(seam));
+                        let next = Some((right, seam.k));
+                        window.put_output(index, Output { frames, next });
+                        return Ok(());
+                    }
+                    Verdict::NoSeam => {
+                        runner.put_back(current.into_tail());
+                        given_up = true;
+                    }
+                }
+            }
         }
-        self.arrive(window, runner, index + 1)
+        if let Some(search) = search {
+            // The file ends within the head: all of the span is encoded here already.
+            runner.put_back(search.into_tail());
+        }
+        self.arrive(window, runner, right + 1)
     }
 }
 

@@ -5,94 +5,106 @@ use micropy_lame::{Encoder, Settings};
 use crate::error::{Error, Result};
 use crate::mp3::frame::{Frame, FrameError, Frames};
 use crate::pcm::Pcm;
+use crate::span::Span;
+use crate::stitch::Tail;
 
 /// An encoder that began with a span, and the frames it has made.
 pub struct Runner {
-    span: usize,
+    /// The span it began with.
+    pub span: usize,
+    /// That span's first frame.
+    pub first_frame: u64,
     encoder: Encoder,
     splitter: Frames,
     /// What the encoder gave last.
     piece: Vec<u8>,
-    /// Frames that are settled: nothing changes in them any more.
+    /// Frames that nothing changes any more.
     settled: Stretch,
-    /// Frames after those, taken apart.
-    frames: Vec<Frame>,
+    /// Frames after those.
+    tail: Tail,
+    /// Frames that are whole, wherever they are.
+    count: u64,
 }
 
 impl Runner {
-    /// A fresh encoder that begins with span `span`.
-    pub fn new(span: usize, settings: &Settings) -> Result<Self> {
+    /// A fresh encoder that begins with `span`.
+    pub fn new(span: &Span, settings: &Settings) -> Result<Self> {
         Ok(Runner {
-            span,
+            span: span.index,
+            first_frame: span.first_frame,
             encoder: Encoder::new(settings)?,
             splitter: Frames::new(),
             piece: Vec::new(),
             settled: Stretch::default(),
-            frames: Vec::new(),
+            tail: Tail::new(),
+            count: 0,
         })
     }
 
-    /// The span it began with.
-    pub fn span(&self) -> usize {
-        self.span
-    }
-
-    /// How many frames are whole.
-    pub fn count(&self) -> usize {
-        self.settled.ends.len() + self.frames.len()
-    }
-
-    /// The frames that are not settled.
-    pub fn frames(&self) -> &[Frame] {
-        &self.frames
-    }
-
-    /// The same, to be changed at a seam.
-    pub fn frames_mut(&mut self) -> &mut Vec<Frame> {
-        &mut self.frames
-    }
-
-    /// Encodes `pcm`.
-    pub fn encode(&mut self, pcm: &Pcm) -> Result<()> {
+    /// Encodes `pcm` and returns the frames that are whole by it, each with its number in the output.
+    pub fn encode(&mut self, pcm: &Pcm) -> Result<impl Iterator<Item = (u64, Frame)> + use<>> {
         let right = (pcm.channels() > 1).then(|| pcm.plane(1));
         self.encoder.encode(pcm.plane(0), right, &mut self.piece)?;
-        split(&mut self.splitter, &mut self.piece, &mut self.frames)
+        let frames = split(&mut self.splitter, &mut self.piece)?;
+        let first = self.first_frame + self.count;
+        self.count += frames.len() as u64;
+        Ok((first..).zip(frames))
     }
 
-    /// Settles all frames but the last `keep`.
-    pub fn settle(&mut self, keep: usize) {
-        let count = self.frames.len().saturating_sub(keep);
-        for frame in self.frames.drain(..count) {
-            self.settled.push(frame.bytes());
-        }
+    /// Puts the next frame behind the others.
+    pub fn keep(&mut self, frame: Frame) {
+        self.tail.push(frame);
+        self.settle();
     }
 
-    /// All its frames, settled, as they are.
-    pub fn into_frames(mut self) -> Stretch {
-        self.settle(0);
+    /// Takes out the frames that a seam may still change; what becomes of them comes back by
+    /// [`Runner::put_back`] or goes to [`Runner::end_with`].
+    pub fn take_tail(&mut self) -> Tail {
+        std::mem::take(&mut self.tail)
+    }
+
+    /// Puts back what [`Runner::take_tail`] took out, whatever was added to it.
+    pub fn put_back(&mut self, tail: Tail) {
+        self.tail = tail;
+        self.settle();
+    }
+
+    /// All its frames, when `tail` is what became of the last at a seam.
+    pub fn end_with(mut self, tail: Tail) -> Stretch {
+        tail.into_frames()
+            .for_each(|frame| self.settled.push(frame.bytes()));
         self.settled
     }
 
-    /// Ends the stream: all its frames to the last.
+    /// All its frames, when the file ends here.
     pub fn finish(mut self) -> Result<Stretch> {
         self.encoder.flush(&mut self.piece)?;
-        split(&mut self.splitter, &mut self.piece, &mut self.frames)?;
+        for frame in split(&mut self.splitter, &mut self.piece)? {
+            self.tail.push(frame);
+        }
         self.splitter.finish()?;
-        self.frames
-            .iter()
+        self.tail
+            .into_frames()
             .for_each(|frame| self.settled.push(frame.bytes()));
         Ok(self.settled)
+    }
+
+    fn settle(&mut self) {
+        while let Some(frame) = self.tail.pop_settled() {
+            self.settled.push(frame.bytes());
+        }
     }
 }
 
 /// Takes the frames out of an encoder's `piece` that are whole with it.
-fn split(splitter: &mut Frames, piece: &mut Vec<u8>, frames: &mut Vec<Frame>) -> Result<()> {
+fn split(splitter: &mut Frames, piece: &mut Vec<u8>) -> Result<Vec<Frame>> {
     splitter.push(piece);
     piece.clear();
+    let mut frames = Vec::new();
     while let Some(frame) = splitter.next_frame()? {
         frames.push(frame);
     }
-    Ok(())
+    Ok(frames)
 }
 
 /// Frames that follow each other, as bytes.

@@ -89,6 +89,8 @@ pub struct SpanPacket {
 pub struct Span {
     /// Its place among the spans.
     pub index: usize,
+    /// Number of its first frame in the output.
+    pub first_frame: u64,
     /// The PCM samples of the output it makes, counted from the output's start.
     pub output: Range<u64>,
     /// Packets from the roll on to what the resampler looks ahead.
@@ -359,6 +361,7 @@ impl SpanReader {
         bytes.shrink_to_fit();
         Span {
             index,
+            first_frame: self.plan.start(index),
             output,
             packets,
             data: bytes,

@@ -6,9 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::mp3::frame::Frame;
 use crate::runner::{Runner, Stretch};
 use crate::span::Span;
-use crate::stitch::Head;
 
 /// Something for a worker to do.
 pub enum Task {
@@ -25,7 +25,7 @@ pub enum Arrival {
     /// There is no such span: the file ends here.
     End(Runner),
     /// The span, and the first frames of its own encoder.
-    Seam(Runner, Arc<Span>, Arc<Head>),
+    Seam(Runner, Arc<Span>, Arc<[Frame]>),
 }
 
 /// What one encoder has made, from the first frame of its span to its seam or to the end of the file.
@@ -38,7 +38,7 @@ pub struct Output {
 
 struct Slot {
     span: Arc<Span>,
-    head: Option<Arc<Head>>,
+    head: Option<Arc<[Frame]>>,
     output: Option<Output>,
 }
 
@@ -100,7 +100,7 @@ impl Window {
             || state
                 .parked
                 .iter()
-                .any(|(boundary, runner)| *boundary == next && runner.span() == needed)
+                .any(|(boundary, runner)| *boundary == next && runner.span == needed)
     }
 
     /// Opens a span to the workers.
@@ -163,10 +163,10 @@ impl Window {
     }
 
     /// The first frames of span `index`, for its left neighbour.
-    pub fn publish(&self, index: usize, head: Head) {
+    pub fn publish(&self, index: usize, head: Vec<Frame>) {
         let mut state = self.lock();
         if let Some(slot) = state.slot(index) {
-            slot.head = Some(Arc::new(head));
+            slot.head = Some(head.into());
             state.resume(|boundary| boundary == index);
             self.work.notify_all();
         }
@@ -201,7 +201,7 @@ impl Window {
         while state.base < index && state.slots.pop_front().is_some() {
             state.base += 1;
         }
-        state.parked.retain(|(_, runner)| runner.span() >= index);
+        state.parked.retain(|(_, runner)| runner.span >= index);
     }
 
     /// Counts PCM samples of the output that were encoded.
