@@ -211,15 +211,14 @@ fn compiled(build: &Build, source: &Path) -> bool {
     }
 }
 
-/// What LAME's `configure` would find out on any system we go on to compile for.
+/// What LAME's `configure` would find out on any system we go on to compile for, but for `TAKEHIRO_IEEE754_HACK`: rounding by
+/// adding 2^23 is slower today than the truncation that compilers turn into vector instructions, by 8 % to 20 %.
 fn configured(cc: &mut cc::Build) -> &mut cc::Build {
     if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64") {
         cc.define("HAVE_XMMINTRIN_H", None)
             .define("MIN_ARCH_SSE", None);
     }
-    // Rounding by adding 2^23, then reading the bits: needs IEEE floats with the byte order of integers, as everywhere today.
-    cc.define("TAKEHIRO_IEEE754_HACK", None)
-        .define("USE_FAST_LOG", None)
+    cc.define("USE_FAST_LOG", None)
         .define("ieee754_float32_t", "float")
         .define("LAME_LIBRARY_BUILD", None)
         .define("STDC_HEADERS", None)

@@ -1,4 +1,4 @@
-//! Safe bindings to LAME 3.100, the MP3 encoder.
+//! Safe bindings to LAME 3.100, the MP3 encoder, and its fastest build.
 //!
 //! ```
 //! use micropy_lame::{Bitrate, Encoder, Settings};
@@ -18,6 +18,20 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Builds
+//! [mp3lame-sys](https://docs.rs/mp3lame-sys) brings LAME's source and compiles it for the oldest processor, with assertions. Our
+//! build script compiles that source again, for every processor of the target and, on x86-64, for those with AVX2; [`build()`] says
+//! which one runs. Each build's output differs from the others' in rounding and so in bytes; tests compare what is lost with each.
+//! On one machine a build always writes the same bytes. Where the script cannot find the source or a compiler, and with Microsoft's
+//! compiler always, mp3lame-sys's own build runs. Tried on Linux with GCC; Clang and macOS take the same way, cross-compilation
+//! follows the rules of the `cc` crate, and neither has been tried.
+//!
+//! # Licence
+//! This crate's own code is under MIT or Apache-2.0. LAME is under the GNU Library General Public License, version 2 or later, and
+//! is **linked statically**: whoever passes on a program that contains it must say so, include the licence, offer LAME's source
+//! (mp3lame-sys's package is that, unchanged), and let the receiver link the program again with a changed LAME: by giving out the
+//! program's source or its object files.
 
 mod api;
 mod builds;
