@@ -268,4 +268,28 @@ mod tests {
         assert_eq!(time(5, 0), Duration::from_secs(5));
         assert!(time(u64::MAX, 1) < Duration::MAX);
     }
+
+    /// The shipped audiobook, whose chapters ffmpeg wrote as a text track, as Nero's list, and as both.
+    #[test]
+    fn the_same_chapters_are_found_both_ways() {
+        let expected = [
+            (0, 800, "Opening"),
+            (800, 1700, "Zweites – Größe"),
+            (1700, 3000, "The end"),
+        ];
+        for (name, nero, quicktime) in [
+            ("chapters.m4b", true, true),
+            ("chapters-quicktime.m4b", false, true),
+            ("chapters-nero.m4b", true, false),
+        ] {
+            let file = std::fs::read(format!("tests/media/{name}")).unwrap();
+            let movie = Movie::read(&mut &file[..]).unwrap();
+            let from_list = movie.metadata().chapters;
+            let from_track = movie.chapters(&mut &file[..], 0).unwrap();
+            for (chapters, is_there) in [(from_list, nero), (from_track, quicktime)] {
+                let expected = if is_there { &expected[..] } else { &[] };
+                assert_eq!(told(&chapters), expected, "{name}");
+            }
+        }
+    }
 }

@@ -324,7 +324,7 @@ impl Reader {
         let Some(name) = name.and_then(|name| name.payload.get(4..)) else {
             return;
         };
-        let name = text::utf8(name);
+        let name = text::utf8_or_latin_1(name);
         for value in values.iter().filter_map(Value::text) {
             if name == "iTunSMPB" {
                 self.metadata.gapless = gapless(&value);

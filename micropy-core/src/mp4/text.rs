@@ -30,6 +30,14 @@ pub fn guess(bytes: &[u8]) -> String {
     }
 }
 
+/// UTF-8, or what is not: then Latin-1, in which mutagen writes the names of `----` items.
+pub fn utf8_or_latin_1(bytes: &[u8]) -> String {
+    match str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().copied().map(char::from).collect(),
+    }
+}
+
 fn mac_roman(bytes: &[u8]) -> String {
     /// Bytes 0x80 and up: Apple's mapping to Unicode, `ROMAN.TXT` of 2005.
     const UPPER: &str = "\
@@ -57,6 +65,12 @@ mod tests {
         // Every byte has a character.
         let all: Vec<u8> = (0..=255).rev().collect();
         assert_eq!(mac_roman(&all).chars().count(), 256);
+    }
+
+    #[test]
+    fn latin_1_is_what_is_left_of_names() {
+        assert_eq!(utf8_or_latin_1(b"H\xE4ufig"), "Häufig");
+        assert_eq!(utf8_or_latin_1("Häufig".as_bytes()), "Häufig");
     }
 
     #[test]
