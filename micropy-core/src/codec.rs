@@ -20,12 +20,8 @@ pub enum Codec {
     Ac3,
     /// Dolby Digital Plus (`ec-3`).
     Eac3,
-    /// Linear PCM.
+    /// Linear or companded PCM.
     Pcm(PcmLayout),
-    /// Logarithmic PCM by ITU-T G.711, A-law (`alaw`).
-    ALaw,
-    /// Logarithmic PCM by ITU-T G.711, µ-law (`ulaw`).
-    MuLaw,
     /// Anything else, by its name in the standards or its four-character code.
     Other(String),
 }
@@ -41,6 +37,17 @@ pub struct PcmLayout {
     pub big_endian: bool,
     /// Two's complement rather than offset binary (8 bit).
     pub signed: bool,
+    /// Logarithmic rather than linear (8 bit).
+    pub companding: Option<Companding>,
+}
+
+/// How ITU-T G.711 makes 13 or 14 bits eight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Companding {
+    /// A-law, of Europe.
+    ALaw,
+    /// µ-law, of North America and Japan.
+    MuLaw,
 }
 
 impl fmt::Display for Codec {
@@ -54,8 +61,6 @@ impl fmt::Display for Codec {
             Codec::Ac3 => "AC-3",
             Codec::Eac3 => "E-AC-3",
             Codec::Pcm(_) => "PCM",
-            Codec::ALaw => "A-law",
-            Codec::MuLaw => "µ-law",
             Codec::Other(name) => name,
         })
     }

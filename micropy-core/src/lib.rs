@@ -41,7 +41,7 @@ mod tags;
 mod timeline;
 mod window;
 
-pub use codec::{Codec, CodecParameters, PcmLayout};
+pub use codec::{Codec, CodecParameters, Companding, PcmLayout};
 pub use convert::Converter;
 pub use error::{Error, Result};
 pub use options::{Bitrate, Channels, Options, TrackChoice};

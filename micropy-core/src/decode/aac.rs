@@ -24,7 +24,7 @@ pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Forma
                 roll: 1,
             })
         }
-        _ => fdk::inspect(&track.config, &aac, first_packets),
+        _ => fdk::inspect(track, &aac, first_packets),
     }
 }
 
@@ -36,7 +36,7 @@ pub fn decoder(track: &CodecParameters, format: &Format) -> Result<Box<dyn Decod
         let decoder = AacDecoder::try_new(&parameters, &Default::default());
         return Ok(Box::new(Symphonia::new(decoder)?));
     }
-    fdk::decoder(&track.config, &aac, format)
+    fdk::decoder(track, &aac, format)
 }
 
 fn parse(track: &CodecParameters) -> Result<AacConfig> {

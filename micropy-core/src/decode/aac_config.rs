@@ -43,7 +43,7 @@ pub struct AacConfig {
     pub sbr: Extension<u32>,
     /// Parametric stereo: likewise.
     pub ps: Extension<()>,
-    /// The loudspeakers in the order of a program_config_element.
+    /// The loudspeakers in the order of the decoder's channels, where that is not the planes' order.
     coded_order: Option<Vec<Speaker>>,
 }
 
@@ -175,7 +175,7 @@ fn parse(bits: &mut Bits<'_>) -> Option<Result<AacConfig, String>> {
         }
     }
     let mut layout = channel_configuration_layout(channel_configuration);
-    let mut coded_order = None;
+    let mut coded_order = (channel_configuration == 7).then(|| CONFIGURATION_7.to_vec());
     let mut frame_len = 1024;
     match object_type {
         object_type::USAC => {
@@ -195,9 +195,10 @@ fn parse(bits: &mut Bits<'_>) -> Option<Result<AacConfig, String>> {
                 frame_len /= 2;
             }
             if bits.flag()? {
-                bits.skip(14)?; // coreCoderDelay
+                // coreCoderDelay. Some writers set the flag and leave the delay out.
+                bits.skip(14.min(bits.left()))?;
             }
-            let extension = bits.flag()?;
+            let extension = bits.flag().unwrap_or(false);
             if channel_configuration == 0 {
                 coded_order = read_program_config(bits)?;
                 layout = coded_order.as_deref().map(Layout::of);
@@ -227,9 +228,9 @@ fn parse(bits: &mut Bits<'_>) -> Option<Result<AacConfig, String>> {
     if core_rate == 0 || sbr == Extension::Present(0) {
         return Some(Err("the sampling frequency is reserved or 0".into()));
     }
-    if layout.is_none() && object_type != object_type::USAC {
+    if layout.is_none() && matches!(channel_configuration, 8..=10 | 15) {
         return Some(Err(format!(
-            "channel configuration {channel_configuration} is reserved or describes no channels"
+            "channel configuration {channel_configuration} is reserved"
         )));
     }
     Some(Ok(AacConfig {
@@ -274,16 +275,7 @@ fn channel_configuration_layout(configuration: u32) -> Option<Layout> {
         4 => Layout::of(&[FrontLeft, FrontRight, FrontCenter, BackCenter]),
         5 => Layout::of(&[FrontLeft, FrontRight, FrontCenter, BackLeft, BackRight]),
         6 => Layout::SURROUND_5_1,
-        7 => Layout::of(&[
-            FrontLeft,
-            FrontRight,
-            FrontCenter,
-            LowFrequency,
-            BackLeft,
-            BackRight,
-            FrontLeftOfCenter,
-            FrontRightOfCenter,
-        ]),
+        7 | 12 => Layout::SURROUND_7_1,
         11 => Layout::of(&[
             FrontLeft,
             FrontRight,
@@ -293,10 +285,23 @@ fn channel_configuration_layout(configuration: u32) -> Option<Layout> {
             BackRight,
             BackCenter,
         ]),
-        12 => Layout::SURROUND_7_1,
         _ => return None,
     })
 }
+
+/// By the standard, configuration 7 has its second pair outside the first, in front. Encoders have always
+/// used it for plain 7.1, with the second pair at the sides, so it is read in that way here, as by ffmpeg.
+/// The library's WAVE order puts that pair first and the first pair last.
+const CONFIGURATION_7: [Speaker; 8] = [
+    Speaker::SideLeft,
+    Speaker::SideRight,
+    Speaker::FrontCenter,
+    Speaker::LowFrequency,
+    Speaker::BackLeft,
+    Speaker::BackRight,
+    Speaker::FrontLeft,
+    Speaker::FrontRight,
+];
 
 fn skip_extension(bits: &mut Bits<'_>, object_type: u32) -> Option<()> {
     match object_type {

@@ -2,54 +2,65 @@
 
 use super::aac_config::{AacConfig, Extension, object_type};
 use super::{DecodeError, Decoder, Format};
+use crate::codec::CodecParameters;
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm};
 
 /// What the track decodes to: the first packets are decoded, since only they tell of implicit SBR and
 /// parametric stereo.
-pub fn inspect(config: &[u8], aac: &AacConfig, first_packets: &[&[u8]]) -> Result<Format> {
-    let mut decoder = open(config)?;
-    let mut stream = None;
-    let mut refusal = None;
-    for packet in first_packets {
+pub fn inspect(track: &CodecParameters, aac: &AacConfig, packets: &[&[u8]]) -> Result<Format> {
+    let mut decoder = open(&track.config)?;
+    let mut first = Err("there is none".to_string());
+    let mut sides_differ = false;
+    for packet in packets {
         match decoder.decode(packet) {
-            Ok((_, decoded)) => stream = Some(decoded),
-            Err(e) => refusal = Some(e),
+            Ok((pcm, stream)) => {
+                sides_differ |= stream.ps && pcm.chunks_exact(2).any(|pair| pair[0] != pair[1]);
+                first = Ok(stream);
+            }
+            Err(e) if first.is_err() => first = Err(e.to_string()),
+            Err(_) => {}
         }
     }
-    let stream = stream.ok_or_else(|| {
-        let why = refusal.map_or("there is none".into(), |e| e.to_string());
-        Error::malformed(0, "first AAC packets", why)
-    })?;
+    let stream = first.map_err(|why| Error::malformed(0, "first AAC packets", why))?;
+    // The library makes two channels of one wherever parametric stereo might come.
+    let ps = stream.ps && (aac.ps == Extension::Present(()) || sides_differ || track.channels == 2);
+    let channels = if stream.ps && !ps { 1 } else { stream.channels };
     let layout = match aac.layout {
-        Some(layout) if layout.channels() == stream.channels => layout,
-        _ => Layout::usual(stream.channels as u16)
-            .ok_or_else(|| Error::unsupported(format!("AAC of {} channels", stream.channels)))?,
+        Some(layout) if layout.channels() == channels => layout,
+        _ => Layout::usual(channels as u16)
+            .ok_or_else(|| Error::unsupported(format!("AAC of {channels} channels")))?,
     };
     Ok(Format {
-        name: aac.name(stream.sbr, stream.ps),
+        name: aac.name(stream.sbr, ps),
         sample_rate: stream.sample_rate,
         layout,
         packet_len: Some(stream.frame_len as u32),
-        roll: roll(aac, stream.sbr, stream.ps),
+        roll: roll(aac, stream.sbr),
     })
 }
 
-/// Packets until a restarted decoder gives what one run from the start does, as measured.
-fn roll(aac: &AacConfig, sbr: bool, ps: bool) -> u32 {
+/// Packets until a restarted decoder gives what one run from the start does, as measured: the overlap of
+/// the transform is one packet; SBR and PS stay silent until their headers come, which encoders send every
+/// half a second (10 packets; 16 were needed for PS); most packets of USAC cannot be decoded without those
+/// before them.
+fn roll(aac: &AacConfig, sbr: bool) -> u32 {
     match aac.object_type {
-        object_type::USAC => 6,
-        _ if ps => 8,
-        _ if sbr => 4,
-        _ => 2,
+        object_type::USAC => super::ROLL_TO_THE_START,
+        _ if sbr => 24,
+        _ => 1,
     }
 }
 
 /// The decoder for it.
-pub fn decoder(config: &[u8], aac: &AacConfig, format: &Format) -> Result<Box<dyn Decoder>> {
+pub fn decoder(
+    track: &CodecParameters,
+    aac: &AacConfig,
+    format: &Format,
+) -> Result<Box<dyn Decoder>> {
     let explicit = explicit_config(aac, format);
     Ok(Box::new(Fdk {
-        inner: open(explicit.as_deref().unwrap_or(config))?,
+        inner: open(explicit.as_deref().unwrap_or(&track.config))?,
         planes: aac.planes(format.layout),
         sample_rate: format.sample_rate,
         packet_len: format.packet_len.unwrap_or(0) as usize,
@@ -95,16 +106,25 @@ impl Decoder for Fdk {
         if stream.sample_rate != self.sample_rate || stream.frame_len != self.packet_len {
             return Err(DecodeError("a packet of another format".into()));
         }
-        // Parametric stereo begins as mono.
-        let is_mono = stream.channels == 1;
-        if !is_mono && stream.channels != self.planes.len() {
-            return Err(DecodeError(format!("{} channels", stream.channels)));
-        }
-        for (channel, &plane) in self.planes.iter().enumerate() {
-            let first = if is_mono { 0 } else { channel };
-            let coded = interleaved[first..].iter().step_by(stream.channels);
-            pcm.planes_mut()[plane].extend(coded.map(|&s| f32::from(s) / 32768.0));
+        let planes = pcm.planes_mut();
+        match (stream.channels, planes.len()) {
+            (coded, wanted) if coded == wanted => {
+                for (channel, &plane) in self.planes.iter().enumerate() {
+                    let samples = interleaved[channel..].iter().step_by(coded);
+                    planes[plane].extend(samples.map(|&s| f32::from(s) / 32768.0));
+                }
+            }
+            // Parametric stereo where there might have been some, or not any more.
+            (2, 1) => planes[0].extend(interleaved.chunks_exact(2).map(half_sum)),
+            (1, 2) => planes
+                .iter_mut()
+                .for_each(|p| p.extend(interleaved.iter().map(|&s| f32::from(s) / 32768.0))),
+            (coded, _) => return Err(DecodeError(format!("{coded} channels"))),
         }
         Ok(())
     }
+}
+
+fn half_sum(pair: &[i16]) -> f32 {
+    (f32::from(pair[0]) + f32::from(pair[1])) / 65536.0
 }

@@ -2,16 +2,25 @@
 
 use super::aac_config::AacConfig;
 use super::{Decoder, Format};
+use crate::codec::CodecParameters;
 use crate::error::{Error, Result};
 
 /// Says what is missing.
-pub fn inspect(_config: &[u8], aac: &AacConfig, first_packets: &[&[u8]]) -> Result<Format> {
+pub fn inspect(
+    _track: &CodecParameters,
+    aac: &AacConfig,
+    first_packets: &[&[u8]],
+) -> Result<Format> {
     let sbr = super::sbr::is_in_most(first_packets);
     Err(unsupported(&aac.name(sbr, false)))
 }
 
 /// Likewise.
-pub fn decoder(_config: &[u8], _aac: &AacConfig, format: &Format) -> Result<Box<dyn Decoder>> {
+pub fn decoder(
+    _track: &CodecParameters,
+    _aac: &AacConfig,
+    format: &Format,
+) -> Result<Box<dyn Decoder>> {
     Err(unsupported(&format.name))
 }
 

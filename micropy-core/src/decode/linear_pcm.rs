@@ -1,23 +1,23 @@
 //! Audio that is not compressed: linear PCM, and the logarithmic PCM of ITU-T G.711.
 
 use super::{DecodeError, Decoder, Format};
-use crate::codec::{Codec, CodecParameters, PcmLayout};
+use crate::codec::{Codec, CodecParameters, Companding, PcmLayout};
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm};
 
 /// What the track decodes to.
 pub fn inspect(track: &CodecParameters, _first_packets: &[&[u8]]) -> Result<Format> {
-    reader(&track.codec)?;
+    let Codec::Pcm(pcm) = track.codec else {
+        return Err(Error::unsupported(format!("{} as PCM", track.codec)));
+    };
+    reader(pcm)?;
     let layout = Layout::usual(track.channels)
         .ok_or_else(|| Error::unsupported(format!("PCM of {} channels", track.channels)))?;
     if track.sample_rate == 0 {
         return Err(Error::malformed(0, "PCM sample entry", "a rate of 0 Hz"));
     }
     Ok(Format {
-        name: match &track.codec {
-            Codec::Pcm(layout) => format!("PCM {} bit", layout.bits),
-            other => other.to_string(),
-        },
+        name: name(pcm),
         sample_rate: track.sample_rate,
         layout,
         packet_len: None,
@@ -25,10 +25,24 @@ pub fn inspect(track: &CodecParameters, _first_packets: &[&[u8]]) -> Result<Form
     })
 }
 
+fn name(pcm: PcmLayout) -> String {
+    match pcm.companding {
+        Some(Companding::ALaw) => "A-law".into(),
+        Some(Companding::MuLaw) => "µ-law".into(),
+        None if pcm.float => format!("PCM {} bit float", pcm.bits),
+        None => format!("PCM {} bit", pcm.bits),
+    }
+}
+
 /// The decoder for it.
 pub fn decoder(track: &CodecParameters, _format: &Format) -> Result<Box<dyn Decoder>> {
-    let (width, read) = reader(&track.codec)?;
-    Ok(Box::new(LinearPcm { width, read }))
+    let Codec::Pcm(pcm) = track.codec else {
+        return Err(Error::unsupported(format!("{} as PCM", track.codec)));
+    };
+    Ok(Box::new(LinearPcm {
+        width: usize::from(pcm.bits / 8),
+        read: reader(pcm)?,
+    }))
 }
 
 /// Reads one PCM sample from as many bytes as it has.
@@ -59,22 +73,12 @@ impl Decoder for LinearPcm {
     }
 }
 
-/// Bytes of a PCM sample and how to read it.
-fn reader(codec: &Codec) -> Result<(usize, Read)> {
-    let Codec::Pcm(layout) = codec else {
-        return match codec {
-            Codec::ALaw => Ok((1, |bytes| a_law(bytes[0]))),
-            _ => Ok((1, |bytes| mu_law(bytes[0]))),
-        };
-    };
-    let PcmLayout {
-        bits,
-        float,
-        big_endian,
-        signed,
-    } = *layout;
-    let read: Read = match (bits, float, big_endian) {
-        (8, false, _) if signed => |b| f32::from(b[0] as i8) / 128.0,
+/// How to read a PCM sample of that layout.
+fn reader(pcm: PcmLayout) -> Result<Read> {
+    Ok(match (pcm.bits, pcm.float, pcm.big_endian) {
+        (8, ..) if pcm.companding == Some(Companding::ALaw) => |b| a_law(b[0]),
+        (8, ..) if pcm.companding == Some(Companding::MuLaw) => |b| mu_law(b[0]),
+        (8, false, _) if pcm.signed => |b| f32::from(b[0] as i8) / 128.0,
         (8, false, _) => |b| (f32::from(b[0]) - 128.0) / 128.0,
         (16, false, true) => |b| left_aligned([b[0], b[1], 0, 0]),
         (16, false, false) => |b| left_aligned([b[1], b[0], 0, 0]),
@@ -86,9 +90,8 @@ fn reader(codec: &Codec) -> Result<(usize, Read)> {
         (32, true, false) => |b| finite(f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
         (64, true, true) => |b| finite(f64::from_bits(bits64(b)) as f32),
         (64, true, false) => |b| finite(f64::from_bits(bits64(b).swap_bytes()) as f32),
-        _ => return Err(Error::unsupported(format!("PCM of {bits} bits"))),
-    };
-    Ok((usize::from(bits / 8), read))
+        (bits, ..) => return Err(Error::unsupported(format!("PCM of {bits} bits"))),
+    })
 }
 
 fn left_aligned(big_endian: [u8; 4]) -> f32 {

@@ -26,6 +26,9 @@ mod sbr;
 #[cfg(any(feature = "aac", feature = "alac", feature = "flac", feature = "mp3"))]
 mod symphonia;
 
+#[cfg(test)]
+mod tests;
+
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm};
@@ -42,9 +45,12 @@ pub struct Format {
     /// PCM samples per channel that every packet gives, where the codec fixes it (AAC: 1024, 960, 2048).
     pub packet_len: Option<u32>,
     /// Packets to decode and throw away after a restart before the output is that of a decoder that has
-    /// run from the start (but for noise substitution).
+    /// run from the start (but for noise substitution). [`ROLL_TO_THE_START`] where there is no such place.
     pub roll: u32,
 }
+
+/// The [`Format::roll`] of a codec whose packets all build on those before them: one span is the track.
+pub const ROLL_TO_THE_START: u32 = u32::MAX;
 
 /// A decoder of one track. Made anew at each span: a decoder's state is never carried over a seam.
 pub trait Decoder: Send {
@@ -114,7 +120,7 @@ const FAMILIES: &[Family] = &[
     },
     #[cfg(feature = "pcm")]
     Family {
-        serves: |codec| matches!(codec, Codec::Pcm(_) | Codec::ALaw | Codec::MuLaw),
+        serves: |codec| matches!(codec, Codec::Pcm(_)),
         inspect: linear_pcm::inspect,
         decoder: linear_pcm::decoder,
     },

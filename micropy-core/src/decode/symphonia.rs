@@ -27,6 +27,7 @@ impl Symphonia {
     pub fn rate_and_layout(&self) -> Result<(u32, Layout)> {
         let parameters = self.0.codec_params();
         let layout = match &parameters.channels {
+            Some(channels) if channels.count() <= 2 => Layout::usual(channels.count() as u16),
             Some(Channels::Positioned(positions)) => Layout::from_wave_mask(positions.bits()),
             Some(channels) => Layout::usual(channels.count() as u16),
             None => None,

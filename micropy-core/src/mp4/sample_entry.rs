@@ -2,7 +2,7 @@
 //! Format, "Sound sample descriptions"), and where each codec keeps its decoder's configuration.
 
 use super::boxes::{Boxes, Fields, FourCc, SliceBox};
-use crate::codec::{Codec, CodecParameters, PcmLayout};
+use crate::codec::{Codec, CodecParameters, Companding, PcmLayout};
 use crate::error::{Error, Result};
 
 /// The audio sample entry `index` (counted from 1) of the payload of an `stsd` box that begins at `at`.
@@ -161,6 +161,7 @@ impl<'a> AudioEntry<'a> {
                 float: false,
                 big_endian: true,
                 signed: true,
+                companding: None,
             })
         };
         let float = |bits: u16| {
@@ -184,6 +185,14 @@ impl<'a> AudioEntry<'a> {
             b"in32" => little(integer(32)?),
             b"fl32" => little(float(32)?),
             b"fl64" => little(float(64)?),
+            b"alaw" => PcmLayout {
+                companding: Some(Companding::ALaw),
+                ..integer(8)?
+            },
+            b"ulaw" => PcmLayout {
+                companding: Some(Companding::MuLaw),
+                ..integer(8)?
+            },
             b"lpcm" => {
                 let (flags, bits) = self.lpcm.unwrap_or((0b110, self.bits.into()));
                 PcmLayout {
@@ -191,6 +200,7 @@ impl<'a> AudioEntry<'a> {
                     float: flags & 1 != 0,
                     big_endian: flags & 2 != 0,
                     signed: flags & 4 != 0 || flags & 1 != 0,
+                    companding: None,
                 }
             }
             b"ipcm" | b"fpcm" => self.pcm_config(&self.kind.0 == b"fpcm")?,
@@ -216,6 +226,7 @@ impl<'a> AudioEntry<'a> {
             float,
             big_endian: flags & 1 == 0,
             signed: true,
+            companding: None,
         })
     }
 
@@ -283,8 +294,6 @@ fn name(kind: FourCc) -> String {
         b"Qclp" => "Qualcomm PureVoice",
         b"MAC3" | b"MAC6" => "MACE",
         b"ima4" => "IMA ADPCM",
-        b"ulaw" => "G.711 µ-law",
-        b"alaw" => "G.711 A-law",
         b"agsm" => "GSM 06.10",
         b"g719" => "G.719",
         b"ms\0\x02" => "Microsoft ADPCM",

@@ -1,0 +1,358 @@
+//! Every decoder on the shipped clips, against ffmpeg's decoding of the same packets.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[cfg(feature = "fdk-aac")]
+mod fdk;
+
+use super::*;
+use crate::mp4::Movie;
+use crate::source::SeekSource;
+
+/// The packets of a clip's audio track.
+struct Track {
+    path: PathBuf,
+    parameters: CodecParameters,
+    packets: Vec<Vec<u8>>,
+}
+
+impl Track {
+    fn clip(name: &str) -> Track {
+        Track::open(
+            &Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("tests/media")
+                .join(name),
+        )
+    }
+
+    /// A clip encoded anew without noise substitution, whose decoding depends on all that came before.
+    fn without_noise_substitution(name: &str, directory: &Path) -> Track {
+        let path = directory.join(name);
+        let status = Command::new("ffmpeg")
+            .args(["-v", "error", "-i"])
+            .arg(Track::clip(name).path)
+            .args(["-vn", "-c:a", "aac", "-aac_pns", "0"])
+            .arg(&path)
+            .status()
+            .expect("ffmpeg is installed");
+        assert!(status.success());
+        Track::open(&path)
+    }
+
+    fn open(path: &Path) -> Track {
+        let mut source = SeekSource::open(path).unwrap();
+        let mut movie = Movie::read(&mut source).unwrap();
+        let mut reader = movie.packets(&mut source, 0).unwrap();
+        let mut packets = Vec::new();
+        let mut packet = Vec::new();
+        while reader.next(&mut source, &mut packet).unwrap().is_some() {
+            packets.push(std::mem::take(&mut packet));
+        }
+        Track {
+            path: path.into(),
+            parameters: movie.audio.swap_remove(0).codec.unwrap(),
+            packets,
+        }
+    }
+
+    fn format(&self) -> Format {
+        inspect(&self.parameters, &self.packets).unwrap()
+    }
+
+    /// Packets from `first` on, by a decoder made for them.
+    fn decode_from(&self, first: usize) -> Pcm {
+        let format = self.format();
+        let mut decoder = decoder(&self.parameters, &format).unwrap();
+        let mut pcm = Pcm::new(format.layout.channels());
+        for packet in &self.packets[first..] {
+            decoder.decode(packet, &mut pcm).unwrap();
+        }
+        pcm
+    }
+
+    /// Where each packet's PCM begins, and where the last one's ends.
+    fn packet_starts(&self) -> Vec<usize> {
+        let format = self.format();
+        let mut decoder = decoder(&self.parameters, &format).unwrap();
+        let mut pcm = Pcm::new(format.layout.channels());
+        let mut starts = vec![0];
+        for packet in &self.packets {
+            decoder.decode(packet, &mut pcm).unwrap();
+            starts.push(pcm.len());
+        }
+        starts
+    }
+
+    /// The worst difference, of full scale in dB, between a decoder run from the start and one restarted
+    /// at packet `first`, from `roll` packets after it.
+    fn restart_error(&self, first: usize, roll: usize) -> f64 {
+        let starts = self.packet_starts();
+        let (from, to) = (starts[first], starts[first + roll]);
+        let (whole, restarted) = (self.decode_from(0), self.decode_from(first));
+        assert_eq!(restarted.len(), whole.len() - from);
+        let mut worst = 0f32;
+        for (whole, restarted) in whole.planes().iter().zip(restarted.planes()) {
+            for (a, b) in whole[to..].iter().zip(&restarted[to - from..]) {
+                worst = worst.max((a - b).abs());
+            }
+        }
+        20.0 * f64::from(worst).max(1e-10).log10()
+    }
+
+    /// What ffmpeg makes of the same packets, without the edit list, by that decoder (or its own).
+    fn by_ffmpeg(&self, decoder: Option<&str>) -> Pcm {
+        let channels = self.format().layout.channels();
+        let mut ffmpeg = Command::new("ffmpeg");
+        ffmpeg.args([
+            "-v",
+            "error",
+            "-ignore_editlist",
+            "1",
+            "-flags2",
+            "skip_manual",
+        ]);
+        if let Some(decoder) = decoder {
+            ffmpeg.args(["-c:a", decoder]);
+        }
+        ffmpeg.arg("-i").arg(&self.path);
+        ffmpeg.args(["-map", "0:a:0", "-f", "f32le", "-"]);
+        let output = ffmpeg.output().expect("ffmpeg is installed");
+        let mut pcm = Pcm::new(channels);
+        for (i, sample) in output.stdout.chunks_exact(4).enumerate() {
+            let sample = f32::from_le_bytes(sample.try_into().unwrap());
+            pcm.planes_mut()[i % channels].push(sample);
+        }
+        pcm
+    }
+}
+
+/// Energy of `reference` over that of the difference, in dB, over their common length.
+fn snr(reference: &[f32], other: &[f32]) -> f64 {
+    let energy = |samples: &mut dyn Iterator<Item = f64>| samples.map(|s| s * s).sum::<f64>();
+    let signal = energy(&mut reference.iter().map(|&s| s.into()));
+    let differences = reference.iter().zip(other);
+    let noise = energy(&mut differences.map(|(&a, &b)| f64::from(a) - f64::from(b)));
+    10.0 * (signal / noise.max(1e-30)).log10()
+}
+
+fn assert_snr(track: &Track, decoder: Option<&str>, least: f64) {
+    let (ours, theirs) = (track.decode_from(0), track.by_ffmpeg(decoder));
+    assert_eq!(ours.len(), theirs.len(), "{}", track.path.display());
+    for (channel, (ours, theirs)) in ours.planes().iter().zip(theirs.planes()).enumerate() {
+        let snr = snr(theirs, ours);
+        assert!(
+            snr >= least,
+            "{} channel {channel}: {snr:.1} dB",
+            track.path.display()
+        );
+    }
+}
+
+#[test]
+fn lossless_codecs_decode_bit_exactly() {
+    for clip in [
+        "alac.m4a",
+        "flac.mp4",
+        "quicktime-fl32.mov",
+        "quicktime-in24.mov",
+        "quicktime-sowt.mov",
+        "quicktime-twos.mov",
+        "quicktime-ulaw.mov",
+    ] {
+        let track = Track::clip(clip);
+        let (ours, theirs) = (track.decode_from(0), track.by_ffmpeg(None));
+        assert!(!ours.is_empty());
+        assert!(ours == theirs, "{clip}");
+    }
+}
+
+#[test]
+fn aac_lc_and_mp3_agree_with_ffmpeg() {
+    for clip in [
+        "moov-first-stereo-44100.mp4",
+        "stereo-96000.m4a",
+        "mono-8000.mp4",
+        "mono-22050.mp4",
+        "mp3.mp4",
+    ] {
+        assert_snr(&Track::clip(clip), None, 90.0);
+    }
+}
+
+/// Both are the reference decoder in 16-bit arithmetic.
+#[test]
+fn opus_agrees_with_libopus() {
+    assert_snr(&Track::clip("opus.mp4"), Some("libopus"), 60.0);
+}
+
+#[test]
+fn formats_come_from_the_bitstream() {
+    let format = |clip: &str| {
+        let format = Track::clip(clip).format();
+        let channels = format.layout.channels();
+        (format.name, format.sample_rate, channels, format.packet_len)
+    };
+    let expect = |name: &str, rate, channels, len| (name.to_string(), rate, channels, len);
+    assert_eq!(
+        format("mono-22050.mp4"),
+        expect("AAC-LC", 22050, 1, Some(1024))
+    );
+    assert_eq!(format("aac.3gp"), expect("AAC-LC", 16000, 1, Some(1024)));
+    assert_eq!(format("mp3.mp4"), expect("MP3", 44100, 2, Some(1152)));
+    assert_eq!(format("alac.m4a"), expect("ALAC", 44100, 2, None));
+    assert_eq!(format("flac.mp4"), expect("FLAC", 44100, 2, None));
+    assert_eq!(format("opus.mp4"), expect("Opus", 48000, 2, None));
+    assert_eq!(format("quicktime-ulaw.mov"), expect("µ-law", 8000, 1, None));
+}
+
+#[test]
+fn after_its_roll_a_restarted_decoder_gives_the_same() {
+    let directory = tempfile::tempdir().unwrap();
+    let aac = Track::without_noise_substitution("moov-first-stereo-44100.mp4", directory.path());
+    for first in [1, 30] {
+        assert!(aac.restart_error(first, 1) <= -120.0);
+        assert!(
+            aac.restart_error(first, 0) > -60.0,
+            "this clip proves nothing"
+        );
+    }
+    for (clip, tolerance) in [
+        ("mp3.mp4", -120.0),
+        ("alac.m4a", -120.0),
+        ("flac.mp4", -120.0),
+        ("quicktime-in24.mov", -120.0),
+        ("opus.mp4", -80.0),
+    ] {
+        let track = Track::clip(clip);
+        let roll = track.format().roll as usize;
+        for first in [1, track.packets.len() / 3] {
+            let error = track.restart_error(first, roll);
+            assert!(
+                error <= tolerance,
+                "{clip} from packet {first}: {error:.0} dB"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_codec_without_decoder_is_named() {
+    let mut track = Track::clip("opus.mp4");
+    track.parameters.codec = Codec::Eac3;
+    let error = inspect(&track.parameters, &track.packets).unwrap_err();
+    assert!(error.to_string().contains("E-AC-3"), "{error}");
+}
+
+/// How many damaged packets each decoder gets: enough to find a panic, few enough to be quick; more with
+/// `MICROPY_MUTATIONS`.
+fn mutations() -> usize {
+    let asked = std::env::var("MICROPY_MUTATIONS");
+    asked.map_or(1000, |count| count.parse().unwrap())
+}
+
+/// xorshift64*, so that every run is the same.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % below
+    }
+}
+
+fn mutate(packet: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    match random.next(8) {
+        0 => packet.truncate(random.next(packet.len() + 1)),
+        1 => packet
+            .iter_mut()
+            .for_each(|byte| *byte = random.next(256) as u8),
+        2 => packet.extend((0..random.next(5000)).map(|i| i as u8)),
+        _ => {}
+    }
+    if !packet.is_empty() {
+        for _ in 0..random.next(9) {
+            let at = random.next(packet.len());
+            packet[at] ^= 1 << random.next(8);
+        }
+    }
+    packet
+}
+
+/// One decoder through all of them, as in a conversion, so that a broken state is met by the next packet.
+fn assert_survives(clip: &str) {
+    let track = Track::clip(clip);
+    let format = track.format();
+    let mut decoder = decoder(&track.parameters, &format).unwrap();
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut pcm = Pcm::new(format.layout.channels());
+    for _ in 0..mutations() {
+        let packet = mutate(
+            &track.packets[random.next(track.packets.len())],
+            &mut random,
+        );
+        pcm.clear();
+        let decoded = decoder.decode(&packet, &mut pcm);
+        let lens: Vec<usize> = pcm.planes().iter().map(Vec::len).collect();
+        assert!(lens.iter().all(|&len| len == lens[0]));
+        assert!(decoded.is_ok() || lens[0] == 0, "{clip}: an error, and PCM");
+        assert!(lens[0] <= 65536, "{clip}: {} PCM samples", lens[0]);
+    }
+}
+
+#[test]
+fn aac_survives_damage() {
+    assert_survives("moov-first-stereo-44100.mp4");
+    assert_survives("mono-8000.mp4");
+}
+
+#[test]
+fn mp3_survives_damage() {
+    assert_survives("mp3.mp4");
+}
+
+#[test]
+fn alac_survives_damage() {
+    assert_survives("alac.m4a");
+}
+
+#[test]
+fn flac_survives_damage() {
+    assert_survives("flac.mp4");
+}
+
+#[test]
+fn opus_survives_damage() {
+    assert_survives("opus.mp4");
+}
+
+#[test]
+fn pcm_survives_damage() {
+    assert_survives("quicktime-in24.mov");
+    assert_survives("quicktime-fl32.mov");
+}
+
+/// Configurations are as hostile as packets.
+#[test]
+fn damaged_configurations_are_errors_or_formats() {
+    let mut random = Random(7);
+    for clip in ["mono-8000.mp4", "alac.m4a", "flac.mp4", "opus.mp4"] {
+        let track = Track::clip(clip);
+        for _ in 0..mutations() {
+            let mut parameters = track.parameters.clone();
+            parameters.config = mutate(&parameters.config, &mut random);
+            let Ok(format) = inspect(&parameters, &track.packets) else {
+                continue;
+            };
+            assert!((1..=8).contains(&format.layout.channels()));
+            let Ok(mut decoder) = decoder(&parameters, &format) else {
+                continue;
+            };
+            let mut pcm = Pcm::new(format.layout.channels());
+            let _ = decoder.decode(&track.packets[0], &mut pcm);
+        }
+    }
+}
