@@ -202,6 +202,7 @@ fn uncompressed_quicktime_sound_is_all_there() {
             float,
             big_endian,
             signed: bits > 8,
+            companding: None,
         };
         let parameters = movie.audio[0].codec.as_ref().unwrap();
         assert_eq!(parameters.codec, Codec::Pcm(layout), "{codec}");

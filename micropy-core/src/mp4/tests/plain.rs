@@ -225,6 +225,7 @@ fn uncompressed_samples_come_many_in_a_packet() {
         float: false,
         big_endian: false,
         signed: true,
+        companding: None,
     };
     assert_eq!(
         movie.audio[0].codec.as_ref().unwrap().codec,
