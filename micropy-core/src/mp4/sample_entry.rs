@@ -410,6 +410,7 @@ mod tests {
             float,
             big_endian,
             signed,
+            companding: None,
         })
     }
 
