@@ -8,16 +8,20 @@ use std::time::Duration;
 
 use crate::decode::{self, INSPECTED_PACKETS};
 use crate::error::{Error, Result};
+use crate::mp3::id3;
+use crate::mp3::info_tag::{self, Trim};
 use crate::mp4::{AudioTrack, Movie};
-use crate::options::{Channels, Options, TrackChoice};
-use crate::pipeline::{Engine, Observer};
+use crate::options::{Bitrate, Channels, Options, TrackChoice};
+use crate::pipeline::{Engine, Observer, rate_control};
 use crate::progress::{CancelToken, Progress};
 use crate::render::{Faults, Recipe};
 use crate::report::{Report, duration_of, samples_of};
 use crate::sink::{FileSink, Sink};
 use crate::source::{SeekSource, Source};
 use crate::span::{Mapping, Plan, SpanReader};
+use crate::tags::{Metadata, fit_chapters};
 use crate::timeline::{Clock, Presented};
+use crate::writer::{Foreseen, Writer};
 
 /// Converts the audio of MP4 files to MP3.
 ///
@@ -151,7 +155,11 @@ fn choose(movie: &Movie, choice: &TrackChoice) -> Result<usize> {
 struct Conversion {
     recipe: Recipe,
     encoder: micropy_lame::Settings,
+    /// What the Info tag tells of the encoder.
+    encoding: info_tag::Encoding,
     reader: SpanReader,
+    /// The ID3 tag.
+    id3: Vec<u8>,
     jobs: NonZeroUsize,
     /// PCM samples that the container declares for the input and the output, where it does.
     declared: Option<Declared>,
@@ -171,6 +179,13 @@ impl Conversion {
         index: usize,
         source: &mut dyn Source,
     ) -> Result<Self> {
+        let mut warnings = std::mem::take(&mut movie.warnings);
+        let mut metadata = movie.metadata();
+        warnings.append(&mut metadata.warnings);
+        let chapters = movie.chapters(source, index)?;
+        if !chapters.is_empty() {
+            metadata.chapters = chapters;
+        }
         let mut packets = movie.packets(source, index)?;
         let track = movie.audio.swap_remove(index);
         let parameters = track.codec?;
@@ -190,7 +205,7 @@ impl Conversion {
             packet_len: format.packet_len,
         };
         let presented = trim(
-            Presented::new(&clock, &track.edit, None, track.samples),
+            Presented::new(&clock, &track.edit, metadata.gapless, track.samples),
             options,
             &clock,
         );
@@ -217,6 +232,11 @@ impl Conversion {
                 output: mapping.output_len(input),
             }
         });
+        let id3 = id3(
+            options,
+            metadata,
+            declared.map(|d| duration_of(d.output, encoder.sample_rate)),
+        )?;
         let frame_len = frame_len(encoder.sample_rate);
         let plan = Plan::new(
             declared.map(|d| frames_for(d.output, frame_len)),
@@ -231,13 +251,15 @@ impl Conversion {
                 channels: usize::from(channels),
             },
             encoder,
+            encoding: describe(&encoder)?,
             reader,
+            id3,
             jobs: options
                 .jobs
                 .or_else(|| thread::available_parallelism().ok())
                 .unwrap_or(NonZeroUsize::MIN),
             declared,
-            warnings: movie.warnings,
+            warnings,
         })
     }
 
@@ -250,14 +272,17 @@ impl Conversion {
     ) -> Result<Report> {
         let faults = Faults::default();
         let rate = self.encoder.sample_rate;
-        let mut writer = Writer {
-            sink: &mut *sink,
+        let foreseen = self.declared.map(|declared| {
+            let frames = frames_for(declared.output, frame_len(rate));
+            let trim = trim_of(frames, declared.output, rate);
+            Foreseen { frames, trim }
+        });
+        let mut desk = Desk {
+            writer: Writer::new(sink, &self.id3, self.encoding, foreseen)?,
             cancel,
             on_progress,
             rate,
             total: self.declared.map(|d| duration_of(d.output, rate)),
-            bytes: 0,
-            frames: 0,
         };
         let engine = Engine {
             recipe: &self.recipe,
@@ -265,14 +290,21 @@ impl Conversion {
             jobs: self.jobs,
             faults: &faults,
         };
-        engine.run(&mut self.reader, source, &mut writer)?;
-        let (bytes, frames) = (writer.bytes, writer.frames);
-        sink.finish().map_err(Error::Write)?;
+        engine.run(&mut self.reader, source, &mut desk)?;
         let extent = self.reader.extent();
+        let frames = desk.writer.frames();
+        let trim = trim_of(frames, extent.output_len, rate);
+        let bytes = desk.writer.finish(trim, None)?;
+        let missing = self.reader.packets().missing();
+        self.warnings
+            .extend_from_slice(self.reader.packets().warnings());
         self.warnings.extend(faults.told());
         if let Some(at) = extent.cut_at {
-            self.warnings
-                .push(format!("the media breaks off at byte {at}"));
+            self.warnings.push(format!(
+                "the media breaks off at byte {at}: {} of {} packets are there",
+                extent.packets,
+                extent.packets + missing.packets,
+            ));
         }
         Ok(Report {
             codec: self.recipe.format.name.clone(),
@@ -287,11 +319,60 @@ impl Conversion {
             output_samples: extent.output_len,
             output_bytes: bytes,
             frames,
-            complete: extent.cut_at.is_none()
-                && self.declared.is_none_or(|d| d.input <= extent.input_len),
+            complete: extent.cut_at.is_none() && missing.is_nothing(),
             expected_duration: self.declared.map(|d| duration_of(d.output, rate)),
             warnings: self.warnings,
         })
+    }
+}
+
+/// The ID3 tag of the MP3: what `options` make of what the file says of itself.
+fn id3(options: &Options, mut metadata: Metadata, length: Option<Duration>) -> Result<Vec<u8>> {
+    metadata.chapters = fit_chapters(
+        &metadata.chapters,
+        options.start,
+        length.unwrap_or(Duration::MAX),
+    );
+    let encoder = format!(
+        "Micropy {}, {}",
+        env!("CARGO_PKG_VERSION"),
+        micropy_lame::version()
+    );
+    let tags = options.tags.apply(&metadata, &encoder);
+    id3::encode(&tags, options.tags.version)
+}
+
+/// What the Info tag tells of an encoder with these settings.
+fn describe(settings: &micropy_lame::Settings) -> Result<info_tag::Encoding> {
+    let encoder = micropy_lame::Encoder::new(settings)?;
+    let (bitrate, preset) = match settings.bitrate {
+        Bitrate::Cbr(kbps) | Bitrate::Abr(kbps) => (kbps, kbps),
+        // LAME counts its presets V9 to V0 from 410 to 500.
+        Bitrate::Vbr(quality) => {
+            let lowest = micropy_lame::bitrates(settings.sample_rate).and_then(|b| b.first());
+            (
+                lowest.copied().unwrap_or_default(),
+                500 - 10 * quality as u16,
+            )
+        }
+    };
+    Ok(info_tag::Encoding {
+        rate: rate_control(settings.bitrate),
+        bitrate,
+        quality: encoder.tag_quality(),
+        flags: encoder.tag_flags(),
+        preset,
+        lowpass: encoder.lowpass(),
+        encoder: micropy_lame::version(),
+    })
+}
+
+/// What decoders leave out of `frames` frames so that `samples` PCM samples remain.
+fn trim_of(frames: u64, samples: u64, sample_rate: u32) -> Trim {
+    let padding = (frames * frame_len(sample_rate)).saturating_sub(samples + ENCODER_DELAY);
+    Trim {
+        delay: ENCODER_DELAY as u16,
+        padding: u16::try_from(padding).unwrap_or(u16::MAX),
     }
 }
 
@@ -314,9 +395,15 @@ fn frame_len(sample_rate: u32) -> u64 {
     if sample_rate >= 32_000 { 1152 } else { 576 }
 }
 
-/// Frames that LAME makes of `samples` PCM samples: it adds 576 in front and at least 576 behind.
+/// PCM samples that LAME puts in front, the decoder's own 529 not counted (`ENCDELAY` in its `encoder.h`).
+const ENCODER_DELAY: u64 = 576;
+
+/// PCM samples that LAME puts behind at least (`lame_encode_flush`).
+const LEAST_PADDING: u64 = 576;
+
+/// Frames that LAME makes of `samples` PCM samples.
 fn frames_for(samples: u64, frame_len: u64) -> u64 {
-    (samples + 1152).div_ceil(frame_len)
+    (samples + ENCODER_DELAY + LEAST_PADDING).div_ceil(frame_len)
 }
 
 /// Spans start at multiples of so many frames: at 44.1 kHz and its fractions the padding of a constant
@@ -329,23 +416,19 @@ fn unit(sample_rate: u32) -> u64 {
     }
 }
 
-/// Passes frames on to the sink and tells the caller how far it is.
-struct Writer<'a> {
-    sink: &'a mut dyn Sink,
+/// Where the caller's thread writes frames, tells how far it is, and hears of a cancellation.
+struct Desk<'a> {
+    writer: Writer<'a>,
     cancel: &'a CancelToken,
     on_progress: &'a mut dyn FnMut(Progress),
     rate: u32,
     total: Option<Duration>,
-    bytes: u64,
-    frames: u64,
 }
 
-impl Observer for Writer<'_> {
+impl Observer for Desk<'_> {
     fn frames(&mut self, frames: &mut dyn Iterator<Item = &[u8]>) -> Result<()> {
         for frame in frames {
-            self.sink.write_all(frame).map_err(Error::Write)?;
-            self.bytes += frame.len() as u64;
-            self.frames += 1;
+            self.writer.frame(frame)?;
         }
         Ok(())
     }

@@ -40,6 +40,7 @@ mod stitch;
 mod tags;
 mod timeline;
 mod window;
+mod writer;
 
 pub use codec::{Codec, CodecParameters, Companding, PcmLayout};
 pub use convert::Converter;

@@ -6,6 +6,7 @@ use std::time::Duration;
 pub use micropy_lame::Bitrate;
 
 use crate::error::{Error, Result};
+use crate::tags::TagOptions;
 
 /// Channels of the MP3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub struct Options {
     pub start: Duration,
     /// How much to convert from there; `None`: to the end.
     pub duration: Option<Duration>,
+    /// What the MP3 says of itself.
+    pub tags: TagOptions,
     /// Worker threads; `None`: one for each core.
     pub jobs: Option<NonZeroUsize>,
 }
@@ -79,6 +82,7 @@ impl Default for Options {
             track: TrackChoice::Default,
             start: Duration::ZERO,
             duration: None,
+            tags: TagOptions::default(),
             jobs: None,
         }
     }
@@ -150,6 +154,13 @@ impl Options {
     #[must_use]
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
+        self
+    }
+
+    /// What becomes of tags, cover and chapters.
+    #[must_use]
+    pub fn tags(mut self, tags: TagOptions) -> Self {
+        self.tags = tags;
         self
     }
 

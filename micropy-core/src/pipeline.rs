@@ -127,14 +127,6 @@ impl Engine<'_> {
         }
     }
 
-    fn rate_control(&self) -> RateControl {
-        match self.encoder.bitrate {
-            Bitrate::Cbr(_) => RateControl::Cbr,
-            Bitrate::Abr(_) => RateControl::Abr,
-            Bitrate::Vbr(_) => RateControl::Vbr,
-        }
-    }
-
     /// Converts `span` from its start to its end.
     fn begin(&self, window: &Window, span: Arc<Span>) -> Result<()> {
         let index = span.index;
@@ -200,7 +192,12 @@ impl Engine<'_> {
                     continue;
                 }
                 let mut current = search.take().unwrap_or_else(|| {
-                    SeamSearch::new(runner.take_tail(), head, self.rate_control(), WARM_UP)
+                    SeamSearch::new(
+                        runner.take_tail(),
+                        head,
+                        rate_control(self.encoder.bitrate),
+                        WARM_UP,
+                    )
                 });
                 match current.offer(frame) {
                     Verdict::GoOn => search = Some(current),
@@ -223,6 +220,15 @@ impl Engine<'_> {
             runner.put_back(search.into_tail());
         }
         self.arrive(window, runner, right + 1)
+    }
+}
+
+/// How an encoder with this setting spends its bits.
+pub fn rate_control(bitrate: Bitrate) -> RateControl {
+    match bitrate {
+        Bitrate::Cbr(_) => RateControl::Cbr,
+        Bitrate::Abr(_) => RateControl::Abr,
+        Bitrate::Vbr(_) => RateControl::Vbr,
     }
 }
 

@@ -213,6 +213,11 @@ impl SpanReader {
         &self.extent
     }
 
+    /// The packets it reads from.
+    pub fn packets(&self) -> &Packets {
+        &self.packets
+    }
+
     /// The next span; `None` after the last.
     ///
     /// There is at least one, and only the last can be empty.
