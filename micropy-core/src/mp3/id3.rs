@@ -332,8 +332,6 @@ fn digits(date: &str, at: usize, mark: char) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use id3::TagLike;
-
     use super::*;
     use crate::tags::{FrameId, Tags};
 

@@ -123,7 +123,9 @@ fn sample_title(data: &[u8]) -> String {
 fn title(bytes: &[u8]) -> String {
     let text = text::guess(bytes).replace('\0', " ");
     let text = text.trim();
-    text[..text.floor_char_boundary(MAX_TITLE)].to_owned()
+    let fits = |end: &usize| text.is_char_boundary(*end);
+    let end = (0..=text.len().min(MAX_TITLE)).rev().find(fits);
+    text[..end.unwrap_or_default()].to_owned()
 }
 
 /// `ticks` of 1/`timescale` s, to the nanosecond.

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::boxes::{Boxes, Fields, FourCc, SliceBox};
+use super::boxes::{Fields, FourCc, SliceBox};
 use super::movie::{Movie, Place, RawBox, RawMetadata};
 use super::{chapters, text};
 use crate::error::Result;

@@ -7,13 +7,12 @@ pub fn utf8(bytes: &[u8]) -> String {
 
 /// UTF-16, big-endian unless a byte order mark says otherwise; what is not valid is replaced.
 pub fn utf16(bytes: &[u8]) -> String {
-    let (bytes, from_bytes): (&[u8], fn([u8; 2]) -> u16) = match bytes {
-        [0xFF, 0xFE, rest @ ..] => (rest, u16::from_le_bytes),
-        [0xFE, 0xFF, rest @ ..] => (rest, u16::from_be_bytes),
-        _ => (bytes, u16::from_be_bytes),
-    };
     let (units, _) = bytes.as_chunks::<2>();
-    let units: Vec<u16> = units.iter().copied().map(from_bytes).collect();
+    let units: Vec<u16> = match units {
+        [[0xFF, 0xFE], rest @ ..] => rest.iter().copied().map(u16::from_le_bytes).collect(),
+        [[0xFE, 0xFF], rest @ ..] => rest.iter().copied().map(u16::from_be_bytes).collect(),
+        _ => units.iter().copied().map(u16::from_be_bytes).collect(),
+    };
     String::from_utf16_lossy(&units)
 }
 
