@@ -22,6 +22,7 @@
 mod codec;
 mod convert;
 mod decode;
+mod downmix;
 mod error;
 mod mp3;
 mod mp4;
@@ -32,6 +33,7 @@ pub mod ports;
 mod progress;
 mod render;
 mod report;
+mod resample;
 mod runner;
 mod sink;
 mod source;
