@@ -7,15 +7,18 @@ use std::thread;
 use std::time::Duration;
 
 use crate::decode::{self, INSPECTED_PACKETS};
+use crate::downmix::Downmix;
 use crate::error::{Error, Result};
+use crate::fade::Fade;
 use crate::mp3::id3;
 use crate::mp3::info_tag::{self, Trim};
 use crate::mp4::{AudioTrack, Movie};
 use crate::options::{Bitrate, Channels, Options, TrackChoice};
 use crate::pipeline::{Engine, Observer, rate_control};
 use crate::progress::{CancelToken, Progress};
-use crate::render::{Faults, Recipe};
+use crate::render::{Findings, Recipe};
 use crate::report::{Report, duration_of, samples_of};
+use crate::resample::{self, Resampler};
 use crate::sink::{FileSink, Sink};
 use crate::source::{SeekSource, Source};
 use crate::span::{Mapping, Plan, SpanReader};
@@ -161,14 +164,13 @@ struct Conversion {
     /// The ID3 tag.
     id3: Vec<u8>,
     jobs: NonZeroUsize,
-    /// PCM samples that the container declares for the input and the output, where it does.
+    /// PCM samples that the container declares for the output, where it does.
     declared: Option<Declared>,
     warnings: Vec<String>,
 }
 
 #[derive(Clone, Copy)]
 struct Declared {
-    input: u64,
     output: u64,
 }
 
@@ -209,26 +211,34 @@ impl Conversion {
             options,
             &clock,
         );
-        let channels = match options.channels {
-            Some(channels) => channels.count(),
-            None => (format.layout.channels() as u16).min(Channels::Stereo.count()),
+        let layout = format.layout;
+        let downmix = match options.channels {
+            Some(Channels::Mono) => Downmix::mono(layout, true),
+            None if layout.channels() == 1 => Downmix::mono(layout, true),
+            Some(Channels::Stereo) | None => Downmix::stereo(layout, true),
         };
         let encoder = micropy_lame::Settings {
-            sample_rate: options.sample_rate.unwrap_or(format.sample_rate),
-            channels: channels as u8,
+            sample_rate: options
+                .sample_rate
+                .unwrap_or_else(|| resample::mp3_rate(format.sample_rate)),
+            channels: downmix.channels() as u8,
             bitrate: options.bitrate,
             quality: options.quality,
+        };
+        let resampler = match encoder.sample_rate == format.sample_rate {
+            true => None,
+            false => Some(Resampler::new(format.sample_rate, encoder.sample_rate)?),
         };
         let mapping = Mapping {
             clock,
             presented,
-            output_rate: encoder.sample_rate,
-            margin: 0,
+            silence: 0,
+            resampler,
+            roll: Recipe::roll(false, false, encoder.sample_rate),
         };
         let declared = track.samples.zip(track.duration).map(|(samples, units)| {
             let input = presented.len_within(clock.media_len(samples, units));
             Declared {
-                input,
                 output: mapping.output_len(input),
             }
         });
@@ -242,13 +252,24 @@ impl Conversion {
             declared.map(|d| frames_for(d.output, frame_len)),
             unit(encoder.sample_rate),
         );
-        let reader = SpanReader::new(ahead, packets, mapping, plan, frame_len, format.roll);
+        let reader = SpanReader::new(
+            ahead,
+            packets,
+            mapping.clone(),
+            plan,
+            frame_len,
+            format.roll,
+        );
         Ok(Conversion {
             recipe: Recipe {
                 parameters,
                 format,
                 mapping,
-                channels: usize::from(channels),
+                sample_rate: encoder.sample_rate,
+                downmix,
+                gain: None,
+                fade: Fade::default(),
+                measure: false,
             },
             encoder,
             encoding: describe(&encoder)?,
@@ -270,7 +291,7 @@ impl Conversion {
         cancel: &CancelToken,
         on_progress: &mut dyn FnMut(Progress),
     ) -> Result<Report> {
-        let faults = Faults::default();
+        let findings = Findings::default();
         let rate = self.encoder.sample_rate;
         let foreseen = self.declared.map(|declared| {
             let frames = frames_for(declared.output, frame_len(rate));
@@ -288,7 +309,7 @@ impl Conversion {
             recipe: &self.recipe,
             encoder: self.encoder,
             jobs: self.jobs,
-            faults: &faults,
+            findings: &findings,
         };
         engine.run(&mut self.reader, source, &mut desk)?;
         let extent = self.reader.extent();
@@ -298,7 +319,7 @@ impl Conversion {
         let missing = self.reader.packets().missing();
         self.warnings
             .extend_from_slice(self.reader.packets().warnings());
-        self.warnings.extend(faults.told());
+        self.warnings.extend(findings.told());
         if let Some(at) = extent.cut_at {
             self.warnings.push(format!(
                 "the media breaks off at byte {at}: {} of {} packets are there",
@@ -313,9 +334,9 @@ impl Conversion {
             input_samples: extent.input_len,
             input_bytes: extent.audio_bytes,
             packets: extent.packets,
-            concealed_packets: faults.count(),
+            concealed_packets: findings.concealed(),
             output_sample_rate: rate,
-            output_channels: self.recipe.channels as u16,
+            output_channels: self.recipe.downmix.channels() as u16,
             output_samples: extent.output_len,
             output_bytes: bytes,
             frames,

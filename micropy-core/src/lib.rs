@@ -21,10 +21,33 @@
 
 mod codec;
 mod convert;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "some of it waits for options that are not there yet"
+)]
 mod decode;
 mod downmix;
 mod error;
+mod fade;
+mod limiter;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "some of it waits for options that are not there yet"
+)]
+mod loudness;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "some of it waits for options that are not there yet"
+)]
 mod mp3;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "some of it waits for options that are not there yet"
+)]
 mod mp4;
 mod options;
 mod pcm;

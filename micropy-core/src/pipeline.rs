@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::mp3::RateControl;
 use crate::mp3::frame::Frame;
 use crate::pcm::Pcm;
-use crate::render::{Faults, Recipe, Renderer};
+use crate::render::{Findings, Recipe, Renderer};
 use crate::runner::Runner;
 use crate::source::Source;
 use crate::span::{Span, SpanReader};
@@ -44,8 +44,8 @@ pub struct Engine<'a> {
     pub encoder: micropy_lame::Settings,
     /// Worker threads.
     pub jobs: NonZeroUsize,
-    /// Where packets that cannot be decoded are noted.
-    pub faults: &'a Faults,
+    /// Where faults and loudness are noted.
+    pub findings: &'a Findings,
 }
 
 /// What the caller's thread does between reading spans.
@@ -131,7 +131,7 @@ impl Engine<'_> {
     fn begin(&self, window: &Window, span: Arc<Span>) -> Result<()> {
         let index = span.index;
         let mut runner = Runner::new(&span, &self.encoder)?;
-        let mut renderer = Renderer::new(self.recipe, span, Some(self.faults))?;
+        let mut renderer = Renderer::new(self.recipe, span, Some(self.findings))?;
         let mut pcm = Pcm::default();
         // The first frames, until they are published; nobody asks for those of the first span.
         let mut head = (index > 0).then(Vec::new);

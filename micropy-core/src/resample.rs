@@ -76,6 +76,11 @@ impl Resampler {
         (scaled / u128::from(self.down)) as u64
     }
 
+    /// The input position at, or directly before, output instant `n`.
+    pub fn instant(&self, n: u64) -> u64 {
+        (u128::from(n) * u128::from(self.down) / u128::from(self.up)) as u64
+    }
+
     /// The input that the output `range` depends on, as positions from the start of the track; what is
     /// before the start, or behind the end, is silence.
     pub fn input_range(&self, output: Range<u64>) -> Range<u64> {

@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::mp4::{Packet, Packets};
+use crate::resample::Resampler;
 use crate::source::Source;
-use crate::timeline::{Clock, Presented, rescale};
+use crate::timeline::{Clock, Presented};
 
 /// Frames of a span in a long file: about a minute at 44.1 kHz. Longer spans waste less at their seams,
 /// shorter ones share better between the cores and hold less memory.
@@ -93,53 +94,110 @@ pub struct Span {
     pub first_frame: u64,
     /// The PCM samples of the output it makes, counted from the output's start.
     pub output: Range<u64>,
+    /// The same with what limiter and meter need around it.
+    pub work: Range<u64>,
+    /// Place on the presentation of the first PCM sample it needs.
+    pub input_start: u64,
+    /// PCM samples of silence there, before the first of the decoder's.
+    pub silence: u64,
+    /// The decoder's PCM samples it needs, counted from the track's start.
+    pub input: Range<u64>,
+    /// The decoder's PCM samples that no other span answers for.
+    own: Range<u64>,
     /// Packets from the roll on to what the resampler looks ahead.
     packets: Vec<SpanPacket>,
     data: Vec<u8>,
 }
 
 impl Span {
-    /// Its packets with their bytes.
-    pub fn packets(&self) -> impl ExactSizeIterator<Item = (&SpanPacket, &[u8])> {
-        self.packets
-            .iter()
-            .map(|p| (p, &self.data[p.at..p.at + p.size]))
+    /// Packet `index` of those it needs, with its bytes.
+    pub fn packet(&self, index: usize) -> Option<(&SpanPacket, &[u8])> {
+        let packet = self.packets.get(index)?;
+        Some((packet, &self.data[packet.at..packet.at + packet.size]))
+    }
+
+    /// Whether `packet` counts as this span's, rather than as its neighbour's.
+    pub fn owns(&self, packet: &SpanPacket) -> bool {
+        let end = packet.start + u64::from(packet.len);
+        let begins = match self.index {
+            0 => end > self.own.start,
+            _ => packet.start >= self.own.start,
+        };
+        begins && packet.start < self.own.end
     }
 }
 
 /// How the output lies on the decoder's PCM.
-#[derive(Clone, Copy, Debug)]
+///
+/// Between both is the presentation: the silence of a late start, then the presented part of the decoder's
+/// PCM, at the decoder's rate.
+#[derive(Clone, Debug)]
 pub struct Mapping {
     /// Media time to PCM samples.
     pub clock: Clock,
     /// What of the decoder's output is converted.
     pub presented: Presented,
-    /// Hz of the output.
-    pub output_rate: u32,
-    /// PCM samples of the decoder that the resampler needs on either side of what it makes.
-    pub margin: u64,
+    /// PCM samples of silence before it.
+    pub silence: u64,
+    /// From the presentation to the output, where their rates differ.
+    pub resampler: Option<Resampler>,
+    /// PCM samples of the output that its stages need before and behind a span.
+    pub roll: (u64, u64),
+}
+
+/// What an output range is made of.
+struct Needs {
+    work: Range<u64>,
+    presentation: Range<u64>,
+    silence: u64,
+    input: Range<u64>,
 }
 
 impl Mapping {
-    /// PCM samples of the output for `len` samples of the decoder's.
+    /// PCM samples of the output for `len` of the presented part.
     pub fn output_len(&self, len: u64) -> u64 {
-        rescale(len, self.output_rate, self.clock.sample_rate)
+        let len = self.silence.saturating_add(len);
+        self.resampler.as_ref().map_or(len, |r| r.output_len(len))
     }
 
-    /// The decoder's PCM samples that `output` is made of, with the margins, counted from the track's
-    /// start; nothing before the presented part.
-    pub fn needs(&self, output: &Range<u64>) -> Range<u64> {
-        let down = |n: u64| {
-            let scaled = u128::from(n) * u128::from(self.clock.sample_rate);
-            u64::try_from(scaled / u128::from(self.output_rate)).unwrap_or(u64::MAX)
+    /// What `output` is made of, when the whole presented part has `len` PCM samples, where that is known.
+    fn needs(&self, output: &Range<u64>, len: Option<u64>) -> Needs {
+        let last = len.map_or(u64::MAX, |len| self.output_len(len));
+        let work = output.start.saturating_sub(self.roll.0)
+            ..output
+                .end
+                .saturating_add(self.roll.1)
+                .min(last)
+                .max(output.end);
+        let mut presentation = match &self.resampler {
+            Some(resampler) => resampler.input_range(work.clone()),
+            None => work.clone(),
         };
-        let start = down(output.start).saturating_sub(self.margin);
-        let mut end = down(output.end).saturating_add(self.margin);
-        if self.margin > 0 {
-            end = end.saturating_add(1);
+        if let Some(len) = len {
+            let end = self.silence.saturating_add(len);
+            presentation = presentation.start.min(end)..presentation.end.min(end);
         }
-        let first = self.presented.start;
-        first.saturating_add(start)..first.saturating_add(end)
+        let Range { start, end } = presentation;
+        let on_decoder = |place: u64| {
+            let place = place.saturating_sub(self.silence);
+            self.presented.start.saturating_add(place)
+        };
+        Needs {
+            work,
+            silence: end.min(self.silence) - start.min(self.silence),
+            input: on_decoder(start)..on_decoder(end),
+            presentation,
+        }
+    }
+
+    /// Where `place` of the output lies on the decoder's output, roughly to a PCM sample.
+    fn on_decoder(&self, place: u64) -> u64 {
+        let centre = match &self.resampler {
+            Some(resampler) => resampler.instant(place),
+            None => place,
+        };
+        let place = centre.saturating_sub(self.silence);
+        self.presented.start.saturating_add(place)
     }
 }
 
@@ -233,7 +291,7 @@ impl SpanReader {
                 .plan
                 .start(self.index + 1)
                 .saturating_mul(self.frame_len);
-        let needs = self.mapping.needs(&whole);
+        let needs = self.mapping.needs(&whole, None).input;
         // A short last duration takes back a part of the last packet only: what comes before the last
         // packet is sure.
         let mut sure = self.gathered.last().map_or(self.position, |p| p.start);
@@ -255,15 +313,10 @@ impl SpanReader {
         self.plan.start(self.index).saturating_mul(self.frame_len)
     }
 
-    /// Where the presented part ends on the decoder's output with what the resampler looks ahead, if the
-    /// container says.
+    /// Where the presented part ends on the decoder's output, if the container says.
     fn presented_end(&self) -> Option<u64> {
         let Presented { start, length } = self.mapping.presented;
-        length.map(|length| {
-            start
-                .saturating_add(length)
-                .saturating_add(self.mapping.margin)
-        })
+        length.map(|length| start.saturating_add(length))
     }
 
     /// Appends the next packet; false at the end.
@@ -347,12 +400,14 @@ impl SpanReader {
     /// Takes the gathered packets as one span and keeps those that the next one needs again.
     fn cut(&mut self, output: Range<u64>) -> Span {
         let index = self.index;
-        let needs = self.mapping.needs(&output);
-        let unneeded = self.unneeded(needs.start);
+        let len = self.end.map(|_| self.extent.input_len);
+        let needs = self.mapping.needs(&output, len);
+        let unneeded = self.unneeded(needs.input.start);
         self.forget(unneeded);
         self.index += 1;
         let next = self.plan.start(self.index).saturating_mul(self.frame_len);
-        let kept_from = self.unneeded(self.mapping.needs(&(next..next)).start);
+        let next_needs = self.mapping.needs(&(next..next), None);
+        let kept_from = self.unneeded(next_needs.input.start);
         let kept: Vec<SpanPacket> = self.gathered[kept_from..].to_vec();
         let base = kept.first().map_or(self.data.len(), |p| p.at);
         let data = self.data[base..].to_vec();
@@ -360,14 +415,19 @@ impl SpanReader {
         self.gathered.iter_mut().for_each(|p| p.at -= base);
         let mut bytes = std::mem::replace(&mut self.data, data);
         // Packets beyond what this span needs were read to be sure of its end.
-        let used = packets.partition_point(|p| p.start < needs.end);
+        let used = packets.partition_point(|p| p.start < needs.input.end);
         packets.truncate(used);
         bytes.truncate(packets.last().map_or(0, |p| p.at + p.size));
         bytes.shrink_to_fit();
         Span {
             index,
             first_frame: self.plan.start(index),
+            own: self.mapping.on_decoder(output.start)..self.mapping.on_decoder(output.end),
             output,
+            work: needs.work,
+            input_start: needs.presentation.start,
+            silence: needs.silence,
+            input: needs.input,
             packets,
             data: bytes,
         }

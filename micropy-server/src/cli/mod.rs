@@ -2,7 +2,6 @@
 
 mod convert;
 mod exit;
-mod probe;
 mod text;
 
 pub use exit::Exit;
@@ -21,14 +20,11 @@ pub struct Cli {
 enum Command {
     /// Convert MP4, M4A, MOV or 3GP files to MP3.
     Convert(Box<convert::Args>),
-    /// Show what is in a file: tracks, durations, tags, chapters.
-    Probe(probe::Args),
 }
 
 /// Runs what was typed.
 pub fn run(cli: Cli) -> Exit {
     match cli.command {
         Command::Convert(args) => convert::run(*args),
-        Command::Probe(args) => probe::run(args),
     }
 }
