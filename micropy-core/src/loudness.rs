@@ -152,7 +152,7 @@ impl Meter {
             self.measured.true_peak = self.measured.true_peak.max(peak);
         }
         // The first whole block ends after four steps.
-        if self.position % self.step == 0 && self.position >= 4 * self.step {
+        if self.position.is_multiple_of(self.step) && self.position >= 4 * self.step {
             let block = self.inner.loudness_momentary().map_err(refused)?;
             if block > ABSOLUTE_GATE {
                 self.measured.blocks.push(power(block));

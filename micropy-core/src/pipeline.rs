@@ -117,7 +117,7 @@ impl Engine<'_> {
         while let Some(task) = window.next_task() {
             let done = catch_unwind(AssertUnwindSafe(|| match task {
                 Task::Begin(span) => self.begin(window, span),
-                Task::Resume(runner, boundary) => self.arrive(window, runner, boundary),
+                Task::Resume(runner, boundary) => self.arrive(window, *runner, boundary),
             }));
             match done {
                 Ok(Ok(())) => {}

@@ -90,14 +90,6 @@ impl Findings {
         told.sort();
         told
     }
-
-    /// The loudness of all spans together.
-    pub fn loudness(&self) -> Loudness {
-        self.loudness
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
 }
 
 /// Makes one span's PCM, packet by packet.

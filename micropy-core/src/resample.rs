@@ -17,7 +17,11 @@ pub const MP3_RATES: [u32; 9] = [8000, 11025, 12000, 16000, 22050, 24000, 32000,
 /// lost (7,350 → 8,000, 37,800 → 44,100); for more than 48,000 the one of the same family (88,200 and
 /// 176,400 → 44,100; 64,000, 96,000 and 192,000 → 48,000).
 pub fn mp3_rate(rate: u32) -> u32 {
-    let family = if rate % 11025 == 0 { 44100 } else { 48000 };
+    let family = if rate.is_multiple_of(11025) {
+        44100
+    } else {
+        48000
+    };
     let above = MP3_RATES.into_iter().find(|&supported| supported >= rate);
     above.unwrap_or(family)
 }

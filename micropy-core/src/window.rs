@@ -15,7 +15,7 @@ pub enum Task {
     /// Convert a span with an encoder of its own.
     Begin(Arc<Span>),
     /// An encoder that was parked at the start of a span can go on.
-    Resume(Runner, usize),
+    Resume(Box<Runner>, usize),
 }
 
 /// What an encoder finds at the start of a span.
@@ -65,7 +65,8 @@ impl State {
         for (boundary, runner) in std::mem::take(&mut self.parked) {
             if ready(boundary) {
                 // First in the queue: it holds memory, and the writer waits for it.
-                self.tasks.push_front(Task::Resume(runner, boundary));
+                self.tasks
+                    .push_front(Task::Resume(Box::new(runner), boundary));
             } else {
                 self.parked.push((boundary, runner));
             }
