@@ -3,7 +3,9 @@
 mod convert;
 mod exit;
 mod probe;
+mod serve;
 mod text;
+mod user;
 
 pub use exit::Exit;
 
@@ -23,6 +25,10 @@ enum Command {
     Convert(Box<convert::Args>),
     /// Show what is in a file: tracks, durations, tags, chapters.
     Probe(probe::Args),
+    /// Run the service: gateway, auth, converter and notification in one process.
+    Serve(serve::Args),
+    /// Add and list the service's users.
+    User(user::Args),
 }
 
 /// Runs what was typed.
@@ -30,5 +36,7 @@ pub fn run(cli: Cli) -> Exit {
     match cli.command {
         Command::Convert(args) => convert::run(*args),
         Command::Probe(args) => probe::run(args),
+        Command::Serve(args) => serve::run(args),
+        Command::User(args) => user::run(args),
     }
 }
