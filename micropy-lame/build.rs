@@ -56,20 +56,21 @@ struct Build {
     runs: &'static str,
 }
 
-/// Numbers may be reordered, but NaN and infinity keep their meaning. All of `-ffast-math` would also make glibc's headers offer
-/// vector functions from libmvec, which Rust does not link.
-const ANY_ORDER: [&str; 5] = [
+/// Sums may be reordered, and neither NaN nor infinity is expected: the encoder lets none in. `-ffast-math` itself would also make
+/// glibc's headers offer vector functions from libmvec, which Rust does not link.
+const MATHS: [&str; 6] = [
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fno-signed-zeros",
     "-fassociative-math",
     "-freciprocal-math",
+    "-ffinite-math-only",
 ];
 
 const AVX2: Build = Build {
     name: "Avx2",
     prefix: "micropy_avx2_",
-    flags: &["-march=x86-64-v3"],
+    flags: &["-march=x86-64-v3", "-mtune=haswell"],
     runs: r#"is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("bmi1")
         && is_x86_feature_detected!("bmi2")
@@ -191,13 +192,14 @@ fn compiled(build: &Build, source: &Path) -> bool {
             .include(source.join("libmp3lame"))
             .flag("-include")
             .flag(renames)
+            .flag("-fvisibility=hidden")
             .warnings(false)
             .cargo_warnings(false)
             .debug(false)
             .force_frame_pointer(false)
             .opt_level(3)
             .define("NDEBUG", None)
-            .flags(ANY_ORDER)
+            .flags(MATHS)
             .flags(build.flags);
         configured(&mut cc).try_compile(&format!("{}mp3lame", build.prefix))?;
         Ok(())

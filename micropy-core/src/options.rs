@@ -172,7 +172,7 @@ impl Options {
     }
 
     /// Refuses what no file could satisfy. What depends on the sample rate, the encoder checks.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         let refuse = |why: String| Err(Error::InvalidOption(why));
         if let Some(hz) = self.sample_rate
             && !micropy_lame::SAMPLE_RATES.contains(&hz)

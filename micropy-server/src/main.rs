@@ -1,6 +1,10 @@
 //! `micropy`: MP4 video to MP3 audio, from the command line and as a service.
 
 mod cli;
+mod compose;
+mod config;
+mod gateway;
+mod services;
 
 use std::process::ExitCode;
 

@@ -199,6 +199,12 @@ impl Jobs for SqliteJobs {
         Ok(load(&mut connection, id).await?.job)
     }
 
+    async fn of_mp3(&self, mp3: Id) -> Result<Job, Error> {
+        let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE mp3 = ");
+        query.push_bind(mp3.as_bytes().to_vec());
+        self.select(query).await?.pop().ok_or(Error::NotFound)
+    }
+
     async fn enqueue(&self, id: Id, message: Message) -> Result<(), Error> {
         Ok(self.change(id, Some(message), Entry::enqueue).await?)
     }

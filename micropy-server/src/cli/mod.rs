@@ -2,7 +2,9 @@
 
 mod convert;
 mod exit;
+mod serve;
 mod text;
+mod user;
 
 pub use exit::Exit;
 
@@ -20,11 +22,17 @@ pub struct Cli {
 enum Command {
     /// Convert MP4, M4A, MOV or 3GP files to MP3.
     Convert(Box<convert::Args>),
+    /// Run the service: gateway, auth, converter and notification in one process.
+    Serve(serve::Args),
+    /// Add and list the service's users.
+    User(user::Args),
 }
 
 /// Runs what was typed.
 pub fn run(cli: Cli) -> Exit {
     match cli.command {
         Command::Convert(args) => convert::run(*args),
+        Command::Serve(args) => serve::run(args),
+        Command::User(args) => user::run(args),
     }
 }

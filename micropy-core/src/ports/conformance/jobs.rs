@@ -293,6 +293,9 @@ impl Suite<'_> {
         );
         assert_eq!(job.output, Some(output(id(50))));
         assert!(job.finished.is_some() && job.notified.is_none());
+        assert_eq!(self.jobs.of_mp3(id(50)).await.expect("of_mp3"), job);
+        let nobody = self.jobs.of_mp3(id(51)).await;
+        assert!(matches!(nobody, Err(Error::NotFound)), "an MP3 of no job");
         self.jobs.notified(id(1)).await.expect("notified");
         assert!(self.get(1).await.notified.is_some());
         self.delete([1]).await;

@@ -316,6 +316,9 @@ pub trait Jobs: Send + Sync {
     /// A job.
     async fn get(&self, id: Id) -> Result<Job, Error>;
 
+    /// The job whose MP3 this is.
+    async fn of_mp3(&self, mp3: Id) -> Result<Job, Error>;
+
     /// Receiving → queued: the upload is whole. [`Error::Rejected`] in any other state.
     async fn enqueue(&self, id: Id, message: Message) -> Result<(), Error>;
 

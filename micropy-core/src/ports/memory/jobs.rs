@@ -99,6 +99,12 @@ impl Jobs for MemoryJobs {
             .ok_or(Error::NotFound)
     }
 
+    async fn of_mp3(&self, mp3: Id) -> Result<Job, Error> {
+        let ledger = lock(&self.ledger);
+        let made = |job: &&Job| job.output.as_ref().is_some_and(|output| output.mp3 == mp3);
+        ledger.jobs().find(made).cloned().ok_or(Error::NotFound)
+    }
+
     async fn enqueue(&self, id: Id, message: Message) -> Result<(), Error> {
         self.change(id, Some(message), Entry::enqueue)
     }

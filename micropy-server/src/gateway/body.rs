@@ -1,0 +1,168 @@
+//! Bytes that clients send, watched as they arrive.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use micropy_core::ports::storage::ByteStream;
+use tokio_util::sync::CancellationToken;
+
+/// Why an upload is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("The file has more than {0} bytes.")]
+    TooLarge(u64),
+    #[error("The file does not fit into your storage.")]
+    Quota,
+    #[error("Nothing arrived for too long.")]
+    TooSlow,
+    #[error("This is not an MP4, M4A, MOV or 3GP file.")]
+    NotMp4,
+    #[error("The checksum does not match.")]
+    Checksum,
+    #[error("The client has begun again elsewhere.")]
+    Superseded,
+    #[error("The upload broke off.")]
+    Broken,
+}
+
+impl Refusal {
+    /// As the end of a stream of bytes. What is wrong with the bytes themselves is of the kind
+    /// `InvalidData`: a storage then takes them back.
+    pub fn into_io(self) -> io::Error {
+        let kind = match self {
+            Refusal::TooLarge(_) | Refusal::Quota | Refusal::NotMp4 | Refusal::Checksum => {
+                io::ErrorKind::InvalidData
+            }
+            Refusal::TooSlow => io::ErrorKind::TimedOut,
+            Refusal::Superseded | Refusal::Broken => io::ErrorKind::ConnectionAborted,
+        };
+        io::Error::new(kind, self)
+    }
+}
+
+/// What is asked of arriving bytes.
+pub struct Watch {
+    /// At most so many bytes…
+    pub limit: u64,
+    /// …or else this.
+    pub beyond: Refusal,
+    /// The longest pause.
+    pub pause: Duration,
+    /// They must begin as an MP4 file does.
+    pub sniff: bool,
+    /// Ends the upload; what has arrived stays.
+    pub cancel: CancellationToken,
+}
+
+/// `bytes`, as long as all is well with them.
+pub fn watched<S, E>(bytes: S, watch: Watch) -> ByteStream
+where
+    S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+{
+    let state = (Box::pin(bytes), watch, 0_u64);
+    Box::pin(stream::try_unfold(
+        state,
+        |(mut bytes, watch, before)| async move {
+            let next = tokio::time::timeout(watch.pause, bytes.next());
+            let next = match watch.cancel.run_until_cancelled(next).await {
+                None => return Err(Refusal::Superseded.into_io()),
+                Some(Err(_)) => return Err(Refusal::TooSlow.into_io()),
+                Some(Ok(next)) => next,
+            };
+            let piece = match next {
+                None => return Ok(None),
+                Some(Err(_)) => return Err(Refusal::Broken.into_io()),
+                Some(Ok(piece)) => piece,
+            };
+            let length = before + piece.len() as u64;
+            if length > watch.limit {
+                return Err(watch.beyond.into_io());
+            }
+            if watch.sniff && before == 0 && !may_be_mp4(&piece) {
+                return Err(Refusal::NotMp4.into_io());
+            }
+            Ok(Some((piece, (bytes, watch, length))))
+        },
+    ))
+}
+
+/// Whether a file may begin so: with a box of ISO/IEC 14496-12 or QuickTime. Fewer than eight bytes tell
+/// nothing; the engine looks closer.
+fn may_be_mp4(start: &[u8]) -> bool {
+    const FIRST_BOXES: [&[u8; 4]; 12] = [
+        b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid",
+        b"sidx", b"PICT",
+    ];
+    start
+        .get(4..8)
+        .is_none_or(|kind| FIRST_BOXES.iter().any(|known| kind == *known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn outcome(pieces: &[&'static [u8]], limit: u64) -> Result<usize, Refusal> {
+        let pieces: Vec<Result<Bytes, io::Error>> = pieces
+            .iter()
+            .map(|piece| Ok(Bytes::from_static(piece)))
+            .collect();
+        let watch = Watch {
+            limit,
+            beyond: Refusal::TooLarge(limit),
+            pause: Duration::from_secs(60),
+            sniff: true,
+            cancel: CancellationToken::new(),
+        };
+        let mut stream = watched(stream::iter(pieces), watch);
+        let mut length = 0;
+        while let Some(piece) = stream.next().await {
+            match piece {
+                Ok(piece) => length += piece.len(),
+                Err(e) => return Err(*e.get_ref().unwrap().downcast_ref().unwrap()),
+            }
+        }
+        Ok(length)
+    }
+
+    #[tokio::test]
+    async fn bytes_pass_until_something_is_wrong() {
+        let mp4: &[u8] = b"\0\0\0\x18ftypisom";
+        assert_eq!(outcome(&[mp4, b"more"], 16).await, Ok(16));
+        assert_eq!(
+            outcome(&[mp4, b"more"], 15).await,
+            Err(Refusal::TooLarge(15))
+        );
+        assert_eq!(
+            outcome(&[b"PK\x03\x04\x14\0\x08\0"], 99).await,
+            Err(Refusal::NotMp4)
+        );
+        assert_eq!(outcome(&[b"\0\0"], 99).await, Ok(2), "too short to tell");
+        assert_eq!(outcome(&[], 0).await, Ok(0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_client_is_cut_off_and_a_superseded_one_too() {
+        let watch = |cancel| Watch {
+            limit: 99,
+            beyond: Refusal::TooLarge(99),
+            pause: Duration::from_secs(30),
+            sniff: false,
+            cancel,
+        };
+        let silent = || stream::pending::<Result<Bytes, io::Error>>();
+        let error = watched(silent(), watch(CancellationToken::new()))
+            .next()
+            .await;
+        assert_eq!(error.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        let error = watched(silent(), watch(cancel)).next().await;
+        assert_eq!(
+            error.unwrap().unwrap_err().kind(),
+            io::ErrorKind::ConnectionAborted
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! The gateway: what people and programs reach over HTTP.
+
+mod accounts;
+mod archive;
+mod body;
+mod compat;
+mod download;
+mod events;
+mod jobs;
+mod operation;
+mod problem;
+mod routes;
+mod session;
+mod tus;
+mod uploads;
+mod view;
+
+pub use routes::router;
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use micropy_core::ports::jobs::Job;
+use micropy_core::ports::{Id, jobs as ledger};
+use tokio_util::sync::CancellationToken;
+
+use self::problem::Problem;
+use self::session::Session;
+use crate::config::Limits;
+use crate::services::Ports;
+use crate::services::login::Login;
+use crate::services::metrics::Metrics;
+
+/// What the gateway's routes work with.
+pub struct Gateway {
+    pub ports: Ports,
+    pub login: Login,
+    pub metrics: Arc<Metrics>,
+    pub limits: Limits,
+    /// People may register themselves.
+    pub registration: bool,
+    /// Cookies are for HTTPS only.
+    pub secure: bool,
+    pub writers: tus::Writers,
+    /// The service stops: streams without end must end.
+    pub stop: CancellationToken,
+}
+
+type Shared = Arc<Gateway>;
+
+impl FromRef<Shared> for Login {
+    fn from_ref(gateway: &Shared) -> Self {
+        gateway.login.clone()
+    }
+}
+
+impl Gateway {
+    /// A job, for its owner alone: to anybody else there is no such job.
+    async fn own_job(&self, session: &Session, id: &str) -> Result<Job, Problem> {
+        let id: Id = id.parse().map_err(|_| Problem::not_found())?;
+        let job = self.ports.jobs.get(id).await?;
+        if job.owner != session.email {
+            return Err(ledger::Error::NotFound.into());
+        }
+        Ok(job)
+    }
+
+    /// How many bytes a user may still store.
+    async fn room(&self, session: &Session) -> Result<u64, Problem> {
+        let usage = self.ports.jobs.usage(&session.email).await?;
+        if usage.jobs >= self.limits.quota_jobs {
+            return Err(Problem::quota(format!(
+                "You have {} jobs already.",
+                usage.jobs
+            )));
+        }
+        match self.limits.quota_bytes.saturating_sub(usage.bytes) {
+            0 => Err(Problem::quota("You have used all your storage.")),
+            room => Ok(room),
+        }
+    }
+}

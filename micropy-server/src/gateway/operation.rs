@@ -1,0 +1,75 @@
+//! For those who run the service.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Shared;
+use super::problem::Problem;
+
+/// The process is alive.
+#[utoipa::path(get, path = "/healthz", tag = "operation", security(()), responses((status = 200)))]
+pub async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// The service can take requests.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operation", security(()),
+    responses((status = 200), (status = 503, description = "A backend is out of reach, or the service stops"))
+)]
+pub async fn readyz(State(gateway): State<Shared>) -> Response {
+    if gateway.stop.is_cancelled() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
+    match gateway.ports.jobs.census().await {
+        Ok(_) => "ready\n".into_response(),
+        Err(e) => {
+            tracing::warn!(error = %e, "not ready");
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the job ledger is out of reach\n",
+            )
+                .into_response()
+        }
+    }
+}
+
+/// What Prometheus reads.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operation", security(()),
+    responses((status = 200, content_type = "application/openmetrics-text"))
+)]
+pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem> {
+    let census = gateway.ports.jobs.census().await?;
+    let text = gateway.metrics.text(&census, &*gateway.ports.clock);
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(CONTENT_TYPE, kind)], text).into_response())
+}
+
+/// What this service is and allows.
+#[derive(Serialize, ToSchema)]
+pub struct About {
+    version: &'static str,
+    /// People may register themselves.
+    registration: bool,
+    /// Bytes of one video.
+    max_upload: u64,
+    /// Videos in one request.
+    max_files: usize,
+}
+
+/// What this service is and allows.
+#[utoipa::path(get, path = "/api/v1/about", tag = "operation", security(()), responses((status = 200, body = About)))]
+pub async fn about(State(gateway): State<Shared>) -> Json<About> {
+    Json(About {
+        version: env!("CARGO_PKG_VERSION"),
+        registration: gateway.registration,
+        max_upload: gateway.limits.upload,
+        max_files: gateway.limits.files,
+    })
+}

@@ -1,0 +1,96 @@
+//! The route table.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::session::COOKIE_NAME;
+use super::{Shared, accounts, archive, compat, download, events, jobs, operation, tus, uploads};
+use crate::services::auth;
+
+/// JSON bodies are small; uploads have limits of their own.
+const LARGEST_JSON: usize = 64 * 1024;
+
+/// All routes of the gateway.
+pub fn router(gateway: Shared) -> Router {
+    let (v1, openapi) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(accounts::register))
+        .routes(routes!(accounts::login))
+        .routes(routes!(accounts::refresh))
+        .routes(routes!(accounts::logout))
+        .routes(routes!(accounts::me))
+        .routes(routes!(uploads::upload))
+        .routes(routes!(tus::options, tus::create))
+        .routes(routes!(tus::head, tus::patch, tus::delete))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::show, jobs::delete))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::retry))
+        .routes(routes!(download::mp3))
+        .routes(routes!(events::events))
+        .routes(routes!(archive::archive))
+        .routes(routes!(operation::about))
+        .routes(routes!(operation::healthz))
+        .routes(routes!(operation::readyz))
+        .routes(routes!(operation::metrics))
+        .split_for_parts();
+
+    let originals = Router::new()
+        .route("/login", post(auth::sign_in))
+        .route("/upload", post(compat::upload))
+        .route("/download", get(compat::download));
+
+    Router::new()
+        .merge(v1)
+        .merge(originals)
+        .with_state(gateway)
+        .merge(SwaggerUi::new("/api/docs").url("/api/v1/openapi.json", openapi))
+        .layer(DefaultBodyLimit::max(LARGEST_JSON))
+        .layer(header("x-content-type-options", "nosniff"))
+        .layer(header("referrer-policy", "same-origin"))
+        .layer(header("x-frame-options", "DENY"))
+        .layer(CatchPanicLayer::new())
+}
+
+fn header(name: &'static str, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    let name = HeaderName::from_static(name);
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Micropy",
+        description = "MP4 video to MP3 audio. Sign in for a token, upload videos, watch their jobs, \
+                       download the MP3s. Errors are problem details (RFC 9457).",
+    ),
+    modifiers(&Security),
+    security(("token" = []), ("cookie" = [])),
+    tags(
+        (name = "accounts", description = "Register, sign in and out"),
+        (name = "uploads", description = "Send videos: in one request, or in parts (tus 1.0)"),
+        (name = "jobs", description = "Follow conversions and get their MP3s"),
+        (name = "operation", description = "For those who run the service"),
+    )
+)]
+struct Document;
+
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        components.add_security_scheme("token", token);
+        let cookie = ApiKey::Cookie(ApiKeyValue::new(COOKIE_NAME));
+        components.add_security_scheme("cookie", SecurityScheme::ApiKey(cookie));
+    }
+}

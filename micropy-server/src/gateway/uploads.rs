@@ -1,0 +1,274 @@
+//! Uploads in one request: a form with any number of files, each its own job.
+
+use axum::Json;
+use axum::extract::{Query, Request, State};
+use axum::http::header::{CONTENT_TYPE, HeaderName};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use micropy_core::ports::Id;
+use micropy_core::ports::jobs::Job;
+use multer::{Field, Multipart};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::body::{Refusal, Watch, watched};
+use super::problem::Problem;
+use super::session::Session;
+use super::view::JobView;
+use super::{Gateway, Shared};
+use crate::services::intake;
+use crate::services::options::Conversion;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const LONGEST_KEY: usize = 200;
+const LONGEST_NAME: usize = 255;
+
+/// What became of the files of one request.
+#[derive(Serialize, ToSchema)]
+pub struct Uploaded {
+    /// The jobs of this request, for the archive.
+    pub batch: String,
+    /// In the order of the files.
+    pub files: Vec<UploadedFile>,
+}
+
+/// What became of one file: a job or a problem.
+#[derive(Serialize, ToSchema)]
+pub struct UploadedFile {
+    pub file_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<JobView>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
+}
+
+/// Upload videos, each to be converted.
+///
+/// A job that is answered with is safe: no crash loses it. With an `Idempotency-Key`, a request that is
+/// repeated gets the jobs of the first.
+#[utoipa::path(
+    post, path = "/api/v1/uploads", tag = "uploads",
+    params(
+        Conversion,
+        ("Idempotency-Key" = Option<String>, Header, description = "Tells a repeated request"),
+    ),
+    request_body(content_type = "multipart/form-data", description = "Files, in fields of any name"),
+    responses(
+        (status = 201, description = "At least one file became a job", body = Uploaded),
+        (status = 400, description = "No files, or options that contradict each other", body = Problem),
+        (status = 401, body = Problem),
+        (status = 403, description = "The quota is exceeded", body = Problem),
+        (status = 413, description = "Too large", body = Problem),
+        (status = 415, description = "Not MP4", body = Problem),
+        (status = 503, description = "Nothing was accepted; Retry-After says when again", body = Problem),
+        (status = 507, description = "No room left", body = Problem),
+    )
+)]
+pub async fn upload(
+    State(gateway): State<Shared>,
+    session: Session,
+    Query(conversion): Query<Conversion>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let form = Form::read(request, &conversion, true)?;
+    let batch = gateway.ports.new_id();
+    let taken = gateway.take_form(&session, form, batch).await?;
+    let failed = taken.iter().all(|file| file.result.is_err());
+    let first = taken
+        .first()
+        .and_then(|file| file.result.as_ref().err())
+        .cloned();
+    if let (true, Some(problem)) = (failed, first) {
+        return Err(problem);
+    }
+    Ok((StatusCode::CREATED, Json(Uploaded::new(batch, taken))).into_response())
+}
+
+impl Uploaded {
+    pub fn new(batch: Id, taken: Vec<Taken>) -> Self {
+        let view = |file: Taken| {
+            let (job, problem) = match file.result {
+                Ok(job) => (Some(job.into()), None),
+                Err(problem) => (None, Some(problem)),
+            };
+            UploadedFile {
+                file_name: file.file_name,
+                job,
+                problem,
+            }
+        };
+        Uploaded {
+            batch: batch.to_string(),
+            files: taken.into_iter().map(view).collect(),
+        }
+    }
+}
+
+/// A form with files, not read yet.
+pub struct Form {
+    multipart: Multipart<'static>,
+    options: String,
+    key: Option<String>,
+    /// Refuse at once what is no MP4.
+    sniff: bool,
+}
+
+/// A file that was read.
+pub struct Taken {
+    pub file_name: String,
+    pub result: Result<Job, Problem>,
+}
+
+impl Form {
+    pub fn read(request: Request, conversion: &Conversion, sniff: bool) -> Result<Self, Problem> {
+        conversion.options().map_err(Problem::bad_request)?;
+        let key = idempotency_key(request.headers())?;
+        let boundary = request
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| multer::parse_boundary(value).ok())
+            .ok_or_else(|| Problem::bad_request("Files come as multipart/form-data."))?;
+        Ok(Form {
+            multipart: Multipart::new(request.into_body().into_data_stream(), boundary),
+            options: conversion.to_json(),
+            key,
+            sniff,
+        })
+    }
+}
+
+impl Gateway {
+    /// Takes the files of a form, each on its own. Fields that are no files are passed over.
+    pub async fn take_form(
+        &self,
+        session: &Session,
+        mut form: Form,
+        batch: Id,
+    ) -> Result<Vec<Taken>, Problem> {
+        let mut taken = Vec::new();
+        loop {
+            let field = match form.multipart.next_field().await {
+                Ok(Some(field)) => field,
+                Ok(None) => break,
+                Err(e) if taken.is_empty() => return Err(Problem::bad_request(e.to_string())),
+                // What is complete was taken; the client sees that the rest is missing.
+                Err(_) => break,
+            };
+            let Some(file_name) = field.file_name().map(clean_name) else {
+                continue;
+            };
+            if taken.len() >= self.limits.files {
+                let problem = Problem::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    format!("One request takes {} files.", self.limits.files),
+                );
+                taken.push(Taken {
+                    file_name,
+                    result: Err(problem),
+                });
+                break;
+            }
+            let request = intake::Request {
+                owner: session.email.clone(),
+                key: form
+                    .key
+                    .as_ref()
+                    .map(|key| format!("{key}#{}", taken.len())),
+                batch: Some(batch),
+                file_name: file_name.clone(),
+                options: form.options.clone(),
+            };
+            let result = self.take_file(session, request, field, form.sniff).await;
+            // The rest of a file that is too large is not worth waiting for.
+            let stop = result
+                .as_ref()
+                .is_err_and(|problem| problem.status() == StatusCode::PAYLOAD_TOO_LARGE);
+            taken.push(Taken { file_name, result });
+            if stop {
+                break;
+            }
+        }
+        if taken.is_empty() {
+            return Err(Problem::bad_request("There is no file in this request."));
+        }
+        Ok(taken)
+    }
+
+    async fn take_file(
+        &self,
+        session: &Session,
+        request: intake::Request,
+        field: Field<'static>,
+        sniff: bool,
+    ) -> Result<Job, Problem> {
+        let room = self.room(session).await?;
+        let (limit, beyond) = self.allowed(room);
+        let watch = Watch {
+            limit,
+            beyond,
+            pause: self.limits.body_timeout,
+            sniff,
+            cancel: tokio_util::sync::CancellationToken::new(),
+        };
+        let job = self.ports.take_in(request, watched(field, watch)).await?;
+        self.metrics.uploaded(job.source_bytes);
+        tracing::info!(job_id = %job.id, bytes = job.source_bytes, "video taken in");
+        Ok(job)
+    }
+
+    /// The largest video that may be sent, and what is said to a larger one.
+    pub fn allowed(&self, room: u64) -> (u64, Refusal) {
+        if self.limits.upload <= room {
+            (self.limits.upload, Refusal::TooLarge(self.limits.upload))
+        } else {
+            (room, Refusal::Quota)
+        }
+    }
+}
+
+/// The client's name for this request.
+pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(key) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    match key.to_str() {
+        Ok(key) if (1..=LONGEST_KEY).contains(&key.len()) => Ok(Some(key.to_owned())),
+        _ => Err(Problem::bad_request(
+            "An Idempotency-Key has 1 to 200 visible characters.",
+        )),
+    }
+}
+
+/// A file's name without the folders that some clients send along, and short enough for any disk.
+pub fn clean_name(name: &str) -> String {
+    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let mut clean: String = name.chars().filter(|c| !c.is_control()).collect();
+    while clean.len() > LONGEST_NAME {
+        clean.pop();
+    }
+    if clean.is_empty() {
+        "video".into()
+    } else {
+        clean
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lose_folders_and_control_characters() {
+        for (sent, kept) in [
+            ("talk.mp4", "talk.mp4"),
+            ("C:\\videos\\talk.mp4", "talk.mp4"),
+            ("../../etc/passwd", "passwd"),
+            ("a\r\nb\0.mp4", "ab.mp4"),
+            ("/", "video"),
+        ] {
+            assert_eq!(clean_name(sent), kept, "{sent:?}");
+        }
+        assert!(clean_name(&"\u{fc}".repeat(300)).len() <= LONGEST_NAME);
+    }
+}

@@ -1,0 +1,385 @@
+//! The converter service: videos from the queue, MP3s into the storage.
+//!
+//! The engine is synchronous; it runs on a thread of its own, reads the video through [`StorageSource`]
+//! and writes the MP3 to an unnamed temporary file, which then goes into the storage.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use micropy_core::ports::Id;
+use micropy_core::ports::jobs::{self, Begin, Job, Lease, Outcome, Output};
+use micropy_core::ports::queue::{self, Delivery};
+use micropy_core::ports::storage::{self, Label, StorageExt};
+use micropy_core::{CancelToken, Converter, Report, SeekSink};
+use tokio::runtime::Handle;
+use tokio_util::io::ReaderStream;
+use tokio_util::sync::CancellationToken;
+
+use self::source::StorageSource;
+use super::Ports;
+use super::message::Body;
+use super::metrics::Metrics;
+use super::options::Conversion;
+
+mod source;
+
+/// How long a worker has a job without renewing.
+const LEASE: Duration = Duration::from_secs(30);
+/// How often it renews, which also shows its progress and tells it of a cancellation.
+const RENEW: Duration = Duration::from_secs(1);
+/// So many failed renewals in a row and the lease may be lost: stop.
+const LEASE_MARGIN: Duration = Duration::from_secs(10);
+/// How often work on a job is started.
+const ATTEMPTS: u32 = 3;
+/// Before another attempt after a fault that may pass; the second time it is twice as long.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
+/// Before asking a queue or a ledger again that cannot be reached.
+const BACKEND_PAUSE: Duration = Duration::from_secs(1);
+/// Bytes of the MP3 read at once.
+const PIECE: usize = 64 * 1024;
+
+/// Converts videos.
+#[derive(Clone)]
+pub struct ConverterService {
+    pub ports: Ports,
+    pub metrics: Arc<Metrics>,
+    /// Threads that the engine may use for one job.
+    pub threads: NonZeroUsize,
+}
+
+/// Why a conversion gave no MP3.
+#[derive(Debug)]
+enum Fault {
+    /// It never will: the reason, for the job's owner.
+    Permanent(String),
+    /// It may the next time: the reason, for the log.
+    Transient(String),
+    /// The lease is lost, or the owner called it off: the job is none of ours any more.
+    Lost,
+    /// The service stops.
+    Stopped,
+}
+
+impl ConverterService {
+    /// One worker: works until told to stop. What it has begun then is given back.
+    pub async fn run(self, stop: CancellationToken) {
+        while let Some(received) = stop
+            .run_until_cancelled(self.ports.video_queue.receive())
+            .await
+        {
+            let handled = match received {
+                Ok(delivery) => self.handle(delivery, &stop).await,
+                Err(e) => Err(e),
+            };
+            if let Err(e) = handled {
+                tracing::warn!(error = %e, "the video queue fails");
+                tokio::time::sleep(BACKEND_PAUSE).await;
+            }
+        }
+    }
+
+    async fn handle(
+        &self,
+        delivery: Box<dyn Delivery>,
+        stop: &CancellationToken,
+    ) -> Result<(), queue::Error> {
+        let body = match Body::parse(delivery.payload()) {
+            Ok(body) => body,
+            Err(e) => return delivery.dead(&format!("not a message of ours: {e}")).await,
+        };
+        let Some(id) = body.job() else {
+            return delivery.dead("job_id is missing").await;
+        };
+        match self.ports.jobs.begin(id, LEASE).await {
+            Ok(Begin::Started(lease, job)) => self.work(delivery, body, lease, job, stop).await,
+            Ok(Begin::Held(until)) => delivery.retry(until.since(self.ports.clock.now())).await,
+            Ok(Begin::Over(_)) | Err(jobs::Error::NotFound) => delivery.ack().await,
+            Err(e) => {
+                tracing::warn!(job_id = %id, error = %e, "the ledger fails");
+                delivery.retry(BACKEND_PAUSE).await
+            }
+        }
+    }
+
+    /// Brings a begun job to its end, or back into the queue.
+    async fn work(
+        &self,
+        delivery: Box<dyn Delivery>,
+        body: Body,
+        lease: Lease,
+        job: Job,
+        stop: &CancellationToken,
+    ) -> Result<(), queue::Error> {
+        let started = Instant::now();
+        tracing::info!(job_id = %job.id, attempt = job.attempts, "conversion started");
+        let fault = match self.convert(&job, lease, stop).await {
+            Ok((output, audio)) => match self.finish(lease, output, body).await {
+                Ok(()) => {
+                    let took = started.elapsed();
+                    tracing::info!(job_id = %job.id, ?took, ?audio, "conversion done");
+                    self.metrics.job_ended("done", took, Some(audio));
+                    return delivery.ack().await;
+                }
+                Err(fault) => fault,
+            },
+            Err(fault) => fault,
+        };
+        match fault {
+            Fault::Permanent(reason) => self.fail(delivery, lease, reason, started.elapsed()).await,
+            Fault::Transient(why) if job.attempts >= ATTEMPTS => {
+                tracing::error!(job_id = %job.id, why, "conversion given up");
+                let reason = "The conversion failed several times. Please try again later.";
+                self.fail(delivery, lease, reason.into(), started.elapsed())
+                    .await
+            }
+            Fault::Transient(why) => {
+                let pause = RETRY_PAUSE * job.attempts;
+                tracing::warn!(job_id = %job.id, why, ?pause, "conversion failed, once more");
+                self.release(lease, true).await;
+                delivery.retry(pause).await
+            }
+            Fault::Lost => {
+                tracing::info!(job_id = %job.id, "conversion called off");
+                delivery.ack().await
+            }
+            Fault::Stopped => {
+                self.release(lease, false).await;
+                delivery.retry(Duration::ZERO).await
+            }
+        }
+    }
+
+    /// Gives a lease back; where that fails, it runs out.
+    async fn release(&self, lease: Lease, counted: bool) {
+        if let Err(e) = self.ports.jobs.release(lease, counted).await {
+            tracing::warn!(job_id = %lease.job, error = %e, "the lease must run out");
+        }
+    }
+
+    async fn fail(
+        &self,
+        delivery: Box<dyn Delivery>,
+        lease: Lease,
+        reason: String,
+        took: Duration,
+    ) -> Result<(), queue::Error> {
+        tracing::info!(job_id = %lease.job, reason, "conversion failed");
+        match self
+            .ports
+            .jobs
+            .finish(lease, Outcome::Failed(reason), None)
+            .await
+        {
+            Ok(()) => self.metrics.job_ended("failed", took, None),
+            Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => {}
+            Err(e) => {
+                tracing::warn!(job_id = %lease.job, error = %e, "the ledger fails");
+                return delivery.retry(BACKEND_PAUSE).await;
+            }
+        }
+        delivery.ack().await
+    }
+
+    /// Enters the MP3 into the ledger, with the message that tells of it; or removes it.
+    async fn finish(&self, lease: Lease, output: Output, body: Body) -> Result<(), Fault> {
+        let mp3 = output.mp3;
+        let told = body.telling(mp3);
+        let finished = self
+            .ports
+            .jobs
+            .finish(lease, Outcome::Done(output), Some(told))
+            .await;
+        let fault = match finished {
+            Ok(()) => {
+                self.ports.send_owed().await;
+                return Ok(());
+            }
+            Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => Fault::Lost,
+            // It may have been entered all the same: the MP3 stays, and the sweeper decides.
+            Err(e) => return Err(Fault::Transient(e.to_string())),
+        };
+        self.remove(mp3).await;
+        Err(fault)
+    }
+
+    async fn remove(&self, mp3: Id) {
+        if let Err(e) = self.ports.mp3s.delete(mp3).await {
+            tracing::warn!(%mp3, error = %e, "an MP3 nobody owns is left to the sweeper");
+        }
+    }
+
+    /// Converts a job's video and stores the MP3 under an id of its own.
+    async fn convert(
+        &self,
+        job: &Job,
+        lease: Lease,
+        stop: &CancellationToken,
+    ) -> Result<(Output, Duration), Fault> {
+        if job.attempts > ATTEMPTS {
+            // Work was started three times and never ended: the process died of it.
+            let reason = "The conversion of this file ended unexpectedly several times.";
+            return Err(Fault::Permanent(reason.into()));
+        }
+        let conversion =
+            Conversion::from_json(&job.options).map_err(|e| Fault::Permanent(e.to_string()))?;
+        let options = conversion
+            .options_with(self.threads)
+            .map_err(Fault::Permanent)?;
+        let video = self
+            .ports
+            .videos
+            .head(job.source)
+            .await
+            .map_err(|e| match e {
+                storage::Error::NotFound => {
+                    Fault::Permanent("The video is no longer there.".into())
+                }
+                e => Fault::Transient(e.to_string()),
+            })?;
+
+        let progress = Arc::new(AtomicU32::new(0));
+        let cancel = CancelToken::new();
+        let seen = progress.clone();
+        let token = cancel.clone();
+        let source = StorageSource::new(self.ports.videos.clone(), video, Handle::current());
+        let mut work = tokio::task::spawn_blocking(move || {
+            let file = tempfile::tempfile()?;
+            let sink = SeekSink::new(file.try_clone()?)?;
+            let report = Converter::new(options)
+                .cancel(token)
+                .on_progress(|progress| {
+                    let fraction = progress.fraction().unwrap_or(0.0);
+                    seen.store((fraction as f32).to_bits(), Ordering::Relaxed);
+                })
+                .convert(source, sink);
+            Ok((file, report))
+        });
+        let kept = self.keep(lease, &progress, stop);
+        let (file, report) = tokio::select! {
+            ended = &mut work => flatten(ended)?,
+            fault = kept => {
+                cancel.cancel();
+                // The engine ends within a fraction of a second.
+                let _ = work.await;
+                return Err(fault);
+            }
+        };
+        let report = report.map_err(fault_of)?;
+        let output = self.store(job, file, &report).await?;
+        Ok((output, report.duration()))
+    }
+
+    /// Renews the lease until it is lost or the service stops: the reason to stop working.
+    async fn keep(&self, lease: Lease, progress: &AtomicU32, stop: &CancellationToken) -> Fault {
+        let mut renewed = Instant::now();
+        while stop
+            .run_until_cancelled(tokio::time::sleep(RENEW))
+            .await
+            .is_some()
+        {
+            let progress = f32::from_bits(progress.load(Ordering::Relaxed));
+            match self.ports.jobs.renew(lease, LEASE, progress).await {
+                Ok(()) => renewed = Instant::now(),
+                Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => return Fault::Lost,
+                Err(e) if renewed.elapsed() + LEASE_MARGIN >= LEASE => {
+                    return Fault::Transient(e.to_string());
+                }
+                Err(e) => {
+                    tracing::warn!(job_id = %lease.job, error = %e, "the lease is not renewed yet");
+                }
+            }
+        }
+        Fault::Stopped
+    }
+
+    async fn store(
+        &self,
+        job: &Job,
+        mut file: std::fs::File,
+        report: &Report,
+    ) -> Result<Output, Fault> {
+        std::io::Seek::rewind(&mut file).map_err(|e| Fault::Transient(e.to_string()))?;
+        let body = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE);
+        let mp3 = self.ports.new_id();
+        let label = Label {
+            file_name: mp3_name(&job.file_name),
+            owner: job.owner.clone(),
+        };
+        let stored = self.ports.mp3s.put(mp3, &label, Box::pin(body)).await;
+        let head = stored.map_err(|e| Fault::Transient(e.to_string()))?;
+        Ok(Output {
+            mp3,
+            bytes: head.bytes,
+            report: describe(report),
+        })
+    }
+}
+
+/// What comes of a thread that may have panicked: a bug that the next attempt, too, may meet, and the
+/// count of attempts ends.
+fn flatten<T>(ended: Result<std::io::Result<T>, tokio::task::JoinError>) -> Result<T, Fault> {
+    match ended {
+        Ok(done) => done.map_err(|e| Fault::Transient(e.to_string())),
+        Err(e) => Err(Fault::Transient(e.to_string())),
+    }
+}
+
+/// An error of the engine: what is wrong with the file stays wrong.
+fn fault_of(e: micropy_core::Error) -> Fault {
+    match e {
+        micropy_core::Error::Read(e) => Fault::Transient(format!("the video cannot be read: {e}")),
+        micropy_core::Error::Write(e) => {
+            Fault::Transient(format!("the MP3 cannot be written: {e}"))
+        }
+        micropy_core::Error::Cancelled => Fault::Lost,
+        e => Fault::Permanent(e.to_string()),
+    }
+}
+
+/// What the job's owner is told of the conversion.
+fn describe(report: &Report) -> String {
+    serde_json::json!({
+        "codec": report.codec,
+        "duration": report.duration().as_secs_f64(),
+        "sample_rate": report.output_sample_rate,
+        "channels": report.output_channels,
+        "mean_bitrate": report.mean_bitrate().round(),
+        "samples": report.output_samples,
+        "complete": report.complete,
+        "warnings": report.warnings,
+    })
+    .to_string()
+}
+
+/// `talk.mp4` → `talk.mp3`.
+pub fn mp3_name(video: &str) -> String {
+    let stem = match video.rsplit_once('.') {
+        Some((stem, extension)) if !stem.is_empty() && extension.len() <= 5 => stem,
+        _ => video,
+    };
+    match stem {
+        "" => "audio.mp3".into(),
+        stem => format!("{stem}.mp3"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_mp3_is_named_after_its_video() {
+        for (video, mp3) in [
+            ("talk.mp4", "talk.mp3"),
+            ("a.b.M4A", "a.b.mp3"),
+            ("talk", "talk.mp3"),
+            ("no. 5 is alive", "no. 5 is alive.mp3"),
+            (".mp4", ".mp4.mp3"),
+            ("", "audio.mp3"),
+        ] {
+            assert_eq!(mp3_name(video), mp3, "{video}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The notification service: tells owners that their MP3 is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use micropy_core::ports::notifier::{Error, Notification};
+use micropy_core::ports::queue::{self, Delivery};
+use micropy_core::ports::{Id, jobs};
+use tokio_util::sync::CancellationToken;
+
+use super::Ports;
+use super::message::Body;
+use super::metrics::Metrics;
+
+/// A mail that cannot be delivered is tried again after 5 s, 10 s, 20 s … and given up after the tenth
+/// try: after some 40 minutes.
+const TRIES: u32 = 10;
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// Before asking the queue again when it cannot be reached.
+const QUEUE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Tells owners of finished jobs.
+pub struct Notifications {
+    pub ports: Ports,
+    pub metrics: Arc<Metrics>,
+    /// What links in mails begin with.
+    pub public_url: String,
+}
+
+impl Notifications {
+    /// Works until told to stop. What it holds then is told by the next to run.
+    pub async fn run(self, stop: CancellationToken) {
+        while let Some(received) = stop
+            .run_until_cancelled(self.ports.mp3_queue.receive())
+            .await
+        {
+            let handled = match received {
+                Ok(delivery) => self.handle(delivery).await,
+                Err(e) => Err(e),
+            };
+            if let Err(e) = handled {
+                tracing::warn!(error = %e, "the mp3 queue fails");
+                tokio::time::sleep(QUEUE_PAUSE).await;
+            }
+        }
+    }
+
+    async fn handle(&self, delivery: Box<dyn Delivery>) -> Result<(), queue::Error> {
+        let body = match Body::parse(delivery.payload()) {
+            Ok(body) => body,
+            Err(e) => return delivery.dead(&format!("not a message of ours: {e}")).await,
+        };
+        let Some(mp3) = body
+            .mp3_fid
+            .as_deref()
+            .filter(|fid| fid.parse::<Id>().is_ok())
+        else {
+            return delivery.dead("mp3_fid is missing").await;
+        };
+        let job_id = body.job_id.as_deref().unwrap_or_default();
+        let notification = self.compose(&body, mp3);
+        match self.ports.notifier.notify(&notification).await {
+            Ok(()) => {
+                self.metrics.mail("sent");
+                self.note(&body).await;
+                delivery.ack().await
+            }
+            Err(Error::Rejected(why)) => {
+                self.metrics.mail("refused");
+                tracing::warn!(job_id, why, "the owner cannot be told");
+                delivery.dead(&why).await
+            }
+            Err(e) if delivery.attempt() >= TRIES => {
+                self.metrics.mail("given up");
+                tracing::error!(job_id, error = %e, "the owner could not be told");
+                delivery.dead(&e.to_string()).await
+            }
+            Err(e) => {
+                self.metrics.mail("delayed");
+                let pause =
+                    FIRST_PAUSE * 2_u32.saturating_pow(delivery.attempt().saturating_sub(1));
+                tracing::warn!(job_id, error = %e, ?pause, "the owner cannot be told yet");
+                delivery.retry(pause).await
+            }
+        }
+    }
+
+    /// Notes in the ledger that the owner was told. A job that is gone by now needs no note.
+    async fn note(&self, body: &Body) {
+        let Some(id) = body.job() else { return };
+        match self.ports.jobs.notified(id).await {
+            Ok(()) | Err(jobs::Error::NotFound) => {}
+            Err(e) => tracing::warn!(job_id = %id, error = %e, "the mail is not in the ledger"),
+        }
+    }
+
+    /// The original's mail, and a link. One job is one key, however often it is told.
+    fn compose(&self, body: &Body, mp3: &str) -> Notification {
+        let link = format!("{}/download?fid={mp3}", self.public_url);
+        let name = body.file_name.as_deref().unwrap_or("your video");
+        Notification {
+            key: body.job_id.as_deref().unwrap_or(mp3).to_owned(),
+            to: body.username.clone(),
+            subject: "MP3 Download".into(),
+            text: format!("mp3 file_id: {mp3} is now ready!\n\n{name}: {link}\n"),
+            html: Some(format!(
+                "<p>The MP3 of <b>{}</b> is ready: <a href=\"{link}\">download</a></p>\n",
+                escape(name)
+            )),
+        }
+    }
+}
+
+/// Text within HTML.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}

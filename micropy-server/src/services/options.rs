@@ -1,0 +1,149 @@
+//! How a client may ask for its video to be converted.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use micropy_core::{Channels, Options, TrackChoice};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// How to convert a video. What is not given is as good as the source: variable bitrate of quality 2, the
+/// source's sample rate and channels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams, ToSchema)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct Conversion {
+    /// Constant bitrate in kbit/s, 8 to 320.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bitrate: Option<u16>,
+    /// Average bitrate in kbit/s, 8 to 310.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abr: Option<u16>,
+    /// Variable bitrate by quality, 0 (best) to 9.999 (smallest).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vbr: Option<f32>,
+    /// LAME's effort, 0 (slowest, best) to 9 (fastest).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quality: Option<u8>,
+    /// Hz of the MP3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_rate: Option<u32>,
+    /// One channel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mono: Option<bool>,
+    /// Seconds to skip at the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<f64>,
+    /// Seconds to convert from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<f64>,
+    /// The audio track in this language, as its ISO 639-2 code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// `original`: 44.1 kHz, stereo, 128 kbit/s, as the original service makes them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<Preset>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Preset {
+    Original,
+}
+
+impl Conversion {
+    /// For the engine; a refusal says what is wrong.
+    pub fn options(&self) -> Result<Options, String> {
+        let mut options = Options::new();
+        if self.preset == Some(Preset::Original) {
+            options = options.cbr(128);
+            options.sample_rate = Some(44_100);
+            options.channels = Some(Channels::Stereo);
+        }
+        options = match (self.bitrate, self.abr, self.vbr) {
+            (None, None, None) => options,
+            (Some(kbps), None, None) => options.cbr(kbps),
+            (None, Some(kbps), None) => options.abr(kbps),
+            (None, None, Some(quality)) => options.vbr(quality),
+            _ => return Err("bitrate, abr and vbr exclude each other".into()),
+        };
+        if let Some(quality) = self.quality {
+            options.quality = quality;
+        }
+        if let Some(rate) = self.sample_rate {
+            options.sample_rate = Some(rate);
+        }
+        if self.mono == Some(true) {
+            options.channels = Some(Channels::Mono);
+        }
+        if let Some(start) = self.start {
+            options.start = seconds("start", start)?;
+        }
+        if let Some(duration) = self.duration {
+            options.duration = Some(seconds("duration", duration)?);
+        }
+        if let Some(language) = &self.language {
+            options.track = TrackChoice::Language(language.clone());
+        }
+        options.check().map_err(|e| e.to_string())?;
+        Ok(options)
+    }
+
+    /// As [`Conversion::options`], with so many threads for the engine.
+    pub fn options_with(&self, threads: NonZeroUsize) -> Result<Options, String> {
+        Ok(self.options()?.jobs(threads.get()))
+    }
+
+    /// As the ledger keeps it.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_else(|e| unreachable!("{e}"))
+    }
+
+    pub fn from_json(json: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(json)
+    }
+}
+
+fn seconds(name: &str, value: f64) -> Result<Duration, String> {
+    Duration::try_from_secs_f64(value).map_err(|_| format!("{name} is a number of seconds"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<Options, String> {
+        Conversion::from_json(json)
+            .map_err(|e| e.to_string())?
+            .options()
+    }
+
+    #[test]
+    fn what_is_asked_for_reaches_the_engine() {
+        assert_eq!(parse("{}").unwrap(), Options::new());
+        assert_eq!(
+            parse(r#"{"bitrate": 192}"#).unwrap(),
+            Options::new().cbr(192)
+        );
+        let original = parse(r#"{"preset": "original"}"#).unwrap();
+        assert_eq!(original.sample_rate, Some(44_100));
+        let trimmed = parse(r#"{"start": 1.5, "duration": 2, "mono": true}"#).unwrap();
+        assert_eq!(trimmed.start, Duration::from_millis(1500));
+        assert_eq!(trimmed.duration, Some(Duration::from_secs(2)));
+        assert_eq!(trimmed.channels, Some(Channels::Mono));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for bad in [
+            r#"{"bitrate": 128, "vbr": 2}"#,
+            r#"{"bitrate": 1000}"#,
+            r#"{"vbr": 11}"#,
+            r#"{"start": -1}"#,
+            r#"{"duration": 1e300}"#,
+            r#"{"sample_rate": 12345}"#,
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Removing what is over: finished jobs after their time, uploads that were given up, files that no job
+//! owns; and passing on what a crash kept from its queue.
+
+use std::time::Duration;
+
+use micropy_core::ports::jobs::{self, Job, State};
+use micropy_core::ports::storage::{self, Storage};
+use tokio_util::sync::CancellationToken;
+
+use super::Ports;
+use super::intake::Error;
+
+/// How often.
+const PAUSE: Duration = Duration::from_secs(60);
+/// Entries at once.
+const PAGE: usize = 200;
+/// A file this young may belong to a job that is being entered.
+const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+
+/// Removes what is over.
+pub struct Sweeper {
+    pub ports: Ports,
+    /// How long a finished job is kept.
+    pub retention: Duration,
+    /// How long an upload may pause.
+    pub upload_expiry: Duration,
+}
+
+impl Sweeper {
+    /// Works until told to stop.
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            if stop.run_until_cancelled(self.sweep()).await.is_none() {
+                return;
+            }
+            if stop
+                .run_until_cancelled(tokio::time::sleep(PAUSE))
+                .await
+                .is_none()
+            {
+                return;
+            }
+        }
+    }
+
+    /// One round.
+    pub async fn sweep(&self) {
+        self.ports.send_owed().await;
+        let finished = &[State::Done, State::Failed, State::Cancelled];
+        let rounds = [
+            (
+                "finished jobs",
+                self.sweep_jobs(finished, self.retention).await,
+            ),
+            ("uploads", self.sweep_uploads().await),
+            ("videos", self.sweep_orphans(&*self.ports.videos).await),
+            ("MP3s", self.sweep_orphans(&*self.ports.mp3s).await),
+        ];
+        for (what, swept) in rounds {
+            match swept {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "removed {what} that are over"),
+                Err(e) => tracing::warn!(error = %e, "cannot remove {what} that are over"),
+            }
+        }
+    }
+
+    async fn stale(&self, states: &[State], age: Duration) -> Result<Vec<Job>, jobs::Error> {
+        let before = self.ports.clock.now().minus(age);
+        self.ports.jobs.stale(states, before, PAGE).await
+    }
+
+    async fn sweep_jobs(&self, states: &[State], age: Duration) -> Result<usize, Error> {
+        let mut count = 0;
+        loop {
+            let jobs = self.stale(states, age).await?;
+            for job in &jobs {
+                self.ports.discard(job.id).await?;
+            }
+            count += jobs.len();
+            if jobs.len() < PAGE {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// An upload that is all there but not queued lost its process in between: it is queued now. One that
+    /// nobody has continued for long is removed.
+    async fn sweep_uploads(&self) -> Result<usize, Error> {
+        let mut count = 0;
+        for job in self.stale(&[State::Receiving], self.upload_expiry).await? {
+            match self.ports.videos.head(job.source).await {
+                Ok(_) => self.ports.complete(&job).await?,
+                Err(storage::Error::NotFound) => {
+                    self.ports.discard(job.id).await?;
+                    count += 1;
+                }
+                Err(e) => return Err(e.into()),
+            }
+        }
+        Ok(count)
+    }
+
+    async fn sweep_orphans(&self, storage: &dyn Storage) -> Result<usize, Error> {
+        let before = self.ports.clock.now().minus(ORPHAN_AGE);
+        let (mut count, mut after) = (0, None);
+        loop {
+            let page = storage.list_older_than(before, after, PAGE).await?;
+            let owned = self.ports.jobs.referenced(&page).await?;
+            for orphan in page.iter().filter(|id| !owned.contains(id)) {
+                storage.delete(*orphan).await?;
+                count += 1;
+            }
+            after = page.last().copied();
+            if page.len() < PAGE {
+                return Ok(count);
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The command line as its users meet it: the built binary, real files, independent decoders.
+
+mod audio;
+mod broken;
+mod convert;
+mod interrupt;
+mod probe;
+mod run;
+mod streams;
