@@ -288,7 +288,7 @@ impl Suite<'_> {
         self.expect_message(Topic::Mp3, "done").await;
         let job = self.get(1).await;
         assert_eq!(
-            (job.state, job.progress, job.failure),
+            (job.state, job.progress, job.failure.clone()),
             (State::Done, 1.0, None)
         );
         assert_eq!(job.output, Some(output(id(50))));
