@@ -7,7 +7,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a conversion or a probe did not happen.
 ///
-/// Variants answer "what should I do?": an [`Error::Io`] may be tried again, an
+/// Variants answer "what should I do?": an [`Error::Read`] may be tried again, an
 /// [`Error::Malformed`] needs another file, an [`Error::Unsupported`] another program, an
 /// [`Error::InvalidOption`] another call.
 #[derive(Debug, thiserror::Error)]

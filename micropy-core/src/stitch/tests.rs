@@ -26,7 +26,6 @@ const SPAN: usize = 4 * 49;
 
 /// Encodes PCM from one place to the end, frame by frame.
 struct Encoding<'a> {
-    settings: Settings,
     /// Until the end.
     encoder: Option<Encoder>,
     planes: &'a [Vec<f32>],
@@ -37,7 +36,6 @@ struct Encoding<'a> {
 impl<'a> Encoding<'a> {
     fn new(settings: Settings, planes: &'a [Vec<f32>], at: usize) -> Self {
         Encoding {
-            settings,
             encoder: Some(Encoder::new(&settings).unwrap()),
             planes,
             at,

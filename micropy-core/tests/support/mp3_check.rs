@@ -33,7 +33,6 @@ struct Frame {
     len: usize,
     bitrate: u32,
     mpeg1: bool,
-    stereo: bool,
     /// Bytes of header, CRC and side information.
     overhead: usize,
     main_data_begin: usize,
@@ -150,7 +149,6 @@ fn frame(bytes: &[u8]) -> Result<Frame, String> {
         len,
         bitrate,
         mpeg1,
-        stereo,
         overhead: side_info_at + side_info_len,
         main_data_begin,
         main_data_bits: (0..count)

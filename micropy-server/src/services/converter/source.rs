@@ -156,7 +156,8 @@ mod tests {
         let data: Vec<u8> = (0..4_000_000_u32).map(|n| (n % 251) as u8).collect();
         let body = futures_util::stream::iter([Ok(data.clone().into())]);
         let id = Id::from_bytes([1; 12]);
-        let put = storage.put(id, &Label::default(), Box::pin(body));
+        let label = Label::default();
+        let put = storage.put(id, &label, Box::pin(body));
         let head = runtime.block_on(put).unwrap();
 
         let mut source = StorageSource::new(storage.clone(), head, runtime.handle().clone());
