@@ -10,12 +10,11 @@ use super::{Movie, Packet, Packets};
 use crate::error::Result;
 use crate::source::Source;
 
+/// Packets with their bytes.
+type Read = Vec<(Packet, Vec<u8>)>;
+
 /// All packets of one track with their bytes, and the reader they came from.
-fn packets_of(
-    source: &mut dyn Source,
-    movie: &Movie,
-    track: usize,
-) -> Result<(Vec<(Packet, Vec<u8>)>, Packets)> {
+fn packets_of(source: &mut dyn Source, movie: &Movie, track: usize) -> Result<(Read, Packets)> {
     let mut reader = movie.packets(source, track)?;
     let mut packets = Vec::new();
     loop {
@@ -28,7 +27,7 @@ fn packets_of(
 }
 
 /// Reads a whole file held in memory.
-fn read_all(mut file: &[u8]) -> Result<(Movie, Vec<(Packet, Vec<u8>)>)> {
+fn read_all(mut file: &[u8]) -> Result<(Movie, Read)> {
     let movie = Movie::read(&mut file)?;
     let (packets, _) = packets_of(&mut file, &movie, 0)?;
     Ok((movie, packets))
