@@ -210,7 +210,7 @@ pub struct Extent {
     pub input_len: u64,
     /// Bytes of packets read.
     pub audio_bytes: u64,
-    /// Packets read.
+    /// Packets read or passed over.
     pub packets: u64,
     /// Offset at which the media broke off, if it did.
     pub cut_at: Option<u64>,
@@ -294,6 +294,7 @@ impl SpanReader {
         let needs = self.mapping.needs(&whole, None).input;
         // A short last duration takes back a part of the last packet only: what comes before the last
         // packet is sure.
+        self.skip_unneeded(source, needs.start)?;
         let mut sure = self.gathered.last().map_or(self.position, |p| p.start);
         while self.end.is_none() && sure < needs.end {
             if !self.read_packet(source)? {
@@ -375,6 +376,29 @@ impl SpanReader {
             .gathered
             .partition_point(|p| p.start + u64::from(p.len) <= from);
         first.saturating_sub(self.roll)
+    }
+
+    /// Passes over packets that end well before `from` without reading them (a trim far into the file).
+    fn skip_unneeded(&mut self, source: &mut dyn Source, from: u64) -> Result<()> {
+        const WORTH: u64 = 64;
+        let Some(len) = self.mapping.clock.packet_len.map(u64::from) else {
+            return Ok(());
+        };
+        let before = from.saturating_sub(self.position) / len.max(1);
+        // One more than the roll: what comes just before decides nothing, but costs nothing either.
+        let unneeded = before.saturating_sub(self.roll as u64 + 1);
+        if unneeded < WORTH {
+            return Ok(());
+        }
+        let ahead: Vec<Packet> = self.ahead.drain(..).map(|(packet, _)| packet).collect();
+        let rest = unneeded.saturating_sub(ahead.len() as u64);
+        let passed = self.packets.skip(source, rest)?;
+        let packets = ahead.len() as u64 + passed.packets;
+        self.extent.packets += packets;
+        self.units += passed.duration;
+        self.units += ahead.iter().map(|p| u64::from(p.duration)).sum::<u64>();
+        self.position += packets * len;
+        Ok(())
     }
 
     /// Forgets packets before `from` once they are worth it (a trim far into the file).

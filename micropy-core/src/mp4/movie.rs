@@ -456,6 +456,11 @@ impl Moov {
 }
 
 impl AudioTrack {
+    /// Bytes of its packets outside of movie fragments.
+    pub fn bytes(&self) -> u64 {
+        self.table.sizes.bytes_from(0)
+    }
+
     /// Samples that make one packet: a sample of uncompressed audio is but one instant.
     fn group(&self) -> u32 {
         match &self.codec {
