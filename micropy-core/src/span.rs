@@ -51,6 +51,15 @@ impl Plan {
         Plan { unit, length }
     }
 
+    /// Spans of `frames` frames each.
+    #[cfg(test)]
+    pub fn every(frames: u64) -> Self {
+        Plan {
+            unit: frames,
+            length: Length::Even { units: 1, spans: 1 },
+        }
+    }
+
     /// First frame of span `index`; spans follow each other without end.
     pub fn start(&self, index: usize) -> u64 {
         let index = index as u64;
