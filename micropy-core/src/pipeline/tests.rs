@@ -322,23 +322,20 @@ fn any_plan_gives_a_sound_stream_whoever_works() {
         (Bitrate::Vbr(7.0), 11_025, 2),
     ] {
         let frame_len = if rate < 32_000 { 576 } else { 1152 };
-        let frames = random.between(500, 700);
-        let len = frames * frame_len - random.between(0, frame_len);
-        let planes = music(random.next_u32().into(), rate, channels, len);
-        let file = pcm_movie(&planes, rate, Moov::First);
-        let track = Track::open(&file);
-        for _ in 0..4 {
-            let every = match random.between(0, 3) {
-                0 => random.between(1, 30),
-                1 => random.between(30, 120),
-                _ => random.between(120, 400),
-            };
+        // Where spans are too short for a seam, every encoder goes on to the end: keep the file short, too.
+        for (frames, longest) in [(60, 30), (500, 120), (700, 400)] {
+            let every = random.between(longest / 4, longest);
+            let frames = frames + random.between(0, 50);
+            let len = frames * frame_len - random.between(0, frame_len);
+            let planes = music(random.next_u32().into(), rate, channels, len);
+            let file = pcm_movie(&planes, rate, Moov::First);
+            let track = Track::open(&file);
             let plan = Plan::every(every as u64);
             let first = track.in_spans(bitrate, plan, 1);
             let stream = check(&first).unwrap_or_else(|why| panic!("{bitrate:?} {every}: {why}"));
             assert_eq!(stream.frames.len(), (len + 2 * 576).div_ceil(frame_len));
             assert!(stream.bitrates.len() == 1 || !matches!(bitrate, Bitrate::Cbr(_)));
-            for jobs in [2, 3, 7] {
+            for jobs in [2, 7] {
                 let other = track.in_spans(bitrate, plan, jobs);
                 assert!(other == first, "{bitrate:?} spans of {every}, {jobs} jobs");
             }
