@@ -64,11 +64,19 @@ impl Engine<'_> {
     ) -> Result<()> {
         let window = Window::default();
         thread::scope(|scope| {
-            for _ in 0..self.jobs.get() {
-                scope.spawn(|| self.work(&window));
-            }
             // However this ends, the workers must learn of it before the scope waits for them.
             let _stop = StopOnDrop(&window);
+            for worker in 1..=self.jobs.get() {
+                let thread = thread::Builder::new().name(format!("micropy {worker}"));
+                match thread.spawn_scoped(scope, || self.work(&window)) {
+                    Ok(_) => {}
+                    Err(why) if worker == 1 => {
+                        return Err(Error::Internal(format!("no thread can be started: {why}")));
+                    }
+                    // Fewer write the same.
+                    Err(_) => break,
+                }
+            }
             self.drive(&window, reader, source, observer)
         })
     }
@@ -116,6 +124,9 @@ impl Engine<'_> {
     }
 
     /// A worker: does what there is to do until the conversion is over.
+    ///
+    /// A panic is caught, so that it ends this conversion and not the caller's process. What the process's panic
+    /// hook says of it stays: a fault of ours should be told with its place, and a library replaces no hook.
     fn work(&self, window: &Window) {
         while let Some(task) = window.next_task() {
             let done = catch_unwind(AssertUnwindSafe(|| match task {
@@ -260,3 +271,6 @@ fn message_of(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a worker panicked".into())
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,8 +28,9 @@ pub struct Plan {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Length {
-    /// Every span has so many frames; what the last has less is up to the file.
-    Even(u64),
+    /// So many units are shared out between so many spans, which differ by one unit at most. A file that turns out longer has
+    /// more such spans.
+    Even { units: u64, spans: u64 },
     /// The file's length is not known beforehand (movie fragments): spans double up to the longest.
     Growing,
 }
@@ -41,20 +42,34 @@ impl Plan {
         let length = match frames {
             Some(frames) => {
                 let wish = frames.div_ceil(MEDIUM).clamp(SHORTEST, LONGEST);
-                // Evenly, rather than a short rest.
-                let count = frames.div_ceil(wish).max(1);
-                Length::Even(frames.div_ceil(count).next_multiple_of(unit).max(unit))
+                let units = frames.div_ceil(unit).max(1);
+                let spans = frames.div_ceil(wish).clamp(1, units);
+                Length::Even { units, spans }
             }
             None => Length::Growing,
         };
         Plan { unit, length }
     }
 
+    /// Spans of `frames` frames each.
+    #[cfg(test)]
+    pub fn every(frames: u64) -> Self {
+        Plan {
+            unit: frames,
+            length: Length::Even { units: 1, spans: 1 },
+        }
+    }
+
     /// First frame of span `index`; spans follow each other without end.
     pub fn start(&self, index: usize) -> u64 {
         let index = index as u64;
         match self.length {
-            Length::Even(length) => index.saturating_mul(length),
+            Length::Even { units, spans } => {
+                let units = u128::from(index) * u128::from(units) / u128::from(spans);
+                u64::try_from(units)
+                    .unwrap_or(u64::MAX)
+                    .saturating_mul(self.unit)
+            }
             Length::Growing => {
                 // SHORTEST, 2·SHORTEST, then LONGEST each.
                 let first = SHORTEST.next_multiple_of(self.unit);
@@ -469,8 +484,11 @@ mod tests {
                 let plan = Plan::new(Some(frames), unit);
                 let spans = (1..).find(|&i| plan.start(i) >= frames).unwrap();
                 let last = frames - plan.start(spans - 1);
-                assert_eq!(plan.start(1) % unit, 0);
-                assert!(plan.start(1) <= LONGEST + unit, "{plan:?}");
+                for index in 0..spans {
+                    let (start, end) = (plan.start(index), plan.start(index + 1));
+                    assert_eq!(start % unit, 0);
+                    assert!(start < end && end - start <= LONGEST + unit, "{plan:?}");
+                }
                 assert!(
                     spans == 1 || last * 2 > plan.start(1),
                     "{frames}: {plan:?} ends with {last}"
