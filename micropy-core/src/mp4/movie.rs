@@ -321,8 +321,15 @@ impl Movie {
             self.audio.push(track);
         }
         for trak in other {
-            if trak.is_text() && named.contains(&trak.id) && trak.fault.is_none() {
-                self.text.push(text_track(trak, &moov));
+            if !trak.is_text() || !named.contains(&trak.id) {
+                continue;
+            }
+            match &trak.fault {
+                None => self.text.push(text_track(trak, &moov)),
+                Some(fault) if self.warnings.len() < MAX_WARNINGS => {
+                    self.warnings.push(format!("track {}: {fault}", trak.id));
+                }
+                Some(_) => {}
             }
         }
     }
