@@ -361,12 +361,11 @@ impl Conversion<'_> {
             mapping.output_len(input)
         });
         let fade_out = samples_of(options.fade_out, rate);
+        let end = survey.map(|s| s.extent.output_len).or(declared);
         let fade = Fade {
             rise: samples_of(options.fade_in, rate),
-            fall: match survey {
-                Some(Survey { extent, .. }) if fade_out > 0 => {
-                    extent.output_len.saturating_sub(fade_out)..extent.output_len
-                }
+            fall: match end {
+                Some(end) if fade_out > 0 => end.saturating_sub(fade_out)..end,
                 _ => 0..0,
             },
         };

@@ -1,4 +1,4 @@
-//! The PCM of one span: decode, mix down, resample, level, fade. Every stage is restarted for each span
+//! The PCM of one span: decode, mix down, resample, fade, level. Every stage is restarted for each span
 //! with as much roll as it needs, so both neighbours of a seam hear the same.
 
 use std::collections::BTreeMap;
@@ -144,6 +144,8 @@ pub struct Renderer<'a> {
     resampler: Option<resample::Run>,
     limiter: Option<Limiter>,
     meter: Option<Meter>,
+    /// Place in the output of the PCM that comes next to the fades.
+    faded: u64,
     /// Place in the output of the PCM that comes next out of the stages.
     position: u64,
     stages: Stages,
@@ -183,6 +185,7 @@ impl<'a> Renderer<'a> {
                 true => Some(Meter::new(rate, channels, start, span.output.start)?),
                 false => None,
             },
+            faded: start,
             position: start,
             stages: Stages::default(),
             recipe,
@@ -279,11 +282,13 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Takes `resampled` through the limiter; at the end of the input, all that it holds comes out.
+    /// Fades `resampled` and takes it through the limiter; at the end of the input, all that it holds comes out.
     fn level(&mut self, ended: bool) {
         let Stages {
             resampled, limited, ..
         } = &mut self.stages;
+        self.recipe.fade.apply(resampled, self.faded);
+        self.faded += resampled.len() as u64;
         let Some(mut limiter) = self.limiter.take() else {
             std::mem::swap(resampled, limited);
             return;
@@ -297,14 +302,13 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Fades and measures what has come out of the stages, and appends to `out` what of it belongs to the
+    /// Measures what has come out of the stages, and appends to `out` what of it belongs to the
     /// span.
     fn cut(&mut self, out: &mut Pcm) -> Result<()> {
         let pcm = &mut self.stages.limited;
         let start = self.position;
         self.position += pcm.len() as u64;
         keep(pcm, start, &(start..self.span.output.end));
-        self.recipe.fade.apply(pcm, start);
         if let Some(meter) = &mut self.meter {
             meter.push(pcm)?;
         }

@@ -80,6 +80,22 @@ pub fn decoded(mp3: &[u8]) -> Option<Vec<f32>> {
     Some(samples.map(|&bytes| f32::from_le_bytes(bytes)).collect())
 }
 
+/// Interleaved PCM of an MP3, as mpg123 decodes it: without delay and padding to the PCM sample, where
+/// ffmpeg leaves some of the padding in.
+pub fn presented(mp3: &[u8]) -> Option<Vec<f32>> {
+    let mut file = tempfile::NamedTempFile::with_suffix(".mp3").unwrap();
+    file.write_all(mp3).unwrap();
+    let args = ["-q", "-s", "-e", "f32"].map(OsStr::new);
+    let output = run(
+        "mpg123",
+        &[&args[..], &[file.path().as_os_str()]].concat(),
+        &[],
+    )?;
+    assert!(output.status.success());
+    let samples = output.stdout.as_chunks().0.iter();
+    Some(samples.map(|&bytes| f32::from_le_bytes(bytes)).collect())
+}
+
 /// An MP4 file of `planes` with AAC by ffmpeg's encoder, which substitutes noise: its decoder's history
 /// shows in what it gives. `flags` are those of the muxer.
 pub fn aac_movie(planes: &[Vec<f32>], rate: u32, flags: &str) -> Option<Vec<u8>> {

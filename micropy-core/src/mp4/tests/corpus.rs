@@ -251,10 +251,7 @@ fn odd_files_are_read_as_far_as_they_go() {
     // Emptied for a test of tags: its `stsz` boxes have no fields, so neither sound nor titles can be read.
     let mut emptied = read("nero-chapters.m4b");
     let fault = emptied.audio.remove(0).codec.unwrap_err().to_string();
-    assert!(
-        fault.starts_with("malformed stsz at byte 8668:"),
-        "{fault}"
-    );
+    assert!(fault.starts_with("malformed stsz at byte 8668:"), "{fault}");
     assert!(emptied.text.is_empty());
     let told = |w: &String| w.starts_with("track 2: malformed stsz at byte 15123:");
     assert!(emptied.warnings.iter().any(told), "{:?}", emptied.warnings);
