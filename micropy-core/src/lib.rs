@@ -45,6 +45,9 @@ mod runner;
 mod sink;
 mod source;
 mod span;
+#[cfg(feature = "stages")]
+#[doc(hidden)]
+pub mod stages;
 mod stitch;
 mod tags;
 mod timeline;

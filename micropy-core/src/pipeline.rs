@@ -31,7 +31,7 @@ const TICK: Duration = Duration::from_millis(50);
 const HEAD_FRAMES: usize = 224;
 
 /// First frames of an encoder that are never used: its psychoacoustic model has not heard enough yet.
-const WARM_UP: usize = 8;
+pub const WARM_UP: usize = 8;
 
 /// What stays the same for all spans of a conversion.
 pub struct Engine<'a> {

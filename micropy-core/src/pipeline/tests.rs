@@ -11,21 +11,15 @@ use crate::fade::Fade;
 use crate::mp3::frame::Frames;
 use crate::mp4::Movie;
 use crate::span::{Mapping, Plan};
+use crate::stitch::tests::mp3_check::check;
+use crate::stitch::tests::music::{Random, music};
 use crate::timeline::{Clock, Presented};
 use movie::{Moov, pcm_movie};
-use mp3_check::check;
-use music::{Random, music};
 use programs::{aac_movie, decoded};
 
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "../../tests/support/movie.rs"]
 mod movie;
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "../../tests/support/mp3_check.rs"]
-mod mp3_check;
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "../../tests/support/music.rs"]
-mod music;
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "../../tests/support/programs.rs"]
 mod programs;
@@ -315,13 +309,13 @@ fn variable_bitrates_sound_no_worse() {
 fn any_plan_gives_a_sound_stream_whoever_works() {
     let mut random = Random::new(41);
     for (bitrate, rate, channels) in [
-        (Bitrate::Cbr(128), 44_100, 2),
+        (Bitrate::Cbr(128), 44_100_u32, 2),
         (Bitrate::Vbr(4.0), 44_100, 1),
         (Bitrate::Abr(64), 24_000, 2),
         (Bitrate::Cbr(40), 22_050, 1),
         (Bitrate::Vbr(7.0), 11_025, 2),
     ] {
-        let frame_len = if rate < 32_000 { 576 } else { 1152 };
+        let frame_len: usize = if rate < 32_000 { 576 } else { 1152 };
         // Where spans are too short for a seam, every encoder goes on to the end: keep the file short, too.
         for (frames, longest) in [(60, 30), (500, 120), (700, 400)] {
             let every = random.between(longest / 4, longest);
