@@ -16,6 +16,7 @@ export class Jobs {
   #groups = new Map();
   #show = "";
   #next = null;
+  #isListed = false;
   #loading = null;
 
   constructor(uploads, email) {
@@ -53,9 +54,10 @@ export class Jobs {
     try {
       const { jobs, next } = await call("GET", `/api/v1/jobs?${query}`);
       if (this.#loading !== loading) return;
-      const isFirst = this.#next === null;
       for (const job of jobs) this.#take(job, false);
-      if (before || isFirst) this.#next = next;
+      // The first page once more says nothing of what comes after the last.
+      if (before || !this.#isListed) this.#next = next;
+      this.#isListed = true;
       if (!before && !next) this.#dropUnknown(jobs);
       byId("more").hidden = !this.#next;
     } catch (problem) {
@@ -80,6 +82,7 @@ export class Jobs {
   #clear() {
     for (const row of this.#rows) if (!row.upload || row.upload.isOver) this.#remove(row);
     this.#next = null;
+    this.#isListed = false;
   }
 
   /** A job is new, or has changed. */
@@ -92,7 +95,8 @@ export class Jobs {
     let row = this.#find(job.id);
     const isShown = !this.#show || this.#show.split(",").includes(job.state);
     if (!row) {
-      if (!isShown) return null;
+      // News of an upload may be faster here than the answer to whoever began it, in this page or elsewhere.
+      if (!isShown || (isNews && job.state === "receiving")) return null;
       row = this.#add(job.batch ?? job.id, job.created, isNews);
       row.job = job;
       this.#sort(row);
@@ -265,7 +269,13 @@ export class Jobs {
       this.picking = row;
       byId("file-again").click();
     },
-    retry: async (row) => this.changed(await call("POST", `/api/v1/jobs/${row.job.id}/retry`)),
+    retry: async (row) => {
+      try {
+        this.changed(await call("POST", `/api/v1/jobs/${row.job.id}/retry`));
+      } catch (problem) {
+        throw problem.status === 404 ? new Error("The video is no longer there. Please upload it again.") : problem;
+      }
+    },
     cancel: async (row) => {
       if (row.upload && row.phase !== "queued" && row.phase !== "running") return row.upload.cancel();
       if (row.phase === "left") {

@@ -89,6 +89,8 @@ function listen(jobs, uploads) {
 function takeFiles(jobs) {
   const drop = byId("drop");
   const input = byId("files");
+  // Nothing is dropped with a finger.
+  if (matchMedia("(hover: none)").matches) byId("drop-title").textContent = "Videos to MP3s";
 
   const take = (list) => {
     const files = [...list];

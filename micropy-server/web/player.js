@@ -80,7 +80,10 @@ class Player {
     audio.preload = "metadata";
     audio.src = this.job.mp3.url;
     const on = (name, handler) => audio.addEventListener(name, handler, { signal: this.#stop.signal });
-    on("play", () => this.changed(true, true));
+    on("play", () => {
+      this.changed(true, true);
+      this.#follow();
+    });
     on("pause", () => this.changed(true, false));
     on("error", () => this.#wrong());
     on("durationchange", () => {
@@ -102,6 +105,13 @@ class Player {
     this.#find(".speed select").onchange = (event) => (audio.playbackRate = Number(event.target.value));
     dark.addEventListener("change", () => this.#colour(), { signal: this.#stop.signal });
     this.#time();
+  }
+
+  /** Moves the position along; `timeupdate` comes four times a second only. */
+  #follow() {
+    if (this.#audio.paused || this.#stop.signal.aborted) return;
+    this.#find(".seek").value = this.#audio.currentTime;
+    requestAnimationFrame(() => this.#follow());
   }
 
   #go(seconds) {
@@ -172,7 +182,8 @@ class Player {
       if (this.#stop.signal.aborted) return;
       const loudest = Math.max(...peaks, 0.05);
       this.#peaks = peaks.map((peak) => Math.max(0.04, peak / loudest));
-      this.#wave.setOptions({ peaks: [this.#peaks], duration: this.duration });
+      // With the URL that it has, the sound is let be; a drawing that is not done yet is superseded.
+      this.#wave.load(this.#audio.src, [this.#peaks], this.duration).catch(() => {});
     };
     outline(mp3.url, this.duration, drawn, this.#stop.signal)
       .then(() => known.set(mp3.fid, this.#peaks))
@@ -202,8 +213,7 @@ class Player {
       this.#find(".chapters ol").replaceChildren(...tag.chapters.map((chapter, i) => this.#chapter(chapter, i)));
     }
     if ("mediaSession" in navigator) {
-      const artwork = this.#cover ? [{ src: this.#cover }] : [];
-      const named = { title: tag.title || this.job.mp3.file_name, artist: tag.artist, artwork };
+      const named = { title: tag.title || this.job.mp3.file_name, artist: tag.artist };
       navigator.mediaSession.metadata = new MediaMetadata(named);
     }
     this.#time();

@@ -86,7 +86,6 @@ export class Row {
         const { mp3 } = job;
         const facts = [bytes(mp3.bytes)];
         if (mp3.report?.duration) facts.unshift(clock(mp3.report.duration));
-        if (mp3.report?.mean_bitrate) facts.push(`${Math.round(mp3.report.mean_bitrate / 1000)} kbit/s`);
         if (mp3.report?.complete === false) facts.push("incomplete");
         if (job.mailed) facts.push(`mail sent ${when(job.mailed)}`);
         return facts.join(" \u00b7 ");

@@ -73,7 +73,8 @@ export class Uploads {
 
   /** Sends a file. `changed(upload)` is called whenever something about it is new. */
   add(file, { options, batch, resumeAt }, changed) {
-    const upload = new Upload(file, { options, batch, resumeAt, email: this.#email }, () => {
+    const isTaken = (id) => [...this.#all].some((other) => other !== upload && other.jobId === id);
+    const upload = new Upload(file, { options, batch, resumeAt, email: this.#email, isTaken }, () => {
       if (upload.isOver) this.#all.delete(upload);
       changed(upload);
       this.#start();
@@ -106,11 +107,13 @@ class Upload {
   #changed;
   #release = () => {};
   #mark = { at: 0, sent: 0 };
+  #isTaken;
 
-  constructor(file, { options, batch, resumeAt, email }, changed) {
+  constructor(file, { options, batch, resumeAt, email, isTaken }, changed) {
     this.file = file;
     this.batch = batch;
     this.#changed = changed;
+    this.#isTaken = isTaken;
     this.jobId = resumeAt?.split("/").pop() ?? null;
     this.#tus = new tus.Upload(file, {
       endpoint: ENDPOINT,
@@ -155,10 +158,19 @@ class Upload {
     this.#enter("sending");
     this.#mark = { at: performance.now(), sent: this.sent };
     if (!this.jobId) {
-      const before = await this.#tus.findPreviousUploads();
-      if (before.length) this.#tus.resumeFromPreviousUpload(before[0]);
+      const before = await this.#leftBehind();
+      if (before) this.#tus.resumeFromPreviousUpload(before);
     }
     if (this.phase === "sending") this.#tus.start();
+  }
+
+  /** An upload of this file that broke off before; not one that is under way, here or in another tab. */
+  async #leftBehind() {
+    for (const before of await this.#tus.findPreviousUploads()) {
+      const id = before.uploadUrl?.split("/").pop();
+      if (id && !this.#isTaken(id) && !(await isElsewhere(id))) return before;
+    }
+    return null;
   }
 
   pause() {
@@ -175,8 +187,6 @@ class Upload {
     const url = this.#tus.url;
     this.#enter("gone");
     await this.#tus.abort();
-    const before = await this.#tus.findPreviousUploads();
-    for (const { urlStorageKey } of before) localStorage.removeItem(urlStorageKey);
     if (!url) return;
     try {
       await request(url, { method: "DELETE", headers: TUS });

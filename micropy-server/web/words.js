@@ -68,8 +68,9 @@ export function say(text) {
 
 let toasted;
 
-/** Tells everybody that something did not work. */
+/** Tells everybody that something did not work; a session that has ended has a dialog of its own. */
 export function complain(problem) {
+  if (problem.status === 401) return;
   const toast = byId("toast");
   toast.textContent = problem.message;
   toast.hidden = false;
