@@ -1,6 +1,8 @@
 //! The shipped clips, one of every kind of container and codec: each becomes an MP3 of exactly the length
 //! that `media/expected.tsv` gives, from a file and from a pipe.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,6 +1,8 @@
 //! Real files that no one here made, each with what must become of it. Runs where `MICROPY_CORPUS` names
 //! their folder; that it does not, `scripts/test` counts as skipped.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 

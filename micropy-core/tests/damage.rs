@@ -1,5 +1,7 @@
 //! Files that break off or are damaged: what is there comes out, the rest is told, and nothing panics.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
 use std::path::Path;
 
 use micropy_core::{Converter, Error, Options, Report};
