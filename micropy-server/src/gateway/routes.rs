@@ -13,7 +13,9 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::session::COOKIE_NAME;
-use super::{Shared, accounts, archive, compat, download, events, jobs, operation, page, tus, uploads};
+use super::{
+    Shared, accounts, archive, compat, download, events, jobs, operation, page, tus, uploads,
+};
 use crate::services::auth;
 
 /// JSON bodies are small; uploads have limits of their own.
