@@ -7,6 +7,7 @@ import { ask, complain, files, say, when } from "./words.js";
 
 const PAGE = 50;
 const groupTemplate = document.getElementById("group-template");
+const byName = new Intl.Collator(undefined, { numeric: true });
 const byId = (id) => document.getElementById(id);
 
 export class Jobs {
@@ -98,10 +99,10 @@ export class Jobs {
       // News of an upload may be faster here than the answer to whoever began it, in this page or elsewhere.
       if (!isShown || (isNews && job.state === "receiving")) return null;
       row = this.#add(job.batch ?? job.id, job.created, isNews);
-      row.job = job;
+      row.see(job);
       this.#sort(row);
     }
-    row.job = job;
+    row.see(job);
     if (job.state === "receiving" && !row.upload && row.stored === null) this.#measure(row);
     row.render();
     this.#title(this.#groups.get(row.group));
@@ -133,12 +134,12 @@ export class Jobs {
     return row;
   }
 
-  /** Within a group, jobs stand in the order they were made; ids grow. */
+  /** Within a group, files stand by name: in the order that they are mostly chosen in. */
   #sort(row) {
     const { rows, list } = this.#groups.get(row.group);
-    const later = rows.filter((other) => other.job && other.job.id > row.job.id);
-    const next = later.sort((a, b) => (a.job.id > b.job.id ? 1 : -1))[0];
-    if (next) list.insertBefore(row.root, next.root);
+    const later = rows.filter((other) => other !== row && byName.compare(other.name, row.name) > 0);
+    const next = later.sort((a, b) => byName.compare(a.name, b.name))[0];
+    list.insertBefore(row.root, next?.root ?? null);
   }
 
   #remove(row) {
@@ -192,6 +193,7 @@ export class Jobs {
     for (const file of chosen) {
       const row = this.#add(batch, created, true);
       this.#attach(row, this.#uploads.add(file, { options, batch }, (upload) => this.#uploaded(row, upload)));
+      this.#sort(row);
       this.#title(this.#groups.get(batch));
     }
     this.#summary();
@@ -208,7 +210,7 @@ export class Jobs {
       // An upload of before that goes on has a row already.
       const twin = [...this.#rows].find((other) => other !== row && other.job?.id === upload.jobId);
       if (twin) {
-        row.job = twin.job;
+        row.see(twin.job);
         this.#remove(twin);
       }
     }
@@ -221,7 +223,7 @@ export class Jobs {
   /** The service may have told of the job before the browser knew that its last byte was there. */
   async #ended(row) {
     try {
-      row.job = await call("GET", `/api/v1/jobs/${row.upload.jobId}`);
+      row.see(await call("GET", `/api/v1/jobs/${row.upload.jobId}`));
       row.render();
       this.#title(this.#groups.get(row.group));
       this.#summary();

@@ -3,6 +3,7 @@
 import { describe } from "./options.js";
 import { bytes, clock, percent, say, when } from "./words.js";
 
+const FINAL = ["done", "failed", "cancelled"];
 const template = document.getElementById("row-template");
 
 /** Which buttons a row has in which phase. */
@@ -39,6 +40,14 @@ export class Row {
 
   find(selector) {
     return this.root.querySelector(selector);
+  }
+
+  /** Takes a view of the job. Answers and events overtake each other: an older one changes nothing. */
+  see(job) {
+    const known = this.job;
+    if (known && job.updated < known.updated) return;
+    if (known && job.updated === known.updated && FINAL.includes(known.state) && !FINAL.includes(job.state)) return;
+    this.job = job;
   }
 
   get name() {

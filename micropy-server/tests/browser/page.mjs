@@ -172,7 +172,12 @@ await check("a file without sound fails with its reason, and what is no video is
   assert.match(await row("notes.txt").locator(".status").textContent(), /not an MP4/);
   await row("notes.txt").getByRole("button", { name: "Dismiss" }).click();
   await row("notes.txt").waitFor({ state: "detached" });
-  await row("video-only").getByRole("button", { name: "Try again" }).click();
+  const [answer] = await Promise.all([
+    page.waitForResponse((response) => response.url().endsWith("/retry")),
+    row("video-only").getByRole("button", { name: "Try again" }).click(),
+  ]);
+  assert.equal(answer.status(), 200);
+  await page.waitForTimeout(500);
   await phase("video-only", "failed");
 });
 
