@@ -40,7 +40,7 @@ use crate::tags::ReplayGain;
 const TAG_LEN: usize = 156;
 
 /// The fields delay and padding have 12 bits each.
-const MAX_TRIM: u16 = 0xFFF;
+pub const MAX_TRIM: u16 = 0xFFF;
 
 /// What there is to tell of an encode besides what its frames tell.
 #[derive(Clone, Debug, PartialEq)]

@@ -321,8 +321,15 @@ impl Movie {
             self.audio.push(track);
         }
         for trak in other {
-            if trak.is_text() && named.contains(&trak.id) && trak.fault.is_none() {
-                self.text.push(text_track(trak, &moov));
+            if !trak.is_text() || !named.contains(&trak.id) {
+                continue;
+            }
+            match &trak.fault {
+                None => self.text.push(text_track(trak, &moov)),
+                Some(fault) if self.warnings.len() < MAX_WARNINGS => {
+                    self.warnings.push(format!("track {}: {fault}", trak.id));
+                }
+                Some(_) => {}
             }
         }
     }
@@ -456,6 +463,11 @@ impl Moov {
 }
 
 impl AudioTrack {
+    /// Bytes of its packets outside of movie fragments.
+    pub fn bytes(&self) -> u64 {
+        self.table.sizes.bytes_from(0)
+    }
+
     /// Samples that make one packet: a sample of uncompressed audio is but one instant.
     fn group(&self) -> u32 {
         match &self.codec {

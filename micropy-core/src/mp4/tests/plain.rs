@@ -6,7 +6,8 @@ use super::build::*;
 use super::{packets_of, read_all};
 use crate::codec::{Codec, PcmLayout};
 use crate::error::Error;
-use crate::mp4::{Edit, Movie, Place, read_track_samples};
+use crate::mp4::movie::{Place, read_track_samples};
+use crate::mp4::{Edit, Movie};
 use crate::source::{Source, StreamSource};
 
 fn bytes_of(file: &[u8]) -> Vec<Vec<u8>> {
