@@ -71,6 +71,7 @@ export class Row {
       case "waiting":
         return "Waiting for its turn";
       case "sending": {
+        if (upload.isStalled) return `Waiting for the connection at ${percent(upload.fraction)}`;
         const left = (upload.file.size - upload.sent) / upload.speed;
         const rest = Number.isFinite(left) && left > 2 ? `, ${clock(left)} left` : "";
         return `Uploading ${bytes(upload.sent)} of ${bytes(upload.file.size)}${rest}`;

@@ -42,10 +42,10 @@ function result(line) {
   if (process.env.MICROPY_RESULTS) appendFileSync(process.env.MICROPY_RESULTS, `${line}\n`);
 }
 
-async function serve() {
+async function serve(address = "127.0.0.1:0") {
   const log = join(target, "service.log");
   writeFileSync(log, "");
-  const args = ["serve", "--listen", "127.0.0.1:0", "--auth-listen", "127.0.0.1:0", "--data-dir", data];
+  const args = ["serve", "--listen", address, "--auth-listen", "127.0.0.1:0", "--data-dir", data];
   const child = spawn(service, args, { stdio: ["ignore", "pipe", "pipe"] });
   child.stderr.on("data", (text) => appendFileSync(log, text));
   const url = await new Promise((resolve, reject) => {
@@ -55,7 +55,7 @@ async function serve() {
   return { child, url };
 }
 
-const { child, url } = await serve();
+let { child, url } = await serve();
 const browser = await chromium.launch({
   executablePath,
   args: [
@@ -341,6 +341,23 @@ await check("the same file twice is two jobs, and a link leads to one of them", 
   await page.goto("about:blank");
   await page.goto(`${url}/#job-${id}`);
   await until(() => page.evaluate((link) => document.activeElement.closest(".row")?.querySelector("[data-act=save]").getAttribute("href") === link, link), "it has the focus");
+});
+
+await check("an upload outlives a service that is killed and comes back", async () => {
+  const tough = padded("tough.mp4", 16 << 20);
+  await slow(4 << 20);
+  await page.setInputFiles("#files", tough);
+  const percent = async () => Number(await row("tough").getByRole("progressbar").getAttribute("aria-valuenow"));
+  await until(async () => (await percent()) >= 20, "a part is sent");
+  child.removeAllListeners("exit");
+  child.kill("SIGKILL");
+  await row("tough").getByText("Waiting for the connection").waitFor();
+  await page.screenshot({ path: join(target, "stalled.png") });
+  ({ child } = await serve(new URL(url).host));
+  await slow(-1);
+  await phase("tough", "done");
+  await page.locator("#banner").waitFor({ state: "hidden" });
+  errors = errors.filter((e) => !/ERR_(CONNECTION_\w+|INCOMPLETE_CHUNKED_ENCODING|EMPTY_RESPONSE)/.test(e));
 });
 
 await check("the list is filtered", async () => {
