@@ -6,6 +6,7 @@ import { isElsewhere, newId, offset } from "./uploads.js";
 import { ask, complain, files, say, when } from "./words.js";
 
 const PAGE = 50;
+const UNDER_WAY = ["waiting", "sending", "queued", "running"];
 const groupTemplate = document.getElementById("group-template");
 const byName = new Intl.Collator(undefined, { numeric: true });
 const byId = (id) => document.getElementById(id);
@@ -35,6 +36,11 @@ export class Jobs {
       event.target.value = "";
       if (file) this.#goOn(this.picking, file);
     });
+  }
+
+  /** Something is being uploaded or converted. */
+  get isUnderWay() {
+    return [...this.#rows].some((row) => UNDER_WAY.includes(row.phase));
   }
 
   /** Loads the newest files, and keeps what is there already. */
@@ -181,7 +187,7 @@ export class Jobs {
     const nothing = byId("nothing");
     nothing.hidden = busy || rows.length > 0 || !byId("list-wrong").hidden;
     nothing.textContent = this.#show ? "No such files." : "Nothing here yet. Your MP3s will stand here, to play and to download.";
-    const under = rows.filter((row) => ["waiting", "sending", "queued", "running"].includes(row.phase)).length;
+    const under = rows.filter((row) => UNDER_WAY.includes(row.phase)).length;
     document.title = under ? `(${under}) Micropy` : "Micropy";
   }
 

@@ -119,6 +119,7 @@ export class Row {
     const before = this.root.dataset.phase;
     const focused = this.root.contains(document.activeElement) ? document.activeElement : null;
     this.root.dataset.phase = phase;
+    this.root.classList.toggle("is-stalled", phase === "sending" && this.upload.isStalled);
     this.find(".name").textContent = phase === "done" ? this.job.mp3.file_name : this.name;
     const status = this.#status(phase);
     const asked = ["queued", "running"].includes(phase) && this.job ? describe(this.job.options ?? {}) : "";

@@ -56,6 +56,8 @@ async function serve(address = "127.0.0.1:0") {
 }
 
 let { child, url } = await serve();
+process.on("exit", () => child.kill("SIGKILL"));
+process.on("SIGTERM", () => process.exit(1));
 const browser = await chromium.launch({
   executablePath,
   args: [
@@ -433,4 +435,5 @@ result(`passed ${passed}`);
 await browser.close();
 child.removeAllListeners("exit");
 child.kill("SIGTERM");
+await new Promise((resolve) => child.once("exit", resolve));
 process.exitCode = failed ? 1 : 0;
