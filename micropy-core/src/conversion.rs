@@ -47,8 +47,7 @@ impl Survey {
     /// knows yet.
     pub fn may_be_needed(options: &Options, twice: bool) -> bool {
         // MP3 that is copied is decoded for its loudness alone, in a pass of its own.
-        twice && options.replay_gain
-            || options.replay_gain && !options.change_audio()
+        options.replay_gain && (twice || !options.change_audio())
             || options.normalize.is_some()
             || !options.fade_out.is_zero()
     }

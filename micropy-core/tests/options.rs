@@ -1,5 +1,7 @@
 //! What people ask of a conversion, from outside: trims, fades, loudness, copies, chapters.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
 use std::io::{self, Read};
 use std::time::Duration;
 

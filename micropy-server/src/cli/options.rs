@@ -51,7 +51,7 @@ pub struct AudioArgs {
     #[arg(long, value_name = "TRACK", value_parser = track)]
     track: Option<TrackChoice>,
 
-    /// Skip so much at the start: seconds, or [HH:]MM:SS[.fraction]
+    /// Skip so much at the start: seconds, or `HH:MM:SS`, with a fraction if needed
     #[arg(long, value_name = "TIME", value_parser = time)]
     start: Option<Duration>,
 
