@@ -57,27 +57,15 @@ fn table() -> Vec<Row> {
         .collect()
 }
 
-/// Clips that no decoder of ours reads.
-const UNDECODED: [(&str, &str); 2] = [("ac3.mp4", "AC-3"), ("eac3.mp4", "E-AC-3")];
-
 #[test]
 fn every_clip_becomes_exactly_as_long_as_it_must() {
     let mut converted = 0;
     for Row { name, audio } in table() {
         let path = folder().join(&name);
         let result = convert(Options::new().cbr(64), SeekSource::open(&path).unwrap());
-        let undecoded = UNDECODED.iter().find(|(clip, _)| *clip == name);
-        let (samples, rate, channels) = match (audio, undecoded) {
-            (Some(audio), None) => audio,
-            (_, Some((_, codec))) => {
-                let error = result.expect_err(&name).to_string();
-                assert!(
-                    error.starts_with(&format!("unsupported: {codec} audio")),
-                    "{error}"
-                );
-                continue;
-            }
-            (None, None) => {
+        let (samples, rate, channels) = match audio {
+            Some(audio) => audio,
+            None => {
                 let error = result.expect_err(&name);
                 let fits = match name.as_str() {
                     "video-only.mp4" => matches!(error, Error::NoAudioTrack(_)),

@@ -48,7 +48,7 @@ const FILES: [(&str, Becomes); 33] = [
     ("64bit.mp4", Refused(no_audio, "no tracks at all")),
     ("Simbai & Elke Bay - Energy.m4a", Whole("AAC-LC")),
     ("a.m4a", Whole("AAC-LC")),
-    ("ac3.mp4", Refused(unsupported, "AC-3 audio")),
+    ("ac3.mp4", Whole("AC-3")),
     ("afconvert-aac-0.5s.mp4", Whole("AAC-LC")),
     ("alac.m4a", Whole("ALAC")),
     ("apple-voice-memo.m4a", Whole("AAC-LC")),
@@ -60,7 +60,7 @@ const FILES: [(&str, Becomes); 33] = [
         Refused(malformed, "none of 677292 packets is there"),
     ),
     ("chunk_out_of_range.mp4", Refused(no_audio, "not audio")),
-    ("eac3.mp4", Refused(unsupported, "E-AC-3 audio")),
+    ("eac3.mp4", Whole("E-AC-3")),
     ("edts.mp4", Whole("AAC-LC")),
     ("ep7.m4b", Whole("AAC-LC")),
     (

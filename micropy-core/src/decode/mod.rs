@@ -4,9 +4,11 @@
 mod aac;
 #[cfg(feature = "aac")]
 mod aac_config;
+#[cfg(feature = "ac3")]
+mod ac3;
 #[cfg(feature = "alac")]
 mod alac;
-#[cfg(feature = "aac")]
+#[cfg(any(feature = "aac", feature = "ac3"))]
 mod bits;
 #[cfg(feature = "fdk-aac")]
 mod fdk;
@@ -93,6 +95,12 @@ const FAMILIES: &[Family] = &[
         serves: |codec| matches!(codec, Codec::Aac),
         inspect: aac::inspect,
         decoder: aac::decoder,
+    },
+    #[cfg(feature = "ac3")]
+    Family {
+        serves: |codec| matches!(codec, Codec::Ac3 | Codec::Eac3),
+        inspect: ac3::inspect,
+        decoder: ac3::decoder,
     },
     #[cfg(feature = "alac")]
     Family {
