@@ -39,7 +39,7 @@ impl Header {
         match Bits::at(bytes, 40).read(5)? {
             0..=8 => Header::plain(bytes),
             11..=16 => Header::enhanced(bits),
-            _ => None, // 9 and 10: half and quarter rates, which no standard ever named
+            _ => None, // 9 and 10 are reserved
         }
     }
 
