@@ -8,7 +8,8 @@ use crate::error::{Error, Result};
 use crate::mp3::frame::{Frame, Frames};
 use crate::mp4::Movie;
 use crate::pcm::Pcm;
-use crate::pipeline::{WARM_UP, rate_control};
+use crate::pipeline::WARM_UP;
+use crate::runner::rate_control;
 use crate::stitch::{SeamSearch, Tail, Verdict};
 
 /// What [`demux`] has read.

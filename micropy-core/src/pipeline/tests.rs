@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 
+use micropy_lame::Bitrate;
+
 use super::*;
 use crate::codec::CodecParameters;
 use crate::decode::{self, Format};
@@ -124,7 +126,7 @@ impl<'a> Track<'a> {
         let findings = Findings::default();
         let engine = Engine {
             recipe: &recipe,
-            encoder: self.settings(bitrate),
+            encoder: Some(self.settings(bitrate)),
             jobs: NonZeroUsize::new(jobs).unwrap(),
             findings: &findings,
         };
@@ -133,7 +135,7 @@ impl<'a> Track<'a> {
         engine
             .run(&mut self.spans(plan), &mut source, &mut written)
             .unwrap();
-        assert_eq!(findings.concealed(), 0);
+        assert_eq!(findings.faults().count(), 0);
         written.0
     }
 
@@ -346,7 +348,7 @@ fn error_of(spoil: impl FnOnce(&mut Recipe, &mut micropy_lame::Settings)) -> Err
     spoil(&mut recipe, &mut encoder);
     let engine = Engine {
         recipe: &recipe,
-        encoder,
+        encoder: Some(encoder),
         jobs: NonZeroUsize::new(3).unwrap(),
         findings: &Findings::default(),
     };
