@@ -171,7 +171,7 @@ impl Options {
         self
     }
 
-    /// Refuses what no file could satisfy. What depends on the sample rate, the encoder checks.
+    /// Refuses what no file could satisfy. What depends on the sample rate of the file, the encoder checks.
     pub fn check(&self) -> Result<()> {
         let refuse = |why: String| Err(Error::InvalidOption(why));
         if let Some(hz) = self.sample_rate
@@ -182,9 +182,88 @@ impl Options {
                 micropy_lame::SAMPLE_RATES
             ));
         }
+        check_bitrate(self.bitrate, self.sample_rate)?;
+        if self.quality > 9 {
+            return refuse(format!("quality is 0 to 9, not {}", self.quality));
+        }
         if self.duration.is_some_and(|d| d.is_zero()) {
             return refuse("the duration is zero: nothing to convert".into());
         }
         Ok(())
+    }
+}
+
+/// Refuses a bitrate that MP3 does not have at `sample_rate`, or, where that is the file's, at any.
+fn check_bitrate(bitrate: Bitrate, sample_rate: Option<u32>) -> Result<()> {
+    let rates: Vec<u32> = match sample_rate {
+        Some(hz) => vec![hz],
+        None => micropy_lame::SAMPLE_RATES.to_vec(),
+    };
+    let mut allowed: Vec<u16> = rates
+        .iter()
+        .filter_map(|hz| micropy_lame::bitrates(*hz))
+        .flatten()
+        .copied()
+        .collect();
+    allowed.sort_unstable();
+    allowed.dedup();
+    let (lowest, highest) = (
+        allowed.first().copied().unwrap_or_default(),
+        allowed.last().copied().unwrap_or_default(),
+    );
+    let place = sample_rate.map_or(String::new(), |hz| format!(" at {hz} Hz"));
+    let why = match bitrate {
+        Bitrate::Cbr(kbps) if !allowed.contains(&kbps) => {
+            format!("MP3 has no bitrate of {kbps} kbit/s{place}: choose one of {allowed:?}")
+        }
+        // LAME averages no higher than 310.
+        Bitrate::Abr(kbps) if kbps < lowest || kbps > highest.min(310) => format!(
+            "an average bitrate is {lowest} to {} kbit/s{place}, not {kbps}",
+            highest.min(310)
+        ),
+        Bitrate::Vbr(quality) if !(0.0..10.0).contains(&quality) => {
+            format!("the quality of a variable bitrate is 0 (best) to 9.999, not {quality}")
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::InvalidOption(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_file_could_satisfy_is_refused() {
+        let cbr = |kbps| Options::new().cbr(kbps);
+        for good in [
+            Options::new(),
+            cbr(8),
+            cbr(320),
+            cbr(160).sample_rate(22_050),
+            Options::new().abr(310),
+            Options::new().vbr(9.999),
+            Options::new().quality(9),
+        ] {
+            assert!(good.check().is_ok(), "{good:?}");
+        }
+        for bad in [
+            cbr(0),
+            cbr(33),
+            cbr(1000),
+            cbr(320).sample_rate(22_050),
+            cbr(8).sample_rate(44_100),
+            Options::new().abr(7),
+            Options::new().abr(311),
+            Options::new().vbr(10.0),
+            Options::new().vbr(f32::NAN),
+            Options::new().vbr(-0.1),
+            Options::new().quality(10),
+            Options::new().sample_rate(12_345),
+            Options::new().duration(Duration::ZERO),
+        ] {
+            let refused = bad.check();
+            assert!(matches!(refused, Err(Error::InvalidOption(_))), "{bad:?}");
+        }
     }
 }
