@@ -50,6 +50,10 @@ pub enum Error {
     #[error("no audio track{}", if .0.is_empty() { String::new() } else { format!(": {}", .0) })]
     NoAudioTrack(String),
 
+    /// Chapters were asked for, and there are none.
+    #[error("there are no chapters to split at")]
+    NoChapters,
+
     /// The audio track is encrypted (ISO/IEC 23001-7 or FairPlay).
     #[error("the audio track is encrypted ({scheme}): decrypt it first")]
     Encrypted {

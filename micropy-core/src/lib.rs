@@ -18,41 +18,29 @@
 //! | job | one conversion somebody asked the service for |
 
 #![forbid(unsafe_code)]
-
-mod codec;
-mod convert;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "some of it waits for options that are not there yet"
+#![cfg_attr(
+    not(all(feature = "aac", feature = "opus", feature = "flac")),
+    allow(dead_code, reason = "words that only the decoders left out use")
 )]
+
+mod audio;
+mod codec;
+mod conversion;
+mod convert;
+mod copy;
 mod decode;
 mod downmix;
 mod error;
 mod fade;
 mod limiter;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "some of it waits for options that are not there yet"
-)]
 mod loudness;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "some of it waits for options that are not there yet"
-)]
 mod mp3;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "some of it waits for options that are not there yet"
-)]
 mod mp4;
 mod options;
 mod pcm;
 mod pipeline;
 pub mod ports;
+mod probe;
 mod progress;
 mod render;
 mod report;
@@ -61,6 +49,9 @@ mod runner;
 mod sink;
 mod source;
 mod span;
+#[cfg(feature = "stages")]
+#[doc(hidden)]
+pub mod stages;
 mod stitch;
 mod tags;
 mod timeline;
@@ -68,11 +59,12 @@ mod window;
 mod writer;
 
 pub use codec::{Codec, CodecParameters, Companding, PcmLayout};
-pub use convert::Converter;
+pub use convert::{Chapters, Converter};
 pub use error::{Error, Result};
 pub use options::{Bitrate, Channels, Options, TrackChoice};
+pub use probe::{Probe, ProbedTrack, probe};
 pub use progress::{CancelToken, Progress};
-pub use report::Report;
+pub use report::{MeasuredLoudness, Report};
 pub use sink::{FileSink, SeekSink, Sink, StreamSink};
 pub use source::{SeekSource, Source, StreamSource};
 pub use tags::{

@@ -29,7 +29,8 @@ pub struct Limiter {
     /// Smoothing weights, `2 · reach + 1` of them, that sum up to 1.
     weights: Vec<f32>,
     interpolation: Vec<[f32; 2 * INTERPOLATION_HALF]>,
-    /// Amplified input from `input_start` on.
+    /// Amplified input from `input_start` on; positions count from the first sample of a roll's worth of silence that stands
+    /// before the first one pushed.
     input: Pcm,
     input_start: u64,
     pushed: u64,
@@ -41,12 +42,17 @@ pub struct Limiter {
     lowest: VecDeque<f32>,
     lowest_known: u64,
     emitted: u64,
+    /// Where what was pushed begins.
+    begin: u64,
 }
 
 impl Limiter {
     /// Amplifies `channels` channels of `rate` Hz by `gain` (a factor) and limits them to `ceiling_dbtp`.
     pub fn new(rate: u32, channels: usize, gain: f32, ceiling_dbtp: f32) -> Limiter {
         let reach = (rate * REACH_MS / 1000).max(1) as usize;
+        let begin = Self::roll(rate);
+        let mut input = Pcm::new(channels);
+        input.resize(begin as usize);
         Limiter {
             // The gain's own slope can raise a peak between two samples, by far less than this.
             ceiling: 10f32.powf((ceiling_dbtp - 0.05) / 20.0),
@@ -54,14 +60,15 @@ impl Limiter {
             reach,
             weights: hann(2 * reach + 1),
             interpolation: (1..OVERSAMPLING).map(interpolator).collect(),
-            input: Pcm::new(channels),
+            input,
             input_start: 0,
-            pushed: 0,
+            pushed: begin,
             candidates: VecDeque::new(),
             needed: 0,
             lowest: VecDeque::new(),
             lowest_known: 0,
             emitted: 0,
+            begin,
         }
     }
 
@@ -87,6 +94,8 @@ impl Limiter {
     pub fn finish(mut self, output: &mut Pcm) {
         let end = self.pushed;
         let reach = self.reach as u64;
+        let silence = 2 * self.reach + INTERPOLATION_HALF;
+        self.input.resize(self.input.len() + silence);
         self.advance(end + 2 * reach, output);
         debug_assert_eq!(self.emitted, end);
     }
@@ -130,20 +139,17 @@ impl Limiter {
     /// The highest value at `at` and between it and its successor.
     fn peak(&self, plane: &[f32], at: u64) -> f32 {
         let at = (at - self.input_start) as usize;
-        let Some(sample) = plane.get(at) else {
-            return 0.0;
-        };
-        let sample = sample.abs();
         let first = (at + 1).checked_sub(INTERPOLATION_HALF);
         let window = first.and_then(|first| plane.get(first..first + 2 * INTERPOLATION_HALF));
         let Some(window) = window else {
-            return sample;
+            // The very first of the silence before what was pushed.
+            return 0.0;
         };
         let between = self.interpolation.iter().map(|taps| {
             let products = taps.iter().zip(window).map(|(tap, sample)| tap * sample);
             products.sum::<f32>().abs()
         });
-        between.fold(sample, f32::max)
+        between.fold(plane[at].abs(), f32::max)
     }
 
     fn learn_lowest(&mut self) {
@@ -166,22 +172,23 @@ impl Limiter {
     fn emit(&mut self, output: &mut Pcm) {
         let at = (self.emitted - self.input_start) as usize;
         let gain = self.smoothed();
-        for (from, to) in self.input.planes().iter().zip(output.planes_mut()) {
-            to.push((from[at] * gain).clamp(-self.ceiling, self.ceiling));
+        if self.emitted >= self.begin {
+            for (from, to) in self.input.planes().iter().zip(output.planes_mut()) {
+                to.push((from[at] * gain).clamp(-self.ceiling, self.ceiling));
+            }
         }
         self.emitted += 1;
     }
 
-    /// The weighted mean of the lowest gains around; before the first PCM sample there is silence, which
-    /// needs none. All of those windows hold this sample, so the mean is at most what it needs.
+    /// The weighted mean of the lowest gains around. All of those windows hold this sample, so the mean is at
+    /// most what it needs. (At the very first of the silence before what was pushed, some windows are missing.)
     fn smoothed(&self) -> f32 {
         if self.lowest.iter().all(|&gain| gain == 1.0) {
             return 1.0;
         }
-        let before = self.weights.len() - self.lowest.len();
-        let silent: f32 = self.weights[..before].iter().sum();
-        let known = self.weights[before..].iter().zip(&self.lowest);
-        silent + known.map(|(weight, gain)| weight * gain).sum::<f32>()
+        let missing = self.weights.len() - self.lowest.len();
+        let known = self.weights[missing..].iter().zip(&self.lowest);
+        known.map(|(weight, gain)| weight * gain).sum()
     }
 
     fn forget(&mut self) {

@@ -51,6 +51,12 @@ impl Loudness {
         self.integrated().map(|lufs| REPLAY_GAIN_REFERENCE - lufs)
     }
 
+    /// The same with peaks limited to `ceiling` dBTP.
+    pub fn limited(mut self, ceiling: f64) -> Loudness {
+        self.true_peak = self.true_peak.min(10f64.powf(ceiling / 20.0));
+        self
+    }
+
     /// The same after `gain` (a factor) was applied to what was measured.
     pub fn amplified(&self, gain: f64) -> Loudness {
         let gate = power(ABSOLUTE_GATE);

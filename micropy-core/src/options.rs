@@ -1,6 +1,7 @@
 //! What a caller may ask of a conversion.
 
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 pub use micropy_lame::Bitrate;
@@ -48,77 +49,91 @@ pub enum TrackChoice {
 /// ```
 ///
 /// The default is variable bitrate of quality 2, at the rate and channels of the source (more than two
-/// channels are mixed down to two).
-#[derive(Clone, Debug, PartialEq)]
+/// channels are mixed down to two). A source that is MP3 already is copied, frame by frame, unless an
+/// option asks for another MP3.
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Options {
-    /// Bits to spend.
-    pub bitrate: Bitrate,
-    /// LAME's own effort: 0 (best, slow) to 9 (worst, fast); 3 is LAME's default.
-    pub quality: u8,
+    /// Bits to spend; `None`: [`Options::DEFAULT_BITRATE`], or the source's own where it is MP3.
+    pub bitrate: Option<Bitrate>,
+    /// LAME's own effort: 0 (best, slow) to 9 (worst, fast); `None`: [`Options::DEFAULT_QUALITY`].
+    pub quality: Option<u8>,
     /// Hz of the MP3; `None`: the source's, or the nearest that MP3 has.
     pub sample_rate: Option<u32>,
     /// Channels of the MP3; `None`: the source's.
     pub channels: Option<Channels>,
+    /// Mix more than two channels down at full level, which may clip, rather than scaled so that nothing can.
+    pub unscaled_downmix: bool,
     /// The track to convert.
     pub track: TrackChoice,
     /// What to skip at the start.
     pub start: Duration,
     /// How much to convert from there; `None`: to the end.
     pub duration: Option<Duration>,
+    /// Audio that starts later than the video gets silence before it, for as long.
+    pub late_start: bool,
+    /// How long the level rises from silence at the start.
+    pub fade_in: Duration,
+    /// How long it falls back to silence at the end.
+    pub fade_out: Duration,
+    /// Loudness to bring the audio to, in LUFS (EBU R 128), with true peaks limited to −1 dBTP.
+    pub normalize: Option<f64>,
+    /// Measure the loudness and write it as ReplayGain.
+    pub replay_gain: bool,
     /// What the MP3 says of itself.
     pub tags: TagOptions,
     /// Worker threads; `None`: one for each core.
     pub jobs: Option<NonZeroUsize>,
 }
 
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            bitrate: Bitrate::Vbr(2.0),
-            quality: 3,
-            sample_rate: None,
-            channels: None,
-            track: TrackChoice::Default,
-            start: Duration::ZERO,
-            duration: None,
-            tags: TagOptions::default(),
-            jobs: None,
-        }
-    }
-}
-
 impl Options {
+    /// What is spent where [`Options::bitrate`] says nothing.
+    pub const DEFAULT_BITRATE: Bitrate = Bitrate::Vbr(2.0);
+
+    /// LAME's effort where [`Options::quality`] says nothing: LAME's own default.
+    pub const DEFAULT_QUALITY: u8 = 3;
+
+    /// Loudness that [`Options::normalize`] can be asked for, in LUFS.
+    pub const LOUDNESS: RangeInclusive<f64> = -60.0..=-5.0;
+
     /// The default options.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// What the Flask services make with moviepy: 44.1 kHz, stereo, a constant 128 kbit/s.
+    pub fn original() -> Self {
+        Options::new()
+            .cbr(128)
+            .sample_rate(44_100)
+            .channels(Channels::Stereo)
+    }
+
     /// Constant bitrate in kbit/s: 32–320 at 32 kHz and above, 8–160 below (8–64 below 16 kHz).
     #[must_use]
     pub fn cbr(mut self, kbps: u16) -> Self {
-        self.bitrate = Bitrate::Cbr(kbps);
+        self.bitrate = Some(Bitrate::Cbr(kbps));
         self
     }
 
-    /// Average bitrate in kbit/s, 8–310.
+    /// Average bitrate in kbit/s, between the lowest and the highest constant one.
     #[must_use]
     pub fn abr(mut self, kbps: u16) -> Self {
-        self.bitrate = Bitrate::Abr(kbps);
+        self.bitrate = Some(Bitrate::Abr(kbps));
         self
     }
 
     /// Variable bitrate by quality, 0 (best) to 9.999, fractions allowed.
     #[must_use]
     pub fn vbr(mut self, quality: f32) -> Self {
-        self.bitrate = Bitrate::Vbr(quality);
+        self.bitrate = Some(Bitrate::Vbr(quality));
         self
     }
 
     /// LAME's effort, 0 (best) to 9 (fastest).
     #[must_use]
     pub fn quality(mut self, quality: u8) -> Self {
-        self.quality = quality;
+        self.quality = Some(quality);
         self
     }
 
@@ -133,6 +148,13 @@ impl Options {
     #[must_use]
     pub fn channels(mut self, channels: Channels) -> Self {
         self.channels = Some(channels);
+        self
+    }
+
+    /// Mixes more than two channels down at full level: louder, but loud passages may clip.
+    #[must_use]
+    pub fn unscaled_downmix(mut self, unscaled: bool) -> Self {
+        self.unscaled_downmix = unscaled;
         self
     }
 
@@ -157,6 +179,44 @@ impl Options {
         self
     }
 
+    /// Puts silence before audio that starts later than the video (an empty edit), for as long.
+    #[must_use]
+    pub fn late_start(mut self, silence: bool) -> Self {
+        self.late_start = silence;
+        self
+    }
+
+    /// Lets the level rise from silence, for so long.
+    #[must_use]
+    pub fn fade_in(mut self, length: Duration) -> Self {
+        self.fade_in = length;
+        self
+    }
+
+    /// Lets the level fall to silence at the end, for so long. A source of unknown length is read twice for
+    /// it.
+    #[must_use]
+    pub fn fade_out(mut self, length: Duration) -> Self {
+        self.fade_out = length;
+        self
+    }
+
+    /// Brings the audio to this loudness in LUFS, −60 to −5, with its true peaks limited to −1 dBTP. The
+    /// audio is decoded twice for it.
+    #[must_use]
+    pub fn normalize(mut self, lufs: f64) -> Self {
+        self.normalize = Some(lufs);
+        self
+    }
+
+    /// Measures the loudness of the MP3's audio and writes it as ReplayGain 2.0 into the tags. On a sink that
+    /// cannot be rewritten the audio is decoded twice for it.
+    #[must_use]
+    pub fn replay_gain(mut self, write: bool) -> Self {
+        self.replay_gain = write;
+        self
+    }
+
     /// What becomes of tags, cover and chapters.
     #[must_use]
     pub fn tags(mut self, tags: TagOptions) -> Self {
@@ -171,62 +231,58 @@ impl Options {
         self
     }
 
-    /// Refuses what no file could satisfy. What depends on the sample rate of the file, the encoder checks.
+    /// Refuses what no file could satisfy, without looking at one.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`].
     pub fn check(&self) -> Result<()> {
         let refuse = |why: String| Err(Error::InvalidOption(why));
-        if let Some(hz) = self.sample_rate
-            && !micropy_lame::SAMPLE_RATES.contains(&hz)
-        {
-            return refuse(format!(
-                "MP3 has no sample rate of {hz} Hz: choose one of {:?}",
-                micropy_lame::SAMPLE_RATES
-            ));
-        }
-        check_bitrate(self.bitrate, self.sample_rate)?;
-        if self.quality > 9 {
-            return refuse(format!("quality is 0 to 9, not {}", self.quality));
-        }
         if self.duration.is_some_and(|d| d.is_zero()) {
             return refuse("the duration is zero: nothing to convert".into());
         }
-        Ok(())
+        if let Some(lufs) = self.normalize
+            && !Self::LOUDNESS.contains(&lufs)
+        {
+            return refuse(format!(
+                "{lufs} LUFS is no loudness to normalize to: choose one from {} to {}",
+                Self::LOUDNESS.start(),
+                Self::LOUDNESS.end()
+            ));
+        }
+        // Where the file decides upon the rate, one is enough for which the others are right.
+        let given = self.sample_rate.as_slice();
+        let rates = match given {
+            [] => &[44_100, 22_050, 11_025],
+            given => given,
+        };
+        let mut checked = rates.iter().map(|&rate| self.encoder(rate, 2).check());
+        match checked.find_map(|result| result.ok()) {
+            Some(()) => Ok(()),
+            None => self.encoder(rates[0], 2).check().map_err(Error::from),
+        }
     }
-}
 
-/// Refuses a bitrate that MP3 does not have at `sample_rate`, or, where that is the file's, at any.
-fn check_bitrate(bitrate: Bitrate, sample_rate: Option<u32>) -> Result<()> {
-    let rates: Vec<u32> = match sample_rate {
-        Some(hz) => vec![hz],
-        None => micropy_lame::SAMPLE_RATES.to_vec(),
-    };
-    let mut allowed: Vec<u16> = rates
-        .iter()
-        .filter_map(|hz| micropy_lame::bitrates(*hz))
-        .flatten()
-        .copied()
-        .collect();
-    allowed.sort_unstable();
-    allowed.dedup();
-    let (lowest, highest) = (
-        allowed.first().copied().unwrap_or_default(),
-        allowed.last().copied().unwrap_or_default(),
-    );
-    let place = sample_rate.map_or(String::new(), |hz| format!(" at {hz} Hz"));
-    let why = match bitrate {
-        Bitrate::Cbr(kbps) if !allowed.contains(&kbps) => {
-            format!("MP3 has no bitrate of {kbps} kbit/s{place}: choose one of {allowed:?}")
+    /// The encoder's settings for an output of `sample_rate` Hz and so many channels.
+    pub(crate) fn encoder(&self, sample_rate: u32, channels: u8) -> micropy_lame::Settings {
+        micropy_lame::Settings {
+            sample_rate,
+            channels,
+            bitrate: self.bitrate.unwrap_or(Self::DEFAULT_BITRATE),
+            quality: self.quality.unwrap_or(Self::DEFAULT_QUALITY),
         }
-        // LAME averages no higher than 310.
-        Bitrate::Abr(kbps) if kbps < lowest || kbps > highest.min(310) => format!(
-            "an average bitrate is {lowest} to {} kbit/s{place}, not {kbps}",
-            highest.min(310)
-        ),
-        Bitrate::Vbr(quality) if !(0.0..10.0).contains(&quality) => {
-            format!("the quality of a variable bitrate is 0 (best) to 9.999, not {quality}")
-        }
-        _ => return Ok(()),
-    };
-    Err(Error::InvalidOption(why))
+    }
+
+    /// Whether MP3 has to be encoded anew for them, rather than copied.
+    pub(crate) fn change_audio(&self) -> bool {
+        self.bitrate.is_some()
+            || self.quality.is_some()
+            || !self.start.is_zero()
+            || self.duration.is_some()
+            || self.late_start
+            || !self.fade_in.is_zero()
+            || !self.fade_out.is_zero()
+            || self.normalize.is_some()
+    }
 }
 
 #[cfg(test)]
@@ -234,36 +290,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_file_could_satisfy_is_refused() {
-        let cbr = |kbps| Options::new().cbr(kbps);
-        for good in [
-            Options::new(),
-            cbr(8),
-            cbr(320),
-            cbr(160).sample_rate(22_050),
-            Options::new().abr(310),
-            Options::new().vbr(9.999),
-            Options::new().quality(9),
-        ] {
-            assert!(good.check().is_ok(), "{good:?}");
-        }
-        for bad in [
-            cbr(0),
-            cbr(33),
-            cbr(1000),
-            cbr(320).sample_rate(22_050),
-            cbr(8).sample_rate(44_100),
-            Options::new().abr(7),
-            Options::new().abr(311),
+    fn what_no_file_could_satisfy_is_refused_before_one_is_read() {
+        for wrong in [
+            Options::new().cbr(1000),
+            Options::new().cbr(100),
+            Options::new().abr(400),
             Options::new().vbr(10.0),
-            Options::new().vbr(f32::NAN),
-            Options::new().vbr(-0.1),
             Options::new().quality(10),
             Options::new().sample_rate(12_345),
+            Options::new().sample_rate(44_100).cbr(8),
+            Options::new().normalize(3.0),
+            Options::new().normalize(f64::NAN),
             Options::new().duration(Duration::ZERO),
         ] {
-            let refused = bad.check();
-            assert!(matches!(refused, Err(Error::InvalidOption(_))), "{bad:?}");
+            let refused = wrong.check();
+            assert!(matches!(refused, Err(Error::InvalidOption(_))), "{wrong:?}");
+        }
+        for right in [
+            Options::new(),
+            Options::original(),
+            Options::new().cbr(8),
+            Options::new().cbr(320),
+            Options::new().cbr(144),
+            Options::new().vbr(0.5).normalize(-16.0),
+        ] {
+            assert!(right.check().is_ok(), "{right:?}");
         }
     }
 }

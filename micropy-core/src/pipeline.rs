@@ -14,14 +14,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use micropy_lame::Bitrate;
-
 use crate::error::{Error, Result};
-use crate::mp3::RateControl;
 use crate::mp3::frame::Frame;
 use crate::pcm::Pcm;
 use crate::render::{Findings, Recipe, Renderer};
-use crate::runner::Runner;
+use crate::runner::{Runner, Stretch};
 use crate::source::Source;
 use crate::span::{Span, SpanReader};
 use crate::stitch::{SeamSearch, Verdict};
@@ -34,14 +31,14 @@ const TICK: Duration = Duration::from_millis(50);
 const HEAD_FRAMES: usize = 224;
 
 /// First frames of an encoder that are never used: its psychoacoustic model has not heard enough yet.
-const WARM_UP: usize = 8;
+pub const WARM_UP: usize = 8;
 
 /// What stays the same for all spans of a conversion.
 pub struct Engine<'a> {
     /// From packets to PCM.
     pub recipe: &'a Recipe,
-    /// From PCM to frames.
-    pub encoder: micropy_lame::Settings,
+    /// From PCM to frames; `None`: the spans are only measured.
+    pub encoder: Option<micropy_lame::Settings>,
     /// Worker threads.
     pub jobs: NonZeroUsize,
     /// Where faults and loudness are noted.
@@ -67,11 +64,19 @@ impl Engine<'_> {
     ) -> Result<()> {
         let window = Window::default();
         thread::scope(|scope| {
-            for _ in 0..self.jobs.get() {
-                scope.spawn(|| self.work(&window));
-            }
             // However this ends, the workers must learn of it before the scope waits for them.
             let _stop = StopOnDrop(&window);
+            for worker in 1..=self.jobs.get() {
+                let thread = thread::Builder::new().name(format!("micropy {worker}"));
+                match thread.spawn_scoped(scope, || self.work(&window)) {
+                    Ok(_) => {}
+                    Err(why) if worker == 1 => {
+                        return Err(Error::Internal(format!("no thread can be started: {why}")));
+                    }
+                    // Fewer write the same.
+                    Err(_) => break,
+                }
+            }
             self.drive(&window, reader, source, observer)
         })
     }
@@ -85,20 +90,26 @@ impl Engine<'_> {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let most = 2 * self.jobs.get() + 1;
-        let mut exhausted = false;
+        let (mut exhausted, mut total) = (false, 0);
         // What is written next: frame `from` of the encoder that began with span `index`.
         let (mut index, mut from) = (0, 0);
         loop {
             observer.tick(window.encoded())?;
             if !exhausted && window.has_room(most, index) {
                 match reader.next(source)? {
-                    Some(span) => window.add(span),
+                    Some(span) => {
+                        total = span.index + 1;
+                        window.add(span);
+                    }
                     None => {
                         exhausted = true;
                         window.close();
                     }
                 }
                 continue;
+            }
+            if exhausted && index == total {
+                return observer.tick(window.encoded());
             }
             let Some(output) = window.take_output(index, TICK)? else {
                 continue;
@@ -113,10 +124,16 @@ impl Engine<'_> {
     }
 
     /// A worker: does what there is to do until the conversion is over.
+    ///
+    /// A panic is caught, so that it ends this conversion and not the caller's process. What the process's panic
+    /// hook says of it stays: a fault of ours should be told with its place, and a library replaces no hook.
     fn work(&self, window: &Window) {
         while let Some(task) = window.next_task() {
             let done = catch_unwind(AssertUnwindSafe(|| match task {
-                Task::Begin(span) => self.begin(window, span),
+                Task::Begin(span) => match &self.encoder {
+                    Some(encoder) => self.begin(window, span, encoder),
+                    None => self.measure(window, span),
+                },
                 Task::Resume(runner, boundary) => self.arrive(window, *runner, boundary),
             }));
             match done {
@@ -128,9 +145,14 @@ impl Engine<'_> {
     }
 
     /// Converts `span` from its start to its end.
-    fn begin(&self, window: &Window, span: Arc<Span>) -> Result<()> {
+    fn begin(
+        &self,
+        window: &Window,
+        span: Arc<Span>,
+        encoder: &micropy_lame::Settings,
+    ) -> Result<()> {
         let index = span.index;
-        let mut runner = Runner::new(&span, &self.encoder)?;
+        let mut runner = Runner::new(&span, encoder)?;
         let mut renderer = Renderer::new(self.recipe, span, Some(self.findings))?;
         let mut pcm = Pcm::default();
         // The first frames, until they are published; nobody asks for those of the first span.
@@ -151,6 +173,23 @@ impl Engine<'_> {
             }
         }
         self.arrive(window, runner, index + 1)
+    }
+
+    /// Renders `span` for what its recipe measures.
+    fn measure(&self, window: &Window, span: Arc<Span>) -> Result<()> {
+        let index = span.index;
+        let mut renderer = Renderer::new(self.recipe, span, Some(self.findings))?;
+        let mut pcm = Pcm::default();
+        let mut more = true;
+        while more {
+            window.check()?;
+            more = renderer.render(&mut pcm)?;
+            window.count_encoded(pcm.len());
+        }
+        let frames = Stretch::default();
+        let next = Some((index + 1, 0));
+        window.put_output(index, Output { frames, next });
+        Ok(())
     }
 
     /// `runner` has encoded everything before span `boundary`: it ends there if the file does, else it
@@ -192,12 +231,7 @@ impl Engine<'_> {
                     continue;
                 }
                 let mut current = search.take().unwrap_or_else(|| {
-                    SeamSearch::new(
-                        runner.take_tail(),
-                        head,
-                        rate_control(self.encoder.bitrate),
-                        WARM_UP,
-                    )
+                    SeamSearch::new(runner.take_tail(), head, runner.rate_control(), WARM_UP)
                 });
                 match current.offer(frame) {
                     Verdict::GoOn => search = Some(current),
@@ -223,15 +257,6 @@ impl Engine<'_> {
     }
 }
 
-/// How an encoder with this setting spends its bits.
-pub fn rate_control(bitrate: Bitrate) -> RateControl {
-    match bitrate {
-        Bitrate::Cbr(_) => RateControl::Cbr,
-        Bitrate::Abr(_) => RateControl::Abr,
-        Bitrate::Vbr(_) => RateControl::Vbr,
-    }
-}
-
 /// Ends the workers when the caller's thread leaves, by whichever way.
 struct StopOnDrop<'a>(&'a Window);
 
@@ -246,3 +271,6 @@ fn message_of(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a worker panicked".into())
 }
+
+#[cfg(test)]
+mod tests;

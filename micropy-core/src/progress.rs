@@ -8,21 +8,26 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
-    /// Audio encoded so far.
+    /// Audio done so far in this pass.
     pub done: Duration,
-    /// Audio to encode in all, where the file says beforehand.
+    /// Audio to be done in each pass, where the file says beforehand.
     pub total: Option<Duration>,
+    /// Which pass over the audio this is, from 0.
+    pub pass: u8,
+    /// How many there are: two where the audio has to be known before it is encoded.
+    pub passes: u8,
 }
 
 impl Progress {
-    /// From 0.0 to 1.0; `None` where the length is not known beforehand (movie fragments).
+    /// Of all passes together, from 0.0 to 1.0; `None` where the length is not known beforehand (movie fragments).
     pub fn fraction(&self) -> Option<f64> {
         let total = self.total?.as_secs_f64();
-        Some(if total > 0.0 {
+        let of_pass = if total > 0.0 {
             (self.done.as_secs_f64() / total).min(1.0)
         } else {
             1.0
-        })
+        };
+        Some((f64::from(self.pass) + of_pass) / f64::from(self.passes.max(1)))
     }
 }
 

@@ -1,9 +1,9 @@
-//! The PCM of one span: decode, mix down, resample, level, fade. Every stage is restarted for each span
+//! The PCM of one span: decode, mix down, resample, fade, level. Every stage is restarted for each span
 //! with as much roll as it needs, so both neighbours of a seam hear the same.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::CodecParameters;
 use crate::decode::{self, Decoder, Format};
@@ -14,7 +14,7 @@ use crate::limiter::Limiter;
 use crate::loudness::{Loudness, Meter};
 use crate::pcm::Pcm;
 use crate::resample;
-use crate::span::{Mapping, Span, SpanPacket};
+use crate::span::{Mapping, Span};
 
 /// PCM samples of silence that are made at a time.
 const BLOCK: u64 = 4096;
@@ -40,7 +40,7 @@ pub struct Recipe {
 }
 
 /// The ceiling of a changed level, in dB of true peak: a decoder of the MP3 may go a little above it.
-const CEILING_DBTP: f32 = -1.0;
+pub const CEILING_DBTP: f32 = -1.0;
 
 impl Recipe {
     /// PCM samples of the output that its stages need before and behind a span.
@@ -54,41 +54,78 @@ impl Recipe {
 /// What came up while spans were rendered.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// Packets that could not be decoded and were replaced by silence.
-    concealed: AtomicU64,
-    told: Mutex<Vec<String>>,
+    faults: Mutex<Faults>,
     loudness: Mutex<Loudness>,
 }
 
-impl Findings {
-    /// As many faults are told one by one; the others are only counted.
+/// Packets that were right, and those that could not be decoded and were replaced by silence.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// Packets that were right.
+    sound: u64,
+    count: u64,
+    /// The first of them: byte offset, and what is wrong.
+    first: BTreeMap<u64, String>,
+}
+
+impl Faults {
+    /// As many are told one by one; the others are only counted.
     const TOLD: usize = 8;
 
-    fn add_fault(&self, packet: &SpanPacket, why: &decode::DecodeError) {
-        self.concealed.fetch_add(1, Ordering::Relaxed);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < Self::TOLD {
-            told.push(format!(
-                "packet at byte {}: {why}; replaced by silence",
-                packet.offset
-            ));
+    /// Notes the packet at byte `offset`.
+    pub fn add(&mut self, offset: u64, why: String) {
+        self.count += 1;
+        self.first.insert(offset, why);
+        if self.first.len() > Self::TOLD {
+            self.first.pop_last();
         }
     }
 
-    /// Packets that could not be decoded.
-    pub fn concealed(&self) -> u64 {
-        self.concealed.load(Ordering::Relaxed)
+    /// Counts packets that were right.
+    pub fn add_sound(&mut self, packets: u64) {
+        self.sound += packets;
     }
 
-    /// What was wrong with some of them.
+    /// How many packets were right.
+    pub fn sound(&self) -> u64 {
+        self.sound
+    }
+
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The first, with its byte offset.
+    pub fn first(&self) -> Option<(u64, &str)> {
+        let first = self.first.first_key_value();
+        first.map(|(offset, why)| (*offset, why.as_str()))
+    }
+
+    /// Sentences for the user.
     pub fn told(&self) -> Vec<String> {
-        let mut told = self
-            .told
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        told.sort();
+        let mut told: Vec<String> = self
+            .first
+            .iter()
+            .map(|(offset, why)| format!("packet at byte {offset}: {why}; replaced by silence"))
+            .collect();
+        let more = self.count - told.len() as u64;
+        if more > 0 {
+            told.push(format!("{more} more packets were replaced by silence"));
+        }
         told
+    }
+}
+
+impl Findings {
+    /// What could not be decoded.
+    pub fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was measured.
+    pub fn loudness(&self) -> MutexGuard<'_, Loudness> {
+        self.loudness.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,11 +137,15 @@ pub struct Renderer<'a> {
     findings: Option<&'a Findings>,
     decoder: Box<dyn Decoder>,
     next_packet: usize,
+    /// The span's own packets that were right.
+    sound: u64,
     /// PCM samples of silence before the first packet's.
     silence: u64,
     resampler: Option<resample::Run>,
     limiter: Option<Limiter>,
     meter: Option<Meter>,
+    /// Place in the output of the PCM that comes next to the fades.
+    faded: u64,
     /// Place in the output of the PCM that comes next out of the stages.
     position: u64,
     stages: Stages,
@@ -134,6 +175,7 @@ impl<'a> Renderer<'a> {
         Ok(Renderer {
             decoder: decode::decoder(&recipe.parameters, &recipe.format)?,
             next_packet: 0,
+            sound: 0,
             silence: span.silence,
             resampler: resampler.map(|r| r.run(span.input_start, start, channels)),
             limiter: recipe
@@ -143,6 +185,7 @@ impl<'a> Renderer<'a> {
                 true => Some(Meter::new(rate, channels, start, span.output.start)?),
                 false => None,
             },
+            faded: start,
             position: start,
             stages: Stages::default(),
             recipe,
@@ -165,15 +208,11 @@ impl<'a> Renderer<'a> {
             self.cut(out)?;
         }
         let more = self.position < self.span.output.end;
-        if !more
-            && let Some(meter) = self.meter.take()
-            && let Some(findings) = self.findings
-        {
-            let mut all = findings
-                .loudness
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            all.merge(meter.finish());
+        if !more && let Some(findings) = self.findings.take() {
+            findings.faults().add_sound(self.sound);
+            if let Some(meter) = self.meter.take() {
+                findings.loudness().merge(meter.finish());
+            }
         }
         Ok(more)
     }
@@ -193,11 +232,14 @@ impl<'a> Renderer<'a> {
             return false;
         };
         self.next_packet += 1;
-        if let Err(why) = self.decoder.decode(data, decoded)
-            && span.owns(packet)
+        let result = self.decoder.decode(data, decoded);
+        if span.owns(packet)
             && let Some(findings) = self.findings
         {
-            findings.add_fault(packet, &why);
+            match result {
+                Ok(()) => self.sound += 1,
+                Err(why) => findings.faults().add(packet.offset, why.to_string()),
+            }
         }
         decoded.resize(packet.len as usize);
         keep(decoded, packet.start, &span.input);
@@ -240,11 +282,13 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Takes `resampled` through the limiter; at the end of the input, all that it holds comes out.
+    /// Fades `resampled` and takes it through the limiter; at the end of the input, all that it holds comes out.
     fn level(&mut self, ended: bool) {
         let Stages {
             resampled, limited, ..
         } = &mut self.stages;
+        self.recipe.fade.apply(resampled, self.faded);
+        self.faded += resampled.len() as u64;
         let Some(mut limiter) = self.limiter.take() else {
             std::mem::swap(resampled, limited);
             return;
@@ -258,14 +302,13 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Fades and measures what has come out of the stages, and appends to `out` what of it belongs to the
+    /// Measures what has come out of the stages, and appends to `out` what of it belongs to the
     /// span.
     fn cut(&mut self, out: &mut Pcm) -> Result<()> {
         let pcm = &mut self.stages.limited;
         let start = self.position;
         self.position += pcm.len() as u64;
         keep(pcm, start, &(start..self.span.output.end));
-        self.recipe.fade.apply(pcm, start);
         if let Some(meter) = &mut self.meter {
             meter.push(pcm)?;
         }

@@ -8,6 +8,8 @@ use std::time::Duration;
 pub struct Report {
     /// The source's coding with its profile, such as `AAC-LC`.
     pub codec: String,
+    /// The source's MP3 frames were taken over as they are.
+    pub copied: bool,
     /// Hz of the source's decoded audio.
     pub input_sample_rate: u32,
     /// Channels of the source.
@@ -16,8 +18,10 @@ pub struct Report {
     pub input_samples: u64,
     /// Bytes of compressed audio that were read.
     pub input_bytes: u64,
-    /// Packets that were read.
+    /// Packets from the track's first to the last that was converted.
     pub packets: u64,
+    /// Packets that there would be if the source did not break off.
+    pub expected_packets: u64,
     /// Packets that could not be decoded and were replaced by silence of their length.
     pub concealed_packets: u64,
     /// Hz of the MP3.
@@ -28,6 +32,8 @@ pub struct Report {
     pub output_samples: u64,
     /// Bytes of the MP3, tags included.
     pub output_bytes: u64,
+    /// Bytes of them that are the ID3 tag: text, cover, chapters.
+    pub tag_bytes: u64,
     /// MP3 frames, without the Info tag's.
     pub frames: u64,
     /// False where the source breaks off before its end: the MP3 is what was there.
@@ -35,8 +41,22 @@ pub struct Report {
     /// Length that the container declares for what was asked, where it does. In a file that breaks off it
     /// is more than [`Report::duration`].
     pub expected_duration: Option<Duration>,
+    /// How loud the source is, where it was measured.
+    pub loudness: Option<MeasuredLoudness>,
     /// What a user should know of.
     pub warnings: Vec<String>,
+}
+
+/// Loudness by EBU R 128 (ITU-R BS.1770-4) of what was converted, before any gain.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct MeasuredLoudness {
+    /// Integrated loudness in LUFS; `None` where all is silence.
+    pub integrated: Option<f64>,
+    /// Highest true peak in dBTP; −∞ for digital silence.
+    pub true_peak: f64,
+    /// The gain in dB that was applied to normalize it.
+    pub gain: f64,
 }
 
 impl Report {
@@ -45,11 +65,11 @@ impl Report {
         duration_of(self.output_samples, self.output_sample_rate)
     }
 
-    /// Mean bitrate of the MP3 in bit/s, tags included.
+    /// Mean bitrate of the MP3's audio in bit/s: its ID3 tag does not count.
     pub fn mean_bitrate(&self) -> f64 {
         let seconds = self.duration().as_secs_f64();
         if seconds > 0.0 {
-            self.output_bytes as f64 * 8.0 / seconds
+            (self.output_bytes - self.tag_bytes) as f64 * 8.0 / seconds
         } else {
             0.0
         }

@@ -1,8 +1,9 @@
 //! An encoder under way: PCM in, frames out.
 
-use micropy_lame::{Encoder, Settings};
+use micropy_lame::{Bitrate, Encoder, Settings};
 
 use crate::error::{Error, Result};
+use crate::mp3::RateControl;
 use crate::mp3::frame::{Frame, FrameError, Frames};
 use crate::pcm::Pcm;
 use crate::span::Span;
@@ -14,6 +15,7 @@ pub struct Runner {
     pub span: usize,
     /// That span's first frame.
     pub first_frame: u64,
+    rate_control: RateControl,
     encoder: Encoder,
     splitter: Frames,
     /// What the encoder gave last.
@@ -32,6 +34,7 @@ impl Runner {
         Ok(Runner {
             span: span.index,
             first_frame: span.first_frame,
+            rate_control: rate_control(settings.bitrate),
             encoder: Encoder::new(settings)?,
             splitter: Frames::new(),
             piece: Vec::new(),
@@ -39,6 +42,11 @@ impl Runner {
             tail: Tail::new(),
             count: 0,
         })
+    }
+
+    /// How it spends its bits.
+    pub fn rate_control(&self) -> RateControl {
+        self.rate_control
     }
 
     /// Encodes `pcm` and returns the frames that are whole by it, each with its number in the output.
@@ -93,6 +101,15 @@ impl Runner {
         while let Some(frame) = self.tail.pop_settled() {
             self.settled.push(frame.bytes());
         }
+    }
+}
+
+/// How an encoder with this setting spends its bits.
+pub fn rate_control(bitrate: Bitrate) -> RateControl {
+    match bitrate {
+        Bitrate::Cbr(_) => RateControl::Cbr,
+        Bitrate::Abr(_) => RateControl::Abr,
+        Bitrate::Vbr(_) => RateControl::Vbr,
     }
 }
 

@@ -28,8 +28,9 @@ pub struct Plan {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Length {
-    /// Every span has so many frames; what the last has less is up to the file.
-    Even(u64),
+    /// So many units are shared out between so many spans, which differ by one unit at most. A file that turns out longer has
+    /// more such spans.
+    Even { units: u64, spans: u64 },
     /// The file's length is not known beforehand (movie fragments): spans double up to the longest.
     Growing,
 }
@@ -41,20 +42,34 @@ impl Plan {
         let length = match frames {
             Some(frames) => {
                 let wish = frames.div_ceil(MEDIUM).clamp(SHORTEST, LONGEST);
-                // Evenly, rather than a short rest.
-                let count = frames.div_ceil(wish).max(1);
-                Length::Even(frames.div_ceil(count).next_multiple_of(unit).max(unit))
+                let units = frames.div_ceil(unit).max(1);
+                let spans = frames.div_ceil(wish).clamp(1, units);
+                Length::Even { units, spans }
             }
             None => Length::Growing,
         };
         Plan { unit, length }
     }
 
+    /// Spans of `frames` frames each.
+    #[cfg(test)]
+    pub fn every(frames: u64) -> Self {
+        Plan {
+            unit: frames,
+            length: Length::Even { units: 1, spans: 1 },
+        }
+    }
+
     /// First frame of span `index`; spans follow each other without end.
     pub fn start(&self, index: usize) -> u64 {
         let index = index as u64;
         match self.length {
-            Length::Even(length) => index.saturating_mul(length),
+            Length::Even { units, spans } => {
+                let units = u128::from(index) * u128::from(units) / u128::from(spans);
+                u64::try_from(units)
+                    .unwrap_or(u64::MAX)
+                    .saturating_mul(self.unit)
+            }
             Length::Growing => {
                 // SHORTEST, 2·SHORTEST, then LONGEST each.
                 let first = SHORTEST.next_multiple_of(self.unit);
@@ -210,7 +225,7 @@ pub struct Extent {
     pub input_len: u64,
     /// Bytes of packets read.
     pub audio_bytes: u64,
-    /// Packets read.
+    /// Packets read or passed over.
     pub packets: u64,
     /// Offset at which the media broke off, if it did.
     pub cut_at: Option<u64>,
@@ -294,6 +309,7 @@ impl SpanReader {
         let needs = self.mapping.needs(&whole, None).input;
         // A short last duration takes back a part of the last packet only: what comes before the last
         // packet is sure.
+        self.skip_unneeded(source, needs.start)?;
         let mut sure = self.gathered.last().map_or(self.position, |p| p.start);
         while self.end.is_none() && sure < needs.end {
             if !self.read_packet(source)? {
@@ -377,6 +393,29 @@ impl SpanReader {
         first.saturating_sub(self.roll)
     }
 
+    /// Passes over packets that end well before `from` without reading them (a trim far into the file).
+    fn skip_unneeded(&mut self, source: &mut dyn Source, from: u64) -> Result<()> {
+        const WORTH: u64 = 64;
+        let Some(len) = self.mapping.clock.packet_len.map(u64::from) else {
+            return Ok(());
+        };
+        let before = from.saturating_sub(self.position) / len.max(1);
+        // One more than the roll: what comes just before decides nothing, but costs nothing either.
+        let unneeded = before.saturating_sub(self.roll as u64 + 1);
+        if unneeded < WORTH {
+            return Ok(());
+        }
+        let ahead: Vec<Packet> = self.ahead.drain(..).map(|(packet, _)| packet).collect();
+        let rest = unneeded.saturating_sub(ahead.len() as u64);
+        let passed = self.packets.skip(source, rest)?;
+        let packets = ahead.len() as u64 + passed.packets;
+        self.extent.packets += packets;
+        self.units += passed.duration;
+        self.units += ahead.iter().map(|p| u64::from(p.duration)).sum::<u64>();
+        self.position += packets * len;
+        Ok(())
+    }
+
     /// Forgets packets before `from` once they are worth it (a trim far into the file).
     fn drop_unneeded(&mut self, from: u64) {
         const WORTH: usize = 1024;
@@ -445,8 +484,11 @@ mod tests {
                 let plan = Plan::new(Some(frames), unit);
                 let spans = (1..).find(|&i| plan.start(i) >= frames).unwrap();
                 let last = frames - plan.start(spans - 1);
-                assert_eq!(plan.start(1) % unit, 0);
-                assert!(plan.start(1) <= LONGEST + unit, "{plan:?}");
+                for index in 0..spans {
+                    let (start, end) = (plan.start(index), plan.start(index + 1));
+                    assert_eq!(start % unit, 0);
+                    assert!(start < end && end - start <= LONGEST + unit, "{plan:?}");
+                }
                 assert!(
                     spans == 1 || last * 2 > plan.start(1),
                     "{frames}: {plan:?} ends with {last}"

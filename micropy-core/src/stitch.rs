@@ -252,4 +252,4 @@ impl<'b> SeamSearch<'b> {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

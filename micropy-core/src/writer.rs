@@ -10,17 +10,19 @@ use crate::tags::ReplayGain;
 /// What is known of an MP3 before its frames are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foreseen {
-    /// Frames, the Info tag's not counted.
-    pub frames: u64,
-    /// What decoders leave out.
-    pub trim: Trim,
+    /// Frames, the Info tag's not counted, where that is known.
+    pub frames: Option<u64>,
+    /// What decoders leave out; `None`: nothing, not even their own delay.
+    pub trim: Option<Trim>,
+    /// They lie as LAME would lay frames of the first one's bitrate.
+    pub evenly: bool,
 }
 
 /// Writes one MP3.
 pub struct Writer<'a> {
     sink: &'a mut dyn Sink,
     encoding: Encoding,
-    foreseen: Option<Foreseen>,
+    foreseen: Foreseen,
     /// Bytes written.
     bytes: u64,
     /// The Info tag's frame, once the first of the audio's has shown what it looks like.
@@ -43,7 +45,7 @@ impl<'a> Writer<'a> {
         sink: &'a mut dyn Sink,
         id3: &[u8],
         encoding: Encoding,
-        foreseen: Option<Foreseen>,
+        foreseen: Foreseen,
     ) -> Result<Self> {
         sink.write_all(id3).map_err(Error::Write)?;
         Ok(Writer {
@@ -72,14 +74,29 @@ impl<'a> Writer<'a> {
         self.audio.frames()
     }
 
-    /// Completes the Info tag, where the sink can be rewritten, and returns the length of the file in
-    /// bytes.
-    pub fn finish(self, trim: Trim, replay_gain: Option<ReplayGain>) -> Result<u64> {
-        if let Some(info) = self.info.filter(|_| self.sink.can_rewrite()) {
-            let tag = InfoTag::new(info.first, &self.encoding, &self.audio, trim, replay_gain);
-            self.sink
-                .rewrite(info.at, &tag.to_frame(info.header))
-                .map_err(Error::Write)?;
+    /// Corrects what was said of the frames' bitrates.
+    pub fn set_rate(&mut self, rate: RateControl) {
+        self.encoding.rate = rate;
+    }
+
+    /// Writes `id3`, as long as the first, and the Info tag again with what is known now, where the sink can
+    /// be rewritten. Returns the length of the file in bytes.
+    pub fn finish(
+        self,
+        id3: &[u8],
+        trim: Option<Trim>,
+        replay_gain: Option<ReplayGain>,
+    ) -> Result<u64> {
+        if self.sink.can_rewrite() {
+            if !id3.is_empty() {
+                self.sink.rewrite(0, id3).map_err(Error::Write)?;
+            }
+            if let Some(info) = self.info {
+                let tag = info_tag(info.first, &self.encoding, &self.audio, trim, replay_gain);
+                self.sink
+                    .rewrite(info.at, &tag.to_frame(info.header))
+                    .map_err(Error::Write)?;
+            }
         }
         self.sink.finish().map_err(Error::Write)?;
         Ok(self.bytes)
@@ -103,21 +120,20 @@ impl<'a> Writer<'a> {
     /// The Info tag as far as it is known before the audio: for a constant bitrate everything but the CRC
     /// of the music.
     fn foretell(&self, first: Header) -> InfoTag {
-        let Some(Foreseen { frames, trim }) = self.foreseen else {
-            let unknown = Trim {
-                delay: 0,
-                padding: 0,
-            };
-            let mut tag = InfoTag::new(first, &self.encoding, &Audio::new(), unknown, None);
-            (tag.frames, tag.bytes, tag.toc) = (None, None, None);
-            return tag;
-        };
-        if self.encoding.rate == RateControl::Cbr {
+        let Foreseen {
+            frames,
+            trim,
+            evenly,
+        } = self.foreseen;
+        if let Some(frames) = frames
+            && evenly
+            && self.encoding.rate == RateControl::Cbr
+        {
             let audio = Audio::foretold(first, frames);
-            return InfoTag::new(first, &self.encoding, &audio, trim, None);
+            return info_tag(first, &self.encoding, &audio, trim, None);
         }
-        let mut tag = InfoTag::new(first, &self.encoding, &Audio::new(), trim, None);
-        tag.frames = u32::try_from(frames).ok();
+        let mut tag = info_tag(first, &self.encoding, &Audio::new(), trim, None);
+        tag.frames = frames.and_then(|frames| u32::try_from(frames).ok());
         (tag.bytes, tag.toc) = (None, None);
         tag
     }
@@ -127,4 +143,23 @@ impl<'a> Writer<'a> {
         self.bytes += bytes.len() as u64;
         Ok(())
     }
+}
+
+/// The tag of `audio`; without LAME's extension where nothing is to be left out.
+fn info_tag(
+    first: Header,
+    encoding: &Encoding,
+    audio: &Audio,
+    trim: Option<Trim>,
+    replay_gain: Option<ReplayGain>,
+) -> InfoTag {
+    let untold = Trim {
+        delay: 0,
+        padding: 0,
+    };
+    let mut tag = InfoTag::new(first, encoding, audio, trim.unwrap_or(untold), replay_gain);
+    if trim.is_none() {
+        tag.extension = None;
+    }
+    tag
 }

@@ -66,7 +66,7 @@ impl Encoder {
     }
 
     fn of(linked: &'static Linked, settings: &Settings) -> Result<Self, Error> {
-        settings.validate()?;
+        settings.check()?;
         Self::start(linked.api(write_tables), settings)
     }
 

@@ -54,8 +54,11 @@ pub fn bitrates(sample_rate: u32) -> Option<&'static [u16]> {
 }
 
 impl Settings {
-    /// LAME would round what it cannot do to what it can; a caller should rather hear of it.
-    pub(crate) fn validate(&self) -> Result<(), Error> {
+    /// Whether an [`Encoder`](crate::Encoder) can be set up so.
+    ///
+    /// # Errors
+    /// What is wrong: LAME would round what it cannot do to what it can; a caller should rather hear of it.
+    pub fn check(&self) -> Result<(), Error> {
         let sample_rate = self.sample_rate;
         let allowed = bitrates(sample_rate).ok_or(Error::SampleRate(sample_rate))?;
         if !matches!(self.channels, 1 | 2) {
@@ -90,7 +93,7 @@ mod tests {
 
     #[test]
     fn each_setting_is_checked_and_named() {
-        let message = |settings: Settings| settings.validate().unwrap_err().to_string();
+        let message = |settings: Settings| settings.check().unwrap_err().to_string();
         let sample_rate = message(Settings {
             sample_rate: 96_000,
             ..GOOD
@@ -121,19 +124,16 @@ mod tests {
                 bitrate: Bitrate::Vbr(bad),
                 ..GOOD
             };
-            assert!(
-                matches!(vbr.validate(), Err(Error::VbrQuality(_))),
-                "V{bad}"
-            );
+            assert!(matches!(vbr.check(), Err(Error::VbrQuality(_))), "V{bad}");
         }
         for channels in [0, 3] {
             let settings = Settings { channels, ..GOOD };
-            assert_eq!(settings.validate(), Err(Error::Channels(channels)));
+            assert_eq!(settings.check(), Err(Error::Channels(channels)));
         }
         let quality = Settings {
             quality: 10,
             ..GOOD
         };
-        assert_eq!(quality.validate(), Err(Error::Quality(10)));
+        assert_eq!(quality.check(), Err(Error::Quality(10)));
     }
 }

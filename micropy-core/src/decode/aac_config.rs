@@ -8,7 +8,6 @@ pub mod object_type {
     #![allow(missing_docs)]
     pub const MAIN: u32 = 1;
     pub const LC: u32 = 2;
-    pub const SSR: u32 = 3;
     pub const LTP: u32 = 4;
     pub const SBR: u32 = 5;
     pub const SCALABLE: u32 = 6;
@@ -16,7 +15,6 @@ pub mod object_type {
     pub const ER_LC: u32 = 17;
     pub const ER_LTP: u32 = 19;
     pub const ER_SCALABLE: u32 = 20;
-    pub const ER_TWIN_VQ: u32 = 21;
     pub const ER_BSAC: u32 = 22;
     pub const ER_LD: u32 = 23;
     pub const PS: u32 = 29;

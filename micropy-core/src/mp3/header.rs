@@ -162,6 +162,11 @@ impl Header {
         (self.bitrate_index() < 14).then(|| Header(self.0 + (1 << 12)))
     }
 
+    /// The same frame without a CRC behind the header.
+    pub fn without_crc(self) -> Self {
+        Header(self.0 | NO_CRC)
+    }
+
     /// Whether both say the same of the audio: all but bitrate and padding, which only size the slot.
     pub fn same_audio(self, other: Header) -> bool {
         (self.0 ^ other.0) & !(BITRATE | PADDING) == 0

@@ -40,7 +40,7 @@ use crate::tags::ReplayGain;
 const TAG_LEN: usize = 156;
 
 /// The fields delay and padding have 12 bits each.
-const MAX_TRIM: u16 = 0xFFF;
+pub const MAX_TRIM: u16 = 0xFFF;
 
 /// What there is to tell of an encode besides what its frames tell.
 #[derive(Clone, Debug, PartialEq)]
@@ -184,27 +184,6 @@ impl InfoTag {
         frame
     }
 
-    /// Reads the tag in a frame; `None` where there is none. Fields are taken as they are.
-    pub fn parse(frame: &[u8]) -> Option<Self> {
-        let header = Header::parse(*frame.first_chunk()?).ok()?;
-        let mut rest = Fields(frame.get(header.main_data_offset()..)?);
-        let variable = match &rest.take::<4>()? {
-            b"Xing" => true,
-            b"Info" => false,
-            _ => return None,
-        };
-        let present = rest.u32()?;
-        let has = |bit: u32| present & bit != 0;
-        Some(InfoTag {
-            variable,
-            frames: if has(1) { Some(rest.u32()?) } else { None },
-            bytes: if has(2) { Some(rest.u32()?) } else { None },
-            toc: if has(4) { Some(rest.take()?) } else { None },
-            quality: if has(8) { Some(rest.u32()?) } else { None },
-            extension: Extension::parse(rest),
-        })
-    }
-
     fn write(&self, to: &mut Vec<u8>) {
         to.extend(if self.variable { b"Xing" } else { b"Info" });
         let present = u32::from(self.frames.is_some())
@@ -223,31 +202,6 @@ impl InfoTag {
 }
 
 impl Extension {
-    fn parse(mut rest: Fields<'_>) -> Option<Self> {
-        let encoder = rest.take()?;
-        let [revision_and_method, lowpass] = rest.take()?;
-        let peak = rest.u32()?;
-        let track_gain = rest.u16()?;
-        let _album_gain = rest.u16()?;
-        let [flags, bitrate, delay, between, padding, misc, _mp3_gain] = rest.take()?;
-        Some(Extension {
-            encoder,
-            method: revision_and_method & 0xF,
-            lowpass: u32::from(lowpass) * 100,
-            replay_gain: parse_gain(peak, track_gain),
-            flags,
-            bitrate,
-            trim: Trim {
-                delay: u16::from(delay) << 4 | u16::from(between) >> 4,
-                padding: u16::from(between & 0xF) << 8 | u16::from(padding),
-            },
-            misc,
-            preset: rest.u16()?,
-            music_len: rest.u32()?,
-            music_crc: rest.u16()?,
-        })
-    }
-
     /// Appends the extension to `to`, which begins with the tag's frame, and the CRC of all that.
     fn write(&self, to: &mut Vec<u8>) {
         let (peak, track_gain) = self.replay_gain.map_or((0, 0), gain_fields);
@@ -284,18 +238,6 @@ fn gain_fields(of: ReplayGain) -> (u32, u16) {
     let sign = if tenths < 0 { NEGATIVE } else { 0 };
     let gain = TRACK_GAIN | COMPUTED | sign | tenths.unsigned_abs();
     ((of.peak.abs() * FULL_SCALE).round() as u32, gain)
-}
-
-fn parse_gain(peak: u32, gain: u16) -> Option<ReplayGain> {
-    if gain & 0b111 << 13 != TRACK_GAIN {
-        return None;
-    }
-    let tenths = f64::from(gain & 0x1FF);
-    let sign = if gain & NEGATIVE != 0 { -1.0 } else { 1.0 };
-    Some(ReplayGain {
-        gain: sign * tenths / 10.0,
-        peak: f64::from(peak) / FULL_SCALE,
-    })
 }
 
 /// LAME's misc byte: 2 bits rate of the source (up to 32, 44.1, 48 kHz, above), 1 bit unwise settings, 3 bits
@@ -383,6 +325,7 @@ impl Audio {
     }
 
     /// Their bytes.
+    #[cfg(test)]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -432,25 +375,6 @@ impl Audio {
     }
 }
 
-/// The rest of a tag's fields, most significant byte first.
-struct Fields<'a>(&'a [u8]);
-
-impl Fields<'_> {
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let (field, rest) = self.0.split_first_chunk()?;
-        self.0 = rest;
-        Some(*field)
-    }
-
-    fn u16(&mut self) -> Option<u16> {
-        self.take().map(u16::from_be_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.take().map(u32::from_be_bytes)
-    }
-}
-
 /// Carries a CRC-16 (reflected polynomial 0xA001, known as CRC-16/ARC) on over `bytes`.
 fn crc16(crc: u16, bytes: &[u8]) -> u16 {
     const TABLE: [u16; 256] = {
@@ -480,6 +404,87 @@ fn crc16(crc: u16, bytes: &[u8]) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl InfoTag {
+        /// Reads the tag in a frame; `None` where there is none. Fields are taken as they are.
+        pub fn parse(frame: &[u8]) -> Option<Self> {
+            let header = Header::parse(*frame.first_chunk()?).ok()?;
+            let mut rest = Fields(frame.get(header.main_data_offset()..)?);
+            let variable = match &rest.take::<4>()? {
+                b"Xing" => true,
+                b"Info" => false,
+                _ => return None,
+            };
+            let present = rest.u32()?;
+            let has = |bit: u32| present & bit != 0;
+            Some(InfoTag {
+                variable,
+                frames: if has(1) { Some(rest.u32()?) } else { None },
+                bytes: if has(2) { Some(rest.u32()?) } else { None },
+                toc: if has(4) { Some(rest.take()?) } else { None },
+                quality: if has(8) { Some(rest.u32()?) } else { None },
+                extension: Extension::parse(rest),
+            })
+        }
+    }
+
+    impl Extension {
+        fn parse(mut rest: Fields<'_>) -> Option<Self> {
+            let encoder = rest.take()?;
+            let [revision_and_method, lowpass] = rest.take()?;
+            let peak = rest.u32()?;
+            let track_gain = rest.u16()?;
+            let _album_gain = rest.u16()?;
+            let [flags, bitrate, delay, between, padding, misc, _mp3_gain] = rest.take()?;
+            Some(Extension {
+                encoder,
+                method: revision_and_method & 0xF,
+                lowpass: u32::from(lowpass) * 100,
+                replay_gain: parse_gain(peak, track_gain),
+                flags,
+                bitrate,
+                trim: Trim {
+                    delay: u16::from(delay) << 4 | u16::from(between) >> 4,
+                    padding: u16::from(between & 0xF) << 8 | u16::from(padding),
+                },
+                misc,
+                preset: rest.u16()?,
+                music_len: rest.u32()?,
+                music_crc: rest.u16()?,
+            })
+        }
+    }
+
+    fn parse_gain(peak: u32, gain: u16) -> Option<ReplayGain> {
+        if gain & 0b111 << 13 != TRACK_GAIN {
+            return None;
+        }
+        let tenths = f64::from(gain & 0x1FF);
+        let sign = if gain & NEGATIVE != 0 { -1.0 } else { 1.0 };
+        Some(ReplayGain {
+            gain: sign * tenths / 10.0,
+            peak: f64::from(peak) / FULL_SCALE,
+        })
+    }
+
+    /// The rest of a tag's fields, most significant byte first.
+    struct Fields<'a>(&'a [u8]);
+
+    impl Fields<'_> {
+        fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+            let (field, rest) = self.0.split_first_chunk()?;
+            self.0 = rest;
+            Some(*field)
+        }
+
+        fn u16(&mut self) -> Option<u16> {
+            self.take().map(u16::from_be_bytes)
+        }
+
+        fn u32(&mut self) -> Option<u32> {
+            self.take().map(u32::from_be_bytes)
+        }
+    }
 
     fn encoding(rate: RateControl) -> Encoding {
         Encoding {

@@ -119,6 +119,28 @@ impl SideInfo {
     }
 }
 
+/// Takes the sound out of `frame`, which has this header: its side information then says that there is no
+/// main data. The slot stays, since later frames may have main data there.
+pub fn silence(header: Header, frame: &mut [u8]) {
+    let side_info = header.side_info_offset()..header.main_data_offset();
+    frame[side_info.clone()].fill(0);
+    if header.has_crc() {
+        let crc = crc(&[&frame[2..Header::LEN], &frame[side_info]]);
+        frame[Header::LEN..Header::LEN + 2].copy_from_slice(&crc.to_be_bytes());
+    }
+}
+
+/// The CRC of a frame: over the second half of the header and the side information (ISO/IEC 11172-3
+/// §2.4.3.1; polynomial 0x8005, all ones at the start).
+fn crc(parts: &[&[u8]]) -> u16 {
+    let bytes = parts.iter().copied().flatten();
+    bytes.fold(0xFFFF, |crc, &byte| {
+        (0..8).fold(crc ^ u16::from(byte) << 8, |crc, _| {
+            crc << 1 ^ if crc & 0x8000 != 0 { 0x8005 } else { 0 }
+        })
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::header::ChannelMode;

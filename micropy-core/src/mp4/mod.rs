@@ -19,9 +19,6 @@ mod track;
 #[cfg(test)]
 mod tests;
 
-pub use boxes::{Boxes, Fields, FourCc, SliceBox};
 pub use edit_list::Edit;
-pub use movie::{
-    AudioTrack, Movie, Place, RawBox, RawMetadata, TextTrack, TrackSample, read_track_samples,
-};
-pub use packets::{Missing, Packet, Packets};
+pub use movie::{AudioTrack, Movie};
+pub use packets::{Packet, Packets};

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::boxes::{BoxHeader, BoxReader, Fields, FourCc, read_first_header};
+use super::boxes::{BoxHeader, BoxReader, Fields, read_first_header};
 use super::edit_list::{Edit, rescale};
 use super::fragment::{Defaults, Fragments, TopLevel, indexed_duration};
 use super::packets::Packets;
@@ -56,8 +56,6 @@ pub struct AudioTrack {
     pub id: u32,
     /// `track_enabled` of `tkhd`.
     pub enabled: bool,
-    /// `alternate_group` of `tkhd`.
-    pub alternate_group: i16,
     /// ISO 639-2/T code, if it is not `und`.
     pub language: Option<String>,
     /// Units per second of all times of the track; never 0.
@@ -85,8 +83,6 @@ pub struct TextTrack {
     pub id: u32,
     /// Units per second of all times of the track; never 0.
     pub timescale: u32,
-    /// Code of its first sample entry: `text`, `tx3g`.
-    pub coding: FourCc,
     /// Which part of the media is presented.
     pub edit: Edit,
     table: Arc<SampleTable>,
@@ -321,8 +317,15 @@ impl Movie {
             self.audio.push(track);
         }
         for trak in other {
-            if trak.is_text() && named.contains(&trak.id) && trak.fault.is_none() {
-                self.text.push(text_track(trak, &moov));
+            if !trak.is_text() || !named.contains(&trak.id) {
+                continue;
+            }
+            match &trak.fault {
+                None => self.text.push(text_track(trak, &moov)),
+                Some(fault) if self.warnings.len() < MAX_WARNINGS => {
+                    self.warnings.push(format!("track {}: {fault}", trak.id));
+                }
+                Some(_) => {}
             }
         }
     }
@@ -370,7 +373,6 @@ impl Movie {
         AudioTrack {
             id: trak.id,
             enabled: trak.enabled,
-            alternate_group: trak.alternate_group,
             language: language(trak.language),
             timescale,
             edit: Edit::new(&trak.edits, moov.timescale, timescale, duration),
@@ -456,6 +458,11 @@ impl Moov {
 }
 
 impl AudioTrack {
+    /// Bytes of its packets outside of movie fragments.
+    pub fn bytes(&self) -> u64 {
+        self.table.sizes.bytes_from(0)
+    }
+
     /// Samples that make one packet: a sample of uncompressed audio is but one instant.
     fn group(&self) -> u32 {
         match &self.codec {
@@ -504,15 +511,9 @@ fn sized_for(table: Arc<SampleTable>, parameters: Option<&CodecParameters>) -> A
 
 fn text_track(trak: Trak, moov: &Moov) -> TextTrack {
     let timescale = trak.timescale.max(1);
-    let coding = trak
-        .stsd
-        .0
-        .get(12..16)
-        .and_then(|code| code.try_into().ok());
     TextTrack {
         id: trak.id,
         timescale,
-        coding: FourCc(coding.unwrap_or_default()),
         edit: Edit::new(
             &trak.edits,
             moov.timescale,

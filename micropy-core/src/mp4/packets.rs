@@ -43,6 +43,15 @@ impl Missing {
     }
 }
 
+/// What [`Packets::skip`] has passed over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// How many packets.
+    pub packets: u64,
+    /// Timescale units of all of them.
+    pub duration: u64,
+}
+
 /// The forward reader of one track's packets, through the sample table and any fragments after it.
 #[derive(Debug)]
 pub struct Packets {
@@ -106,6 +115,36 @@ impl Packets {
         data.extend_from_slice(&self.buffer[self.given..end]);
         self.given = end;
         Ok(Some(packet))
+    }
+
+    /// Passes over up to `count` packets without reading them; fewer where the track or the file ends.
+    ///
+    /// # Errors
+    ///
+    /// As [`Packets::next`].
+    pub fn skip(&mut self, source: &mut dyn Source, count: u64) -> Result<Passed> {
+        let mut passed = Passed::default();
+        while passed.packets < count && !self.ended {
+            let duration = match self.batch.front() {
+                Some(packet) if packet.read < packet.size => break,
+                Some(packet) => {
+                    self.given += packet.read as usize;
+                    let duration = packet.duration;
+                    self.batch.pop_front();
+                    duration
+                }
+                None => match self.first_of_batch(source)? {
+                    Some(sample) => sample.duration,
+                    None => {
+                        self.ended = true;
+                        break;
+                    }
+                },
+            };
+            passed.packets += 1;
+            passed.duration = passed.duration.saturating_add(duration.into());
+        }
+        Ok(passed)
     }
 
     /// What the file declares and does not have, known once [`Packets::next`] has given `None`.

@@ -92,7 +92,7 @@ impl Sizes {
     }
 
     /// Bytes of all samples from `first` on.
-    fn bytes_from(&self, first: u64) -> u64 {
+    pub fn bytes_from(&self, first: u64) -> u64 {
         match self {
             Sizes::Constant { size, count } => {
                 u64::from(*size) * u64::from(*count).saturating_sub(first)

@@ -21,7 +21,6 @@ pub struct Trak {
     pub at: u64,
     pub id: u32,
     pub enabled: bool,
-    pub alternate_group: i16,
     pub timescale: u32,
     /// `language` of `mdhd`, or QuickTime's number.
     pub language: u16,
@@ -154,8 +153,6 @@ impl Trak {
         self.id = fields.u32()?;
         let _reserved = fields.u32()?;
         let _duration = fields.u32_or_u64(version)?;
-        let _reserved_and_layer = fields.take(10)?;
-        self.alternate_group = fields.u16()?.cast_signed();
         Ok(())
     }
 

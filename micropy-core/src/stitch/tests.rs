@@ -13,9 +13,9 @@ use mp3_check::check;
 use music::{Random, music};
 
 #[path = "../../tests/support/mp3_check.rs"]
-mod mp3_check;
+pub mod mp3_check;
 #[path = "../../tests/support/music.rs"]
-mod music;
+pub mod music;
 
 /// B's frames that A sees.
 const HEAD: usize = 190;

@@ -4,19 +4,17 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use clap::ArgGroup;
 use indicatif::{ProgressBar, ProgressStyle};
 use micropy_core::{
-    Bitrate, CancelToken, Channels, Converter, Error, FileSink, Options, Progress, Report,
-    SeekSource, Sink, Source, StreamSink, StreamSource,
+    CancelToken, Converter, Error, FileSink, Options, Progress, Report, SeekSource, Source,
+    StreamSink, StreamSource,
 };
-use serde_json::json;
 
-use super::{Exit, text};
+use super::options::{AudioArgs, TagArgs, options};
+use super::{Exit, json, text};
 
 /// What may stand behind `micropy convert`.
 #[derive(Debug, clap::Args)]
-#[command(group = ArgGroup::new("bits").args(["bitrate", "abr", "vbr"]))]
 pub struct Args {
     /// Files to convert; `-` is the standard input
     #[arg(required = true, value_name = "INPUT")]
@@ -26,35 +24,21 @@ pub struct Args {
     #[arg(short, long, value_name = "OUTPUT")]
     output: Option<PathBuf>,
 
-    /// Constant bitrate in kbit/s: 32 to 320 (8 to 160 below 32 kHz)
-    #[arg(long, value_name = "KBPS")]
-    bitrate: Option<u16>,
+    #[command(flatten)]
+    audio: AudioArgs,
 
-    /// Average bitrate in kbit/s: 32 to 320 (8 to 160 below 32 kHz)
-    #[arg(long, value_name = "KBPS")]
-    abr: Option<u16>,
+    #[command(flatten)]
+    tags: TagArgs,
 
-    /// Variable bitrate by quality: 0 (best) to 9.999 (smallest) [default: 2]
-    #[arg(long, value_name = "QUALITY")]
-    vbr: Option<f32>,
-
-    /// LAME's effort: 0 (slowest, best) to 9 (fastest)
-    #[arg(long, value_name = "0..9", default_value_t = 3, value_parser = clap::value_parser!(u8).range(0..=9))]
-    quality: u8,
-
-    /// Sample rate of the MP3 in Hz [default: the source's, or the nearest that MP3 has]
-    #[arg(long, value_name = "HZ")]
-    sample_rate: Option<u32>,
-
-    /// One channel, whatever the source has
-    #[arg(long)]
-    mono: bool,
+    /// Write each chapter into an MP3 of its own in this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "output")]
+    split_chapters: Option<PathBuf>,
 
     /// Worker threads; the MP3 is the same for every number [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
 
-    /// Print one JSON report per file on the standard output
+    /// Print one JSON report per MP3 on the standard output
     #[arg(long)]
     json: bool,
 
@@ -72,35 +56,50 @@ struct Task<'a> {
 enum Output {
     Stdout,
     File(PathBuf),
+    /// A file for each chapter.
+    Chapters(PathBuf),
 }
 
 impl Output {
     fn name(&self) -> String {
         match self {
             Output::Stdout => "standard output".into(),
-            Output::File(path) => path.display().to_string(),
+            Output::File(path) | Output::Chapters(path) => path.display().to_string(),
         }
     }
 }
 
+/// What holds for all tasks.
+struct Desk<'a> {
+    args: &'a Args,
+    options: Options,
+    cancel: CancelToken,
+}
+
 /// Converts all inputs, each on its own: one that fails does not keep the others from being done.
 pub fn run(args: Args) -> Exit {
-    let tasks = match tasks(&args) {
-        Ok(tasks) => tasks,
+    let meant = options(&args.audio, &args.tags, args.jobs)
+        .and_then(|options| Ok((options, tasks(&args)?)));
+    let (options, tasks) = match meant {
+        Ok(meant) => meant,
         Err(message) => {
             eprintln!("micropy: {message}");
             return Exit::Usage;
         }
     };
-    let cancel = CancelToken::new();
-    let handler = cancel.clone();
+    let desk = Desk {
+        args: &args,
+        options,
+        cancel: CancelToken::new(),
+    };
+    let handler = desk.cancel.clone();
     if let Err(error) = ctrlc::set_handler(move || handler.cancel()) {
         eprintln!("micropy: cannot watch for Ctrl-C: {error}");
     }
     let mut worst = Exit::Done;
     for task in &tasks {
-        worst = worst.max(convert(&args, task, &cancel));
-        if cancel.is_cancelled() {
+        worst = worst.max(desk.convert(task));
+        if desk.cancel.is_cancelled() {
             return Exit::Interrupted;
         }
     }
@@ -113,69 +112,72 @@ fn tasks(args: &Args) -> Result<Vec<Task<'_>>, String> {
     if args.inputs.iter().filter(|i| is_dash(i)).count() > 1 {
         return Err("the standard input can be converted once only".into());
     }
-    let tasks = match &args.output {
-        Some(output) if is_dash(output) => {
-            let [input] = args.inputs.as_slice() else {
-                return Err("only one file can go to the standard output".into());
-            };
-            vec![Task {
-                input,
-                output: Output::Stdout,
-            }]
-        }
-        Some(output) if args.inputs.len() > 1 || names_folder(output) => {
-            std::fs::create_dir_all(output)
-                .map_err(|e| format!("cannot make the folder {}: {e}", output.display()))?;
-            args.inputs
-                .iter()
-                .map(|input| Task {
-                    input,
-                    output: Output::File(output.join(mp3_name(input))),
-                })
-                .collect()
-        }
-        Some(output) => vec![Task {
-            input: &args.inputs[0],
-            output: Output::File(output.clone()),
-        }],
-        None => args
-            .inputs
-            .iter()
-            .map(|input| Task {
-                input,
-                output: if is_dash(input) {
-                    Output::Stdout
-                } else {
-                    Output::File(input.with_extension("mp3"))
-                },
-            })
-            .collect(),
+    let folder = |path: &Path| {
+        let made = std::fs::create_dir_all(path);
+        made.map_err(|e| format!("cannot make the folder {}: {e}", path.display()))
     };
+    let several = args.inputs.len() > 1;
+    let mut tasks = Vec::with_capacity(args.inputs.len());
+    for input in &args.inputs {
+        let output = match (&args.split_chapters, &args.output) {
+            (Some(dir), _) if several => {
+                Output::Chapters(dir.join(mp3_name(input)).with_extension(""))
+            }
+            (Some(dir), _) => Output::Chapters(dir.clone()),
+            (None, Some(output)) if is_dash(output) && several => {
+                return Err("only one file can go to the standard output".into());
+            }
+            (None, Some(output)) if is_dash(output) => Output::Stdout,
+            (None, Some(output)) if several || names_folder(output) => {
+                folder(output)?;
+                Output::File(output.join(mp3_name(input)))
+            }
+            (None, Some(output)) => Output::File(output.clone()),
+            (None, None) if is_dash(input) => Output::Stdout,
+            (None, None) => Output::File(input.with_extension("mp3")),
+        };
+        if let Output::Chapters(dir) = &output {
+            folder(dir)?;
+        }
+        tasks.push(Task { input, output });
+    }
+    if args.json
+        && tasks
+            .iter()
+            .any(|task| matches!(task.output, Output::Stdout))
+    {
+        return Err("--json and the MP3 cannot both go to the standard output".into());
+    }
     for (i, task) in tasks.iter().enumerate() {
-        match &task.output {
-            Output::Stdout if args.json => {
-                return Err("--json and the MP3 cannot both go to the standard output".into());
-            }
-            Output::Stdout => {}
-            Output::File(path) => {
-                let twin = tasks[..i]
-                    .iter()
-                    .find(|t| matches!(&t.output, Output::File(p) if p == path));
-                if let Some(twin) = twin {
-                    return Err(format!(
-                        "{} and {} would both become {}",
-                        twin.input.display(),
-                        task.input.display(),
-                        path.display()
-                    ));
-                }
-                if path == task.input {
-                    return Err(format!("{} would overwrite itself", path.display()));
-                }
-            }
+        let (Output::File(path) | Output::Chapters(path)) = &task.output else {
+            continue;
+        };
+        let goes_there = |other: &&Task<'_>| matches!(&other.output, Output::File(p) | Output::Chapters(p) if p == path);
+        if let Some(twin) = tasks[..i].iter().find(goes_there) {
+            return Err(format!(
+                "{} and {} would both become {}",
+                twin.input.display(),
+                task.input.display(),
+                path.display()
+            ));
+        }
+        if let Some(input) = args.inputs.iter().find(|input| is_same_file(input, path)) {
+            return Err(format!(
+                "{} is an input: it would be overwritten",
+                input.display()
+            ));
         }
     }
     Ok(tasks)
+}
+
+/// Whether both name one file, by whatever way.
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    a == b
+        || match (a.canonicalize(), b.canonicalize()) {
+            (Ok(a), Ok(b)) => a == b,
+            _ => false,
+        }
 }
 
 /// Whether `path` means a folder: it is one, or it is written like one.
@@ -190,109 +192,145 @@ fn mp3_name(input: &Path) -> PathBuf {
     PathBuf::from(input.file_name().unwrap_or(input.as_os_str())).with_extension("mp3")
 }
 
-fn options(args: &Args) -> Options {
-    let mut options = Options::new().quality(args.quality);
-    options.bitrate = match (args.bitrate, args.abr, args.vbr) {
-        (Some(kbps), _, _) => Bitrate::Cbr(kbps),
-        (_, Some(kbps), _) => Bitrate::Abr(kbps),
-        (_, _, vbr) => Bitrate::Vbr(vbr.unwrap_or(2.0)),
-    };
-    if args.mono {
-        options = options.channels(Channels::Mono);
-    }
-    options.sample_rate = args.sample_rate;
-    options.jobs(args.jobs.map_or(0, usize::from))
-}
-
-/// Does one task and tells how it went.
-fn convert(args: &Args, task: &Task<'_>, cancel: &CancelToken) -> Exit {
-    let bar = progress_bar(task.input);
-    let started = Instant::now();
-    let result = transcode(args, task, cancel, &bar);
-    bar.finish_and_clear();
-    match result {
-        Ok(report) => {
-            tell(args, task, &report, started.elapsed());
-            if report.complete {
+impl Desk<'_> {
+    /// Does one task and tells how it went.
+    fn convert(&self, task: &Task<'_>) -> Exit {
+        let bar = progress_bar(task.input);
+        let result = match &task.output {
+            Output::Chapters(folder) => self.split(task, folder, &bar),
+            _ => self.transcode(task, &bar),
+        };
+        bar.finish_and_clear();
+        match result {
+            Ok(exit) => exit,
+            Err(Failure::Convert(Error::Cancelled)) => {
+                eprintln!("micropy: {}: cancelled", task.input.display());
+                Exit::Interrupted
+            }
+            // Whoever read our output has had enough.
+            Err(Failure::Convert(Error::Write(error)))
+                if error.kind() == io::ErrorKind::BrokenPipe =>
+            {
                 Exit::Done
-            } else {
-                Exit::Incomplete
+            }
+            Err(failure) => {
+                let (message, exit) = failure.message(task);
+                eprintln!("micropy: {message}");
+                exit
             }
         }
-        Err(Failure::Convert(Error::Cancelled)) => {
-            eprintln!("micropy: {}: cancelled", task.input.display());
-            Exit::Interrupted
-        }
-        // Whoever read our output has had enough.
-        Err(Failure::Convert(Error::Write(error))) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Exit::Done
-        }
-        Err(failure) => {
-            let (message, exit) = failure.message(task);
-            eprintln!("micropy: {message}");
-            exit
-        }
     }
+
+    fn converter<'a>(&self, bar: &'a ProgressBar) -> Converter<'a> {
+        Converter::new(self.options.clone())
+            .cancel(self.cancel.clone())
+            .on_progress(|progress| show(bar, &progress))
+    }
+
+    /// One MP3 of one input.
+    fn transcode(&self, task: &Task<'_>, bar: &ProgressBar) -> Result<Exit, Failure> {
+        let started = Instant::now();
+        let source = open(task.input)?;
+        let mut converter = self.converter(bar);
+        let report = match &task.output {
+            Output::File(path) => {
+                let mut file =
+                    FileSink::create(path, self.args.force).map_err(Failure::create(path))?;
+                let report = converter
+                    .convert(source, &mut file)
+                    .map_err(Failure::Convert)?;
+                file.persist().map_err(Failure::create(path))?;
+                report
+            }
+            _ => {
+                let stdout = io::BufWriter::new(io::stdout().lock());
+                let sink = StreamSink(stdout);
+                converter.convert(source, sink).map_err(Failure::Convert)?
+            }
+        };
+        bar.finish_and_clear();
+        Ok(self.tell(task.input, &task.output.name(), &report, started.elapsed()))
+    }
+
+    /// One MP3 of each chapter of an input, in `folder`.
+    fn split(&self, task: &Task<'_>, folder: &Path, bar: &ProgressBar) -> Result<Exit, Failure> {
+        let source = open(task.input)?;
+        let mut chapters = self
+            .converter(bar)
+            .chapters(source)
+            .map_err(Failure::Convert)?;
+        let paths: Vec<PathBuf> = chapters
+            .file_names()
+            .iter()
+            .map(|name| folder.join(name))
+            .collect();
+        // Before any is written: half a book is no use.
+        if !self.args.force
+            && let Some(path) = paths.iter().find(|path| path.exists())
+        {
+            return Err(Failure::create(path)(io::ErrorKind::AlreadyExists.into()));
+        }
+        let mut worst = Exit::Done;
+        for (index, path) in paths.iter().enumerate() {
+            let started = Instant::now();
+            bar.reset();
+            let mut file =
+                FileSink::create(path, self.args.force).map_err(Failure::create(path))?;
+            let report = chapters
+                .convert(index, &mut file)
+                .map_err(Failure::Convert)?;
+            file.persist().map_err(Failure::create(path))?;
+            let name = path.display().to_string();
+            let told = bar.suspend(|| self.tell(task.input, &name, &report, started.elapsed()));
+            worst = worst.max(told);
+        }
+        Ok(worst)
+    }
+}
+
+fn open(input: &Path) -> Result<Box<dyn Source>, Failure> {
+    if input == Path::new("-") {
+        return Ok(Box::new(StreamSource::new(io::stdin().lock())));
+    }
+    Ok(Box::new(SeekSource::open(input).map_err(Failure::Open)?))
 }
 
 /// Why one file was not converted.
 enum Failure {
     Open(io::Error),
-    Create(io::Error),
+    Create(PathBuf, io::Error),
     Convert(Error),
 }
 
 impl Failure {
+    fn create(path: &Path) -> impl FnOnce(io::Error) -> Failure {
+        |error| Failure::Create(path.to_owned(), error)
+    }
+
     /// The sentence for the user, and how the program ends.
     fn message(&self, task: &Task<'_>) -> (String, Exit) {
         let input = task.input.display();
-        let output = task.output.name();
         match self {
             Failure::Open(error) => (format!("{input}: cannot open: {error}"), Exit::Failed),
-            Failure::Create(error) if error.kind() == io::ErrorKind::AlreadyExists => (
-                format!("{output} exists already: use --force to overwrite it"),
+            Failure::Create(path, error) if error.kind() == io::ErrorKind::AlreadyExists => (
+                format!(
+                    "{} exists already: use --force to overwrite it",
+                    path.display()
+                ),
                 Exit::Failed,
             ),
-            Failure::Create(error) => (format!("{output}: cannot create: {error}"), Exit::Failed),
+            Failure::Create(path, error) => (
+                format!("{}: cannot create: {error}", path.display()),
+                Exit::Failed,
+            ),
             Failure::Convert(error @ Error::InvalidOption(_)) => {
                 (format!("{input}: {error}"), Exit::Usage)
             }
-            Failure::Convert(Error::Write(error)) => {
-                (format!("{output}: cannot write: {error}"), Exit::Failed)
-            }
+            Failure::Convert(Error::Write(error)) => (
+                format!("{}: cannot write: {error}", task.output.name()),
+                Exit::Failed,
+            ),
             Failure::Convert(error) => (format!("{input}: {error}"), Exit::Failed),
-        }
-    }
-}
-
-fn transcode(
-    args: &Args,
-    task: &Task<'_>,
-    cancel: &CancelToken,
-    bar: &ProgressBar,
-) -> Result<Report, Failure> {
-    let source: Box<dyn Source> = if task.input == Path::new("-") {
-        Box::new(StreamSource::new(io::stdin().lock()))
-    } else {
-        Box::new(SeekSource::open(task.input).map_err(Failure::Open)?)
-    };
-    let mut converter = Converter::new(options(args))
-        .cancel(cancel.clone())
-        .on_progress(|progress| show(bar, &progress));
-    match &task.output {
-        Output::Stdout => {
-            let stdout = io::BufWriter::new(io::stdout().lock());
-            converter
-                .convert(source, StreamSink(stdout))
-                .map_err(Failure::Convert)
-        }
-        Output::File(path) => {
-            let mut file = FileSink::create(path, args.force).map_err(Failure::Create)?;
-            let report = converter
-                .convert(source, &mut file as &mut dyn Sink)
-                .map_err(Failure::Convert)?;
-            file.persist().map_err(Failure::Create)?;
-            Ok(report)
         }
     }
 }
@@ -320,51 +358,50 @@ fn show(bar: &ProgressBar, progress: &Progress) {
     if let Some(fraction) = progress.fraction() {
         bar.set_position((fraction * 1000.0) as u64);
     }
-    let speed = progress.done.as_secs_f64() / bar.elapsed().as_secs_f64().max(1e-3);
-    bar.set_message(format!("{} at {speed:.0}×", text::duration(progress.done)));
+    let done = progress.done.as_secs_f64();
+    let passed = f64::from(progress.pass) * progress.total.unwrap_or_default().as_secs_f64();
+    let speed = (passed + done) / f64::from(progress.passes.max(1));
+    let speed = speed / bar.elapsed().as_secs_f64().max(1e-3);
+    let step = match progress.passes {
+        2.. if progress.pass == 0 => "measuring ",
+        _ => "",
+    };
+    bar.set_message(format!(
+        "{step}{} at {speed:.0}×",
+        text::duration(progress.done)
+    ));
 }
 
-fn tell(args: &Args, task: &Task<'_>, report: &Report, took: Duration) {
-    for warning in &report.warnings {
-        eprintln!("micropy: {}: warning: {warning}", task.input.display());
+impl Desk<'_> {
+    /// Tells of one MP3, and how complete it is.
+    fn tell(&self, input: &Path, output: &str, report: &Report, took: Duration) -> Exit {
+        for warning in &report.warnings {
+            eprintln!("micropy: {}: warning: {warning}", input.display());
+        }
+        let speed = report.duration().as_secs_f64() / took.as_secs_f64().max(1e-6);
+        if self.args.json {
+            let mut line = json::report(report);
+            line["input"] = input.to_string_lossy().into();
+            line["output"] = output.into();
+            line["elapsed_seconds"] = took.as_secs_f64().into();
+            line["speed"] = speed.into();
+            // A reader that has gone away does not keep the files from being converted.
+            let _ = writeln!(io::stdout(), "{line}");
+        } else {
+            eprintln!(
+                "{} → {output}  {} of {}{}, {:.0} kbit/s, {}, in {} ({speed:.0}× real time)",
+                input.display(),
+                text::duration(report.duration()),
+                report.codec,
+                if report.copied { " (copied)" } else { "" },
+                report.mean_bitrate() / 1000.0,
+                text::bytes(report.output_bytes),
+                text::duration(took),
+            );
+        }
+        match report.complete {
+            true => Exit::Done,
+            false => Exit::Incomplete,
+        }
     }
-    let speed = report.duration().as_secs_f64() / took.as_secs_f64().max(1e-6);
-    if args.json {
-        let line = json!({
-            "input": task.input.to_string_lossy(),
-            "output": task.output.name(),
-            "codec": report.codec,
-            "input_sample_rate": report.input_sample_rate,
-            "input_channels": report.input_channels,
-            "input_samples": report.input_samples,
-            "input_bytes": report.input_bytes,
-            "packets": report.packets,
-            "concealed_packets": report.concealed_packets,
-            "output_sample_rate": report.output_sample_rate,
-            "output_channels": report.output_channels,
-            "output_samples": report.output_samples,
-            "output_bytes": report.output_bytes,
-            "frames": report.frames,
-            "duration_seconds": report.duration().as_secs_f64(),
-            "expected_duration_seconds": report.expected_duration.map(|d| d.as_secs_f64()),
-            "mean_bitrate": report.mean_bitrate().round(),
-            "complete": report.complete,
-            "warnings": report.warnings,
-            "elapsed_seconds": took.as_secs_f64(),
-            "speed": speed,
-        });
-        // A reader that has gone away does not keep the files from being converted.
-        let _ = writeln!(io::stdout(), "{line}");
-        return;
-    }
-    eprintln!(
-        "{} → {}  {} of {}, {:.0} kbit/s, {}, in {} ({speed:.0}× real time)",
-        task.input.display(),
-        task.output.name(),
-        text::duration(report.duration()),
-        report.codec,
-        report.mean_bitrate() / 1000.0,
-        text::bytes(report.output_bytes),
-        text::duration(took),
-    );
 }

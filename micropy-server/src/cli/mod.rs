@@ -2,6 +2,9 @@
 
 mod convert;
 mod exit;
+mod json;
+mod options;
+mod probe;
 mod serve;
 mod text;
 mod user;
@@ -22,6 +25,8 @@ pub struct Cli {
 enum Command {
     /// Convert MP4, M4A, MOV or 3GP files to MP3.
     Convert(Box<convert::Args>),
+    /// Tell what is in a file: tracks, length, tags, chapters.
+    Probe(probe::Args),
     /// Run the service: gateway, auth, converter and notification in one process.
     Serve(serve::Args),
     /// Add and list the service's users.
@@ -32,6 +37,7 @@ enum Command {
 pub fn run(cli: Cli) -> Exit {
     match cli.command {
         Command::Convert(args) => convert::run(*args),
+        Command::Probe(args) => probe::run(args),
         Command::Serve(args) => serve::run(args),
         Command::User(args) => user::run(args),
     }

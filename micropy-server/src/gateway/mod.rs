@@ -8,6 +8,7 @@ mod download;
 mod events;
 mod jobs;
 mod operation;
+mod page;
 mod problem;
 mod routes;
 mod session;

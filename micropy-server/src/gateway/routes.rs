@@ -13,7 +13,9 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::session::COOKIE_NAME;
-use super::{Shared, accounts, archive, compat, download, events, jobs, operation, tus, uploads};
+use super::{
+    Shared, accounts, archive, compat, download, events, jobs, operation, page, tus, uploads,
+};
 use crate::services::auth;
 
 /// JSON bodies are small; uploads have limits of their own.
@@ -51,6 +53,7 @@ pub fn router(gateway: Shared) -> Router {
     Router::new()
         .merge(v1)
         .merge(originals)
+        .merge(page::router())
         .with_state(gateway)
         .merge(SwaggerUi::new("/api/docs").url("/api/v1/openapi.json", openapi))
         .layer(DefaultBodyLimit::max(LARGEST_JSON))

@@ -94,9 +94,19 @@ impl Notifications {
         }
     }
 
+    /// Where the owner finds the MP3. The page, not the file: a browser sends our cookie, which is
+    /// `SameSite=Strict`, with what the page asks for, but not with a link out of a web mailer. A message
+    /// that names no job comes from another gateway, which has no page.
+    fn link(&self, body: &Body, mp3: &str) -> String {
+        match body.job() {
+            Some(job) => format!("{}/#job-{job}", self.public_url),
+            None => format!("{}/download?fid={mp3}", self.public_url),
+        }
+    }
+
     /// The original's mail, and a link. One job is one key, however often it is told.
     fn compose(&self, body: &Body, mp3: &str) -> Notification {
-        let link = format!("{}/download?fid={mp3}", self.public_url);
+        let link = self.link(body, mp3);
         let name = body.file_name.as_deref().unwrap_or("your video");
         Notification {
             key: body.job_id.as_deref().unwrap_or(mp3).to_owned(),
@@ -104,7 +114,7 @@ impl Notifications {
             subject: "MP3 Download".into(),
             text: format!("mp3 file_id: {mp3} is now ready!\n\n{name}: {link}\n"),
             html: Some(format!(
-                "<p>The MP3 of <b>{}</b> is ready: <a href=\"{link}\">download</a></p>\n",
+                "<p>The MP3 of <b>{}</b> is ready: <a href=\"{link}\">play or download it</a></p>\n",
                 escape(name)
             )),
         }

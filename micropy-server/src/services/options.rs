@@ -54,12 +54,10 @@ pub enum Preset {
 impl Conversion {
     /// For the engine; a refusal says what is wrong.
     pub fn options(&self) -> Result<Options, String> {
-        let mut options = Options::new();
-        if self.preset == Some(Preset::Original) {
-            options = options.cbr(128);
-            options.sample_rate = Some(44_100);
-            options.channels = Some(Channels::Stereo);
-        }
+        let mut options = match self.preset {
+            Some(Preset::Original) => Options::original(),
+            None => Options::new(),
+        };
         options = match (self.bitrate, self.abr, self.vbr) {
             (None, None, None) => options,
             (Some(kbps), None, None) => options.cbr(kbps),
@@ -68,7 +66,7 @@ impl Conversion {
             _ => return Err("bitrate, abr and vbr exclude each other".into()),
         };
         if let Some(quality) = self.quality {
-            options.quality = quality;
+            options.quality = Some(quality);
         }
         if let Some(rate) = self.sample_rate {
             options.sample_rate = Some(rate);

@@ -149,7 +149,6 @@ fn an_existing_file_is_overwritten_only_by_force() {
 }
 
 #[test]
-#[ignore = "fails: another spelling of the input's path, or a link to it, is not recognised yet"]
 fn the_input_is_never_its_own_output() {
     let desk = Desk::with(&["mono-22050.mp4"]);
     let before = fs::read(desk.path("mono-22050.mp4")).expect("the clip");
@@ -220,7 +219,6 @@ fn two_inputs_that_would_make_one_output_are_refused() {
 }
 
 #[test]
-#[ignore = "fails: the mixdown and the resampler are not joined to the conversion yet"]
 fn mono_and_sample_rate_are_obeyed_and_the_length_stays_exact() {
     if !installed(
         "mono_and_sample_rate_are_obeyed_and_the_length_stays_exact",

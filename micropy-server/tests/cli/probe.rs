@@ -3,7 +3,6 @@
 use crate::run::{Desk, clip_table};
 
 #[test]
-#[ignore = "micropy probe does not read files yet"]
 fn tells_what_is_in_a_file() {
     let desk = Desk::with(&["song.mp4"]);
     let run = desk.micropy("probe song.mp4");
@@ -19,7 +18,6 @@ fn tells_what_is_in_a_file() {
 }
 
 #[test]
-#[ignore = "micropy probe does not read files yet"]
 fn json_is_one_value_with_the_tracks() {
     for (name, samples, rate, channels) in clip_table() {
         if samples.is_none() {
@@ -41,7 +39,6 @@ fn json_is_one_value_with_the_tracks() {
 }
 
 #[test]
-#[ignore = "micropy probe does not read files yet"]
 fn refuses_what_is_no_mp4() {
     let desk = Desk::with(&[]);
     desk.write(

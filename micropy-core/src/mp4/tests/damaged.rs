@@ -130,7 +130,8 @@ fn exhaust(file: &[u8], stream: bool) -> (usize, usize) {
     let held: usize = movie.metadata.boxes.iter().map(|b| b.payload.len()).sum();
     assert!(held <= file.len());
     for text in &movie.text {
-        let titles = crate::mp4::read_track_samples(source, &movie, text).unwrap_or_default();
+        let titles =
+            crate::mp4::movie::read_track_samples(source, &movie, text).unwrap_or_default();
         assert!(titles.iter().map(|t| t.data.len()).sum::<usize>() <= 64 * file.len());
     }
     let (mut packets, mut bytes) = (0, 0);

@@ -1,0 +1,251 @@
+//! Audio that is MP3 already: its frames are taken over as they are, and only what cannot be decoded is
+//! silenced.
+
+use std::collections::VecDeque;
+
+use crate::audio::Beginning;
+use crate::decode::Format;
+use crate::error::{Error, Result};
+use crate::mp3::RateControl;
+use crate::mp3::header::Header;
+use crate::mp3::info_tag::{Encoding, MAX_TRIM, Trim};
+use crate::mp3::reservoir::MAX_MAIN_DATA_BEGIN;
+use crate::mp3::side_info::{self, SideInfo};
+use crate::mp4::{Packet, Packets};
+use crate::options::Options;
+use crate::render::Faults;
+use crate::source::Source;
+use crate::span::Extent;
+use crate::timeline::{Clock, Presented};
+use crate::writer::Foreseen;
+
+/// PCM samples by which any decoder of layer III lags behind, which players add to the delay that the
+/// Info tag tells: 528 of the filter banks and one of LAME's counting.
+const DECODER_DELAY: u64 = 529;
+
+/// Whether frames of such audio can stand in the MP3 that `options` ask for, cut as `presented` says.
+pub fn applies(options: &Options, format: &Format, presented: &Presented) -> bool {
+    let told = presented.start == 0
+        || (DECODER_DELAY..=DECODER_DELAY + u64::from(MAX_TRIM)).contains(&presented.start);
+    let channels = format.layout.channels() as u16;
+    format.name == "MP3"
+        && told
+        && !options.change_audio()
+        && options
+            .sample_rate
+            .is_none_or(|hz| hz == format.sample_rate)
+        && options.channels.is_none_or(|c| c.count() == channels)
+}
+
+/// Goes through a track of MP3 and gives its frames.
+pub struct Copier {
+    ahead: VecDeque<(Packet, Vec<u8>)>,
+    packets: Packets,
+    clock: Clock,
+    presented: Presented,
+    /// Of the first frame that has one.
+    header: Header,
+    /// All frames so far have its bitrate.
+    constant: bool,
+    /// Main data of earlier frames that the next one can reach back to, in bytes.
+    reservoir: usize,
+    frames: u64,
+    units: u64,
+    extent: Extent,
+    faults: Faults,
+}
+
+/// What a [`Copier`] found when it came to the end.
+pub struct End {
+    pub extent: Extent,
+    /// PCM samples that the MP3 decodes to.
+    pub output_len: u64,
+    /// What decoders leave out.
+    pub trim: Option<Trim>,
+    /// Where the MP3 is longer than what is presented.
+    pub warning: Option<String>,
+}
+
+impl Copier {
+    /// At the first of `beginning`'s packets, of which at least one has a header.
+    pub fn new(beginning: Beginning, clock: Clock, presented: Presented) -> Result<Self> {
+        let Beginning { ahead, packets, .. } = beginning;
+        let mut headers = ahead.iter().filter_map(|(_, data)| header_of(data).ok());
+        let header = headers
+            .next()
+            .ok_or_else(|| Error::malformed(0, "MP3 packet", "no frame header"))?;
+        let constant = headers.all(|other| other.bitrate() == header.bitrate());
+        Ok(Copier {
+            ahead,
+            packets,
+            clock,
+            presented,
+            header,
+            constant,
+            reservoir: 0,
+            frames: 0,
+            units: 0,
+            extent: Extent::default(),
+            faults: Faults::default(),
+        })
+    }
+
+    /// PCM samples per channel of a frame.
+    pub fn frame_len(&self) -> u64 {
+        self.header.samples().into()
+    }
+
+    /// The packets it reads from.
+    pub fn packets(&self) -> &Packets {
+        &self.packets
+    }
+
+    /// What could not be taken over.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// What the Info tag tells, by the frames so far.
+    pub fn encoding(&self) -> Encoding {
+        Encoding {
+            rate: match self.constant {
+                true => RateControl::Cbr,
+                false => RateControl::Vbr,
+            },
+            bitrate: self.header.bitrate(),
+            quality: 0,
+            flags: 0,
+            preset: 0,
+            lowpass: 0,
+            // Many players heed delay and padding behind this name only.
+            encoder: "LAME".into(),
+        }
+    }
+
+    /// What is known before the end, when `len` PCM samples are presented.
+    pub fn foresee(&self, len: Option<u64>) -> Foreseen {
+        let frames = len.map(|len| (self.presented.start + len).div_ceil(self.frame_len()));
+        Foreseen {
+            frames,
+            trim: frames
+                .zip(len)
+                .and_then(|(frames, len)| self.trim(frames, len)),
+            evenly: false,
+        }
+    }
+
+    /// The next frame; `None` at the end of what is presented.
+    pub fn next(&mut self, source: &mut dyn Source) -> Result<Option<Vec<u8>>> {
+        let end = |length: u64| self.presented.start.saturating_add(length);
+        if let Some(length) = self.presented.length
+            && self.frames * self.frame_len() >= end(length)
+        {
+            return Ok(None);
+        }
+        let Some((packet, data)) = self.next_packet(source)? else {
+            return Ok(None);
+        };
+        if packet.read < packet.size {
+            self.extent.cut_at = Some(packet.offset + u64::from(packet.read));
+            return Ok(None);
+        }
+        self.extent.packets += 1;
+        self.extent.audio_bytes += u64::from(packet.size);
+        self.units = self.units.saturating_add(packet.duration.into());
+        self.frames += 1;
+        let frame = self.admit(packet.offset, data).unwrap_or_else(|why| {
+            self.faults.add(packet.offset, why);
+            self.reservoir = 0;
+            self.silence()
+        });
+        Ok(Some(frame))
+    }
+
+    /// What was copied, once [`Copier::next`] has given `None`.
+    pub fn end(&mut self) -> End {
+        let media_len = self.clock.media_len(self.extent.packets, self.units);
+        let presented = self.presented.len_within(media_len);
+        let all = self.frames * self.frame_len();
+        let trim = self.trim(self.frames, presented);
+        let output_len = if trim.is_some() { presented } else { all };
+        self.extent.input_len = output_len;
+        self.extent.output_len = output_len;
+        End {
+            extent: self.extent.clone(),
+            output_len,
+            trim,
+            warning: (output_len > presented).then(|| {
+                format!(
+                    "the last {} PCM samples are not presented in the source; a copied MP3 that nothing \
+                     is cut from at the start cannot tell that",
+                    output_len - presented
+                )
+            }),
+        }
+    }
+
+    fn next_packet(&mut self, source: &mut dyn Source) -> Result<Option<(Packet, Vec<u8>)>> {
+        if let Some(ahead) = self.ahead.pop_front() {
+            return Ok(Some(ahead));
+        }
+        let mut data = Vec::new();
+        let packet = self.packets.next(source, &mut data)?;
+        Ok(packet.map(|packet| (packet, data)))
+    }
+
+    /// How players come to `len` PCM samples out of so many frames; `None` where they take all there is.
+    fn trim(&self, frames: u64, len: u64) -> Option<Trim> {
+        let delay = self.presented.start.checked_sub(DECODER_DELAY)?;
+        let padding = (frames * self.frame_len()).saturating_sub(delay + len);
+        Some(Trim {
+            delay: u16::try_from(delay).unwrap_or(MAX_TRIM),
+            padding: u16::try_from(padding).unwrap_or(MAX_TRIM),
+        })
+    }
+
+    /// The frame in `packet`, if it can be decoded after those before; its sound is silenced where only that
+    /// cannot.
+    fn admit(&mut self, offset: u64, mut packet: Vec<u8>) -> Result<Vec<u8>, String> {
+        let header = header_of(&packet)?;
+        if header.sample_rate() != self.header.sample_rate()
+            || header.channels() != self.header.channels()
+        {
+            return Err("its sample rate or channels are not those of the first frame".into());
+        }
+        packet.truncate(header.frame_len());
+        let side_info = packet
+            .get(header.side_info_offset()..)
+            .and_then(|bytes| SideInfo::parse(header, bytes))
+            .ok_or("no whole side information")?;
+        let slot = packet.len() - header.main_data_offset();
+        let begin = side_info.main_data_begin();
+        if begin > self.reservoir || side_info.main_data_bits() > 8 * (begin + slot) {
+            let why = format!("{begin} bytes of its main data are not there");
+            self.faults.add(offset, why);
+            side_info::silence(header, &mut packet);
+        } else {
+            self.faults.add_sound(1);
+        }
+        self.reservoir = (self.reservoir + slot).min(MAX_MAIN_DATA_BEGIN);
+        self.constant &= header.bitrate() == self.header.bitrate();
+        Ok(packet)
+    }
+
+    /// A frame without sound.
+    fn silence(&self) -> Vec<u8> {
+        let header = self.header.without_crc();
+        let mut frame = header.to_bytes().to_vec();
+        frame.resize(header.frame_len(), 0);
+        frame
+    }
+}
+
+/// The header of the frame that fills `packet`.
+fn header_of(packet: &[u8]) -> Result<Header, String> {
+    let bytes = packet.first_chunk().ok_or("too short for a frame")?;
+    let header = Header::parse(*bytes).map_err(|e| e.to_string())?;
+    if packet.len() < header.frame_len() {
+        return Err("shorter than its frame".into());
+    }
+    Ok(header)
+}

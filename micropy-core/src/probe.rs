@@ -1,0 +1,183 @@
+//! What is in a file: tracks, length, tags, chapters.
+
+use std::time::Duration;
+
+use crate::audio;
+use crate::error::{Error, Result};
+use crate::mp4::Movie;
+use crate::options::TrackChoice;
+use crate::report::duration_of;
+use crate::source::Source;
+use crate::tags::{Chapter, Cover, Tags};
+use crate::timeline::{Clock, Presented};
+
+/// What is in a file, from [`probe`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Probe {
+    /// The major brand (`ftyp`), such as `isom` or `M4A`.
+    pub brand: Option<String>,
+    /// The packets stand in movie fragments.
+    pub fragmented: bool,
+    /// Bytes of the file, where the source knows.
+    pub size: Option<u64>,
+    /// The audio tracks, in file order.
+    pub tracks: Vec<ProbedTrack>,
+    /// The track that a conversion takes by default, by its place among them.
+    pub default_track: Option<usize>,
+    /// Tracks that are not audio.
+    pub other_tracks: usize,
+    /// Title, artist and so on.
+    pub tags: Tags,
+    /// Pictures, the front cover first.
+    pub covers: Vec<Cover>,
+    /// Chapters, on the presentation's time line.
+    pub chapters: Vec<Chapter>,
+    /// What was odd, with its place.
+    pub warnings: Vec<String>,
+}
+
+/// One audio track of a file.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct ProbedTrack {
+    /// `track_ID`.
+    pub id: u32,
+    /// The coding with its profile, such as `AAC-LC`; of a track that cannot be decoded, its name alone.
+    pub codec: Option<String>,
+    /// Why it cannot be converted, if it cannot.
+    pub problem: Option<String>,
+    /// Hz of the decoded audio.
+    pub sample_rate: Option<u32>,
+    /// Channels of the decoded audio.
+    pub channels: Option<u16>,
+    /// ISO 639-2 code of the language, where it is determined.
+    pub language: Option<String>,
+    /// The file has it enabled.
+    pub enabled: bool,
+    /// Packets.
+    pub packets: u64,
+    /// PCM samples per channel that are presented (edit list, encoder delay and padding applied).
+    pub samples: Option<u64>,
+    /// How long they last.
+    pub duration: Option<Duration>,
+    /// Mean bitrate of the packets in bit/s, where their sizes stand in one table.
+    pub bitrate: Option<u64>,
+}
+
+/// Looks into the file that `source` holds. No more of its media is read than some packets of each track.
+///
+/// ```no_run
+/// use micropy_core::{Error, SeekSource, probe};
+///
+/// # fn main() -> micropy_core::Result<()> {
+/// let found = probe(SeekSource::open("talk.mp4").map_err(Error::Read)?)?;
+/// println!("{:?}, {} chapters", found.tracks[0].duration, found.chapters.len());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::Read`], [`Error::NotMp4`] and [`Error::Malformed`]; a track that cannot be converted is none.
+pub fn probe(mut source: impl Source) -> Result<Probe> {
+    let source: &mut dyn Source = &mut source;
+    source.keep_from(0).map_err(Error::Read)?;
+    let mut movie = Movie::read(source)?;
+    let metadata = movie.metadata();
+    let default_track = audio::choose(&movie, &TrackChoice::Default).ok();
+    let mut chapters = metadata.chapters;
+    if let Some(index) = default_track {
+        let named = movie.chapters(source, index)?;
+        if !named.is_empty() {
+            chapters = named;
+        }
+    }
+    let mut warnings = std::mem::take(&mut movie.warnings);
+    warnings.extend(metadata.warnings);
+    let mut tracks = Vec::with_capacity(movie.audio.len());
+    for index in 0..movie.audio.len() {
+        tracks.push(track(&movie, index, metadata.gapless, source)?);
+    }
+    Ok(Probe {
+        brand: movie
+            .brand
+            .map(|brand| String::from_utf8_lossy(&brand).trim_end().to_owned()),
+        fragmented: movie.fragmented,
+        size: source.size(),
+        tracks,
+        default_track,
+        other_tracks: movie.other_tracks,
+        tags: metadata.tags,
+        covers: metadata.covers,
+        chapters,
+        warnings,
+    })
+}
+
+fn track(
+    movie: &Movie,
+    index: usize,
+    gapless: Option<crate::tags::Gapless>,
+    source: &mut dyn Source,
+) -> Result<ProbedTrack> {
+    let track = &movie.audio[index];
+    let mut probed = ProbedTrack {
+        id: track.id,
+        codec: None,
+        problem: None,
+        sample_rate: None,
+        channels: None,
+        language: track.language.clone(),
+        enabled: track.enabled,
+        packets: track.samples.unwrap_or_default(),
+        samples: None,
+        duration: None,
+        bitrate: None,
+    };
+    let parameters = match &track.codec {
+        Ok(parameters) => parameters,
+        Err(problem) => {
+            probed.problem = Some(problem.to_string());
+            return Ok(probed);
+        }
+    };
+    probed.codec = Some(parameters.codec.to_string());
+    probed.sample_rate = Some(parameters.sample_rate).filter(|&hz| hz > 0);
+    probed.channels = Some(parameters.channels).filter(|&count| count > 0);
+    let mut beginning = match audio::begin(movie, index, parameters, source) {
+        Ok(beginning) => beginning,
+        Err(error @ Error::Read(_)) => return Err(error),
+        Err(problem) => {
+            probed.problem = Some(problem.to_string());
+            return Ok(probed);
+        }
+    };
+    let ahead = &beginning.ahead;
+    let (read, units) = (
+        ahead.len() as u64,
+        ahead
+            .iter()
+            .map(|(packet, _)| u64::from(packet.duration))
+            .sum::<u64>(),
+    );
+    let rest = beginning.packets.skip(source, u64::MAX)?;
+    probed.packets = read + rest.packets;
+    let format = beginning.format;
+    let clock = Clock {
+        timescale: track.timescale,
+        sample_rate: format.sample_rate,
+        packet_len: format.packet_len,
+    };
+    let presented = Presented::new(&clock, &track.edit, gapless, Some(probed.packets));
+    let samples = presented.len_within(clock.media_len(probed.packets, units + rest.duration));
+    let duration = duration_of(samples, format.sample_rate);
+    probed.codec = Some(format.name);
+    probed.sample_rate = Some(format.sample_rate);
+    probed.channels = Some(format.layout.channels() as u16);
+    probed.samples = Some(samples);
+    probed.duration = Some(duration);
+    if !movie.fragmented && !duration.is_zero() {
+        probed.bitrate = Some((track.bytes() as f64 * 8.0 / duration.as_secs_f64()).round() as u64);
+    }
+    Ok(probed)
+}

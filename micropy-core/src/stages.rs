@@ -1,0 +1,100 @@
+//! Stages of a conversion one by one, for benchmarks. No part of the library's interface: it changes with
+//! what it lays open.
+
+use micropy_lame::Bitrate;
+
+use crate::decode;
+use crate::error::{Error, Result};
+use crate::mp3::frame::{Frame, Frames};
+use crate::mp4::Movie;
+use crate::pcm::Pcm;
+use crate::pipeline::WARM_UP;
+use crate::runner::rate_control;
+use crate::stitch::{SeamSearch, Tail, Verdict};
+
+/// What [`demux`] has read.
+#[derive(Clone, Copy, Debug)]
+pub struct Demuxed {
+    /// Packets of the first audio track.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Reads all packets of the first audio track.
+pub fn demux(mut file: &[u8]) -> Result<Demuxed> {
+    let mut packets = Movie::read(&mut file)?.packets(&mut file, 0)?;
+    let (mut read, mut data) = (
+        Demuxed {
+            packets: 0,
+            bytes: 0,
+        },
+        Vec::new(),
+    );
+    while packets.next(&mut file, &mut data)?.is_some() {
+        read.packets += 1;
+        read.bytes += data.len() as u64;
+        data.clear();
+    }
+    Ok(read)
+}
+
+/// Decodes all packets of the first audio track, and counts the PCM samples of one channel.
+pub fn decode(mut file: &[u8]) -> Result<u64> {
+    let mut movie = Movie::read(&mut file)?;
+    let mut packets = movie.packets(&mut file, 0)?;
+    let parameters = movie.audio.swap_remove(0).codec?;
+    let mut first = Vec::new();
+    while first.len() < decode::INSPECTED_PACKETS {
+        let mut data = Vec::new();
+        if packets.next(&mut file, &mut data)?.is_none() {
+            break;
+        }
+        first.push(data);
+    }
+    let format = decode::inspect(&parameters, &first)?;
+    let mut decoder = decode::decoder(&parameters, &format)?;
+    let (mut samples, mut pcm, mut data) = (0, Pcm::default(), Vec::new());
+    let mut add = |packet: &[u8]| {
+        pcm.reset(format.layout.channels());
+        let decoded = decoder.decode(packet, &mut pcm);
+        samples += pcm.len() as u64;
+        decoded.map_err(|why| Error::Internal(why.to_string()))
+    };
+    first.iter().try_for_each(|packet| add(packet))?;
+    while packets.next(&mut file, &mut data)?.is_some() {
+        add(&data)?;
+        data.clear();
+    }
+    Ok(samples)
+}
+
+/// Joins the frames of an encoder with those of another that began `start` frames later, at their first seam;
+/// returns how many frames after that start it is.
+pub fn stitch(left: &[u8], right: &[u8], start: usize, bitrate: Bitrate) -> Result<Option<usize>> {
+    let (mut left, head) = (frames(left)?.into_iter(), frames(right)?);
+    let mut tail = Tail::new();
+    left.by_ref().take(start).for_each(|frame| tail.push(frame));
+    let mut search = SeamSearch::new(tail, &head, rate_control(bitrate), WARM_UP);
+    for frame in left {
+        match search.offer(frame) {
+            Verdict::GoOn => {}
+            Verdict::NoSeam => break,
+            Verdict::Seam(seam) => {
+                search.join(seam);
+                return Ok(Some(seam.k));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn frames(bytes: &[u8]) -> Result<Vec<Frame>> {
+    let mut splitter = Frames::new();
+    splitter.push(bytes);
+    let mut frames = Vec::new();
+    while let Some(frame) = splitter.next_frame()? {
+        frames.push(frame);
+    }
+    Ok(frames)
+}

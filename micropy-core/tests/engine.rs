@@ -1,0 +1,483 @@
+//! The parallel engine from outside: whatever the number of workers, the source and the sink, one file and
+//! one set of options give the same MP3, and every MP3 is sound.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
+use std::fs::File;
+use std::io::{self, Cursor, Read, Write};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use micropy_core::{
+    CancelToken, Channels, Converter, Error, Options, Report, SeekSink, SeekSource, Sink, Source,
+    StreamSink, StreamSource,
+};
+
+use movie::{Moov, pcm_movie};
+use mp3_check::{Stream, check};
+use music::music;
+use programs::{aac_movie, assert_silent};
+
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "support/movie.rs"]
+mod movie;
+#[path = "support/mp3_check.rs"]
+mod mp3_check;
+#[path = "support/music.rs"]
+mod music;
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "support/programs.rs"]
+mod programs;
+
+/// Workers; the window holds twice as many spans and one, so some of these have all of a file in it.
+const JOBS: [usize; 4] = [1, 2, 3, 7];
+
+fn convert(options: &Options, source: impl Source) -> (Vec<u8>, Report) {
+    let mut mp3 = Vec::new();
+    let report = Converter::new(options.clone())
+        .convert(source, &mut mp3)
+        .unwrap();
+    (mp3, report)
+}
+
+/// Checks an MP3 with our checker and with two decoders, against what the report says.
+fn assert_sound(mp3: &[u8], report: &Report, what: &str) -> Stream {
+    let stream = check(mp3).unwrap_or_else(|why| panic!("{what}: {why}"));
+    assert_eq!(stream.frames.len() as u64, report.frames, "{what}");
+    assert_eq!(mp3.len() as u64, report.output_bytes, "{what}");
+    let tag = stream.tag.as_ref().unwrap();
+    let samples = stream.frames.len() as u64 * u64::from(stream.samples_per_frame);
+    let kept = samples - u64::from(tag.delay) - u64::from(tag.padding);
+    assert_eq!(kept, report.output_samples, "{what}");
+    assert_silent(mp3, what);
+    stream
+}
+
+/// Converts with every number of jobs: the same bytes, and sound.
+fn assert_the_same(file: &[u8], settings: &[(&str, Options)]) {
+    for (what, options) in settings {
+        let (first, report) = convert(&options.clone().jobs(JOBS[0]), file);
+        assert!(report.complete && report.warnings.is_empty(), "{what}");
+        let stream = assert_sound(&first, &report, what);
+        let constant = what.starts_with("CBR");
+        assert_eq!(stream.bitrates.len() == 1, constant, "{what}");
+        let tag = stream.tag.unwrap();
+        assert!(tag.variable != constant && tag.audio_crc, "{what}");
+        for jobs in &JOBS[1..] {
+            let (mp3, _) = convert(&options.clone().jobs(*jobs), file);
+            assert!(
+                mp3 == first,
+                "{what}: {jobs} jobs write another file than one"
+            );
+        }
+    }
+}
+
+/// Three spans and more of music, as a movie.
+fn movie(seed: u64, rate: u32, channels: usize) -> Vec<u8> {
+    let frame_len = if rate < 32_000 { 576 } else { 1152 };
+    pcm_movie(
+        &music(seed, rate, channels, 1300 * frame_len),
+        rate,
+        Moov::First,
+    )
+}
+
+fn options() -> Options {
+    Options::new()
+}
+
+#[test]
+fn any_number_of_jobs_writes_the_same_cbr() {
+    let settings = [
+        ("CBR 64", options().cbr(64)),
+        ("CBR 128", options().cbr(128)),
+        ("CBR 320", options().cbr(320)),
+    ];
+    assert_the_same(&movie(1, 44_100, 2), &settings);
+}
+
+#[test]
+fn any_number_of_jobs_writes_the_same_vbr() {
+    let settings = [
+        ("V0", options().vbr(0.0)),
+        ("V2", options().vbr(2.0)),
+        ("V9", options().vbr(9.0)),
+    ];
+    assert_the_same(&movie(2, 48_000, 2), &settings);
+}
+
+#[test]
+fn any_number_of_jobs_writes_the_same_abr_and_mono() {
+    assert_the_same(&movie(3, 32_000, 2), &[("ABR 128", options().abr(128))]);
+    let settings = [
+        ("CBR 64 mono", options().cbr(64)),
+        ("V4 mono", options().vbr(4.0)),
+    ];
+    assert_the_same(&movie(4, 44_100, 1), &settings);
+}
+
+#[test]
+fn any_number_of_jobs_writes_the_same_mpeg_2() {
+    let settings = [
+        ("CBR 64 22.05 kHz", options().cbr(64)),
+        ("V5 22.05 kHz", options().vbr(5.0)),
+        ("ABR 48 22.05 kHz", options().abr(48)),
+    ];
+    assert_the_same(&movie(5, 22_050, 2), &settings);
+    assert_the_same(&movie(6, 24_000, 1), &[("CBR 8 24 kHz", options().cbr(8))]);
+}
+
+#[test]
+fn any_number_of_jobs_writes_the_same_mpeg_2_5() {
+    let settings = [
+        ("CBR 32 11.025 kHz", options().cbr(32)),
+        ("V7 11.025 kHz", options().vbr(7.0)),
+    ];
+    assert_the_same(&movie(7, 11_025, 2), &settings);
+    assert_the_same(&movie(8, 8_000, 1), &[("CBR 16 8 kHz", options().cbr(16))]);
+}
+
+#[test]
+fn any_number_of_jobs_resamples_and_mixes_down_the_same() {
+    let settings = [
+        (
+            "CBR 96 mono 44.1 kHz of 48",
+            options()
+                .cbr(96)
+                .sample_rate(44_100)
+                .channels(Channels::Mono),
+        ),
+        ("V5 22.05 kHz of 48", options().vbr(5.0).sample_rate(22_050)),
+        (
+            "V6 from 1.234 s on",
+            options().vbr(6.0).start(Duration::from_millis(1234)),
+        ),
+    ];
+    assert_the_same(&movie(9, 48_000, 2), &settings);
+}
+
+#[test]
+fn any_number_of_jobs_decodes_aac_the_same() {
+    let planes = music(10, 44_100, 2, 44_100 * 40);
+    if let Some(file) = aac_movie(&planes, 44_100, "+faststart") {
+        let settings = [
+            ("CBR 128 of AAC", options().cbr(128)),
+            ("V2 of AAC", options().vbr(2.0)),
+        ];
+        assert_the_same(&file, &settings);
+    }
+}
+
+#[test]
+fn any_number_of_jobs_reads_fragments_the_same() {
+    // Their length is not known beforehand, so their spans grow.
+    let planes = music(11, 22_050, 1, 22_050 * 70);
+    let flags = "+frag_keyframe+empty_moov+default_base_moof";
+    if let Some(file) = aac_movie(&planes, 22_050, flags) {
+        let settings = [
+            ("CBR 40 of fragments", options().cbr(40)),
+            ("V5 of fragments", options().vbr(5.0)),
+        ];
+        assert_the_same(&file, &settings);
+    }
+}
+
+/// Gives a third of what is asked for, or a byte, or all, or is interrupted: sources may.
+struct ShortReads<'a> {
+    bytes: &'a [u8],
+    reads: usize,
+}
+
+impl Source for ShortReads<'_> {
+    fn size(&self) -> Option<u64> {
+        self.bytes.size()
+    }
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.reads += 1;
+        let len = match self.reads % 3 {
+            0 => buf.len().min(1),
+            1 => buf.len().div_ceil(3),
+            _ => buf.len(),
+        };
+        self.bytes.read_at(offset, &mut buf[..len])
+    }
+    fn keep_from(&mut self, offset: u64) -> io::Result<()> {
+        self.bytes.keep_from(offset)
+    }
+}
+
+/// A pipe gives what it has, in pieces of its own.
+struct Pipe<'a> {
+    rest: &'a [u8],
+    pieces: std::iter::Cycle<std::vec::IntoIter<usize>>,
+}
+
+fn pipe(bytes: &[u8]) -> StreamSource<Pipe<'_>> {
+    StreamSource::new(Pipe {
+        rest: bytes,
+        pieces: vec![1, 4096, 65_536, 777].into_iter().cycle(),
+    })
+}
+
+impl Read for Pipe<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let len = self.pieces.next().unwrap().min(buf.len());
+        self.rest.read(&mut buf[..len])
+    }
+}
+
+#[test]
+fn every_source_gives_the_same_mp3() {
+    let planes = music(12, 22_050, 2, 22_050 * 40);
+    let options = options().vbr(4.0).jobs(2);
+    let folder = tempfile::tempdir().unwrap();
+    let mut expected = None;
+    for moov in [Moov::First, Moov::Last] {
+        let file = pcm_movie(&planes, 22_050, moov);
+        let path = folder.path().join("in.mov");
+        std::fs::write(&path, &file).unwrap();
+        let expected = expected.get_or_insert_with(|| convert(&options, file.as_slice()).0);
+        let short = ShortReads {
+            bytes: &file,
+            reads: 0,
+        };
+        let from_file = SeekSource::new(File::open(&path).unwrap()).unwrap();
+        for (what, (mp3, report)) in [
+            ("a slice", convert(&options, file.as_slice())),
+            ("a file", convert(&options, from_file)),
+            ("a pipe", convert(&options, pipe(&file))),
+            ("short reads", convert(&options, short)),
+        ] {
+            assert!(mp3 == *expected, "{what}, moov {moov:?}");
+            assert!(report.complete && report.output_samples == 22_050 * 40);
+        }
+        let out = folder.path().join("out.mp3");
+        let mut converter = Converter::new(options.clone());
+        converter.convert_file(&path, &out).unwrap();
+        assert!(std::fs::read(&out).unwrap() == *expected);
+    }
+}
+
+#[test]
+fn every_sink_gets_the_same_mp3_as_far_as_it_can() {
+    let file = pcm_movie(&music(13, 24_000, 1, 24_000 * 35), 24_000, Moov::First);
+    for (what, options) in [
+        ("CBR", options().cbr(32).jobs(2)),
+        ("VBR", options().vbr(5.0).jobs(2)),
+    ] {
+        let (expected, report) = convert(&options, file.as_slice());
+        let mut converter = Converter::new(options.clone());
+
+        let before = b"what was there before";
+        let mut cursor = Cursor::new(before.to_vec());
+        cursor.set_position(before.len() as u64);
+        let mut seek = SeekSink::new(cursor).unwrap();
+        converter.convert(file.as_slice(), &mut seek).unwrap();
+        let written = seek.into_inner().into_inner();
+        assert!(written.starts_with(before) && written[before.len()..] == expected);
+
+        let mut piped = StreamSink(Vec::new());
+        converter.convert(file.as_slice(), &mut piped).unwrap();
+        let piped = piped.0;
+        assert_eq!(piped.len(), expected.len());
+        let audio = check(&expected).unwrap().frames[0];
+        let id3 = id3_len(&expected);
+        assert!(piped[..id3] == expected[..id3] && piped[audio..] == expected[audio..]);
+        let differ: Vec<usize> = (id3..audio).filter(|&i| piped[i] != expected[i]).collect();
+        if what == "CBR" {
+            // All but the CRC of the music, and so that of the tag, is known beforehand.
+            let crcs = id3 + 4 + 9 + 152..id3 + 4 + 9 + 156;
+            assert!(differ.iter().all(|at| crcs.contains(at)), "{differ:?}");
+            assert_sound(&piped, &report, "CBR through a pipe");
+        } else {
+            assert!(!differ.is_empty());
+        }
+        assert_silent(&piped, "through a pipe");
+    }
+}
+
+fn id3_len(mp3: &[u8]) -> usize {
+    assert!(mp3.starts_with(b"ID3"));
+    let size = mp3[6..10]
+        .iter()
+        .fold(0, |len, &byte| len << 7 | usize::from(byte));
+    10 + size
+}
+
+/// Runs `conversion` in a thread, and returns its error; it must come to one within a while.
+fn error_of(conversion: impl FnOnce() -> micropy_core::Result<Report> + Send + 'static) -> Error {
+    // Long for two cores that others use too, but no conversion of these files ends as soon.
+    const PROMPT: Duration = Duration::from_secs(20);
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(conversion()).ok());
+    let result = receiver.recv_timeout(PROMPT);
+    result.expect("it hangs, or a thread panicked").unwrap_err()
+}
+
+/// A movie of some hours of noise that nobody stores.
+struct Hours {
+    head: Vec<u8>,
+    size: u64,
+    /// Reading fails from here on.
+    broken_at: u64,
+}
+
+impl Hours {
+    fn new() -> Self {
+        // The tables of a whole movie; its media is made up when it is read.
+        let file = pcm_movie(&[vec![0.0; 8_000 * 3600 * 3]], 8_000, Moov::First);
+        let media_at = file.windows(4).position(|w| w == b"mdat").unwrap() + 4;
+        Hours {
+            head: file[..media_at].to_vec(),
+            size: file.len() as u64,
+            broken_at: u64::MAX,
+        }
+    }
+}
+
+impl Source for Hours {
+    fn size(&self) -> Option<u64> {
+        Some(self.size)
+    }
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        if offset >= self.broken_at {
+            return Err(io::Error::other("the disk is gone"));
+        }
+        if offset < self.head.len() as u64 {
+            return self.head.as_slice().read_at(offset, buf);
+        }
+        let len = buf.len().min((self.size - offset.min(self.size)) as usize);
+        for (i, byte) in buf[..len].iter_mut().enumerate() {
+            *byte = ((offset + i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 61) as u8;
+        }
+        Ok(len)
+    }
+    fn keep_from(&mut self, _offset: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_cancelled_conversion_ends_at_once() {
+    for jobs in [1, 3] {
+        let error = error_of(move || {
+            let token = CancelToken::new();
+            let (stop, mut cancelled) = (token.clone(), None);
+            let mut converter = Converter::new(options().vbr(2.0).jobs(jobs))
+                .cancel(token)
+                .on_progress(|progress| {
+                    if !progress.done.is_zero() {
+                        stop.cancel();
+                        cancelled.get_or_insert_with(Instant::now);
+                    }
+                });
+            let result = converter.convert(Hours::new(), &mut Vec::new());
+            drop(converter);
+            let waited = cancelled.unwrap().elapsed();
+            assert!(waited < Duration::from_secs(5), "{waited:?}");
+            result
+        });
+        assert!(matches!(error, Error::Cancelled), "{error}");
+    }
+}
+
+#[test]
+fn a_conversion_cancelled_beforehand_writes_no_frame() {
+    let token = CancelToken::new();
+    token.cancel();
+    let mut converter = Converter::new(options()).cancel(token);
+    let mut mp3 = Vec::new();
+    let error = converter.convert(Hours::new(), &mut mp3).unwrap_err();
+    assert!(matches!(error, Error::Cancelled), "{error}");
+    assert_eq!(mp3.len(), id3_len(&mp3));
+}
+
+#[test]
+fn an_error_of_the_source_ends_the_conversion() {
+    for minutes in [0, 3, 60] {
+        let error = error_of(move || {
+            let mut source = Hours::new();
+            source.broken_at = source.head.len() as u64 + minutes * 60 * 16_000;
+            Converter::new(options().cbr(16).jobs(2)).convert(source, &mut Vec::new())
+        });
+        assert!(
+            matches!(&error, Error::Read(e) if e.to_string().contains("the disk is gone")),
+            "{error}"
+        );
+    }
+}
+
+/// Takes so many bytes, and then no more.
+struct Full {
+    room: usize,
+    rewrites: bool,
+}
+
+impl Sink for Full {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.room = self
+            .room
+            .checked_sub(bytes.len())
+            .ok_or(io::ErrorKind::StorageFull)?;
+        Ok(())
+    }
+    fn can_rewrite(&self) -> bool {
+        self.rewrites
+    }
+    fn rewrite(&mut self, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+    fn finish(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::StorageFull.into())
+    }
+}
+
+#[test]
+fn an_error_of_the_sink_ends_the_conversion() {
+    let is_full =
+        |error: &Error| matches!(error, Error::Write(e) if e.kind() == io::ErrorKind::StorageFull);
+    for room in [0, 100, 300_000] {
+        let error = error_of(move || {
+            let sink = Full {
+                room,
+                rewrites: true,
+            };
+            Converter::new(options().cbr(16).jobs(2)).convert(Hours::new(), sink)
+        });
+        assert!(is_full(&error), "{error}");
+    }
+    // At the very end: the Info tag cannot be completed, or the last bytes do not reach the disk.
+    let file = pcm_movie(&music(14, 8_000, 1, 8_000 * 5), 8_000, Moov::First);
+    for rewrites in [true, false] {
+        let sink = Full {
+            room: usize::MAX,
+            rewrites,
+        };
+        let result = Converter::new(options()).convert(file.as_slice(), sink);
+        assert!(is_full(&result.unwrap_err()));
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_the_conversion() {
+    struct Closed(usize);
+    impl Write for Closed {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.checked_sub(1).ok_or(io::ErrorKind::BrokenPipe)?;
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let error = error_of(|| {
+        let sink = StreamSink(Closed(1000));
+        Converter::new(options().vbr(9.0).jobs(3)).convert(Hours::new(), sink)
+    });
+    assert!(
+        matches!(&error, Error::Write(e) if e.kind() == io::ErrorKind::BrokenPipe),
+        "{error}"
+    );
+}

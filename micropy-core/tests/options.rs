@@ -1,0 +1,445 @@
+//! What people ask of a conversion, from outside: trims, fades, loudness, copies, chapters.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
+
+use std::io::{self, Read};
+use std::time::Duration;
+
+use micropy_core::{
+    Channels, Converter, Error, Options, Report, Source, StreamSink, StreamSource, probe,
+};
+
+use movie::{Moov, pcm_movie};
+use mp3_check::check;
+use music::music;
+use programs::{aac_movie, assert_silent, presented, run};
+
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "support/movie.rs"]
+mod movie;
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "support/mp3_check.rs"]
+mod mp3_check;
+#[path = "support/music.rs"]
+mod music;
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "support/programs.rs"]
+mod programs;
+
+const RATE: u32 = 44_100;
+
+fn convert(options: Options, source: impl Source) -> (Vec<u8>, Report) {
+    let mut mp3 = Vec::new();
+    let report = Converter::new(options).convert(source, &mut mp3).unwrap();
+    check(&mp3).unwrap();
+    assert_silent(&mp3, "the MP3");
+    (mp3, report)
+}
+
+fn error(options: Options, source: impl Source) -> Error {
+    Converter::new(options)
+        .convert(source, Vec::new())
+        .unwrap_err()
+}
+
+fn clip(name: &str) -> Vec<u8> {
+    let path = format!("{}/tests/media/{name}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// Length of so many PCM samples.
+fn time(samples: u64) -> Duration {
+    Duration::from_nanos((samples * 1_000_000_000).div_ceil(RATE.into()))
+}
+
+/// Power of the difference of `a` to `b`, in dB below `b`'s.
+fn likeness(a: &[f32], b: &[f32]) -> f64 {
+    let power = |x: f32| f64::from(x) * f64::from(x);
+    let noise: f64 = a.iter().zip(b).map(|(&a, &b)| power(a - b)).sum();
+    let signal: f64 = b.iter().copied().map(power).sum();
+    10.0 * (signal / noise.max(1e-12)).log10()
+}
+
+fn level(pcm: &[f32]) -> f64 {
+    let power: f64 = pcm.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    (power / pcm.len() as f64).sqrt()
+}
+
+#[test]
+fn a_trim_is_exact_to_the_pcm_sample() {
+    let planes = music(1, RATE, 1, 12 * RATE as usize);
+    let file = pcm_movie(&planes, RATE, Moov::First);
+    for (start, len) in [
+        (0, 5000),
+        (1, 6911),
+        (44_099, 100_000),
+        (200_003, 329_197),
+        (500_000, 1 << 32),
+    ] {
+        let options = Options::new()
+            .cbr(320)
+            .start(time(start))
+            .duration(time(len));
+        let (mp3, report) = convert(options, file.as_slice());
+        let there = (planes[0].len() as u64 - start).min(len);
+        assert_eq!(report.output_samples, there, "{start} + {len}");
+        let Some(pcm) = presented(&mp3) else { return };
+        assert_eq!(pcm.len() as u64, there, "{start} + {len}");
+        if there < 10_000 {
+            continue;
+        }
+        let wanted = &planes[0][start as usize..(start + there) as usize];
+        let right = likeness(&pcm, wanted);
+        let late = likeness(&pcm[1..], wanted);
+        let early = likeness(&pcm, &wanted[1..]);
+        assert!(right > 15.0, "{start}: {right:.1} dB");
+        assert!(
+            right > late + 3.0 && right > early + 3.0,
+            "{start}: {right:.1}, {late:.1}, {early:.1} dB"
+        );
+    }
+}
+
+/// Counts what is read of a slice.
+struct Counted<'a> {
+    bytes: &'a [u8],
+    read: &'a mut usize,
+}
+
+impl Source for Counted<'_> {
+    fn size(&self) -> Option<u64> {
+        Some(self.bytes.len() as u64)
+    }
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.bytes.read_at(offset, buf)?;
+        *self.read += n;
+        Ok(n)
+    }
+    fn keep_from(&mut self, _offset: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_lies_before_a_trim_is_not_read_and_does_not_matter() {
+    let planes = music(2, RATE, 2, 60 * RATE as usize);
+    let Some(file) = aac_movie(&planes, RATE, "+faststart") else {
+        return;
+    };
+    let start = Duration::from_millis(48_300);
+    let mut read = 0;
+    let counted = Counted {
+        bytes: &file,
+        read: &mut read,
+    };
+    let (late, report) = convert(Options::new().cbr(192).start(start), counted);
+    assert!(read < file.len() / 3, "{read} of {} bytes", file.len());
+    let (whole, whole_report) = convert(Options::new().cbr(192), file.as_slice());
+    let skipped = (whole_report.output_samples - report.output_samples) as usize;
+    assert_eq!(skipped, 48_300 * RATE as usize / 1000);
+    let (Some(late), Some(whole)) = (presented(&late), presented(&whole)) else {
+        return;
+    };
+    let wanted = &whole[2 * skipped..];
+    let likeness = likeness(&late[2000..], &wanted[2000..]);
+    assert!(likeness > 15.0, "{likeness:.1} dB");
+}
+
+#[test]
+fn a_start_behind_the_end_is_told() {
+    let file = clip("stereo-48000.mp4");
+    let late = Options::new().start(Duration::from_secs(10));
+    assert!(matches!(
+        error(late.clone(), file.as_slice()),
+        Error::InvalidOption(_)
+    ));
+    let fragmented = clip("fragmented-cmaf.m4a");
+    assert!(matches!(
+        error(late, fragmented.as_slice()),
+        Error::InvalidOption(_)
+    ));
+}
+
+#[test]
+fn fades_begin_and_end_in_silence_also_where_the_length_is_not_known() {
+    let planes = music(3, RATE, 1, 6 * RATE as usize);
+    let plain = pcm_movie(&planes, RATE, Moov::Last);
+    let fragmented = aac_movie(&planes, RATE, "frag_keyframe+empty_moov+default_base_moof");
+    for file in [Some(plain), fragmented].into_iter().flatten() {
+        let seconds = Duration::from_secs;
+        let options = Options::new().cbr(320);
+        let faded = options.clone().fade_in(seconds(1)).fade_out(seconds(2));
+        let (mp3, report) = convert(faded.clone(), file.as_slice());
+        let (unfaded, _) = convert(options, file.as_slice());
+        let (Some(pcm), Some(unfaded)) = (presented(&mp3), presented(&unfaded)) else {
+            return;
+        };
+        assert_eq!(pcm.len() as u64, report.output_samples);
+        let ratio = |from: f64, to: f64| {
+            let at = |t: f64| (t * f64::from(RATE)) as usize;
+            let end = at(to).min(pcm.len());
+            level(&pcm[at(from)..end]) / level(&unfaded[at(from)..end])
+        };
+        assert!(ratio(0.0, 0.1) < 0.1, "{}", ratio(0.0, 0.1));
+        assert!((ratio(0.45, 0.55) - 0.5).abs() < 0.1);
+        assert!((ratio(2.0, 3.5) - 1.0).abs() < 0.02);
+        assert!((ratio(4.9, 5.1) - 0.5).abs() < 0.1, "{}", ratio(4.9, 5.1));
+        let pipe = StreamSource::new(Pipe(&file));
+        let (piped, _) = convert(faded, pipe);
+        assert!(piped == mp3, "a pipe gives another MP3");
+    }
+}
+
+/// Gives a slice piece by piece.
+struct Pipe<'a>(&'a [u8]);
+
+impl Read for Pipe<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let piece = buf.len().min(5000);
+        self.0.read(&mut buf[..piece])
+    }
+}
+
+/// Integrated loudness in LUFS and true peak in dBTP, as ffmpeg measures them.
+fn measured(file: &[u8]) -> Option<(f64, f64)> {
+    let args = "-hide_banner -nostats -i - -af ebur128=peak=true:framelog=verbose -f null -";
+    let args: Vec<&str> = args.split(' ').collect();
+    let output = run("ffmpeg", &args, file)?;
+    assert!(output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let value = |name: &str| {
+        let line = said.lines().rev().find(|l| l.trim().starts_with(name));
+        let line = line.unwrap_or_else(|| panic!("{said}"));
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    Some((value("I:"), value("Peak:")))
+}
+
+/// Music at a level.
+fn leveled(seed: u64, gain: f32) -> Vec<u8> {
+    let mut planes = music(seed, RATE, 2, 40 * RATE as usize);
+    planes.iter_mut().flatten().for_each(|x| *x *= gain);
+    pcm_movie(&planes, RATE, Moov::First)
+}
+
+#[test]
+fn normalizing_reaches_its_target_and_no_peak_passes_the_ceiling() {
+    for (gain, target) in [(0.02, -23.0), (0.4, -16.0), (0.9, -30.0)] {
+        let file = leveled(4, gain);
+        let options = Options::new().cbr(320).normalize(target);
+        let (mp3, report) = convert(options.clone().jobs(1), file.as_slice());
+        let (parallel, _) = convert(options.jobs(3), file.as_slice());
+        assert!(parallel == mp3, "one job and three differ");
+        let told = report.loudness.unwrap();
+        let Some((loudness, peak)) = measured(&mp3) else {
+            return;
+        };
+        assert!((loudness - target).abs() < 0.5, "{gain}: {loudness} LUFS");
+        // What a lossy codec adds to peaks at 320 kbit/s stays under half a dB.
+        assert!(peak <= -0.5, "{gain}: {peak} dBTP");
+        assert!((told.integrated.unwrap() + told.gain - target).abs() < 0.01);
+    }
+}
+
+/// The value of a TXXX frame.
+fn own_tag(mp3: &[u8], name: &str) -> Option<String> {
+    let wanted: Vec<u8> = [name.as_bytes(), b"\0"].concat();
+    let at = mp3.windows(wanted.len()).position(|w| w == wanted)?;
+    // Behind the frame's header of ten bytes and the encoding.
+    let size: [u8; 4] = mp3[at - 7..at - 3].try_into().unwrap();
+    let end = at - 1 + u32::from_be_bytes(size) as usize;
+    let value = &mp3[at + wanted.len()..end];
+    Some(
+        String::from_utf8_lossy(value)
+            .trim_end_matches('\0')
+            .to_owned(),
+    )
+}
+
+#[test]
+fn replay_gain_is_what_others_measure_and_a_pipe_gets_it_too() {
+    let file = leveled(5, 0.5);
+    let options = Options::new().cbr(320).replay_gain(true);
+    let (mp3, report) = convert(options.clone(), file.as_slice());
+    let integrated = report.loudness.unwrap().integrated.unwrap();
+    let gain = own_tag(&mp3, "REPLAYGAIN_TRACK_GAIN").unwrap();
+    let peak = own_tag(&mp3, "REPLAYGAIN_TRACK_PEAK").unwrap();
+    assert_eq!(gain, format!("{:.2} dB", -18.0 - integrated));
+    let mut piped = Vec::new();
+    Converter::new(options)
+        .convert(StreamSource::new(Pipe(&file)), StreamSink(&mut piped))
+        .unwrap();
+    assert_eq!(own_tag(&piped, "REPLAYGAIN_TRACK_GAIN").unwrap(), gain);
+    assert_eq!(own_tag(&piped, "REPLAYGAIN_TRACK_PEAK").unwrap(), peak);
+    let Some((loudness, dbtp)) = measured(&mp3) else {
+        return;
+    };
+    assert!(
+        (loudness - integrated).abs() < 0.2,
+        "{loudness}, {integrated}"
+    );
+    let told = 20.0 * peak.parse::<f64>().unwrap().log10();
+    assert!((told - dbtp).abs() < 0.5, "{told}, {dbtp} dBTP");
+}
+
+#[test]
+fn a_late_start_becomes_silence_where_asked() {
+    let file = clip("edit-list-late.mp4");
+    let (_, plain) = convert(Options::new(), file.as_slice());
+    let options = Options::new().cbr(192).late_start(true);
+    let (mp3, late) = convert(options.clone(), file.as_slice());
+    let silence = late.output_samples - plain.output_samples;
+    // 476 ms, in ticks of the movie's clock.
+    assert!(silence.abs_diff(20_992) < 50, "{silence}");
+    let trimmed = options
+        .start(Duration::from_millis(100))
+        .duration(Duration::from_millis(500));
+    let (_, part) = convert(trimmed, file.as_slice());
+    assert_eq!(part.output_samples, 22_050);
+    let Some(pcm) = presented(&mp3) else { return };
+    let before = 2 * silence as usize - 1200;
+    assert!(level(&pcm[..before]) < 1e-4);
+    assert!(level(&pcm[before..]) > 0.01);
+}
+
+#[test]
+fn mp3_is_copied_unless_another_is_asked_for() {
+    let file = clip("mp3.mp4");
+    let (mp3, report) = convert(Options::new(), file.as_slice());
+    assert!(report.copied && report.complete, "{report:?}");
+    assert_eq!(report.output_samples, 88_200);
+    let mut at = 0;
+    let stream = check(&mp3).unwrap();
+    assert_eq!(stream.frames.len() as u64, report.frames);
+    // The frames of the source stand there one behind the other.
+    let first = stream.frames[0];
+    for window in stream.frames.windows(2) {
+        let frame = &mp3[window[0]..window[1]];
+        let found = file[at..].windows(frame.len()).position(|w| w == frame);
+        at += found.unwrap_or_else(|| panic!("frame at {}", window[0] - first));
+    }
+    if let Some(pcm) = presented(&mp3) {
+        assert_eq!(pcm.len(), 2 * 88_200);
+    }
+    let piped = {
+        let mut piped = Vec::new();
+        let sink = StreamSink(&mut piped);
+        Converter::new(Options::new())
+            .convert(StreamSource::new(Pipe(&file)), sink)
+            .unwrap();
+        piped
+    };
+    assert!(piped[first..] == mp3[first..]);
+    let seconds = Duration::from_secs(1);
+    for (other, samples) in [
+        (Options::new().cbr(128), 88_200),
+        (Options::new().duration(seconds), 44_100),
+        (Options::new().channels(Channels::Mono), 88_200),
+        (Options::new().normalize(-16.0), 88_200),
+    ] {
+        let (_, report) = convert(other, file.as_slice());
+        assert!(!report.copied);
+        assert_eq!(report.output_samples, samples);
+    }
+    let (tagged, report) = convert(Options::new().replay_gain(true), file.as_slice());
+    assert!(report.copied && own_tag(&tagged, "REPLAYGAIN_TRACK_GAIN").is_some());
+}
+
+#[test]
+fn a_damaged_mp3_is_copied_with_silence_in_place_of_what_is_lost() {
+    let file = clip("mp3.mp4");
+    let (sound, whole) = convert(Options::new(), file.as_slice());
+    let stream = check(&sound).unwrap();
+    let frame = &sound[stream.frames[20]..stream.frames[21]];
+    let at = file.windows(frame.len()).position(|w| w == frame).unwrap();
+    let mut damaged = file.clone();
+    damaged[at..at + 4].fill(0);
+    let (_, report) = convert(Options::new(), damaged.as_slice());
+    assert!(report.copied && report.concealed_packets >= 1);
+    assert_eq!(report.output_samples, whole.output_samples);
+    assert_eq!(report.frames, whole.frames);
+    let told = format!("byte {at}");
+    assert!(report.warnings[0].contains(&told), "{:?}", report.warnings);
+}
+
+#[test]
+fn chapters_become_files_that_together_are_the_whole() {
+    let file = clip("chapters.m4b");
+    let (_, whole) = convert(Options::new(), file.as_slice());
+    let pipe = || StreamSource::new(Pipe(&file));
+    let mut from_file = Converter::new(Options::new())
+        .chapters(file.as_slice())
+        .unwrap();
+    let mut from_pipe = Converter::new(Options::new()).chapters(pipe()).unwrap();
+    let names = from_file.file_names();
+    assert!(names.len() > 1 && names[0].starts_with("01 "), "{names:?}");
+    let mut samples = 0;
+    for (index, name) in names.iter().enumerate() {
+        let (mut mp3, mut piped) = (Vec::new(), Vec::new());
+        let report = from_file.convert(index, &mut mp3).unwrap();
+        from_pipe.convert(index, &mut piped).unwrap();
+        assert!(mp3 == piped, "{name}: a pipe gives another MP3");
+        check(&mp3).unwrap();
+        assert_silent(&mp3, name);
+        samples += report.output_samples;
+        let title = &from_file.list()[index].title;
+        let says = |what: &[u8]| mp3.windows(what.len()).any(|w| w == what);
+        assert!(says(title.as_bytes()), "{name}");
+        assert!(
+            says(format!("{}/{}", index + 1, names.len()).as_bytes()),
+            "{name}"
+        );
+        assert!(!says(b"CTOC"), "{name}");
+    }
+    assert_eq!(samples, whole.output_samples);
+    let beyond = from_file.convert(names.len(), Vec::new());
+    assert!(matches!(beyond, Err(Error::InvalidOption(_))));
+    let none = clip("mono-22050.mp4");
+    let none = Converter::new(Options::new()).chapters(none.as_slice());
+    assert!(matches!(none, Err(Error::NoChapters)));
+}
+
+#[test]
+fn a_probe_tells_the_length_of_every_clip() {
+    let mut looked_at = 0;
+    for line in String::from_utf8(clip("expected.tsv")).unwrap().lines() {
+        let fields: Vec<&str> = line.split('\t').collect();
+        let (name, Ok(samples)) = (fields[0], fields[1].parse::<u64>()) else {
+            continue;
+        };
+        let file = clip(name);
+        let found = probe(file.as_slice()).unwrap();
+        let Some(index) = found.default_track else {
+            panic!("{name}: no track")
+        };
+        let track = &found.tracks[index];
+        if track.problem.is_none() {
+            assert_eq!(track.samples, Some(samples), "{name}");
+            assert_eq!(track.sample_rate, fields[2].parse().ok(), "{name}");
+            assert_eq!(track.channels, fields[3].parse().ok(), "{name}");
+            looked_at += 1;
+        }
+        let piped = probe(StreamSource::new(Pipe(&file))).unwrap();
+        assert_eq!(piped.tracks, found.tracks, "{name}");
+        assert_eq!(piped.chapters, found.chapters, "{name}");
+    }
+    assert!(looked_at > 30, "{looked_at}");
+    assert!(matches!(probe(&b"no film"[..]), Err(Error::NotMp4 { .. })));
+}
+
+#[test]
+fn audio_that_is_not_there_is_an_error_and_no_empty_mp3() {
+    let file = clip("moov-first-stereo-44100.mp4");
+    let mdat = file.windows(4).position(|w| w == b"mdat").unwrap();
+    let cut = error(Options::new(), &file[..mdat + 4]);
+    assert!(matches!(cut, Error::Malformed { .. }), "{cut}");
+    assert!(cut.to_string().contains("none of"), "{cut}");
+    let mut garbage = file.clone();
+    // A packet that begins with a program config element.
+    garbage[mdat + 4..].fill(0xA0);
+    let garbage = error(Options::new(), garbage.as_slice());
+    assert!(
+        matches!(garbage, Error::Malformed { at: 1.., .. }),
+        "{garbage}"
+    );
+}

@@ -1,0 +1,237 @@
+//! What the flags of `micropy convert` ask of the engine.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ArgGroup;
+use micropy_core::{Bitrate, Channels, Cover, Id3Version, Key, Options, TagOptions, TrackChoice};
+
+/// How the MP3 sounds and how large it is.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Audio")]
+#[command(group = ArgGroup::new("bits").args(["bitrate", "abr", "vbr"]))]
+pub struct AudioArgs {
+    /// Constant bitrate in kbit/s: 32 to 320 (8 to 160 below 32 kHz)
+    #[arg(long, value_name = "KBPS")]
+    bitrate: Option<u16>,
+
+    /// Average bitrate in kbit/s: 32 to 320 (8 to 160 below 32 kHz)
+    #[arg(long, value_name = "KBPS")]
+    abr: Option<u16>,
+
+    /// Variable bitrate by quality: 0 (best) to 9.999 (smallest) [default: 2; MP3 is copied]
+    #[arg(long, value_name = "QUALITY")]
+    vbr: Option<f32>,
+
+    /// LAME's effort: 0 (slowest, best) to 9 (fastest) [default: 3]
+    #[arg(long, value_name = "0..9", value_parser = clap::value_parser!(u8).range(0..=9))]
+    quality: Option<u8>,
+
+    /// Sample rate of the MP3 in Hz [default: the source's, or the nearest that MP3 has]
+    #[arg(long, value_name = "HZ")]
+    sample_rate: Option<u32>,
+
+    /// Channels of the MP3 [default: the source's; more than two are mixed down to two]
+    #[arg(long, value_name = "1|2", value_parser = clap::value_parser!(u8).range(1..=2), conflicts_with = "mono")]
+    channels: Option<u8>,
+
+    /// One channel, as `--channels 1`
+    #[arg(long)]
+    mono: bool,
+
+    /// Mix surround down at full level: louder, but loud passages may clip
+    #[arg(long)]
+    unscaled_downmix: bool,
+
+    /// `original`: 44.1 kHz, stereo, 128 kbit/s, as moviepy's default; other flags go before it
+    #[arg(long, value_name = "NAME")]
+    preset: Option<Preset>,
+
+    /// The audio track: its number, from 0, or its language as an ISO 639-2 code (`eng`)
+    #[arg(long, value_name = "TRACK", value_parser = track)]
+    track: Option<TrackChoice>,
+
+    /// Skip so much at the start: seconds, or `HH:MM:SS`, with a fraction if needed
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    start: Option<Duration>,
+
+    /// Stop there
+    #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "duration")]
+    end: Option<Duration>,
+
+    /// Convert so much and no more
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    duration: Option<Duration>,
+
+    /// Put silence before audio that starts later than the video
+    #[arg(long)]
+    late_start: bool,
+
+    /// Let the level rise from silence, for so long
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    fade_in: Option<Duration>,
+
+    /// Let the level fall to silence at the end, for so long
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    fade_out: Option<Duration>,
+
+    /// Bring the audio to this loudness by EBU R 128, true peaks limited to -1 dBTP: -16 for podcasts
+    #[arg(long, value_name = "LUFS", allow_negative_numbers = true)]
+    normalize: Option<f64>,
+
+    /// Measure the loudness and write it as ReplayGain
+    #[arg(long)]
+    replaygain: bool,
+}
+
+/// Settings that go by one name.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Preset {
+    Original,
+}
+
+/// What the MP3 says of itself.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Tags")]
+pub struct TagArgs {
+    /// Do not take over tags, cover and chapters
+    #[arg(long)]
+    no_tags: bool,
+
+    /// Set a tag, such as `artist=Nina`; an empty value removes it; may be given more than once
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tag)]
+    edits: Vec<(Key, String)>,
+
+    /// A picture for the front cover, in place of the source's
+    #[arg(long, value_name = "FILE")]
+    cover: Option<PathBuf>,
+
+    /// Write ID3v2.3, for players that know no later one
+    #[arg(long)]
+    id3v23: bool,
+}
+
+/// What the flags mean; an error is what is wrong with them.
+pub fn options(audio: &AudioArgs, tags: &TagArgs, jobs: Option<u16>) -> Result<Options, String> {
+    let mut options = match audio.preset {
+        Some(Preset::Original) => Options::original(),
+        None => Options::new(),
+    };
+    options.bitrate = match (audio.bitrate, audio.abr, audio.vbr) {
+        (Some(kbps), _, _) => Some(Bitrate::Cbr(kbps)),
+        (_, Some(kbps), _) => Some(Bitrate::Abr(kbps)),
+        (_, _, Some(quality)) => Some(Bitrate::Vbr(quality)),
+        (None, None, None) => options.bitrate,
+    };
+    options.quality = audio.quality.or(options.quality);
+    options.sample_rate = audio.sample_rate.or(options.sample_rate);
+    options.channels = match (audio.mono, audio.channels) {
+        (true, _) | (_, Some(1)) => Some(Channels::Mono),
+        (_, Some(_)) => Some(Channels::Stereo),
+        (false, None) => options.channels,
+    };
+    options.unscaled_downmix = audio.unscaled_downmix;
+    options.track = audio.track.clone().unwrap_or_default();
+    options.start = audio.start.unwrap_or_default();
+    options.duration = audio.duration;
+    if let Some(end) = audio.end {
+        let length = end.checked_sub(options.start);
+        let length = length.ok_or("--end lies before --start")?;
+        options.duration = Some(length);
+    }
+    options.late_start = audio.late_start;
+    options.fade_in = audio.fade_in.unwrap_or_default();
+    options.fade_out = audio.fade_out.unwrap_or_default();
+    options.normalize = audio.normalize;
+    options.replay_gain = audio.replaygain;
+    options.tags = tag_options(tags)?;
+    let options = options.jobs(jobs.map_or(0, usize::from));
+    options.check().map_err(|e| e.to_string())?;
+    Ok(options)
+}
+
+fn tag_options(args: &TagArgs) -> Result<TagOptions, String> {
+    let cover = args.cover.as_ref().map(|path| {
+        let told = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+        let data = std::fs::read(path).map_err(|e| told(&e))?;
+        Cover::new(data).map_err(|e| told(&e))
+    });
+    Ok(TagOptions {
+        copy: !args.no_tags,
+        edits: args.edits.clone(),
+        cover: cover.transpose()?,
+        version: match args.id3v23 {
+            true => Id3Version::V23,
+            false => Id3Version::V24,
+        },
+    })
+}
+
+fn tag(text: &str) -> Result<(Key, String), String> {
+    let (key, value) = text.split_once('=').ok_or("it has no `=`")?;
+    let key = key
+        .parse()
+        .map_err(|e: micropy_core::Error| e.to_string())?;
+    Ok((key, value.to_owned()))
+}
+
+fn track(text: &str) -> Result<TrackChoice, String> {
+    if let Ok(index) = text.parse() {
+        return Ok(TrackChoice::Index(index));
+    }
+    let is_code = text.len() == 3 && text.bytes().all(|b| b.is_ascii_alphabetic());
+    match is_code {
+        true => Ok(TrackChoice::Language(text.to_ascii_lowercase())),
+        false => Err("neither a number nor a language code of three letters".into()),
+    }
+}
+
+/// `90`, `90.5`, `1:30`, `1:01:30.250`.
+fn time(text: &str) -> Result<Duration, String> {
+    let refuse = || "neither seconds nor [HH:]MM:SS[.fraction]".to_owned();
+    let mut parts = text.rsplit(':');
+    let seconds = parts.next().unwrap_or_default();
+    let is_number = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_digit());
+    let (whole, fraction) = seconds.split_once('.').unwrap_or((seconds, "0"));
+    if !is_number(whole) || !is_number(fraction) {
+        return Err(refuse());
+    }
+    let seconds: f64 = seconds.parse().map_err(|_| refuse())?;
+    let mut time = Duration::try_from_secs_f64(seconds).map_err(|_| refuse())?;
+    for unit in [60, 3600] {
+        let Some(part) = parts.next() else { break };
+        let count: u32 = part.parse().map_err(|_| refuse())?;
+        let more = Duration::from_secs(unit).checked_mul(count);
+        time = more
+            .and_then(|more| time.checked_add(more))
+            .ok_or_else(refuse)?;
+    }
+    match parts.next() {
+        None => Ok(time),
+        Some(_) => Err(refuse()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        let millis = |text| time(text).map(|t| t.as_millis());
+        assert_eq!(millis("90"), Ok(90_000));
+        assert_eq!(millis("0.25"), Ok(250));
+        assert_eq!(millis("1:30"), Ok(90_000));
+        assert_eq!(millis("01:01:30.250"), Ok(3_690_250));
+        for wrong in ["", "-1", "x", "1:", ":1", "1:2:3:4", "1e3", "inf", "1.5:00"] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn tracks_are_numbers_or_languages() {
+        assert_eq!(track("1"), Ok(TrackChoice::Index(1)));
+        assert_eq!(track("ENG"), Ok(TrackChoice::Language("eng".into())));
+        assert!(track("english").is_err());
+    }
+}

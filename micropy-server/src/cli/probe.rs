@@ -1,0 +1,109 @@
+//! `micropy probe`: what is in a file.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use micropy_core::{Error, Probe, ProbedTrack, SeekSource, StreamSource};
+
+use super::{Exit, json, text};
+
+/// What may stand behind `micropy probe`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Files to look into; `-` is the standard input
+    #[arg(required = true, value_name = "FILE")]
+    inputs: Vec<PathBuf>,
+
+    /// Print one JSON value per file
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tells what is in each file.
+pub fn run(args: Args) -> Exit {
+    let mut worst = Exit::Done;
+    for input in &args.inputs {
+        let told = match look(input) {
+            Ok(found) if args.json => {
+                let mut line = json::probe(&found);
+                line["file"] = input.to_string_lossy().into();
+                writeln!(io::stdout(), "{line}")
+            }
+            Ok(found) => tell(input, &found, &mut io::stdout().lock()),
+            Err(error) => {
+                eprintln!("micropy: {}: {error}", input.display());
+                worst = worst.max(Exit::Failed);
+                continue;
+            }
+        };
+        // Whoever read our output has had enough.
+        if told.is_err() {
+            break;
+        }
+    }
+    worst
+}
+
+fn look(input: &Path) -> Result<Probe, Error> {
+    if input == Path::new("-") {
+        return micropy_core::probe(StreamSource::new(io::stdin().lock()));
+    }
+    micropy_core::probe(SeekSource::open(input).map_err(Error::Read)?)
+}
+
+fn tell(input: &Path, found: &Probe, out: &mut impl Write) -> io::Result<()> {
+    let mut facts = Vec::new();
+    facts.extend(found.brand.clone());
+    facts.extend(found.fragmented.then(|| "fragmented".to_owned()));
+    facts.extend(found.size.map(text::bytes));
+    writeln!(out, "{}  {}", input.display(), facts.join(", "))?;
+    for (index, track) in found.tracks.iter().enumerate() {
+        let chosen = match found.default_track == Some(index) && found.tracks.len() > 1 {
+            true => "  (default)",
+            false => "",
+        };
+        writeln!(out, "  audio {index}  {}{chosen}", sentence(track))?;
+    }
+    match (found.tracks.len(), found.other_tracks) {
+        (0, others) => writeln!(out, "  no audio track ({others} others)")?,
+        (_, 0) => {}
+        (_, others) => writeln!(out, "  {others} other tracks")?,
+    }
+    for (key, value) in found.tags.iter() {
+        writeln!(out, "  {key}: {}", value.lines().next().unwrap_or_default())?;
+    }
+    for cover in &found.covers {
+        let size = text::bytes(cover.data().len() as u64);
+        writeln!(out, "  cover: {}, {size}", cover.mime())?;
+    }
+    for chapter in &found.chapters {
+        let start = text::duration(chapter.start);
+        writeln!(out, "  chapter at {start}: {}", chapter.title)?;
+    }
+    for warning in &found.warnings {
+        writeln!(out, "  warning: {warning}")?;
+    }
+    Ok(())
+}
+
+fn sentence(track: &ProbedTrack) -> String {
+    let mut facts = Vec::new();
+    facts.extend(track.codec.clone());
+    facts.extend(track.sample_rate.map(|hz| format!("{hz} Hz")));
+    facts.extend(track.channels.map(|count| match count {
+        1 => "mono".to_owned(),
+        2 => "stereo".to_owned(),
+        count => format!("{count} channels"),
+    }));
+    facts.extend(track.duration.map(text::duration));
+    facts.extend(track.samples.map(|n| format!("{n} samples")));
+    facts.extend(
+        track
+            .bitrate
+            .map(|bits| format!("{} kbit/s", (bits + 500) / 1000)),
+    );
+    facts.extend(track.language.clone());
+    facts.extend((!track.enabled).then(|| "disabled".to_owned()));
+    facts.extend(track.problem.clone());
+    facts.join(", ")
+}

@@ -1,0 +1,442 @@
+// The page in a real browser, against the real service: node page.mjs TARGET SERVICE CHROMIUM
+//
+// TARGET is the folder that screenshots and the service's data go to, SERVICE the binary `micropy`. Adds its
+// results to the file that MICROPY_RESULTS names.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+const [target, service, executablePath] = process.argv.slice(2);
+const require = createRequire(join(target, "node_modules", "x"));
+const { chromium } = require("playwright-core");
+const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
+
+const top = join(import.meta.dirname, "../../..");
+const SONG = join(top, "examples/media/song.mp4");
+const BOOK = join(top, "micropy-core/tests/media/chapters.m4b");
+const COVER = join(top, "micropy-core/tests/media/tags-cover-jpeg.m4a");
+const SILENT = join(top, "micropy-core/tests/media/video-only.mp4");
+const ANN = { email: "ann@example.com", password: "correct horse battery" };
+const PATIENCE = 15_000;
+
+const data = join(target, "data");
+const made = join(target, "made");
+rmSync(data, { recursive: true, force: true });
+mkdirSync(made, { recursive: true });
+
+/** The song, and behind it so many bytes that say nothing: a `free` box of ISO/IEC 14496-12. */
+function padded(name, size) {
+  const box = Buffer.alloc(size);
+  box.writeUInt32BE(size);
+  box.write("free", 4);
+  const path = join(made, name);
+  writeFileSync(path, Buffer.concat([readFileSync(SONG), box]));
+  return path;
+}
+
+function result(line) {
+  console.log(line);
+  if (process.env.MICROPY_RESULTS) appendFileSync(process.env.MICROPY_RESULTS, `${line}\n`);
+}
+
+async function serve(address = "127.0.0.1:0") {
+  const log = join(target, "service.log");
+  writeFileSync(log, "");
+  const args = ["serve", "--listen", address, "--auth-listen", "127.0.0.1:0", "--data-dir", data];
+  const child = spawn(service, args, { stdio: ["ignore", "pipe", "pipe"] });
+  child.stderr.on("data", (text) => appendFileSync(log, text));
+  const url = await new Promise((resolve, reject) => {
+    child.stdout.on("data", (text) => resolve(/http:\S+/.exec(text)?.[0]));
+    child.on("exit", (code) => reject(new Error(`the service ended with ${code}: see ${log}`)));
+  });
+  return { child, url };
+}
+
+let { child, url } = await serve();
+process.on("exit", () => child.kill("SIGKILL"));
+process.on("SIGTERM", () => process.exit(1));
+const browser = await chromium.launch({
+  executablePath,
+  args: [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+  ],
+});
+const context = await browser.newContext({ viewport: { width: 1200, height: 900 }, acceptDownloads: true, colorScheme: "light" });
+context.setDefaultTimeout(PATIENCE);
+const page = await context.newPage();
+
+/** Console errors and requests to others: none, but for those that a test is about. */
+let errors = [];
+const strangers = new Set();
+page.on("console", (message) => message.type() === "error" && errors.push(`${message.text()} ${message.location().url}`));
+page.on("pageerror", (e) => errors.push(String(e)));
+page.on("request", (request) => {
+  if (!request.url().startsWith(`${url}/`) && !/^(blob|data|about):/.test(request.url())) strangers.add(request.url());
+});
+page.on("dialog", (dialog) => dialog.accept());
+
+let passed = 0;
+let failed = 0;
+async function check(name, test) {
+  const started = performance.now();
+  errors = [];
+  try {
+    await test();
+    assert.deepEqual(errors, [], "errors in the console");
+    passed += 1;
+    console.log(`ok   ${name} (${Math.round(performance.now() - started)} ms)`);
+  } catch (e) {
+    failed += 1;
+    result(`failed browser: ${name}`);
+    console.log(e.stack ?? e, errors);
+    await page.screenshot({ path: join(target, `failed-${failed}.png`) }).catch(() => {});
+  }
+}
+
+const row = (name) => page.locator(".row", { has: page.locator(".name", { hasText: name }) }).first();
+const phase = (name, wanted) => page.locator(`.row[data-phase="${wanted}"]`, { has: page.locator(".name", { hasText: name }) }).first().waitFor();
+const audio = (what) => page.evaluate((what) => document.querySelector("audio")?.[what], what);
+const until = async (question, what) => {
+  const end = Date.now() + PATIENCE;
+  while (!(await question())) {
+    assert.ok(Date.now() < end, `not in time: ${what}`);
+    await page.waitForTimeout(50);
+  }
+};
+
+async function signIn({ email, password }) {
+  await page.fill("#email", email);
+  await page.fill("#password", password);
+  await page.click("#sign-in-go");
+  await page.waitForSelector("#desk:not([hidden])");
+}
+
+/** Screenshots and accessibility of what is to be seen, light and dark, wide and narrow. */
+async function look(name) {
+  const serious = [];
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+    for (const width of [1200, 390]) {
+      await page.setViewportSize({ width, height: width === 390 ? 844 : 900 });
+      await page.waitForTimeout(120);
+      await page.screenshot({ path: join(target, `${name}-${colorScheme}-${width}.png`), fullPage: true });
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      if (overflow > 0) serious.push(`${colorScheme} ${width}: wider than the window by ${overflow}`);
+      await page.evaluate(axe);
+      const { violations } = await page.evaluate(() => window.axe.run(document));
+      for (const { id, impact, nodes } of violations) {
+        if (!["serious", "critical"].includes(impact)) continue;
+        serious.push(`${colorScheme} ${width}: ${id} at ${nodes.map((node) => `${node.target}: ${node.failureSummary}`).join("; ")}`);
+      }
+    }
+  }
+  await page.setViewportSize({ width: 1200, height: 900 });
+  await page.emulateMedia({ colorScheme: "light", reducedMotion: "no-preference" });
+  assert.deepEqual(serious, [], "accessibility");
+}
+
+await check("the door is there and accessible", async () => {
+  await page.goto(url);
+  await page.waitForSelector("#door:not([hidden])");
+  await look("door");
+});
+
+await check("somebody registers", async () => {
+  await page.click("#swap-go");
+  await page.fill("#email", ANN.email);
+  await page.fill("#password", ANN.password);
+  await page.click("#sign-in-go");
+  await page.waitForSelector("#desk:not([hidden])");
+  await page.getByText("Nothing here yet").waitFor();
+  await look("empty");
+});
+
+await check("two files sent together are converted while the page watches", async () => {
+  await page.setInputFiles("#files", [SONG, BOOK]);
+  await phase("song", "done");
+  await phase("chapters", "done");
+  assert.equal(await row("song").locator(".name").textContent(), "song.mp3");
+  assert.match(await row("song").locator(".status").textContent(), /^0:12 · \d+ kB/);
+  await until(async () => /mail sent/.test(await row("song").locator(".status").textContent()), "the mail is told of");
+});
+
+await check("a file without sound fails with its reason, and what is no video is not sent", async () => {
+  const notes = join(made, "notes.txt");
+  writeFileSync(notes, "not a video at all");
+  await page.setInputFiles("#files", [SILENT, notes]);
+  await phase("video-only", "failed");
+  assert.match(await row("video-only").locator(".status").textContent(), /audio/);
+  await phase("notes.txt", "refused");
+  assert.match(await row("notes.txt").locator(".status").textContent(), /not an MP4/);
+  await row("notes.txt").getByRole("button", { name: "Dismiss" }).click();
+  await row("notes.txt").waitFor({ state: "detached" });
+  const [answer] = await Promise.all([
+    page.waitForResponse((response) => response.url().endsWith("/retry")),
+    row("video-only").getByRole("button", { name: "Try again" }).click(),
+  ]);
+  assert.equal(answer.status(), 200);
+  await page.waitForTimeout(500);
+  await phase("video-only", "failed");
+});
+
+await check("an MP3 plays, and seeks by keyboard and by pointer", async () => {
+  await row("song").getByRole("button", { name: "Play" }).click();
+  await until(async () => (await audio("currentTime")) > 0.4, "the time advances");
+  const seek = row("song").getByRole("slider", { name: "Position" });
+  await seek.focus();
+  const before = await audio("currentTime");
+  await page.keyboard.press("ArrowRight");
+  await until(async () => (await audio("currentTime")) >= before + 4.5, "five seconds on");
+  assert.match(await seek.getAttribute("aria-valuetext"), /seconds of 12 seconds/);
+  const box = await seek.boundingBox();
+  await page.mouse.click(box.x + box.width * 0.25, box.y + box.height / 2);
+  await until(async () => Math.abs((await audio("currentTime")) - 3) < 1, "a quarter of it");
+  await row("song").getByRole("button", { name: "Pause" }).click();
+  await until(() => audio("paused"), "it pauses");
+  // The waveform is drawn: bars of many heights.
+  await page.waitForTimeout(300);
+  const heights = await row("song").locator(".drawing canvas").first().evaluate((canvas) => {
+    const { data, width, height } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const heights = new Set();
+    for (let x = 0; x < width; x++) {
+      let n = 0;
+      for (let y = 0; y < height; y++) if (data[(y * width + x) * 4 + 3] > 128) n++;
+      heights.add(n);
+    }
+    return heights.size;
+  });
+  assert.ok(heights > 10, `${heights} different heights`);
+  await look("player");
+});
+
+await check("a book has chapters, and a cover is shown", async () => {
+  await row("chapters").getByRole("button", { name: "Play" }).click();
+  const chapters = row("chapters").locator(".chapters button");
+  await chapters.first().waitFor();
+  assert.ok((await chapters.count()) > 1);
+  await chapters.nth(1).click();
+  await until(() => chapters.nth(1).getAttribute("aria-current"), "the second chapter is current");
+  await page.setInputFiles("#files", COVER);
+  await phase("tags-cover", "done");
+  await row("tags-cover").getByRole("button", { name: "Play" }).click();
+  await until(() => row("tags-cover").locator(".cover").evaluate((image) => image.naturalWidth > 0), "the cover");
+  await look("list");
+});
+
+/** Where the first frame of an MP3 must begin. */
+function isMp3(bytes) {
+  const tag = bytes.toString("latin1", 0, 3) === "ID3" ? 10 + ((bytes[6] << 21) | (bytes[7] << 14) | (bytes[8] << 7) | bytes[9]) : 0;
+  return bytes[tag] === 0xff && (bytes[tag + 1] & 0xe6) === 0xe2;
+}
+
+async function download(link) {
+  const [file] = await Promise.all([page.waitForEvent("download"), link.click()]);
+  return { name: file.suggestedFilename(), bytes: readFileSync(await file.path()) };
+}
+
+await check("one MP3 is downloaded, and a batch as a ZIP", async () => {
+  const song = await download(row("song").getByRole("link", { name: "Download" }));
+  assert.equal(song.name, "song.mp3");
+  assert.ok(song.bytes.length > 100_000 && isMp3(song.bytes));
+  const zip = await download(page.getByRole("link", { name: "Download these" }));
+  assert.equal(zip.bytes.toString("latin1", 0, 4), "PK\x03\x04");
+  assert.ok(zip.bytes.includes("song.mp3") && zip.bytes.includes("chapters.mp3"));
+});
+
+await check("a file's name is text, whatever it says", async () => {
+  const name = `<img src=x onerror="document.title='gotcha'">&amp;.mp4`;
+  await page.setInputFiles("#files", { name, mimeType: "video/mp4", buffer: readFileSync(COVER) });
+  await phase("<img", "done");
+  assert.equal(await row("<img").locator(".name").textContent(), name.replace(".mp4", ".mp3"));
+  assert.equal(await page.locator(".row img[src=x]").count(), 0);
+  await row("<img").getByRole("button", { name: "Delete" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
+  await row("<img").waitFor({ state: "detached" });
+});
+
+await check("options reach the conversion", async () => {
+  await page.locator("#options summary").click();
+  await page.selectOption("#quality", "constant");
+  await page.selectOption("#bitrate", "96");
+  await page.fill("#from", "0:02");
+  await page.fill("#to", "1");
+  await page.getByText("The part must end after it starts.").waitFor();
+  await page.fill("#to", "5");
+  await look("options");
+  const part = join(made, "part.mp4");
+  writeFileSync(part, readFileSync(SONG));
+  await page.setInputFiles("#files", part);
+  await phase("part", "done");
+  assert.match(await row("part").locator(".status").textContent(), /^0:03 · /);
+  const asked = await page.evaluate(async () => (await (await fetch("/api/v1/jobs?limit=1")).json()).jobs[0].options);
+  assert.deepEqual(asked, { bitrate: 96, start: 2, duration: 3 });
+  await page.selectOption("#quality", "");
+  await page.fill("#from", "");
+  await page.fill("#to", "");
+});
+
+const slow = async (rate) => {
+  const devtools = await context.newCDPSession(page);
+  await devtools.send("Network.enable");
+  await devtools.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: rate });
+};
+
+await check("an upload is paused, resumed, and after a reload goes on where it was", async () => {
+  const long = padded("long.mp4", 24 << 20);
+  await slow(4 << 20);
+  await page.setInputFiles("#files", long);
+  const percent = async () => Number(await row("long").getByRole("progressbar").getAttribute("aria-valuenow"));
+  await until(async () => (await percent()) >= 15, "a part is sent");
+  await row("long").getByRole("button", { name: "Pause" }).click();
+  await phase("long", "paused");
+  await page.screenshot({ path: join(target, "paused.png") });
+  await row("long").getByRole("button", { name: "Resume" }).click();
+  await phase("long", "sending");
+  await until(async () => (await percent()) >= 45, "nearly half is sent");
+  await page.reload();
+  await phase("long", "left");
+  await until(async () => (await percent()) > 20, "the page says how much is there");
+  const before = await percent();
+  await slow(-1);
+  const offsets = [];
+  const noted = (request) => request.method() === "PATCH" && offsets.push(Number(request.headers()["upload-offset"]));
+  page.on("request", noted);
+  const [chooser] = await Promise.all([page.waitForEvent("filechooser"), row("long").getByRole("button", { name: "Choose file" }).click()]);
+  await chooser.setFiles(long);
+  await phase("long", "done");
+  page.off("request", noted);
+  assert.ok(offsets[0] >= (before / 100) * (24 << 20), `sent again from byte ${offsets[0]}`);
+  // The same file once more, dropped in: a conversion of its own, since the first upload is complete.
+  assert.match(await row("long").locator(".status").textContent(), /^0:12/);
+});
+
+await check("a file that is chosen anew after a reload is known again", async () => {
+  const again = padded("again.mp4", 12 << 20);
+  await slow(3 << 20);
+  await page.setInputFiles("#files", again);
+  await until(async () => Number(await row("again").getByRole("progressbar").getAttribute("aria-valuenow")) >= 40, "a part is sent");
+  await page.reload();
+  await phase("again", "left");
+  await slow(-1);
+  const creations = [];
+  page.on("request", (request) => request.method() === "POST" && creations.push(request.url()));
+  await page.setInputFiles("#files", again);
+  await phase("again", "done");
+  assert.equal(await page.locator(".row", { hasText: "again.mp" }).count(), 1);
+  assert.deepEqual(creations, [], "it is no new upload");
+});
+
+await check("the same file twice is two jobs, and the mail's link leads to its own", async () => {
+  const twice = padded("twice.mp4", 4 << 20);
+  await slow(4 << 20);
+  await page.setInputFiles("#files", [twice]);
+  await page.setInputFiles("#files", [twice]);
+  await slow(-1);
+  const both = page.locator('.row[data-phase="done"]', { has: page.locator(".name", { hasText: "twice" }) });
+  await until(async () => (await both.count()) === 2, "both are done");
+  const link = await both.nth(1).getByRole("link", { name: "Download" }).getAttribute("href");
+  const id = /[0-9a-f]{24}/.exec(link)[0];
+  const outbox = join(data, "outbox");
+  const mailed = () => readdirSync(outbox).some((name) => readFileSync(join(outbox, name), "utf8").replaceAll("=\r\n", "").includes(`${url}/#job-${id}`));
+  await until(mailed, "the mail has the link");
+  await page.goto("about:blank");
+  await page.goto(`${url}/#job-${id}`);
+  await until(() => page.evaluate((link) => document.activeElement.closest(".row")?.querySelector("[data-act=save]").getAttribute("href") === link, link), "it has the focus");
+});
+
+await check("an upload outlives a service that is killed and comes back", async () => {
+  const tough = padded("tough.mp4", 16 << 20);
+  await slow(4 << 20);
+  await page.setInputFiles("#files", tough);
+  const percent = async () => Number(await row("tough").getByRole("progressbar").getAttribute("aria-valuenow"));
+  await until(async () => (await percent()) >= 20, "a part is sent");
+  child.removeAllListeners("exit");
+  child.kill("SIGKILL");
+  await row("tough").getByText("Waiting for the connection").waitFor();
+  await page.screenshot({ path: join(target, "stalled.png") });
+  ({ child } = await serve(new URL(url).host));
+  await slow(-1);
+  await phase("tough", "done");
+  await page.locator("#banner").waitFor({ state: "hidden" });
+  errors = errors.filter((e) => !/ERR_(CONNECTION_\w+|INCOMPLETE_CHUNKED_ENCODING|EMPTY_RESPONSE)/.test(e));
+});
+
+await check("the list is filtered", async () => {
+  await page.getByRole("radio", { name: "Not done" }).check({ force: true });
+  await phase("video-only", "failed");
+  assert.equal(await page.locator(".row[data-phase=done]").count(), 0);
+  await page.getByRole("radio", { name: "Under way" }).check({ force: true });
+  await page.getByText("No such files.").waitFor();
+  await page.getByRole("radio", { name: "All" }).check({ force: true });
+  await phase("song", "done");
+});
+
+await check("a session that ends is taken up again", async () => {
+  await context.clearCookies();
+  await row("video-only").getByRole("button", { name: "Try again" }).click();
+  await page.getByRole("dialog").getByLabel("Password").waitFor();
+  await page.screenshot({ path: join(target, "expired.png") });
+  assert.ok(errors.every((e) => e.includes("401")), "only the refusal is in the console");
+  errors = [];
+  await page.getByRole("dialog").getByLabel("Password").fill(ANN.password);
+  await page.getByRole("dialog").getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("dialog").waitFor({ state: "detached" }).catch(() => {});
+  await row("video-only").getByRole("button", { name: "Try again" }).click();
+  await phase("video-only", "failed");
+});
+
+await check("being offline is said, and is over when it is over", async () => {
+  await context.setOffline(true);
+  await page.getByText("You are offline").waitFor();
+  await page.screenshot({ path: join(target, "offline.png") });
+  await context.setOffline(false);
+  await page.locator("#banner").waitFor({ state: "hidden" });
+  errors = errors.filter((e) => !e.includes("ERR_INTERNET_DISCONNECTED"));
+});
+
+await check("the keyboard alone signs in, opens the options and plays", async () => {
+  await page.click("#sign-out");
+  await page.waitForSelector("#door:not([hidden])");
+  const tabTo = async (selector) => {
+    for (let i = 0; i < 60; i++) {
+      if (await page.evaluate((selector) => document.activeElement.matches(selector), selector)) return;
+      await page.keyboard.press("Tab");
+    }
+    assert.fail(`Tab never comes to ${selector}`);
+  };
+  await tabTo("#email");
+  await page.keyboard.type(ANN.email);
+  await page.keyboard.press("Tab");
+  await page.keyboard.type("not the password");
+  await page.keyboard.press("Enter");
+  await page.getByText("Wrong address or password.").waitFor();
+  errors = errors.filter((e) => !e.includes("401"));
+  await tabTo("#password");
+  await page.keyboard.press("Control+A");
+  await page.keyboard.type(ANN.password);
+  await page.keyboard.press("Enter");
+  await page.waitForSelector("#desk:not([hidden])");
+  await phase("song", "done");
+  await tabTo("#choose");
+  await tabTo("summary");
+  await page.keyboard.press("Enter");
+  assert.equal(await page.locator("#options").evaluate((options) => options.open), true);
+  await tabTo("[data-act=play]");
+  const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+  assert.equal(outline, "solid", "the focus is to be seen");
+  await page.keyboard.press("Enter");
+  await until(async () => (await audio("currentTime")) > 0.2, "it plays");
+});
+
+await check("nothing is asked of another host", async () => assert.deepEqual([...strangers], []));
+
+result(`passed ${passed}`);
+await browser.close();
+child.removeAllListeners("exit");
+child.kill("SIGTERM");
+await new Promise((resolve) => child.once("exit", resolve));
+process.exitCode = failed ? 1 : 0;
