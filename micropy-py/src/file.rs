@@ -30,10 +30,7 @@ impl<'a> PyFile<'a> {
     }
 
     /// Calls into Python; what is raised there ends the conversion.
-    fn call<T>(
-        &self,
-        f: impl for<'py> FnOnce(&Bound<'py, PyAny>) -> PyResult<T>,
-    ) -> io::Result<T> {
+    fn call<T>(&self, f: impl for<'py> FnOnce(&Bound<'py, PyAny>) -> PyResult<T>) -> io::Result<T> {
         Python::attach(|py| f(self.object.bind(py)).map_err(|raised| self.faults.fail(raised)))
     }
 

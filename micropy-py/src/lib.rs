@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use micropy_core::{
-    CancelToken, Converter, Error, FileSink, Progress, SeekSource, SeekSink, Sink, Source,
+    CancelToken, Converter, Error, FileSink, Progress, SeekSink, SeekSource, Sink, Source,
     StreamSink, StreamSource,
 };
 use pyo3::prelude::*;

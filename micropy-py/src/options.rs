@@ -40,9 +40,8 @@ pub fn read(arguments: &Bound<'_, PyDict>) -> PyResult<Options> {
         time.map(Some)
             .map_err(|_| refuse(format!("{name} = {value} is no length of time in seconds")))
     };
-    let flag = |name: &str| -> PyResult<bool> {
-        get(name)?.map_or(Ok(false), |value| value.is_truthy())
-    };
+    let flag =
+        |name: &str| -> PyResult<bool> { get(name)?.map_or(Ok(false), |value| value.is_truthy()) };
 
     let mut options = match get("preset")? {
         None => Options::new(),

@@ -7,7 +7,7 @@ import logging
 import os
 from datetime import timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Protocol, Union
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Protocol, Union, cast
 
 from . import _micropy
 from ._errors import MicropyError
@@ -153,7 +153,7 @@ def _progress(
     if progress is None:
         return None
     if hasattr(progress, "update"):
-        bar = progress
+        bar = cast("Bar", progress)
         told = 0.0
 
         def advance(done: float, total: Optional[float], pass_: int, passes: int) -> None:
@@ -167,7 +167,7 @@ def _progress(
                 told = done
 
         return advance
-    call = progress
+    call = cast("Callable[[Progress], object]", progress)
     return lambda done, total, pass_, passes: call(Progress(done, total, pass_, passes))
 
 
