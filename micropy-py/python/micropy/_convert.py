@@ -167,7 +167,7 @@ def _progress(
                 told = done
 
         return advance
-    call = cast("Callable[[Progress], object]", progress)
+    call = progress
     return lambda done, total, pass_, passes: call(Progress(done, total, pass_, passes))
 
 
