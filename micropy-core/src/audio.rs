@@ -120,7 +120,11 @@ pub fn begin(
             None => Error::NoAudioTrack("there is one, but without a single packet".into()),
         });
     }
-    let format = decode::inspect(parameters, &first)?;
+    let format = decode::inspect(parameters, &first).map_err(|e| match e {
+        // Decoders see packets, but not where they stand.
+        Error::Malformed { at: 0, what, why } => Error::malformed(ahead[0].0.offset, what, why),
+        e => e,
+    })?;
     Ok(Beginning {
         format,
         ahead,

@@ -78,4 +78,6 @@ pub struct CodecParameters {
     /// The decoder's configuration: AudioSpecificConfig (AAC), the `alac` cookie, the `dfLa` metadata
     /// blocks, the `dOps` body, the `dac3`/`dec3` body; empty where the codec has none.
     pub config: Vec<u8>,
+    /// Byte offset in the source of the sample entry, where that configuration stands.
+    pub at: u64,
 }

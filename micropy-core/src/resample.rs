@@ -3,6 +3,10 @@
 //! A polyphase filter with a fixed window of input around each output instant has no state that a restart
 //! could lose: spans that are resampled on their own meet bit for bit, and there is no delay to subtract.
 //! Resamplers that work block by block or interpolate their filter give one or the other away.
+//!
+//! Hence no library: rubato's resamplers hold their place in the input as a state and begin with a delay in
+//! whole output samples. Restarted in the middle of a track at a ratio such as 147/320, one stands at
+//! another fraction of a sample than one that has run from the start, so that spans would not meet.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -6,7 +6,9 @@ import { isElsewhere, newId, offset } from "./uploads.js";
 import { ask, complain, files, say, when } from "./words.js";
 
 const PAGE = 50;
+const UNDER_WAY = ["waiting", "sending", "queued", "running"];
 const groupTemplate = document.getElementById("group-template");
+const byName = new Intl.Collator(undefined, { numeric: true });
 const byId = (id) => document.getElementById(id);
 
 export class Jobs {
@@ -34,6 +36,11 @@ export class Jobs {
       event.target.value = "";
       if (file) this.#goOn(this.picking, file);
     });
+  }
+
+  /** Something is being uploaded or converted. */
+  get isUnderWay() {
+    return [...this.#rows].some((row) => UNDER_WAY.includes(row.phase));
   }
 
   /** Loads the newest files, and keeps what is there already. */
@@ -98,10 +105,10 @@ export class Jobs {
       // News of an upload may be faster here than the answer to whoever began it, in this page or elsewhere.
       if (!isShown || (isNews && job.state === "receiving")) return null;
       row = this.#add(job.batch ?? job.id, job.created, isNews);
-      row.job = job;
+      row.see(job);
       this.#sort(row);
     }
-    row.job = job;
+    row.see(job);
     if (job.state === "receiving" && !row.upload && row.stored === null) this.#measure(row);
     row.render();
     this.#title(this.#groups.get(row.group));
@@ -133,12 +140,12 @@ export class Jobs {
     return row;
   }
 
-  /** Within a group, jobs stand in the order they were made; ids grow. */
+  /** Within a group, files stand by name: in the order that they are mostly chosen in. */
   #sort(row) {
     const { rows, list } = this.#groups.get(row.group);
-    const later = rows.filter((other) => other.job && other.job.id > row.job.id);
-    const next = later.sort((a, b) => (a.job.id > b.job.id ? 1 : -1))[0];
-    if (next) list.insertBefore(row.root, next.root);
+    const later = rows.filter((other) => other !== row && byName.compare(other.name, row.name) > 0);
+    const next = later.sort((a, b) => byName.compare(a.name, b.name))[0];
+    list.insertBefore(row.root, next?.root ?? null);
   }
 
   #remove(row) {
@@ -180,7 +187,7 @@ export class Jobs {
     const nothing = byId("nothing");
     nothing.hidden = busy || rows.length > 0 || !byId("list-wrong").hidden;
     nothing.textContent = this.#show ? "No such files." : "Nothing here yet. Your MP3s will stand here, to play and to download.";
-    const under = rows.filter((row) => ["waiting", "sending", "queued", "running"].includes(row.phase)).length;
+    const under = rows.filter((row) => UNDER_WAY.includes(row.phase)).length;
     document.title = under ? `(${under}) Micropy` : "Micropy";
   }
 
@@ -192,6 +199,7 @@ export class Jobs {
     for (const file of chosen) {
       const row = this.#add(batch, created, true);
       this.#attach(row, this.#uploads.add(file, { options, batch }, (upload) => this.#uploaded(row, upload)));
+      this.#sort(row);
       this.#title(this.#groups.get(batch));
     }
     this.#summary();
@@ -208,7 +216,7 @@ export class Jobs {
       // An upload of before that goes on has a row already.
       const twin = [...this.#rows].find((other) => other !== row && other.job?.id === upload.jobId);
       if (twin) {
-        row.job = twin.job;
+        row.see(twin.job);
         this.#remove(twin);
       }
     }
@@ -221,7 +229,7 @@ export class Jobs {
   /** The service may have told of the job before the browser knew that its last byte was there. */
   async #ended(row) {
     try {
-      row.job = await call("GET", `/api/v1/jobs/${row.upload.jobId}`);
+      row.see(await call("GET", `/api/v1/jobs/${row.upload.jobId}`));
       row.render();
       this.#title(this.#groups.get(row.group));
       this.#summary();

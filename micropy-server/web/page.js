@@ -36,7 +36,10 @@ async function insist(question) {
   }
 }
 
-/** Hears of changes as long as the page is looked at: a browser has few connections to one host. */
+/**
+ * Hears of changes as long as the page is looked at or something is under way: a browser has few connections
+ * to one host, and many tabs.
+ */
 function listen(jobs, uploads) {
   let source = null;
   let notice;
@@ -57,8 +60,9 @@ function listen(jobs, uploads) {
     source?.close();
     source = null;
   };
+  const isIdle = () => document.hidden && !jobs.isUnderWay;
   const hear = () => {
-    if (source || document.hidden || byId("expired").open) return;
+    if (source || isIdle() || byId("expired").open) return;
     source = new EventSource("/api/v1/events");
     source.addEventListener("ready", () => {
       found();
@@ -76,7 +80,7 @@ function listen(jobs, uploads) {
     });
   };
 
-  document.addEventListener("visibilitychange", () => (document.hidden ? hush() : hear()));
+  document.addEventListener("visibilitychange", () => (isIdle() ? hush() : hear()));
   document.addEventListener("micropy:back", hear);
   addEventListener("online", () => {
     hush();

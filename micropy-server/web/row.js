@@ -3,6 +3,7 @@
 import { describe } from "./options.js";
 import { bytes, clock, percent, say, when } from "./words.js";
 
+const FINAL = ["done", "failed", "cancelled"];
 const template = document.getElementById("row-template");
 
 /** Which buttons a row has in which phase. */
@@ -41,6 +42,14 @@ export class Row {
     return this.root.querySelector(selector);
   }
 
+  /** Takes a view of the job. Answers and events overtake each other: an older one changes nothing. */
+  see(job) {
+    const known = this.job;
+    if (known && job.updated < known.updated) return;
+    if (known && job.updated === known.updated && FINAL.includes(known.state) && !FINAL.includes(job.state)) return;
+    this.job = job;
+  }
+
   get name() {
     return this.job?.file_name ?? this.upload.file.name;
   }
@@ -62,6 +71,7 @@ export class Row {
       case "waiting":
         return "Waiting for its turn";
       case "sending": {
+        if (upload.isStalled) return `Waiting for the connection at ${percent(upload.fraction)}`;
         const left = (upload.file.size - upload.sent) / upload.speed;
         const rest = Number.isFinite(left) && left > 2 ? `, ${clock(left)} left` : "";
         return `Uploading ${bytes(upload.sent)} of ${bytes(upload.file.size)}${rest}`;
@@ -109,6 +119,7 @@ export class Row {
     const before = this.root.dataset.phase;
     const focused = this.root.contains(document.activeElement) ? document.activeElement : null;
     this.root.dataset.phase = phase;
+    this.root.classList.toggle("is-stalled", phase === "sending" && this.upload.isStalled);
     this.find(".name").textContent = phase === "done" ? this.job.mp3.file_name : this.name;
     const status = this.#status(phase);
     const asked = ["queued", "running"].includes(phase) && this.job ? describe(this.job.options ?? {}) : "";

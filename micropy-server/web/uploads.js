@@ -103,6 +103,8 @@ class Upload {
   jobId = null;
   /** Bytes a second, lately. */
   speed = 0;
+  /** The connection broke, and the next try has not come through yet. */
+  isStalled = false;
   #tus;
   #changed;
   #release = () => {};
@@ -198,6 +200,7 @@ class Upload {
   #enter(phase) {
     this.phase = phase;
     this.speed = 0;
+    this.isStalled = false;
     if (phase !== "sending") this.#release();
     this.#changed();
   }
@@ -213,6 +216,8 @@ class Upload {
 
   #progress(sent) {
     if (this.phase !== "sending") return;
+    // At first, what the service has already.
+    this.isStalled &&= sent <= this.sent;
     this.sent = sent;
     const now = performance.now();
     const seconds = (now - this.#mark.at) / 1000;
@@ -226,7 +231,12 @@ class Upload {
 
   #mayRetry(response) {
     const status = response?.getStatus() ?? 0;
-    return this.phase === "sending" && (status === 0 || status === 409 || status === 423 || status >= 500) && status !== 507;
+    const mayPass = status === 0 || status === 409 || status === 423 || (status >= 500 && status !== 507);
+    if (this.phase !== "sending" || !mayPass) return false;
+    this.isStalled = true;
+    this.speed = 0;
+    this.#changed();
+    return true;
   }
 
   #failed(response) {

@@ -40,7 +40,8 @@ pub fn decoder(track: &CodecParameters, format: &Format) -> Result<Box<dyn Decod
 }
 
 fn parse(track: &CodecParameters) -> Result<AacConfig> {
-    AacConfig::parse(&track.config).map_err(|why| Error::malformed(0, "AudioSpecificConfig", why))
+    AacConfig::parse(&track.config)
+        .map_err(|why| Error::malformed(track.at, "AudioSpecificConfig", why))
 }
 
 /// What Symphonia decodes, faster than others.

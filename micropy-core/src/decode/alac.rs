@@ -31,16 +31,16 @@ pub fn decoder(track: &CodecParameters, _format: &Format) -> Result<Box<dyn Deco
 fn open(track: &CodecParameters) -> Result<Symphonia> {
     let cookie = &track.config;
     if !COOKIE_LENS.contains(&cookie.len()) {
-        return Err(malformed(format!("{} bytes", cookie.len())));
+        return Err(malformed(track, format!("{} bytes", cookie.len())));
     }
     let bit_depth = cookie[5];
     if ![16, 20, 24, 32].contains(&bit_depth) {
-        return Err(malformed(format!("{bit_depth} bits per sample")));
+        return Err(malformed(track, format!("{bit_depth} bits per sample")));
     }
     let parameters = parameters(CODEC_ID_ALAC, cookie.as_slice());
     Symphonia::new(AlacDecoder::try_new(&parameters, &Default::default()))
 }
 
-fn malformed(why: String) -> Error {
-    Error::malformed(0, "ALAC cookie", why)
+fn malformed(track: &CodecParameters, why: String) -> Error {
+    Error::malformed(track.at, "ALAC cookie", why)
 }

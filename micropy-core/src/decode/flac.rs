@@ -31,7 +31,7 @@ pub fn decoder(track: &CodecParameters, _format: &Format) -> Result<Box<dyn Deco
 
 fn open(track: &CodecParameters) -> Result<Symphonia> {
     let stream_info = stream_info(&track.config)
-        .ok_or_else(|| Error::malformed(0, "dfLa", "it does not begin with STREAMINFO"))?;
+        .ok_or_else(|| Error::malformed(track.at, "dfLa", "it does not begin with STREAMINFO"))?;
     let parameters = parameters(CODEC_ID_FLAC, stream_info);
     Symphonia::new(FlacDecoder::try_new(&parameters, &Default::default()))
 }

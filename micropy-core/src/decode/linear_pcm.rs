@@ -14,7 +14,11 @@ pub fn inspect(track: &CodecParameters, _first_packets: &[&[u8]]) -> Result<Form
     let layout = Layout::usual(track.channels)
         .ok_or_else(|| Error::unsupported(format!("PCM of {} channels", track.channels)))?;
     if track.sample_rate == 0 {
-        return Err(Error::malformed(0, "PCM sample entry", "a rate of 0 Hz"));
+        return Err(Error::malformed(
+            track.at,
+            "PCM sample entry",
+            "a rate of 0 Hz",
+        ));
     }
     Ok(Format {
         name: name(pcm),

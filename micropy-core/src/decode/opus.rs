@@ -129,7 +129,7 @@ pub fn decoder(track: &CodecParameters, _format: &Format) -> Result<Box<dyn Deco
         config.coupled.into(),
         &config.mapping,
     )
-    .map_err(|code| Error::malformed(0, "dOps", format!("Opus error {code}")))?;
+    .map_err(|code| Error::malformed(track.at, "dOps", format!("Opus error {code}")))?;
     Ok(Box::new(Opus {
         inner,
         planes: config.planes,
@@ -139,7 +139,7 @@ pub fn decoder(track: &CodecParameters, _format: &Format) -> Result<Box<dyn Deco
 }
 
 fn parse(track: &CodecParameters) -> Result<Config> {
-    Config::parse(&track.config).map_err(|why| Error::malformed(0, "dOps", why))
+    Config::parse(&track.config).map_err(|why| Error::malformed(track.at, "dOps", why))
 }
 
 struct Opus {

@@ -96,6 +96,7 @@ impl<'a> AudioEntry<'a> {
             channels: self.channels,
             sample_rate: self.sample_rate,
             config,
+            at: self.at,
         })
     }
 

@@ -42,6 +42,8 @@ pub struct JobView {
     pub created: String,
     pub started: Option<String>,
     pub finished: Option<String>,
+    /// When anything about it last changed: of two views of a job, the later one counts.
+    pub updated: String,
     /// When the mail was sent.
     pub mailed: Option<String>,
 }
@@ -84,6 +86,7 @@ impl From<Job> for JobView {
             created: rfc3339(job.created),
             started: job.started.map(rfc3339),
             finished: job.finished.map(rfc3339),
+            updated: rfc3339(job.updated),
             mailed: job.notified.map(rfc3339),
         }
     }

@@ -1,4 +1,4 @@
-//! The notification service: tells owners that their MP3 is there.
+//! The notification service: tells owners that their MP3 is there, or why there will be none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,18 +50,17 @@ impl Notifications {
             Ok(body) => body,
             Err(e) => return delivery.dead(&format!("not a message of ours: {e}")).await,
         };
-        let Some(mp3) = body
-            .mp3_fid
-            .as_deref()
-            .filter(|fid| fid.parse::<Id>().is_ok())
-        else {
-            return delivery.dead("mp3_fid is missing").await;
-        };
+        let mp3 = body.mp3_fid.as_deref();
         let job_id = body.job_id.as_deref().unwrap_or_default();
-        let notification = self.compose(&body, mp3);
+        let notification = match (&body.failure, mp3.filter(|fid| fid.parse::<Id>().is_ok())) {
+            (Some(reason), _) if body.job().is_some() => self.compose_failure(&body, reason),
+            (_, Some(mp3)) => self.compose(&body, mp3),
+            _ => return delivery.dead("mp3_fid is missing").await,
+        };
         match self.ports.notifier.notify(&notification).await {
             Ok(()) => {
                 self.metrics.mail("sent");
+                tracing::info!(job_id, "the owner is told");
                 self.note(&body).await;
                 delivery.ack().await
             }
@@ -94,9 +93,36 @@ impl Notifications {
         }
     }
 
+    /// Where the owner finds the MP3. The page, not the file: a browser sends our cookie, which is
+    /// `SameSite=Strict`, with what the page asks for, but not with a link out of a web mailer. A message
+    /// that names no job comes from another gateway, which has no page.
+    fn link(&self, body: &Body, mp3: &str) -> String {
+        match body.job() {
+            Some(job) => format!("{}/#job-{job}", self.public_url),
+            None => format!("{}/download?fid={mp3}", self.public_url),
+        }
+    }
+
+    /// The mail about a job that failed. A job that is tried again and then succeeds is other news.
+    fn compose_failure(&self, body: &Body, reason: &str) -> Notification {
+        let link = self.link(body, "");
+        let name = body.file_name.as_deref().unwrap_or("your video");
+        Notification {
+            key: format!("{}.failed", body.job_id.as_deref().unwrap_or_default()),
+            to: body.username.clone(),
+            subject: "MP3 conversion failed".into(),
+            text: format!("{name} could not be converted: {reason}\n\n{link}\n"),
+            html: Some(format!(
+                "<p><b>{}</b> could not be converted: {}</p>\n<p><a href=\"{link}\">Look at the job</a></p>\n",
+                escape(name),
+                escape(reason)
+            )),
+        }
+    }
+
     /// The original's mail, and a link. One job is one key, however often it is told.
     fn compose(&self, body: &Body, mp3: &str) -> Notification {
-        let link = format!("{}/download?fid={mp3}", self.public_url);
+        let link = self.link(body, mp3);
         let name = body.file_name.as_deref().unwrap_or("your video");
         Notification {
             key: body.job_id.as_deref().unwrap_or(mp3).to_owned(),
@@ -104,7 +130,7 @@ impl Notifications {
             subject: "MP3 Download".into(),
             text: format!("mp3 file_id: {mp3} is now ready!\n\n{name}: {link}\n"),
             html: Some(format!(
-                "<p>The MP3 of <b>{}</b> is ready: <a href=\"{link}\">download</a></p>\n",
+                "<p>The MP3 of <b>{}</b> is ready: <a href=\"{link}\">play or download it</a></p>\n",
                 escape(name)
             )),
         }

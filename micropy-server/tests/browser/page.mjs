@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { appendFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
@@ -42,10 +42,10 @@ function result(line) {
   if (process.env.MICROPY_RESULTS) appendFileSync(process.env.MICROPY_RESULTS, `${line}\n`);
 }
 
-async function serve() {
+async function serve(address = "127.0.0.1:0") {
   const log = join(target, "service.log");
   writeFileSync(log, "");
-  const args = ["serve", "--listen", "127.0.0.1:0", "--auth-listen", "127.0.0.1:0", "--data-dir", data];
+  const args = ["serve", "--listen", address, "--auth-listen", "127.0.0.1:0", "--data-dir", data];
   const child = spawn(service, args, { stdio: ["ignore", "pipe", "pipe"] });
   child.stderr.on("data", (text) => appendFileSync(log, text));
   const url = await new Promise((resolve, reject) => {
@@ -55,7 +55,9 @@ async function serve() {
   return { child, url };
 }
 
-const { child, url } = await serve();
+let { child, url } = await serve();
+process.on("exit", () => child.kill("SIGKILL"));
+process.on("SIGTERM", () => process.exit(1));
 const browser = await chromium.launch({
   executablePath,
   args: [
@@ -172,7 +174,12 @@ await check("a file without sound fails with its reason, and what is no video is
   assert.match(await row("notes.txt").locator(".status").textContent(), /not an MP4/);
   await row("notes.txt").getByRole("button", { name: "Dismiss" }).click();
   await row("notes.txt").waitFor({ state: "detached" });
-  await row("video-only").getByRole("button", { name: "Try again" }).click();
+  const [answer] = await Promise.all([
+    page.waitForResponse((response) => response.url().endsWith("/retry")),
+    row("video-only").getByRole("button", { name: "Try again" }).click(),
+  ]);
+  assert.equal(answer.status(), 200);
+  await page.waitForTimeout(500);
   await phase("video-only", "failed");
 });
 
@@ -323,7 +330,7 @@ await check("a file that is chosen anew after a reload is known again", async ()
   assert.deepEqual(creations, [], "it is no new upload");
 });
 
-await check("the same file twice is two jobs, and a link leads to one of them", async () => {
+await check("the same file twice is two jobs, and the mail's link leads to its own", async () => {
   const twice = padded("twice.mp4", 4 << 20);
   await slow(4 << 20);
   await page.setInputFiles("#files", [twice]);
@@ -333,9 +340,29 @@ await check("the same file twice is two jobs, and a link leads to one of them", 
   await until(async () => (await both.count()) === 2, "both are done");
   const link = await both.nth(1).getByRole("link", { name: "Download" }).getAttribute("href");
   const id = /[0-9a-f]{24}/.exec(link)[0];
+  const outbox = join(data, "outbox");
+  const mailed = () => readdirSync(outbox).some((name) => readFileSync(join(outbox, name), "utf8").replaceAll("=\r\n", "").includes(`${url}/#job-${id}`));
+  await until(mailed, "the mail has the link");
   await page.goto("about:blank");
   await page.goto(`${url}/#job-${id}`);
   await until(() => page.evaluate((link) => document.activeElement.closest(".row")?.querySelector("[data-act=save]").getAttribute("href") === link, link), "it has the focus");
+});
+
+await check("an upload outlives a service that is killed and comes back", async () => {
+  const tough = padded("tough.mp4", 16 << 20);
+  await slow(4 << 20);
+  await page.setInputFiles("#files", tough);
+  const percent = async () => Number(await row("tough").getByRole("progressbar").getAttribute("aria-valuenow"));
+  await until(async () => (await percent()) >= 20, "a part is sent");
+  child.removeAllListeners("exit");
+  child.kill("SIGKILL");
+  await row("tough").getByText("Waiting for the connection").waitFor();
+  await page.screenshot({ path: join(target, "stalled.png") });
+  ({ child } = await serve(new URL(url).host));
+  await slow(-1);
+  await phase("tough", "done");
+  await page.locator("#banner").waitFor({ state: "hidden" });
+  errors = errors.filter((e) => !/ERR_(CONNECTION_\w+|INCOMPLETE_CHUNKED_ENCODING|EMPTY_RESPONSE)/.test(e));
 });
 
 await check("the list is filtered", async () => {
@@ -411,4 +438,5 @@ result(`passed ${passed}`);
 await browser.close();
 child.removeAllListeners("exit");
 child.kill("SIGTERM");
+await new Promise((resolve) => child.once("exit", resolve));
 process.exitCode = failed ? 1 : 0;

@@ -73,13 +73,15 @@ pub fn mpg123_len(path: &Path, channels: usize) -> usize {
 }
 
 /// Asserts that neither ffmpeg nor mpg123 has anything to say about an MP3.
+///
+/// Of a few frames ffmpeg says that they might be something else, whoever encoded them; it is told then.
 pub fn assert_clean(path: &Path) {
+    const SEVEN_FRAMES: u64 = 8 << 10;
+    let short = path.metadata().expect("the MP3 is there").len() < SEVEN_FRAMES;
+    let kind: &[&str] = if short { &["-f", "mp3"] } else { &[] };
+    let ffmpeg = [&["-nostdin", "-v", "warning"], kind, &["-i"]].concat();
     let judges: [(&str, &[&str], &[&str]); 2] = [
-        (
-            "ffmpeg",
-            &["-nostdin", "-v", "warning", "-i"],
-            &["-map", "0:a", "-f", "null", "-"],
-        ),
+        ("ffmpeg", &ffmpeg, &["-map", "0:a", "-f", "null", "-"]),
         ("mpg123", &["-q", "-t"], &[]),
     ];
     for (program, before, after) in judges {

@@ -114,7 +114,6 @@ fn empty_and_random_bytes_are_refused() {
 }
 
 #[test]
-#[ignore = "fails: some cuts leave an MP3 that ffmpeg complains of"]
 fn truncated_files_give_what_is_there_or_say_why_not() {
     let can_judge = installed(
         "truncated_files_give_what_is_there_or_say_why_not",

@@ -3,6 +3,7 @@
 mod audio;
 mod broken;
 mod convert;
+mod flags;
 mod interrupt;
 mod probe;
 mod run;

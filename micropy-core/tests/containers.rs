@@ -1,0 +1,237 @@
+//! The shipped clips, one of every kind of container and codec: each becomes an MP3 of exactly the length
+//! that `media/expected.tsv` gives, from a file and from a pipe.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use micropy_core::{
+    Converter, Error, Options, Report, SeekSource, Sink, Source, StreamSource, TrackChoice,
+};
+use mp3_check::check;
+use music::music;
+use programs::{assert_silent, presented};
+
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "support/mp3_check.rs"]
+mod mp3_check;
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "support/music.rs"]
+mod music;
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "support/programs.rs"]
+mod programs;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/media")
+}
+
+fn convert(options: Options, source: impl Source) -> Result<(Vec<u8>, Report), Error> {
+    let mut mp3 = Vec::new();
+    let report = Converter::new(options).convert(source, &mut mp3)?;
+    Ok((mp3, report))
+}
+
+/// One row of the table of clips.
+struct Row {
+    name: String,
+    /// PCM samples per channel, rate and channels of the source; `None`: refused.
+    audio: Option<(u64, u32, u16)>,
+}
+
+fn table() -> Vec<Row> {
+    let text = std::fs::read_to_string(folder().join("expected.tsv")).unwrap();
+    text.lines()
+        .skip(1)
+        .map(|line| {
+            let fields: Vec<&str> = line.split('\t').collect();
+            let number = |i: usize| fields[i].parse::<u64>().unwrap();
+            Row {
+                name: fields[0].to_owned(),
+                audio: (fields[1] != "refused")
+                    .then(|| (number(1), number(2) as u32, number(3) as u16)),
+            }
+        })
+        .collect()
+}
+
+/// Clips that no decoder of ours reads.
+const UNDECODED: [(&str, &str); 2] = [("ac3.mp4", "AC-3"), ("eac3.mp4", "E-AC-3")];
+
+#[test]
+fn every_clip_becomes_exactly_as_long_as_it_must() {
+    let mut converted = 0;
+    for Row { name, audio } in table() {
+        let path = folder().join(&name);
+        let result = convert(Options::new().cbr(64), SeekSource::open(&path).unwrap());
+        let undecoded = UNDECODED.iter().find(|(clip, _)| *clip == name);
+        let (samples, rate, channels) = match (audio, undecoded) {
+            (Some(audio), None) => audio,
+            (_, Some((_, codec))) => {
+                let error = result.expect_err(&name).to_string();
+                assert!(
+                    error.starts_with(&format!("unsupported: {codec} audio")),
+                    "{error}"
+                );
+                continue;
+            }
+            (None, None) => {
+                let error = result.expect_err(&name);
+                let fits = match name.as_str() {
+                    "video-only.mp4" => matches!(error, Error::NoAudioTrack(_)),
+                    "encrypted-cenc.mp4" => {
+                        matches!(&error, Error::Encrypted { scheme } if scheme == "cenc")
+                    }
+                    "amr.3gp" => {
+                        matches!(&error, Error::Unsupported { what } if what.contains("AMR"))
+                    }
+                    _ => false,
+                };
+                assert!(fits, "{name}: {error:?}");
+                continue;
+            }
+        };
+        let (mp3, report) = result.unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(
+            (report.input_samples, report.input_sample_rate),
+            (samples, rate),
+            "{name}"
+        );
+        assert_eq!(report.input_channels, channels, "{name}");
+        assert!(
+            report.complete && report.concealed_packets == 0,
+            "{name}: {:?}",
+            report.warnings
+        );
+        let mp3_rate = report.output_sample_rate;
+        if rate <= 48_000 {
+            assert_eq!(mp3_rate, rate, "{name}");
+        }
+        let expected = (samples * u64::from(mp3_rate) + u64::from(rate / 2)) / u64::from(rate);
+        assert_eq!(report.output_channels, channels.min(2), "{name}");
+        assert_eq!(report.output_samples, expected, "{name}");
+        let stream = check(&mp3).unwrap_or_else(|why| panic!("{name}: {why}"));
+        let tag = stream.tag.expect(&name);
+        let told = stream.frames.len() as u64 * u64::from(stream.samples_per_frame)
+            - u64::from(tag.delay + tag.padding);
+        assert_eq!(told, expected, "{name}: the Info tag");
+        if let Some(pcm) = presented(&mp3) {
+            assert_eq!(
+                pcm.len() as u64,
+                expected * u64::from(channels.min(2)),
+                "{name}: mpg123"
+            );
+        }
+        if stream.frames.len() >= 7 {
+            assert_silent(&mp3, &name);
+        }
+        let pipe = StreamSource::new(std::fs::File::open(&path).unwrap());
+        let (piped, _) = convert(Options::new().cbr(64), pipe).unwrap();
+        assert!(piped == mp3, "{name}: from a pipe it is another MP3");
+        converted += 1;
+    }
+    assert!(converted > 40, "{converted}");
+}
+
+#[test]
+fn tracks_are_chosen_by_place_by_language_and_by_default() {
+    let of = |name: &str, choice| {
+        let source = SeekSource::open(folder().join(name)).unwrap();
+        convert(Options::new().track(choice), source).map(|(_, report)| report.input_channels)
+    };
+    let two = |choice| of("two-tracks.mp4", choice);
+    let language = |code: &str| TrackChoice::Language(code.to_owned());
+    assert_eq!(two(TrackChoice::Default).unwrap(), 2);
+    assert_eq!(two(TrackChoice::Index(0)).unwrap(), 2);
+    assert_eq!(two(TrackChoice::Index(1)).unwrap(), 1);
+    assert_eq!(two(language("eng")).unwrap(), 2);
+    assert_eq!(two(language("deu")).unwrap(), 1);
+    for absent in [TrackChoice::Index(2), language("fra")] {
+        let Err(Error::NoAudioTrack(why)) = two(absent) else {
+            panic!("there is none")
+        };
+        assert!(why.contains("0 to 1") || why.contains("eng, deu"), "{why}");
+    }
+    // The second track alone is enabled.
+    let second = of("second-track-default.mp4", TrackChoice::Default).unwrap();
+    assert_eq!(
+        second,
+        of("second-track-default.mp4", TrackChoice::Index(1)).unwrap()
+    );
+}
+
+/// Counts what has been taken of it.
+struct Counted<'a> {
+    bytes: &'a [u8],
+    taken: &'a AtomicU64,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.bytes.read(buf)?;
+        self.taken.fetch_add(n as u64, Ordering::SeqCst);
+        Ok(n)
+    }
+}
+
+/// Notes how much of the input had been taken when the second frame came.
+struct Watch<'a> {
+    taken: &'a AtomicU64,
+    writes: u32,
+    taken_by_then: u64,
+}
+
+impl Sink for Watch<'_> {
+    fn write_all(&mut self, _bytes: &[u8]) -> io::Result<()> {
+        self.writes += 1;
+        // The ID3 tag, the Info tag, the first frame.
+        if self.writes == 3 {
+            self.taken_by_then = self.taken.load(Ordering::SeqCst);
+        }
+        Ok(())
+    }
+    fn can_rewrite(&self) -> bool {
+        false
+    }
+    fn rewrite(&mut self, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    fn finish(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Which part of `file` has been taken from a pipe when the first frame of the MP3 comes out.
+fn taken_before_the_first_frame(file: &[u8]) -> f64 {
+    let taken = AtomicU64::new(0);
+    let mut watch = Watch {
+        taken: &taken,
+        writes: 0,
+        taken_by_then: 0,
+    };
+    let source = StreamSource::new(Counted {
+        bytes: file,
+        taken: &taken,
+    });
+    Converter::new(Options::new().jobs(2))
+        .convert(source, &mut watch)
+        .unwrap();
+    assert!(watch.writes > 3);
+    watch.taken_by_then as f64 / file.len() as f64
+}
+
+#[test]
+fn what_can_be_is_converted_as_it_arrives() {
+    // Eight minutes: twice what two workers and the window between them hold of it.
+    let mut planes = music(5, 22_050, 1, 22_050 * 30);
+    planes[0] = planes[0].repeat(16);
+    for flags in ["+faststart", "+frag_keyframe+empty_moov"] {
+        let Some(file) = programs::aac_movie(&planes, 22_050, flags) else {
+            return;
+        };
+        let part = taken_before_the_first_frame(&file);
+        assert!(part < 0.6, "{flags}: {part}");
+    }
+}

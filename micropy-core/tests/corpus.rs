@@ -1,0 +1,203 @@
+//! Real files that no one here made, each with what must become of it. Runs where `MICROPY_CORPUS` names
+//! their folder; that it does not, `scripts/test` counts as skipped.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use micropy_core::{Converter, Error, Options, SeekSource, StreamSource, TrackChoice};
+use mp3_check::check;
+use programs::{assert_silent, presented};
+
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "support/mp3_check.rs"]
+mod mp3_check;
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "support/programs.rs"]
+mod programs;
+
+/// What a file must become.
+enum Becomes {
+    /// A whole MP3 of audio in this codec, as the report names it.
+    Whole(&'static str),
+    /// An error of this kind, which says this.
+    Refused(fn(&Error) -> bool, &'static str),
+}
+
+use Becomes::{Refused, Whole};
+
+fn no_audio(e: &Error) -> bool {
+    matches!(e, Error::NoAudioTrack(_))
+}
+
+fn unsupported(e: &Error) -> bool {
+    matches!(e, Error::Unsupported { .. })
+}
+
+fn encrypted(e: &Error) -> bool {
+    matches!(e, Error::Encrypted { .. })
+}
+
+/// Damage is always somewhere.
+fn malformed(e: &Error) -> bool {
+    matches!(e, Error::Malformed { at: 1.., .. })
+}
+
+const FILES: [(&str, Becomes); 33] = [
+    ("64bit.mp4", Refused(no_audio, "no tracks at all")),
+    ("Simbai & Elke Bay - Energy.m4a", Whole("AAC-LC")),
+    ("a.m4a", Whole("AAC-LC")),
+    ("ac3.mp4", Refused(unsupported, "AC-3 audio")),
+    ("afconvert-aac-0.5s.mp4", Whole("AAC-LC")),
+    ("alac.m4a", Whole("ALAC")),
+    ("apple-voice-memo.m4a", Whole("AAC-LC")),
+    ("beep-flac-audio.mp4", Whole("FLAC")),
+    ("beep-opus-audio.mp4", Whole("Opus")),
+    ("bigbuckbunny-51.mp4", Whole("AAC-LC")),
+    (
+        "chapters-issue-127.m4b",
+        Refused(malformed, "none of 677292 packets is there"),
+    ),
+    ("chunk_out_of_range.mp4", Refused(no_audio, "not audio")),
+    ("eac3.mp4", Refused(unsupported, "E-AC-3 audio")),
+    ("edts.mp4", Whole("AAC-LC")),
+    ("ep7.m4b", Whole("AAC-LC")),
+    (
+        "extended_audio_object_type.mp4",
+        Refused(unsupported, "MPEG-4 ALS"),
+    ),
+    ("has-tags.m4a", Whole("AAC-LC")),
+    ("heaac-fraunhofer.mp4", Whole("HE-AAC")),
+    (
+        "invalid_userdata.mp4",
+        Refused(malformed, "none of 5422 packets is there"),
+    ),
+    ("multiple-aac-tracks.mp4", Whole("AAC-LC")),
+    ("muted_b.mp4", Refused(no_audio, "not audio")),
+    ("nero-chapters.m4b", Refused(malformed, "stsz at byte 8668")),
+    ("no-tags.3g2", Whole("AAC-LC")),
+    ("no_timescale.mp4", Refused(no_audio, "not audio")),
+    ("pymediainfo-sample.mp4", Whole("AAC-LC")),
+    ("rotate-buck-bunny.mp4", Whole("AAC-LC")),
+    (
+        "sample-multi-track.3gp",
+        Refused(unsupported, "AMR narrow band (samr)"),
+    ),
+    ("short-cenc.mp4", Refused(encrypted, "cenc")),
+    ("sine-3s-xhe-aac-44khz-mono.mp4", Whole("xHE-AAC")),
+    ("trailer-mp3-in-mp4.mp4", Whole("MP3")),
+    (
+        "truncated-64bit.mp4",
+        Refused(malformed, "not one of its packets can be decoded"),
+    ),
+    ("world.mp4", Whole("AAC-LC")),
+    // Beside the files: what they are.
+    (
+        "README.md",
+        Refused(|e| matches!(e, Error::NotMp4 { .. }), "begins with"),
+    ),
+];
+
+fn corpus() -> Option<PathBuf> {
+    std::env::var_os("MICROPY_CORPUS").map(PathBuf::from)
+}
+
+/// The PCM samples per channel that `gold.tsv` gives.
+fn gold(folder: &std::path::Path) -> BTreeMap<String, u64> {
+    let table = std::fs::read_to_string(folder.join("gold.tsv")).unwrap();
+    let rows = table.lines().filter(|line| !line.starts_with('#'));
+    rows.map(|row| {
+        let mut fields = row.split('\t');
+        let name = fields.next().unwrap().to_owned();
+        (name, fields.next().unwrap().parse().unwrap())
+    })
+    .collect()
+}
+
+/// Bytes of the ID3 tag, whose length is told in four times seven bits.
+fn id3_len(mp3: &[u8]) -> usize {
+    assert!(mp3.starts_with(b"ID3"));
+    10 + mp3[6..10]
+        .iter()
+        .fold(0, |len, &b| len << 7 | usize::from(b))
+}
+
+#[test]
+fn every_file_becomes_what_it_must() {
+    let Some(folder) = corpus() else { return };
+    let gold = gold(&folder);
+    let mut met = 0;
+    for (name, becomes) in &FILES {
+        let path = folder.join(name);
+        let mut mp3 = Vec::new();
+        let result = Converter::new(Options::new().vbr(4.0))
+            .convert(SeekSource::open(&path).unwrap(), &mut mp3);
+        let codec = match becomes {
+            Whole(codec) => *codec,
+            Refused(kind, says) => {
+                let error = result.expect_err(name);
+                assert!(kind(&error), "{name}: {error:?}");
+                assert!(error.to_string().contains(says), "{name}: {error}");
+                continue;
+            }
+        };
+        let report = result.unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(report.codec, codec, "{name}");
+        assert!(report.complete, "{name}");
+        assert_eq!(report.concealed_packets, 0, "{name}: {:?}", report.warnings);
+        let stream = check(&mp3).unwrap_or_else(|why| panic!("{name}: {why}"));
+        let tag = stream.tag.expect(name);
+        let told = stream.frames.len() as u64 * u64::from(stream.samples_per_frame)
+            - u64::from(tag.delay + tag.padding);
+        assert_eq!(told, report.output_samples, "{name}: the Info tag");
+        if let Some(&samples) = gold.get(*name) {
+            assert_eq!(told, samples, "{name}: gold.tsv");
+            met += 1;
+        }
+        if let Some(pcm) = presented(&mp3) {
+            let channels = u64::from(report.output_channels);
+            assert_eq!(pcm.len() as u64, told * channels, "{name}: mpg123");
+        }
+        // That one's cover is cut off in the source already, about which ffmpeg complains.
+        let judged = match *name {
+            "has-tags.m4a" => &mp3[id3_len(&mp3)..],
+            _ => &mp3,
+        };
+        assert_silent(judged, name);
+
+        let mut piped = Vec::new();
+        Converter::new(Options::new().vbr(4.0))
+            .convert(
+                StreamSource::new(std::fs::File::open(&path).unwrap()),
+                &mut piped,
+            )
+            .unwrap();
+        assert!(piped == mp3, "{name}: from a pipe it is another MP3");
+    }
+    assert_eq!(met, gold.len(), "rows of gold.tsv");
+}
+
+#[test]
+fn the_table_names_every_file() {
+    let Some(folder) = corpus() else { return };
+    let there: BTreeSet<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "gold.tsv")
+        .collect();
+    let named = FILES.iter().map(|(name, _)| (*name).to_owned());
+    assert_eq!(named.collect::<BTreeSet<_>>(), there);
+}
+
+#[test]
+fn either_of_two_tracks_is_converted_when_it_is_asked_for() {
+    let Some(folder) = corpus() else { return };
+    let convert = |index| {
+        let source = SeekSource::open(folder.join("multiple-aac-tracks.mp4")).unwrap();
+        let options = Options::new().track(TrackChoice::Index(index));
+        Converter::new(options).convert(source, Vec::new())
+    };
+    assert!(convert(0).unwrap().complete && convert(1).unwrap().complete);
+    assert!(matches!(convert(2), Err(Error::NoAudioTrack(_))));
+}

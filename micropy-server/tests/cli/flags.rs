@@ -1,0 +1,166 @@
+//! Flags that shape the MP3, as they are typed.
+
+use std::fs;
+
+use crate::audio::{assert_clean, mpg123_len};
+use crate::run::{Desk, installed};
+
+/// Whether the ID3 tag of a file holds these bytes.
+fn says(file: &[u8], what: &[u8]) -> bool {
+    file.windows(what.len()).any(|window| window == what)
+}
+
+#[test]
+fn times_are_obeyed_to_the_pcm_sample() {
+    let desk = Desk::with(&["moov-first-stereo-44100.mp4"]);
+    for (flags, samples) in [
+        ("--start 0.5", 66_150),
+        ("--start 00:00:00.5 --end 1.5", 44_100),
+        ("--duration 0.25", 11_025),
+        ("--end 1:00", 88_200),
+    ] {
+        let run = desk.micropy(&format!(
+            "convert moov-first-stereo-44100.mp4 {flags} --json --force"
+        ));
+        assert_eq!(run.code, Some(0), "{flags}: {}", run.stderr);
+        assert_eq!(run.json()[0]["output_samples"], samples, "{flags}");
+    }
+}
+
+#[test]
+fn what_cannot_be_is_a_usage_error_that_says_why() {
+    let desk = Desk::with(&["mono-22050.mp4"]);
+    for (flags, why) in [
+        ("--start 2 --end 1", "before --start"),
+        ("--start 100", "ends before the start"),
+        ("--bitrate 1000", "1000 kbit/s"),
+        ("--bitrate 128 --vbr 2", "cannot be used with"),
+        ("--vbr 10", "10"),
+        ("--sample-rate 12345", "12345"),
+        ("--normalize 3", "LUFS"),
+        ("--tag nonsense=1", "no tag is called"),
+        ("--tag title", "no `=`"),
+        ("--cover missing.jpg", "missing.jpg"),
+        ("--track 7", "numbered 0 to 0"),
+        ("--start soon", "seconds"),
+        ("--split-chapters out -o x.mp3", "cannot be used with"),
+        ("--channels 6", "6"),
+    ] {
+        let run = desk.micropy(&format!("convert mono-22050.mp4 {flags}"));
+        assert!(matches!(run.code, Some(1 | 2)), "{flags}: {:?}", run.code);
+        let usage = run.code == Some(2) || flags.starts_with("--track");
+        assert!(usage, "{flags}: {:?}", run.code);
+        assert!(run.stderr.contains(why), "{flags}: {}", run.stderr);
+        assert!(!desk.path("mono-22050.mp3").exists(), "{flags}");
+    }
+}
+
+#[test]
+fn tags_are_set_removed_and_left_out() {
+    let desk = Desk::with(&["tags-cover-jpeg.m4a"]);
+    let cover = [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice(), &[7; 100]].concat();
+    desk.write("front.png", &cover);
+    let mp3 = |flags: &str| {
+        let run = desk.micropy(&format!(
+            "convert tags-cover-jpeg.m4a -o out.mp3 --force {flags}"
+        ));
+        assert_eq!(run.code, Some(0), "{flags}: {}", run.stderr);
+        fs::read(desk.path("out.mp3")).expect("the MP3")
+    };
+    let copied = mp3("");
+    assert!(says(&copied, b"TIT2") && says(&copied, b"APIC"));
+    let bare = mp3("--no-tags");
+    assert!(!says(&bare, b"TIT2") && !says(&bare, b"APIC"));
+    let edited = mp3("--tag title=Harbour --tag artist= --tag TXXX:Mine=yes --cover front.png");
+    assert!(says(&edited, b"Harbour") && says(&edited, b"Mine\0yes"));
+    assert!(!says(&edited, b"TPE1") && says(&edited, &cover));
+    assert_eq!(&copied[..4], b"ID3\x04");
+    assert_eq!(&mp3("--id3v23")[..4], b"ID3\x03");
+}
+
+#[test]
+fn chapters_are_split_into_a_folder_and_never_over_a_file() {
+    let desk = Desk::with(&["chapters.m4b", "mono-22050.mp4"]);
+    let run = desk.micropy("convert chapters.m4b --split-chapters book --json");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let reports = run.json();
+    assert!(reports.len() > 1);
+    let samples: u64 = reports
+        .iter()
+        .filter_map(|r| r["output_samples"].as_u64())
+        .sum();
+    assert_eq!(samples, 66_150);
+    for report in &reports {
+        let name = report["output"].as_str().expect("a name");
+        assert!(name.starts_with("book/0"), "{name}");
+        assert!(desk.path(name).exists(), "{name}");
+    }
+    let again = desk.micropy("convert chapters.m4b --split-chapters book");
+    assert_eq!(again.code, Some(1), "{}", again.stderr);
+    assert!(again.stderr.contains("--force"), "{}", again.stderr);
+    let none = desk.micropy("convert mono-22050.mp4 --split-chapters book");
+    assert_eq!(none.code, Some(1));
+    assert!(none.stderr.contains("no chapters"), "{}", none.stderr);
+}
+
+#[test]
+fn the_preset_original_is_what_the_flask_services_make() {
+    let desk = Desk::with(&["mono-22050.mp4"]);
+    let run = desk.micropy("convert mono-22050.mp4 --preset original --json");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let report = &run.json()[0];
+    assert_eq!(report["output_sample_rate"], 44_100);
+    assert_eq!(report["output_channels"], 2);
+    assert_eq!(report["output_samples"], 88_200);
+    if installed(
+        "the_preset_original_is_what_the_flask_services_make",
+        &["mpg123", "ffmpeg"],
+    ) {
+        assert_clean(&desk.path("mono-22050.mp3"));
+        assert_eq!(mpg123_len(&desk.path("mono-22050.mp3"), 2), 88_200);
+    }
+}
+
+#[test]
+fn a_track_is_chosen_by_number_or_language() {
+    let desk = Desk::with(&["two-tracks.mp4"]);
+    for (flags, channels) in [
+        ("", 2),
+        ("--track 1", 1),
+        ("--track deu", 1),
+        ("--track eng", 2),
+    ] {
+        let run = desk.micropy(&format!("convert two-tracks.mp4 --json --force {flags}"));
+        assert_eq!(run.code, Some(0), "{flags}: {}", run.stderr);
+        assert_eq!(run.json()[0]["input_channels"], channels, "{flags}");
+    }
+}
+
+#[test]
+fn mp3_is_copied_and_the_report_says_so() {
+    let desk = Desk::with(&["mp3.mp4"]);
+    let run = desk.micropy("convert mp3.mp4 --json");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert_eq!(run.json()[0]["copied"], true);
+    let run = desk.micropy("convert mp3.mp4 --json --force --vbr 4");
+    assert_eq!(run.json()[0]["copied"], false);
+}
+
+#[test]
+fn loudness_is_measured_and_told() {
+    let desk = Desk::with(&["moov-first-stereo-44100.mp4"]);
+    let run = desk.micropy("convert moov-first-stereo-44100.mp4 --json --normalize -20 --replaygain --fade-in 0.1 --fade-out 0.1");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let loudness = &run.json()[0]["loudness"];
+    let number = |name: &str| {
+        loudness[name]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{loudness}"))
+    };
+    assert!(
+        (number("integrated_lufs") + number("gain_db") + 20.0).abs() < 0.1,
+        "{loudness}"
+    );
+    let mp3 = fs::read(desk.path("moov-first-stereo-44100.mp3")).expect("the MP3");
+    assert!(says(&mp3, b"REPLAYGAIN_TRACK_GAIN"));
+}
