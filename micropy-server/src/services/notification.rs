@@ -62,6 +62,7 @@ impl Notifications {
         match self.ports.notifier.notify(&notification).await {
             Ok(()) => {
                 self.metrics.mail("sent");
+                tracing::info!(job_id, "the owner is told");
                 self.note(&body).await;
                 delivery.ack().await
             }
