@@ -65,15 +65,13 @@ async fn upload_forms(client: Client, log: Arc<Log>, video: Vec<u8>) {
 /// Goes on with every upload in parts, and begins new ones, until the service is gone.
 async fn upload_in_parts(client: Client, log: Arc<Log>, video: Vec<u8>) {
     loop {
-        while let Some(mut pending) = {
-            let p = log.pending.lock().unwrap().pop();
-            p
-        } {
+        while let Some(mut pending) = { log.pending.lock().unwrap().pop() } {
             if resume(&client, &log, &mut pending).await.is_err() {
                 log.pending.lock().unwrap().push(pending);
                 return;
             }
             log.accept(pending.job, &pending.video);
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let video = log.next(&video);
         let created = client
