@@ -32,6 +32,8 @@ pub struct Report {
     pub output_samples: u64,
     /// Bytes of the MP3, tags included.
     pub output_bytes: u64,
+    /// Bytes of them that are the ID3 tag: text, cover, chapters.
+    pub tag_bytes: u64,
     /// MP3 frames, without the Info tag's.
     pub frames: u64,
     /// False where the source breaks off before its end: the MP3 is what was there.
@@ -63,11 +65,11 @@ impl Report {
         duration_of(self.output_samples, self.output_sample_rate)
     }
 
-    /// Mean bitrate of the MP3 in bit/s, tags included.
+    /// Mean bitrate of the MP3's audio in bit/s: its ID3 tag does not count.
     pub fn mean_bitrate(&self) -> f64 {
         let seconds = self.duration().as_secs_f64();
         if seconds > 0.0 {
-            self.output_bytes as f64 * 8.0 / seconds
+            (self.output_bytes - self.tag_bytes) as f64 * 8.0 / seconds
         } else {
             0.0
         }

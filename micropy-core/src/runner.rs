@@ -127,22 +127,36 @@ fn split(splitter: &mut Frames, piece: &mut Vec<u8>) -> Result<Vec<Frame>> {
 /// Frames that follow each other, as bytes.
 #[derive(Debug, Default)]
 pub struct Stretch {
-    bytes: Vec<u8>,
-    /// Where in `bytes` each frame ends.
-    ends: Vec<usize>,
+    /// Pieces of some frames each: one that grew as a whole would be copied, and take twice its room.
+    pieces: Vec<Vec<u8>>,
+    /// Piece and place in it where each frame ends.
+    ends: Vec<(u32, u32)>,
 }
 
 impl Stretch {
+    /// Bytes of a piece: over forty of the largest frames.
+    const PIECE: usize = 64 << 10;
+
     fn push(&mut self, frame: &[u8]) {
-        self.bytes.extend_from_slice(frame);
-        self.ends.push(self.bytes.len());
+        let full = |piece: &Vec<u8>| piece.len() + frame.len() > Self::PIECE;
+        if self.pieces.last().is_none_or(full) {
+            self.pieces.push(Vec::with_capacity(Self::PIECE));
+        }
+        let last = self.pieces.len() - 1;
+        self.pieces[last].extend_from_slice(frame);
+        self.ends
+            .push((last as u32, self.pieces[last].len() as u32));
     }
 
     /// The frames from number `from` on.
     pub fn iter_from(&self, from: usize) -> impl Iterator<Item = &[u8]> {
         (from..self.ends.len()).map(|i| {
-            let start = i.checked_sub(1).map_or(0, |last| self.ends[last]);
-            &self.bytes[start..self.ends[i]]
+            let (piece, end) = self.ends[i];
+            let before = i.checked_sub(1).map(|last| self.ends[last]);
+            let start = before
+                .filter(|&(last, _)| last == piece)
+                .map_or(0, |(_, end)| end);
+            &self.pieces[piece as usize][start as usize..end as usize]
         })
     }
 }

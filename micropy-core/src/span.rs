@@ -9,9 +9,9 @@ use crate::resample::Resampler;
 use crate::source::Source;
 use crate::timeline::{Clock, Presented};
 
-/// Frames of a span in a long file: about a minute at 44.1 kHz. Longer spans waste less at their seams,
+/// Frames of a span in a long file: about 40 seconds at 44.1 kHz. Longer spans waste less at their seams,
 /// shorter ones share better between the cores and hold less memory.
-const LONGEST: u64 = 2352;
+const LONGEST: u64 = 1568;
 /// Frames of the shortest span worth a seam, which costs up to some hundred frames of its own.
 const SHORTEST: u64 = 588;
 /// A file of medium length is cut into so many, which most numbers of cores divide well.
@@ -501,6 +501,6 @@ mod tests {
     fn a_growing_plan_reaches_the_longest_span() {
         let plan = Plan::new(None, 49);
         let starts: Vec<u64> = (0..5).map(|i| plan.start(i)).collect();
-        assert_eq!(starts, [0, 588, 1764, 4116, 6468]);
+        assert_eq!(starts, [0, 588, 1764, 3332, 4900]);
     }
 }

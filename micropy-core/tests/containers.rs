@@ -224,8 +224,9 @@ fn taken_before_the_first_frame(file: &[u8]) -> f64 {
 
 #[test]
 fn what_can_be_is_converted_as_it_arrives() {
-    // Four minutes: more than all that is read ahead.
-    let planes = music(5, 22_050, 1, 22_050 * 240);
+    // Eight minutes: twice what two workers and the window between them hold of it.
+    let mut planes = music(5, 22_050, 1, 22_050 * 30);
+    planes[0] = planes[0].repeat(16);
     for flags in ["+faststart", "+frag_keyframe+empty_moov"] {
         let Some(file) = programs::aac_movie(&planes, 22_050, flags) else {
             return;

@@ -19,6 +19,7 @@ pub fn report(report: &Report) -> Value {
         "output_channels": report.output_channels,
         "output_samples": report.output_samples,
         "output_bytes": report.output_bytes,
+        "tag_bytes": report.tag_bytes,
         "frames": report.frames,
         "duration_seconds": report.duration().as_secs_f64(),
         "expected_duration_seconds": report.expected_duration.map(|d| d.as_secs_f64()),

@@ -10,9 +10,9 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Shared;
 use super::problem::Problem;
 use super::session::{COOKIE_NAME, Session};
+use super::{Shared, body};
 use crate::services::login::{Credentials, LoginError};
 use crate::services::token;
 
@@ -60,7 +60,7 @@ pub struct Me {
 )]
 pub async fn register(
     State(gateway): State<Shared>,
-    Json(account): Json<Account>,
+    body::Json(account): body::Json<Account>,
 ) -> Result<Response, Problem> {
     if !gateway.registration {
         return Err(Problem::forbidden("Registration is switched off here."));
@@ -92,7 +92,7 @@ pub async fn register(
 pub async fn login(
     State(gateway): State<Shared>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
-    Json(account): Json<Account>,
+    body::Json(account): body::Json<Account>,
 ) -> Result<Response, Problem> {
     let credentials = Credentials {
         email: account.email.clone(),

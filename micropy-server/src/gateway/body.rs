@@ -1,12 +1,54 @@
-//! Bytes that clients send, watched as they arrive.
+//! What clients send: bytes watched as they arrive; JSON and queries, refused with problem details.
 
 use std::io;
 use std::time::Duration;
 
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use micropy_core::ports::storage::ByteStream;
+use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
+
+use super::problem::Problem;
+
+/// As axum's, but a refusal is a problem.
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let axum::Json(value) = axum::Json::from_request(request, state).await?;
+        Ok(Json(value))
+    }
+}
+
+/// As axum's, but a refusal is a problem.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = axum::extract::Query::from_request_parts(parts, state).await?;
+        Ok(Query(query.0))
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(e: JsonRejection) -> Self {
+        Problem::new(e.status(), e.body_text())
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(e: QueryRejection) -> Self {
+        Problem::new(e.status(), e.body_text())
+    }
+}
 
 /// Why an upload is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

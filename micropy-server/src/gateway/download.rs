@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
     ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use micropy_core::ports::jobs::Job;
 use serde::Deserialize;
 
+use super::body::Query;
 use super::problem::Problem;
 use super::session::Session;
 use super::{Gateway, Shared};

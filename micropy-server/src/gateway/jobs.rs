@@ -1,13 +1,14 @@
 //! Jobs: looked at, called off, tried again, removed.
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use micropy_core::ports::jobs::{self, Filter, State as JobState};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Shared;
+use super::body::Query;
 use super::problem::Problem;
 use super::session::Session;
 use super::view::JobView;

@@ -1,7 +1,7 @@
 //! Uploads in one request: a form with any number of files, each its own job.
 
 use axum::Json;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -11,7 +11,7 @@ use multer::{Field, Multipart};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::body::{Refusal, Watch, watched};
+use super::body::{Query, Refusal, Watch, watched};
 use super::problem::Problem;
 use super::session::Session;
 use super::view::JobView;

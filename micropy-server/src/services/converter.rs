@@ -115,7 +115,7 @@ impl ConverterService {
         let started = Instant::now();
         tracing::info!(job_id = %job.id, attempt = job.attempts, "conversion started");
         let fault = match self.convert(&job, lease, stop).await {
-            Ok((output, audio)) => match self.finish(lease, output, body).await {
+            Ok((output, audio)) => match self.finish(lease, output, body.clone()).await {
                 Ok(()) => {
                     let took = started.elapsed();
                     tracing::info!(job_id = %job.id, ?took, ?audio, "conversion done");
@@ -127,11 +127,14 @@ impl ConverterService {
             Err(fault) => fault,
         };
         match fault {
-            Fault::Permanent(reason) => self.fail(delivery, lease, reason, started.elapsed()).await,
+            Fault::Permanent(reason) => {
+                self.fail(delivery, lease, body, reason, started.elapsed())
+                    .await
+            }
             Fault::Transient(why) if job.attempts >= ATTEMPTS => {
                 tracing::error!(job_id = %job.id, why, "conversion given up");
                 let reason = "The conversion failed several times. Please try again later.";
-                self.fail(delivery, lease, reason.into(), started.elapsed())
+                self.fail(delivery, lease, body, reason.into(), started.elapsed())
                     .await
             }
             Fault::Transient(why) => {
@@ -162,17 +165,22 @@ impl ConverterService {
         &self,
         delivery: Box<dyn Delivery>,
         lease: Lease,
+        body: Body,
         reason: String,
         took: Duration,
     ) -> Result<(), queue::Error> {
         tracing::info!(job_id = %lease.job, reason, "conversion failed");
+        let told = body.telling_failure(&reason);
         match self
             .ports
             .jobs
-            .finish(lease, Outcome::Failed(reason), None)
+            .finish(lease, Outcome::Failed(reason), Some(told))
             .await
         {
-            Ok(()) => self.metrics.job_ended("failed", took, None),
+            Ok(()) => {
+                self.metrics.job_ended("failed", took, None);
+                self.ports.send_owed().await;
+            }
             Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => {}
             Err(e) => {
                 tracing::warn!(job_id = %lease.job, error = %e, "the ledger fails");

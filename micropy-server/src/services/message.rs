@@ -18,6 +18,9 @@ pub struct Body {
     pub job_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_name: Option<String>,
+    /// Why there is no MP3 and will be none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// Keys that are not ours.
     #[serde(flatten)]
     pub others: serde_json::Map<String, serde_json::Value>,
@@ -32,6 +35,7 @@ impl Body {
             username: job.owner.clone(),
             job_id: Some(job.id.to_string()),
             file_name: Some(job.file_name.clone()),
+            failure: None,
             others: serde_json::Map::new(),
         }
     }
@@ -53,6 +57,12 @@ impl Body {
     /// The message that says that the MP3 is there.
     pub fn telling(mut self, mp3: Id) -> Message {
         self.mp3_fid = Some(mp3.to_string());
+        self.message(Topic::Mp3)
+    }
+
+    /// The message that says that there will be no MP3.
+    pub fn telling_failure(mut self, reason: &str) -> Message {
+        self.failure = Some(reason.to_owned());
         self.message(Topic::Mp3)
     }
 

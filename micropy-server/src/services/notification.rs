@@ -1,4 +1,4 @@
-//! The notification service: tells owners that their MP3 is there.
+//! The notification service: tells owners that their MP3 is there, or why there will be none.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,15 +50,13 @@ impl Notifications {
             Ok(body) => body,
             Err(e) => return delivery.dead(&format!("not a message of ours: {e}")).await,
         };
-        let Some(mp3) = body
-            .mp3_fid
-            .as_deref()
-            .filter(|fid| fid.parse::<Id>().is_ok())
-        else {
-            return delivery.dead("mp3_fid is missing").await;
-        };
+        let mp3 = body.mp3_fid.as_deref();
         let job_id = body.job_id.as_deref().unwrap_or_default();
-        let notification = self.compose(&body, mp3);
+        let notification = match (&body.failure, mp3.filter(|fid| fid.parse::<Id>().is_ok())) {
+            (Some(reason), _) if body.job().is_some() => self.compose_failure(&body, reason),
+            (_, Some(mp3)) => self.compose(&body, mp3),
+            _ => return delivery.dead("mp3_fid is missing").await,
+        };
         match self.ports.notifier.notify(&notification).await {
             Ok(()) => {
                 self.metrics.mail("sent");
@@ -102,6 +100,23 @@ impl Notifications {
         match body.job() {
             Some(job) => format!("{}/#job-{job}", self.public_url),
             None => format!("{}/download?fid={mp3}", self.public_url),
+        }
+    }
+
+    /// The mail about a job that failed. A job that is tried again and then succeeds is other news.
+    fn compose_failure(&self, body: &Body, reason: &str) -> Notification {
+        let link = self.link(body, "");
+        let name = body.file_name.as_deref().unwrap_or("your video");
+        Notification {
+            key: format!("{}.failed", body.job_id.as_deref().unwrap_or_default()),
+            to: body.username.clone(),
+            subject: "MP3 conversion failed".into(),
+            text: format!("{name} could not be converted: {reason}\n\n{link}\n"),
+            html: Some(format!(
+                "<p><b>{}</b> could not be converted: {}</p>\n<p><a href=\"{link}\">Look at the job</a></p>\n",
+                escape(name),
+                escape(reason)
+            )),
         }
     }
 

@@ -5,7 +5,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { appendFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
@@ -330,7 +330,7 @@ await check("a file that is chosen anew after a reload is known again", async ()
   assert.deepEqual(creations, [], "it is no new upload");
 });
 
-await check("the same file twice is two jobs, and a link leads to one of them", async () => {
+await check("the same file twice is two jobs, and the mail's link leads to its own", async () => {
   const twice = padded("twice.mp4", 4 << 20);
   await slow(4 << 20);
   await page.setInputFiles("#files", [twice]);
@@ -340,6 +340,9 @@ await check("the same file twice is two jobs, and a link leads to one of them", 
   await until(async () => (await both.count()) === 2, "both are done");
   const link = await both.nth(1).getByRole("link", { name: "Download" }).getAttribute("href");
   const id = /[0-9a-f]{24}/.exec(link)[0];
+  const outbox = join(data, "outbox");
+  const mailed = () => readdirSync(outbox).some((name) => readFileSync(join(outbox, name), "utf8").replaceAll("=\r\n", "").includes(`${url}/#job-${id}`));
+  await until(mailed, "the mail has the link");
   await page.goto("about:blank");
   await page.goto(`${url}/#job-${id}`);
   await until(() => page.evaluate((link) => document.activeElement.closest(".row")?.querySelector("[data-act=save]").getAttribute("href") === link, link), "it has the focus");

@@ -118,7 +118,7 @@ impl Entry {
 
     /// See [`Jobs::notified`](super::Jobs::notified).
     pub fn notified(&mut self, now: Timestamp) -> Result<(), Error> {
-        self.expect_state(&[State::Done])?;
+        self.expect_state(&[State::Done, State::Failed])?;
         self.job.notified = Some(now);
         self.job.updated = now;
         Ok(())

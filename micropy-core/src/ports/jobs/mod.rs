@@ -152,7 +152,7 @@ pub struct Job {
     pub finished: Option<Timestamp>,
     /// When anything about it last changed.
     pub updated: Timestamp,
-    /// When its owner was told that it is done.
+    /// When its owner was told how it ended.
     pub notified: Option<Timestamp>,
 }
 
@@ -354,7 +354,7 @@ pub trait Jobs: Send + Sync {
     /// caller's to remove.
     async fn delete(&self, id: Id) -> Result<Job, Error>;
 
-    /// Notes that the owner of a done job was told.
+    /// Notes that the owner of a done or failed job was told. [`Error::Rejected`] in any other state.
     async fn notified(&self, id: Id) -> Result<(), Error>;
 
     /// Up to `limit` of an owner's jobs, newest first.

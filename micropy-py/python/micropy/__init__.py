@@ -1,0 +1,56 @@
+"""MP4 video to MP3 audio: exact, and on all cores.
+
+    import micropy
+    micropy.convert("talk.mp4", "talk.mp3")
+"""
+
+from ._convert import Progress, convert, convert_async, convert_many, probe, split_chapters
+from ._errors import (
+    Cancelled,
+    EncodeError,
+    EncryptedError,
+    InternalError,
+    InvalidOption,
+    LimitError,
+    MalformedError,
+    MicropyError,
+    NoAudioTrack,
+    NoChapters,
+    NotMp4,
+    ReadError,
+    UnsupportedError,
+    WriteError,
+)
+from ._micropy import CancelToken, __version__
+from ._outcome import Chapter, Cover, Loudness, Probe, Report, Track
+
+__all__ = [
+    "CancelToken",
+    "Cancelled",
+    "Chapter",
+    "Cover",
+    "EncodeError",
+    "EncryptedError",
+    "InternalError",
+    "InvalidOption",
+    "LimitError",
+    "Loudness",
+    "MalformedError",
+    "MicropyError",
+    "NoAudioTrack",
+    "NoChapters",
+    "NotMp4",
+    "Probe",
+    "Progress",
+    "ReadError",
+    "Report",
+    "Track",
+    "UnsupportedError",
+    "WriteError",
+    "__version__",
+    "convert",
+    "convert_async",
+    "convert_many",
+    "probe",
+    "split_chapters",
+]

@@ -1,0 +1,438 @@
+"""Conversions: arguments in, reports out."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from datetime import timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Protocol, Union, cast
+
+from . import _micropy
+from ._errors import MicropyError
+from ._micropy import CancelToken
+from ._outcome import Chapter, Cover, Loudness, Probe, Report, Track
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeAlias
+
+log = logging.getLogger("micropy")
+
+
+class Reader(Protocol):
+    """An object to read from, in binary mode. It may have `seek` and `tell` too."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Writer(Protocol):
+    """An object to write to, in binary mode."""
+
+    def write(self, data: bytes, /) -> Any: ...
+
+
+class Bar(Protocol):
+    """A progress bar such as tqdm's: its `total` is set, and `update` is told what was added."""
+
+    total: Any
+
+    def update(self, n: float, /) -> Any: ...
+
+
+Path: TypeAlias = "Union[str, os.PathLike[str]]"
+Source: TypeAlias = "Union[Path, bytes, bytearray, memoryview, Reader]"
+Destination: TypeAlias = "Union[Path, Writer]"
+Time: TypeAlias = "Union[int, float, timedelta]"
+ProgressLike: TypeAlias = "Union[Callable[[Progress], object], Bar]"
+
+
+class Progress:
+    """How far a conversion is, in seconds of audio."""
+
+    __slots__ = ("done", "total", "pass_", "passes")
+
+    def __init__(self, done: float, total: Optional[float], pass_: int, passes: int) -> None:
+        self.done = done
+        """Audio done so far in this pass."""
+        self.total = total
+        """Audio to be done in each pass, where the file says beforehand."""
+        self.pass_ = pass_
+        """Which pass over the audio this is, from 0."""
+        self.passes = passes
+        """How many there are."""
+
+    @property
+    def fraction(self) -> Optional[float]:
+        """Of all passes together, from 0.0 to 1.0; None where the length is not known.
+
+        >>> Progress(5.0, 10.0, 1, 2).fraction
+        0.75
+        """
+        if self.total is None:
+            return None
+        of_pass = min(self.done / self.total, 1.0) if self.total > 0 else 1.0
+        return (self.pass_ + of_pass) / max(self.passes, 1)
+
+    def __repr__(self) -> str:
+        return f"Progress(done={self.done}, total={self.total}, pass_={self.pass_}, passes={self.passes})"
+
+
+class _Slices:
+    """A view of memory as a file: no copy of the whole is made."""
+
+    def __init__(self, view: memoryview) -> None:
+        self._view = view.cast("B")
+        self._at = 0
+
+    def read(self, size: int, /) -> bytes:
+        data = bytes(self._view[self._at : self._at + size])
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = offset + (0, self._at, len(self._view))[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
+def _can_seek(file: object) -> bool:
+    if not hasattr(file, "seek") or not hasattr(file, "tell"):
+        return False
+    seekable = getattr(file, "seekable", None)
+    return seekable is None or bool(seekable())
+
+
+def _source(src: Source) -> tuple[str, object]:
+    if isinstance(src, (str, os.PathLike)):
+        return "path", os.fspath(src)
+    if isinstance(src, bytes):
+        return "bytes", src
+    if isinstance(src, (bytearray, memoryview)):
+        return "seek", _Slices(memoryview(src))
+    if not hasattr(src, "read"):
+        raise TypeError(f"src must be a path, bytes or have read(), not {type(src).__name__}")
+    return ("seek" if _can_seek(src) else "stream"), src
+
+
+def _destination(dst: Optional[Destination]) -> tuple[str, object]:
+    if dst is None:
+        return "bytes", None
+    if isinstance(dst, (str, os.PathLike)):
+        return "path", os.fspath(dst)
+    if not hasattr(dst, "write"):
+        raise TypeError(f"dst must be a path, None or have write(), not {type(dst).__name__}")
+    # Only where bytes already written can surely be replaced: gzip, for one, seeks but does not.
+    file = getattr(dst, "file", dst)
+    rewritable = isinstance(file, (io.BytesIO, io.FileIO, io.BufferedWriter, io.BufferedRandom))
+    appends = "a" in str(getattr(file, "mode", ""))
+    return ("seek" if rewritable and not appends and _can_seek(dst) else "stream"), dst
+
+
+def _seconds(time: Optional[Time]) -> Union[int, float, None]:
+    return time.total_seconds() if isinstance(time, timedelta) else time
+
+
+def _options(**options: Any) -> dict[str, object]:
+    for name in ("start", "end", "duration", "fade_in", "fade_out"):
+        options[name] = _seconds(options[name])
+    if options["tags"] is not None:
+        options["tags"] = [(key, value or "") for key, value in options["tags"].items()]
+    cover = options["cover"]
+    if isinstance(cover, (str, os.PathLike)):
+        with open(cover, "rb") as file:
+            options["cover"] = file.read()
+    return options
+
+
+def _progress(
+    progress: Optional[ProgressLike],
+) -> Optional[Callable[[float, Optional[float], int, int], object]]:
+    if progress is None:
+        return None
+    if hasattr(progress, "update"):
+        bar = cast("Bar", progress)
+        told = 0.0
+
+        def advance(done: float, total: Optional[float], pass_: int, passes: int) -> None:
+            nonlocal told
+            if total is not None:
+                bar.total = round(total * passes, 3)
+                done = min(done, total) + pass_ * total
+            done = round(done, 3)
+            if done > told:
+                bar.update(round(done - told, 3))
+                told = done
+
+        return advance
+    call = progress
+    return lambda done, total, pass_, passes: call(Progress(done, total, pass_, passes))
+
+
+def _report(fields: dict[str, Any], data: Optional[bytes], path: Optional[str]) -> Report:
+    loudness = fields.pop("loudness")
+    warnings = tuple(fields.pop("warnings"))
+    for warning in warnings:
+        log.warning("%s", warning)
+    return Report(
+        **fields,
+        loudness=None if loudness is None else Loudness(*loudness),
+        warnings=warnings,
+        data=data,
+        path=path,
+    )
+
+
+def convert(
+    src: Source,
+    dst: Optional[Destination] = None,
+    *,
+    bitrate: Optional[int] = None,
+    vbr: Optional[float] = None,
+    abr: Optional[int] = None,
+    quality: Optional[int] = None,
+    sample_rate: Optional[int] = None,
+    channels: Optional[int] = None,
+    unscaled_downmix: bool = False,
+    preset: Optional[str] = None,
+    track: Union[int, str, None] = None,
+    start: Optional[Time] = None,
+    end: Optional[Time] = None,
+    duration: Optional[Time] = None,
+    late_start: bool = False,
+    fade_in: Optional[Time] = None,
+    fade_out: Optional[Time] = None,
+    normalize: Optional[float] = None,
+    replay_gain: bool = False,
+    copy_tags: bool = True,
+    tags: Optional[Mapping[str, Optional[str]]] = None,
+    cover: Union[bytes, Path, None] = None,
+    id3v23: bool = False,
+    jobs: Optional[int] = None,
+    overwrite: bool = True,
+    progress: Optional[ProgressLike] = None,
+    cancel: Optional[CancelToken] = None,
+) -> Report:
+    """Convert the audio of an MP4, M4A, MOV or 3GP file to MP3.
+
+    src: a path, bytes, or an object with `read()`. One that can seek is read from its first byte, and
+        nothing of its video is read; one that cannot is read forward.
+    dst: a path (the file appears only when it is whole), an object with `write()`, or None: then the
+        MP3 is the report's `data`.
+    bitrate, abr: kbit/s, constant or average. vbr: quality, 0 (best) to 9.999; 2 by default.
+    quality: LAME's effort, 0 (best) to 9 (fastest).
+    sample_rate, channels: of the MP3; the source's by default (more than two are mixed down).
+    unscaled_downmix: mix surround down at full level, which may clip.
+    preset: "original" is what moviepy makes: 44.1 kHz, stereo, 128 kbit/s.
+    track: the audio track, by place from 0 or by language ("eng").
+    start, end, duration, fade_in, fade_out: seconds, or timedelta.
+    late_start: put silence before audio that starts later than the video.
+    normalize: loudness to bring the audio to, in LUFS. replay_gain: measure it and write it.
+    copy_tags: take over tags, cover and chapters. tags: values to set; None or "" removes one.
+    cover: a picture, as bytes or a path. id3v23: write ID3v2.3.
+    jobs: worker threads, one for each core by default; the MP3 is the same for every number.
+    overwrite: replace dst if it exists.
+    progress: called with a `Progress` several times a second, or a bar such as tqdm's.
+    cancel: a `CancelToken`; when cancelled from another thread, `Cancelled` is raised.
+
+    Other Python threads run meanwhile. What `read`, `write`, `progress` or a signal's handler raises
+    comes out unchanged; everything else is a `MicropyError`.
+
+    >>> report = convert(CLIP, vbr=2)
+    >>> report.codec, report.complete
+    ('AAC-LC', True)
+    >>> report.data[:3]
+    b'ID3'
+    """
+    destination = _destination(dst)
+    fields, data = _micropy.convert(
+        _source(src),
+        destination,
+        _options(
+            bitrate=bitrate,
+            vbr=vbr,
+            abr=abr,
+            quality=quality,
+            sample_rate=sample_rate,
+            channels=channels,
+            unscaled_downmix=unscaled_downmix,
+            preset=preset,
+            track=track,
+            start=start,
+            end=end,
+            duration=duration,
+            late_start=late_start,
+            fade_in=fade_in,
+            fade_out=fade_out,
+            normalize=normalize,
+            replay_gain=replay_gain,
+            copy_tags=copy_tags,
+            tags=tags,
+            cover=cover,
+            id3v23=id3v23,
+            jobs=jobs,
+        ),
+        overwrite,
+        _progress(progress),
+        cancel or CancelToken(),
+    )
+    return _report(fields, data, str(destination[1]) if destination[0] == "path" else None)
+
+
+def split_chapters(
+    src: Source,
+    folder: Path,
+    *,
+    bitrate: Optional[int] = None,
+    vbr: Optional[float] = None,
+    abr: Optional[int] = None,
+    quality: Optional[int] = None,
+    sample_rate: Optional[int] = None,
+    channels: Optional[int] = None,
+    unscaled_downmix: bool = False,
+    preset: Optional[str] = None,
+    track: Union[int, str, None] = None,
+    start: Optional[Time] = None,
+    end: Optional[Time] = None,
+    duration: Optional[Time] = None,
+    late_start: bool = False,
+    fade_in: Optional[Time] = None,
+    fade_out: Optional[Time] = None,
+    normalize: Optional[float] = None,
+    replay_gain: bool = False,
+    copy_tags: bool = True,
+    tags: Optional[Mapping[str, Optional[str]]] = None,
+    cover: Union[bytes, Path, None] = None,
+    id3v23: bool = False,
+    jobs: Optional[int] = None,
+    overwrite: bool = False,
+    progress: Optional[ProgressLike] = None,
+    cancel: Optional[CancelToken] = None,
+) -> list[Report]:
+    """Convert each chapter into an MP3 of its own in `folder`; options as those of `convert`.
+
+    The reports' `path` is where each went.
+    """
+    made = _micropy.split_chapters(
+        _source(src),
+        os.fspath(folder),
+        _options(
+            bitrate=bitrate,
+            vbr=vbr,
+            abr=abr,
+            quality=quality,
+            sample_rate=sample_rate,
+            channels=channels,
+            unscaled_downmix=unscaled_downmix,
+            preset=preset,
+            track=track,
+            start=start,
+            end=end,
+            duration=duration,
+            late_start=late_start,
+            fade_in=fade_in,
+            fade_out=fade_out,
+            normalize=normalize,
+            replay_gain=replay_gain,
+            copy_tags=copy_tags,
+            tags=tags,
+            cover=cover,
+            id3v23=id3v23,
+            jobs=jobs,
+        ),
+        overwrite,
+        _progress(progress),
+        cancel or CancelToken(),
+    )
+    return [_report(fields, None, os.fspath(path)) for path, fields in made]
+
+
+def probe(src: Source) -> Probe:
+    """Tell what is in a file: tracks, length, tags, chapters, covers.
+
+    >>> probe(CLIP).tracks[0].codec
+    'AAC-LC'
+    """
+    fields = _micropy.probe(_source(src))
+    found = Probe(
+        brand=fields["brand"],
+        fragmented=fields["fragmented"],
+        size=fields["size"],
+        tracks=tuple(Track(**track) for track in fields["tracks"]),
+        default_track=fields["default_track"],
+        other_tracks=fields["other_tracks"],
+        tags=MappingProxyType({key: tuple(values) for key, values in fields["tags"].items()}),
+        covers=tuple(Cover(*cover) for cover in fields["covers"]),
+        chapters=tuple(Chapter(*chapter) for chapter in fields["chapters"]),
+        warnings=tuple(fields["warnings"]),
+    )
+    for warning in found.warnings:
+        log.warning("%s", warning)
+    return found
+
+
+async def convert_async(
+    src: Source,
+    dst: Optional[Destination] = None,
+    *,
+    cancel: Optional[CancelToken] = None,
+    **options: Any,
+) -> Report:
+    """`convert`, without blocking the event loop: it runs in the loop's default executor.
+
+    A task that is cancelled ends its conversion, and waits for that. Callbacks are called in the
+    executor's thread.
+    """
+    import asyncio
+
+    # A token of this call's own: cancelling the task must not end what else the caller's token holds.
+    token = CancelToken()
+    loop = asyncio.get_running_loop()
+    own = loop.run_in_executor(None, lambda: convert(src, dst, cancel=token, **options))
+    try:
+        while True:
+            if cancel is not None and cancel.cancelled:
+                token.cancel()
+            done, _ = await asyncio.wait([own], timeout=None if cancel is None else 0.05)
+            if done:
+                return own.result()
+    except asyncio.CancelledError:
+        token.cancel()
+        await asyncio.wait([own])
+        if not own.cancelled():
+            own.exception()
+        raise
+
+
+def convert_many(
+    jobs: Iterable[tuple[Source, Optional[Destination]]],
+    *,
+    on_error: Union[str, Callable[[Source, MicropyError], object]] = "raise",
+    **options: Any,
+) -> list[Union[Report, MicropyError]]:
+    """Convert pairs of source and destination, one after another, each on all cores.
+
+    on_error: "raise" ends at the first that fails, "return" puts its exception in the place of its
+        report, and a function is called with the source and the exception, which is returned too.
+        Cancelling always ends.
+    """
+    from ._errors import Cancelled
+
+    if on_error not in ("raise", "return") and not callable(on_error):
+        raise ValueError('on_error must be "raise", "return" or a function')
+    made: list[Union[Report, MicropyError]] = []
+    for src, dst in jobs:
+        try:
+            made.append(convert(src, dst, **options))
+        except Cancelled:
+            raise
+        except MicropyError as error:
+            if on_error == "raise":
+                raise
+            log.warning("%s: %s", src if isinstance(src, (str, os.PathLike)) else type(src).__name__, error)
+            if callable(on_error):
+                on_error(src, error)
+            made.append(error)
+    return made

@@ -1,0 +1,29 @@
+from typing import Any, Callable, Optional
+
+__version__: str
+
+class CancelToken:
+    """Ends conversions from another thread: `cancel()` it, and they raise `Cancelled`."""
+
+    def __init__(self) -> None: ...
+    def cancel(self) -> None: ...
+    @property
+    def cancelled(self) -> bool: ...
+
+def convert(
+    source: tuple[str, object],
+    destination: tuple[str, object],
+    options: dict[str, object],
+    overwrite: bool,
+    progress: Optional[Callable[[float, Optional[float], int, int], object]],
+    cancel: CancelToken,
+) -> tuple[dict[str, Any], Optional[bytes]]: ...
+def split_chapters(
+    source: tuple[str, object],
+    folder: str,
+    options: dict[str, object],
+    overwrite: bool,
+    progress: Optional[Callable[[float, Optional[float], int, int], object]],
+    cancel: CancelToken,
+) -> list[tuple[str, dict[str, Any]]]: ...
+def probe(source: tuple[str, object]) -> dict[str, Any]: ...

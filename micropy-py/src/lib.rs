@@ -1,0 +1,253 @@
+//! Micropy for Python: arguments to the engine's options, its results and errors back.
+//!
+//! Signatures, types and words for people stand in `python/micropy`; this crate is what it calls.
+
+mod error;
+mod file;
+mod options;
+mod outcome;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use micropy_core::{
+    CancelToken, Converter, Error, FileSink, Progress, SeekSink, SeekSource, Sink, Source,
+    StreamSink, StreamSource,
+};
+use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
+use pyo3::types::{PyBytes, PyDict, PyList};
+
+use crate::error::Faults;
+use crate::file::PyFile;
+
+/// Ends a conversion from another thread: `cancel()` it, and the conversion raises `Cancelled`.
+///
+/// One token may be given to many conversions.
+#[pyclass(frozen, module = "micropy", name = "CancelToken")]
+#[derive(Default)]
+struct PyCancelToken(CancelToken);
+
+#[pymethods]
+impl PyCancelToken {
+    #[new]
+    fn new() -> Self {
+        Self::default()
+    }
+
+    /// Cancel every conversion that holds this token, now and later.
+    fn cancel(&self) {
+        self.0.cancel();
+    }
+
+    /// Whether `cancel` was called.
+    #[getter]
+    fn cancelled(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    fn __repr__(&self) -> &'static str {
+        match self.0.is_cancelled() {
+            true => "CancelToken(cancelled)",
+            false => "CancelToken()",
+        }
+    }
+}
+
+/// What to read.
+enum Input {
+    Path(PathBuf),
+    Bytes(PyBackedBytes),
+    Seek(Py<PyAny>),
+    Stream(Py<PyAny>),
+}
+
+impl Input {
+    /// `("path" | "bytes" | "seek" | "stream", object)`.
+    fn new(kind: &str, object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(match kind {
+            "path" => Input::Path(object.extract()?),
+            "bytes" => Input::Bytes(object.extract()?),
+            "seek" => Input::Seek(object.clone().unbind()),
+            _ => Input::Stream(object.clone().unbind()),
+        })
+    }
+
+    fn open<'a>(&'a self, faults: &Faults) -> Result<Box<dyn Source + 'a>, Error> {
+        let file = |object| PyFile::new(object, faults.clone());
+        Ok(match self {
+            Input::Path(path) => Box::new(SeekSource::open(path).map_err(Error::Read)?),
+            Input::Bytes(bytes) => Box::new(bytes.as_ref()),
+            Input::Seek(object) => Box::new(SeekSource::new(file(object)).map_err(Error::Read)?),
+            Input::Stream(object) => Box::new(StreamSource::new(file(object))),
+        })
+    }
+}
+
+/// Where to write.
+enum Output {
+    Path { path: PathBuf, overwrite: bool },
+    Memory,
+    Seek(Py<PyAny>),
+    Stream(Py<PyAny>),
+}
+
+impl Output {
+    fn new(kind: &str, object: &Bound<'_, PyAny>, overwrite: bool) -> PyResult<Self> {
+        Ok(match kind {
+            "path" => Output::Path {
+                path: object.extract()?,
+                overwrite,
+            },
+            "bytes" => Output::Memory,
+            "seek" => Output::Seek(object.clone().unbind()),
+            _ => Output::Stream(object.clone().unbind()),
+        })
+    }
+}
+
+/// How often Ctrl-C and a `progress` are looked at, at most.
+const TICK: Duration = Duration::from_millis(50);
+
+/// A converter that tells `progress`, and ends when it raises or a signal's handler does.
+fn converter(
+    options: micropy_core::Options,
+    progress: Option<Py<PyAny>>,
+    faults: &Faults,
+) -> Converter<'static> {
+    let mut last: Option<Instant> = None;
+    let told = faults.clone();
+    Converter::new(options)
+        .cancel(faults.token())
+        .on_progress(move |now: Progress| {
+            told.look();
+            let is_last = now.total.is_some_and(|total| now.done >= total);
+            if !is_last && last.is_some_and(|last| last.elapsed() < TICK) {
+                return;
+            }
+            last = Some(Instant::now());
+            Python::attach(|py| {
+                let called = py.check_signals().and_then(|()| match &progress {
+                    None => Ok(()),
+                    Some(callback) => callback
+                        .call1(
+                            py,
+                            (
+                                now.done.as_secs_f64(),
+                                now.total.map(|total| total.as_secs_f64()),
+                                now.pass,
+                                now.passes,
+                            ),
+                        )
+                        .map(|_| ()),
+                });
+                if let Err(raised) = called {
+                    told.raise(raised);
+                }
+            });
+        })
+}
+
+/// Convert; returns the report's fields and, where there is no destination, the MP3.
+#[pyfunction]
+#[pyo3(signature = (source, destination, options, overwrite, progress, cancel))]
+fn convert<'py>(
+    py: Python<'py>,
+    source: (String, Bound<'py, PyAny>),
+    destination: (String, Bound<'py, PyAny>),
+    options: &Bound<'py, PyDict>,
+    overwrite: bool,
+    progress: Option<Py<PyAny>>,
+    cancel: &PyCancelToken,
+) -> PyResult<(Bound<'py, PyDict>, Option<Bound<'py, PyBytes>>)> {
+    let input = Input::new(&source.0, &source.1)?;
+    let output = Output::new(&destination.0, &destination.1, overwrite)?;
+    let options = options::read(options)?;
+    let faults = Faults::new(cancel.0.clone());
+    let done = py.detach(|| {
+        let mut converter = converter(options, progress, &faults);
+        let source = input.open(&faults)?;
+        match &output {
+            Output::Path { path, overwrite } => {
+                let mut file = FileSink::create(path, *overwrite).map_err(Error::Write)?;
+                let report = converter.convert(source, &mut file)?;
+                file.persist().map_err(Error::Write)?;
+                Ok((report, None))
+            }
+            Output::Memory => {
+                let mut memory = Vec::new();
+                let report = converter.convert(source, &mut memory)?;
+                Ok((report, Some(memory)))
+            }
+            Output::Seek(object) => {
+                let file = PyFile::new(object, faults.clone());
+                let sink = SeekSink::new(file).map_err(Error::Write)?;
+                Ok((converter.convert(source, sink)?, None))
+            }
+            Output::Stream(object) => {
+                let sink = StreamSink(PyFile::new(object, faults.clone()));
+                Ok((converter.convert(source, sink)?, None))
+            }
+        }
+    });
+    let (report, memory) = faults.settle(py, done)?;
+    let memory = memory.map(|bytes| PyBytes::new(py, &bytes));
+    Ok((outcome::report(py, &report)?, memory))
+}
+
+/// Convert each chapter into a file of its own in `folder`; returns the paths with the reports' fields.
+#[pyfunction]
+fn split_chapters<'py>(
+    py: Python<'py>,
+    source: (String, Bound<'py, PyAny>),
+    folder: PathBuf,
+    options: &Bound<'py, PyDict>,
+    overwrite: bool,
+    progress: Option<Py<PyAny>>,
+    cancel: &PyCancelToken,
+) -> PyResult<Bound<'py, PyList>> {
+    let input = Input::new(&source.0, &source.1)?;
+    let options = options::read(options)?;
+    let faults = Faults::new(cancel.0.clone());
+    let done = py.detach(|| {
+        let source = input.open(&faults)?;
+        let mut chapters = converter(options, progress, &faults).chapters(source)?;
+        let mut made = Vec::new();
+        for (index, name) in chapters.file_names().iter().enumerate() {
+            let path = folder.join(name);
+            let mut file = FileSink::create(&path, overwrite).map_err(Error::Write)?;
+            let report = chapters.convert(index, &mut file as &mut dyn Sink)?;
+            file.persist().map_err(Error::Write)?;
+            made.push((path, report));
+        }
+        Ok(made)
+    });
+    let list = PyList::empty(py);
+    for (path, report) in faults.settle(py, done)? {
+        list.append((path, outcome::report(py, &report)?))?;
+    }
+    Ok(list)
+}
+
+/// Look into a file; returns the probe's fields.
+#[pyfunction]
+fn probe<'py>(
+    py: Python<'py>,
+    source: (String, Bound<'py, PyAny>),
+) -> PyResult<Bound<'py, PyDict>> {
+    let input = Input::new(&source.0, &source.1)?;
+    let faults = Faults::new(CancelToken::new());
+    let done = py.detach(|| micropy_core::probe(input.open(&faults)?));
+    outcome::probe(py, &faults.settle(py, done)?)
+}
+
+/// The native half of `micropy`.
+#[pymodule]
+fn _micropy(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<PyCancelToken>()?;
+    module.add_function(wrap_pyfunction!(convert, module)?)?;
+    module.add_function(wrap_pyfunction!(split_chapters, module)?)?;
+    module.add_function(wrap_pyfunction!(probe, module)?)?;
+    Ok(())
+}

@@ -1,0 +1,174 @@
+import gzip
+import io
+import logging
+import pickle
+
+import micropy
+import pytest
+
+
+class Forward:
+    """Reads forward only, in short pieces."""
+
+    def __init__(self, data, piece=777):
+        self.file, self.piece = io.BytesIO(data), piece
+
+    def read(self, size):
+        return self.file.read(min(size, self.piece))
+
+
+@pytest.fixture
+def mp3(clip):
+    return micropy.convert(clip).data
+
+
+def test_every_kind_of_source_gives_the_same_mp3(clip, mp3):
+    data = clip.read_bytes()
+    assert len(mp3) > 10_000
+    at_the_end = io.BytesIO()
+    at_the_end.write(data)
+    with open(clip, "rb") as file:
+        for src in (str(clip), data, bytearray(data), memoryview(data), io.BytesIO(data),
+                    at_the_end, file, Forward(data), io.FileIO(clip)):
+            assert micropy.convert(src).data == mp3, src
+
+
+def test_a_stream_with_its_index_at_the_end(media):
+    path = media / "moov-last-stereo-44100.mp4"
+    assert micropy.convert(Forward(path.read_bytes())).data == micropy.convert(path).data
+
+
+def test_every_kind_of_destination(clip, mp3, tmp_path):
+    report = micropy.convert(clip, tmp_path / "a.mp3")
+    assert (tmp_path / "a.mp3").read_bytes() == mp3
+    assert report.data is None and report.path == str(tmp_path / "a.mp3")
+    memory = io.BytesIO()
+    micropy.convert(clip, memory)
+    assert memory.getvalue() == mp3
+    with open(tmp_path / "b.mp3", "wb") as file:
+        micropy.convert(clip, file)
+    assert (tmp_path / "b.mp3").read_bytes() == mp3
+    with open(tmp_path / "b.mp3", "ab") as file:
+        micropy.convert(clip, file)
+    assert (tmp_path / "b.mp3").read_bytes()[: len(mp3)] == mp3
+    with gzip.open(tmp_path / "c.gz", "wb") as file:
+        micropy.convert(clip, file)
+    with gzip.open(tmp_path / "c.gz") as file:
+        assert len(file.read()) == len(mp3)
+
+    class Pieces(list):
+        def write(self, data):
+            self.append(data)
+
+    pieces = Pieces()
+    micropy.convert(clip, pieces)
+    assert len(b"".join(pieces)) == len(mp3)
+
+    class Short(Pieces):
+        def write(self, data):
+            self.append(data[:100])
+            return len(data[:100])
+
+    short = Short()
+    micropy.convert(clip, short)
+    assert b"".join(short) == b"".join(pieces)
+
+
+def test_a_destination_is_kept_unless_it_may_be_overwritten(clip, tmp_path):
+    (tmp_path / "a.mp3").write_bytes(b"mine")
+    with pytest.raises(micropy.WriteError) as raised:
+        micropy.convert(clip, tmp_path / "a.mp3", overwrite=False)
+    assert isinstance(raised.value.__cause__, FileExistsError)
+    assert (tmp_path / "a.mp3").read_bytes() == b"mine"
+
+
+def test_options_reach_the_engine(clip):
+    report = micropy.convert(clip, bitrate=64, sample_rate=32000, channels=1, start=0.1, end=0.6)
+    assert (report.output_sample_rate, report.output_channels) == (32000, 1)
+    assert report.duration == pytest.approx(0.5, abs=1e-3)
+    original = micropy.convert(clip, preset="original")
+    assert (original.output_sample_rate, original.output_channels) == (44100, 2)
+    tagged = micropy.convert(clip, tags={"title": "Ein Lied"}, id3v23=True).data
+    assert tagged[:4] == b"ID3\3" and "Ein Lied".encode("utf-16-le") in tagged or b"Ein Lied" in tagged
+    assert micropy.convert(clip, replay_gain=True).loudness.true_peak < 3
+    assert micropy.convert(clip, jobs=1).data == micropy.convert(clip, jobs=4).data
+
+
+@pytest.mark.parametrize("wrong", [
+    {"bitrate": 1000}, {"bitrate": 100_000_000}, {"bitrate": 128, "vbr": 2}, {"channels": 3},
+    {"start": -1}, {"start": 2, "end": 1}, {"end": 1, "duration": 1}, {"preset": "x"},
+    {"quality": 10}, {"normalize": 3.0}, {"jobs": 0}, {"cover": b"no picture"}, {"jobs": -1},
+])
+def test_options_out_of_range_are_refused(clip, wrong):
+    with pytest.raises(micropy.InvalidOption):
+        micropy.convert(clip, **wrong)
+
+
+def test_reports_are_frozen_and_plain(clip):
+    report = micropy.convert(clip)
+    with pytest.raises(AttributeError):
+        report.codec = "x"
+    assert "data" not in report.to_dict() and "data=" not in repr(report)
+    assert report.to_dict()["codec"] == "AAC-LC"
+    assert pickle.loads(pickle.dumps(report)) == report
+
+
+def test_probe(media):
+    book = micropy.probe(media / "chapters.m4b")
+    assert len(book.chapters) > 1 and book.duration > 0
+    cover = micropy.probe(media / "tags-cover-jpeg.m4a")
+    assert cover.covers[0].mime == "image/jpeg" and cover.tags
+    assert len(micropy.probe(media / "two-tracks.mp4").tracks) == 2
+    assert cover.to_dict()["covers"][0]["bytes"] == len(cover.covers[0].data)
+
+
+def test_chapters(media, tmp_path):
+    reports = micropy.split_chapters(media / "chapters.m4b", tmp_path)
+    assert len(reports) == len(micropy.probe(media / "chapters.m4b").chapters)
+    assert sorted(r.path for r in reports) == sorted(str(p) for p in tmp_path.iterdir())
+    with pytest.raises(micropy.NoChapters):
+        micropy.split_chapters(media / "moov-first-stereo-44100.mp4", tmp_path)
+
+
+def test_errors_say_what_to_do(media, clip):
+    with pytest.raises(micropy.NoAudioTrack):
+        micropy.convert(media / "video-only.mp4")
+    with pytest.raises(micropy.EncryptedError) as raised:
+        micropy.convert(media / "encrypted-cenc.mp4")
+    assert raised.value.scheme == "cenc"
+    with pytest.raises(micropy.UnsupportedError) as raised:
+        micropy.convert(media / "ac3.mp4")
+    assert raised.value.what
+    with pytest.raises(micropy.NotMp4) as raised:
+        micropy.convert(b"hello, this is no film" * 9)
+    assert raised.value.why
+    with pytest.raises(micropy.ReadError) as raised:
+        micropy.convert(media / "not-there.mp4")
+    assert raised.value.errno == 2 and isinstance(raised.value.__cause__, FileNotFoundError)
+    assert isinstance(raised.value, OSError)
+
+
+def test_many(media, clip):
+    seen = []
+    pairs = [(clip, None), (media / "video-only.mp4", None), (clip, None)]
+    made = micropy.convert_many(pairs, on_error=lambda src, error: seen.append(src))
+    assert [type(m).__name__ for m in made] == ["Report", "NoAudioTrack", "Report"]
+    assert seen == [media / "video-only.mp4"]
+    with pytest.raises(micropy.NoAudioTrack):
+        micropy.convert_many(pairs)
+
+
+def test_warnings_are_logged(clip, caplog):
+    data = clip.read_bytes()
+    with caplog.at_level(logging.WARNING, "micropy"):
+        report = micropy.convert(data[: len(data) * 3 // 4])
+    assert not report.complete
+    assert [r.getMessage() for r in caplog.records] == list(report.warnings) != []
+
+
+def test_doctests(clip):
+    import doctest
+    from micropy import _convert
+
+    result = doctest.testmod(_convert, extraglobs={"CLIP": clip})
+    assert result.failed == 0 and result.attempted >= 5

@@ -1,0 +1,191 @@
+"""Conversions beside other threads, signals, event loops and callbacks that misbehave."""
+
+import asyncio
+import io
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import micropy
+import pytest
+
+
+class Odd(Exception):
+    pass
+
+
+def test_what_callbacks_raise_comes_through(clip):
+    class Reading(io.BytesIO):
+        def read(self, size=-1):
+            raise odd
+
+    class Writing:
+        def write(self, data):
+            raise odd
+
+    def progress(_):
+        raise odd
+
+    odd = Odd("mine")
+    token = micropy.CancelToken()
+    for call in (
+        lambda: micropy.convert(Reading(clip.read_bytes()), cancel=token),
+        lambda: micropy.convert(clip, Writing(), cancel=token),
+        lambda: micropy.convert(clip, progress=progress, cancel=token),
+        lambda: micropy.probe(Reading(clip.read_bytes())),
+    ):
+        with pytest.raises(Odd) as raised:
+            call()
+        assert raised.value is odd
+    assert not token.cancelled
+
+
+def test_files_that_misbehave(clip):
+    class Text(io.BytesIO):
+        def read(self, size=-1):
+            return "text"
+
+    class TooMuch(io.BytesIO):
+        def read(self, size=-1):
+            return b"x" * (size + 1)
+
+    class Lying(io.BytesIO):
+        def seek(self, offset, whence=0):
+            return super().seek(offset, whence) + 1_000_000
+
+    data = clip.read_bytes()
+    with pytest.raises(TypeError, match="binary mode"):
+        micropy.convert(Text(data))
+    with pytest.raises(ValueError, match="returned"):
+        micropy.convert(TooMuch(data))
+    # It claims a length that is not there: the bytes are, so the audio is.
+    assert micropy.convert(Lying(data)).data == micropy.convert(clip).data
+    with pytest.raises(TypeError):
+        micropy.convert(7)
+    with pytest.raises(TypeError):
+        micropy.convert(clip, 7)
+
+
+def test_progress_goes_up_to_the_end(long_clip):
+    seen = []
+    micropy.convert(long_clip, duration=200, quality=9, progress=seen.append)
+    fractions = [p.fraction for p in seen]
+    assert len(seen) > 2 and fractions == sorted(fractions) and fractions[-1] == 1.0
+
+
+def test_a_bar_is_moved_to_its_total(clip):
+    class Bar:
+        total, n = None, 0
+
+        def update(self, n):
+            self.n += n
+
+    bar = Bar()
+    micropy.convert(clip, progress=bar)
+    assert bar.total > 0 and bar.n == pytest.approx(bar.total, abs=0.01)
+
+
+def test_other_threads_run_meanwhile(long_clip):
+    count, running = 0, True
+
+    def work():
+        nonlocal count
+        while running:
+            count += 1
+            time.sleep(0.001)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    started = time.monotonic()
+    micropy.convert(long_clip, duration=120, jobs=1)
+    seconds = time.monotonic() - started
+    seen, running = count, False
+    thread.join()
+    assert seconds > 0.2 and seen > 100 * seconds
+
+
+def test_eight_threads_at_once(clip):
+    expected, made = micropy.convert(clip).data, []
+    work = lambda: made.append(micropy.convert(clip.open("rb")).data)
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [expected] * 8
+
+
+def test_a_token_cancels(long_clip, tmp_path):
+    token = micropy.CancelToken()
+    threading.Timer(0.3, token.cancel).start()
+    started = time.monotonic()
+    with pytest.raises(micropy.Cancelled):
+        micropy.convert(long_clip, tmp_path / "a.mp3", quality=0, cancel=token)
+    assert time.monotonic() - started < 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_it(long_clip, tmp_path):
+    code = (
+        "import micropy, sys\n"
+        "print('ready', flush=True)\n"
+        "try: micropy.convert(sys.argv[1], sys.argv[2], quality=0)\n"
+        "except KeyboardInterrupt: sys.exit(42)\n"
+    )
+    command = [sys.executable, "-c", code, str(long_clip), str(tmp_path / "a.mp3")]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE)
+    child.stdout.readline()
+    time.sleep(0.5)
+    started = time.monotonic()
+    child.send_signal(signal.SIGINT)
+    assert child.wait(20) == 42
+    assert time.monotonic() - started < 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_event_loop_stays_responsive(long_clip):
+    async def main():
+        task = asyncio.create_task(micropy.convert_async(long_clip, duration=60, jobs=1))
+        delays = []
+        while not task.done():
+            before = time.perf_counter()
+            await asyncio.sleep(0.001)
+            delays.append(time.perf_counter() - before)
+        return await task, sorted(delays)
+
+    report, delays = asyncio.run(main())
+    assert report.duration == 60 and len(delays) > 50
+    # Held by the conversion, the loop would stand still for its whole length.
+    assert delays[len(delays) // 2] < 0.01
+
+
+def test_a_cancelled_task_ends_its_conversion(long_clip):
+    async def main():
+        task = asyncio.create_task(micropy.convert_async(long_clip, quality=0))
+        await asyncio.sleep(0.3)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    started = time.monotonic()
+    asyncio.run(main())
+    assert time.monotonic() - started < 4
+
+
+def test_memory_stays_flat(clip):
+    def resident():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+
+    if not os.path.exists("/proc/self/statm"):
+        pytest.skip("no /proc")
+    for _ in range(20):
+        micropy.convert(clip, jobs=1)
+    before = resident()
+    for _ in range(180):
+        micropy.convert(clip, jobs=1)
+    assert resident() - before < 8 << 20
