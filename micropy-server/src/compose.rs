@@ -114,8 +114,8 @@ impl Embedded {
             (self.auth, auth::router(self.login)),
         ];
         for (listener, router) in servers {
-            let (timeout, grace) = (limits.header_timeout, self.config.grace);
-            tasks.spawn(http::serve(listener, router, timeout, grace, stop.clone()));
+            let grace = self.config.grace;
+            tasks.spawn(http::serve(listener, router, limits, grace, stop.clone()));
         }
 
         let converter = ConverterService {

@@ -87,6 +87,8 @@ impl FilesystemStorage {
         match File::open(self.unfinished(id)) {
             Ok(file) => {
                 lock(&file, id)?;
+                // A killed process may have left bytes that it wrote but never fsynced.
+                file.sync_all().map_err(backend)?;
                 fs::rename(self.unfinished(id), self.whole(id)).map_err(backend)?;
             }
             // Whole already, or not there at all: the head tells.

@@ -264,10 +264,12 @@ impl ConverterService {
                 .convert(source, sink);
             Ok((file, report))
         });
+        // The lease is kept until the MP3 is stored, which a slow storage may draw out.
         let kept = self.keep(lease, &progress, stop);
+        tokio::pin!(kept);
         let (file, report) = tokio::select! {
             ended = &mut work => flatten(ended)?,
-            fault = kept => {
+            fault = &mut kept => {
                 cancel.cancel();
                 // The engine ends within a fraction of a second.
                 let _ = work.await;
@@ -275,7 +277,11 @@ impl ConverterService {
             }
         };
         let report = report.map_err(fault_of)?;
-        let output = self.store(job, file, &report).await?;
+        let output = tokio::select! {
+            stored = self.store(job, file, &report) => stored?,
+            // What is stored by then is an orphan, which the sweeper removes.
+            fault = kept => return Err(fault),
+        };
         Ok((output, report.duration()))
     }
 

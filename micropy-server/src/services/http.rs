@@ -16,25 +16,33 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
+use tower_http::timeout::RequestBodyTimeoutLayer;
+
+use crate::config::Limits;
 
 /// Connections at the same time; more wait to be accepted.
 const CONNECTIONS: usize = 4096;
+/// Uploads watch for pauses themselves, and have a better answer: they come first.
+const UPLOADS_FIRST: Duration = Duration::from_secs(1);
 /// After an error of `accept`, such as no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `router` on `listener` until told to stop; requests under way then have `grace` to end.
 ///
-/// A client whose request's headers take longer than `header_timeout` is cut off.
+/// A client whose request's headers take longer than the limit is cut off, as is one that pauses for too
+/// long within a body.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    header_timeout: Duration,
+    limits: Limits,
     grace: Duration,
     stop: CancellationToken,
 ) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
-        .header_read_timeout(header_timeout);
+        .header_read_timeout(limits.header_timeout);
+    let pause = limits.body_timeout + UPLOADS_FIRST;
+    let router = router.layer(RequestBodyTimeoutLayer::new(pause));
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &room)).await {

@@ -1,0 +1,11 @@
+//! What the service promises, held against the real binary: killed, stopped, filled and starved.
+
+#![allow(clippy::unwrap_used)] // a test ends where something fails
+
+mod client;
+mod kill;
+mod memory;
+mod operation;
+mod server;
+mod stop;
+mod video;
