@@ -443,3 +443,64 @@ fn audio_that_is_not_there_is_an_error_and_no_empty_mp3() {
         "{garbage}"
     );
 }
+
+#[test]
+fn surround_is_mixed_down_by_bs_775_and_never_clips() {
+    // FL FR FC LFE BL BR, a tone in one of them at a time; then all at full scale.
+    let second = RATE as usize;
+    let tone = |n: usize| (n as f32 * 997.0 * std::f32::consts::TAU / RATE as f32).sin();
+    let planes: Vec<Vec<f32>> = (0..6)
+        .map(|channel| {
+            let at = |n: usize| match n / second {
+                turn if turn == channel => 0.5 * tone(n),
+                6 => tone(n),
+                _ => 0.0,
+            };
+            (0..7 * second).map(at).collect()
+        })
+        .collect();
+    let file = pcm_movie(&planes, RATE, Moov::First);
+    let levels = |unscaled: bool| -> Option<Vec<(f64, f64)>> {
+        let options = Options::new().cbr(320).unscaled_downmix(unscaled);
+        let (mp3, report) = convert(options, file.as_slice());
+        assert_eq!((report.input_channels, report.output_channels), (6, 2));
+        let pcm = presented(&mp3)?;
+        let turn = |turn: usize, side: usize| {
+            let middle = turn * second + second / 4..turn * second + 3 * second / 4;
+            level(&middle.map(|n| pcm[2 * n + side]).collect::<Vec<_>>())
+        };
+        if !unscaled {
+            assert!(pcm[2 * 6 * second..].iter().all(|x| x.abs() < 1.05));
+        }
+        Some((0..7).map(|t| (turn(t, 0), turn(t, 1))).collect())
+    };
+    let Some(scaled) = levels(false) else {
+        return;
+    };
+    let full = scaled[0].0;
+    let half = std::f64::consts::FRAC_1_SQRT_2;
+    let wanted = [
+        (1.0, 0.0),
+        (0.0, 1.0),
+        (half, half),
+        (0.0, 0.0),
+        (half, 0.0),
+        (0.0, half),
+    ];
+    for (channel, (left, right)) in wanted.into_iter().enumerate() {
+        let (l, r) = (scaled[channel].0 / full, scaled[channel].1 / full);
+        assert!(
+            (l - left).abs() < 0.02 && (r - right).abs() < 0.02,
+            "channel {channel}: {l:.3}, {r:.3}"
+        );
+    }
+    // Of one sine at half scale, 1 / (1 + √½ + √½) is left.
+    assert!(
+        (full - 0.5 * half / (1.0 + 2.0 * half)).abs() < 0.005,
+        "{full}"
+    );
+    let Some(unscaled) = levels(true) else {
+        return;
+    };
+    assert!((unscaled[0].0 / full - (1.0 + 2.0 * half)).abs() < 0.05);
+}

@@ -37,6 +37,27 @@ pub struct Conversion {
     /// Seconds to convert from there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<f64>,
+    /// Seconds over which the level rises at the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fade_in: Option<f64>,
+    /// Seconds over which it falls at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fade_out: Option<f64>,
+    /// Loudness to bring the audio to, in LUFS: -60 to -5; -16 is usual for podcasts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub normalize: Option<f64>,
+    /// Measure the loudness and write it as ReplayGain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay_gain: Option<bool>,
+    /// Silence before audio that starts later than the video.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_start: Option<bool>,
+    /// Take over tags, cover and chapters; so unless it is false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<bool>,
+    /// The audio track with this number, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub track: Option<u16>,
     /// The audio track in this language, as its ISO 639-2 code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
@@ -80,9 +101,22 @@ impl Conversion {
         if let Some(duration) = self.duration {
             options.duration = Some(seconds("duration", duration)?);
         }
-        if let Some(language) = &self.language {
-            options.track = TrackChoice::Language(language.clone());
+        if let Some(length) = self.fade_in {
+            options.fade_in = seconds("fade_in", length)?;
         }
+        if let Some(length) = self.fade_out {
+            options.fade_out = seconds("fade_out", length)?;
+        }
+        options.normalize = self.normalize;
+        options.replay_gain = self.replay_gain == Some(true);
+        options.late_start = self.late_start == Some(true);
+        options.tags.copy = self.tags != Some(false);
+        options.track = match (self.track, &self.language) {
+            (None, None) => TrackChoice::Default,
+            (Some(number), None) => TrackChoice::Index(number.into()),
+            (None, Some(language)) => TrackChoice::Language(language.clone()),
+            _ => return Err("track and language exclude each other".into()),
+        };
         options.check().map_err(|e| e.to_string())?;
         Ok(options)
     }
@@ -129,6 +163,15 @@ mod tests {
         assert_eq!(trimmed.start, Duration::from_millis(1500));
         assert_eq!(trimmed.duration, Some(Duration::from_secs(2)));
         assert_eq!(trimmed.channels, Some(Channels::Mono));
+        let shaped = parse(
+            r#"{"fade_in": 1, "fade_out": 2.5, "normalize": -16, "replay_gain": true, "tags": false, "track": 1}"#,
+        )
+        .unwrap();
+        assert_eq!(shaped.fade_in, Duration::from_secs(1));
+        assert_eq!(shaped.fade_out, Duration::from_millis(2500));
+        assert_eq!(shaped.normalize, Some(-16.0));
+        assert!(shaped.replay_gain && !shaped.tags.copy && !shaped.late_start);
+        assert_eq!(shaped.track, TrackChoice::Index(1));
     }
 
     #[test]
@@ -140,6 +183,9 @@ mod tests {
             r#"{"start": -1}"#,
             r#"{"duration": 1e300}"#,
             r#"{"sample_rate": 12345}"#,
+            r#"{"normalize": 4}"#,
+            r#"{"fade_in": -1}"#,
+            r#"{"track": 0, "language": "eng"}"#,
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
