@@ -194,8 +194,8 @@ impl Conversion<'_> {
         let mut warnings = self.audio.warnings().to_vec();
         warnings.extend_from_slice(reader.packets().warnings());
         warnings.extend(faults.told());
-        warnings.extend(cut(extent, reader.packets().missing().packets));
         let missing = reader.packets().missing();
+        warnings.extend(cut(extent, missing.packets));
         Ok(Report {
             codec: recipe.format.name.clone(),
             copied: false,

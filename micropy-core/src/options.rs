@@ -193,8 +193,8 @@ impl Options {
         self
     }
 
-    /// Lets the level fall to silence at the end, for so long. A source of unknown length is read twice for
-    /// it.
+    /// Lets the level fall to silence at the end, for so long. The packets are read twice for it, since a
+    /// file may end before it says it does.
     #[must_use]
     pub fn fade_out(mut self, length: Duration) -> Self {
         self.fade_out = length;
