@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -32,7 +32,19 @@ const fn setting(
     }
 }
 
+/// A shorter secret is weaker than the signature it makes.
+const SECRET_BYTES: usize = 32;
+
 const JWT_SECRET: &str = "jwt_secret";
+const MAIL_PASSWORD: &str = "mail_password";
+const STORAGE_URL: &str = "storage_url";
+const QUEUE_URL: &str = "queue_url";
+const JOBS_URL: &str = "jobs_url";
+const USERS_URL: &str = "users_url";
+const NOTIFIER_URL: &str = "notifier_url";
+
+/// URLs may carry a password.
+const URLS: [&str; 5] = [STORAGE_URL, QUEUE_URL, JOBS_URL, USERS_URL, NOTIFIER_URL];
 
 const SETTINGS: &[Setting] = &[
     setting(
@@ -52,6 +64,78 @@ const SETTINGS: &[Setting] = &[
         None,
         "micropy-data",
         "Folder of everything that is kept",
+    ),
+    setting(
+        "health_listen",
+        None,
+        "",
+        "Address of /healthz, /readyz and /metrics of a converter or notification service of its own",
+    ),
+    setting(
+        STORAGE_URL,
+        None,
+        "",
+        "Videos and MP3s: file:///folder or mongodb://…; default: in data_dir",
+    ),
+    setting(
+        QUEUE_URL,
+        None,
+        "",
+        "Messages: sqlite: or amqp://…; default: in data_dir",
+    ),
+    setting(
+        JOBS_URL,
+        None,
+        "",
+        "The ledger of jobs: sqlite: or mongodb://…; default: beside the storage",
+    ),
+    setting(
+        USERS_URL,
+        None,
+        "",
+        "Users: sqlite: or mysql://…; default: in data_dir, or from MYSQL_HOST …",
+    ),
+    setting(
+        NOTIFIER_URL,
+        None,
+        "",
+        "Mail: outbox:folder, smtp://user:password@host:587 or smtps://…; default: an outbox in data_dir",
+    ),
+    setting(
+        "auth_url",
+        Some("AUTH_SVC_ADDRESS"),
+        "",
+        "The auth service, for a gateway without users of its own: http://auth:5000",
+    ),
+    setting(
+        "video_queue",
+        Some("VIDEO_QUEUE"),
+        "video",
+        "Name of the queue of videos to convert",
+    ),
+    setting(
+        "mp3_queue",
+        Some("MP3_QUEUE"),
+        "mp3",
+        "Name of the queue of MP3s to tell of; that of failures ends in .failed",
+    ),
+    setting(
+        "legacy_passwords",
+        Some("MICROPY_AUTH_LEGACY_PASSWORDS"),
+        "",
+        "Passwords stored by the original auth service: verify, upgrade or reject; default: verify in MySQL, upgrade in SQLite",
+    ),
+    setting(
+        "unowned_downloads",
+        None,
+        "false",
+        "Give an MP3 that no job owns to anybody signed in: for as long as original converters make some",
+    ),
+    setting(
+        "trust_forwarded",
+        None,
+        "false",
+        "Believe X-Forwarded-For, where only proxies reach the service",
     ),
     setting(
         "public_url",
@@ -130,6 +214,12 @@ const SETTINGS: &[Setting] = &[
         "Sender of the mails",
     ),
     setting(
+        MAIL_PASSWORD,
+        Some("GMAIL_PASSWORD"),
+        "",
+        "Password of mail_from at smtp.gmail.com, where there is no notifier_url",
+    ),
+    setting(
         "log",
         None,
         "human",
@@ -149,6 +239,13 @@ pub struct Config {
     pub listen: SocketAddr,
     pub auth_listen: SocketAddr,
     pub data_dir: PathBuf,
+    pub health_listen: Option<SocketAddr>,
+    pub urls: Urls,
+    pub video_queue: String,
+    pub mp3_queue: String,
+    /// As the adapters name them; empty where each store has its own default.
+    pub legacy_passwords: String,
+    pub unowned_downloads: bool,
     pub public_url: String,
     pub jwt_secret: Option<Secret>,
     pub registration: bool,
@@ -159,6 +256,24 @@ pub struct Config {
     pub mail_from: String,
     pub log: LogFormat,
     pub log_level: String,
+}
+
+/// Where everything is kept; empty where nothing is said. They may carry passwords.
+#[derive(Clone)]
+pub struct Urls {
+    pub storage: String,
+    pub queue: String,
+    pub jobs: String,
+    pub users: String,
+    pub notifier: String,
+    /// The auth service.
+    pub auth: String,
+}
+
+impl std::fmt::Debug for Urls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(URLs)")
+    }
 }
 
 /// What a client may ask for.
@@ -173,6 +288,8 @@ pub struct Limits {
     pub login_attempts: u32,
     pub header_timeout: Duration,
     pub body_timeout: Duration,
+    /// A proxy before us says where clients are.
+    pub trust_forwarded: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -242,6 +359,7 @@ impl Layers {
         if let Some((path, text)) = file {
             layers.read_toml(&path, &text)?;
         }
+        layers.read_mysql(environment)?;
         layers.read_environment(environment)?;
         for (name, value) in flags {
             layers.set(name, value, format!("--{}", name.replace('_', "-")))?;
@@ -295,6 +413,29 @@ impl Layers {
         Ok(())
     }
 
+    /// The original auth service's way of naming its database.
+    fn read_mysql(&mut self, all: &BTreeMap<String, String>) -> Result<(), ConfigError> {
+        let named = |name: &str, default: &str| -> Result<String, ConfigError> {
+            match (all.get(name), all.get(&format!("{name}_FILE"))) {
+                (Some(value), _) => Ok(value.clone()),
+                (None, Some(path)) => read_secret(path),
+                (None, None) => Ok(default.to_owned()),
+            }
+        };
+        let host = named("MYSQL_HOST", "")?;
+        if host.is_empty() {
+            return Ok(());
+        }
+        let url = format!(
+            "mysql://{}:{}@{host}:{}/{}",
+            percent(&named("MYSQL_USER", "root")?),
+            percent(&named("MYSQL_PASSWORD", "")?),
+            named("MYSQL_PORT", "3306")?.trim(),
+            percent(&named("MYSQL_DB", "auth")?),
+        );
+        self.set(USERS_URL, url, "MYSQL_HOST …".into())
+    }
+
     fn get(&self, name: &str) -> (&str, &str) {
         if let Some((value, origin)) = self.0.get(name) {
             return (value, origin);
@@ -333,11 +474,12 @@ impl Layers {
         for setting in SETTINGS {
             let (value, origin) = self.get(setting.name);
             let value = match (setting.name, value) {
-                (JWT_SECRET, "") => "",
-                (JWT_SECRET, _) => "(secret)",
-                (_, value) => value,
+                (_, "") => String::new(),
+                (JWT_SECRET | MAIL_PASSWORD, _) => "(secret)".into(),
+                (name, url) if URLS.contains(&name) => without_password(url),
+                (_, value) => value.into(),
             };
-            let value = toml::Value::String(value.to_owned());
+            let value = toml::Value::String(value);
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
@@ -346,6 +488,34 @@ impl Layers {
             );
         }
         text
+    }
+
+    /// What stands for the settings of the original services comes in here.
+    fn urls(&self) -> Urls {
+        let url = |name| self.get(name).0.trim().to_owned();
+        let (from, password) = (self.get("mail_from").0, self.get(MAIL_PASSWORD).0);
+        let notifier = match url(NOTIFIER_URL) {
+            empty if empty.is_empty() && !password.is_empty() => {
+                let (user, password) = (percent(from), percent(password));
+                format!("smtp://{user}:{password}@smtp.gmail.com:587")
+            }
+            url => url,
+        };
+        let auth = match url("auth_url") {
+            // The original's form: a host and a port.
+            address if !address.is_empty() && !address.contains("://") => {
+                format!("http://{address}")
+            }
+            url => url,
+        };
+        Urls {
+            storage: url(STORAGE_URL),
+            queue: url(QUEUE_URL),
+            jobs: url(JOBS_URL),
+            users: url(USERS_URL),
+            notifier,
+            auth,
+        }
     }
 
     /// The folder of everything that is kept.
@@ -360,6 +530,19 @@ impl Layers {
             listen: self.parse("listen", address)?,
             auth_listen: self.parse("auth_listen", address)?,
             data_dir: self.data_dir(),
+            health_listen: match self.get("health_listen").0 {
+                "" => None,
+                _ => Some(self.parse("health_listen", address)?),
+            },
+            urls: self.urls(),
+            video_queue: self.get("video_queue").0.to_owned(),
+            mp3_queue: self.get("mp3_queue").0.to_owned(),
+            legacy_passwords: self.parse_with(
+                "legacy_passwords",
+                "verify, upgrade or reject",
+                |text| ["", "verify", "upgrade", "reject"].contains(&text).then(|| text.to_owned()),
+            )?,
+            unowned_downloads: self.parse("unowned_downloads", "true or false")?,
             public_url: self.get("public_url").0.trim_end_matches('/').to_owned(),
             jwt_secret: Some(self.get(JWT_SECRET).0)
                 .filter(|secret| !secret.is_empty())
@@ -380,6 +563,7 @@ impl Layers {
                 login_attempts: self.parse("login_attempts", "a number")?,
                 header_timeout: self.duration("header_timeout")?,
                 body_timeout: self.duration("body_timeout")?,
+                trust_forwarded: self.parse("trust_forwarded", "true or false")?,
             },
             retention: self.duration("retention")?,
             grace: self.duration("grace")?,
@@ -391,33 +575,61 @@ impl Layers {
             })?,
             log_level: self.get("log_level").0.to_owned(),
         };
-        let development: bool = self.parse("development", "true or false")?;
-        check_secret(&config, development)?;
+        if let Some(Secret(secret)) = &config.jwt_secret
+            && secret.len() < SECRET_BYTES
+            && !self.parse::<bool>("development", "true or false")?
+        {
+            return Err(wrong(format!(
+                "jwt_secret has {} bytes and needs {SECRET_BYTES}; `development = true` accepts it",
+                secret.len()
+            )));
+        }
         Ok(config)
     }
 }
 
 impl Config {
-    /// Nobody but this machine reaches the service.
-    fn is_local(&self) -> bool {
-        let local = |ip: IpAddr| ip.is_loopback();
-        local(self.listen.ip()) && local(self.auth_listen.ip())
+    /// Refuses to make a secret of its own for a service that is reached at `addresses` from elsewhere.
+    pub fn check_secret(&self, addresses: &[SocketAddr]) -> Result<(), ConfigError> {
+        let is_local = addresses.iter().all(|address| address.ip().is_loopback());
+        if self.jwt_secret.is_some() || is_local {
+            return Ok(());
+        }
+        Err(wrong(
+            "jwt_secret is missing, and the service listens to more than this machine: set \
+             JWT_SECRET or JWT_SECRET_FILE (`openssl rand -hex 32` makes one)",
+        ))
     }
 }
 
-fn check_secret(config: &Config, development: bool) -> Result<(), ConfigError> {
-    const BYTES: usize = 32;
-    match &config.jwt_secret {
-        None if config.is_local() => Ok(()),
-        None => Err(wrong(
-            "jwt_secret is missing, and the service listens to more than this machine: set \
-             JWT_SECRET or JWT_SECRET_FILE (`openssl rand -hex 32` makes one)",
-        )),
-        Some(Secret(secret)) if secret.len() < BYTES && !development => Err(wrong(format!(
-            "jwt_secret has {} bytes and needs {BYTES}; `development = true` accepts it",
-            secret.len()
-        ))),
-        Some(_) => Ok(()),
+/// Text as a part of a URL (RFC 3986).
+fn percent(text: &str) -> String {
+    let mut url = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                url.push(char::from(byte));
+            }
+            // Writing to a String cannot fail.
+            _ => drop(write!(url, "%{byte:02X}")),
+        }
+    }
+    url
+}
+
+/// A URL as it may be shown.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let end = rest.find('/').unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    match authority.rsplit_once('@') {
+        Some((login, host)) => {
+            let user = login.split(':').next().unwrap_or_default();
+            format!("{scheme}://{user}:(secret)@{host}{path}")
+        }
+        None => url.to_owned(),
     }
 }
 
@@ -497,7 +709,34 @@ mod tests {
             layers.into_config().unwrap_err().to_string()
         };
         assert!(refused(&[("JWT_SECRET", "sarcasm")]).contains("has 7 bytes"));
-        assert!(refused(&[("MICROPY_LISTEN", "0.0.0.0:8080")]).contains("missing"));
+        let config = Layers::default().into_config().unwrap();
+        let address = |text: &str| text.parse().unwrap();
+        let (here, anywhere) = (address("127.0.0.1:8080"), address("0.0.0.0:8080"));
+        assert!(config.check_secret(&[here]).is_ok());
+        let e = config.check_secret(&[here, anywhere]).unwrap_err();
+        assert!(e.to_string().contains("missing"));
+    }
+
+    #[test]
+    fn the_originals_database_and_mail_become_urls() {
+        let variables = environment(&[
+            ("MYSQL_HOST", "db"),
+            ("MYSQL_PORT", "3307"),
+            ("MYSQL_USER", "auth_user"),
+            ("MYSQL_PASSWORD", "Aauth/123"),
+            ("MYSQL_DB", "auth"),
+            ("GMAIL_ADDRESS", "micropy@example.com"),
+            ("GMAIL_PASSWORD", "p w"),
+            ("AUTH_SVC_ADDRESS", "auth:5000"),
+        ]);
+        let layers = Layers::merge(vec![], &variables, None).unwrap();
+        let printed = layers.print();
+        assert!(!printed.contains("Aauth") && !printed.contains("p w"), "{printed}");
+        let urls = layers.into_config().unwrap().urls;
+        assert_eq!(urls.users, "mysql://auth_user:Aauth%2F123@db:3307/auth");
+        let smtp = "smtp://micropy%40example.com:p%20w@smtp.gmail.com:587";
+        assert_eq!(urls.notifier, smtp);
+        assert_eq!(urls.auth, "http://auth:5000");
     }
 
     #[test]

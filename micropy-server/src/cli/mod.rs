@@ -13,6 +13,8 @@ pub use exit::Exit;
 
 use clap::{Parser, Subcommand};
 
+use crate::compose::Service;
+
 /// MP4 video to MP3 audio: exact, and on all cores.
 #[derive(Debug, Parser)]
 #[command(name = "micropy", version, about, after_help = exit::HELP)]
@@ -29,6 +31,14 @@ enum Command {
     Probe(probe::Args),
     /// Run the service: gateway, auth, converter and notification in one process.
     Serve(serve::Args),
+    /// Run the gateway alone.
+    Gateway(serve::Args),
+    /// Run the auth service alone.
+    Auth(serve::Args),
+    /// Run converters alone.
+    Converter(serve::Args),
+    /// Run the notification service alone.
+    Notification(serve::Args),
     /// Add and list the service's users.
     User(user::Args),
 }
@@ -38,7 +48,11 @@ pub fn run(cli: Cli) -> Exit {
     match cli.command {
         Command::Convert(args) => convert::run(*args),
         Command::Probe(args) => probe::run(args),
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(args, &Service::ALL),
+        Command::Gateway(args) => serve::run(args, &[Service::Gateway]),
+        Command::Auth(args) => serve::run(args, &[Service::Auth]),
+        Command::Converter(args) => serve::run(args, &[Service::Converter]),
+        Command::Notification(args) => serve::run(args, &[Service::Notification]),
         Command::User(args) => user::run(args),
     }
 }

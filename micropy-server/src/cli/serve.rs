@@ -1,4 +1,4 @@
-//! `micropy serve`: all services in one process.
+//! `micropy serve`: all services in one process; `micropy gateway` and its like: one of them.
 
 use std::path::PathBuf;
 
@@ -7,10 +7,10 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use super::Exit;
-use crate::compose::Embedded;
-use crate::config::{Config, Layers, LogFormat};
+use crate::compose::{Service, Services};
+use crate::config::{Config, ConfigError, Layers, LogFormat};
 
-/// What may stand behind `micropy serve`. Every setting can also be set as `MICROPY_…` in the environment
+/// What may stand behind `micropy serve` and the services' names. Every setting can also be set as `MICROPY_…` in the environment
 /// or in a file; `--print-config` shows them all.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -25,6 +25,10 @@ pub struct Args {
     /// Folder of everything that is kept [default: micropy-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
+
+    /// Address of /healthz, /readyz and /metrics of a converter or notification service of its own
+    #[arg(long, value_name = "ADDRESS")]
+    health_listen: Option<String>,
 
     /// URL that users reach the gateway by, for links in mails
     #[arg(long, value_name = "URL")]
@@ -48,11 +52,12 @@ pub struct Args {
 }
 
 /// Runs the services until SIGTERM or Ctrl-C.
-pub fn run(args: Args) -> Exit {
+pub fn run(args: Args, services: &[Service]) -> Exit {
     let flags = [
         ("listen", args.listen),
         ("auth_listen", args.auth_listen),
         ("data_dir", args.data_dir),
+        ("health_listen", args.health_listen),
         ("public_url", args.public_url),
         ("workers", args.workers),
         ("log", args.log),
@@ -69,7 +74,7 @@ pub fn run(args: Args) -> Exit {
         print!("{}", layers.print());
         return Exit::Done;
     }
-    let config = match layers.into_config() {
+    let config = match layers.into_config().and_then(|config| check(config, services)) {
         Ok(config) => config,
         Err(e) => return usage(&e),
     };
@@ -78,17 +83,30 @@ pub fn run(args: Args) -> Exit {
         Ok(runtime) => runtime,
         Err(e) => return failed(&e),
     };
-    match runtime.block_on(serve(config)) {
+    match runtime.block_on(serve(config, services)) {
         Ok(()) => Exit::Done,
         Err(e) => failed(&e),
     }
 }
 
-async fn serve(config: Config) -> std::io::Result<()> {
+/// Whoever makes tokens needs a secret.
+fn check(config: Config, services: &[Service]) -> Result<Config, ConfigError> {
+    let mut addresses = Vec::new();
+    if services.contains(&Service::Gateway) && config.urls.auth.is_empty() {
+        addresses.push(config.listen);
+    }
+    if services.contains(&Service::Auth) {
+        addresses.push(config.auth_listen);
+    }
+    config.check_secret(&addresses)?;
+    Ok(config)
+}
+
+async fn serve(config: Config, services: &[Service]) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
-    let services = Embedded::open(config).await?;
-    println!("micropy is ready: {}", services.url());
     let stop = CancellationToken::new();
+    let services = Services::open(config, services, &stop).await?;
+    println!("micropy is ready: {}", services.url());
     let stopping = stop.clone();
     tokio::spawn(async move {
         tokio::select! {

@@ -70,8 +70,8 @@ fn try_run(args: Args) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let users = compose::open_users(&layers.data_dir()).await?;
-        act(&users, args.action).await
+        let users = compose::open_users(layers.into_config()?).await?;
+        act(&*users, args.action).await
     })
 }
 

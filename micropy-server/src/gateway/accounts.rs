@@ -1,9 +1,7 @@
 //! Registering, signing in and out.
 
-use std::net::SocketAddr;
-
 use axum::Json;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::http::header::SET_COOKIE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -13,12 +11,10 @@ use utoipa::ToSchema;
 use super::problem::Problem;
 use super::session::{COOKIE_NAME, Session};
 use super::{Shared, body};
+use crate::services::accounts::RegisterError;
+use crate::services::http::ClientAddress;
 use crate::services::login::{Credentials, LoginError};
 use crate::services::token;
-
-const SHORTEST_PASSWORD: usize = 8;
-/// Longer ones only cost time.
-const LONGEST: usize = 254;
 
 /// Who wants to sign in or to register.
 #[derive(Deserialize, ToSchema)]
@@ -29,6 +25,22 @@ pub struct Account {
     /// At least 8 characters, to register.
     #[schema(format = Password)]
     password: String,
+}
+
+impl From<Account> for Credentials {
+    fn from(Account { email, password }: Account) -> Self {
+        Credentials { email, password }
+    }
+}
+
+impl From<RegisterError> for Problem {
+    fn from(e: RegisterError) -> Self {
+        match e {
+            RegisterError::Off => Problem::forbidden(e.to_string()),
+            RegisterError::Unacceptable(why) => Problem::bad_request(why),
+            RegisterError::Users(e) => e.into(),
+        }
+    }
 }
 
 /// Somebody signed in.
@@ -60,21 +72,14 @@ pub struct Me {
 )]
 pub async fn register(
     State(gateway): State<Shared>,
+    ClientAddress(from): ClientAddress,
     body::Json(account): body::Json<Account>,
 ) -> Result<Response, Problem> {
-    if !gateway.registration {
-        return Err(Problem::forbidden("Registration is switched off here."));
-    }
-    check(&account)?;
-    gateway
-        .ports
-        .users
-        .register(&account.email, &account.password)
-        .await?;
-    let token = gateway.login.issue(&account.email);
+    let email = account.email.clone();
+    let token = gateway.accounts.register(account.into(), from).await?;
     Ok((
         StatusCode::CREATED,
-        signed_in(&gateway, account.email, token),
+        signed_in(&gateway, email, token),
     )
         .into_response())
 }
@@ -91,35 +96,44 @@ pub async fn register(
 )]
 pub async fn login(
     State(gateway): State<Shared>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    ClientAddress(from): ClientAddress,
     body::Json(account): body::Json<Account>,
 ) -> Result<Response, Problem> {
-    let credentials = Credentials {
-        email: account.email.clone(),
-        password: account.password,
-    };
+    let email = account.email.clone();
     let token = gateway
-        .login
-        .login(Some(credentials), from.ip())
+        .accounts
+        .login(Some(account.into()), from)
         .await
         .map_err(|e| match e {
-            LoginError::Missing | LoginError::Invalid => {
+            LoginError::Missing | LoginError::Invalid | LoginError::Refused(_) => {
                 Problem::unauthorized("Wrong address or password.")
             }
             LoginError::TooMany(wait) => Problem::too_many(wait.as_secs() + 1),
             LoginError::Users(e) => e.into(),
         })?;
-    Ok(signed_in(&gateway, account.email, token).into_response())
+    Ok(signed_in(&gateway, email, token).into_response())
 }
 
 /// A new token, for as long as the present one is good.
 #[utoipa::path(
     post, path = "/api/v1/auth/refresh", tag = "accounts",
-    responses((status = 200, body = SignedIn), (status = 401, body = Problem))
+    responses(
+        (status = 200, body = SignedIn),
+        (status = 401, body = Problem),
+        (status = 501, description = "Tokens come from an auth service that renews none", body = Problem),
+    )
 )]
-pub async fn refresh(State(gateway): State<Shared>, session: Session) -> Response {
-    let token = gateway.login.issue(&session.email);
-    signed_in(&gateway, session.email, token).into_response()
+pub async fn refresh(
+    State(gateway): State<Shared>,
+    session: Session,
+) -> Result<Response, Problem> {
+    let token = gateway.accounts.renew(&session.email).ok_or_else(|| {
+        Problem::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "The auth service renews no tokens: sign in again when yours has expired.",
+        )
+    })?;
+    Ok(signed_in(&gateway, session.email, token).into_response())
 }
 
 /// Sign out: takes the browser's cookie away. A token that was copied is good until it expires.
@@ -164,21 +178,4 @@ fn set_cookie(gateway: &Shared, headers: &mut HeaderMap, token: &str, seconds: i
     if let Ok(value) = cookie.parse() {
         headers.insert(SET_COOKIE, value);
     }
-}
-
-fn check(account: &Account) -> Result<(), Problem> {
-    let Account { email, password } = account;
-    let is_address = email
-        .split_once('@')
-        .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty() && !host.contains('@'));
-    let is_clean = !email.chars().any(|c| c.is_whitespace() || c.is_control());
-    if !is_address || !is_clean || email.len() > LONGEST {
-        return Err(Problem::bad_request("This is not an e-mail address."));
-    }
-    if password.chars().count() < SHORTEST_PASSWORD || password.len() > LONGEST {
-        return Err(Problem::bad_request(format!(
-            "A password has at least {SHORTEST_PASSWORD} characters."
-        )));
-    }
-    Ok(())
 }

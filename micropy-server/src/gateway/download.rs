@@ -10,7 +10,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use micropy_core::ports::jobs::Job;
+use micropy_core::ports::Id;
 use serde::Deserialize;
 
 use super::body::Query;
@@ -54,19 +54,19 @@ pub async fn mp3(
         "inline"
     };
     let name = content_disposition(kind, &mp3_name(&job.file_name));
-    serve(&gateway, &job, &name, &method, &headers).await
+    let mp3 = job.output.ok_or_else(Problem::not_found)?.mp3;
+    serve(&gateway, mp3, &name, &method, &headers).await
 }
 
-/// Answers with a job's MP3.
+/// Answers with an MP3.
 pub async fn serve(
     gateway: &Gateway,
-    job: &Job,
+    mp3: Id,
     disposition: &str,
     method: &Method,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let output = job.output.as_ref().ok_or_else(Problem::not_found)?;
-    let head = gateway.ports.mp3s.head(output.mp3).await?;
+    let head = gateway.ports.mp3s.head(mp3).await?;
     // An MP3 never changes, so its id tells all.
     let etag = format!("\"{}\"", head.id);
     let common: [(HeaderName, String); 5] = [

@@ -29,17 +29,19 @@ use self::problem::Problem;
 use self::session::Session;
 use crate::config::Limits;
 use crate::services::Ports;
-use crate::services::login::Login;
+use crate::services::auth;
 use crate::services::metrics::Metrics;
 
 /// What the gateway's routes work with.
 pub struct Gateway {
     pub ports: Ports,
-    pub login: Login,
+    pub accounts: auth::Shared,
     pub metrics: Arc<Metrics>,
     pub limits: Limits,
     /// People may register themselves.
     pub registration: bool,
+    /// An MP3 that no job owns is anybody's who is signed in: those of an original converter are.
+    pub unowned_downloads: bool,
     /// Cookies are for HTTPS only.
     pub secure: bool,
     pub writers: tus::Writers,
@@ -49,9 +51,9 @@ pub struct Gateway {
 
 type Shared = Arc<Gateway>;
 
-impl FromRef<Shared> for Login {
+impl FromRef<Shared> for auth::Shared {
     fn from_ref(gateway: &Shared) -> Self {
-        gateway.login.clone()
+        gateway.accounts.clone()
     }
 }
 

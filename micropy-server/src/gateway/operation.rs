@@ -46,7 +46,7 @@ pub async fn readyz(State(gateway): State<Shared>) -> Response {
 )]
 pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem> {
     let census = gateway.ports.jobs.census().await?;
-    let text = gateway.metrics.text(&census, &*gateway.ports.clock);
+    let text = gateway.metrics.text(&census, gateway.ports.clock.now());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(CONTENT_TYPE, kind)], text).into_response())
 }

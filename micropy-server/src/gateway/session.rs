@@ -6,8 +6,11 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use micropy_core::ports::auth;
+
 use super::Shared;
 use super::problem::Problem;
+use crate::services::login::LoginError;
 
 /// The cookie's name.
 pub const COOKIE_NAME: &str = "micropy_session";
@@ -23,16 +26,19 @@ enum Refused {
     Missing,
     Bad,
     NotAdmin,
+    /// Nobody can say whether the token is good.
+    Unknown(auth::Error),
 }
 
 impl FromRequestParts<Shared> for Session {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, Problem> {
-        identify(parts, gateway).map_err(|refused| match refused {
+        identify(parts, gateway).await.map_err(|refused| match refused {
             Refused::Missing => Problem::unauthorized("Please sign in."),
             Refused::Bad => Problem::unauthorized("Your session has ended. Please sign in again."),
             Refused::NotAdmin => Problem::forbidden("You are not authorized."),
+            Refused::Unknown(e) => e.into(),
         })
     }
 }
@@ -44,11 +50,12 @@ impl FromRequestParts<Shared> for CompatSession {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, Response> {
-        let session = identify(parts, gateway).map_err(|refused| {
+        let session = identify(parts, gateway).await.map_err(|refused| {
             let (status, words) = match refused {
                 Refused::Missing => (StatusCode::UNAUTHORIZED, "missing credentials"),
                 Refused::Bad => (StatusCode::FORBIDDEN, "not authorized"),
                 Refused::NotAdmin => (StatusCode::UNAUTHORIZED, "not authorized"),
+                Refused::Unknown(e) => return LoginError::Users(e).into_response(),
             };
             (status, words).into_response()
         });
@@ -56,18 +63,19 @@ impl FromRequestParts<Shared> for CompatSession {
     }
 }
 
-fn identify(parts: &Parts, gateway: &Shared) -> Result<Session, Refused> {
-    let claims = match bearer(&parts.headers)? {
-        Some(token) => gateway.login.check(token).ok_or(Refused::Bad)?,
+async fn identify(parts: &Parts, gateway: &Shared) -> Result<Session, Refused> {
+    let token = match bearer(&parts.headers)? {
+        Some(token) => token,
         None => {
             let token = cookie(&parts.headers).ok_or(Refused::Missing)?;
-            let claims = gateway.login.check(token).ok_or(Refused::Bad)?;
             if !is_own_page(parts) {
                 return Err(Refused::Bad);
             }
-            claims
+            token
         }
     };
+    let claims = gateway.accounts.check(token).await;
+    let claims = claims.map_err(Refused::Unknown)?.ok_or(Refused::Bad)?;
     if !claims.admin {
         return Err(Refused::NotAdmin);
     }

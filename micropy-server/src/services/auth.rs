@@ -1,53 +1,89 @@
 //! The auth service: tokens for credentials, and whether a token is good, on a port of its own, as the
 //! original services ask for it.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Json, Router};
 use micropy_core::ports::auth::Error;
 
-use super::login::{Credentials, Login, LoginError};
+use serde::Deserialize;
+
+use super::accounts::{Accounts, RegisterError};
+use super::http::ClientAddress;
+use super::login::{Credentials, LoginError};
+
+/// Whoever answers the service's routes.
+pub type Shared = Arc<dyn Accounts>;
 
 /// The auth service's routes.
-pub fn router(login: Login) -> Router {
+pub fn router(accounts: Shared) -> Router {
+    let alive = get(|| async { "ok\n" });
     Router::new()
         .route("/login", post(sign_in))
         .route("/validate", post(validate))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .with_state(login)
+        .route("/register", post(register))
+        .route("/healthz", alive.clone())
+        .route("/readyz", alive)
+        .with_state(accounts)
 }
 
 /// `POST /login`: the answer's body is the bare token. The gateway has the same.
 pub async fn sign_in(
-    State(login): State<Login>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    State(accounts): State<Shared>,
+    ClientAddress(from): ClientAddress,
     headers: HeaderMap,
 ) -> Result<String, LoginError> {
-    login
-        .login(Credentials::from_basic(&headers), from.ip())
+    accounts
+        .login(Credentials::from_basic(&headers), from)
         .await
+}
+
+/// Who is to be registered.
+#[derive(Deserialize)]
+struct Account {
+    email: String,
+    password: String,
+}
+
+/// `POST /register`, for our gateway: the answer's body is the bare token of the new user.
+async fn register(
+    State(accounts): State<Shared>,
+    ClientAddress(from): ClientAddress,
+    Json(Account { email, password }): Json<Account>,
+) -> Response {
+    let registered = accounts.register(Credentials { email, password }, from).await;
+    match registered {
+        Ok(token) => (StatusCode::CREATED, token).into_response(),
+        Err(e @ RegisterError::Off) => (StatusCode::FORBIDDEN, e.to_string()).into_response(),
+        Err(RegisterError::Unacceptable(why)) => (StatusCode::BAD_REQUEST, why).into_response(),
+        Err(RegisterError::Users(Error::Rejected(why))) => {
+            (StatusCode::CONFLICT, why.to_string()).into_response()
+        }
+        Err(RegisterError::Users(e)) => LoginError::Users(e).into_response(),
+    }
 }
 
 /// `POST /validate`: the claims of a good token. Whatever stands before the token, a scheme or not, is not
 /// looked at, as in the original.
-async fn validate(State(login): State<Login>, headers: HeaderMap) -> Response {
+async fn validate(State(accounts): State<Shared>, headers: HeaderMap) -> Response {
     let header = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
     let Some((_, token)) = header.and_then(|header| header.split_once(' ')) else {
         return (StatusCode::UNAUTHORIZED, "missing credentials").into_response();
     };
-    match login.check(token.trim()) {
-        Some(claims) => {
+    match accounts.check(token.trim()).await {
+        Ok(Some(claims)) => {
             let json = ascii(&serde_json::to_string(&claims).unwrap_or_default());
             ([(CONTENT_TYPE, "application/json")], json).into_response()
         }
-        None => (StatusCode::FORBIDDEN, "not authorized").into_response(),
+        Ok(None) => (StatusCode::FORBIDDEN, "not authorized").into_response(),
+        Err(e) => LoginError::Users(e).into_response(),
     }
 }
 
@@ -76,6 +112,7 @@ impl IntoResponse for LoginError {
             LoginError::Invalid => {
                 (StatusCode::UNAUTHORIZED, "invalid credentials").into_response()
             }
+            LoginError::Refused(words) => (StatusCode::UNAUTHORIZED, words).into_response(),
             LoginError::TooMany(wait) => {
                 let after = [(RETRY_AFTER, (wait.as_secs() + 1).to_string())];
                 (

@@ -1,12 +1,15 @@
 //! Serving HTTP to clients that may be slow, many, or gone.
 
+use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::{FromRequestParts, Request};
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -24,8 +27,31 @@ use crate::config::Limits;
 const CONNECTIONS: usize = 4096;
 /// Uploads watch for pauses themselves, and have a better answer: they come first.
 const UPLOADS_FIRST: Duration = Duration::from_secs(1);
+/// Where a client is, as the proxy before us says it.
+const FORWARDED_FOR: &str = "x-forwarded-for";
 /// After an error of `accept`, such as no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where the client of a request is: the other end of its connection; or what the proxy there says, where
+/// proxies are trusted.
+#[derive(Clone, Copy)]
+pub struct ClientAddress(pub IpAddr);
+
+impl<S: Sync> FromRequestParts<S> for ClientAddress {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let unknown = ClientAddress(IpAddr::from([0, 0, 0, 0]));
+        Ok(parts.extensions.get().copied().unwrap_or(unknown))
+    }
+}
+
+/// The address that the nearest proxy added last: what stands before it is what the client says of itself.
+fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
+    let last = headers.get_all(FORWARDED_FOR).iter().next_back()?;
+    let last = last.to_str().ok()?.rsplit(',').next()?;
+    last.trim().parse().ok()
+}
 
 /// Serves `router` on `listener` until told to stop; requests under way then have `grace` to end.
 ///
@@ -59,7 +85,9 @@ pub async fn serve(
         let router = router.clone();
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let mut request: Request = request.map(axum::body::Body::new);
-            request.extensions_mut().insert(ConnectInfo(client));
+            let from = limits.trust_forwarded.then(|| forwarded(request.headers()));
+            let from = from.flatten().unwrap_or(client.ip());
+            request.extensions_mut().insert(ClientAddress(from));
             router.clone().oneshot(request)
         });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));

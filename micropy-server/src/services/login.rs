@@ -36,6 +36,9 @@ pub enum LoginError {
     Missing,
     #[error("invalid credentials")]
     Invalid,
+    /// In the words of an auth service elsewhere.
+    #[error("{0}")]
+    Refused(String),
     /// Too many failures; not before so long from now.
     #[error("too many failed logins")]
     TooMany(Duration),

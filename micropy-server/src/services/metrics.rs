@@ -4,7 +4,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use micropy_core::ports::jobs::Census;
-use micropy_core::ports::{Clock, jobs::State};
+use micropy_core::ports::{Timestamp, jobs::State};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -98,7 +98,7 @@ impl Metrics {
     }
 
     /// All of it in the OpenMetrics text format, with the ledger as it stands.
-    pub fn text(&self, census: &Census, clock: &dyn Clock) -> String {
+    pub fn text(&self, census: &Census, now: Timestamp) -> String {
         for state in State::ALL {
             let count = census
                 .states
@@ -108,7 +108,7 @@ impl Metrics {
             let gauge = self.states.get_or_create(&[("state", state.name())]);
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        let waited = census.oldest_queued.map(|since| clock.now().since(since));
+        let waited = census.oldest_queued.map(|since| now.since(since));
         self.oldest.set(waited.unwrap_or_default().as_secs_f64());
         let mut text = String::new();
         // Writing to a String cannot fail.

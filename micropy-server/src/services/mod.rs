@@ -1,8 +1,11 @@
 //! The services: each does one thing, and meets the others only through the ports.
 
+pub mod accounts;
 pub mod adoption;
 pub mod auth;
+pub mod auth_client;
 pub mod converter;
+pub mod health;
 pub mod http;
 pub mod intake;
 pub mod login;
@@ -17,7 +20,7 @@ pub mod token;
 use std::sync::Arc;
 
 use micropy_core::ports::jobs::Topics;
-use micropy_core::ports::{Auth, Clock, Id, Jobs, Notifier, Queue, Storage};
+use micropy_core::ports::{Clock, Id, Jobs, Queue, Storage};
 
 /// What the services stand on.
 #[derive(Clone)]
@@ -27,9 +30,7 @@ pub struct Ports {
     pub videos: Arc<dyn Storage>,
     pub mp3s: Arc<dyn Storage>,
     pub jobs: Arc<dyn Jobs>,
-    pub users: Arc<dyn Auth>,
     pub queues: Topics<Arc<dyn Queue>>,
-    pub notifier: Arc<dyn Notifier>,
 }
 
 impl Ports {

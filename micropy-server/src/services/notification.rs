@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use micropy_core::ports::Notifier;
 use micropy_core::ports::jobs::{self, Topic};
 use micropy_core::ports::notifier::{Error, Notification};
 use micropy_core::ports::queue::{self, Delivery};
@@ -24,6 +25,7 @@ const QUEUE_PAUSE: Duration = Duration::from_secs(1);
 /// Tells owners of finished jobs.
 pub struct Notifications {
     pub ports: Ports,
+    pub notifier: Arc<dyn Notifier>,
     pub metrics: Arc<Metrics>,
     /// What links in mails begin with.
     pub public_url: String,
@@ -71,7 +73,7 @@ impl Notifications {
                 return delivery.retry(LEDGER_PAUSE).await;
             }
         }
-        match self.ports.notifier.notify(&notification).await {
+        match self.notifier.notify(&notification).await {
             Ok(()) => {
                 self.metrics.mail("sent");
                 tracing::info!(job_id, "the owner is told");

@@ -1,0 +1,119 @@
+//! Who may come in, as the gateway asks: the users it has itself, or an auth service elsewhere.
+
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use axum::http::StatusCode;
+use micropy_core::ports::auth::{Error, Rejection};
+use micropy_core::ports::{Auth, BackendError};
+
+use super::login::{Credentials, Login, LoginError};
+use super::token::Claims;
+
+/// Longer addresses and passwords only cost time.
+const LONGEST: usize = 254;
+const SHORTEST_PASSWORD: usize = 8;
+
+/// Signs people in, and knows their tokens.
+#[async_trait]
+pub trait Accounts: Send + Sync {
+    /// A token for somebody who knows the password; `from` is where they are.
+    async fn login(
+        &self,
+        credentials: Option<Credentials>,
+        from: IpAddr,
+    ) -> Result<String, LoginError>;
+
+    /// Adds a user, and signs them in.
+    async fn register(&self, account: Credentials, from: IpAddr) -> Result<String, RegisterError>;
+
+    /// What a token says, if it is good.
+    async fn check(&self, token: &str) -> Result<Option<Claims>, Error>;
+
+    /// A newer token for somebody who has shown a good one; none where only another service makes tokens.
+    fn renew(&self, username: &str) -> Option<String>;
+}
+
+/// Why somebody is not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    #[error("Registration is switched off here.")]
+    Off,
+    /// What they typed.
+    #[error("{0}")]
+    Unacceptable(String),
+    #[error(transparent)]
+    Users(#[from] Error),
+}
+
+/// The users of this process.
+#[derive(Clone)]
+pub struct OwnAccounts {
+    pub login: Login,
+    pub users: std::sync::Arc<dyn Auth>,
+    /// People may register themselves.
+    pub registration: bool,
+}
+
+#[async_trait]
+impl Accounts for OwnAccounts {
+    async fn login(
+        &self,
+        credentials: Option<Credentials>,
+        from: IpAddr,
+    ) -> Result<String, LoginError> {
+        self.login.login(credentials, from).await
+    }
+
+    async fn register(&self, account: Credentials, _from: IpAddr) -> Result<String, RegisterError> {
+        if !self.registration {
+            return Err(RegisterError::Off);
+        }
+        let Credentials { email, password } = &account;
+        check(email, password).map_err(RegisterError::Unacceptable)?;
+        self.users.register(email, password).await?;
+        Ok(self.login.issue(email))
+    }
+
+    async fn check(&self, token: &str) -> Result<Option<Claims>, Error> {
+        Ok(self.login.check(token))
+    }
+
+    fn renew(&self, username: &str) -> Option<String> {
+        Some(self.login.issue(username))
+    }
+}
+
+fn check(email: &str, password: &str) -> Result<(), String> {
+    let is_address = email
+        .split_once('@')
+        .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty() && !host.contains('@'));
+    let is_clean = !email.chars().any(|c| c.is_whitespace() || c.is_control());
+    if !is_address || !is_clean || email.len() > LONGEST {
+        return Err("This is not an e-mail address.".into());
+    }
+    if password.chars().count() < SHORTEST_PASSWORD || password.len() > LONGEST {
+        return Err(format!(
+            "A password has at least {SHORTEST_PASSWORD} characters."
+        ));
+    }
+    Ok(())
+}
+
+/// An error for whatever the auth service did not do.
+pub fn unavailable(e: impl Into<BackendError>) -> Error {
+    Error::Unavailable(e.into())
+}
+
+/// What an auth service answers to a registration, read as one of ours.
+pub fn refused(status: StatusCode, words: String) -> RegisterError {
+    match status {
+        StatusCode::CONFLICT => Error::Rejected(Rejection::Taken).into(),
+        StatusCode::BAD_REQUEST => RegisterError::Unacceptable(words),
+        // The original auth service has no such route.
+        StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+            RegisterError::Off
+        }
+        _ => unavailable(format!("the auth service answers {status}")).into(),
+    }
+}
