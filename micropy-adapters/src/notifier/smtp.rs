@@ -243,7 +243,9 @@ impl SmtpNotifier {
     ) -> Result<(), Error> {
         let mut parameters = Vec::new();
         // Text is encoded, so that only an address can bring in other bytes (RFC 6531).
-        if envelope.has_non_ascii_addresses() || !mail.is_ascii() {
+        let mut addresses = envelope.to().iter().chain(envelope.from());
+        let plain = addresses.all(|a| AsRef::<str>::as_ref(a).is_ascii());
+        if !plain || !mail.is_ascii() {
             let server = connection.server_info();
             let needed = [Extension::SmtpUtfEight, Extension::EightBitMime];
             if !needed.iter().all(|e| server.supports_feature(*e)) {
