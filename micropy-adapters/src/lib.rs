@@ -7,8 +7,11 @@
 //! | `Jobs` | `sqlite` | [`jobs::sqlite`] | the same database, in the same transactions |
 //! | `Auth` | `sqlite` | [`auth::sqlite`] | the same database |
 //! | `Notifier` | `outbox` | [`notifier::outbox`] | a folder of `.eml` files |
+//! | `Auth` | `mysql` | [`auth::mysql`] | a MySQL or MariaDB database, the table of older services |
+//! | `Notifier` | `smtp` | [`notifier::smtp`] | nothing: it hands mail to a mail server |
 //!
-//! `embedded`, the default, is all of them: a service on one machine with nothing else installed.
+//! `embedded`, the default, is `filesystem`, `sqlite` and `outbox`: a service on one machine with nothing
+//! else installed.
 
 #![forbid(unsafe_code)]
 

@@ -1,19 +1,292 @@
-//! Passwords as argon2id hashes in the PHC string format.
+//! Stored passwords: argon2id hashes in the PHC string format, and what older systems left behind.
+//!
+//! A new password is always stored as argon2id, whatever [`LegacyPasswords`] says: plain text is never
+//! written. A service that compares plain text can therefore not let in whoever registered here, nor
+//! whose password was changed here; those who registered there come in at both.
+//!
+//! To look at the clock tells nothing: whoever is refused was refused after one argon2 and, where users
+//! with bcrypt hashes were seen, as much bcrypt as the dearest of them takes, be the user unknown or the
+//! password wrong and however it is stored. (An argon2 hash that another program made with other
+//! parameters takes its own time.)
 
-use std::sync::LazyLock;
+use std::fmt;
+use std::hint::black_box;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 
 use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{self, PasswordHasher, PasswordVerifier};
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
+use micropy_core::ports::BackendError;
+use tokio::sync::Semaphore;
 
 /// 19 MiB of memory, 2 passes, 1 lane: the first choice of the OWASP Password Storage Cheat Sheet.
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 
+/// The most that a stored hash may ask for. argon2-cffi's choice is 64 MiB, 3 passes, 4 lanes.
+const MAX_MEMORY_KIB: u32 = 128 * 1024;
+const MAX_PASSES: u32 = 10;
+const MAX_LANES: u32 = 16;
+/// The same for bcrypt, whose time doubles with each step: about a second. 10 and 12 are usual.
+const MAX_COST: u32 = 14;
+
 /// The hash of no password anybody has, for users who do not exist: to check a password against it takes
 /// as long as against a real one.
-static NOBODY: LazyLock<String> = LazyLock::new(|| hash("").unwrap_or_default());
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\
+                      AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// What becomes of passwords that are stored as bcrypt (`$2a$`, `$2b$`, `$2y$`) or as plain text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LegacyPasswords {
+    /// They are accepted and stay as they are: for a table that another service reads too.
+    Verify,
+    /// They are accepted, and at the first login replaced by an argon2id hash.
+    Upgrade,
+    /// They let nobody in.
+    Reject,
+}
+
+impl FromStr for LegacyPasswords {
+    type Err = UnknownMode;
+
+    fn from_str(name: &str) -> Result<Self, UnknownMode> {
+        match name {
+            "verify" => Ok(LegacyPasswords::Verify),
+            "upgrade" => Ok(LegacyPasswords::Upgrade),
+            "reject" => Ok(LegacyPasswords::Reject),
+            _ => Err(UnknownMode(name.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for LegacyPasswords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LegacyPasswords::Verify => "verify",
+            LegacyPasswords::Upgrade => "upgrade",
+            LegacyPasswords::Reject => "reject",
+        })
+    }
+}
+
+/// Not a name of one of [`LegacyPasswords`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is none of verify, upgrade, reject")]
+pub struct UnknownMode(String);
+
+/// What a check came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The wrong password, or nobody's.
+    Refused,
+    /// The right one.
+    Accepted,
+    /// The right one, and this is to be stored in the place of what was.
+    Upgrade(String),
+}
+
+/// Hashes and checks passwords, for one adapter.
+#[derive(Clone, Debug)]
+pub(super) struct Passwords {
+    legacy: LegacyPasswords,
+    /// Hashing costs a core and 19 MiB each: no more at once than there are cores.
+    hashing: Arc<Semaphore>,
+    /// The highest cost of a bcrypt hash seen so far; 0 before the first.
+    dearest: Arc<AtomicU32>,
+}
+
+impl Passwords {
+    pub(super) fn new(legacy: LegacyPasswords) -> Self {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        Passwords {
+            legacy,
+            hashing: Arc::new(Semaphore::new(cores)),
+            dearest: Arc::default(),
+        }
+    }
+
+    pub(super) fn with_legacy(self, legacy: LegacyPasswords) -> Self {
+        Passwords { legacy, ..self }
+    }
+
+    /// Makes it known that there are bcrypt hashes of this cost.
+    pub(super) fn expect_bcrypt(&self, cost: u32) {
+        self.dearest
+            .fetch_max(cost.min(MAX_COST), Ordering::Relaxed);
+    }
+
+    /// The hash to store for a new password.
+    pub(super) async fn hash(&self, password: &str) -> Result<String, BackendError> {
+        let password = password.to_owned();
+        self.work(move |_| hash(&password)).await?
+    }
+
+    /// Checks `password` against what is stored, `None` where there is no such user.
+    pub(super) async fn check(
+        &self,
+        password: &str,
+        stored: Option<String>,
+    ) -> Result<Verdict, BackendError> {
+        let password = password.to_owned();
+        self.work(move |passwords| passwords.verdict(&password, stored.as_deref()))
+            .await?
+    }
+
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Passwords) -> T + Send + 'static,
+    ) -> Result<T, BackendError> {
+        let permit = self.hashing.clone().acquire_owned().await?;
+        let passwords = self.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work(&passwords)
+        });
+        Ok(done.await?)
+    }
+
+    fn verdict(&self, password: &str, stored: Option<&str>) -> Result<Verdict, BackendError> {
+        let stored = stored.map_or(Stored::Nobody, Stored::read);
+        let nobody = PasswordHash::new(NOBODY)?;
+        let argon2id = match &stored {
+            Stored::Argon2(hash) => hash,
+            _ => &nobody,
+        };
+        let same = argon2()
+            .verify_password(password.as_bytes(), argon2id)
+            .is_ok();
+
+        let lenient = self.legacy != LegacyPasswords::Reject;
+        let mut spent = None;
+        let right = match stored {
+            Stored::Argon2(_) if same => return Ok(Verdict::Accepted),
+            Stored::Bcrypt { hash, cost } if lenient => {
+                self.expect_bcrypt(cost);
+                spent = Some(cost);
+                bcrypt::verify(password, hash).unwrap_or(false)
+            }
+            Stored::Plain(text) if lenient => equal(password.as_bytes(), text.as_bytes()),
+            _ => false,
+        };
+        if right && self.legacy == LegacyPasswords::Upgrade {
+            return Ok(Verdict::Upgrade(hash(password)?));
+        }
+        if right {
+            return Ok(Verdict::Accepted);
+        }
+        if lenient {
+            self.spend_bcrypt(spent);
+        }
+        Ok(Verdict::Refused)
+    }
+
+    /// Takes the time that is missing to the dearest bcrypt hash.
+    fn spend_bcrypt(&self, spent: Option<u32>) {
+        let dearest = self.dearest.load(Ordering::Relaxed);
+        let mut take = |cost| {
+            let _ = black_box(bcrypt::hash_with_salt("", cost, [0; 16]));
+        };
+        match spent {
+            // 2^c + 2^c + 2^(c+1) + … + 2^(d-1) = 2^d
+            Some(spent) => (spent..dearest).for_each(&mut take),
+            None if dearest > 0 => take(dearest),
+            None => {}
+        }
+    }
+}
+
+/// What is stored for a user, by its form.
+enum Stored<'a> {
+    /// No such user.
+    Nobody,
+    Argon2(PasswordHash),
+    Bcrypt {
+        hash: &'a str,
+        cost: u32,
+    },
+    Plain(&'a str),
+    /// A hash that cannot be checked, or none at all. Never to be taken for plain text: whoever had
+    /// stolen it could come in with it.
+    Unusable,
+}
+
+impl<'a> Stored<'a> {
+    fn read(stored: &'a str) -> Self {
+        if stored.starts_with("$argon2") {
+            return match PasswordHash::new(stored) {
+                Ok(hash) if bounded(&hash) => Stored::Argon2(hash),
+                _ => unusable("an argon2 hash is malformed or asks for too much"),
+            };
+        }
+        if let Some(cost) = bcrypt_cost(stored) {
+            return match cost {
+                4..=MAX_COST => Stored::Bcrypt { hash: stored, cost },
+                _ => unusable("a bcrypt hash asks for too much"),
+            };
+        }
+        if is_hash(stored) {
+            return unusable("a hash is of an unknown kind");
+        }
+        match stored {
+            "" => unusable("there is none"),
+            text => Stored::Plain(text),
+        }
+    }
+}
+
+fn unusable(why: &'static str) -> Stored<'static> {
+    tracing::warn!(why, "a stored password lets nobody in");
+    Stored::Unusable
+}
+
+fn bounded(hash: &PasswordHash) -> bool {
+    Params::try_from(hash).is_ok_and(|params| {
+        params.m_cost() <= MAX_MEMORY_KIB
+            && params.t_cost() <= MAX_PASSES
+            && params.p_cost() <= MAX_LANES
+    })
+}
+
+/// The cost of a bcrypt hash: `$2b$12$` and 53 characters more.
+fn bcrypt_cost(stored: &str) -> Option<u32> {
+    let rest = ["$2a$", "$2b$", "$2y$"]
+        .iter()
+        .find_map(|prefix| stored.strip_prefix(prefix))?;
+    let (cost, rest) = rest.split_once('$')?;
+    let digits = cost.len() == 2 && cost.bytes().all(|b| b.is_ascii_digit());
+    (digits && rest.len() == 53).then(|| cost.parse().ok())?
+}
+
+/// Whether it has the form that hashes have: `$name$…` as crypt(3) and PHC, `{NAME}…` as LDAP, or
+/// `pbkdf2:…$salt$…` and `scrypt:…$salt$…` as Werkzeug writes them.
+fn is_hash(stored: &str) -> bool {
+    let named = |name: &str| {
+        (1..=32).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    let between = |open, close| {
+        let inner = stored.strip_prefix(open)?;
+        inner.split_once(close).map(|(name, _)| name)
+    };
+    let long = stored.len() >= 20;
+    let werkzeug = ["pbkdf2:", "scrypt:"];
+    long && (between('$', '$').is_some_and(named)
+        || between('{', '}').is_some_and(named)
+        || (werkzeug.iter().any(|w| stored.starts_with(w)) && stored.matches('$').count() == 2))
+}
+
+/// Compares without telling by the time where the two differ: only the length of `given` matters.
+fn equal(given: &[u8], stored: &[u8]) -> bool {
+    let mut differ = u8::from(given.len() != stored.len());
+    for (i, byte) in given.iter().enumerate() {
+        differ |= byte ^ black_box(stored.get(i).copied().unwrap_or_default());
+    }
+    black_box(differ) == 0
+}
 
 fn argon2() -> Argon2<'static> {
     let params = Params::new(MEMORY_KIB, PASSES, LANES, None).unwrap_or(Params::DEFAULT);
@@ -21,38 +294,149 @@ fn argon2() -> Argon2<'static> {
 }
 
 /// Hashes a password with a new random salt. Takes some 20 ms of one core, and 19 MiB.
-pub fn hash(password: &str) -> Result<String, password_hash::Error> {
+fn hash(password: &str) -> Result<String, BackendError> {
     let hash: PasswordHash = argon2().hash_password(password.as_bytes())?;
     Ok(hash.to_string())
 }
 
-/// Whether `password` is the one of `known`, the stored hash; in the same time also where there is none.
-pub fn matches(password: &str, known: Option<&str>) -> bool {
-    let stored = known.unwrap_or(&NOBODY);
-    let Ok(stored) = PasswordHash::new(stored) else {
-        return false;
-    };
-    let same = argon2()
-        .verify_password(password.as_bytes(), &stored)
-        .is_ok();
-    same && known.is_some()
-}
-
 #[cfg(test)]
 mod tests {
+    #[cfg(target_os = "linux")]
+    use std::time::Duration;
+
+    use super::LegacyPasswords::{Reject, Upgrade, Verify};
     use super::*;
+
+    /// `U*U` of the test vectors of John the Ripper and of crypt_blowfish.
+    const BCRYPT: &str = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+
+    fn check(legacy: LegacyPasswords, password: &str, stored: &str) -> Verdict {
+        let passwords = Passwords::new(legacy);
+        passwords.verdict(password, Some(stored)).unwrap()
+    }
+
+    fn refuses(legacy: LegacyPasswords, password: &str, stored: &str) -> bool {
+        check(legacy, password, stored) == Verdict::Refused
+    }
 
     #[test]
     fn hashes_carry_their_parameters_and_a_salt_of_their_own() {
         let (one, other) = (hash("secret").unwrap(), hash("secret").unwrap());
         assert!(one.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{one}");
         assert_ne!(one, other);
-        assert!(matches("secret", Some(&one)) && !matches("Secret", Some(&one)));
+        for legacy in [Verify, Upgrade, Reject] {
+            assert_eq!(check(legacy, "secret", &one), Verdict::Accepted);
+            assert!(refuses(legacy, "Secret", &one));
+        }
     }
 
     #[test]
     fn nobody_has_no_password() {
-        assert!(!matches("", None) && !matches("secret", None));
-        assert!(!matches("secret", Some("secret")), "plain text is no hash");
+        assert!(PasswordHash::new(NOBODY).is_ok());
+        let passwords = Passwords::new(Verify);
+        for password in ["", "secret"] {
+            let verdict = passwords.verdict(password, None).unwrap();
+            assert_eq!(verdict, Verdict::Refused);
+        }
+    }
+
+    #[test]
+    fn legacy_passwords_are_left_replaced_or_rejected() {
+        let y = BCRYPT.replacen("$2a$", "$2y$", 1);
+        let b = BCRYPT.replacen("$2a$", "$2b$", 1);
+        for (password, stored) in [
+            ("U*U", BCRYPT),
+            ("U*U", &b),
+            ("U*U", &y),
+            ("plain", "plain"),
+            ("pässe", "pässe"),
+            ("$5", "$5"),
+        ] {
+            assert_eq!(check(Verify, password, stored), Verdict::Accepted);
+            assert!(refuses(Reject, password, stored), "{stored}");
+            let Verdict::Upgrade(new) = check(Upgrade, password, stored) else {
+                panic!("{stored} is not upgraded")
+            };
+            assert_eq!(check(Reject, password, &new), Verdict::Accepted);
+            for wrong in ["", "U*u", "Plain", "plai", "plain ", "plain\0"] {
+                assert!(refuses(Verify, wrong, stored), "{wrong:?} for {stored}");
+                assert!(refuses(Upgrade, wrong, stored), "{wrong:?} for {stored}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_hash_is_no_password() {
+        let huge = "$argon2id$v=19$m=4194304,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\
+                    AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        let endless = BCRYPT.replacen("$05$", "$31$", 1);
+        for stored in [
+            "",
+            "$argon2id$",
+            NOBODY,
+            huge,
+            BCRYPT,
+            &endless,
+            "$6$saltsalt$qFmFH.bQmmtXzyBY0s9v7Oicd2z4XSIecDzlB5KiA2",
+            "pbkdf2:sha256:260000$sd8fSsdf$9a7b1c2d3e4f",
+            "{SSHA}0c0blFTXXNuAMHECS4uxrj3ZieMoWImr",
+        ] {
+            assert!(refuses(Verify, stored, stored), "{stored}");
+            assert!(refuses(Upgrade, stored, stored), "{stored}");
+        }
+    }
+
+    /// The processor time of this thread, which others on the machine change little.
+    #[cfg(target_os = "linux")]
+    fn worked() -> Duration {
+        let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+        let nanoseconds = stat.split_whitespace().next().unwrap();
+        Duration::from_nanos(nanoseconds.parse().unwrap())
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_time_tells_nothing() {
+        let dear = bcrypt::hash_with_salt("secret", 9, [7; 16]).unwrap();
+        let (cheap, dear) = (BCRYPT, dear.to_string());
+        let argon2id = hash("secret").unwrap();
+        let kinds = [
+            None,
+            Some("plain"),
+            Some(cheap),
+            Some(&dear),
+            Some(&argon2id),
+        ];
+        for legacy in [Verify, Upgrade, Reject] {
+            let passwords = Passwords::new(legacy);
+            passwords.expect_bcrypt(9);
+            let mut took = [Duration::MAX; 5];
+            // The best of several rounds: the machine may be busy.
+            for _ in 0..6 {
+                for (took, stored) in took.iter_mut().zip(kinds) {
+                    let begun = worked();
+                    let verdict = passwords.verdict("wrong", stored).unwrap();
+                    assert_eq!(verdict, Verdict::Refused);
+                    *took = (*took).min(worked() - begun);
+                }
+            }
+            let (least, most) = (took.iter().min().unwrap(), took.iter().max().unwrap());
+            assert!(
+                *most < least.mul_f64(1.5),
+                "{legacy}: {took:?} for nobody, plain, bcrypt of cost 5 and 9, argon2id"
+            );
+        }
+    }
+
+    #[test]
+    fn modes_are_named() {
+        for mode in [Verify, Upgrade, Reject] {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        let unknown = "Verify".parse::<LegacyPasswords>().unwrap_err();
+        assert_eq!(
+            unknown.to_string(),
+            "\"Verify\" is none of verify, upgrade, reject"
+        );
     }
 }

@@ -1,57 +1,49 @@
 //! Users as rows of a SQLite table.
 
-use std::sync::Arc;
-use std::thread;
-
 use async_trait::async_trait;
 use micropy_core::ports::BackendError;
 use micropy_core::ports::auth::{Auth, Error, Rejection};
-use tokio::sync::Semaphore;
 
-use super::password;
+use super::password::{LegacyPasswords, Passwords, Verdict};
 use crate::sqlite::{self, Database};
 
 /// The users of a database.
 #[derive(Clone, Debug)]
 pub struct SqliteAuth {
     database: Database,
-    /// Hashing costs a core and 19 MiB each: no more at once than there are cores.
-    hashing: Arc<Semaphore>,
+    passwords: Passwords,
 }
 
 impl SqliteAuth {
-    /// The users of `database`.
+    /// The users of `database`. Passwords that were brought in from an older system are upgraded.
     pub fn new(database: Database) -> Self {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
         SqliteAuth {
             database,
-            hashing: Arc::new(Semaphore::new(cores)),
+            passwords: Passwords::new(LegacyPasswords::Upgrade),
         }
     }
 
-    async fn hash(&self, password: &str) -> Result<String, Error> {
-        let password = password.to_owned();
-        let hashed = self.work(move || password::hash(&password)).await?;
-        hashed.map_err(|e| backend(e.to_string().into()))
+    /// Treats such passwords in another way.
+    pub fn with_legacy_passwords(mut self, legacy: LegacyPasswords) -> Self {
+        self.passwords = self.passwords.with_legacy(legacy);
+        self
     }
 
-    async fn work<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Error> {
-        let permit = self.hashing.clone().acquire_owned().await;
-        let done = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
-            work()
-        });
-        done.await.map_err(|e| backend(e.into()))
+    /// Replaces an old password, unless it was changed meanwhile. Whoever logs in need not know that it
+    /// failed: the next login tries again.
+    async fn upgrade(&self, email: &str, old: &str, new: &str) {
+        let update = sqlx::query("UPDATE users SET password = ? WHERE email = ? AND password = ?");
+        let update = update.bind(new).bind(email).bind(old);
+        if let Err(e) = update.execute(self.database.write()).await {
+            tracing::warn!(error = %e, "an old password could not be upgraded");
+        }
     }
 }
 
 #[async_trait]
 impl Auth for SqliteAuth {
     async fn register(&self, email: &str, password: &str) -> Result<(), Error> {
-        let hash = self.hash(password).await?;
+        let hash = self.passwords.hash(password).await.map_err(backend)?;
         let insert = sqlx::query("INSERT INTO users (email, password) VALUES (?, ?)");
         match insert
             .bind(email)
@@ -73,18 +65,17 @@ impl Auth for SqliteAuth {
             .fetch_optional(self.database.read())
             .await
             .map_err(error)?;
-        let password = password.to_owned();
-        if self
-            .work(move || password::matches(&password, known.as_deref()))
-            .await?
-        {
-            return Ok(());
+        let verdict = self.passwords.check(password, known.clone()).await;
+        match (verdict.map_err(backend)?, known) {
+            (Verdict::Refused, _) => return Err(Error::Rejected(Rejection::Credentials)),
+            (Verdict::Upgrade(new), Some(old)) => self.upgrade(email, &old, &new).await,
+            (Verdict::Accepted | Verdict::Upgrade(_), _) => {}
         }
-        Err(Error::Rejected(Rejection::Credentials))
+        Ok(())
     }
 
     async fn change_password(&self, email: &str, password: &str) -> Result<(), Error> {
-        let hash = self.hash(password).await?;
+        let hash = self.passwords.hash(password).await.map_err(backend)?;
         let update = sqlx::query("UPDATE users SET password = ? WHERE email = ?");
         let done = update
             .bind(hash)

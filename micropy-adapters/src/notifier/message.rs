@@ -7,6 +7,11 @@ use micropy_core::ports::notifier::{Error, Notification};
 /// Composes the mail. Its Message-ID comes from the notification's key alone, so that a mail sent twice
 /// is one mail to whoever reads it.
 pub(super) fn compose(from: &Mailbox, notification: &Notification) -> Result<Message, Error> {
+    let key = &notification.key;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+    if key.is_empty() || key.starts_with('.') || !key.chars().all(plain) {
+        return Err(Error::Rejected(format!("{key:?} is no key")));
+    }
     let refused = |why: &dyn std::fmt::Display| {
         Error::Rejected(format!("no mail to {:?}: {why}", notification.to))
     };
@@ -15,11 +20,7 @@ pub(super) fn compose(from: &Mailbox, notification: &Notification) -> Result<Mes
         .from(from.clone())
         .to(to)
         .subject(&notification.subject)
-        .message_id(Some(format!(
-            "<{}@{}>",
-            notification.key,
-            from.email.domain()
-        )))
+        .message_id(Some(format!("<{key}@{}>", from.email.domain())))
         .date_now();
     let text = notification.text.clone();
     let whole = match &notification.html {

@@ -1,6 +1,8 @@
 //! Telling people: adapters of [`Notifier`](micropy_core::ports::Notifier).
 
-#[cfg(feature = "outbox")]
+#[cfg(any(feature = "outbox", feature = "smtp"))]
 mod message;
 #[cfg(feature = "outbox")]
 pub mod outbox;
+#[cfg(feature = "smtp")]
+pub mod smtp;

@@ -48,13 +48,9 @@ impl Outbox {
 #[async_trait]
 impl Notifier for Outbox {
     async fn notify(&self, notification: &Notification) -> Result<(), Error> {
-        let key = notification.key.clone();
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
-        if key.is_empty() || key.starts_with('.') || !key.chars().all(plain) {
-            return Err(Error::Rejected(format!("{key:?} is no key")));
-        }
         let mail = compose(&self.from, notification)?.formatted();
         let outbox = self.clone();
+        let key = notification.key.clone();
         let path = self.folder.join(format!("{key}.eml"));
         let written = tokio::task::spawn_blocking(move || outbox.write(&key, &mail)).await;
         written

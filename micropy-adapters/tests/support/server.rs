@@ -1,0 +1,92 @@
+//! Where the real servers are, and ones that fail.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+/// What `scripts/with-servers` tells; `None`, noted for the summary of all tests, where it tells nothing.
+pub fn variable(name: &str, test: &str) -> Option<String> {
+    let value = std::env::var(name).ok();
+    if value.is_none() {
+        let line = format!("skipped {test}: no {name}\n");
+        eprint!("{line}");
+        if let Some(results) = std::env::var_os("MICROPY_RESULTS") {
+            let file = OpenOptions::new().append(true).create(true).open(results);
+            file.and_then(|mut file| file.write_all(line.as_bytes()))
+                .unwrap();
+        }
+    }
+    value
+}
+
+/// A port nobody listens at.
+pub async fn nobody() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// A server that never says a word. It stays until the test ends.
+pub async fn silent() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            kept.push(stream);
+        }
+    });
+    address
+}
+
+/// A line to a server, which can be cut.
+pub struct Line {
+    pub address: SocketAddr,
+    cut: Arc<AtomicBool>,
+    calls: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+impl Line {
+    pub async fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let line = Line {
+            address: listener.local_addr().unwrap(),
+            cut: Arc::default(),
+            calls: Arc::default(),
+        };
+        let (cut, calls) = (line.cut.clone(), line.calls.clone());
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                if cut.load(Ordering::SeqCst) {
+                    continue;
+                }
+                calls.lock().unwrap().push(tokio::spawn(async move {
+                    let mut far = TcpStream::connect(server).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                    let _ = near.shutdown().await;
+                }));
+            }
+        });
+        line
+    }
+
+    /// Drops all connections, and those that come.
+    pub async fn cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+        let calls = std::mem::take(&mut *self.calls.lock().unwrap());
+        for call in calls {
+            call.abort();
+            let _ = call.await;
+        }
+    }
+
+    /// Lets connections through again.
+    pub fn mend(&self) {
+        self.cut.store(false, Ordering::SeqCst);
+    }
+}
