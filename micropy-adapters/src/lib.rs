@@ -3,6 +3,7 @@
 //! | port | feature | adapter | keeps its data in |
 //! |---|---|---|---|
 //! | `Storage` | `filesystem` | [`storage::filesystem`] | a folder |
+//! | `Storage` | `gridfs` | [`storage::gridfs`] | a MongoDB database, as any GridFS driver reads it |
 //! | `Queue` | `sqlite` | [`queue::sqlite`] | a SQLite database |
 //! | `Jobs` | `sqlite` | [`jobs::sqlite`] | the same database, in the same transactions |
 //! | `Auth` | `sqlite` | [`auth::sqlite`] | the same database |
@@ -15,6 +16,8 @@
 pub mod auth;
 pub mod clock;
 pub mod jobs;
+#[cfg(any(feature = "gridfs", feature = "mongodb"))]
+pub mod mongodb;
 pub mod notifier;
 pub mod queue;
 #[cfg(feature = "sqlite")]
