@@ -6,6 +6,7 @@
 //! | `Storage` | `gridfs` | [`storage::gridfs`] | a MongoDB database, as any GridFS driver reads it |
 //! | `Queue` | `sqlite` | [`queue::sqlite`] | a SQLite database |
 //! | `Jobs` | `sqlite` | [`jobs::sqlite`] | the same database, in the same transactions |
+//! | `Jobs` | `mongodb` | [`jobs::mongodb`] | a MongoDB collection |
 //! | `Auth` | `sqlite` | [`auth::sqlite`] | the same database |
 //! | `Notifier` | `outbox` | [`notifier::outbox`] | a folder of `.eml` files |
 //!

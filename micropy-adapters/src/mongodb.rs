@@ -7,6 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use micropy_core::ports::{BackendError, Id};
+use mongodb::bson::Bson;
 use mongodb::bson::oid::ObjectId;
 use mongodb::error::{CommandError, Error, ErrorKind, WriteFailure};
 use mongodb::options::{
@@ -68,12 +69,25 @@ pub(crate) fn id(object_id: ObjectId) -> Id {
     Id::from_bytes(object_id.bytes())
 }
 
+/// A whole number, of whatever type a driver or an operator wrote it as.
+pub(crate) fn integer(value: &Bson) -> Option<i64> {
+    match value {
+        Bson::Int32(number) => Some(i64::from(*number)),
+        Bson::Int64(number) => Some(*number),
+        // Up to 2⁵³ they are exact.
+        Bson::Double(number) if number.fract() == 0.0 && number.abs() <= 9e15 => {
+            Some(*number as i64)
+        }
+        _ => None,
+    }
+}
+
 /// What an error asks of its reader.
 pub(crate) enum Fault {
     /// A unique index has this value already.
     Taken(BackendError),
     /// No room left.
-    Full,
+    Full(BackendError),
     /// It may pass.
     Passing(BackendError),
     /// It stays.
@@ -85,8 +99,8 @@ impl From<Error> for Fault {
         match code(&e) {
             Some(11000) => Fault::Taken(Box::new(e)),
             // OutOfDiskSpace; a quota of a hosted service says so in words.
-            Some(14031) => Fault::Full,
-            Some(8000) if e.to_string().contains("space quota") => Fault::Full,
+            Some(14031) => Fault::Full(Box::new(e)),
+            Some(8000) if e.to_string().contains("space quota") => Fault::Full(Box::new(e)),
             // ExceededTimeLimit, WriteConcernTimeout
             Some(262 | 64) => Fault::Passing(Box::new(e)),
             _ if may_pass(&e) => Fault::Passing(Box::new(e)),

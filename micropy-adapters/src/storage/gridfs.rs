@@ -541,20 +541,15 @@ fn chunk_number(offset: u64) -> i64 {
     (offset / CHUNK as u64) as i64
 }
 
-/// A number that is not negative, of whatever type a driver wrote it as.
+/// A number that is not negative.
 fn integer(document: &Document, key: &str) -> Result<i64, Error> {
-    let number = match document.get(key) {
-        Some(Bson::Int32(number)) => i64::from(*number),
-        Some(Bson::Int64(number)) => *number,
-        // Whole numbers up to 2⁵³ are exact.
-        Some(Bson::Double(number)) if number.fract() == 0.0 && *number <= 9e15 => *number as i64,
-        _ => -1,
-    };
-    if number < 0 {
-        let what = format!("a document without a proper {key}: {:?}", document.get(key));
-        return Err(unreadable(what));
+    let value = document.get(key);
+    match value.and_then(server::integer) {
+        Some(number) if number >= 0 => Ok(number),
+        _ => Err(unreadable(format!(
+            "a document without a proper {key}: {value:?}"
+        ))),
     }
-    Ok(number)
 }
 
 fn data_of(mut chunk: Document) -> Option<Vec<u8>> {
@@ -584,7 +579,7 @@ fn backend(e: mongodb::error::Error) -> Error {
 
 fn fault_of(fault: Fault) -> Error {
     match fault {
-        Fault::Full => Error::Full,
+        Fault::Full(_) => Error::Full,
         Fault::Passing(source) => Error::Unavailable(source),
         Fault::Taken(source) | Fault::Lasting(source) => Error::Backend {
             adapter: server::NAME,
