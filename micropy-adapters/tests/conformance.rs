@@ -14,8 +14,9 @@ use micropy_adapters::queue::sqlite::SqliteQueue;
 use micropy_adapters::sqlite::Database;
 use micropy_adapters::storage::filesystem::FilesystemStorage;
 use micropy_core::ports::conformance::{self, Fixture, jobs::Queues};
+use micropy_core::ports::jobs::Topics;
 use micropy_core::ports::time::ManualClock;
-use micropy_core::ports::{Clock, Timestamp};
+use micropy_core::ports::{Clock, Queue, Timestamp};
 use tempfile::TempDir;
 
 /// A database whose adapters tell the time by a clock that the suite moves.
@@ -85,13 +86,10 @@ async fn sqlite_queue() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_jobs() {
     let embedded = Embedded::new().await;
-    let (video, mp3) = (embedded.queue("video"), embedded.queue("mp3"));
+    let queues = Topics::each(|topic| embedded.queue(topic.name()));
     let database = embedded.database.clone();
-    let jobs = SqliteJobs::new(database, video.clone(), mp3.clone(), embedded.clock.clone());
-    let queues = Queues::Shared {
-        video: &video,
-        mp3: &mp3,
-    };
+    let jobs = SqliteJobs::new(database, queues.clone(), embedded.clock.clone());
+    let queues = Queues::Shared(Topics::each(|topic| queues.of(topic) as &dyn Queue));
     conformance::jobs::run(&embedded, &jobs, queues).await;
 }
 

@@ -15,7 +15,8 @@ use micropy_adapters::notifier::outbox::Outbox;
 use micropy_adapters::queue::sqlite::SqliteQueue;
 use micropy_adapters::sqlite::Database;
 use micropy_adapters::storage::filesystem::FilesystemStorage;
-use micropy_core::ports::jobs::Topic;
+use micropy_core::ports::Queue;
+use micropy_core::ports::jobs::{Topic, Topics};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +27,7 @@ use crate::services::converter::ConverterService;
 use crate::services::login::Login;
 use crate::services::metrics::Metrics;
 use crate::services::notification::Notifications;
+use crate::services::sender;
 use crate::services::sweeper::Sweeper;
 use crate::services::token::Tokens;
 use crate::services::{Ports, auth, http};
@@ -132,11 +134,9 @@ impl Embedded {
             public_url: url,
         };
         tasks.spawn(notifications.run(stop.clone()));
-        let sweeper = Sweeper {
-            ports: self.ports,
-            retention: self.config.retention,
-            upload_expiry: limits.upload_expiry,
-        };
+        tasks.spawn(sender::run(self.ports.clone(), stop.clone()));
+        let retention = self.config.retention;
+        let sweeper = Sweeper::new(self.ports, retention, limits.upload_expiry);
         tasks.spawn(sweeper.run(stop));
 
         tasks.close();
@@ -149,21 +149,15 @@ impl Embedded {
 fn ports(config: &Config, database: &Database) -> io::Result<Ports> {
     let clock = Arc::new(SystemClock);
     let queue = |topic: Topic| SqliteQueue::new(database.clone(), topic.name(), clock.clone());
-    let (video, mp3) = (queue(Topic::Video), queue(Topic::Mp3));
+    let queues = Topics::each(queue);
     let folder = &config.data_dir;
     Ok(Ports {
         clock: clock.clone(),
         videos: Arc::new(FilesystemStorage::open(folder.join("videos"))?),
         mp3s: Arc::new(FilesystemStorage::open(folder.join("mp3s"))?),
-        jobs: Arc::new(SqliteJobs::new(
-            database.clone(),
-            video.clone(),
-            mp3.clone(),
-            clock,
-        )),
+        jobs: Arc::new(SqliteJobs::new(database.clone(), queues.clone(), clock)),
         users: Arc::new(SqliteAuth::new(database.clone())),
-        video_queue: Arc::new(video),
-        mp3_queue: Arc::new(mp3),
+        queues: Topics::each(|topic| Arc::new(queues.of(topic).clone()) as Arc<dyn Queue>),
         notifier: Arc::new(Outbox::open(folder.join("outbox"), &config.mail_from)?),
     })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use micropy_core::ports::jobs::{
     Begin, Census, Created, Entry, Error, Filter, Job, JobStream, Jobs, Lease, Message, Outcome,
-    Output, Owed, State, Topic, Usage, Watchers,
+    Output, Owed, State, Topics, Usage, Watchers,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use sqlx::query::Query;
@@ -23,35 +23,21 @@ use crate::sqlite::{self, Database};
 pub struct SqliteJobs {
     database: Database,
     clock: Arc<dyn Clock>,
-    video: SqliteQueue,
-    mp3: SqliteQueue,
+    queues: Topics<SqliteQueue>,
     watchers: Watchers,
     /// Held from a change to the end of telling about it, so that watchers hear of changes in order.
     turn: Mutex<()>,
 }
 
 impl SqliteJobs {
-    /// The ledger that puts its messages into `video` and `mp3`, queues of the same database.
-    pub fn new(
-        database: Database,
-        video: SqliteQueue,
-        mp3: SqliteQueue,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    /// The ledger that puts its messages into `queues` of the same database.
+    pub fn new(database: Database, queues: Topics<SqliteQueue>, clock: Arc<dyn Clock>) -> Self {
         SqliteJobs {
             database,
             clock,
-            video,
-            mp3,
+            queues,
             watchers: Watchers::default(),
             turn: Mutex::default(),
-        }
-    }
-
-    fn queue(&self, topic: Topic) -> &SqliteQueue {
-        match topic {
-            Topic::Video => &self.video,
-            Topic::Mp3 => &self.mp3,
         }
     }
 
@@ -61,7 +47,8 @@ impl SqliteJobs {
         message: Option<&Message>,
     ) -> Result<(), Failure> {
         if let Some(message) = message {
-            self.queue(message.topic)
+            self.queues
+                .of(message.topic)
                 .insert(connection, &message.payload)
                 .await?;
         }
@@ -72,7 +59,7 @@ impl SqliteJobs {
     fn announce(&self, job: &Job, message: Option<&Message>) {
         self.watchers.tell(job);
         if let Some(message) = message {
-            self.queue(message.topic).wake();
+            self.queues.of(message.topic).wake();
         }
     }
 
@@ -116,7 +103,7 @@ impl SqliteJobs {
         self.send(&mut transaction, message.as_ref()).await?;
         transaction.commit().await?;
         self.announce(job, message.as_ref());
-        Ok(Created::New)
+        Ok(Created::New(None))
     }
 
     async fn remove(&self, id: Id) -> Result<Job, Failure> {
@@ -205,8 +192,9 @@ impl Jobs for SqliteJobs {
         self.select(query).await?.pop().ok_or(Error::NotFound)
     }
 
-    async fn enqueue(&self, id: Id, message: Message) -> Result<(), Error> {
-        Ok(self.change(id, Some(message), Entry::enqueue).await?)
+    async fn enqueue(&self, id: Id, message: Message) -> Result<Option<Owed>, Error> {
+        self.change(id, Some(message), Entry::enqueue).await?;
+        Ok(None)
     }
 
     async fn begin(&self, id: Id, term: Duration) -> Result<Begin, Error> {
@@ -230,17 +218,19 @@ impl Jobs for SqliteJobs {
         lease: Lease,
         outcome: Outcome,
         message: Option<Message>,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<Owed>, Error> {
         let finish = |entry: &mut Entry, now| entry.finish(now, lease, outcome);
-        Ok(self.change(lease.job, message, finish).await?)
+        self.change(lease.job, message, finish).await?;
+        Ok(None)
     }
 
     async fn cancel(&self, id: Id) -> Result<(), Error> {
         Ok(self.change(id, None, Entry::cancel).await?)
     }
 
-    async fn retry(&self, id: Id, message: Message) -> Result<(), Error> {
-        Ok(self.change(id, Some(message), Entry::retry).await?)
+    async fn retry(&self, id: Id, message: Message) -> Result<Option<Owed>, Error> {
+        self.change(id, Some(message), Entry::retry).await?;
+        Ok(None)
     }
 
     async fn delete(&self, id: Id) -> Result<Job, Error> {

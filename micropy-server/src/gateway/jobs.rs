@@ -148,12 +148,9 @@ pub async fn retry(
 ) -> Result<Json<JobView>, Problem> {
     let job = gateway.own_job(&session, &id).await?;
     gateway.ports.videos.head(job.source).await?;
-    gateway
-        .ports
-        .jobs
-        .retry(job.id, Body::of(&job).asking())
-        .await?;
-    gateway.ports.send_owed().await;
+    let message = Body::of(&job).asking();
+    let owed = gateway.ports.jobs.retry(job.id, message).await?;
+    gateway.ports.send_now_or_later(owed).await;
     Ok(Json(gateway.ports.jobs.get(job.id).await?.into()))
 }
 

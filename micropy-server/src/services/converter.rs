@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::source::StorageSource;
 use super::Ports;
+use super::adoption::Adoption;
 use super::message::Body;
 use super::metrics::Metrics;
 use super::options::Conversion;
@@ -35,6 +36,8 @@ const LEASE_MARGIN: Duration = Duration::from_secs(10);
 const ATTEMPTS: u32 = 3;
 /// Before another attempt after a fault that may pass; the second time it is twice as long.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
+/// How long a deleted job's video may outlive it.
+const FORGET_PAUSE: Duration = Duration::from_secs(5);
 /// Before asking a queue or a ledger again that cannot be reached.
 const BACKEND_PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of the MP3 read at once.
@@ -66,7 +69,7 @@ impl ConverterService {
     /// One worker: works until told to stop. What it has begun then is given back.
     pub async fn run(self, stop: CancellationToken) {
         while let Some(received) = stop
-            .run_until_cancelled(self.ports.video_queue.receive())
+            .run_until_cancelled(self.ports.queues.video.receive())
             .await
         {
             let handled = match received {
@@ -89,17 +92,42 @@ impl ConverterService {
             Ok(body) => body,
             Err(e) => return delivery.dead(&format!("not a message of ours: {e}")).await,
         };
-        let Some(id) = body.job() else {
-            return delivery.dead("job_id is missing").await;
+        let (id, body) = match self.ports.adopt(body).await {
+            Ok(adopted) => adopted,
+            Err(Adoption::Refused(why)) => return delivery.dead(&why).await,
+            Err(Adoption::Failed(e)) => {
+                tracing::warn!(error = %e, "the ledger fails");
+                return delivery.retry(BACKEND_PAUSE).await;
+            }
         };
         match self.ports.jobs.begin(id, LEASE).await {
             Ok(Begin::Started(lease, job)) => self.work(delivery, body, lease, job, stop).await,
             Ok(Begin::Held(until)) => delivery.retry(until.since(self.ports.clock.now())).await,
-            Ok(Begin::Over(_)) | Err(jobs::Error::NotFound) => delivery.ack().await,
+            Ok(Begin::Over(_)) => delivery.ack().await,
+            Err(jobs::Error::NotFound) => self.forget(delivery, &body).await,
             Err(e) => {
                 tracing::warn!(job_id = %id, error = %e, "the ledger fails");
                 delivery.retry(BACKEND_PAUSE).await
             }
+        }
+    }
+
+    /// Drops the message about a job that was deleted, as its video shows. A video that is still there
+    /// after a while means that the message comes from a gateway with another ledger: an operator must
+    /// know.
+    async fn forget(&self, delivery: Box<dyn Delivery>, body: &Body) -> Result<(), queue::Error> {
+        let video = match body.video() {
+            Some(video) => self.ports.videos.head(video).await,
+            None => return delivery.ack().await,
+        };
+        match video {
+            Err(storage::Error::NotFound) => delivery.ack().await,
+            Ok(_) if delivery.attempt() >= ATTEMPTS => {
+                delivery
+                    .dead("no job of this ledger, but there is a video")
+                    .await
+            }
+            _ => delivery.retry(FORGET_PAUSE).await,
         }
     }
 
@@ -177,9 +205,9 @@ impl ConverterService {
             .finish(lease, Outcome::Failed(reason), Some(told))
             .await
         {
-            Ok(()) => {
+            Ok(owed) => {
                 self.metrics.job_ended("failed", took, None);
-                self.ports.send_owed().await;
+                self.ports.send_now_or_later(owed).await;
             }
             Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => {}
             Err(e) => {
@@ -200,8 +228,8 @@ impl ConverterService {
             .finish(lease, Outcome::Done(output), Some(told))
             .await;
         let fault = match finished {
-            Ok(()) => {
-                self.ports.send_owed().await;
+            Ok(owed) => {
+                self.ports.send_now_or_later(owed).await;
                 return Ok(());
             }
             Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => Fault::Lost,

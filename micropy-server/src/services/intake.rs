@@ -1,6 +1,6 @@
 //! Taking jobs in: video stored, then job and message, and only then a yes.
 
-use micropy_core::ports::jobs::{self, Created, Job, State, Topic};
+use micropy_core::ports::jobs::{self, Created, Job, Owed, State};
 use micropy_core::ports::storage::{self, ByteStream, Label, StorageExt};
 use micropy_core::ports::{Id, queue};
 
@@ -45,7 +45,8 @@ impl Ports {
         }
     }
 
-    /// Stores a video and queues its conversion. When this returns `Ok`, no crash loses either.
+    /// Stores a video and queues its conversion. When this returns `Ok`, no crash loses either; otherwise
+    /// nothing is left of them.
     ///
     /// A repeated request is given the job of the first.
     pub async fn take_in(&self, request: Request, video: ByteStream) -> Result<Job, Error> {
@@ -56,18 +57,35 @@ impl Ports {
             .await?
             .bytes;
         job.state = State::Queued;
-        let message = Body::of(&job).asking();
-        let created = self.jobs.create(&job, Some(message)).await;
-        if !matches!(created, Ok(Created::New)) {
-            // The first error, or the other job, is the answer; a sweeper removes what this leaves.
-            let _ = self.videos.delete(job.source).await;
+        match self.enter(&job).await {
+            Ok(None) => Ok(job),
+            Ok(Some(first)) => {
+                // The other job is the answer; a sweeper removes what this leaves.
+                let _ = self.videos.delete(job.source).await;
+                Ok(first)
+            }
+            Err(e) => {
+                // What failed may have been done all the same. The job goes first: one without its video
+                // would fail for no reason that its owner understands.
+                let _ = self.jobs.delete(job.id).await;
+                let _ = self.videos.delete(job.source).await;
+                Err(e)
+            }
         }
-        match created? {
-            Created::New => {}
-            Created::Existing(first) => return Ok(*first),
+    }
+
+    /// Enters a job and sends its message; or returns the job that a repeated request has already.
+    async fn enter(&self, job: &Job) -> Result<Option<Job>, Error> {
+        let message = Body::of(job).asking();
+        match self.jobs.create(job, Some(message)).await? {
+            Created::New(owed) => {
+                if let Some(owed) = owed {
+                    self.send(owed).await?;
+                }
+                Ok(None)
+            }
+            Created::Existing(first) => Ok(Some(*first)),
         }
-        self.send_owed().await;
-        Ok(job)
     }
 
     /// Queues a job whose video has arrived in parts, and is complete.
@@ -77,36 +95,42 @@ impl Ports {
     pub async fn complete(&self, job: &Job) -> Result<(), Error> {
         self.videos.commit(job.source, &label(job)).await?;
         match self.jobs.enqueue(job.id, Body::of(job).asking()).await {
+            Ok(owed) => self.send_now_or_later(owed).await,
             Err(jobs::Error::Rejected(_)) => {}
-            other => other?,
+            Err(e) => return Err(e.into()),
         }
-        self.send_owed().await;
         Ok(())
     }
 
-    /// Puts what the ledger owes into the queues. What fails now is tried again by the sweeper.
-    pub async fn send_owed(&self) {
-        if let Err(e) = self.try_send_owed().await {
-            tracing::warn!(error = %e, "messages wait in the ledger");
+    /// Puts what the ledger owes into its queue. What fails now is in the ledger, and the sweeper sends it.
+    pub async fn send_now_or_later(&self, owed: Option<Owed>) {
+        let Some(owed) = owed else { return };
+        if let Err(e) = self.send(owed).await {
+            tracing::warn!(error = %e, "a message waits in the ledger");
         }
     }
 
-    async fn try_send_owed(&self) -> Result<(), Error> {
+    /// Puts into the queues what others owe and did not live to send.
+    pub async fn send_owed(&self) -> Result<(), Error> {
         const AT_ONCE: usize = 100;
         loop {
             let owed = self.jobs.owed(AT_ONCE).await?;
-            for owed in &owed {
-                let queue = match owed.message.topic {
-                    Topic::Video => &self.video_queue,
-                    Topic::Mp3 => &self.mp3_queue,
-                };
-                queue.publish(owed.message.payload.clone()).await?;
-                self.jobs.sent(&[owed.id]).await?;
+            let all = owed.len() < AT_ONCE;
+            for owed in owed {
+                self.send(owed).await?;
             }
-            if owed.len() < AT_ONCE {
+            if all {
                 return Ok(());
             }
         }
+    }
+
+    async fn send(&self, Owed { id, message }: Owed) -> Result<(), Error> {
+        self.queues
+            .of(message.topic)
+            .publish(message.payload)
+            .await?;
+        Ok(self.jobs.sent(&[id]).await?)
     }
 
     /// Removes a job and what it stored. A sweeper removes what a failure leaves.

@@ -4,7 +4,7 @@ use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{Job, Message, Topic};
 use serde::{Deserialize, Serialize};
 
-/// The body of a message on both queues: `mp3_fid` is filled on the way from `video` to `mp3`.
+/// The body of a message on every queue: `mp3_fid` is filled on the way from `video` to `mp3`.
 ///
 /// A Python converter keeps keys it does not know and drops everything outside of the body, so what must
 /// survive it stands here.
@@ -49,6 +49,16 @@ impl Body {
         self.job_id.as_ref()?.parse().ok()
     }
 
+    /// The video it is about.
+    pub fn video(&self) -> Option<Id> {
+        self.video_fid.parse().ok()
+    }
+
+    /// The MP3 that was made of it.
+    pub fn mp3(&self) -> Option<Id> {
+        self.mp3_fid.as_ref()?.parse().ok()
+    }
+
     /// The message that asks for a conversion.
     pub fn asking(self) -> Message {
         self.message(Topic::Video)
@@ -60,10 +70,11 @@ impl Body {
         self.message(Topic::Mp3)
     }
 
-    /// The message that says that there will be no MP3.
+    /// The message that says that there will be no MP3. It goes to a queue of its own: an original
+    /// notification service would tell that an MP3 called `None` is ready.
     pub fn telling_failure(mut self, reason: &str) -> Message {
         self.failure = Some(reason.to_owned());
-        self.message(Topic::Mp3)
+        self.message(Topic::Failed)
     }
 
     fn message(&self, topic: Topic) -> Message {

@@ -1,5 +1,6 @@
 //! The services: each does one thing, and meets the others only through the ports.
 
+pub mod adoption;
 pub mod auth;
 pub mod converter;
 pub mod http;
@@ -9,11 +10,13 @@ pub mod message;
 pub mod metrics;
 pub mod notification;
 pub mod options;
+pub mod sender;
 pub mod sweeper;
 pub mod token;
 
 use std::sync::Arc;
 
+use micropy_core::ports::jobs::Topics;
 use micropy_core::ports::{Auth, Clock, Id, Jobs, Notifier, Queue, Storage};
 
 /// What the services stand on.
@@ -25,8 +28,7 @@ pub struct Ports {
     pub mp3s: Arc<dyn Storage>,
     pub jobs: Arc<dyn Jobs>,
     pub users: Arc<dyn Auth>,
-    pub video_queue: Arc<dyn Queue>,
-    pub mp3_queue: Arc<dyn Queue>,
+    pub queues: Topics<Arc<dyn Queue>>,
     pub notifier: Arc<dyn Notifier>,
 }
 

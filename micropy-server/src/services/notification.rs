@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use micropy_core::ports::jobs::{self, Topic};
 use micropy_core::ports::notifier::{Error, Notification};
 use micropy_core::ports::queue::{self, Delivery};
-use micropy_core::ports::{Id, jobs};
 use tokio_util::sync::CancellationToken;
 
 use super::Ports;
@@ -16,6 +16,8 @@ use super::metrics::Metrics;
 /// try: after some 40 minutes.
 const TRIES: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// Before asking the ledger again when it cannot be reached.
+const LEDGER_PAUSE: Duration = Duration::from_secs(5);
 /// Before asking the queue again when it cannot be reached.
 const QUEUE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -30,16 +32,21 @@ pub struct Notifications {
 impl Notifications {
     /// Works until told to stop. What it holds then is told by the next to run.
     pub async fn run(self, stop: CancellationToken) {
-        while let Some(received) = stop
-            .run_until_cancelled(self.ports.mp3_queue.receive())
-            .await
-        {
+        tokio::join!(
+            self.serve(Topic::Mp3, &stop),
+            self.serve(Topic::Failed, &stop)
+        );
+    }
+
+    async fn serve(&self, topic: Topic, stop: &CancellationToken) {
+        let queue = self.ports.queues.of(topic);
+        while let Some(received) = stop.run_until_cancelled(queue.receive()).await {
             let handled = match received {
                 Ok(delivery) => self.handle(delivery).await,
                 Err(e) => Err(e),
             };
             if let Err(e) = handled {
-                tracing::warn!(error = %e, "the mp3 queue fails");
+                tracing::warn!(queue = topic.name(), error = %e, "the queue fails");
                 tokio::time::sleep(QUEUE_PAUSE).await;
             }
         }
@@ -50,13 +57,20 @@ impl Notifications {
             Ok(body) => body,
             Err(e) => return delivery.dead(&format!("not a message of ours: {e}")).await,
         };
-        let mp3 = body.mp3_fid.as_deref();
         let job_id = body.job_id.as_deref().unwrap_or_default();
-        let notification = match (&body.failure, mp3.filter(|fid| fid.parse::<Id>().is_ok())) {
+        let notification = match (&body.failure, body.mp3()) {
             (Some(reason), _) if body.job().is_some() => self.compose_failure(&body, reason),
-            (_, Some(mp3)) => self.compose(&body, mp3),
+            (_, Some(mp3)) => self.compose(&body, &mp3.to_string()),
             _ => return delivery.dead("mp3_fid is missing").await,
         };
+        match self.is_told(&body).await {
+            Ok(false) => {}
+            Ok(true) => return delivery.ack().await,
+            Err(e) => {
+                tracing::warn!(job_id, error = %e, "the ledger fails");
+                return delivery.retry(LEDGER_PAUSE).await;
+            }
+        }
         match self.ports.notifier.notify(&notification).await {
             Ok(()) => {
                 self.metrics.mail("sent");
@@ -82,6 +96,23 @@ impl Notifications {
                 delivery.retry(pause).await
             }
         }
+    }
+
+    /// Whether the owner was told before: a message may come twice. A job that the ledger does not know is
+    /// news.
+    async fn is_told(&self, body: &Body) -> Result<bool, jobs::Error> {
+        let Some(id) = body.job() else {
+            return Ok(false);
+        };
+        let known = match body.mp3() {
+            Some(mp3) => self.ports.settle(id, mp3).await?,
+            None => match self.ports.jobs.get(id).await {
+                Ok(job) => Some(job),
+                Err(jobs::Error::NotFound) => None,
+                Err(e) => return Err(e),
+            },
+        };
+        Ok(known.is_some_and(|job| job.notified.is_some()))
     }
 
     /// Notes in the ledger that the owner was told. A job that is gone by now needs no note.

@@ -1,34 +1,51 @@
 //! Removing what is over: finished jobs after their time, uploads that were given up, files that no job
-//! owns; and passing on what a crash kept from its queue.
+//! owns; and asking again for what seems forgotten.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
+use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{self, Job, State};
 use micropy_core::ports::storage::{self, Storage};
 use tokio_util::sync::CancellationToken;
 
 use super::Ports;
 use super::intake::Error;
+use super::message::Body;
 
 /// How often.
 const PAUSE: Duration = Duration::from_secs(60);
 /// Entries at once.
 const PAGE: usize = 200;
+/// A job that has not moved for so long may have lost its message, with the queue it was in.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// A file this young may belong to a job that is being entered.
 const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
 /// Removes what is over.
 pub struct Sweeper {
-    pub ports: Ports,
+    ports: Ports,
     /// How long a finished job is kept.
-    pub retention: Duration,
+    retention: Duration,
     /// How long an upload may pause.
-    pub upload_expiry: Duration,
+    upload_expiry: Duration,
+    /// Jobs that were asked for again, and when.
+    asked: HashMap<Id, Instant>,
 }
 
 impl Sweeper {
+    /// One that has not swept yet.
+    pub fn new(ports: Ports, retention: Duration, upload_expiry: Duration) -> Self {
+        Sweeper {
+            ports,
+            retention,
+            upload_expiry,
+            asked: HashMap::new(),
+        }
+    }
+
     /// Works until told to stop.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         loop {
             if stop.run_until_cancelled(self.sweep()).await.is_none() {
                 return;
@@ -44,8 +61,7 @@ impl Sweeper {
     }
 
     /// One round.
-    pub async fn sweep(&self) {
-        self.ports.send_owed().await;
+    pub async fn sweep(&mut self) {
         let finished = &[State::Done, State::Failed, State::Cancelled];
         let rounds = [
             (
@@ -63,6 +79,36 @@ impl Sweeper {
                 Err(e) => tracing::warn!(error = %e, "cannot remove {what} that are over"),
             }
         }
+        match self.ask_again().await {
+            Ok(0) => {}
+            Ok(count) => tracing::info!(count, "asked again for jobs that do not move"),
+            Err(e) => tracing::warn!(error = %e, "cannot ask for jobs that do not move"),
+        }
+    }
+
+    /// A second message about a job does no harm: whoever gets it finds the job held, or over.
+    async fn ask_again(&mut self) -> Result<usize, Error> {
+        let mut asked = HashMap::new();
+        let mut count = 0;
+        for job in self
+            .stale(&[State::Queued, State::Running], FORGOTTEN)
+            .await?
+        {
+            let last = self.asked.get(&job.id).copied();
+            let last = match last.filter(|last: &Instant| last.elapsed() < FORGOTTEN) {
+                Some(last) => last,
+                None => {
+                    let message = Body::of(&job).asking();
+                    let queue = self.ports.queues.of(message.topic);
+                    queue.publish(message.payload).await?;
+                    count += 1;
+                    Instant::now()
+                }
+            };
+            asked.insert(job.id, last);
+        }
+        self.asked = asked;
+        Ok(count)
     }
 
     async fn stale(&self, states: &[State], age: Duration) -> Result<Vec<Job>, jobs::Error> {

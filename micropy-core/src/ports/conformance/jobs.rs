@@ -1,11 +1,13 @@
 //! The suite of [`Jobs`].
 
 use std::future::poll_fn;
+use std::slice;
 use std::time::Duration;
 
 use super::{Fixture, both, id, within};
 use crate::ports::jobs::{
-    Begin, Created, Error, Filter, Job, Jobs, Lease, Message, Outcome, Output, State, Topic, Usage,
+    Begin, Created, Error, Filter, HOLD, Job, Jobs, Lease, Message, Outcome, Output, Owed, State,
+    Topic, Topics, Usage,
 };
 use crate::ports::{Id, Queue};
 
@@ -17,12 +19,7 @@ const BOB: &str = "bob@example.com";
 #[derive(Clone, Copy)]
 pub enum Queues<'a> {
     /// In these queues: the ledger shares its store with them.
-    Shared {
-        /// The queue of [`Topic::Video`].
-        video: &'a dyn Queue,
-        /// The queue of [`Topic::Mp3`].
-        mp3: &'a dyn Queue,
-    },
+    Shared(Topics<&'a dyn Queue>),
     /// With the ledger, owed.
     Owing,
 }
@@ -50,6 +47,7 @@ pub async fn run(fixture: &dyn Fixture, jobs: &dyn Jobs, queues: Queues<'_>) {
     suite.stale_jobs_are_found().await;
     suite.references_usage_and_census_count().await;
     suite.a_watcher_sees_changes_of_its_owner().await;
+    suite.an_owed_message_is_one_senders_at_a_time().await;
 }
 
 struct Suite<'a> {
@@ -104,8 +102,10 @@ impl Suite<'_> {
             .create(&job, Some(video("go")))
             .await
             .expect("create");
-        assert_eq!(created, Created::New);
-        self.expect_message(Topic::Video, "go").await;
+        let Created::New(owed) = created else {
+            panic!("a new job is {created:?}");
+        };
+        self.expect_message(owed, Topic::Video, "go").await;
     }
 
     async fn begin(&self, byte: u8) -> (Lease, Job) {
@@ -121,15 +121,11 @@ impl Suite<'_> {
         }
     }
 
-    /// Takes the one message that the ledger sent.
-    async fn expect_message(&self, topic: Topic, text: &str) {
+    /// Takes the one message that the ledger sent, or owes.
+    async fn expect_message(&self, owed: Option<Owed>, topic: Topic, text: &str) {
         match self.queues {
-            Queues::Shared { video, mp3 } => {
-                let queue = match topic {
-                    Topic::Video => video,
-                    Topic::Mp3 => mp3,
-                };
-                let delivery = queue.receive().await.expect("receive");
+            Queues::Shared(queues) => {
+                let delivery = queues.of(topic).receive().await.expect("receive");
                 assert_eq!(
                     delivery.payload(),
                     text.as_bytes(),
@@ -138,16 +134,13 @@ impl Suite<'_> {
                 delivery.ack().await.expect("ack");
             }
             Queues::Owing => {
-                let owed = self.jobs.owed(9).await.expect("owed");
-                let messages: Vec<_> = owed.iter().map(|owed| &owed.message).collect();
-                assert_eq!(
-                    messages,
-                    [&message(topic, text)],
-                    "the message of the change is owed"
-                );
-                self.jobs.sent(&[owed[0].id]).await.expect("sent");
+                let owed = owed.expect("the message of the change is owed");
+                assert_eq!(owed.message, message(topic, text));
+                self.jobs.sent(&[owed.id]).await.expect("sent");
+                return;
             }
         }
+        assert_eq!(owed, None, "what is in its queue is not owed");
         assert!(
             self.jobs.owed(9).await.expect("owed").is_empty(),
             "and no other"
@@ -155,14 +148,49 @@ impl Suite<'_> {
     }
 
     async fn expect_no_message(&self) {
-        if let Queues::Shared { video, mp3 } = self.queues {
-            let got = within(self.fixture.settle(), both(video.receive(), mp3.receive())).await;
-            assert!(got.is_none(), "a refused change sends nothing");
+        match self.queues {
+            Queues::Shared(queues) => {
+                let got = both(queues.video.receive(), queues.mp3.receive());
+                let got = within(self.fixture.settle(), got).await;
+                assert!(got.is_none(), "a refused change sends nothing");
+            }
+            Queues::Owing => self.fixture.elapse(HOLD + Duration::from_secs(1)).await,
         }
         assert!(
             self.jobs.owed(9).await.expect("owed").is_empty(),
             "a refused change sends nothing"
         );
+    }
+
+    async fn an_owed_message_is_one_senders_at_a_time(&self) {
+        let Queues::Owing = self.queues else { return };
+        let job = Job {
+            state: State::Queued,
+            ..self.job(1, ANN)
+        };
+        let created = self.jobs.create(&job, Some(video("go"))).await;
+        let Created::New(Some(first)) = created.expect("create") else {
+            panic!("the message is owed");
+        };
+        let others = || async { self.jobs.owed(9).await.expect("owed") };
+        assert!(others().await.is_empty(), "it is its creator's to send");
+        self.fixture.elapse(HOLD + Duration::from_secs(1)).await;
+        let (a, b) = both(others(), others()).await;
+        assert_eq!(
+            [a, b].concat(),
+            slice::from_ref(&first),
+            "what was not sent is one other's to send"
+        );
+        self.fixture.elapse(HOLD + Duration::from_secs(1)).await;
+        assert_eq!(
+            others().await,
+            slice::from_ref(&first),
+            "and then the next one's"
+        );
+        self.jobs.sent(&[first.id]).await.expect("sent");
+        self.fixture.elapse(HOLD + Duration::from_secs(1)).await;
+        assert!(others().await.is_empty(), "what was sent is owed no more");
+        self.delete([1]).await;
     }
 
     async fn a_job_is_kept_as_it_was_entered(&self) {
@@ -178,7 +206,7 @@ impl Suite<'_> {
         };
         assert_eq!(
             self.jobs.create(&job, None).await.expect("create"),
-            Created::New
+            Created::New(None)
         );
         assert_eq!(self.get(1).await, job, "kept as it was entered");
 
@@ -206,7 +234,7 @@ impl Suite<'_> {
         let first = keyed(1, ANN);
         assert_eq!(
             self.jobs.create(&first, None).await.expect("create"),
-            Created::New
+            Created::New(None)
         );
         let again = self
             .jobs
@@ -224,7 +252,11 @@ impl Suite<'_> {
             .create(&keyed(3, BOB), None)
             .await
             .expect("create");
-        assert_eq!(other, Created::New, "another user's keys are their own");
+        assert_eq!(
+            other,
+            Created::New(None),
+            "another user's keys are their own"
+        );
         self.delete([1, 3]).await;
     }
 
@@ -238,7 +270,7 @@ impl Suite<'_> {
         let created = [first.expect("create"), second.expect("create")];
         let new = created
             .iter()
-            .filter(|created| **created == Created::New)
+            .filter(|created| **created == Created::New(None))
             .count();
         assert_eq!(new, 1, "one of two is new: {created:?}");
         let all = self
@@ -260,11 +292,9 @@ impl Suite<'_> {
             matches!(over, Begin::Over(_)),
             "what is still arriving cannot be begun"
         );
-        self.jobs
-            .enqueue(id(1), video("start"))
-            .await
-            .expect("enqueue");
-        self.expect_message(Topic::Video, "start").await;
+        let owed = self.jobs.enqueue(id(1), video("start")).await;
+        self.expect_message(owed.expect("enqueue"), Topic::Video, "start")
+            .await;
         assert_eq!(self.get(1).await.state, State::Queued);
 
         self.fixture.elapse(Duration::from_secs(1)).await;
@@ -281,11 +311,9 @@ impl Suite<'_> {
 
         let done = Outcome::Done(output(id(50)));
         let told = message(Topic::Mp3, "done");
-        self.jobs
-            .finish(lease, done, Some(told))
-            .await
-            .expect("finish");
-        self.expect_message(Topic::Mp3, "done").await;
+        let owed = self.jobs.finish(lease, done, Some(told)).await;
+        self.expect_message(owed.expect("finish"), Topic::Mp3, "done")
+            .await;
         let job = self.get(1).await;
         assert_eq!(
             (job.state, job.progress, job.failure.clone()),
@@ -305,14 +333,20 @@ impl Suite<'_> {
         self.enter_queued(1, ANN).await;
         let (lease, _) = self.begin(1).await;
         let failed = Outcome::Failed("no audio track".into());
-        self.jobs.finish(lease, failed, None).await.expect("finish");
+        let told = message(Topic::Failed, "sorry");
+        let owed = self.jobs.finish(lease, failed, Some(told)).await;
+        self.expect_message(owed.expect("finish"), Topic::Failed, "sorry")
+            .await;
         let job = self.get(1).await;
         assert_eq!(job.state, State::Failed);
         assert_eq!(job.failure.as_deref(), Some("no audio track"));
 
-        self.jobs.retry(id(1), video("again")).await.expect("retry");
-        self.expect_message(Topic::Video, "again").await;
+        self.jobs.notified(id(1)).await.expect("notified");
+        let owed = self.jobs.retry(id(1), video("again")).await;
+        self.expect_message(owed.expect("retry"), Topic::Video, "again")
+            .await;
         let job = self.get(1).await;
+        assert_eq!(job.notified, None, "how it ends now is other news");
         assert_eq!(
             (job.state, job.attempts, job.failure),
             (State::Queued, 0, None)
@@ -421,8 +455,9 @@ impl Suite<'_> {
         );
         let over = self.jobs.begin(id(1), TERM).await.expect("begin");
         assert!(matches!(over, Begin::Over(_)), "nor can another begin it");
-        self.jobs.retry(id(1), video("again")).await.expect("retry");
-        self.expect_message(Topic::Video, "again").await;
+        let owed = self.jobs.retry(id(1), video("again")).await;
+        self.expect_message(owed.expect("retry"), Topic::Video, "again")
+            .await;
         assert!(
             is_rejected(&self.jobs.renew(lease, TERM, 0.9).await),
             "nor after a retry"

@@ -112,6 +112,7 @@ impl Entry {
         self.job.attempts = 0;
         self.job.progress = 0.0;
         self.job.failure = None;
+        self.job.notified = None;
         self.enter(State::Queued, now);
         Ok(())
     }

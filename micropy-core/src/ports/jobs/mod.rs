@@ -209,6 +209,8 @@ pub enum Topic {
     Video,
     /// MP3s whose owners are to be told.
     Mp3,
+    /// Jobs that failed, whose owners are to be told.
+    Failed,
 }
 
 impl Topic {
@@ -217,6 +219,38 @@ impl Topic {
         match self {
             Topic::Video => "video",
             Topic::Mp3 => "mp3",
+            Topic::Failed => "failed",
+        }
+    }
+}
+
+/// One of something, such as a queue, for each topic.
+#[derive(Clone, Copy, Debug)]
+pub struct Topics<T> {
+    /// That of [`Topic::Video`].
+    pub video: T,
+    /// That of [`Topic::Mp3`].
+    pub mp3: T,
+    /// That of [`Topic::Failed`].
+    pub failed: T,
+}
+
+impl<T> Topics<T> {
+    /// Makes one for each topic.
+    pub fn each(mut make: impl FnMut(Topic) -> T) -> Self {
+        Topics {
+            video: make(Topic::Video),
+            mp3: make(Topic::Mp3),
+            failed: make(Topic::Failed),
+        }
+    }
+
+    /// That of `topic`.
+    pub fn of(&self, topic: Topic) -> &T {
+        match topic {
+            Topic::Video => &self.video,
+            Topic::Mp3 => &self.mp3,
+            Topic::Failed => &self.failed,
         }
     }
 }
@@ -229,6 +263,9 @@ pub struct Message {
     /// What it says.
     pub payload: Vec<u8>,
 }
+
+/// How long an owed message is left to whoever was given it.
+pub const HOLD: Duration = Duration::from_secs(30);
 
 /// A message that the ledger holds and no queue has yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -264,8 +301,8 @@ pub enum Begin {
 /// What came of creating a job.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Created {
-    /// It is in the ledger.
-    New,
+    /// It is in the ledger, and so is its message: the caller's to send, if the ledger owes it.
+    New(Option<Owed>),
     /// Its owner has one with this key: that one, untouched.
     Existing(Box<Job>),
 }
@@ -305,12 +342,14 @@ pub type JobStream = Pin<Box<dyn Stream<Item = Job> + Send>>;
 /// The ledger. Every change is durable when its method returns, and happens wholly or not at all.
 ///
 /// A [`Message`] given along becomes durable in the same step. A ledger that shares its store with the
-/// queues puts it there itself; any other keeps it among the [`owed`](Jobs::owed) until it is told that
-/// it was [`sent`](Jobs::sent). So no crash separates a job from its message.
+/// queues puts it there itself; any other owes it: it returns it to the caller, who publishes it and then
+/// says that it was [`sent`](Jobs::sent). What the caller did not live to send is among the
+/// [`owed`](Jobs::owed) once [`HOLD`] is over. So no crash separates a job from its message.
 #[async_trait]
 pub trait Jobs: Send + Sync {
-    /// Enters `job`, which is [`State::Receiving`], or [`State::Queued`] with its message. Of two at once
-    /// with one owner and key, one is [`Created::New`].
+    /// Enters `job`, which is [`State::Receiving`], or [`State::Queued`] with its message, or without one
+    /// where that is in its queue already. Of two at once with one owner and key, one is
+    /// [`Created::New`]. [`Error::Rejected`] where another job has the id or the video.
     async fn create(&self, job: &Job, message: Option<Message>) -> Result<Created, Error>;
 
     /// A job.
@@ -320,7 +359,7 @@ pub trait Jobs: Send + Sync {
     async fn of_mp3(&self, mp3: Id) -> Result<Job, Error>;
 
     /// Receiving → queued: the upload is whole. [`Error::Rejected`] in any other state.
-    async fn enqueue(&self, id: Id, message: Message) -> Result<(), Error>;
+    async fn enqueue(&self, id: Id, message: Message) -> Result<Option<Owed>, Error>;
 
     /// Takes the job for `term`, and counts the attempt, before any work.
     async fn begin(&self, id: Id, term: Duration) -> Result<Begin, Error>;
@@ -340,15 +379,15 @@ pub trait Jobs: Send + Sync {
         lease: Lease,
         outcome: Outcome,
         message: Option<Message>,
-    ) -> Result<(), Error>;
+    ) -> Result<Option<Owed>, Error>;
 
     /// Receiving, queued or running → cancelled; a lease on it is lost. [`Error::Rejected`] in a final
     /// state.
     async fn cancel(&self, id: Id) -> Result<(), Error>;
 
-    /// Failed or cancelled → queued, with the attempts counted from 0 again. [`Error::Rejected`] in any
+    /// Failed or cancelled → queued, with the attempts counted from 0 again and nobody told of anything. [`Error::Rejected`] in any
     /// other state.
-    async fn retry(&self, id: Id, message: Message) -> Result<(), Error>;
+    async fn retry(&self, id: Id, message: Message) -> Result<Option<Owed>, Error>;
 
     /// Removes the job, in any state; a lease on it is lost. Returns what it was. What it stored is the
     /// caller's to remove.
@@ -377,7 +416,8 @@ pub trait Jobs: Send + Sync {
     /// The whole ledger at a glance.
     async fn census(&self) -> Result<Census, Error>;
 
-    /// Up to `limit` messages that no queue has yet, oldest first.
+    /// Up to `limit` messages that no queue has yet and nobody is sending, oldest first. They are the
+    /// caller's to send: nobody else is given them until [`HOLD`] is over.
     async fn owed(&self, limit: usize) -> Result<Vec<Owed>, Error>;
 
     /// These are in their queues now.

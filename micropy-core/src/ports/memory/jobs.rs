@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::lock;
 use crate::ports::jobs::{
-    Begin, Census, Created, Entry, Error, Filter, Job, JobStream, Jobs, Lease, Message, Outcome,
-    Owed, State, Usage, Watchers,
+    Begin, Census, Created, Entry, Error, Filter, HOLD, Job, JobStream, Jobs, Lease, Message,
+    Outcome, Owed, State, Usage, Watchers,
 };
 use crate::ports::{Clock, Id, Timestamp};
 
@@ -21,7 +21,8 @@ pub struct MemoryJobs {
 #[derive(Default)]
 struct Ledger {
     entries: BTreeMap<Id, Entry>,
-    owed: VecDeque<Owed>,
+    /// With the time until which each is left to whoever was given it.
+    owed: VecDeque<(Timestamp, Owed)>,
     messages: u64,
 }
 
@@ -41,25 +42,26 @@ impl MemoryJobs {
         id: Id,
         message: Option<Message>,
         change: impl FnOnce(&mut Entry, Timestamp) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    ) -> Result<(T, Option<Owed>), Error> {
         let mut ledger = lock(&self.ledger);
+        let now = self.clock.now();
         let entry = ledger.entries.get_mut(&id).ok_or(Error::NotFound)?;
-        let changed = change(entry, self.clock.now())?;
+        let changed = change(entry, now)?;
         self.watchers.tell(&entry.job);
-        ledger.owe(message);
-        Ok(changed)
+        Ok((changed, ledger.owe(message, now)))
     }
 }
 
 impl Ledger {
-    fn owe(&mut self, message: Option<Message>) {
-        if let Some(message) = message {
-            self.messages += 1;
-            let mut id = [0; 12];
-            id[4..].copy_from_slice(&self.messages.to_be_bytes());
-            let id = Id::from_bytes(id);
-            self.owed.push_back(Owed { id, message });
-        }
+    fn owe(&mut self, message: Option<Message>, now: Timestamp) -> Option<Owed> {
+        let message = message?;
+        self.messages += 1;
+        let mut id = [0; 12];
+        id[4..].copy_from_slice(&self.messages.to_be_bytes());
+        let id = Id::from_bytes(id);
+        let owed = Owed { id, message };
+        self.owed.push_back((now.plus(HOLD), owed.clone()));
+        Some(owed)
     }
 
     fn jobs(&self) -> impl DoubleEndedIterator<Item = &Job> {
@@ -86,8 +88,8 @@ impl Jobs for MemoryJobs {
         }
         ledger.entries.insert(job.id, Entry::new(job.clone()));
         self.watchers.tell(job);
-        ledger.owe(message);
-        Ok(Created::New)
+        let owed = ledger.owe(message, self.clock.now());
+        Ok(Created::New(owed))
     }
 
     async fn get(&self, id: Id) -> Result<Job, Error> {
@@ -105,24 +107,24 @@ impl Jobs for MemoryJobs {
         ledger.jobs().find(made).cloned().ok_or(Error::NotFound)
     }
 
-    async fn enqueue(&self, id: Id, message: Message) -> Result<(), Error> {
-        self.change(id, Some(message), Entry::enqueue)
+    async fn enqueue(&self, id: Id, message: Message) -> Result<Option<Owed>, Error> {
+        let ((), owed) = self.change(id, Some(message), Entry::enqueue)?;
+        Ok(owed)
     }
 
     async fn begin(&self, id: Id, term: Duration) -> Result<Begin, Error> {
-        self.change(id, None, |entry, now| Ok(entry.begin(now, term)))
+        let (begun, _) = self.change(id, None, |entry, now| Ok(entry.begin(now, term)))?;
+        Ok(begun)
     }
 
     async fn renew(&self, lease: Lease, term: Duration, progress: f32) -> Result<(), Error> {
-        self.change(lease.job, None, |entry, now| {
-            entry.renew(now, lease, term, progress)
-        })
+        let renew = |entry: &mut Entry, now| entry.renew(now, lease, term, progress);
+        self.change(lease.job, None, renew).map(drop)
     }
 
     async fn release(&self, lease: Lease, counted: bool) -> Result<(), Error> {
-        self.change(lease.job, None, |entry, now| {
-            entry.release(now, lease, counted)
-        })
+        let release = |entry: &mut Entry, now| entry.release(now, lease, counted);
+        self.change(lease.job, None, release).map(drop)
     }
 
     async fn finish(
@@ -130,18 +132,19 @@ impl Jobs for MemoryJobs {
         lease: Lease,
         outcome: Outcome,
         message: Option<Message>,
-    ) -> Result<(), Error> {
-        self.change(lease.job, message, |entry, now| {
-            entry.finish(now, lease, outcome)
-        })
+    ) -> Result<Option<Owed>, Error> {
+        let finish = |entry: &mut Entry, now| entry.finish(now, lease, outcome);
+        let ((), owed) = self.change(lease.job, message, finish)?;
+        Ok(owed)
     }
 
     async fn cancel(&self, id: Id) -> Result<(), Error> {
-        self.change(id, None, Entry::cancel)
+        self.change(id, None, Entry::cancel).map(drop)
     }
 
-    async fn retry(&self, id: Id, message: Message) -> Result<(), Error> {
-        self.change(id, Some(message), Entry::retry)
+    async fn retry(&self, id: Id, message: Message) -> Result<Option<Owed>, Error> {
+        let ((), owed) = self.change(id, Some(message), Entry::retry)?;
+        Ok(owed)
     }
 
     async fn delete(&self, id: Id) -> Result<Job, Error> {
@@ -153,7 +156,7 @@ impl Jobs for MemoryJobs {
     }
 
     async fn notified(&self, id: Id) -> Result<(), Error> {
-        self.change(id, None, Entry::notified)
+        self.change(id, None, Entry::notified).map(drop)
     }
 
     async fn list(&self, owner: &str, filter: &Filter, limit: usize) -> Result<Vec<Job>, Error> {
@@ -220,18 +223,20 @@ impl Jobs for MemoryJobs {
     }
 
     async fn owed(&self, limit: usize) -> Result<Vec<Owed>, Error> {
-        Ok(lock(&self.ledger)
-            .owed
-            .iter()
-            .take(limit)
-            .cloned()
-            .collect())
+        let now = self.clock.now();
+        let mut ledger = lock(&self.ledger);
+        let free = ledger.owed.iter_mut().filter(|(held, _)| *held <= now);
+        let give = |(held, owed): &mut (Timestamp, Owed)| {
+            *held = now.plus(HOLD);
+            owed.clone()
+        };
+        Ok(free.take(limit).map(give).collect())
     }
 
     async fn sent(&self, owed: &[Id]) -> Result<(), Error> {
         lock(&self.ledger)
             .owed
-            .retain(|message| !owed.contains(&message.id));
+            .retain(|(_, message)| !owed.contains(&message.id));
         Ok(())
     }
 
