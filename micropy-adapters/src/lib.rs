@@ -3,8 +3,10 @@
 //! | port | feature | adapter | keeps its data in |
 //! |---|---|---|---|
 //! | `Storage` | `filesystem` | [`storage::filesystem`] | a folder |
+//! | `Storage` | `gridfs` | [`storage::gridfs`] | a MongoDB database, as any GridFS driver reads it |
 //! | `Queue` | `sqlite` | [`queue::sqlite`] | a SQLite database |
 //! | `Jobs` | `sqlite` | [`jobs::sqlite`] | the same database, in the same transactions |
+//! | `Jobs` | `mongodb` | [`jobs::mongodb`] | a MongoDB collection |
 //! | `Auth` | `sqlite` | [`auth::sqlite`] | the same database |
 //! | `Notifier` | `outbox` | [`notifier::outbox`] | a folder of `.eml` files |
 //! | `Auth` | `mysql` | [`auth::mysql`] | a MySQL or MariaDB database, the table of older services |
@@ -18,6 +20,8 @@
 pub mod auth;
 pub mod clock;
 pub mod jobs;
+#[cfg(any(feature = "gridfs", feature = "mongodb"))]
+pub mod mongodb;
 pub mod notifier;
 pub mod queue;
 #[cfg(feature = "sqlite")]

@@ -2,3 +2,5 @@
 
 #[cfg(feature = "filesystem")]
 pub mod filesystem;
+#[cfg(feature = "gridfs")]
+pub mod gridfs;

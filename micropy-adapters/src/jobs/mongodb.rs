@@ -1,0 +1,735 @@
+//! The ledger as a MongoDB collection, beside no queue: what it sends, it owes first.
+//!
+//! One document holds a job, the lease on it and the messages owed for it, so a change needs no
+//! transaction: it is one update, for the `revision` of the document that was read, and is made anew where
+//! somebody else was faster.
+//!
+//! Documents bear the time of their last change by the server's clock too. Watchers are told by polling
+//! for it: a single server has no change streams.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::{Stream, TryStreamExt};
+use micropy_core::ports::jobs::{
+    Begin, Census, Created, Entry, Error, Filter, HOLD, Job, JobStream, Jobs, Lease, Message,
+    Outcome, Output, Owed, State, Topic, Usage, Watchers,
+};
+use micropy_core::ports::{Clock, Id, Timestamp};
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
+use mongodb::options::IndexOptions;
+use mongodb::{Collection, IndexModel};
+use tokio::sync::{Mutex, OnceCell};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use crate::mongodb::{self as server, Client, Fault, object_id};
+
+/// Where the ledger is, unless somebody says otherwise.
+pub const DATABASE: &str = "micropy";
+
+/// How often watchers look for changes.
+const POLL: Duration = Duration::from_millis(500);
+
+/// How much later than its time of change a document may become visible, also after a change of the
+/// primary: as far back every poll looks again.
+const OVERLAP: Duration = Duration::from_secs(5);
+
+/// How often a change is made anew before it is given up. Each time somebody else's came through.
+const TRIES: u32 = 100;
+
+/// The collection `jobs` of a database.
+pub struct MongodbJobs {
+    jobs: Collection<Document>,
+    clock: Arc<dyn Clock>,
+    indexed: OnceCell<()>,
+    watchers: Arc<Watchers>,
+    /// One for each owner somebody watches.
+    pollers: Mutex<HashMap<String, Weak<Poller>>>,
+}
+
+impl MongodbJobs {
+    /// The ledger in the database `database`.
+    pub fn new(client: &Client, database: &str, clock: Arc<dyn Clock>) -> Self {
+        MongodbJobs {
+            jobs: client.database(database).collection("jobs"),
+            clock,
+            indexed: OnceCell::new(),
+            watchers: Arc::default(),
+            pollers: Mutex::default(),
+        }
+    }
+
+    /// Makes the indexes, once: before the first job is entered, not when nobody may answer yet.
+    async fn index(&self) -> Result<(), Error> {
+        let plain = |keys| IndexModel::builder().keys(keys).build();
+        let some = |keys, unique| {
+            let options = IndexOptions::builder().sparse(true).unique(unique).build();
+            IndexModel::builder().keys(keys).options(options).build()
+        };
+        let unique = |options| {
+            let unique = IndexModel::builder().keys(doc! { "owner": 1, "key": 1 });
+            unique.options(Some(options)).build()
+        };
+        let keyed = doc! { "key": { "$exists": true } };
+        let keyed = IndexOptions::builder()
+            .unique(true)
+            .partial_filter_expression(keyed);
+        let make = || async {
+            let indexes = [
+                some(doc! { "source": 1 }, true),
+                some(doc! { "mp3": 1 }, true),
+                unique(keyed.build()),
+                plain(doc! { "owner": 1, "_id": 1 }),
+                plain(doc! { "owner": 1, "changed": 1 }),
+                plain(doc! { "state": 1, "updated": 1 }),
+                plain(doc! { "state": 1, "created": 1 }),
+                some(doc! { "owed.held": 1 }, false),
+                some(doc! { "owed.id": 1 }, false),
+            ];
+            let made = self.jobs.create_indexes(indexes).await;
+            made.map(drop).map_err(backend)
+        };
+        self.indexed.get_or_try_init(make).await.copied()
+    }
+
+    async fn find(&self, filter: Document) -> Result<Option<Document>, Error> {
+        self.jobs.find_one(filter).await.map_err(backend)
+    }
+
+    /// The owner's job with this key.
+    async fn keyed(&self, job: &Job) -> Result<Option<Created>, Error> {
+        let Some(key) = &job.key else { return Ok(None) };
+        let found = self.find(doc! { "owner": &job.owner, "key": key }).await?;
+        let first = found.map(|document| entry_of(&document)).transpose()?;
+        Ok(first.map(|entry| Created::Existing(Box::new(entry.job))))
+    }
+
+    /// Loads the entry of `id`, lets it change, and stores it with its message, all or nothing.
+    async fn change<T>(
+        &self,
+        id: Id,
+        message: Option<Message>,
+        change: impl Fn(&mut Entry, Timestamp) -> Result<T, Error> + Send + Sync,
+    ) -> Result<(T, Option<Owed>), Error> {
+        for _ in 0..TRIES {
+            let found = self.find(doc! { "_id": object_id(id) }).await?;
+            let document = found.ok_or(Error::NotFound)?;
+            let mut entry = entry_of(&document)?;
+            let before = entry.clone();
+            let now = self.clock.now();
+            let changed = change(&mut entry, now)?;
+            let owed = message.clone().map(owe);
+            if entry == before && owed.is_none() {
+                return Ok((changed, None));
+            }
+            let revision = needed(&document, "revision", server::integer)?;
+            match self.store(&entry, revision, owed.as_ref(), now).await {
+                Ok(true) => return Ok((changed, owed)),
+                Ok(false) => {}
+                Err(Fault::Taken(_)) => {
+                    return Err(Error::Rejected("another job has this MP3".into()));
+                }
+                Err(fault) => return Err(fault_of(fault)),
+            }
+        }
+        let why = "others change the job all the time";
+        Err(Error::Unavailable(why.into()))
+    }
+
+    /// Stores an entry that was read at `revision`, or a new one at 0, with what it owes; `false` where
+    /// somebody else changed it meanwhile.
+    async fn store(
+        &self,
+        entry: &Entry,
+        revision: i64,
+        owed: Option<&Owed>,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        let (present, absent) = fields(entry);
+        let mut update = doc! {
+            "$set": present,
+            "$unset": absent,
+            "$inc": { "revision": 1_i64 },
+            "$currentDate": { "changed": true },
+        };
+        if let Some(owed) = owed {
+            let payload = Binary {
+                subtype: BinarySubtype::Generic,
+                bytes: owed.message.payload.clone(),
+            };
+            let owed = doc! {
+                "id": object_id(owed.id),
+                "topic": owed.message.topic.name(),
+                "payload": payload,
+                "since": time(now),
+                "held": time(now.plus(HOLD)),
+            };
+            update.insert("$push", doc! { "owed": owed });
+        }
+        let same = doc! { "_id": object_id(entry.job.id), "revision": revision };
+        let stored = self.jobs.update_one(same, update).upsert(revision == 0);
+        let stored = stored.await?;
+        Ok(stored.matched_count == 1 || stored.upserted_id.is_some())
+    }
+
+    async fn select(
+        &self,
+        filter: Document,
+        order: Document,
+        limit: usize,
+    ) -> Result<Vec<Job>, Error> {
+        // MongoDB takes 0 for all.
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let found = self.jobs.find(filter).sort(order).limit(limit_of(limit));
+        let mut found = found.await.map_err(backend)?;
+        let mut jobs = Vec::new();
+        while let Some(document) = found.try_next().await.map_err(backend)? {
+            jobs.push(entry_of(&document)?.job);
+        }
+        Ok(jobs)
+    }
+
+    /// Gives the caller a message, unless somebody else has just been given it.
+    async fn give(&self, job: &Bson, owed: &Document, now: Timestamp) -> Result<bool, Error> {
+        let same = doc! { "id": owed.get("id"), "held": owed.get("held") };
+        let given = self.jobs.update_one(
+            doc! { "_id": job, "owed": { "$elemMatch": same } },
+            doc! { "$set": { "owed.$.held": time(now.plus(HOLD)) } },
+        );
+        Ok(given.await.map_err(backend)?.modified_count == 1)
+    }
+
+    /// The results of an aggregation that has few.
+    async fn aggregate(&self, stages: Vec<Document>) -> Result<Vec<Document>, Error> {
+        let results = self.jobs.aggregate(stages).await.map_err(backend)?;
+        results.try_collect().await.map_err(backend)
+    }
+}
+
+#[async_trait]
+impl Jobs for MongodbJobs {
+    async fn create(&self, job: &Job, message: Option<Message>) -> Result<Created, Error> {
+        self.index().await?;
+        if let Some(existing) = self.keyed(job).await? {
+            return Ok(existing);
+        }
+        let owed = message.map(owe);
+        let entry = Entry::new(job.clone());
+        let now = self.clock.now();
+        match self.store(&entry, 0, owed.as_ref(), now).await {
+            Ok(_) => Ok(Created::New(owed)),
+            Err(Fault::Taken(_)) => self
+                .keyed(job)
+                .await?
+                .ok_or_else(|| Error::Rejected("there is a job with this id or video".into())),
+            Err(fault) => Err(fault_of(fault)),
+        }
+    }
+
+    async fn get(&self, id: Id) -> Result<Job, Error> {
+        let found = self.find(doc! { "_id": object_id(id) }).await?;
+        Ok(entry_of(&found.ok_or(Error::NotFound)?)?.job)
+    }
+
+    async fn of_mp3(&self, mp3: Id) -> Result<Job, Error> {
+        let found = self.find(doc! { "mp3": object_id(mp3) }).await?;
+        Ok(entry_of(&found.ok_or(Error::NotFound)?)?.job)
+    }
+
+    async fn enqueue(&self, id: Id, message: Message) -> Result<Option<Owed>, Error> {
+        let ((), owed) = self.change(id, Some(message), Entry::enqueue).await?;
+        Ok(owed)
+    }
+
+    async fn begin(&self, id: Id, term: Duration) -> Result<Begin, Error> {
+        let begin = |entry: &mut Entry, now| Ok(entry.begin(now, term));
+        let (begun, _) = self.change(id, None, begin).await?;
+        Ok(begun)
+    }
+
+    async fn renew(&self, lease: Lease, term: Duration, progress: f32) -> Result<(), Error> {
+        let renew = |entry: &mut Entry, now| entry.renew(now, lease, term, progress);
+        self.change(lease.job, None, renew).await.map(drop)
+    }
+
+    async fn release(&self, lease: Lease, counted: bool) -> Result<(), Error> {
+        let release = |entry: &mut Entry, now| entry.release(now, lease, counted);
+        self.change(lease.job, None, release).await.map(drop)
+    }
+
+    async fn finish(
+        &self,
+        lease: Lease,
+        outcome: Outcome,
+        message: Option<Message>,
+    ) -> Result<Option<Owed>, Error> {
+        let finish = |entry: &mut Entry, now| entry.finish(now, lease, outcome.clone());
+        let ((), owed) = self.change(lease.job, message, finish).await?;
+        Ok(owed)
+    }
+
+    async fn cancel(&self, id: Id) -> Result<(), Error> {
+        self.change(id, None, Entry::cancel).await.map(drop)
+    }
+
+    async fn retry(&self, id: Id, message: Message) -> Result<Option<Owed>, Error> {
+        let ((), owed) = self.change(id, Some(message), Entry::retry).await?;
+        Ok(owed)
+    }
+
+    async fn delete(&self, id: Id) -> Result<Job, Error> {
+        let deleted = self.jobs.find_one_and_delete(doc! { "_id": object_id(id) });
+        let deleted = deleted.await.map_err(backend)?;
+        Ok(entry_of(&deleted.ok_or(Error::NotFound)?)?.job)
+    }
+
+    async fn notified(&self, id: Id) -> Result<(), Error> {
+        self.change(id, None, Entry::notified).await.map(drop)
+    }
+
+    async fn list(&self, owner: &str, filter: &Filter, limit: usize) -> Result<Vec<Job>, Error> {
+        let mut wanted = doc! { "owner": owner };
+        if !filter.states.is_empty() {
+            wanted.insert("state", any(&filter.states));
+        }
+        if let Some(batch) = filter.batch {
+            wanted.insert("batch", object_id(batch));
+        }
+        if let Some(before) = filter.before {
+            wanted.insert("_id", doc! { "$lt": object_id(before) });
+        }
+        self.select(wanted, doc! { "_id": -1 }, limit).await
+    }
+
+    async fn stale(
+        &self,
+        states: &[State],
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Job>, Error> {
+        let wanted = doc! { "state": any(states), "updated": { "$lt": time(before) } };
+        self.select(wanted, doc! { "updated": 1, "_id": 1 }, limit)
+            .await
+    }
+
+    async fn referenced(&self, objects: &[Id]) -> Result<Vec<Id>, Error> {
+        let mut referenced = Vec::new();
+        for field in ["source", "mp3"] {
+            let among: Vec<_> = objects.iter().map(|id| object_id(*id)).collect();
+            let found = self.jobs.find(doc! { field: { "$in": among } });
+            let found = found.projection(doc! { field: 1 }).await;
+            let mut found = found.map_err(backend)?;
+            while let Some(document) = found.try_next().await.map_err(backend)? {
+                referenced.push(needed(&document, field, id_of)?);
+            }
+        }
+        referenced.sort_unstable();
+        referenced.dedup();
+        Ok(referenced)
+    }
+
+    async fn usage(&self, owner: &str) -> Result<Usage, Error> {
+        let bytes = doc! { "$add": ["$source_bytes", { "$ifNull": ["$mp3_bytes", 0] }] };
+        let sums = self.aggregate(vec![
+            doc! { "$match": { "owner": owner } },
+            doc! { "$group": { "_id": null, "jobs": { "$sum": 1 }, "bytes": { "$sum": bytes } } },
+        ]);
+        let Some(sums) = sums.await?.pop() else {
+            return Ok(Usage::default());
+        };
+        Ok(Usage {
+            jobs: needed(&sums, "jobs", number)?,
+            bytes: needed(&sums, "bytes", number)?,
+        })
+    }
+
+    async fn census(&self) -> Result<Census, Error> {
+        // In the order of an index, which has all this needs.
+        let groups = self.aggregate(vec![
+            doc! { "$sort": { "state": 1, "created": 1 } },
+            doc! { "$group": {
+                "_id": "$state", "jobs": { "$sum": 1 }, "oldest": { "$first": "$created" },
+            } },
+        ]);
+        let mut census = Census::default();
+        for group in groups.await? {
+            let state = needed(&group, "_id", state_of)?;
+            census.states.push((state, needed(&group, "jobs", number)?));
+            if state == State::Queued {
+                census.oldest_queued = Some(needed(&group, "oldest", time_of)?);
+            }
+        }
+        Ok(census)
+    }
+
+    async fn owed(&self, limit: usize) -> Result<Vec<Owed>, Error> {
+        let now = self.clock.now();
+        let free =
+            |owed: &&Document| field(owed, "held", time_of).is_ok_and(|held| held <= Some(now));
+        let wanted = doc! { "owed.held": { "$lte": time(now) } };
+        let found = self.jobs.find(wanted).sort(doc! { "owed.held": 1 });
+        let mut found = found
+            .projection(doc! { "owed": 1 })
+            .batch_size(100)
+            .await
+            .map_err(backend)?;
+        let mut given = Vec::new();
+        while given.len() < limit
+            && let Some(document) = found.try_next().await.map_err(backend)?
+        {
+            let job = document.get("_id").unwrap_or(&Bson::Null);
+            let messages = document.get_array("owed").map_or(&[][..], Vec::as_slice);
+            for owed in messages.iter().filter_map(Bson::as_document).filter(free) {
+                if given.len() < limit && self.give(job, owed, now).await? {
+                    given.push((needed(owed, "since", time_of)?, owed_of(owed)?));
+                }
+            }
+        }
+        given.sort_by_key(|(since, owed)| (*since, owed.id));
+        Ok(given.into_iter().map(|(_, owed)| owed).collect())
+    }
+
+    async fn sent(&self, owed: &[Id]) -> Result<(), Error> {
+        let sent: Vec<_> = owed.iter().map(|id| object_id(*id)).collect();
+        let any = doc! { "$in": sent };
+        let removed = self.jobs.update_many(
+            doc! { "owed.id": &any },
+            doc! { "$pull": { "owed": { "id": &any } } },
+        );
+        removed.await.map(drop).map_err(backend)
+    }
+
+    async fn watch(&self, owner: &str) -> Result<JobStream, Error> {
+        let jobs = self.watchers.watch(owner);
+        let mut pollers = self.pollers.lock().await;
+        let poller = match pollers.get(owner).and_then(Weak::upgrade) {
+            Some(poller) => poller,
+            None => {
+                let poller = Poller::start(self.jobs.clone(), owner, self.watchers.clone()).await?;
+                let poller = Arc::new(poller);
+                pollers.retain(|_, poller| poller.strong_count() > 0);
+                pollers.insert(owner.to_owned(), Arc::downgrade(&poller));
+                poller
+            }
+        };
+        Ok(Box::pin(Watch {
+            jobs,
+            _poller: poller,
+        }))
+    }
+}
+
+/// An owner's jobs as they change, and the poller that looks for changes as long as somebody listens.
+struct Watch {
+    jobs: JobStream,
+    _poller: Arc<Poller>,
+}
+
+impl Stream for Watch {
+    type Item = Job;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Job>> {
+        self.jobs.as_mut().poll_next(context)
+    }
+}
+
+/// A task that tells an owner's watchers of changes until it is dropped.
+struct Poller(JoinHandle<()>);
+
+impl Drop for Poller {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Poller {
+    async fn start(
+        jobs: Collection<Document>,
+        owner: &str,
+        watchers: Arc<Watchers>,
+    ) -> Result<Self, Error> {
+        let mut changes = Changes::from_now(jobs, owner).await?;
+        Ok(Poller(tokio::spawn(async move {
+            loop {
+                sleep(POLL).await;
+                if let Err(e) = changes.tell(&watchers).await {
+                    tracing::debug!(error = %e, "watchers of the ledger wait");
+                }
+            }
+        })))
+    }
+}
+
+/// What has changed of an owner's jobs since the last time somebody asked.
+struct Changes {
+    jobs: Collection<Document>,
+    owner: String,
+    /// Look no further back than this, by the server's clock.
+    since: DateTime,
+    /// Revisions that were told, and when they were made: of all documents since then.
+    told: HashMap<ObjectId, (i64, DateTime)>,
+}
+
+impl Changes {
+    async fn from_now(jobs: Collection<Document>, owner: &str) -> Result<Self, Error> {
+        let newest = jobs.find_one(doc! { "owner": owner });
+        let newest = newest.sort(doc! { "changed": -1 }).await.map_err(backend)?;
+        let mut changes = Changes {
+            jobs,
+            owner: owner.to_owned(),
+            since: DateTime::from_millis(0),
+            told: HashMap::new(),
+        };
+        if let Some(newest) = newest {
+            changes.look_back_from(*needed(&newest, "changed", Bson::as_datetime)?);
+        }
+        let seen = changes.recent().await?;
+        changes.told.extend(seen);
+        Ok(changes)
+    }
+
+    fn look_back_from(&mut self, newest: DateTime) {
+        let overlap = OVERLAP.as_millis() as i64;
+        let since = DateTime::from_millis(newest.timestamp_millis().saturating_sub(overlap));
+        if since > self.since {
+            self.since = since;
+            self.told.retain(|_, (_, changed)| *changed >= since);
+        }
+    }
+
+    /// The revisions of the documents that changed last.
+    async fn recent(&self) -> Result<Vec<(ObjectId, (i64, DateTime))>, Error> {
+        let recent = doc! { "owner": &self.owner, "changed": { "$gte": self.since } };
+        let found = self
+            .jobs
+            .find(recent)
+            .projection(doc! { "revision": 1, "changed": 1 });
+        let mut found = found.await.map_err(backend)?;
+        let mut recent = Vec::new();
+        while let Some(document) = found.try_next().await.map_err(backend)? {
+            recent.push(version_of(&document)?);
+        }
+        Ok(recent)
+    }
+
+    async fn tell(&mut self, watchers: &Watchers) -> Result<(), Error> {
+        let recent = self.recent().await?;
+        let Some(newest) = recent.iter().map(|(_, (_, changed))| *changed).max() else {
+            return Ok(());
+        };
+        let new = recent
+            .into_iter()
+            .filter(|(id, (revision, _))| self.told.get(id).is_none_or(|told| told.0 != *revision));
+        let new: Vec<_> = new.map(|(id, _)| id).collect();
+        if !new.is_empty() {
+            let found = self.jobs.find(doc! { "_id": { "$in": new } }).await;
+            let mut found = found.map_err(backend)?;
+            while let Some(document) = found.try_next().await.map_err(backend)? {
+                let (id, version) = version_of(&document)?;
+                watchers.tell(&entry_of(&document)?.job);
+                self.told.insert(id, version);
+            }
+        }
+        self.look_back_from(newest);
+        Ok(())
+    }
+}
+
+/// A document's id, its revision, and when the server made it.
+fn version_of(document: &Document) -> Result<(ObjectId, (i64, DateTime)), Error> {
+    let id = needed(document, "_id", Bson::as_object_id)?;
+    let revision = needed(document, "revision", server::integer)?;
+    let changed = needed(document, "changed", Bson::as_datetime)?;
+    Ok((id, (revision, *changed)))
+}
+
+/// The fields of an entry that have a value, and those that have none.
+fn fields(entry: &Entry) -> (Document, Document) {
+    let job = &entry.job;
+    let output = job.output.as_ref();
+    let mut present = doc! {
+        "owner": &job.owner,
+        "file_name": &job.file_name,
+        "source": object_id(job.source),
+        "source_bytes": signed(job.source_bytes),
+        "options": &job.options,
+        "state": job.state.name(),
+        "attempts": i64::from(job.attempts),
+        "progress": f64::from(job.progress),
+        "created": time(job.created),
+        "updated": time(job.updated),
+        "fence": signed(entry.fence),
+        "leased_until": time(entry.leased_until),
+    };
+    let mut absent = Document::new();
+    let optional: [(&str, Option<Bson>); 9] = [
+        ("key", job.key.as_ref().map(Bson::from)),
+        ("batch", job.batch.map(|id| object_id(id).into())),
+        ("mp3", output.map(|output| object_id(output.mp3).into())),
+        (
+            "mp3_bytes",
+            output.map(|output| signed(output.bytes).into()),
+        ),
+        ("report", output.map(|output| Bson::from(&output.report))),
+        ("failure", job.failure.as_ref().map(Bson::from)),
+        ("started", job.started.map(|at| time(at).into())),
+        ("finished", job.finished.map(|at| time(at).into())),
+        ("notified", job.notified.map(|at| time(at).into())),
+    ];
+    for (name, value) in optional {
+        match value {
+            Some(value) => present.insert(name, value),
+            None => absent.insert(name, ""),
+        };
+    }
+    (present, absent)
+}
+
+fn entry_of(document: &Document) -> Result<Entry, Error> {
+    let text = |value: &Bson| value.as_str().map(str::to_owned);
+    let output = match field(document, "mp3", id_of)? {
+        Some(mp3) => Some(Output {
+            mp3,
+            bytes: needed(document, "mp3_bytes", number)?,
+            report: needed(document, "report", text)?,
+        }),
+        None => None,
+    };
+    let job = Job {
+        id: needed(document, "_id", id_of)?,
+        owner: needed(document, "owner", text)?,
+        key: field(document, "key", text)?,
+        batch: field(document, "batch", id_of)?,
+        file_name: needed(document, "file_name", text)?,
+        source: needed(document, "source", id_of)?,
+        source_bytes: needed(document, "source_bytes", number)?,
+        options: needed(document, "options", text)?,
+        state: needed(document, "state", state_of)?,
+        attempts: needed(document, "attempts", |value| number(value)?.try_into().ok())?,
+        progress: needed(document, "progress", Bson::as_f64)? as f32,
+        output,
+        failure: field(document, "failure", text)?,
+        created: needed(document, "created", time_of)?,
+        started: field(document, "started", time_of)?,
+        finished: field(document, "finished", time_of)?,
+        updated: needed(document, "updated", time_of)?,
+        notified: field(document, "notified", time_of)?,
+    };
+    Ok(Entry {
+        job,
+        fence: needed(document, "fence", number)?,
+        leased_until: needed(document, "leased_until", time_of)?,
+    })
+}
+
+fn owe(message: Message) -> Owed {
+    Owed {
+        id: server::id(ObjectId::new()),
+        message,
+    }
+}
+
+fn owed_of(owed: &Document) -> Result<Owed, Error> {
+    let topic = |value: &Bson| {
+        let topics = [Topic::Video, Topic::Mp3, Topic::Failed];
+        let named = |topic: &Topic| Some(topic.name()) == value.as_str();
+        topics.into_iter().find(named)
+    };
+    let bytes = |value: &Bson| match value {
+        Bson::Binary(binary) => Some(binary.bytes.clone()),
+        _ => None,
+    };
+    Ok(Owed {
+        id: needed(owed, "id", id_of)?,
+        message: Message {
+            topic: needed(owed, "topic", topic)?,
+            payload: needed(owed, "payload", bytes)?,
+        },
+    })
+}
+
+/// What `read` makes of a field; nothing where it is absent.
+fn field<'a, T>(
+    document: &'a Document,
+    name: &str,
+    read: impl FnOnce(&'a Bson) -> Option<T>,
+) -> Result<Option<T>, Error> {
+    let Some(value) = document.get(name) else {
+        return Ok(None);
+    };
+    read(value).map(Some).ok_or_else(|| damaged(document, name))
+}
+
+/// What `read` makes of a field that must be there.
+fn needed<'a, T>(
+    document: &'a Document,
+    name: &str,
+    read: impl FnOnce(&'a Bson) -> Option<T>,
+) -> Result<T, Error> {
+    field(document, name, read)?.ok_or_else(|| damaged(document, name))
+}
+
+fn damaged(document: &Document, name: &str) -> Error {
+    let id = document.get("_id").map(Bson::to_string);
+    let what = format!("the job {} has no proper {name}", id.unwrap_or_default());
+    fault_of(Fault::Lasting(what.into()))
+}
+
+fn id_of(value: &Bson) -> Option<Id> {
+    value.as_object_id().map(server::id)
+}
+
+fn time_of(value: &Bson) -> Option<Timestamp> {
+    let time = value.as_datetime()?;
+    Some(Timestamp::from_millis(time.timestamp_millis()))
+}
+
+fn time(at: Timestamp) -> DateTime {
+    DateTime::from_millis(at.as_millis())
+}
+
+fn state_of(value: &Bson) -> Option<State> {
+    value.as_str()?.parse().ok()
+}
+
+fn number(value: &Bson) -> Option<u64> {
+    server::integer(value)?.try_into().ok()
+}
+
+/// MongoDB's integers have a sign.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn limit_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn any(states: &[State]) -> Document {
+    let names: Vec<_> = states.iter().map(|state| state.name()).collect();
+    doc! { "$in": names }
+}
+
+fn backend(e: mongodb::error::Error) -> Error {
+    fault_of(e.into())
+}
+
+fn fault_of(fault: Fault) -> Error {
+    match fault {
+        // A full disk passes when somebody makes room.
+        Fault::Full(source) | Fault::Passing(source) => Error::Unavailable(source),
+        Fault::Taken(source) | Fault::Lasting(source) => Error::Backend {
+            adapter: server::NAME,
+            source,
+        },
+    }
+}

@@ -1,0 +1,589 @@
+//! Objects as GridFS files, which every MongoDB driver reads.
+//!
+//! An unfinished object is a document of `fs.uploads`, which knows how many bytes are durable, and the
+//! chunks those bytes are in. A commit inserts the document of `fs.files`, by which readers find a file,
+//! last: so they see it whole or not at all.
+//!
+//! A single server has no transactions. What keeps two writers of one object apart is a *fence*, a number
+//! that grows whenever somebody takes the object to write to it, and that every chunk bears: nobody
+//! replaces a chunk of a later writer, and nobody but the latest moves the length on. Whoever stops midway
+//! leaves chunks behind the length that count for nothing: the next writer replaces them, and a commit
+//! removes them.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use micropy_core::ports::storage::{ByteStream, Error, Head, Label, Storage};
+use micropy_core::ports::{Clock, Id, Timestamp};
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
+use mongodb::options::{IndexOptions, ReturnDocument};
+use mongodb::{Collection, IndexModel};
+use tokio::sync::OnceCell;
+
+use crate::clock::SystemClock;
+use crate::mongodb::{self as server, Client, Fault, object_id};
+
+/// Bytes in a chunk of ours; others' files say what theirs have.
+const CHUNK: usize = 255 * 1024;
+
+/// Chunks written between two moves of the durable length.
+const CHUNKS_A_STEP: u32 = 4;
+
+/// Bytes asked for at once when reading, though never less than a chunk.
+const PIECE: u64 = 512 * 1024;
+
+/// What marks a file as ours.
+const MARK: &str = "micropy";
+
+/// A GridFS bucket `fs`.
+#[derive(Clone, Debug)]
+pub struct GridfsStorage {
+    files: Collection<Document>,
+    chunks: Collection<Document>,
+    uploads: Collection<Document>,
+    indexed: Arc<OnceCell<()>>,
+}
+
+impl GridfsStorage {
+    /// The bucket `fs` of the database `database`.
+    pub fn new(client: &Client, database: &str) -> Self {
+        let database = client.database(database);
+        GridfsStorage {
+            files: database.collection("fs.files"),
+            chunks: database.collection("fs.chunks"),
+            uploads: database.collection("fs.uploads"),
+            indexed: Arc::default(),
+        }
+    }
+
+    /// Makes the indexes of GridFS, once: before the first write, not when nobody may answer yet.
+    async fn index(&self) -> Result<(), Error> {
+        let make = || async {
+            let by_name = IndexModel::builder().keys(doc! { "filename": 1, "uploadDate": 1 });
+            let by_name = self.files.create_index(by_name.build());
+            by_name.await.map_err(backend)?;
+            // Drivers that find this index keep it as it is, and the fence stands on its being unique.
+            let unique = IndexOptions::builder().unique(true).build();
+            let by_number = IndexModel::builder().keys(doc! { "files_id": 1, "n": 1 });
+            let by_number = self.chunks.create_index(by_number.options(unique).build());
+            by_number.await.map_err(backend).map(drop)
+        };
+        self.indexed.get_or_try_init(make).await.copied()
+    }
+
+    /// Takes the unfinished object, which ends at `offset`, for writing.
+    async fn take(&self, id: Id, offset: u64) -> Result<Writer<'_>, Error> {
+        self.index().await?;
+        let Ok(length) = i64::try_from(offset) else {
+            return Err(self.not_at(id, offset).await?);
+        };
+        let taken = self
+            .uploads
+            .find_one_and_update(
+                doc! { "_id": object_id(id), "state": OPEN, "length": length },
+                doc! { "$inc": { "fence": 1_i64 }, "$set": { "updated": now() } },
+            )
+            .upsert(offset == 0)
+            .return_document(ReturnDocument::After)
+            .await;
+        let upload = match taken.map_err(Fault::from) {
+            Ok(Some(upload)) => upload,
+            Ok(None) | Err(Fault::Taken(_)) => return Err(self.not_at(id, offset).await?),
+            Err(fault) => return Err(fault_of(fault)),
+        };
+        let fence = integer(&upload, "fence")?;
+        // Only now is it sure to be seen: a commit inserts the file before it removes the upload.
+        if offset == 0 && self.file(id).await?.is_some() {
+            let mine = doc! { "_id": object_id(id), "fence": fence, "length": 0 };
+            self.uploads.delete_one(mine).await.map_err(backend)?;
+            return Err(Error::Rejected(format!("{id} is whole already")));
+        }
+        let mut writer = Writer {
+            storage: self,
+            id,
+            fence,
+            durable: offset,
+            number: chunk_number(offset),
+            chunk: Vec::new(),
+            ahead: 0,
+        };
+        let begun = (offset % CHUNK as u64) as usize;
+        if begun > 0 {
+            writer.chunk = self.chunk(id, writer.number).await?;
+            if writer.chunk.len() < begun {
+                return Err(incomplete(id, writer.number));
+            }
+            writer.chunk.truncate(begun);
+        }
+        Ok(writer)
+    }
+
+    /// Why an append at `offset` is refused.
+    async fn not_at(&self, id: Id, offset: u64) -> Result<Error, Error> {
+        let upload = self.upload(id).await?;
+        let why = match upload {
+            Some(upload) => match upload.get_str("state") {
+                Ok(OPEN) => {
+                    let length = integer(&upload, "length")?;
+                    format!("{id} ends at byte {length}, not at {offset}")
+                }
+                Ok(DELETING) => format!("{id} is being removed"),
+                _ => format!("{id} takes no more bytes"),
+            },
+            None if self.file(id).await?.is_some() => format!("{id} is whole already"),
+            None => format!("{id} does not end at byte {offset}"),
+        };
+        Ok(Error::Rejected(why))
+    }
+
+    async fn upload(&self, id: Id) -> Result<Option<Document>, Error> {
+        let found = self.uploads.find_one(doc! { "_id": object_id(id) });
+        found.await.map_err(backend)
+    }
+
+    async fn file(&self, id: Id) -> Result<Option<File>, Error> {
+        let found = self.files.find_one(doc! { "_id": object_id(id) });
+        let found = found.await.map_err(backend)?;
+        found.map(|document| File::new(id, &document)).transpose()
+    }
+
+    /// The bytes of one chunk of an unfinished object.
+    async fn chunk(&self, id: Id, number: i64) -> Result<Vec<u8>, Error> {
+        let wanted = doc! { "files_id": object_id(id), "n": number };
+        let found = self.chunks.find_one(wanted).await.map_err(backend)?;
+        found
+            .and_then(data_of)
+            .ok_or_else(|| incomplete(id, number))
+    }
+
+    /// Stores a chunk, unless a later writer has: then nothing, and `false`.
+    async fn store(&self, id: Id, number: i64, fence: i64, data: Vec<u8>) -> Result<bool, Error> {
+        let chunk = doc! {
+            "files_id": object_id(id),
+            // As other drivers write it; 2³¹ chunks are 510 TiB.
+            "n": i32::try_from(number).map_err(|_| Error::Full)?,
+            "data": Binary { subtype: BinarySubtype::Generic, bytes: data },
+            "fence": fence,
+        };
+        let mine = doc! { "files_id": object_id(id), "n": number, "fence": { "$lte": fence } };
+        match self.chunks.replace_one(mine, chunk).upsert(true).await {
+            Ok(_) => Ok(true),
+            Err(e) => match Fault::from(e) {
+                Fault::Taken(_) => Ok(false),
+                fault => Err(fault_of(fault)),
+            },
+        }
+    }
+
+    /// Cuts the chunks to `length`, and closes the last of them to writers before `fence`.
+    async fn seal(&self, id: Id, length: u64, fence: i64) -> Result<(), Error> {
+        let mut end = chunk_number(length);
+        let rest = (length % CHUNK as u64) as usize;
+        if rest > 0 {
+            let mut data = self.chunk(id, end).await?;
+            if data.len() < rest {
+                return Err(incomplete(id, end));
+            }
+            data.truncate(rest);
+            if !self.store(id, end, fence, data).await? {
+                return Err(taken_over(id));
+            }
+            end += 1;
+        }
+        let behind = doc! { "files_id": object_id(id), "n": { "$gte": end } };
+        let removed = self.chunks.delete_many(behind).await;
+        removed.map(drop).map_err(backend)
+    }
+
+    async fn remove_upload(&self, id: Id, state: &str) -> Result<(), Error> {
+        let done = doc! { "_id": object_id(id), "state": state };
+        let removed = self.uploads.delete_one(done).await;
+        removed.map(drop).map_err(backend)
+    }
+}
+
+/// The states of an unfinished object: it takes bytes, is being made whole, is being removed.
+const OPEN: &str = "open";
+const COMMITTING: &str = "committing";
+const DELETING: &str = "deleting";
+
+#[async_trait]
+impl Storage for GridfsStorage {
+    async fn append(&self, id: Id, offset: u64, mut body: ByteStream) -> Result<u64, Error> {
+        let mut writer = self.take(id, offset).await?;
+        let ended = loop {
+            match body.next().await {
+                Some(Ok(piece)) => writer.write(piece).await?,
+                Some(Err(e)) => break Err(e),
+                None => break Ok(()),
+            }
+        };
+        match ended {
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                writer.settle(offset).await?;
+                Err(Error::Interrupted(e))
+            }
+            ended => {
+                let length = writer.finish().await?;
+                ended.map(|()| length).map_err(Error::Interrupted)
+            }
+        }
+    }
+
+    async fn written(&self, id: Id) -> Result<u64, Error> {
+        let upload = self.upload(id).await?.ok_or(Error::NotFound)?;
+        match upload.get_str("state") {
+            Ok(OPEN) => {}
+            // Killed midway, on one side of the step that counts or the other.
+            Ok(COMMITTING) if self.file(id).await?.is_none() => {}
+            _ => return Err(Error::NotFound),
+        }
+        Ok(integer(&upload, "length")? as u64)
+    }
+
+    async fn commit(&self, id: Id, label: &Label) -> Result<Head, Error> {
+        self.index().await?;
+        let taken = self
+            .uploads
+            .find_one_and_update(
+                doc! { "_id": object_id(id), "state": { "$in": [OPEN, COMMITTING] } },
+                doc! { "$inc": { "fence": 1_i64 }, "$set": { "state": COMMITTING } },
+            )
+            .return_document(ReturnDocument::After)
+            .await
+            .map_err(backend)?;
+        let whole = self.file(id).await?;
+        let head = match (taken, whole) {
+            (None, whole) => return whole.map(|file| file.head).ok_or(Error::NotFound),
+            (Some(_), Some(file)) => file.head,
+            (Some(upload), None) => {
+                let length = integer(&upload, "length")?;
+                self.seal(id, length as u64, integer(&upload, "fence")?)
+                    .await?;
+                let file = doc! {
+                    "_id": object_id(id),
+                    "length": length,
+                    "chunkSize": CHUNK as i32,
+                    "uploadDate": now(),
+                    "filename": &label.file_name,
+                    "metadata": { "owner": &label.owner, "storedBy": MARK },
+                };
+                match self.files.insert_one(&file).await.map_err(Fault::from) {
+                    Ok(_) => File::new(id, &file)?.head,
+                    // Somebody else committed it at the same time.
+                    Err(Fault::Taken(_)) => self.head(id).await?,
+                    Err(fault) => return Err(fault_of(fault)),
+                }
+            }
+        };
+        self.remove_upload(id, COMMITTING).await?;
+        Ok(head)
+    }
+
+    async fn get(&self, id: Id, range: Range<u64>) -> Result<ByteStream, Error> {
+        let file = self.file(id).await?.ok_or(Error::NotFound)?;
+        let end = range.end.min(file.head.bytes);
+        let reader = Reader {
+            chunks: self.chunks.clone(),
+            file,
+            at: range.start.min(end),
+            end,
+        };
+        let pieces = stream::try_unfold(reader, |mut reader| async move {
+            let pieces = reader.read().await?;
+            Ok::<_, io::Error>((!pieces.is_empty()).then_some((pieces, reader)))
+        });
+        let pieces = pieces.map_ok(|pieces| stream::iter(pieces.into_iter().map(Ok)));
+        Ok(Box::pin(pieces.try_flatten()))
+    }
+
+    async fn head(&self, id: Id) -> Result<Head, Error> {
+        Ok(self.file(id).await?.ok_or(Error::NotFound)?.head)
+    }
+
+    async fn delete(&self, id: Id) -> Result<(), Error> {
+        // While this is there, a removal that a crash cut short can be found and done again.
+        self.uploads
+            .update_one(
+                doc! { "_id": object_id(id) },
+                doc! {
+                    "$set": { "state": DELETING, "updated": now() },
+                    "$inc": { "fence": 1_i64 },
+                },
+            )
+            .upsert(true)
+            .await
+            .map_err(backend)?;
+        let file = self.files.delete_one(doc! { "_id": object_id(id) });
+        file.await.map_err(backend)?;
+        let chunks = self.chunks.delete_many(doc! { "files_id": object_id(id) });
+        chunks.await.map_err(backend)?;
+        self.remove_upload(id, DELETING).await
+    }
+
+    async fn list_older_than(
+        &self,
+        before: Timestamp,
+        after: Option<Id>,
+        limit: usize,
+    ) -> Result<Vec<Id>, Error> {
+        let before = DateTime::from_millis(before.as_millis());
+        let mut uploads = doc! { "updated": { "$lt": before } };
+        let mut files = doc! { "metadata.storedBy": MARK, "uploadDate": { "$lt": before } };
+        let mut old = Vec::new();
+        for (collection, filter) in [(&self.uploads, &mut uploads), (&self.files, &mut files)] {
+            if let Some(after) = after {
+                filter.insert("_id", doc! { "$gt": object_id(after) });
+            }
+            let mut found = collection
+                .find(filter.clone())
+                .projection(doc! { "_id": 1 })
+                .sort(doc! { "_id": 1 })
+                .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+                .await
+                .map_err(backend)?;
+            while let Some(document) = found.try_next().await.map_err(backend)? {
+                if let Ok(id) = document.get_object_id("_id") {
+                    old.push(server::id(id));
+                }
+            }
+        }
+        old.sort_unstable();
+        old.dedup();
+        old.truncate(limit);
+        Ok(old)
+    }
+}
+
+/// Somebody who writes to the end of an unfinished object.
+struct Writer<'a> {
+    storage: &'a GridfsStorage,
+    id: Id,
+    fence: i64,
+    /// The length that the upload's document tells.
+    durable: u64,
+    /// The chunk that is being filled.
+    number: i64,
+    chunk: Vec<u8>,
+    /// Full chunks stored behind the durable length.
+    ahead: u32,
+}
+
+impl Writer<'_> {
+    async fn write(&mut self, mut piece: Bytes) -> Result<(), Error> {
+        while !piece.is_empty() {
+            if self.chunk.capacity() < CHUNK {
+                self.chunk.reserve_exact(CHUNK - self.chunk.len());
+            }
+            let room = CHUNK - self.chunk.len();
+            let part = piece.split_to(room.min(piece.len()));
+            self.chunk.extend_from_slice(&part);
+            if self.chunk.len() < CHUNK {
+                break;
+            }
+            let chunk = std::mem::take(&mut self.chunk);
+            self.store(chunk).await?;
+            self.number += 1;
+            self.ahead += 1;
+            if self.ahead == CHUNKS_A_STEP {
+                self.settle(self.number as u64 * CHUNK as u64).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores what is left, and returns the length.
+    async fn finish(mut self) -> Result<u64, Error> {
+        let chunk = std::mem::take(&mut self.chunk);
+        let length = self.number as u64 * CHUNK as u64 + chunk.len() as u64;
+        if !chunk.is_empty() && length > self.durable {
+            self.store(chunk).await?;
+        }
+        self.settle(length).await?;
+        Ok(length)
+    }
+
+    async fn store(&mut self, chunk: Vec<u8>) -> Result<(), Error> {
+        let stored = self.storage.store(self.id, self.number, self.fence, chunk);
+        if stored.await? {
+            return Ok(());
+        }
+        Err(self.lost().await)
+    }
+
+    /// Lets the upload's document tell `length`, whose bytes are all stored.
+    async fn settle(&mut self, length: u64) -> Result<(), Error> {
+        let mine = doc! { "_id": object_id(self.id), "fence": self.fence };
+        let length_now = doc! { "$set": { "length": length as i64, "updated": now() } };
+        let settled = self.storage.uploads.update_one(mine, length_now);
+        let settled = settled.await.map_err(backend)?;
+        if settled.matched_count == 0 {
+            return Err(self.lost().await);
+        }
+        self.durable = length;
+        self.ahead = 0;
+        Ok(())
+    }
+
+    /// Somebody else has the object now: removes the chunks that only we stored, and that count for nothing.
+    async fn lost(&self) -> Error {
+        let useless = doc! {
+            "files_id": object_id(self.id),
+            "n": { "$gte": chunk_number(self.durable.next_multiple_of(CHUNK as u64)) },
+            "fence": self.fence,
+        };
+        // Where this fails, a commit or a removal does the same.
+        let _ = self.storage.chunks.delete_many(useless).await;
+        taken_over(self.id)
+    }
+}
+
+/// A file as its document in `fs.files` tells.
+#[derive(Debug)]
+struct File {
+    head: Head,
+    chunk_size: u64,
+}
+
+impl File {
+    fn new(id: Id, document: &Document) -> Result<Self, Error> {
+        let bytes = integer(document, "length")? as u64;
+        let chunk_size = integer(document, "chunkSize")? as u64;
+        if chunk_size == 0 {
+            return Err(unreadable(format!("file {id} has a chunkSize of 0")));
+        }
+        let written = document
+            .get_datetime("uploadDate")
+            .map_err(|e| unreadable(format!("file {id}: {e}")))?
+            .timestamp_millis();
+        Ok(File {
+            head: Head {
+                id,
+                bytes,
+                written: Timestamp::from_millis(written),
+            },
+            chunk_size,
+        })
+    }
+}
+
+/// Reads the chunks of a file, a few at a time and each time anew: a slow reader holds nothing open in the
+/// server, and outlives its restart.
+struct Reader {
+    chunks: Collection<Document>,
+    file: File,
+    at: u64,
+    end: u64,
+}
+
+impl Reader {
+    /// The next pieces; none at the end.
+    async fn read(&mut self) -> io::Result<Vec<Bytes>> {
+        if self.at >= self.end {
+            return Ok(Vec::new());
+        }
+        let size = self.file.chunk_size;
+        let first = self.at / size;
+        let last = ((self.end - 1) / size).min(first + (PIECE / size).max(1) - 1);
+        let number = |n| i64::try_from(n).unwrap_or(i64::MAX);
+        let wanted = doc! {
+            "files_id": object_id(self.file.head.id),
+            "n": { "$gte": number(first), "$lte": number(last) },
+        };
+        let found = self
+            .chunks
+            .find(wanted)
+            .sort(doc! { "n": 1 })
+            .projection(doc! { "_id": 0, "n": 1, "data": 1 });
+        let mut found = found.await.map_err(io::Error::other)?;
+        let mut pieces = Vec::new();
+        for wanted in first..=last {
+            let next = found.try_next().await.map_err(io::Error::other)?;
+            pieces.push(self.piece(wanted, next)?);
+        }
+        Ok(pieces)
+    }
+
+    /// The part of chunk `number` that is asked for.
+    fn piece(&mut self, number: u64, found: Option<Document>) -> io::Result<Bytes> {
+        let Head { id, bytes, .. } = self.file.head;
+        let begin = number * self.file.chunk_size;
+        let length = self.file.chunk_size.min(bytes - begin);
+        let bad = |what: String| {
+            let what = format!("chunk {number} of object {id} {what}");
+            io::Error::new(io::ErrorKind::InvalidData, what)
+        };
+        let chunk = found
+            .filter(|chunk| integer(chunk, "n").is_ok_and(|n| n as u64 == number))
+            .ok_or_else(|| bad("is missing".into()))?;
+        let data = data_of(chunk).ok_or_else(|| bad("has no data".into()))?;
+        if data.len() as u64 != length {
+            let what = format!("has {} bytes instead of {length}", data.len());
+            return Err(bad(what));
+        }
+        let until = (self.end - begin).min(length) as usize;
+        let piece = Bytes::from(data).slice((self.at - begin) as usize..until);
+        self.at += piece.len() as u64;
+        Ok(piece)
+    }
+}
+
+fn now() -> DateTime {
+    DateTime::from_millis(SystemClock.now().as_millis())
+}
+
+fn chunk_number(offset: u64) -> i64 {
+    (offset / CHUNK as u64) as i64
+}
+
+/// A number that is not negative.
+fn integer(document: &Document, key: &str) -> Result<i64, Error> {
+    let value = document.get(key);
+    match value.and_then(server::integer) {
+        Some(number) if number >= 0 => Ok(number),
+        _ => Err(unreadable(format!(
+            "a document without a proper {key}: {value:?}"
+        ))),
+    }
+}
+
+fn data_of(mut chunk: Document) -> Option<Vec<u8>> {
+    match chunk.remove("data") {
+        Some(Bson::Binary(data)) => Some(data.bytes),
+        _ => None,
+    }
+}
+
+fn taken_over(id: Id) -> Error {
+    Error::Rejected(format!("somebody else writes to {id} now"))
+}
+
+fn incomplete(id: Id, number: i64) -> Error {
+    unreadable(format!(
+        "chunk {number} of the unfinished {id} is missing or short"
+    ))
+}
+
+fn unreadable(what: String) -> Error {
+    fault_of(Fault::Lasting(what.into()))
+}
+
+fn backend(e: mongodb::error::Error) -> Error {
+    fault_of(e.into())
+}
+
+fn fault_of(fault: Fault) -> Error {
+    match fault {
+        Fault::Full(_) => Error::Full,
+        Fault::Passing(source) => Error::Unavailable(source),
+        Fault::Taken(source) | Fault::Lasting(source) => Error::Backend {
+            adapter: server::NAME,
+            source,
+        },
+    }
+}

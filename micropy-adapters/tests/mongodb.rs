@@ -1,0 +1,369 @@
+//! The ledger against a real mongod: the suite of its port, many processes, and a server that is killed.
+
+#![cfg(feature = "mongodb")]
+#![allow(clippy::unwrap_used)] // a test ends where something fails
+
+#[path = "support/mongod.rs"]
+mod mongod;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
+use futures_util::{StreamExt, TryStreamExt};
+use micropy_adapters::clock::SystemClock;
+use micropy_adapters::jobs::mongodb::MongodbJobs;
+use micropy_adapters::mongodb::Client;
+use micropy_core::ports::conformance::{self, Fixture, jobs::Queues};
+use micropy_core::ports::jobs::{
+    Begin, Created, Error, Filter, HOLD, Job, Jobs, Message, Outcome, Output, State, Topic,
+};
+use micropy_core::ports::time::ManualClock;
+use micropy_core::ports::{Clock, Id, Timestamp};
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Document, doc};
+
+use mongod::{Database, Mongod};
+
+const TERM: Duration = Duration::from_secs(30);
+const ANN: &str = "ann@example.com";
+
+/// A ledger whose processes tell the time by a clock that the suite moves.
+struct Ledger {
+    clock: Arc<ManualClock>,
+    database: Database,
+}
+
+impl Ledger {
+    async fn new(test: &str) -> Option<Self> {
+        Some(Self::of(Database::new(test).await?))
+    }
+
+    fn of(database: Database) -> Self {
+        Ledger {
+            clock: Arc::new(ManualClock::new(SystemClock.now())),
+            database,
+        }
+    }
+
+    /// The ledger as one process has it.
+    fn jobs(&self) -> MongodbJobs {
+        let database = &self.database;
+        MongodbJobs::new(&database.client, &database.name, self.clock.clone())
+    }
+
+    fn job(&self, number: u8) -> Job {
+        Job::new(id(number), ANN, id(number + 100), self.clock.now())
+    }
+
+    fn queued(&self, number: u8) -> Job {
+        Job {
+            state: State::Queued,
+            ..self.job(number)
+        }
+    }
+}
+
+#[async_trait]
+impl Fixture for Ledger {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+    async fn elapse(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+    async fn settle(&self) {
+        tokio::time::sleep(Duration::from_millis(600)).await;
+    }
+}
+
+fn id(number: u8) -> Id {
+    Id::from_bytes([number; 12])
+}
+
+fn go() -> Option<Message> {
+    Some(Message {
+        topic: Topic::Video,
+        payload: b"go".to_vec(),
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_suite_of_its_port() {
+    let Some(ledger) = Ledger::new("jobs_suite").await else {
+        return;
+    };
+    conformance::jobs::run(&ledger, &ledger.jobs(), Queues::Owing).await;
+    let left = ledger.database.direct.collection::<Document>("jobs");
+    assert_eq!(left.find_one(doc! {}).await.unwrap(), None);
+    ledger.database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_processes_share_it() {
+    let Some(ledger) = Ledger::new("jobs_many").await else {
+        return;
+    };
+    let processes: Vec<_> = (0..4).map(|_| ledger.jobs()).collect();
+
+    // The first writer of a source wins, whoever it is.
+    let same_source = |number| Job {
+        source: id(99),
+        ..ledger.job(number)
+    };
+    let twins: Vec<_> = (0..8).map(same_source).collect();
+    let created = join_all(
+        twins
+            .iter()
+            .zip(processes.iter().cycle())
+            .map(|(job, process)| process.create(job, go())),
+    );
+    let new = created.await.into_iter().filter(|created| match created {
+        Ok(Created::New(owed)) => owed.is_some(),
+        Err(Error::Rejected(_)) => false,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(new.count(), 1);
+    let winner = &processes[0].list(ANN, &Filter::default(), 9).await.unwrap()[0];
+    processes[0].delete(winner.id).await.unwrap();
+
+    // Every job is begun by one.
+    for number in 0..20 {
+        let job = ledger.queued(number);
+        processes[0].create(&job, go()).await.unwrap();
+    }
+    let begun = join_all(processes.iter().flat_map(|process| {
+        (0..20).map(async |number| process.begin(id(number), TERM).await.unwrap())
+    }));
+    let started = |begin: &Begin| matches!(begin, Begin::Started(..));
+    assert_eq!(
+        begun.await.iter().filter(|begin| started(begin)).count(),
+        20
+    );
+
+    // Every message is given to one, and none gets lost among changes of its job.
+    ledger.clock.advance(HOLD + Duration::from_secs(1));
+    let (given, _) = tokio::join!(
+        join_all(processes.iter().map(|process| process.owed(100))),
+        join_all((0..20).map(|number| processes[1].cancel(id(number)))),
+    );
+    let given: Vec<_> = given.into_iter().flat_map(Result::unwrap).collect();
+    let distinct: HashSet<_> = given.iter().map(|owed| owed.id).collect();
+    assert_eq!((given.len(), distinct.len()), (20, 20));
+    let (first, rest) = given.split_at(5);
+    let sent: Vec<_> = first.iter().map(|owed| owed.id).collect();
+    processes[2].sent(&sent).await.unwrap();
+    ledger.clock.advance(HOLD + Duration::from_secs(1));
+    let mut again = processes[3].owed(7).await.unwrap();
+    assert_eq!(again.len(), 7, "no more than asked for");
+    again.extend(processes[0].owed(100).await.unwrap());
+    let again: HashSet<_> = again.iter().map(|owed| owed.id).collect();
+    assert_eq!(again, rest.iter().map(|owed| owed.id).collect());
+    ledger.database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_hears_of_other_processes_whatever_their_clocks_say() {
+    let Some(ledger) = Ledger::new("jobs_watch").await else {
+        return;
+    };
+    let here = ledger.jobs();
+    let an_hour_ago = ledger.clock.now().minus(Duration::from_secs(3600));
+    let late = Arc::new(ManualClock::new(an_hour_ago));
+    let there = MongodbJobs::new(&ledger.database.client, &ledger.database.name, late);
+    for number in 0..3 {
+        here.create(&ledger.queued(number), go()).await.unwrap();
+    }
+    let mut watchers = [
+        here.watch(ANN).await.unwrap(),
+        here.watch(ANN).await.unwrap(),
+    ];
+    let Begin::Started(lease, running) = there.begin(id(1), TERM).await.unwrap() else {
+        panic!("it can be begun");
+    };
+    for watcher in &mut watchers {
+        assert_eq!(
+            watcher.next().await.unwrap(),
+            running,
+            "and of nothing before"
+        );
+    }
+    let output = Output {
+        mp3: id(50),
+        bytes: 1,
+        report: "{}".into(),
+    };
+    there
+        .finish(lease, Outcome::Done(output), None)
+        .await
+        .unwrap();
+    there.cancel(id(2)).await.unwrap();
+    let [mut first, second] = watchers;
+    let seen = [first.next().await.unwrap(), first.next().await.unwrap()];
+    let seen = seen.map(|job| (job.id, job.state));
+    assert_eq!(
+        HashSet::from(seen),
+        HashSet::from([(id(1), State::Done), (id(2), State::Cancelled)])
+    );
+    let more = tokio::time::timeout(Duration::from_millis(1200), first.next()).await;
+    assert!(more.is_err(), "nothing is told twice");
+
+    // One poller serves both, and ends with the last of them.
+    let direct = &ledger.database.direct;
+    let profile = direct.collection::<Document>("system.profile");
+    direct.run_command(doc! { "profile": 2 }).await.unwrap();
+    let polls = async || {
+        let finds = doc! { "ns": format!("{}.jobs", direct.name()), "op": "query" };
+        profile.count_documents(finds).await.unwrap()
+    };
+    tokio::time::sleep(Duration::from_millis(2200)).await;
+    let two_seconds = polls().await;
+    assert!((2..=5).contains(&two_seconds), "{two_seconds} polls");
+    drop((first, second));
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    let at_the_end = polls().await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(polls().await, at_the_end);
+    ledger.database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_reads_all_jobs() {
+    let Some(ledger) = Ledger::new("jobs_indexes").await else {
+        return;
+    };
+    let jobs = ledger.jobs();
+    for number in 0..50 {
+        jobs.create(&ledger.queued(number), go()).await.unwrap();
+    }
+    let direct = &ledger.database.direct;
+    direct.run_command(doc! { "profile": 2 }).await.unwrap();
+    let now = ledger.clock.now();
+    let keyed = Job {
+        key: Some("k".into()),
+        ..ledger.job(60)
+    };
+    jobs.create(&keyed, None).await.unwrap();
+    let page = Filter {
+        before: Some(id(9)),
+        ..Filter::default()
+    };
+    assert_eq!(jobs.list(ANN, &page, 3).await.unwrap().len(), 3);
+    assert!(jobs.of_mp3(id(7)).await.is_err());
+    jobs.referenced(&[id(7), id(107)]).await.unwrap();
+    jobs.stale(&[State::Receiving], now, 9).await.unwrap();
+    jobs.usage("bob@example.com").await.unwrap();
+    ledger.clock.advance(HOLD + Duration::from_secs(1));
+    let owed = jobs.owed(1).await.unwrap();
+    jobs.sent(&[owed[0].id]).await.unwrap();
+    drop(jobs.watch("bob@example.com").await.unwrap());
+    direct.run_command(doc! { "profile": 0 }).await.unwrap();
+
+    let profile = direct.collection::<Document>("system.profile");
+    let of_jobs = doc! { "ns": format!("{}.jobs", direct.name()) };
+    let found = profile.find(of_jobs).await.unwrap();
+    let found: Vec<_> = found.try_collect().await.unwrap();
+    assert!(found.len() >= 10, "{}", found.len());
+    for operation in found {
+        let plan = operation.get_str("planSummary").unwrap_or_default();
+        assert!(!plan.contains("COLLSCAN"), "{operation}");
+        let examined = operation.get_i32("docsExamined").unwrap_or(0);
+        assert!(examined <= 4, "{examined} documents: {operation}");
+    }
+    ledger.database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_is_named() {
+    let Some(ledger) = Ledger::new("jobs_damaged").await else {
+        return;
+    };
+    let jobs = ledger.jobs();
+    jobs.create(&ledger.queued(1), go()).await.unwrap();
+    let direct = ledger.database.direct.collection::<Document>("jobs");
+    let one = doc! { "_id": ObjectId::from_bytes(*id(1).as_bytes()) };
+    // As an operator's shell writes numbers.
+    let counted = doc! { "$set": { "attempts": 2.0, "source_bytes": 7_i32 } };
+    direct.update_one(one.clone(), counted).await.unwrap();
+    let job = jobs.get(id(1)).await.unwrap();
+    assert_eq!((job.attempts, job.source_bytes), (2, 7));
+    for damage in [
+        doc! { "$set": { "state": "lost" } },
+        doc! { "$unset": { "state": 1 } },
+    ] {
+        direct.update_one(one.clone(), damage).await.unwrap();
+        let e = jobs.begin(id(1), TERM).await.unwrap_err();
+        assert!(matches!(e, Error::Backend { .. }), "{e:?}");
+        let said = e.to_string();
+        assert!(
+            said.contains("010101010101010101010101") && said.contains("state"),
+            "{said}"
+        );
+    }
+    ledger.database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_out_of_reach_is_unavailable_soon() {
+    let client = Client::open("mongodb://127.0.0.1:1").await.unwrap();
+    let jobs = MongodbJobs::new(&client, "micropy", Arc::new(SystemClock));
+    let begun = Instant::now();
+    let (got, watched) = tokio::join!(jobs.get(id(1)), jobs.watch(ANN));
+    assert!(matches!(got, Err(Error::Unavailable(_))), "{got:?}");
+    assert!(matches!(watched, Err(Error::Unavailable(_))));
+    assert!(begun.elapsed() < Duration::from_secs(8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_entered_survives_kills() {
+    if mongod::url("what_was_entered_survives_kills").is_none() {
+        return;
+    }
+    let mut server = Mongod::start();
+    let ledger = Ledger::of(Database::at(server.url.clone(), "jobs_kill").await);
+    let jobs = Arc::new(ledger.jobs());
+    let mut entered = Vec::new();
+    let mut watcher = jobs.watch(ANN).await.unwrap();
+    for round in 0..3 {
+        // Enters jobs until the server is gone.
+        let entering = tokio::spawn({
+            let jobs = jobs.clone();
+            let batch: Vec<_> = (0..30).map(|n| ledger.queued(round * 30 + n)).collect();
+            async move {
+                let mut entered = Vec::new();
+                for job in batch.iter().cycle() {
+                    match jobs.create(job, go()).await {
+                        Ok(Created::New(_)) => entered.push(job.id),
+                        Err(Error::Rejected(_)) => {}
+                        Err(Error::Unavailable(_)) => break,
+                        other => panic!("{other:?}"),
+                    }
+                }
+                entered
+            }
+        });
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        server.order("kill");
+        entered.extend(entering.await.unwrap());
+        server.order("start");
+    }
+    assert!(entered.len() > 3, "{}", entered.len());
+    for id in &entered {
+        assert_eq!(jobs.get(*id).await.unwrap().state, State::Queued);
+    }
+    ledger.clock.advance(HOLD + Duration::from_secs(1));
+    let owed = jobs.owed(1000).await.unwrap();
+    let all = jobs.list(ANN, &Filter::default(), 1000).await.unwrap();
+    assert_eq!(owed.len(), all.len(), "each job with its message");
+    jobs.cancel(entered[0]).await.unwrap();
+    loop {
+        let seen = tokio::time::timeout(Duration::from_secs(20), watcher.next()).await;
+        let job = seen.expect("a watcher outlives the server").unwrap();
+        if (job.id, job.state) == (entered[0], State::Cancelled) {
+            break;
+        }
+    }
+    server.close();
+}
