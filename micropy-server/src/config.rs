@@ -540,7 +540,11 @@ impl Layers {
             legacy_passwords: self.parse_with(
                 "legacy_passwords",
                 "verify, upgrade or reject",
-                |text| ["", "verify", "upgrade", "reject"].contains(&text).then(|| text.to_owned()),
+                |text| {
+                    ["", "verify", "upgrade", "reject"]
+                        .contains(&text)
+                        .then(|| text.to_owned())
+                },
             )?,
             unowned_downloads: self.parse("unowned_downloads", "true or false")?,
             public_url: self.get("public_url").0.trim_end_matches('/').to_owned(),
@@ -731,7 +735,10 @@ mod tests {
         ]);
         let layers = Layers::merge(vec![], &variables, None).unwrap();
         let printed = layers.print();
-        assert!(!printed.contains("Aauth") && !printed.contains("p w"), "{printed}");
+        assert!(
+            !printed.contains("Aauth") && !printed.contains("p w"),
+            "{printed}"
+        );
         let urls = layers.into_config().unwrap().urls;
         assert_eq!(urls.users, "mysql://auth_user:Aauth%2F123@db:3307/auth");
         let smtp = "smtp://micropy%40example.com:p%20w@smtp.gmail.com:587";

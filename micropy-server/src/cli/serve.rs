@@ -74,7 +74,10 @@ pub fn run(args: Args, services: &[Service]) -> Exit {
         print!("{}", layers.print());
         return Exit::Done;
     }
-    let config = match layers.into_config().and_then(|config| check(config, services)) {
+    let config = match layers
+        .into_config()
+        .and_then(|config| check(config, services))
+    {
         Ok(config) => config,
         Err(e) => return usage(&e),
     };

@@ -1,9 +1,10 @@
 //! From URLs to adapters: the only file that names them.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::sync::Arc;
 
+use micropy_adapters::auth::password::LegacyPasswords;
 use micropy_adapters::auth::sqlite::SqliteAuth;
 use micropy_adapters::clock::SystemClock;
 use micropy_adapters::jobs::sqlite::SqliteJobs;
@@ -43,7 +44,10 @@ impl Adapters {
 
     /// What all services but auth stand on.
     pub async fn ports(&self) -> io::Result<Ports> {
-        self.ports.get_or_try_init(|| self.open_ports()).await.cloned()
+        self.ports
+            .get_or_try_init(|| self.open_ports())
+            .await
+            .cloned()
     }
 
     async fn open_ports(&self) -> io::Result<Ports> {
@@ -58,17 +62,40 @@ impl Adapters {
         })
     }
 
+    /// Users that a service may be using at the same time.
+    pub async fn shared_users(&self) -> io::Result<Arc<dyn Auth>> {
+        let folder = &self.config.data_dir;
+        let open = async || {
+            fs::create_dir_all(folder)?;
+            Database::open(folder.join("micropy.db")).await
+        };
+        self.open_users(open).await
+    }
+
     pub async fn users(&self) -> io::Result<Arc<dyn Auth>> {
+        self.open_users(async || self.database().await).await
+    }
+
+    async fn open_users(
+        &self,
+        database: impl AsyncFnOnce() -> io::Result<Database>,
+    ) -> io::Result<Arc<dyn Auth>> {
         match scheme(&self.config.urls.users) {
             "" | "sqlite" => {
-                let users = SqliteAuth::new(self.database().await?);
-                Ok(Arc::new(self.with_legacy_passwords(users, SqliteAuth::with_legacy_passwords)))
+                let users = SqliteAuth::new(database().await?);
+                Ok(Arc::new(self.with_legacy_passwords(
+                    users,
+                    SqliteAuth::with_legacy_passwords,
+                )))
             }
             #[cfg(feature = "mysql")]
             "mysql" => {
                 use micropy_adapters::auth::mysql::MysqlAuth;
                 let users = MysqlAuth::new(&self.config.urls.users)?;
-                Ok(Arc::new(self.with_legacy_passwords(users, MysqlAuth::with_legacy_passwords)))
+                Ok(Arc::new(self.with_legacy_passwords(
+                    users,
+                    MysqlAuth::with_legacy_passwords,
+                )))
             }
             other => Err(unknown("users_url", other, &["sqlite", "mysql"], "mysql")),
         }
@@ -109,8 +136,9 @@ impl Adapters {
         match scheme(&self.config.urls.queue) {
             "" | "sqlite" => {
                 let database = self.database().await?;
-                let queue =
-                    |topic: Topic| SqliteQueue::new(database.clone(), topic.name(), self.clock.clone());
+                let queue = |topic: Topic| {
+                    SqliteQueue::new(database.clone(), topic.name(), self.clock.clone())
+                };
                 let own = Topics::each(queue);
                 let queues =
                     Topics::each(|topic| Arc::new(own.of(topic).clone()) as Arc<dyn Queue>);
@@ -157,10 +185,10 @@ impl Adapters {
             "file" => url["file:".len()..].trim_start_matches("//").into(),
             #[cfg(feature = "gridfs")]
             "mongodb" | "mongodb+srv" => {
-                use micropy_adapters::mongodb::Server;
+                use micropy_adapters::mongodb::Client;
                 use micropy_adapters::storage::gridfs::GridfsStorage;
-                let server = Server::open(url).await?;
-                let storage = |database| Arc::new(GridfsStorage::new(&server, database));
+                let client = Client::open(url).await?;
+                let storage = |database| Arc::new(GridfsStorage::new(&client, database));
                 return Ok((storage("videos"), storage("mp3s")));
             }
             other => {
@@ -197,9 +225,9 @@ impl Adapters {
             #[cfg(feature = "mongodb")]
             ("mongodb" | "mongodb+srv", _) => {
                 use micropy_adapters::jobs::mongodb::MongodbJobs;
-                use micropy_adapters::mongodb::Server;
-                let server = Server::open(url).await?;
-                Ok(Arc::new(MongodbJobs::new(&server, "micropy", self.clock.clone())))
+                use micropy_adapters::mongodb::Client;
+                let client = Client::open(url).await?;
+                Ok(Arc::new(MongodbJobs::new(&client, "micropy", self.clock.clone())))
             }
             (other, _) => Err(unknown("jobs_url", other, &["sqlite", "mongodb"], "mongodb")),
         }

@@ -49,9 +49,9 @@ impl Service {
     ];
 }
 
-/// Opens the users that the settings name.
+/// Opens the users that the settings name, which a service may be using at the same time.
 pub async fn open_users(config: Config) -> io::Result<Arc<dyn Auth>> {
-    Adapters::new(Arc::new(config)).users().await
+    Adapters::new(Arc::new(config)).shared_users().await
 }
 
 /// Services that are ready to run in this process.

@@ -77,11 +77,7 @@ pub async fn register(
 ) -> Result<Response, Problem> {
     let email = account.email.clone();
     let token = gateway.accounts.register(account.into(), from).await?;
-    Ok((
-        StatusCode::CREATED,
-        signed_in(&gateway, email, token),
-    )
-        .into_response())
+    Ok((StatusCode::CREATED, signed_in(&gateway, email, token)).into_response())
 }
 
 /// Sign in.
@@ -123,10 +119,7 @@ pub async fn login(
         (status = 501, description = "Tokens come from an auth service that renews none", body = Problem),
     )
 )]
-pub async fn refresh(
-    State(gateway): State<Shared>,
-    session: Session,
-) -> Result<Response, Problem> {
+pub async fn refresh(State(gateway): State<Shared>, session: Session) -> Result<Response, Problem> {
     let token = gateway.accounts.renew(&session.email).ok_or_else(|| {
         Problem::new(
             StatusCode::NOT_IMPLEMENTED,

@@ -34,12 +34,16 @@ impl FromRequestParts<Shared> for Session {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, Problem> {
-        identify(parts, gateway).await.map_err(|refused| match refused {
-            Refused::Missing => Problem::unauthorized("Please sign in."),
-            Refused::Bad => Problem::unauthorized("Your session has ended. Please sign in again."),
-            Refused::NotAdmin => Problem::forbidden("You are not authorized."),
-            Refused::Unknown(e) => e.into(),
-        })
+        identify(parts, gateway)
+            .await
+            .map_err(|refused| match refused {
+                Refused::Missing => Problem::unauthorized("Please sign in."),
+                Refused::Bad => {
+                    Problem::unauthorized("Your session has ended. Please sign in again.")
+                }
+                Refused::NotAdmin => Problem::forbidden("You are not authorized."),
+                Refused::Unknown(e) => e.into(),
+            })
     }
 }
 

@@ -56,7 +56,9 @@ async fn register(
     ClientAddress(from): ClientAddress,
     Json(Account { email, password }): Json<Account>,
 ) -> Response {
-    let registered = accounts.register(Credentials { email, password }, from).await;
+    let registered = accounts
+        .register(Credentials { email, password }, from)
+        .await;
     match registered {
         Ok(token) => (StatusCode::CREATED, token).into_response(),
         Err(e @ RegisterError::Off) => (StatusCode::FORBIDDEN, e.to_string()).into_response(),
