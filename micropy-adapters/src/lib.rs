@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `Storage` | `filesystem` | [`storage::filesystem`] | a folder |
 //! | `Queue` | `sqlite` | [`queue::sqlite`] | a SQLite database |
+//! | `Queue` | `rabbitmq` | [`queue::rabbitmq`] | a RabbitMQ broker |
 //! | `Jobs` | `sqlite` | [`jobs::sqlite`] | the same database, in the same transactions |
 //! | `Auth` | `sqlite` | [`auth::sqlite`] | the same database |
 //! | `Notifier` | `outbox` | [`notifier::outbox`] | a folder of `.eml` files |
