@@ -5,6 +5,7 @@
 //! | `Storage` | `filesystem` | [`storage::filesystem`] | a folder |
 //! | `Storage` | `gridfs` | [`storage::gridfs`] | a MongoDB database, as any GridFS driver reads it |
 //! | `Queue` | `sqlite` | [`queue::sqlite`] | a SQLite database |
+//! | `Queue` | `rabbitmq` | [`queue::rabbitmq`] | a RabbitMQ broker |
 //! | `Jobs` | `sqlite` | [`jobs::sqlite`] | the same database, in the same transactions |
 //! | `Jobs` | `mongodb` | [`jobs::mongodb`] | a MongoDB collection |
 //! | `Auth` | `sqlite` | [`auth::sqlite`] | the same database |

@@ -1,0 +1,129 @@
+//! A connection to the broker that is made when needed, and again when lost.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::options::QueueDeclareOptions;
+use lapin::protocol::{AMQPSoftError, constants};
+use lapin::types::FieldTable;
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties};
+use micropy_core::ports::queue::Error;
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::{complaint, error, unavailable};
+
+/// How long a broker may take to accept a connection.
+const ACCEPT: Duration = Duration::from_secs(3);
+/// How long it may take to greet and to check the password.
+const GREET: Duration = Duration::from_secs(5);
+
+pub(super) struct Link {
+    uri: AMQPUri,
+    /// What the broker's operator sees it called.
+    title: String,
+    current: Mutex<Option<Arc<Connection>>>,
+}
+
+impl Link {
+    pub(super) fn new(uri: AMQPUri, title: String) -> Self {
+        Link {
+            uri,
+            title,
+            current: Mutex::default(),
+        }
+    }
+
+    /// The connection there is, or a new one.
+    pub(super) async fn connection(&self) -> Result<Arc<Connection>, Error> {
+        let mut current = self.current.lock().await;
+        if let Some(connection) = current.as_ref().filter(|c| c.status().connected()) {
+            return Ok(connection.clone());
+        }
+        *current = None;
+        let connection = Arc::new(self.connect().await?);
+        *current = Some(connection.clone());
+        Ok(connection)
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        // lapin connects on a thread of its own that nothing can call back: see first whether anybody
+        // is there, or those threads would pile up where packets go unanswered.
+        let address = (self.uri.authority.host.as_str(), self.uri.authority.port);
+        match timeout(ACCEPT, TcpStream::connect(address)).await {
+            Ok(Ok(probe)) => drop(probe),
+            Ok(Err(e)) => return Err(unavailable(e)),
+            Err(_) => return Err(unavailable("the broker does not accept a connection")),
+        }
+        let properties =
+            ConnectionProperties::default().with_connection_name(self.title.clone().into());
+        let connect = Connection::connect_uri(self.uri.clone(), properties);
+        match timeout(GREET, connect).await {
+            Ok(connected) => connected.map_err(error),
+            Err(_) => Err(unavailable("the broker does not answer")),
+        }
+    }
+
+    /// Gives `lost` up, unless that has been done.
+    pub(super) async fn discard(&self, lost: &Arc<Connection>) {
+        let mut current = self.current.lock().await;
+        if current.as_ref().is_some_and(|c| Arc::ptr_eq(c, lost)) {
+            *current = None;
+        }
+    }
+
+    /// Takes the connection away, if there is one.
+    pub(super) async fn take(&self) -> Option<Arc<Connection>> {
+        self.current.lock().await.take()
+    }
+}
+
+/// Makes the durable queue `queue`, of which the broker has just said that there is none.
+pub(super) async fn declare(
+    connection: &Connection,
+    queue: &str,
+    arguments: FieldTable,
+) -> Result<(), Error> {
+    tracing::info!(queue, "the queue is not there: declaring it");
+    // A channel of its own: a refusal closes it.
+    let channel = connection.create_channel().await.map_err(error)?;
+    let declared = channel
+        .queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments)
+        .await;
+    match declared {
+        Ok(_) => Ok(()),
+        // Somebody else was quicker, and wants it otherwise.
+        Err(e) if complaint(&e) == Some(&AMQPSoftError::PRECONDITIONFAILED.into()) => Ok(()),
+        Err(e) => Err(error(e)),
+    }
+}
+
+/// Says goodbye to the broker, as long as it listens.
+pub(super) async fn end(connection: &Connection) {
+    let goodbye = connection.close(constants::REPLY_SUCCESS, "closed".into());
+    if let Ok(Err(e)) = timeout(GREET, goodbye).await {
+        tracing::debug!(error = %e, "the connection was already gone");
+    }
+}
+
+/// How long to wait before the next attempt: longer each time, and never as long as anybody else.
+pub(super) struct Backoff(Duration);
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(200);
+    const LONGEST: Duration = Duration::from_secs(5);
+
+    pub(super) fn new() -> Self {
+        Backoff(Self::FIRST)
+    }
+
+    pub(super) async fn wait(&mut self) {
+        let share = RandomState::new().hash_one(()) % 1000;
+        let jittered = self.0.mul_f64(0.5 + share as f64 / 2000.0);
+        self.0 = (self.0 * 2).min(Self::LONGEST);
+        tokio::time::sleep(jittered).await;
+    }
+}

@@ -1,0 +1,166 @@
+//! Puts messages into queues, and knows that they are there.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Confirmation, Connection};
+use micropy_core::ports::queue::Error;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use super::link::{self, Backoff, Link};
+use super::{error, unavailable};
+
+/// How long a message may take to become durable.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How many messages are on their way at a time.
+const CHANNELS: usize = 16;
+
+pub(super) struct Publisher {
+    link: Link,
+    turns: Semaphore,
+    idle: Mutex<Vec<Open>>,
+}
+
+/// A channel that confirms, with its connection. It carries one message at a time: lapin tells only by
+/// their order which message was returned.
+struct Open {
+    connection: Arc<Connection>,
+    channel: Channel,
+}
+
+/// What became of a message.
+enum Sent {
+    Durable,
+    /// There is no such queue.
+    Returned,
+}
+
+impl Publisher {
+    pub(super) fn new(link: Link) -> Self {
+        Publisher {
+            link,
+            turns: Semaphore::new(CHANNELS),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Puts a message into `queue`, which is declared with `arguments` if it is not there.
+    ///
+    /// It may be there twice if the connection was lost meanwhile, and may be there even if this fails.
+    pub(super) async fn publish(
+        &self,
+        queue: &str,
+        arguments: FieldTable,
+        payload: &[u8],
+        properties: BasicProperties,
+    ) -> Result<(), Error> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut backoff = Backoff::new();
+        let mut declared = false;
+        let mut last = None;
+        let attempts = async {
+            loop {
+                match self
+                    .attempt(queue, payload, properties.clone(), deadline)
+                    .await
+                {
+                    Ok(Sent::Durable) => return Ok(()),
+                    Ok(Sent::Returned) if declared => return Err(Error::NotFound),
+                    Ok(Sent::Returned) => {
+                        let connection = self.link.connection().await?;
+                        link::declare(&connection, queue, arguments.clone()).await?;
+                        declared = true;
+                    }
+                    Err(Error::Unavailable(e)) => {
+                        last = Some(e);
+                        backoff.wait().await;
+                    }
+                    Err(e) => return Err(e),
+                }
+            }
+        };
+        let outcome = timeout_at(deadline, attempts).await;
+        outcome.unwrap_or_else(|_| {
+            Err(Error::Unavailable(last.unwrap_or_else(|| {
+                "the broker does not confirm the message".into()
+            })))
+        })
+    }
+
+    async fn attempt(
+        &self,
+        queue: &str,
+        payload: &[u8],
+        properties: BasicProperties,
+        deadline: Instant,
+    ) -> Result<Sent, Error> {
+        let _turn = self.turns.acquire().await.map_err(unavailable)?;
+        let connection = self.link.connection().await?;
+        if connection.status().blocked() {
+            return Err(unavailable(
+                "the broker takes nothing, being short of memory or disk",
+            ));
+        }
+        let open = self.channel(connection).await?;
+        let options = BasicPublishOptions {
+            mandatory: true,
+            immediate: false,
+        };
+        let confirm = open
+            .channel
+            .basic_publish("".into(), queue.into(), options, payload, properties)
+            .await
+            .map_err(error)?;
+        // A little before the caller gives up: a broker that stays silent is left for a new connection.
+        let Ok(confirmation) = timeout_at(deadline - Duration::from_millis(100), confirm).await
+        else {
+            self.link.discard(&open.connection).await;
+            return Err(unavailable("the broker does not confirm the message"));
+        };
+        let sent = match confirmation.map_err(error)? {
+            Confirmation::Ack(None) => Ok(Sent::Durable),
+            Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Ok(Sent::Returned),
+            Confirmation::Nack(None) => Err(unavailable("the broker refuses the message")),
+            Confirmation::NotRequested => Err(unavailable("the channel does not confirm")),
+        };
+        self.idle().push(open);
+        sent
+    }
+
+    /// A channel of `connection` that nobody uses.
+    async fn channel(&self, connection: Arc<Connection>) -> Result<Open, Error> {
+        while let Some(open) = self.take_idle() {
+            if Arc::ptr_eq(&open.connection, &connection) && open.channel.status().connected() {
+                return Ok(open);
+            }
+        }
+        let channel = connection.create_channel().await.map_err(error)?;
+        channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await
+            .map_err(error)?;
+        Ok(Open {
+            connection,
+            channel,
+        })
+    }
+
+    fn take_idle(&self) -> Option<Open> {
+        self.idle().pop()
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Open>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the connection; the next message makes a new one.
+    pub(super) async fn close(&self) {
+        self.idle().clear();
+        if let Some(connection) = self.link.take().await {
+            link::end(&connection).await;
+        }
+    }
+}
