@@ -24,7 +24,6 @@ const ORIGINAL: &str = "CREATE TABLE user (
   password VARCHAR(255) NOT NULL
 );";
 
-
 /// A database of one test.
 struct Database {
     name: String,
@@ -166,10 +165,7 @@ async fn letter_case_counts_though_the_index_ignores_it() {
             "{other:?}"
         );
         assert!(
-            matches!(
-                auth.change_password(other, "x").await,
-                Err(Error::NotFound)
-            ),
+            matches!(auth.change_password(other, "x").await, Err(Error::NotFound)),
             "{other:?}"
         );
         assert!(
@@ -181,8 +177,12 @@ async fn letter_case_counts_though_the_index_ignores_it() {
         );
     }
     assert_eq!(database.stored("ann@example.com").await, "secret");
-    auth.authenticate("ann@example.com", "secret").await.unwrap();
-    auth.authenticate("zoë@example.com", "secret").await.unwrap();
+    auth.authenticate("ann@example.com", "secret")
+        .await
+        .unwrap();
+    auth.authenticate("zoë@example.com", "secret")
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -259,9 +259,7 @@ async fn few_rights_are_enough() {
         "no table and no right to make it: {answer:?}"
     );
 
-    let database = database
-        .with_users(&[("ann@example.com", "secret")])
-        .await;
+    let database = database.with_users(&[("ann@example.com", "secret")]).await;
     auth.authenticate("ann@example.com", "secret")
         .await
         .unwrap();
@@ -341,15 +339,18 @@ async fn the_time_does_not_tell_who_is_registered() {
     };
     // What Python's bcrypt makes by default.
     let dear = bcrypt("secret", 12);
-    let users = [("dear@example.com", &*dear), ("plain@example.com", "secret")];
+    let users = [
+        ("dear@example.com", &*dear),
+        ("plain@example.com", "secret"),
+    ];
     let database = database.with_users(&users).await;
     let auth = database.auth(Verify);
     let mut took = [Duration::MAX; 3];
     for _ in 0..4 {
         for (took, user) in took.iter_mut().zip(["nobody", "plain", "dear"]) {
             let begun = Instant::now();
-            let answer = auth.authenticate(&format!("{user}@example.com"), "wrong");
-            assert!(refused(answer.await));
+            let email = format!("{user}@example.com");
+            assert!(refused(auth.authenticate(&email, "wrong").await));
             *took = (*took).min(begun.elapsed());
         }
     }
@@ -388,9 +389,7 @@ async fn it_recovers_with_the_server() {
     let Some(database) = Database::new("recovers", "utf8mb4").await else {
         return;
     };
-    let database = database
-        .with_users(&[("ann@example.com", "secret")])
-        .await;
+    let database = database.with_users(&[("ann@example.com", "secret")]).await;
     let port = database.url.port().unwrap();
     let line = server::Line::to(([127, 0, 0, 1], port).into()).await;
     let mut url = database.url.clone();
