@@ -7,8 +7,8 @@ The first two ask for a login. The part of a recipient before the @ tells it wha
     data421, data554, any           take the content, then reply that
     hang                            never reply to RCPT
     hangdata                        never reply to the content
-    dropdata                        close the connection before the reply to DATA is any use
-    dropcontent                     close it after the content, without keeping the mail
+    dropdata                        close the connection at DATA
+    dropcontent                     close it after the content, and keep nothing
     drop250                         keep the mail and close it before the 250
     after250                        keep the mail, reply 250 and close it
 
@@ -34,6 +34,8 @@ else:
 USER = "ann@example.com"
 #: With characters that a URL has to escape.
 PASSWORD = "pass word/of:the@day"
+#: Longer than anybody waits.
+HOURS = 3600.0
 
 
 class Smtp(Server):
@@ -132,14 +134,14 @@ class Mailboxes:
         self.count = len(os.listdir(folder))
         self.seen = set()
 
-    def wish(self, envelope_or_address, forget=False):
+    def wish(self, address, forget=False):
         """What an address asks for. With forget, `once-` is used up."""
-        local = envelope_or_address.rsplit("@", 1)[0]
+        local = address.rsplit("@", 1)[0]
         if local.startswith("once-"):
-            if envelope_or_address in self.seen:
+            if address in self.seen:
                 return ""
             if forget:
-                self.seen.add(envelope_or_address)
+                self.seen.add(address)
             local = local[len("once-"):]
         return local
 
@@ -158,7 +160,7 @@ class Mailboxes:
             return f"{wish} {wish[0]}.1.1 the recipient asked for it"
         if wish == "hang":
             self.wish(address, forget=True)
-            await asyncio.sleep(3600)
+            await asyncio.sleep(HOURS)
         if wish == "dropdata":
             self.wish(address, forget=True)
             envelope.drop = True
@@ -171,17 +173,17 @@ class Mailboxes:
         if refused:
             return f"{refused[1]} {refused[1][0]}.3.0 the recipient asked for it"
         if wish == "hangdata":
-            await asyncio.sleep(3600)
+            await asyncio.sleep(HOURS)
         if wish == "dropcontent":
             return self.drop(server)
-        self.keep(session, envelope)
+        self.keep(server, session, envelope)
         if wish == "drop250":
             return self.drop(server)
         if wish == "after250":
             asyncio.get_running_loop().call_later(0.05, server.transport.abort)
         return "250 OK"
 
-    def keep(self, session, envelope):
+    def keep(self, server, session, envelope):
         self.count += 1
         path = os.path.join(self.folder, f"{self.count:06}")
         with open(f"{path}.part", "wb") as mail:
@@ -189,7 +191,8 @@ class Mailboxes:
             mail.flush()
             os.fsync(mail.fileno())
         about = {"from": envelope.mail_from, "to": envelope.rcpt_tos, "options": envelope.mail_options,
-                 "tls": session.ssl is not None, "user": (session.auth_data or b"").decode(),
+                 "tls": server.transport.get_extra_info("ssl_object") is not None,
+                 "user": (session.auth_data or b"").decode(),
                  "peer": session.peer[1]}
         with open(f"{path}.json", "w") as envelope_file:
             json.dump(about, envelope_file)

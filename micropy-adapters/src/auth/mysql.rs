@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS user (
 /// check takes.
 const DEAREST: &str = "
 SELECT MAX(CAST(SUBSTRING(password, 5, 2) AS UNSIGNED))
-FROM (SELECT password FROM user LIMIT 100000) AS some
+FROM (SELECT password FROM user LIMIT 100000) AS first_users
 WHERE password LIKE '$2_$__$%'";
 
 /// The first comparison finds the row by the index, the second is byte by byte, in UTF-8 whatever the
@@ -68,7 +68,9 @@ pub struct MysqlAuth {
 
 impl MysqlAuth {
     /// The users at `url`: `mysql://user:password@host:3306/auth`, where database and port may be left
-    /// out. Passwords of older services are verified and left as they are.
+    /// out. TLS is used where the server offers it, and its certificate verified where
+    /// `?ssl-mode=VERIFY_IDENTITY&ssl-ca=/path.pem` asks for it. Passwords of older services are verified
+    /// and left as they are.
     ///
     /// It connects when it is first asked, so that it may be made before the server is up. To be called
     /// within a Tokio runtime.
@@ -137,11 +139,12 @@ impl MysqlAuth {
         Ok(cost.and_then(|cost| u32::try_from(cost).ok()))
     }
 
-    /// What is stored as the password of exactly this address.
+    /// What is stored as the password of exactly this address. There is nothing where the column's
+    /// character set has no such address.
     async fn stored(&self, email: &str) -> Result<Option<String>, sqlx::Error> {
         let select = sqlx::query("SELECT email, password FROM user WHERE email = ?").bind(email);
         let mut rows = select.fetch(&self.pool);
-        while let Some(row) = rows.try_next().await? {
+        while let Some(row) = known(rows.try_next().await)?.flatten() {
             if text(&row, 0)? == email {
                 return text(&row, 1).map(Some);
             }
@@ -203,9 +206,10 @@ impl Auth for MysqlAuth {
         let hash = self.passwords.hash(password).await.map_err(backend)?;
         let update = sqlx::query(CHANGE).bind(hash);
         let update = update.bind(email).bind(email.as_bytes());
-        match answer(update.execute(&self.pool)).await?.rows_affected() {
-            0 => Err(Error::NotFound),
-            _ => Ok(()),
+        let done = answer(async { known(update.execute(&self.pool).await) });
+        match done.await?.map(|done| done.rows_affected()) {
+            None | Some(0) => Err(Error::NotFound),
+            Some(_) => Ok(()),
         }
     }
 
@@ -233,8 +237,18 @@ async fn answer<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Resul
     }
 }
 
+/// `None` where a text has characters that those of the column cannot be compared with.
+fn known<T>(answer: Result<T, sqlx::Error>) -> Result<Option<T>, sqlx::Error> {
+    match answer {
+        Err(e) if NO_CHARACTERS.contains(&number(&e).unwrap_or_default()) => Ok(None),
+        answer => answer.map(Some),
+    }
+}
+
 /// ER_NO_SUCH_TABLE
 const NO_TABLE: u16 = 1146;
+/// ER_CANT_AGGREGATE_2COLLATIONS, and MySQL's ER_IMPOSSIBLE_STRING_CONVERSION
+const NO_CHARACTERS: [u16; 2] = [1267, 3988];
 
 /// The number of what the server said.
 fn number(e: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<u16> {

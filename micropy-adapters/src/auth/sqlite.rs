@@ -107,3 +107,40 @@ fn backend(source: BackendError) -> Error {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn passwords_of_older_systems_are_upgraded() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path().join("users.db"))
+            .await
+            .unwrap();
+        sqlx::query("INSERT INTO users VALUES ('ann@example.com', 'secret')")
+            .execute(database.write())
+            .await
+            .unwrap();
+        let stored = || async {
+            let select = sqlx::query_scalar("SELECT password FROM users");
+            select.fetch_one(database.read()).await
+        };
+        let auth = SqliteAuth::new(database.clone());
+        let rejecting = auth.clone().with_legacy_passwords(LegacyPasswords::Reject);
+        let verifying = auth.clone().with_legacy_passwords(LegacyPasswords::Verify);
+
+        let come_in = |auth: SqliteAuth, password: &'static str| async move {
+            auth.authenticate("ann@example.com", password).await.is_ok()
+        };
+        assert!(!come_in(rejecting.clone(), "secret").await);
+        assert!(!come_in(auth.clone(), "wrong").await);
+        assert!(come_in(verifying, "secret").await);
+        let kept: String = stored().await.unwrap();
+        assert_eq!(kept, "secret");
+        assert!(come_in(auth, "secret").await);
+        let new: String = stored().await.unwrap();
+        assert!(new.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{new}");
+        assert!(come_in(rejecting, "secret").await);
+    }
+}

@@ -53,7 +53,12 @@ pub struct Line {
 
 impl Line {
     pub async fn to(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1:0", server).await
+    }
+
+    /// One that begins at this address.
+    pub async fn at(address: &str, server: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let line = Line {
             address: listener.local_addr().unwrap(),
             cut: Arc::default(),
