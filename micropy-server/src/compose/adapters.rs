@@ -165,7 +165,10 @@ impl Adapters {
         let slots = u16::try_from(config.workers).unwrap_or(u16::MAX);
         let failed = format!("{}.failed", config.mp3_queue);
         let open = |name: &str, slots| -> io::Result<Arc<RabbitmqQueue>> {
-            let queue = Arc::new(RabbitmqQueue::open(&config.urls.queue, name, slots)?);
+            let queue = Arc::new(
+                RabbitmqQueue::open(&config.urls.queue, name, slots)
+                    .map_err(|e| wrong(format!("queue_url: {e}")))?,
+            );
             if let Ok(mut all) = self.rabbitmq.lock() {
                 all.push(queue.clone());
             }

@@ -29,13 +29,14 @@ use self::problem::Problem;
 use self::session::Session;
 use crate::config::Limits;
 use crate::services::Ports;
+use crate::services::accounts::Accounts;
 use crate::services::auth;
 use crate::services::metrics::Metrics;
 
 /// What the gateway's routes work with.
 pub struct Gateway {
     pub ports: Ports,
-    pub accounts: auth::Shared,
+    pub accounts: Arc<dyn Accounts>,
     pub metrics: Arc<Metrics>,
     pub limits: Limits,
     /// People may register themselves.
@@ -53,7 +54,7 @@ type Shared = Arc<Gateway>;
 
 impl FromRef<Shared> for auth::Shared {
     fn from_ref(gateway: &Shared) -> Self {
-        gateway.accounts.clone()
+        auth::Shared(gateway.accounts.clone())
     }
 }
 

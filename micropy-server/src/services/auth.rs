@@ -18,10 +18,11 @@ use super::http::ClientAddress;
 use super::login::{Credentials, LoginError};
 
 /// Whoever answers the service's routes.
-pub type Shared = Arc<dyn Accounts>;
+#[derive(Clone)]
+pub struct Shared(pub Arc<dyn Accounts>);
 
 /// The auth service's routes.
-pub fn router(accounts: Shared) -> Router {
+pub fn router(accounts: Arc<dyn Accounts>) -> Router {
     let alive = get(|| async { "ok\n" });
     Router::new()
         .route("/login", post(sign_in))
@@ -29,12 +30,12 @@ pub fn router(accounts: Shared) -> Router {
         .route("/register", post(register))
         .route("/healthz", alive.clone())
         .route("/readyz", alive)
-        .with_state(accounts)
+        .with_state(Shared(accounts))
 }
 
 /// `POST /login`: the answer's body is the bare token. The gateway has the same.
 pub async fn sign_in(
-    State(accounts): State<Shared>,
+    State(Shared(accounts)): State<Shared>,
     ClientAddress(from): ClientAddress,
     headers: HeaderMap,
 ) -> Result<String, LoginError> {
@@ -52,7 +53,7 @@ struct Account {
 
 /// `POST /register`, for our gateway: the answer's body is the bare token of the new user.
 async fn register(
-    State(accounts): State<Shared>,
+    State(Shared(accounts)): State<Shared>,
     ClientAddress(from): ClientAddress,
     Json(Account { email, password }): Json<Account>,
 ) -> Response {
@@ -72,7 +73,7 @@ async fn register(
 
 /// `POST /validate`: the claims of a good token. Whatever stands before the token, a scheme or not, is not
 /// looked at, as in the original.
-async fn validate(State(accounts): State<Shared>, headers: HeaderMap) -> Response {
+async fn validate(State(Shared(accounts)): State<Shared>, headers: HeaderMap) -> Response {
     let header = headers
         .get(AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
