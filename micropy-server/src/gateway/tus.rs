@@ -60,7 +60,7 @@ const JOB_ID: HeaderName = HeaderName::from_static("x-micropy-job-id");
 
 /// What the server can do.
 #[utoipa::path(
-    options, path = "/api/v1/tus", tag = "uploads", security(()),
+    options, path = "/api/v1/tus", tag = "uploads", operation_id = "tus_options", security(()),
     responses((status = 204, description = "See the headers Tus-Version, Tus-Extension, Tus-Max-Size"))
 )]
 pub async fn options(State(gateway): State<Shared>) -> Response {
@@ -78,7 +78,7 @@ pub async fn options(State(gateway): State<Shared>) -> Response {
 /// of one selection share) and any of the conversion's options; what clients such as Uppy tell of a file
 /// besides is passed over, and any other name refused.
 #[utoipa::path(
-    post, path = "/api/v1/tus", tag = "uploads",
+    post, path = "/api/v1/tus", tag = "uploads", operation_id = "tus_create",
     params(
         Conversion,
         ("Tus-Resumable" = String, Header, description = "1.0.0"),
@@ -142,7 +142,7 @@ pub async fn create(
 
 /// How far an upload has come. A connection that still sends to it is cut off.
 #[utoipa::path(
-    head, path = "/api/v1/tus/{id}", tag = "uploads",
+    head, path = "/api/v1/tus/{id}", tag = "uploads", operation_id = "tus_head",
     params(("id" = String, Path, description = "The job"), ("Tus-Resumable" = String, Header, description = "1.0.0")),
     responses(
         (status = 200, description = "Upload-Offset says how far"),
@@ -163,7 +163,7 @@ pub async fn head(
 
 /// Go on with an upload. When the last byte is there, its job is queued.
 #[utoipa::path(
-    patch, path = "/api/v1/tus/{id}", tag = "uploads",
+    patch, path = "/api/v1/tus/{id}", tag = "uploads", operation_id = "tus_patch",
     params(
         ("id" = String, Path, description = "The job"),
         ("Tus-Resumable" = String, Header, description = "1.0.0"),
@@ -200,7 +200,7 @@ pub async fn patch(
 
 /// Give an upload up.
 #[utoipa::path(
-    delete, path = "/api/v1/tus/{id}", tag = "uploads",
+    delete, path = "/api/v1/tus/{id}", tag = "uploads", operation_id = "tus_delete",
     params(("id" = String, Path, description = "The job"), ("Tus-Resumable" = String, Header, description = "1.0.0")),
     responses(
         (status = 204, description = "Gone"), (status = 404, body = Problem),

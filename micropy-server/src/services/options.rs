@@ -63,6 +63,7 @@ pub struct Conversion {
     pub language: Option<String>,
     /// `original`: 44.1 kHz, stereo, 128 kbit/s, as the original service makes them.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
     pub preset: Option<Preset>,
 }
 
