@@ -10,7 +10,7 @@ use micropy_core::ports::BackendError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Connection, Sqlite, Transaction};
 
 /// The adapter's name in errors.
 pub(crate) const NAME: &str = "SQLite";
@@ -95,7 +95,14 @@ impl Database {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(std::time::Duration::from_secs(10));
-        let one = SqlitePoolOptions::new().max_connections(1);
+        let one = SqlitePoolOptions::new()
+            .max_connections(1)
+            // Where the disk is full, SQLite itself takes the transaction back, and the driver believes for
+            // ever that it is open: another connection is then in its place.
+            .before_acquire(|connection, _| {
+                let fit = !connection.is_in_transaction();
+                Box::pin(async move { Ok(fit) })
+            });
         let write = one
             .connect_with(options.clone().create_if_missing(true))
             .await?;

@@ -82,6 +82,11 @@ impl Refusal {
         };
         io::Error::new(kind, self)
     }
+
+    /// The refusal that ended a stream with this error.
+    pub fn of(e: &io::Error) -> Option<Self> {
+        e.get_ref()?.downcast_ref().copied()
+    }
 }
 
 /// What is asked of arriving bytes.
@@ -163,7 +168,7 @@ mod tests {
         while let Some(piece) = stream.next().await {
             match piece {
                 Ok(piece) => length += piece.len(),
-                Err(e) => return Err(*e.get_ref().unwrap().downcast_ref().unwrap()),
+                Err(e) => return Err(Refusal::of(&e).unwrap()),
             }
         }
         Ok(length)

@@ -25,7 +25,7 @@ pub async fn upload(
 ) -> Response {
     let json = wants_json(request.headers());
     let batch = gateway.ports.new_id();
-    let taken = match Form::read(request, &conversion, false) {
+    let taken = match Form::read(request, conversion, false) {
         Ok(form) => gateway.take_form(&session, form, batch).await,
         Err(problem) => Err(problem),
     };
@@ -42,10 +42,7 @@ pub async fn upload(
         .find_map(|file| file.result.as_ref().err())
         .cloned()
     {
-        for job in taken.iter().filter_map(|file| file.result.as_ref().ok()) {
-            // A sweeper removes what a failure leaves.
-            let _ = gateway.ports.discard(job.id).await;
-        }
+        gateway.take_back(&taken, batch).await;
         return refusal(&problem);
     }
     let headers = headers(&taken);

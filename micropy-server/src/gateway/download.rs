@@ -79,7 +79,12 @@ pub async fn serve(
     if matches_etag(headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
     }
-    let (status, range) = match wanted(headers, &etag, head.bytes) {
+    // Ranges are a matter of GET alone (section 14.2).
+    let wanted = match *method {
+        Method::HEAD => Wanted::All,
+        _ => wanted(headers, &etag, head.bytes),
+    };
+    let (status, range) = match wanted {
         Wanted::All => (StatusCode::OK, 0..head.bytes),
         Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
         Wanted::Nothing => {

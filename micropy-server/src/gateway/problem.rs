@@ -138,12 +138,7 @@ impl From<storage::Error> for Problem {
         match e {
             storage::Error::NotFound => Problem::not_found(),
             storage::Error::Rejected(why) => Problem::conflict(why),
-            storage::Error::Interrupted(e) => {
-                match e.get_ref().and_then(|e| e.downcast_ref::<Refusal>()) {
-                    Some(refusal) => refusal.problem(),
-                    None => Problem::bad_request("The upload broke off."),
-                }
-            }
+            storage::Error::Interrupted(e) => Refusal::of(&e).unwrap_or(Refusal::Broken).into(),
             storage::Error::Full => {
                 tracing::error!("the storage is full");
                 let detail = "The service has no room left.";
@@ -188,11 +183,11 @@ impl From<auth::Error> for Problem {
     }
 }
 
-impl Refusal {
-    fn problem(&self) -> Problem {
-        let status = match self {
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let status = match refusal {
             Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Refusal::Quota => return Problem::quota(self.to_string()),
+            Refusal::Quota => return Problem::quota(refusal.to_string()),
             Refusal::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Refusal::NotMp4 => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             // The status that tus names for it.
@@ -200,8 +195,8 @@ impl Refusal {
             Refusal::Superseded => StatusCode::CONFLICT,
             Refusal::Broken => StatusCode::BAD_REQUEST,
         };
-        let mut problem = Problem::new(status, self.to_string());
-        if *self == Refusal::Checksum {
+        let mut problem = Problem::new(status, refusal.to_string());
+        if refusal == Refusal::Checksum {
             problem.title = "Checksum Mismatch".into();
         }
         problem

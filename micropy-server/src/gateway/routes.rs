@@ -2,10 +2,11 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::openapi::RefOr;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
@@ -23,7 +24,7 @@ const LARGEST_JSON: usize = 64 * 1024;
 
 /// All routes of the gateway.
 pub fn router(gateway: Shared) -> Router {
-    let (v1, openapi) = OpenApiRouter::with_openapi(Document::openapi())
+    let (v1, mut openapi) = OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(accounts::register))
         .routes(routes!(accounts::login))
         .routes(routes!(accounts::refresh))
@@ -44,6 +45,7 @@ pub fn router(gateway: Shared) -> Router {
         .routes(routes!(operation::readyz))
         .routes(routes!(operation::metrics))
         .split_for_parts();
+    describe(&mut openapi);
 
     let originals = Router::new()
         .route("/login", post(auth::sign_in))
@@ -66,6 +68,31 @@ pub fn router(gateway: Shared) -> Router {
 fn header(name: &'static str, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
     let name = HeaderName::from_static(name);
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// Every response must have a description (OpenAPI 3.1.0, section 4.8.17): one without words of its own has
+/// those of its status.
+fn describe(openapi: &mut utoipa::openapi::OpenApi) {
+    for path in openapi.paths.paths.values_mut() {
+        let operations = [
+            &mut path.get,
+            &mut path.post,
+            &mut path.delete,
+            &mut path.options,
+            &mut path.head,
+            &mut path.patch,
+        ];
+        for operation in operations.into_iter().flatten() {
+            for (status, response) in &mut operation.responses.responses {
+                let status = StatusCode::from_bytes(status.as_bytes());
+                if let (Ok(status), RefOr::T(response)) = (status, response)
+                    && response.description.is_empty()
+                {
+                    response.description = status.canonical_reason().unwrap_or("Problem").into();
+                }
+            }
+        }
+    }
 }
 
 #[derive(OpenApi)]

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -37,6 +36,19 @@ const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
 const EXTENSIONS: &str = "creation,creation-with-upload,termination,expiration,checksum";
 const CHECKSUMS: &str = "sha1,sha256";
 const OFFSET_TYPE: &str = "application/offset+octet-stream";
+/// What clients say in the metadata that is no option: the first is ours, the others are what tus clients
+/// tell of a file by themselves.
+const OF_THE_FILE: [&str; 9] = [
+    "batch",
+    "contenttype",
+    "filename",
+    "filetype",
+    "lastmodified",
+    "name",
+    "relativepath",
+    "size",
+    "type",
+];
 
 const RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
@@ -48,7 +60,7 @@ const JOB_ID: HeaderName = HeaderName::from_static("x-micropy-job-id");
 
 /// What the server can do.
 #[utoipa::path(
-    options, path = "/api/v1/tus", tag = "uploads", security(()),
+    options, path = "/api/v1/tus", tag = "uploads", operation_id = "tus_options", security(()),
     responses((status = 204, description = "See the headers Tus-Version, Tus-Extension, Tus-Max-Size"))
 )]
 pub async fn options(State(gateway): State<Shared>) -> Response {
@@ -63,9 +75,10 @@ pub async fn options(State(gateway): State<Shared>) -> Response {
 }
 
 /// Begin an upload. `Upload-Metadata` may have `filename`, `batch` (24 hexadecimal digits that the files
-/// of one selection share) and any of the conversion's options.
+/// of one selection share) and any of the conversion's options; what clients such as Uppy tell of a file
+/// besides is passed over, and any other name refused.
 #[utoipa::path(
-    post, path = "/api/v1/tus", tag = "uploads",
+    post, path = "/api/v1/tus", tag = "uploads", operation_id = "tus_create",
     params(
         Conversion,
         ("Tus-Resumable" = String, Header, description = "1.0.0"),
@@ -77,8 +90,12 @@ pub async fn options(State(gateway): State<Shared>) -> Response {
         (status = 201, description = "Location says where to send the bytes"),
         (status = 400, body = Problem), (status = 401, body = Problem),
         (status = 403, description = "The quota is exceeded", body = Problem),
+        (status = 410, description = "It was begun before, and called off", body = Problem),
         (status = 412, description = "Another version of tus", body = Problem),
         (status = 413, description = "Too large", body = Problem),
+        (status = 415, description = "Not MP4", body = Problem),
+        (status = 422, description = "The Idempotency-Key of another upload", body = Problem),
+        (status = 507, description = "No room left", body = Problem),
     )
 )]
 pub async fn create(
@@ -91,29 +108,31 @@ pub async fn create(
     let length = number(request.headers(), &UPLOAD_LENGTH)?;
     let (limit, beyond) = gateway.allowed(gateway.room(&session).await?);
     if length > limit {
-        return Err(storage::Error::Interrupted(beyond.into_io()).into());
+        return Err(beyond.into());
     }
     let metadata = Metadata::read(request.headers())?;
     let conversion = metadata.conversion(conversion)?;
     let mut job = gateway.ports.draft(intake::Request {
         owner: session.email.clone(),
         key: idempotency_key(request.headers())?,
-        batch: metadata.get("batch").and_then(|batch| batch.parse().ok()),
-        file_name: clean_name(metadata.get("filename").unwrap_or("video")),
+        batch: metadata.batch()?,
+        file_name: metadata.file_name(),
         options: conversion.to_json(),
     });
     job.source_bytes = length;
+    let mut offset = 0;
     if let Created::Existing(first) = gateway.ports.jobs.create(&job, None).await? {
-        job = *first;
+        if first.source_bytes != length {
+            let detail = "This Idempotency-Key is that of another upload.";
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
+        }
+        job = not_called_off(*first)?;
+        offset = gateway.offset_now(&job).await?;
     }
     let carries_bytes = content_type(request.headers()) == Some(OFFSET_TYPE);
-    let offset = if job.state != JobState::Receiving {
-        job.source_bytes
-    } else if carries_bytes || length == 0 {
-        gateway.append(&job, 0, request).await?
-    } else {
-        0
-    };
+    if job.state == JobState::Receiving && offset == 0 && (carries_bytes || length == 0) {
+        offset = gateway.append(&job, 0, request).await?;
+    }
     let mut response = gateway.answer(StatusCode::CREATED, &job, offset);
     if let Ok(location) = format!("/api/v1/tus/{}", job.id).parse() {
         response.headers_mut().insert(LOCATION, location);
@@ -123,7 +142,7 @@ pub async fn create(
 
 /// How far an upload has come. A connection that still sends to it is cut off.
 #[utoipa::path(
-    head, path = "/api/v1/tus/{id}", tag = "uploads",
+    head, path = "/api/v1/tus/{id}", tag = "uploads", operation_id = "tus_head",
     params(("id" = String, Path, description = "The job"), ("Tus-Resumable" = String, Header, description = "1.0.0")),
     responses(
         (status = 200, description = "Upload-Offset says how far"),
@@ -138,18 +157,13 @@ pub async fn head(
 ) -> Result<Response, Problem> {
     check_version(&headers)?;
     let job = gateway.own_upload(&session, &id).await?;
-    let _turn = gateway.writers.take(job.id).await;
-    let offset = gateway.offset(&job).await?;
-    if job.state == JobState::Receiving && offset == job.source_bytes {
-        // A crash came between the last byte and the queue.
-        gateway.ports.complete(&job).await?;
-    }
+    let offset = gateway.offset_now(&job).await?;
     Ok(gateway.answer(StatusCode::OK, &job, offset))
 }
 
 /// Go on with an upload. When the last byte is there, its job is queued.
 #[utoipa::path(
-    patch, path = "/api/v1/tus/{id}", tag = "uploads",
+    patch, path = "/api/v1/tus/{id}", tag = "uploads", operation_id = "tus_patch",
     params(
         ("id" = String, Path, description = "The job"),
         ("Tus-Resumable" = String, Header, description = "1.0.0"),
@@ -161,7 +175,10 @@ pub async fn head(
         (status = 204, description = "Upload-Offset says how far"),
         (status = 400, body = Problem), (status = 404, body = Problem),
         (status = 409, description = "The upload stands at another offset", body = Problem),
-        (status = 415, body = Problem), (status = 460, description = "Checksum mismatch", body = Problem),
+        (status = 410, description = "It was called off", body = Problem),
+        (status = 415, description = "Another content type, or not MP4: then the upload is gone", body = Problem),
+        (status = 460, description = "Checksum mismatch", body = Problem),
+        (status = 507, description = "No room left", body = Problem),
     )
 )]
 pub async fn patch(
@@ -183,7 +200,7 @@ pub async fn patch(
 
 /// Give an upload up.
 #[utoipa::path(
-    delete, path = "/api/v1/tus/{id}", tag = "uploads",
+    delete, path = "/api/v1/tus/{id}", tag = "uploads", operation_id = "tus_delete",
     params(("id" = String, Path, description = "The job"), ("Tus-Resumable" = String, Header, description = "1.0.0")),
     responses(
         (status = 204, description = "Gone"), (status = 404, body = Problem),
@@ -211,11 +228,18 @@ pub async fn delete(
 impl Gateway {
     /// A job that is, or was, an upload in parts: not one that was called off.
     async fn own_upload(&self, session: &Session, id: &str) -> Result<Job, Problem> {
-        let job = self.own_job(session, id).await?;
-        if job.state == JobState::Cancelled {
-            return Err(Problem::new(StatusCode::GONE, "The upload was called off."));
+        not_called_off(self.own_job(session, id).await?)
+    }
+
+    /// How many bytes of a job's video are there when nobody writes to it any more. Where a crash came
+    /// between the last byte and the queue, it is queued now.
+    async fn offset_now(&self, job: &Job) -> Result<u64, Problem> {
+        let _turn = self.writers.take(job.id).await;
+        let offset = self.offset(job).await?;
+        if job.state == JobState::Receiving && offset > 0 && offset == job.source_bytes {
+            self.ports.complete(job).await?;
         }
-        Ok(job)
+        Ok(offset)
     }
 
     /// How many bytes of a job's video are there.
@@ -247,29 +271,32 @@ impl Gateway {
             )));
         }
         let left = job.source_bytes - offset.min(job.source_bytes);
-        let bytes = self.watch_body(request.into_body(), left, job.source_bytes, &turn);
+        let watch = Watch {
+            limit: left,
+            beyond: Refusal::TooLarge(job.source_bytes),
+            pause: self.limits.body_timeout,
+            sniff: offset == 0,
+            cancel: turn.superseded.clone(),
+        };
+        let bytes = watched(request.into_body().into_data_stream(), watch);
         let bytes = match checksum {
             Some(checksum) => checksum.verified(bytes),
             None => bytes,
         };
-        let offset = self.ports.videos.append(job.source, offset, bytes).await?;
+        let offset = match self.ports.videos.append(job.source, offset, bytes).await {
+            Err(storage::Error::Interrupted(e)) if Refusal::of(&e) == Some(Refusal::NotMp4) => {
+                // No part of it is worth going on with.
+                self.ports.discard(job.id).await?;
+                return Err(Refusal::NotMp4.into());
+            }
+            appended => appended?,
+        };
         self.metrics.uploaded(offset - present);
         if offset == job.source_bytes {
             self.ports.complete(job).await?;
             tracing::info!(job_id = %job.id, bytes = offset, "video taken in");
         }
         Ok(offset)
-    }
-
-    fn watch_body(&self, body: Body, left: u64, whole: u64, turn: &Turn) -> ByteStream {
-        let watch = Watch {
-            limit: left,
-            beyond: Refusal::TooLarge(whole),
-            pause: self.limits.body_timeout,
-            sniff: false,
-            cancel: turn.superseded.clone(),
-        };
-        watched(body.into_data_stream(), watch)
     }
 
     fn answer(&self, status: StatusCode, job: &Job, offset: u64) -> Response {
@@ -290,6 +317,13 @@ impl Gateway {
             response.headers_mut().insert(UPLOAD_EXPIRES, date);
         }
         response
+    }
+}
+
+fn not_called_off(job: Job) -> Result<Job, Problem> {
+    match job.state {
+        JobState::Cancelled => Err(Problem::new(StatusCode::GONE, "The upload was called off.")),
+        _ => Ok(job),
     }
 }
 
@@ -347,15 +381,24 @@ impl Metadata {
         self.0.get(name).map(String::as_str)
     }
 
-    /// The options of the query, and over them those of the metadata, whose values are JSON or text.
+    fn file_name(&self) -> String {
+        let name = self.get("filename").or_else(|| self.get("name"));
+        clean_name(name.unwrap_or("video"))
+    }
+
+    fn batch(&self) -> Result<Option<Id>, Problem> {
+        let batch = self.get("batch").map(str::parse).transpose();
+        batch.map_err(|_| Problem::bad_request("batch is 24 hexadecimal digits."))
+    }
+
+    /// The options of the query, and over them those of the metadata.
     fn conversion(&self, query: Conversion) -> Result<Conversion, Problem> {
-        let mut options = serde_json::to_value(query).unwrap_or_default();
+        let mut conversion = query;
         for (name, value) in &self.0 {
-            let value = serde_json::from_str(value).unwrap_or_else(|_| value.as_str().into());
-            options[name] = value;
+            if !OF_THE_FILE.contains(&name.as_str()) {
+                conversion = conversion.with(name, value).map_err(Problem::bad_request)?;
+            }
         }
-        let conversion: Conversion =
-            serde_json::from_value(options).map_err(|e| Problem::bad_request(e.to_string()))?;
         conversion.options().map_err(Problem::bad_request)?;
         Ok(conversion)
     }
@@ -414,14 +457,8 @@ fn verified<D: Digest + Send + 'static>(bytes: ByteStream, sum: Vec<u8>) -> Byte
 
 /// The same error, of the kind that makes a storage forget the bytes before it.
 fn taken_back(e: io::Error) -> io::Error {
-    let refusal = e
-        .get_ref()
-        .and_then(|e| e.downcast_ref::<Refusal>())
-        .copied();
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        refusal.unwrap_or(Refusal::Broken),
-    )
+    let refusal = Refusal::of(&e).unwrap_or(Refusal::Broken);
+    io::Error::new(io::ErrorKind::InvalidData, refusal)
 }
 
 /// Who writes to which upload. A newcomer supersedes the one before: a client that comes back knows
@@ -477,7 +514,7 @@ mod tests {
     fn metadata_names_the_file_and_options() {
         let mut headers = HeaderMap::new();
         let value = format!(
-            "filename {},bitrate {},mono {},is_private",
+            "filename {},bitrate {},mono {},relativePath",
             STANDARD.encode("K\u{fc}che.mp4"),
             STANDARD.encode("128"),
             STANDARD.encode("true"),
@@ -495,6 +532,14 @@ mod tests {
             ..Conversion::default()
         };
         assert!(metadata.conversion(both).is_err(), "two bitrates");
+        for (bad, why) in [("bitrat MQ==", "`bitrat`"), ("is_private", "`is_private`")] {
+            headers.insert(UPLOAD_METADATA, bad.parse().unwrap());
+            let metadata = Metadata::read(&headers).unwrap();
+            let problem = metadata.conversion(Conversion::default()).unwrap_err();
+            assert!(problem.detail.unwrap().contains(why), "{bad}");
+        }
+        headers.insert(UPLOAD_METADATA, "batch eA==".parse().unwrap());
+        assert!(Metadata::read(&headers).unwrap().batch().is_err());
         headers.insert(UPLOAD_METADATA, "filename ???".parse().unwrap());
         assert!(Metadata::read(&headers).is_err());
     }

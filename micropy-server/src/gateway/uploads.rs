@@ -22,6 +22,8 @@ use crate::services::options::Conversion;
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const LONGEST_KEY: usize = 200;
 const LONGEST_NAME: usize = 255;
+/// No option has a longer value.
+const LONGEST_VALUE: usize = 100;
 
 /// What became of the files of one request.
 #[derive(Serialize, ToSchema)]
@@ -52,10 +54,13 @@ pub struct UploadedFile {
         Conversion,
         ("Idempotency-Key" = Option<String>, Header, description = "Tells a repeated request"),
     ),
-    request_body(content_type = "multipart/form-data", description = "Files, in fields of any name"),
+    request_body(
+        content_type = "multipart/form-data",
+        description = "Files, in fields of any name. Before the first one, fields without a file name may be options.",
+    ),
     responses(
         (status = 201, description = "At least one file became a job", body = Uploaded),
-        (status = 400, description = "No files, or options that contradict each other", body = Problem),
+        (status = 400, description = "No files, unknown options, or such that contradict each other", body = Problem),
         (status = 401, body = Problem),
         (status = 403, description = "The quota is exceeded", body = Problem),
         (status = 413, description = "Too large", body = Problem),
@@ -70,7 +75,7 @@ pub async fn upload(
     Query(conversion): Query<Conversion>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let form = Form::read(request, &conversion, true)?;
+    let form = Form::read(request, conversion, true)?;
     let batch = gateway.ports.new_id();
     let taken = gateway.take_form(&session, form, batch).await?;
     let failed = taken.iter().all(|file| file.result.is_err());
@@ -107,10 +112,10 @@ impl Uploaded {
 /// A form with files, not read yet.
 pub struct Form {
     multipart: Multipart<'static>,
-    options: String,
+    conversion: Conversion,
     key: Option<String>,
-    /// Refuse at once what is no MP4.
-    sniff: bool,
+    /// Refuse at once what is no MP4 and no option.
+    strict: bool,
 }
 
 /// A file that was read.
@@ -120,7 +125,7 @@ pub struct Taken {
 }
 
 impl Form {
-    pub fn read(request: Request, conversion: &Conversion, sniff: bool) -> Result<Self, Problem> {
+    pub fn read(request: Request, conversion: Conversion, strict: bool) -> Result<Self, Problem> {
         conversion.options().map_err(Problem::bad_request)?;
         let key = idempotency_key(request.headers())?;
         let boundary = request
@@ -131,15 +136,37 @@ impl Form {
             .ok_or_else(|| Problem::bad_request("Files come as multipart/form-data."))?;
         Ok(Form {
             multipart: Multipart::new(request.into_body().into_data_stream(), boundary),
-            options: conversion.to_json(),
+            conversion,
             key,
-            sniff,
+            strict,
         })
+    }
+
+    /// Takes a field that is no file for an option.
+    async fn set(&mut self, mut field: Field<'static>) -> Result<(), Problem> {
+        let name = field.name().unwrap_or_default().to_owned();
+        let mut value = Vec::new();
+        while let Some(piece) = field.chunk().await.map_err(of_form)? {
+            value.extend_from_slice(&piece);
+            if value.len() > LONGEST_VALUE {
+                let detail = format!("{name}: no option is as long; a file has a file name.");
+                return Err(Problem::bad_request(detail));
+            }
+        }
+        let set = self
+            .conversion
+            .with(&name, &String::from_utf8_lossy(&value));
+        self.conversion = set.map_err(Problem::bad_request)?;
+        Ok(())
     }
 }
 
+fn of_form(e: multer::Error) -> Problem {
+    Problem::bad_request(e.to_string())
+}
+
 impl Gateway {
-    /// Takes the files of a form, each on its own. Fields that are no files are passed over.
+    /// Takes the files of a form, each on its own.
     pub async fn take_form(
         &self,
         session: &Session,
@@ -151,13 +178,26 @@ impl Gateway {
             let field = match form.multipart.next_field().await {
                 Ok(Some(field)) => field,
                 Ok(None) => break,
-                Err(e) if taken.is_empty() => return Err(Problem::bad_request(e.to_string())),
+                Err(e) if taken.is_empty() => return Err(of_form(e)),
                 // What is complete was taken; the client sees that the rest is missing.
                 Err(_) => break,
             };
             let Some(file_name) = field.file_name().map(clean_name) else {
+                if !form.strict {
+                    continue;
+                }
+                if !taken.is_empty() {
+                    self.take_back(&taken, batch).await;
+                    let name = field.name().unwrap_or_default();
+                    let detail = format!("{name}: options come before the first file.");
+                    return Err(Problem::bad_request(detail));
+                }
+                form.set(field).await?;
                 continue;
             };
+            if taken.is_empty() {
+                form.conversion.options().map_err(Problem::bad_request)?;
+            }
             if taken.len() >= self.limits.files {
                 let problem = Problem::new(
                     StatusCode::PAYLOAD_TOO_LARGE,
@@ -177,9 +217,9 @@ impl Gateway {
                     .map(|key| format!("{key}#{}", taken.len())),
                 batch: Some(batch),
                 file_name: file_name.clone(),
-                options: form.options.clone(),
+                options: form.conversion.to_json(),
             };
-            let result = self.take_file(session, request, field, form.sniff).await;
+            let result = self.take_file(session, request, field, form.strict).await;
             // The rest of a file that is too large is not worth waiting for.
             let stop = result
                 .as_ref()
@@ -193,6 +233,16 @@ impl Gateway {
             return Err(Problem::bad_request("There is no file in this request."));
         }
         Ok(taken)
+    }
+
+    /// Removes what became jobs in this request, and not in an earlier one that it repeats.
+    pub async fn take_back(&self, taken: &[Taken], batch: Id) {
+        for job in taken.iter().filter_map(|file| file.result.as_ref().ok()) {
+            if job.batch == Some(batch) {
+                // A sweeper removes what a failure leaves.
+                let _ = self.ports.discard(job.id).await;
+            }
+        }
     }
 
     async fn take_file(

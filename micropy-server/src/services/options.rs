@@ -11,7 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 /// source's sample rate and channels.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Conversion {
     /// Constant bitrate in kbit/s, 8 to 320.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,6 +63,7 @@ pub struct Conversion {
     pub language: Option<String>,
     /// `original`: 44.1 kHz, stereo, 128 kbit/s, as the original service makes them.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
     pub preset: Option<Preset>,
 }
 
@@ -73,6 +74,13 @@ pub enum Preset {
 }
 
 impl Conversion {
+    /// These options, but for the one that a client names, whose value is JSON or text.
+    pub fn with(&self, name: &str, value: &str) -> Result<Self, String> {
+        let mut options = serde_json::to_value(self).map_err(|e| e.to_string())?;
+        options[name] = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+        serde_json::from_value(options).map_err(|e| format!("{name}: {e}"))
+    }
+
     /// For the engine; a refusal says what is wrong.
     pub fn options(&self) -> Result<Options, String> {
         let mut options = match self.preset {
@@ -186,8 +194,30 @@ mod tests {
             r#"{"normalize": 4}"#,
             r#"{"fade_in": -1}"#,
             r#"{"track": 0, "language": "eng"}"#,
+            r#"{"bitrat": 128}"#,
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+    #[test]
+    fn options_are_named_one_by_one() {
+        let options = Conversion::default();
+        let options = options.with("bitrate", "128").unwrap();
+        let options = options.with("language", "deu").unwrap();
+        let options = options.with("mono", "true").unwrap();
+        let whole = Conversion {
+            bitrate: Some(128),
+            language: Some("deu".into()),
+            mono: Some(true),
+            ..Conversion::default()
+        };
+        assert_eq!(options, whole);
+        assert!(options.with("bitrate", "high").is_err());
+        let unknown = options.with("bitrat", "128").unwrap_err();
+        assert!(unknown.contains("`bitrat`"), "{unknown}");
+        assert!(
+            unknown.contains("`fade_out`"),
+            "it names those there are: {unknown}"
+        );
     }
 }

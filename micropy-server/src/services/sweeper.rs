@@ -137,14 +137,32 @@ impl Sweeper {
         for job in self.stale(&[State::Receiving], self.upload_expiry).await? {
             match self.ports.videos.head(job.source).await {
                 Ok(_) => self.ports.complete(&job).await?,
-                Err(storage::Error::NotFound) => {
+                Err(storage::Error::NotFound) if self.rests(job.source).await? => {
                     self.ports.discard(job.id).await?;
                     count += 1;
                 }
+                Err(storage::Error::NotFound) => {}
                 Err(e) => return Err(e.into()),
             }
         }
         Ok(count)
+    }
+
+    /// Whether nobody has written to an unfinished video for long. The ledger does not know: it hears of an
+    /// upload when it begins and when it is complete.
+    async fn rests(&self, video: Id) -> Result<bool, storage::Error> {
+        match self.ports.videos.written(video).await {
+            Ok(_) => {}
+            Err(storage::Error::NotFound) => return Ok(true),
+            Err(e) => return Err(e),
+        }
+        let before = self.ports.clock.now().minus(self.upload_expiry);
+        let first = self
+            .ports
+            .videos
+            .list_older_than(before, Some(preceding(video)), 1)
+            .await?;
+        Ok(first.first() == Some(&video))
     }
 
     async fn sweep_orphans(&self, storage: &dyn Storage) -> Result<usize, Error> {
@@ -162,5 +180,31 @@ impl Sweeper {
                 return Ok(count);
             }
         }
+    }
+}
+
+/// The id just before, in the order of ids.
+fn preceding(id: Id) -> Id {
+    let mut bytes = *id.as_bytes();
+    for byte in bytes.iter_mut().rev() {
+        let (less, borrows) = byte.overflowing_sub(1);
+        *byte = less;
+        if !borrows {
+            break;
+        }
+    }
+    Id::from_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_one_before_it() {
+        let id: Id = "65a1b2c3d4e5f60718000000".parse().unwrap();
+        let before = preceding(id);
+        assert_eq!(before.to_string(), "65a1b2c3d4e5f60717ffffff");
+        assert!(before < id);
     }
 }
