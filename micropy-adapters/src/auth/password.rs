@@ -203,7 +203,7 @@ impl Passwords {
 enum Stored<'a> {
     /// No such user.
     Nobody,
-    Argon2(PasswordHash),
+    Argon2(Box<PasswordHash>),
     Bcrypt {
         hash: &'a str,
         cost: u32,
@@ -218,7 +218,7 @@ impl<'a> Stored<'a> {
     fn read(stored: &'a str) -> Self {
         if stored.starts_with("$argon2") {
             return match PasswordHash::new(stored) {
-                Ok(hash) if bounded(&hash) => Stored::Argon2(hash),
+                Ok(hash) if bounded(&hash) => Stored::Argon2(Box::new(hash)),
                 _ => unusable("an argon2 hash is malformed or asks for too much"),
             };
         }
