@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::delivery::RabbitmqDelivery;
-use super::link::{self, Backoff, Link};
+use super::link::{self, Backoff, LOOK, Link};
 use super::publisher::Publisher;
 use super::{error, unavailable};
 
@@ -172,7 +172,13 @@ impl Subscription {
     async fn consume(&self, channel: Arc<Channel>, mut consumer: lapin::Consumer) -> String {
         *lock(&self.current) = Some((channel.clone(), consumer.tag()));
         let why = loop {
-            match consumer.next().await {
+            let Ok(next) = timeout(LOOK, consumer.next()).await else {
+                if channel.status().connected() {
+                    continue;
+                }
+                break "the connection was lost".to_owned();
+            };
+            match next {
                 Some(Ok(message)) => self.inbox.put(RabbitmqDelivery::new(
                     message,
                     self.name.clone(),

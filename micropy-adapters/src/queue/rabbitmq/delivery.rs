@@ -11,6 +11,7 @@ use lapin::{BasicProperties, Channel, message};
 use micropy_core::ports::Clock;
 use micropy_core::ports::queue::{Delivery, Error};
 
+use super::link::answer;
 use super::publisher::Publisher;
 use super::{PERSISTENT, delay_queue, unavailable};
 use crate::clock::SystemClock;
@@ -61,7 +62,7 @@ pub(super) struct RabbitmqDelivery {
     attempt: u32,
     queue: Arc<str>,
     /// The message goes back when it is closed, so it stays open until then.
-    _channel: Arc<Channel>,
+    channel: Arc<Channel>,
     publisher: Arc<Publisher>,
 }
 
@@ -80,7 +81,7 @@ impl RabbitmqDelivery {
             attempt: number(ATTEMPT).unwrap_or(1).max(1).saturating_add(again),
             message,
             queue,
-            _channel: channel,
+            channel,
             publisher,
         }
     }
@@ -121,10 +122,12 @@ impl Delivery for RabbitmqDelivery {
     }
 
     async fn ack(self: Box<Self>) -> Result<(), Error> {
-        let acknowledged = self.message.acker.ack(BasicAckOptions::default()).await;
-        match acknowledged.map_err(unavailable)? {
-            true => Ok(()),
-            false => Err(lost()),
+        let is_up = || self.channel.status().connected();
+        let acknowledge = self.message.acker.ack(BasicAckOptions::default());
+        match answer(is_up, acknowledge).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(lost()),
+            Err(e) => Err(unavailable(e)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A connection to the broker that is made when needed, and again when lost.
 
 use std::hash::{BuildHasher, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ use super::{complaint, error, unavailable};
 const ACCEPT: Duration = Duration::from_secs(3);
 /// How long it may take to greet and to check the password.
 const GREET: Duration = Duration::from_secs(5);
+/// How long before what waits for the broker sees whether there still is a connection.
+pub(super) const LOOK: Duration = Duration::from_millis(250);
 
 pub(super) struct Link {
     uri: AMQPUri,
@@ -89,15 +92,36 @@ pub(super) async fn declare(
 ) -> Result<(), Error> {
     tracing::info!(queue, "the queue is not there: declaring it");
     // A channel of its own: a refusal closes it.
-    let channel = connection.create_channel().await.map_err(error)?;
-    let declared = channel
-        .queue_declare(queue.into(), QueueDeclareOptions::durable(), arguments)
-        .await;
-    match declared {
-        Ok(_) => Ok(()),
-        // Somebody else was quicker, and wants it otherwise.
-        Err(e) if complaint(&e) == Some(&AMQPSoftError::PRECONDITIONFAILED.into()) => Ok(()),
-        Err(e) => Err(error(e)),
+    let is_up = || connection.status().connected();
+    let channel = answer(is_up, connection.create_channel()).await?;
+    let options = QueueDeclareOptions::durable();
+    answer(is_up, async {
+        match channel
+            .queue_declare(queue.into(), options, arguments)
+            .await
+        {
+            // Somebody else was quicker, and wants it otherwise.
+            Err(e) if complaint(&e) == Some(&AMQPSoftError::PRECONDITIONFAILED.into()) => Ok(()),
+            other => other.map(drop),
+        }
+    })
+    .await
+}
+
+/// What the broker answers, unless `is_up` turns false first.
+///
+/// lapin fails whatever waits when a connection is lost, but not what begins to wait at that moment.
+pub(super) async fn answer<T>(
+    is_up: impl Fn() -> bool,
+    waiting: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, Error> {
+    let mut waiting = pin!(waiting);
+    loop {
+        match timeout(LOOK, &mut waiting).await {
+            Ok(answered) => return answered.map_err(error),
+            Err(_) if is_up() => {}
+            Err(_) => return Err(unavailable("the connection was lost")),
+        }
     }
 }
 

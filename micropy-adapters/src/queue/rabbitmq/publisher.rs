@@ -10,8 +10,8 @@ use micropy_core::ports::queue::Error;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::link::{self, Backoff, Link};
-use super::{error, unavailable};
+use super::link::{self, Backoff, Link, answer};
+use super::unavailable;
 
 /// How long a message may take to become durable.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -109,18 +109,20 @@ impl Publisher {
             mandatory: true,
             immediate: false,
         };
-        let confirm = open
-            .channel
-            .basic_publish("".into(), queue.into(), options, payload, properties)
-            .await
-            .map_err(error)?;
+        let is_up = || open.channel.status().connected();
+        let confirmation = answer(is_up, async {
+            open.channel
+                .basic_publish("".into(), queue.into(), options, payload, properties)
+                .await?
+                .await
+        });
         // A little before the caller gives up: a broker that stays silent is left for a new connection.
-        let Ok(confirmation) = timeout_at(deadline - Duration::from_millis(100), confirm).await
-        else {
+        let silent = deadline - Duration::from_millis(100);
+        let Ok(confirmation) = timeout_at(silent, confirmation).await else {
             self.link.discard(&open.connection).await;
             return Err(unavailable("the broker does not confirm the message"));
         };
-        let sent = match confirmation.map_err(error)? {
+        let sent = match confirmation? {
             Confirmation::Ack(None) => Ok(Sent::Durable),
             Confirmation::Ack(Some(_)) | Confirmation::Nack(Some(_)) => Ok(Sent::Returned),
             Confirmation::Nack(None) => Err(unavailable("the broker refuses the message")),
@@ -137,11 +139,13 @@ impl Publisher {
                 return Ok(open);
             }
         }
-        let channel = connection.create_channel().await.map_err(error)?;
-        channel
-            .confirm_select(ConfirmSelectOptions::default())
-            .await
-            .map_err(error)?;
+        let is_up = || connection.status().connected();
+        let channel = answer(is_up, connection.create_channel()).await?;
+        answer(
+            is_up,
+            channel.confirm_select(ConfirmSelectOptions::default()),
+        )
+        .await?;
         Ok(Open {
             connection,
             channel,
