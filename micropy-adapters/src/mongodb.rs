@@ -34,7 +34,13 @@ impl Client {
     /// Only a `mongodb+srv` URL needs the network already here: it names its servers by DNS.
     pub async fn open(url: &str) -> io::Result<Self> {
         // The driver's own words may repeat the URL, and with it a password.
-        let unreadable = |_| io::Error::new(io::ErrorKind::InvalidInput, "not a MongoDB URL");
+        let unreadable = |e: Error| match *e.kind {
+            ErrorKind::DnsResolve { .. } => io::Error::new(
+                io::ErrorKind::HostUnreachable,
+                "the servers of the MongoDB URL cannot be looked up",
+            ),
+            _ => io::Error::new(io::ErrorKind::InvalidInput, "not a MongoDB URL"),
+        };
         let mut options = ClientOptions::parse(url).await.map_err(unreadable)?;
         options.app_name.get_or_insert_with(|| "micropy".into());
         options.server_selection_timeout.get_or_insert(PATIENCE);

@@ -57,7 +57,7 @@ fn label() -> Label {
     }
 }
 
-/// As `gridfs.py` makes them.
+/// As `pymongo_files.py` makes them.
 fn bytes(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n % 251) as u8).collect()
 }
@@ -108,9 +108,10 @@ async fn the_suite_of_its_port() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pymongo_and_we_read_each_other() {
-    let Some(database) = Database::new("gridfs_pymongo").await else {
+    let Some(url) = mongod::url("pymongo_and_we_read_each_other") else {
         return;
     };
+    let database = Database::at(&url, "gridfs_pymongo").await;
     let python = Command::new(mongod::project().join("scripts/venv"))
         .args(["mongodb", "pymongo"])
         .output()
@@ -120,8 +121,8 @@ async fn pymongo_and_we_read_each_other() {
     let python = String::from_utf8(python.stdout).unwrap();
     let pymongo = |arguments: &[&str]| {
         let output = Command::new(python.trim())
-            .arg(mongod::project().join("micropy-adapters/tests/gridfs.py"))
-            .args([&database.url, &database.name])
+            .arg(mongod::project().join("micropy-adapters/tests/pymongo_files.py"))
+            .args([&url, &database.name])
             .args(arguments)
             .output()
             .unwrap();
@@ -449,7 +450,7 @@ async fn what_written_counts_survives_a_kill() {
         return;
     }
     let mut server = Mongod::start();
-    let database = Database::at(server.url.clone(), "gridfs_kill").await;
+    let database = Database::at(&server.url, "gridfs_kill").await;
     let storage = GridfsStorage::new(&database.client, &database.name);
     let all = bytes(60 * CHUNK);
     let mut length = 0;

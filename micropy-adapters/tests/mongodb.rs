@@ -322,7 +322,7 @@ async fn what_was_entered_survives_kills() {
         return;
     }
     let mut server = Mongod::start();
-    let ledger = Ledger::of(Database::at(server.url.clone(), "jobs_kill").await);
+    let ledger = Ledger::of(Database::at(&server.url, "jobs_kill").await);
     let jobs = Arc::new(ledger.jobs());
     let mut entered = Vec::new();
     let mut watcher = jobs.watch(ANN).await.unwrap();
@@ -344,12 +344,21 @@ async fn what_was_entered_survives_kills() {
                 entered
             }
         });
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let before = entered.len();
+        while jobs
+            .list(ANN, &Filter::default(), 1000)
+            .await
+            .unwrap()
+            .len()
+            < before + 5
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         server.order("kill");
         entered.extend(entering.await.unwrap());
         server.order("start");
     }
-    assert!(entered.len() > 3, "{}", entered.len());
+    assert!(entered.len() >= 12, "{}", entered.len());
     for id in &entered {
         assert_eq!(jobs.get(*id).await.unwrap().state, State::Queued);
     }

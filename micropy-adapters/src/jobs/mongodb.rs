@@ -23,7 +23,7 @@ use micropy_core::ports::{Clock, Id, Timestamp};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
-use mongodb::options::IndexOptions;
+use mongodb::options::{Hint, IndexOptions};
 use mongodb::{Collection, IndexModel};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::task::JoinHandle;
@@ -372,16 +372,18 @@ impl Jobs for MongodbJobs {
     }
 
     async fn owed(&self, limit: usize) -> Result<Vec<Owed>, Error> {
+        self.index().await?;
         let now = self.clock.now();
         let free =
             |owed: &&Document| field(owed, "held", time_of).is_ok_and(|held| held <= Some(now));
-        let wanted = doc! { "owed.held": { "$lte": time(now) } };
-        let found = self.jobs.find(wanted).sort(doc! { "owed.held": 1 });
-        let mut found = found
+        // By the index they come oldest first. A sort would gather all of them before the first.
+        let found = self
+            .jobs
+            .find(doc! { "owed.held": { "$lte": time(now) } })
+            .hint(Hint::Keys(doc! { "owed.held": 1 }))
             .projection(doc! { "owed": 1 })
-            .batch_size(100)
-            .await
-            .map_err(backend)?;
+            .batch_size(limit.clamp(1, 100) as u32);
+        let mut found = found.await.map_err(backend)?;
         let mut given = Vec::new();
         while given.len() < limit
             && let Some(document) = found.try_next().await.map_err(backend)?

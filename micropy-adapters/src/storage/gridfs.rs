@@ -579,7 +579,10 @@ fn backend(e: mongodb::error::Error) -> Error {
 
 fn fault_of(fault: Fault) -> Error {
     match fault {
-        Fault::Full(_) => Error::Full,
+        Fault::Full(source) => {
+            tracing::warn!(error = %source, "MongoDB has no room left");
+            Error::Full
+        }
         Fault::Passing(source) => Error::Unavailable(source),
         Fault::Taken(source) | Fault::Lasting(source) => Error::Backend {
             adapter: server::NAME,

@@ -26,7 +26,6 @@ pub fn url(test: &str) -> Option<String> {
 
 /// A database of one test.
 pub struct Database {
-    pub url: String,
     pub name: String,
     pub client: Client,
     /// The same, to look behind the adapter.
@@ -37,16 +36,15 @@ impl Database {
     /// An empty database, where there is a server.
     pub async fn new(test: &str) -> Option<Self> {
         let url = url(test)?;
-        Some(Self::at(url, test).await)
+        Some(Self::at(&url, test).await)
     }
 
-    pub async fn at(url: String, test: &str) -> Self {
+    pub async fn at(url: &str, test: &str) -> Self {
         let name = format!("{test}-{}", std::process::id());
-        let direct = mongodb::Client::with_uri_str(&url).await.unwrap();
+        let direct = mongodb::Client::with_uri_str(url).await.unwrap();
         Database {
-            client: Client::open(&url).await.unwrap(),
+            client: Client::open(url).await.unwrap(),
             direct: direct.database(&name),
-            url,
             name,
         }
     }

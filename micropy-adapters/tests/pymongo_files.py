@@ -1,8 +1,8 @@
 """GridFS as PyMongo does it.
 
-    gridfs.py URL DATABASE put LENGTH [CHUNK]   stores bytes 0, 1, … 250, 0, … as a service of old did: prints the id
-    gridfs.py URL DATABASE md5 ID               prints the MD5 of a file, its name and its owner
-    gridfs.py URL DATABASE list                 prints the ids of all files
+    pymongo_files.py URL DATABASE put LENGTH [CHUNK]   stores bytes 0, 1, … 250, 0, … as a service of old did: prints the id
+    pymongo_files.py URL DATABASE md5 ID               prints the MD5 of a file, its name and its owner
+    pymongo_files.py URL DATABASE list                 prints the ids of all files
 """
 
 import hashlib
