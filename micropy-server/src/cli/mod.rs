@@ -1,21 +1,15 @@
 //! What was typed, and which command it means.
 
-mod convert;
-mod exit;
-mod json;
-mod options;
-mod probe;
 mod serve;
-mod text;
 mod user;
 
-pub use exit::Exit;
+pub use micropy_cli::Exit;
 
 use clap::{Parser, Subcommand};
 
 /// MP4 video to MP3 audio: exact, and on all cores.
 #[derive(Debug, Parser)]
-#[command(name = "micropy", version, about, after_help = exit::HELP)]
+#[command(name = "micropy", version, about, after_help = micropy_cli::HELP)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -23,10 +17,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Convert MP4, M4A, MOV or 3GP files to MP3.
-    Convert(Box<convert::Args>),
-    /// Tell what is in a file: tracks, length, tags, chapters.
-    Probe(probe::Args),
+    #[command(flatten)]
+    Files(micropy_cli::Command),
     /// Run the service: gateway, auth, converter and notification in one process.
     Serve(serve::Args),
     /// Add and list the service's users.
@@ -36,8 +28,7 @@ enum Command {
 /// Runs what was typed.
 pub fn run(cli: Cli) -> Exit {
     match cli.command {
-        Command::Convert(args) => convert::run(*args),
-        Command::Probe(args) => probe::run(args),
+        Command::Files(command) => micropy_cli::run(command),
         Command::Serve(args) => serve::run(args),
         Command::User(args) => user::run(args),
     }
