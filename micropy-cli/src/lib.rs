@@ -36,7 +36,7 @@ pub fn run(command: Command) -> Exit {
 
 /// MP4 video to MP3 audio: exact, and on all cores.
 #[derive(Debug, Parser)]
-#[command(name = "micropy", version, about, after_help = HELP)]
+#[command(name = "micropy", version, after_help = HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
