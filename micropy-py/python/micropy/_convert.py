@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Optional, Protocol, Union, cast, overload
@@ -141,6 +142,11 @@ def _destination(dst: Optional[Destination]) -> tuple[str, object]:
     return ("seek" if rewritable and not appends and _can_seek(dst) else "stream"), dst
 
 
+def _eighths(seconds: float) -> float:
+    """Rounded up, so that sums are exact: a bar warns when it is moved beyond its end."""
+    return math.ceil(round(seconds * 8, 6)) / 8
+
+
 def _progress(
     progress: Optional[ProgressLike],
 ) -> Optional[Callable[[float, Optional[float], int, int], object]]:
@@ -155,11 +161,11 @@ def _progress(
         def advance(done: float, total: Optional[float], pass_: int, passes: int) -> None:
             nonlocal told
             if total is not None:
-                bar.total = round(before + total * passes, 3)
+                bar.total = before + _eighths(total * passes)
                 done = min(done, total) + pass_ * total
-            done = round(done, 3)
+            done = _eighths(done)
             if done > told:
-                bar.update(round(done - told, 3))
+                bar.update(done - told)
                 told = done
 
         return advance
