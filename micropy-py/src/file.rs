@@ -44,17 +44,17 @@ impl<'a> PyFile<'a> {
             let mut rest = &pending[..];
             while !rest.is_empty() {
                 let returned = object.call_method1("write", (PyBytes::new(object.py(), rest),))?;
-                // Raw files say how many they took; many other objects say nothing.
-                let Ok(count) = returned.cast::<PyInt>() else {
+                // Raw files say how many they took; many other objects say nothing, or True.
+                if !returned.is_exact_instance_of::<PyInt>() {
                     break;
-                };
-                let count: usize = count.extract()?;
-                if count == 0 || count > rest.len() {
+                }
+                let taken = returned.extract().ok();
+                let Some(count) = taken.filter(|count| (1..=rest.len()).contains(count)) else {
                     return Err(PyValueError::new_err(format!(
-                        "write() took {count} of {} bytes",
+                        "write() took {returned} of {} bytes",
                         rest.len()
                     )));
-                }
+                };
                 rest = &rest[count..];
             }
             Ok(())
@@ -119,10 +119,15 @@ impl Seek for PyFile<'_> {
                 SeekFrom::End(by) => object.call_method1("seek", (by, 2))?,
             };
             // Some objects (SpooledTemporaryFile before Python 3.11) return nothing.
-            match position.is_none() {
-                true => object.call_method0("tell")?.extract(),
-                false => position.extract(),
-            }
+            let position = match position.is_none() {
+                true => object.call_method0("tell")?,
+                false => position,
+            };
+            position.extract().map_err(|_| {
+                PyValueError::new_err(format!(
+                    "seek() returned {position:?}, which is no position"
+                ))
+            })
         })
     }
 }

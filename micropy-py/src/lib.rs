@@ -7,6 +7,7 @@ mod file;
 mod options;
 mod outcome;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -241,6 +242,12 @@ fn probe<'py>(
     outcome::probe(py, &faults.settle(py, done)?)
 }
 
+/// The command line; `words` begin with what the program is called. Returns the exit code.
+#[pyfunction]
+fn _main(py: Python<'_>, words: Vec<OsString>) -> u8 {
+    py.detach(|| micropy_cli::main(words)).code()
+}
+
 /// The native half of `micropy`.
 #[pymodule]
 fn _micropy(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -249,5 +256,6 @@ fn _micropy(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(convert, module)?)?;
     module.add_function(wrap_pyfunction!(split_chapters, module)?)?;
     module.add_function(wrap_pyfunction!(probe, module)?)?;
+    module.add_function(wrap_pyfunction!(_main, module)?)?;
     Ok(())
 }

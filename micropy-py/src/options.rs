@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PyInt};
 
 use crate::error::exception;
 
-/// The options that `arguments` name. Python's half gives every one of them.
+/// The options that `arguments` name; Python's half has seen that there are no others.
 pub fn read(arguments: &Bound<'_, PyDict>) -> PyResult<Options> {
     let py = arguments.py();
     let refuse = |why: String| exception(py, Error::InvalidOption(why));
@@ -40,8 +40,10 @@ pub fn read(arguments: &Bound<'_, PyDict>) -> PyResult<Options> {
         time.map(Some)
             .map_err(|_| refuse(format!("{name} = {value} is no length of time in seconds")))
     };
-    let flag =
-        |name: &str| -> PyResult<bool> { get(name)?.map_or(Ok(false), |value| value.is_truthy()) };
+    let flag_or = |name: &str, default: bool| -> PyResult<bool> {
+        get(name)?.map_or(Ok(default), |value| value.is_truthy())
+    };
+    let flag = |name: &str| flag_or(name, false);
 
     let mut options = match get("preset")? {
         None => Options::new(),
@@ -89,7 +91,7 @@ pub fn read(arguments: &Bound<'_, PyDict>) -> PyResult<Options> {
     options.fade_out = seconds("fade_out")?.unwrap_or_default();
     options.normalize = number("normalize", get("normalize")?)?;
     options.replay_gain = flag("replay_gain")?;
-    options.tags.copy = flag("copy_tags")?;
+    options.tags.copy = flag_or("copy_tags", options.tags.copy)?;
     if let Some(tags) = get("tags")? {
         for (key, value) in tags.extract::<Vec<(String, String)>>()? {
             let key = key.parse().map_err(|error| exception(py, error))?;

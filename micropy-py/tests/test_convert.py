@@ -1,7 +1,17 @@
+import asyncio
+import doctest
 import gzip
+import importlib
+import inspect
 import io
 import logging
+import pathlib
 import pickle
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
 
 import micropy
 import pytest
@@ -166,9 +176,91 @@ def test_warnings_are_logged(clip, caplog):
     assert [r.getMessage() for r in caplog.records] == list(report.warnings) != []
 
 
-def test_doctests(clip):
-    import doctest
-    from micropy import _convert
+def test_conversions_are_logged_for_who_asks(clip, caplog):
+    with caplog.at_level(logging.DEBUG, "micropy"):
+        micropy.convert(clip)
+    [record] = caplog.records
+    assert record.name == "micropy" and str(clip) in record.getMessage()
+    assert "AAC-LC" in record.getMessage()
 
-    result = doctest.testmod(_convert, extraglobs={"CLIP": clip})
-    assert result.failed == 0 and result.attempted >= 5
+
+def test_who_sets_up_no_logging_hears_nothing(clip):
+    code = "import micropy, sys; print(micropy.convert(sys.stdin.buffer.read()).complete)"
+    data = clip.read_bytes()
+    ran = subprocess.run(
+        [sys.executable, "-c", code], input=data[: len(data) * 3 // 4], capture_output=True, check=True)
+    assert ran.stdout.strip() == b"False" and ran.stderr == b""
+
+
+def test_an_option_that_there_is_not(clip):
+    for call in (micropy.convert, micropy.probe):
+        with pytest.raises(TypeError):
+            call(clip, bitrat=128)
+    with pytest.raises(TypeError, match="bitrat"):
+        micropy.convert_many([(clip, None)], bitrat=128)
+    with pytest.raises(TypeError, match="bitrat"):
+        asyncio.run(micropy.convert_async(clip, bitrat=128))
+
+
+def test_help_names_every_option():
+    for function in (micropy.convert, micropy.convert_async, micropy.convert_many, micropy.split_chapters):
+        names = set(inspect.signature(function).parameters)
+        assert set(micropy.Options.__annotations__) < names and "cancel" in names
+        assert not any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
+    words = inspect.getdoc(micropy.convert)
+    for name in inspect.signature(micropy.convert).parameters:
+        assert re.search(rf"\b{name}\b", words), name
+    assert all(len(line) < 105 for line in words.splitlines())
+    assert inspect.signature(micropy.convert).parameters["copy_tags"].default is True
+
+
+def test_every_public_name_is_told():
+    for name in micropy.__all__:
+        it = getattr(micropy, name)
+        if callable(it):
+            assert inspect.getdoc(it), name
+            assert not inspect.getdoc(it).startswith(f"{name}("), f"{name} has the words dataclass makes"
+
+
+def test_tags_are_copied_where_nothing_is_said(media):
+    tagged = media / "tags-cover-jpeg.m4a"
+    title = micropy.probe(tagged).tags["title"][0]
+    encoded = title.encode("utf-8")
+    assert encoded in micropy.convert(tagged).data
+    assert encoded not in micropy.convert(tagged, copy_tags=False).data
+
+
+@pytest.mark.parametrize("name", sorted(
+    f"micropy.{module.name}" for module in pkgutil.iter_modules(micropy.__path__)
+    if module.name not in ("_micropy", "__main__")) + ["micropy"])
+def test_the_examples_in_the_docstrings_run(name, media, clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(clip, "talk.mp4")
+    shutil.copy(media / "chapters.m4b", "book.m4b")
+    (tmp_path / "notes.txt").write_text("no film")
+    (tmp_path / "chapters").mkdir()
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.failed == 0
+    if name in ("micropy", "micropy._convert"):
+        assert result.attempted > 0
+
+
+def table_of_calls():
+    """The right column of the page for those who come from elsewhere."""
+    page = pathlib.Path(__file__).parents[2] / "docs" / "from-moviepy.md"
+    calls = [call for line in page.read_text("utf-8").splitlines() if line.startswith("| ")
+             for call in re.findall(r"`(micropy\.[^`]*)`", line.replace("\\|", "|").split(" | ")[-1])]
+    assert len(calls) > 15
+    return calls
+
+
+@pytest.mark.parametrize("call", table_of_calls())
+def test_the_page_for_those_who_come_from_elsewhere_is_true(call, long_clip, clip, media, tmp_path):
+    names = {
+        "micropy": micropy, "path": long_clip, "out": tmp_path / "out.mp3", "io": io, "file": clip.open("rb"),
+        "book": media / "chapters.m4b", "folder": tmp_path, "data": clip.read_bytes(), "asyncio": asyncio,
+        "bar": lambda progress: None,
+    }
+    if call.startswith("micropy.convert(path") and "start" not in call:
+        names["path"] = clip
+    assert eval(call, names) is not None

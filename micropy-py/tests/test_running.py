@@ -12,6 +12,7 @@ import time
 
 import micropy
 import pytest
+import tqdm
 
 
 class Odd(Exception):
@@ -44,32 +45,6 @@ def test_what_callbacks_raise_comes_through(clip):
     assert not token.cancelled
 
 
-def test_files_that_misbehave(clip):
-    class Text(io.BytesIO):
-        def read(self, size=-1):
-            return "text"
-
-    class TooMuch(io.BytesIO):
-        def read(self, size=-1):
-            return b"x" * (size + 1)
-
-    class Lying(io.BytesIO):
-        def seek(self, offset, whence=0):
-            return super().seek(offset, whence) + 1_000_000
-
-    data = clip.read_bytes()
-    with pytest.raises(TypeError, match="binary mode"):
-        micropy.convert(Text(data))
-    with pytest.raises(ValueError, match="returned"):
-        micropy.convert(TooMuch(data))
-    # It claims a length that is not there: the bytes are, so the audio is.
-    assert micropy.convert(Lying(data)).data == micropy.convert(clip).data
-    with pytest.raises(TypeError):
-        micropy.convert(7)
-    with pytest.raises(TypeError):
-        micropy.convert(clip, 7)
-
-
 def test_progress_goes_up_to_the_end(long_clip):
     seen = []
     micropy.convert(long_clip, duration=200, quality=9, progress=seen.append)
@@ -86,7 +61,19 @@ def test_a_bar_is_moved_to_its_total(clip):
 
     bar = Bar()
     micropy.convert(clip, progress=bar)
-    assert bar.total > 0 and bar.n == pytest.approx(bar.total, abs=0.01)
+    assert bar.n == bar.total > 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_tqdm(clip, long_clip):
+    shown = io.StringIO()
+    with tqdm.tqdm(file=shown, unit="s", mininterval=0) as bar:
+        micropy.convert(long_clip, duration=100, quality=9, progress=bar)
+        assert bar.n == bar.total == 100
+        # It goes on with the next.
+        micropy.convert_many([(clip, None), (clip, None)], progress=bar, normalize=-16)
+        assert bar.n == bar.total > 100
+    assert "100%" in shown.getvalue()
 
 
 def test_other_threads_run_meanwhile(long_clip):
@@ -147,9 +134,11 @@ def test_ctrl_c_ends_it(long_clip, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_event_loop_stays_responsive(long_clip):
+def test_the_event_loop_is_served(long_clip):
+    """On all cores; how well is measured in benches/python."""
+
     async def main():
-        task = asyncio.create_task(micropy.convert_async(long_clip, duration=60, jobs=1))
+        task = asyncio.create_task(micropy.convert_async(long_clip, duration=300, quality=9))
         delays = []
         while not task.done():
             before = time.perf_counter()
@@ -158,9 +147,17 @@ def test_the_event_loop_stays_responsive(long_clip):
         return await task, sorted(delays)
 
     report, delays = asyncio.run(main())
-    assert report.duration == 60 and len(delays) > 50
+    assert report.duration == 300 and len(delays) > 50
     # Held by the conversion, the loop would stand still for its whole length.
-    assert delays[len(delays) // 2] < 0.01
+    assert delays[len(delays) // 2] < 0.05
+
+
+def test_eight_at_once_in_one_loop(clip):
+    async def main():
+        return await asyncio.gather(*(micropy.convert_async(clip, jobs=1) for _ in range(8)))
+
+    expected = micropy.convert(clip).data
+    assert [report.data for report in asyncio.run(main())] == [expected] * 8
 
 
 def test_a_cancelled_task_ends_its_conversion(long_clip):
@@ -183,9 +180,15 @@ def test_memory_stays_flat(clip):
 
     if not os.path.exists("/proc/self/statm"):
         pytest.skip("no /proc")
-    for _ in range(20):
-        micropy.convert(clip, jobs=1)
+    def convert(count):
+        for _ in range(count):
+            micropy.convert(clip, io.BytesIO())
+            micropy.probe(clip)
+            with pytest.raises(micropy.NotMp4):
+                micropy.convert(b"no film" * 100)
+
+    convert(20)
     before = resident()
-    for _ in range(180):
-        micropy.convert(clip, jobs=1)
-    assert resident() - before < 8 << 20
+    convert(200)
+    # Each holds far more than this while it runs.
+    assert resident() - before < 16 << 20

@@ -1,7 +1,8 @@
 """MP4 video to MP3 audio: exact, and on all cores.
 
-    import micropy
-    micropy.convert("talk.mp4", "talk.mp3")
+>>> import micropy
+>>> micropy.convert("talk.mp4", "talk.mp3").output_sample_rate
+44100
 """
 
 from ._convert import Progress, convert, convert_async, convert_many, probe, split_chapters
@@ -22,6 +23,7 @@ from ._errors import (
     WriteError,
 )
 from ._micropy import CancelToken, __version__
+from ._options import Options
 from ._outcome import Chapter, Cover, Loudness, Probe, Report, Track
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "NoAudioTrack",
     "NoChapters",
     "NotMp4",
+    "Options",
     "Probe",
     "Progress",
     "ReadError",

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import os
-from datetime import timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Protocol, Union, cast
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Optional, Protocol, Union, cast, overload
 
-from . import _micropy
-from ._errors import MicropyError
+from . import _micropy, _options
+from ._errors import Cancelled, MicropyError
 from ._micropy import CancelToken
+from ._options import Path, takes_options
 from ._outcome import Chapter, Cover, Loudness, Probe, Report, Track
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeAlias
+    from typing_extensions import Literal, TypeAlias, Unpack
+
+    from ._options import Options
 
 log = logging.getLogger("micropy")
+# Who sets up no logging hears nothing: the warnings stand in the reports too.
+log.addHandler(logging.NullHandler())
 
 
 class Reader(Protocol):
@@ -40,10 +45,8 @@ class Bar(Protocol):
     def update(self, n: float, /) -> Any: ...
 
 
-Path: TypeAlias = "Union[str, os.PathLike[str]]"
 Source: TypeAlias = "Union[Path, bytes, bytearray, memoryview, Reader]"
 Destination: TypeAlias = "Union[Path, Writer]"
-Time: TypeAlias = "Union[int, float, timedelta]"
 ProgressLike: TypeAlias = "Union[Callable[[Progress], object], Bar]"
 
 
@@ -98,6 +101,10 @@ class _Slices:
         return self._at
 
 
+def _name(src: Source) -> str:
+    return os.fspath(src) if isinstance(src, (str, os.PathLike)) else type(src).__name__
+
+
 def _can_seek(file: object) -> bool:
     if not hasattr(file, "seek") or not hasattr(file, "tell"):
         return False
@@ -112,6 +119,8 @@ def _source(src: Source) -> tuple[str, object]:
         return "bytes", src
     if isinstance(src, (bytearray, memoryview)):
         return "seek", _Slices(memoryview(src))
+    if isinstance(src, io.TextIOBase):
+        raise TypeError("src is a text file: open it in binary mode")
     if not hasattr(src, "read"):
         raise TypeError(f"src must be a path, bytes or have read(), not {type(src).__name__}")
     return ("seek" if _can_seek(src) else "stream"), src
@@ -122,6 +131,8 @@ def _destination(dst: Optional[Destination]) -> tuple[str, object]:
         return "bytes", None
     if isinstance(dst, (str, os.PathLike)):
         return "path", os.fspath(dst)
+    if isinstance(dst, io.TextIOBase):
+        raise TypeError("dst is a text file: open it in binary mode")
     if not hasattr(dst, "write"):
         raise TypeError(f"dst must be a path, None or have write(), not {type(dst).__name__}")
     # Only where bytes already written can surely be replaced: gzip, for one, seeks but does not.
@@ -131,20 +142,9 @@ def _destination(dst: Optional[Destination]) -> tuple[str, object]:
     return ("seek" if rewritable and not appends and _can_seek(dst) else "stream"), dst
 
 
-def _seconds(time: Optional[Time]) -> Union[int, float, None]:
-    return time.total_seconds() if isinstance(time, timedelta) else time
-
-
-def _options(**options: Any) -> dict[str, object]:
-    for name in ("start", "end", "duration", "fade_in", "fade_out"):
-        options[name] = _seconds(options[name])
-    if options["tags"] is not None:
-        options["tags"] = [(key, value or "") for key, value in options["tags"].items()]
-    cover = options["cover"]
-    if isinstance(cover, (str, os.PathLike)):
-        with open(cover, "rb") as file:
-            options["cover"] = file.read()
-    return options
+def _eighths(seconds: float) -> float:
+    """Rounded up, so that sums are exact: a bar warns when it is moved beyond its end."""
+    return math.ceil(round(seconds * 8, 6)) / 8
 
 
 def _progress(
@@ -152,22 +152,24 @@ def _progress(
 ) -> Optional[Callable[[float, Optional[float], int, int], object]]:
     if progress is None:
         return None
-    if hasattr(progress, "update"):
-        bar = cast("Bar", progress)
+    bar = cast("Bar", progress) if hasattr(progress, "update") else None
+    if bar is not None:
+        # One bar may be moved by several conversions, one after another.
+        before = float(getattr(bar, "n", 0) or 0)
         told = 0.0
 
         def advance(done: float, total: Optional[float], pass_: int, passes: int) -> None:
             nonlocal told
             if total is not None:
-                bar.total = round(total * passes, 3)
+                bar.total = before + _eighths(total * passes)
                 done = min(done, total) + pass_ * total
-            done = round(done, 3)
+            done = _eighths(done)
             if done > told:
-                bar.update(round(done - told, 3))
+                bar.update(done - told)
                 told = done
 
         return advance
-    call = progress
+    call = cast("Callable[[Progress], object]", progress)
     return lambda done, total, pass_, passes: call(Progress(done, total, pass_, passes))
 
 
@@ -185,62 +187,56 @@ def _report(fields: dict[str, Any], data: Optional[bytes], path: Optional[str]) 
     )
 
 
+@takes_options
 def convert(
     src: Source,
     dst: Optional[Destination] = None,
     *,
-    bitrate: Optional[int] = None,
-    vbr: Optional[float] = None,
-    abr: Optional[int] = None,
-    quality: Optional[int] = None,
-    sample_rate: Optional[int] = None,
-    channels: Optional[int] = None,
-    unscaled_downmix: bool = False,
-    preset: Optional[str] = None,
-    track: Union[int, str, None] = None,
-    start: Optional[Time] = None,
-    end: Optional[Time] = None,
-    duration: Optional[Time] = None,
-    late_start: bool = False,
-    fade_in: Optional[Time] = None,
-    fade_out: Optional[Time] = None,
-    normalize: Optional[float] = None,
-    replay_gain: bool = False,
-    copy_tags: bool = True,
-    tags: Optional[Mapping[str, Optional[str]]] = None,
-    cover: Union[bytes, Path, None] = None,
-    id3v23: bool = False,
-    jobs: Optional[int] = None,
     overwrite: bool = True,
     progress: Optional[ProgressLike] = None,
     cancel: Optional[CancelToken] = None,
+    **options: Unpack[Options],
 ) -> Report:
     """Convert the audio of an MP4, M4A, MOV or 3GP file to MP3.
 
-    src: a path, bytes, or an object with `read()`. One that can seek is read from its first byte, and
-        nothing of its video is read; one that cannot is read forward.
-    dst: a path (the file appears only when it is whole), an object with `write()`, or None: then the
-        MP3 is the report's `data`.
-    bitrate, abr: kbit/s, constant or average. vbr: quality, 0 (best) to 9.999; 2 by default.
-    quality: LAME's effort, 0 (best) to 9 (fastest).
-    sample_rate, channels: of the MP3; the source's by default (more than two are mixed down).
-    unscaled_downmix: mix surround down at full level, which may clip.
-    preset: "original" is what moviepy makes: 44.1 kHz, stereo, 128 kbit/s.
-    track: the audio track, by place from 0 or by language ("eng").
-    start, end, duration, fade_in, fade_out: seconds, or timedelta.
-    late_start: put silence before audio that starts later than the video.
-    normalize: loudness to bring the audio to, in LUFS. replay_gain: measure it and write it.
-    copy_tags: take over tags, cover and chapters. tags: values to set; None or "" removes one.
-    cover: a picture, as bytes or a path. id3v23: write ID3v2.3.
-    jobs: worker threads, one for each core by default; the MP3 is the same for every number.
-    overwrite: replace dst if it exists.
-    progress: called with a `Progress` several times a second, or a bar such as tqdm's.
-    cancel: a `CancelToken`; when cancelled from another thread, `Cancelled` is raised.
+    What to read, and where to write:
+      src           a path, bytes, or an object with `read()`. One that can seek is read from its first
+                    byte, and nothing of its video is read; one that cannot is read forward.
+      dst           a path (the file appears only when it is whole), an object with `write()`, or None:
+                    then the MP3 is the report's `data`.
+      overwrite     replace the file dst if it exists
+
+    The MP3:
+      bitrate, abr  kbit/s, constant or average
+      vbr           variable bitrate by quality, 0 (best) to 9.999; 2 where nothing is said
+      quality       LAME's effort, 0 (best) to 9 (fastest)
+      sample_rate   in Hz; the source's, or the nearest that MP3 has
+      channels      1 or 2; the source's, more than two are mixed down
+      unscaled_downmix  mix surround down at full level, which may clip
+      preset        "original" is what moviepy makes: 44.1 kHz, stereo, 128 kbit/s
+
+    The audio:
+      track         by place from 0, or by language ("eng")
+      start, end, duration, fade_in, fade_out  seconds, or timedelta
+      late_start    put silence before audio that starts later than the video
+      normalize     loudness to bring the audio to, in LUFS
+      replay_gain   measure the loudness and write it
+
+    Tags:
+      copy_tags     take over tags, cover and chapters
+      tags          values to set; None or "" removes one
+      cover         a picture, as bytes or a path
+      id3v23        write ID3v2.3
+
+    The run:
+      jobs          worker threads, one for each core by default; the MP3 is the same for every number
+      progress      called with a `Progress` several times a second, or a bar such as tqdm's
+      cancel        a `CancelToken`; when cancelled from another thread, `Cancelled` is raised
 
     Other Python threads run meanwhile. What `read`, `write`, `progress` or a signal's handler raises
     comes out unchanged; everything else is a `MicropyError`.
 
-    >>> report = convert(CLIP, vbr=2)
+    >>> report = convert("talk.mp4", vbr=2)
     >>> report.codec, report.complete
     ('AAC-LC', True)
     >>> report.data[:3]
@@ -250,98 +246,37 @@ def convert(
     fields, data = _micropy.convert(
         _source(src),
         destination,
-        _options(
-            bitrate=bitrate,
-            vbr=vbr,
-            abr=abr,
-            quality=quality,
-            sample_rate=sample_rate,
-            channels=channels,
-            unscaled_downmix=unscaled_downmix,
-            preset=preset,
-            track=track,
-            start=start,
-            end=end,
-            duration=duration,
-            late_start=late_start,
-            fade_in=fade_in,
-            fade_out=fade_out,
-            normalize=normalize,
-            replay_gain=replay_gain,
-            copy_tags=copy_tags,
-            tags=tags,
-            cover=cover,
-            id3v23=id3v23,
-            jobs=jobs,
-        ),
+        _options.read(options),
         overwrite,
         _progress(progress),
         cancel or CancelToken(),
     )
-    return _report(fields, data, str(destination[1]) if destination[0] == "path" else None)
+    report = _report(fields, data, str(destination[1]) if destination[0] == "path" else None)
+    log.debug("%s: %.1f s of %s, %d bytes of MP3", _name(src), report.duration, report.codec, report.output_bytes)
+    return report
 
 
+@takes_options
 def split_chapters(
     src: Source,
     folder: Path,
     *,
-    bitrate: Optional[int] = None,
-    vbr: Optional[float] = None,
-    abr: Optional[int] = None,
-    quality: Optional[int] = None,
-    sample_rate: Optional[int] = None,
-    channels: Optional[int] = None,
-    unscaled_downmix: bool = False,
-    preset: Optional[str] = None,
-    track: Union[int, str, None] = None,
-    start: Optional[Time] = None,
-    end: Optional[Time] = None,
-    duration: Optional[Time] = None,
-    late_start: bool = False,
-    fade_in: Optional[Time] = None,
-    fade_out: Optional[Time] = None,
-    normalize: Optional[float] = None,
-    replay_gain: bool = False,
-    copy_tags: bool = True,
-    tags: Optional[Mapping[str, Optional[str]]] = None,
-    cover: Union[bytes, Path, None] = None,
-    id3v23: bool = False,
-    jobs: Optional[int] = None,
     overwrite: bool = False,
     progress: Optional[ProgressLike] = None,
     cancel: Optional[CancelToken] = None,
+    **options: Unpack[Options],
 ) -> list[Report]:
     """Convert each chapter into an MP3 of its own in `folder`; options as those of `convert`.
 
     The reports' `path` is where each went.
+
+    >>> [os.path.basename(report.path) for report in split_chapters("book.m4b", "chapters")]
+    ['01 Opening.mp3', '02 Zweites – Größe.mp3', '03 The end.mp3']
     """
     made = _micropy.split_chapters(
         _source(src),
         os.fspath(folder),
-        _options(
-            bitrate=bitrate,
-            vbr=vbr,
-            abr=abr,
-            quality=quality,
-            sample_rate=sample_rate,
-            channels=channels,
-            unscaled_downmix=unscaled_downmix,
-            preset=preset,
-            track=track,
-            start=start,
-            end=end,
-            duration=duration,
-            late_start=late_start,
-            fade_in=fade_in,
-            fade_out=fade_out,
-            normalize=normalize,
-            replay_gain=replay_gain,
-            copy_tags=copy_tags,
-            tags=tags,
-            cover=cover,
-            id3v23=id3v23,
-            jobs=jobs,
-        ),
+        _options.read(options),
         overwrite,
         _progress(progress),
         cancel or CancelToken(),
@@ -352,7 +287,7 @@ def split_chapters(
 def probe(src: Source) -> Probe:
     """Tell what is in a file: tracks, length, tags, chapters, covers.
 
-    >>> probe(CLIP).tracks[0].codec
+    >>> probe("talk.mp4").tracks[0].codec
     'AAC-LC'
     """
     fields = _micropy.probe(_source(src))
@@ -373,24 +308,34 @@ def probe(src: Source) -> Probe:
     return found
 
 
+@takes_options
 async def convert_async(
     src: Source,
     dst: Optional[Destination] = None,
     *,
+    overwrite: bool = True,
+    progress: Optional[ProgressLike] = None,
     cancel: Optional[CancelToken] = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Report:
     """`convert`, without blocking the event loop: it runs in the loop's default executor.
 
     A task that is cancelled ends its conversion, and waits for that. Callbacks are called in the
     executor's thread.
+
+    >>> import asyncio
+    >>> asyncio.run(convert_async("talk.mp4", bitrate=64)).complete
+    True
     """
     import asyncio
 
     # A token of this call's own: cancelling the task must not end what else the caller's token holds.
     token = CancelToken()
     loop = asyncio.get_running_loop()
-    own = loop.run_in_executor(None, lambda: convert(src, dst, cancel=token, **options))
+    own = loop.run_in_executor(
+        None,
+        lambda: convert(src, dst, overwrite=overwrite, progress=progress, cancel=token, **options),
+    )
     try:
         while True:
             if cancel is not None and cancel.cancelled:
@@ -406,32 +351,58 @@ async def convert_async(
         raise
 
 
+@overload
 def convert_many(
-    jobs: Iterable[tuple[Source, Optional[Destination]]],
+    pairs: Iterable[tuple[Source, Optional[Destination]]],
+    *,
+    on_error: Literal["raise"] = ...,
+    overwrite: bool = ...,
+    progress: Optional[ProgressLike] = ...,
+    cancel: Optional[CancelToken] = ...,
+    **options: Unpack[Options],
+) -> list[Report]: ...
+@overload
+def convert_many(
+    pairs: Iterable[tuple[Source, Optional[Destination]]],
+    *,
+    on_error: Union[Literal["return"], Callable[[Source, MicropyError], object]],
+    overwrite: bool = ...,
+    progress: Optional[ProgressLike] = ...,
+    cancel: Optional[CancelToken] = ...,
+    **options: Unpack[Options],
+) -> list[Union[Report, MicropyError]]: ...
+@takes_options
+def convert_many(
+    pairs: Iterable[tuple[Source, Optional[Destination]]],
     *,
     on_error: Union[str, Callable[[Source, MicropyError], object]] = "raise",
-    **options: Any,
-) -> list[Union[Report, MicropyError]]:
+    overwrite: bool = True,
+    progress: Optional[ProgressLike] = None,
+    cancel: Optional[CancelToken] = None,
+    **options: Unpack[Options],
+) -> Union[list[Report], list[Union[Report, MicropyError]]]:
     """Convert pairs of source and destination, one after another, each on all cores.
 
     on_error: "raise" ends at the first that fails, "return" puts its exception in the place of its
         report, and a function is called with the source and the exception, which is returned too.
         Cancelling always ends.
-    """
-    from ._errors import Cancelled
 
+    >>> made = convert_many([("talk.mp4", "talk.mp3"), ("notes.txt", "notes.mp3")], on_error="return", quality=9)
+    >>> [type(one).__name__ for one in made]
+    ['Report', 'NotMp4']
+    """
     if on_error not in ("raise", "return") and not callable(on_error):
         raise ValueError('on_error must be "raise", "return" or a function')
     made: list[Union[Report, MicropyError]] = []
-    for src, dst in jobs:
+    for src, dst in pairs:
         try:
-            made.append(convert(src, dst, **options))
+            made.append(convert(src, dst, overwrite=overwrite, progress=progress, cancel=cancel, **options))
         except Cancelled:
             raise
         except MicropyError as error:
             if on_error == "raise":
                 raise
-            log.warning("%s: %s", src if isinstance(src, (str, os.PathLike)) else type(src).__name__, error)
+            log.warning("%s: %s", _name(src), error)
             if callable(on_error):
                 on_error(src, error)
             made.append(error)

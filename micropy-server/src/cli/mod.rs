@@ -1,15 +1,9 @@
 //! What was typed, and which command it means.
 
-mod convert;
-mod exit;
-mod json;
-mod options;
-mod probe;
 mod serve;
-mod text;
 mod user;
 
-pub use exit::Exit;
+pub use micropy_cli::Exit;
 
 use clap::{Parser, Subcommand};
 
@@ -17,7 +11,7 @@ use crate::compose::Service;
 
 /// MP4 video to MP3 audio: exact, and on all cores.
 #[derive(Debug, Parser)]
-#[command(name = "micropy", version, about, after_help = exit::HELP)]
+#[command(name = "micropy", version, about, after_help = micropy_cli::HELP)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -25,10 +19,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Convert MP4, M4A, MOV or 3GP files to MP3.
-    Convert(Box<convert::Args>),
-    /// Tell what is in a file: tracks, length, tags, chapters.
-    Probe(probe::Args),
+    #[command(flatten)]
+    Files(micropy_cli::Command),
     /// Run the service: gateway, auth, converter and notification in one process.
     Serve(serve::Args),
     /// Run the gateway alone.
@@ -46,8 +38,7 @@ enum Command {
 /// Runs what was typed.
 pub fn run(cli: Cli) -> Exit {
     match cli.command {
-        Command::Convert(args) => convert::run(*args),
-        Command::Probe(args) => probe::run(args),
+        Command::Files(command) => micropy_cli::run(command),
         Command::Serve(args) => serve::run(args, &Service::ALL),
         Command::Gateway(args) => serve::run(args, &[Service::Gateway]),
         Command::Auth(args) => serve::run(args, &[Service::Auth]),

@@ -25,14 +25,21 @@ pub const HELP: &str = "Exit codes:
     3  done, but an input was incomplete (truncated): the MP3 is what was there
   130  interrupted (Ctrl-C); nothing half-written is left behind";
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        ExitCode::from(match exit {
+impl Exit {
+    /// What the process returns to whoever started it.
+    pub fn code(self) -> u8 {
+        match self {
             Exit::Done => 0,
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::Incomplete => 3,
             Exit::Interrupted => 130,
-        })
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit.code())
     }
 }

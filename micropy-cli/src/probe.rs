@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use micropy_core::{Error, Probe, ProbedTrack, SeekSource, StreamSource};
 
-use super::{Exit, json, text};
+use crate::{Exit, json, text};
 
 /// What may stand behind `micropy probe`.
 #[derive(Debug, clap::Args)]

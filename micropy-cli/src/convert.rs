@@ -10,8 +10,8 @@ use micropy_core::{
     StreamSink, StreamSource,
 };
 
-use super::options::{AudioArgs, TagArgs, options};
-use super::{Exit, json, text};
+use crate::options::{AudioArgs, TagArgs, options};
+use crate::{Exit, json, text};
 
 /// What may stand behind `micropy convert`.
 #[derive(Debug, clap::Args)]
