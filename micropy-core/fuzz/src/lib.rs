@@ -75,9 +75,7 @@ impl Target {
 fn judge<T>(result: Result<T, Error>) -> Result<Option<T>, String> {
     match result {
         Ok(done) => Ok(Some(done)),
-        Err(fault @ (Error::Internal(_) | Error::InvalidOption(_) | Error::Encode(_))) => {
-            Err(fault.to_string())
-        }
+        Err(fault @ (Error::Internal(_) | Error::Encode(_))) => Err(fault.to_string()),
         Err(_) => Ok(None),
     }
 }
@@ -193,7 +191,10 @@ fn sound(mp3: &[u8], report: &Report) -> Result<Outcome, String> {
         let stream = mp3_check::check(mp3)?;
         let frames = stream.frames.len() as u64;
         if frames != report.frames {
-            return Err(format!("{frames} frames, the report says {}", report.frames));
+            return Err(format!(
+                "{frames} frames, the report says {}",
+                report.frames
+            ));
         }
     }
     Ok(Outcome {

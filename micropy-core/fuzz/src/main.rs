@@ -137,7 +137,10 @@ fn run_case(target: Target, data: &[u8]) -> (Cost, Result<(), String>) {
         Err(format!("{} MB of memory", cost.bytes >> 20))
     } else if cost.time > most {
         let audio = cost.outcome.audio;
-        Err(format!("{:?} on a processor for {audio:?} of audio", cost.time))
+        Err(format!(
+            "{:?} on a processor for {audio:?} of audio",
+            cost.time
+        ))
     } else {
         Ok(())
     };

@@ -80,7 +80,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         })
         .map(|entry| entry.path())
         .filter(|path| {
-            let name = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+            let name = path
+                .extension()
+                .and_then(|e| e.to_str())
+                .unwrap_or_default();
             !matches!(name, "md" | "tsv")
         })
         .collect();
