@@ -180,8 +180,9 @@ fn through_pipes(options: Options, file: &[u8]) -> Result<Outcome, String> {
     let sink = StreamSink(&mut mp3);
     let converted = Converter::new(options).convert(StreamSource::new(pipe), sink);
     match judge(converted)? {
-        Some(report) => sound(&mp3, &report),
-        None => Ok(Outcome::default()),
+        // What a pipe's Info tag foretold does not come where the file breaks off.
+        Some(report) if report.complete => sound(&mp3, &report),
+        _ => Ok(Outcome::default()),
     }
 }
 
