@@ -448,6 +448,8 @@ fn parse_bytes(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests {
     use super::*;
 
