@@ -552,6 +552,27 @@ mod tests {
     }
 
     #[test]
+    fn samples_of_one_size_are_skipped_at_once_however_many() {
+        let table = SampleTable {
+            durations: vec![DurationRun {
+                count: 1,
+                delta: 1024,
+            }],
+            sizes: Sizes::Constant {
+                size: 1,
+                count: u32::MAX,
+            },
+            chunks: vec![chunk(0, u32::MAX)],
+            offsets: compact(&[8]),
+        };
+        let mut cursor = Cursor::new(Arc::new(table), 0);
+        let all = u64::from(u32::MAX);
+        assert_eq!(cursor.skip(all - 1, 1), (all - 1, (all - 1) * 1024));
+        assert_eq!(cursor.next(1).map(|s| s.offset), Some(8 + all - 1));
+        assert_eq!(cursor.skip(u64::MAX, 1), (0, 0));
+    }
+
+    #[test]
     fn a_cursor_follows_chunks_sizes_and_durations() {
         let mut cursor = Cursor::new(Arc::new(table()), 0);
         let all: Vec<_> = std::iter::from_fn(|| cursor.next(1))
