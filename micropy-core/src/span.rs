@@ -17,6 +17,10 @@ const SHORTEST: u64 = 588;
 /// A file of medium length is cut into so many, which most numbers of cores divide well.
 const MEDIUM: u64 = 12;
 
+/// PCM samples of the longest packet of any codec whose packets differ in length: a FLAC frame (65,535). Without
+/// a limit, a packet of some bytes could declare a day of silence.
+const LONGEST_PACKET: u32 = 1 << 16;
+
 /// Which frames of the output belong to which span: a function of the file and the options alone, so
 /// that any number of workers writes the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,6 +252,8 @@ pub struct SpanReader {
     data: Vec<u8>,
     /// Media units of all packets read.
     units: u64,
+    /// PCM samples of them that were declared, but that no packet can hold: a gap, which is closed.
+    overlong: u64,
     /// End of the last packet on the decoder's output.
     position: u64,
     extent: Extent,
@@ -275,6 +281,7 @@ impl SpanReader {
             gathered: Vec::new(),
             data: Vec::new(),
             units: 0,
+            overlong: 0,
             position: 0,
             extent: Extent::default(),
             end: None,
@@ -358,7 +365,16 @@ impl SpanReader {
         self.units = self.units.saturating_add(u64::from(packet.duration));
         self.position = match self.mapping.clock.packet_len {
             Some(len) => start.saturating_add(u64::from(len)),
-            None => self.mapping.clock.samples(self.units),
+            None => {
+                let declared = self.mapping.clock.samples(self.units) - self.overlong;
+                let most = match self.packets.uncompressed() {
+                    true => packet.size,
+                    false => LONGEST_PACKET,
+                };
+                let end = declared.min(start.saturating_add(most.into()));
+                self.overlong += declared - end;
+                end
+            }
         };
         let len = u32::try_from(self.position - start).map_err(|_| {
             Error::malformed(packet.offset, "packet", "its duration is longer than a day")
@@ -379,7 +395,8 @@ impl SpanReader {
         let media_len = self
             .mapping
             .clock
-            .media_len(self.extent.packets, self.units);
+            .media_len(self.extent.packets, self.units)
+            .saturating_sub(self.overlong);
         self.extent.input_len = self.mapping.presented.len_within(media_len);
         self.extent.output_len = self.mapping.output_len(self.extent.input_len);
         self.end = Some(self.extent.output_len);

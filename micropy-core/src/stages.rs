@@ -1,11 +1,14 @@
-//! Stages of a conversion one by one, for benchmarks. No part of the library's interface: it changes with
-//! what it lays open.
+//! Stages of a conversion one by one, for benchmarks and for hostile bytes (`fuzz/`). No part of the library's
+//! interface: it changes with what it lays open.
 
 use micropy_lame::Bitrate;
 
 use crate::decode;
 use crate::error::{Error, Result};
+use crate::mp3::RateControl;
 use crate::mp3::frame::{Frame, Frames};
+use crate::mp3::info_tag::{self, Encoding, InfoTag, Trim};
+use crate::mp3::side_info;
 use crate::mp4::Movie;
 use crate::pcm::Pcm;
 use crate::pipeline::WARM_UP;
@@ -87,6 +90,73 @@ pub fn stitch(left: &[u8], right: &[u8], start: usize, bitrate: Bitrate) -> Resu
         }
     }
     Ok(None)
+}
+
+/// Takes a stream of MP3 frames apart, `piece` bytes at a time, with all that is read of a frame anywhere, up to
+/// the first that makes no sense; returns how many there were.
+pub fn mp3(stream: &[u8], piece: usize) -> u64 {
+    let mut splitter = Frames::new();
+    let mut audio = info_tag::Audio::new();
+    let mut first = None;
+    let mut taken: Vec<Frame> = Vec::new();
+    'pieces: for bytes in stream.chunks(piece.max(1)) {
+        splitter.push(bytes);
+        loop {
+            let frame = match splitter.next_frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(_) => break 'pieces,
+            };
+            first.get_or_insert(frame.header());
+            if audio.add(frame.bytes()).is_err() {
+                break 'pieces;
+            }
+            let windows = frame.side_info().last_windows().count();
+            debug_assert_eq!(windows, frame.header().channels());
+            let mut silent = frame.bytes().to_vec();
+            side_info::silence(frame.header(), &mut silent);
+            taken.push(frame);
+        }
+    }
+    if let Some(header) = first {
+        let encoding = Encoding {
+            rate: RateControl::Vbr,
+            bitrate: header.bitrate(),
+            quality: 0,
+            flags: 0,
+            preset: 0,
+            lowpass: 0,
+            encoder: String::new(),
+        };
+        let trim = Trim {
+            delay: 0,
+            padding: 0,
+        };
+        InfoTag::new(header, &encoding, &audio, trim, None)
+            .to_frame(InfoTag::header(header, RateControl::Vbr));
+        seam(taken, header.bitrate());
+    }
+    audio.frames()
+}
+
+/// Looks for a seam of frames with themselves, some frames later.
+fn seam(taken: Vec<Frame>, bitrate: u16) {
+    let start = taken.len() / 4;
+    let head = taken[start..].to_vec();
+    let mut tail = Tail::new();
+    let mut left = taken.into_iter();
+    left.by_ref().take(start).for_each(|frame| tail.push(frame));
+    let mut search = SeamSearch::new(tail, &head, rate_control(Bitrate::Cbr(bitrate)), WARM_UP);
+    for frame in left {
+        match search.offer(frame) {
+            Verdict::GoOn => {}
+            Verdict::NoSeam => break,
+            Verdict::Seam(seam) => {
+                search.join(seam);
+                break;
+            }
+        }
+    }
 }
 
 fn frames(bytes: &[u8]) -> Result<Vec<Frame>> {

@@ -664,6 +664,8 @@ fn parse_bytes(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests {
     use super::*;
 

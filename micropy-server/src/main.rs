@@ -4,6 +4,8 @@ mod cli;
 mod compose;
 mod config;
 mod gateway;
+#[cfg(test)]
+mod hostile;
 mod services;
 
 use std::process::ExitCode;

@@ -143,8 +143,19 @@ impl Packets {
             };
             passed.packets += 1;
             passed.duration = passed.duration.saturating_add(duration.into());
+            if self.batch.is_empty() && self.held_back.is_none() {
+                let left = count - passed.packets;
+                let (packets, duration) = self.cursor.skip(left, self.group);
+                passed.packets += packets;
+                passed.duration = passed.duration.saturating_add(duration);
+            }
         }
         Ok(passed)
+    }
+
+    /// Whether the packets hold uncompressed audio, so at most one PCM sample a byte.
+    pub fn uncompressed(&self) -> bool {
+        self.group > 1
     }
 
     /// What the file declares and does not have, known once [`Packets::next`] has given `None`.

@@ -420,32 +420,73 @@ impl Cursor {
     /// a chunk as `group` allows together.
     pub fn next(&mut self, group: u32) -> Option<Sample> {
         let size = self.table.sizes.get(self.sample)?;
-        while self.left_in_chunk == 0 {
-            self.enter_next_chunk()?;
-        }
+        let alike = self.alike()?;
         let delta = self.delta();
-        let count = match self.table.sizes {
-            Sizes::Constant { count, .. } => group
-                .min(self.left_in_chunk)
-                .min(count - self.sample as u32)
-                .min(self.left_in_duration_run.max(1))
-                .min(u32::MAX / size.max(1))
-                .min(u32::MAX / delta.max(1))
-                .max(1),
-            Sizes::Each(_) => 1,
-        };
+        let count = alike.min(Self::together(group, size, delta));
         let sample = Sample {
             offset: self.offset,
             size: size * count,
             time: self.time,
             duration: delta * count,
         };
+        self.pass(count, size);
+        Some(sample)
+    }
+
+    /// Passes over up to `count` of what [`Cursor::next`] would give; returns how many and how long they are.
+    ///
+    /// Takes as long as the file has bytes for it, however many samples of one size it declares.
+    pub fn skip(&mut self, count: u64, group: u32) -> (u64, u64) {
+        let (mut passed, mut duration) = (0u64, 0u64);
+        while passed < count
+            && let Some(size) = self.table.sizes.get(self.sample)
+            && let Some(alike) = self.alike()
+        {
+            let delta = self.delta();
+            let together = Self::together(group, size, delta);
+            let wanted = (count - passed).saturating_mul(together.into());
+            let samples = u32::try_from(wanted).unwrap_or(u32::MAX).min(alike);
+            self.pass(samples, size);
+            passed += u64::from(samples.div_ceil(together));
+            duration = duration.saturating_add(u64::from(delta) * u64::from(samples));
+        }
+        (passed, duration)
+    }
+
+    /// How many samples from the next one on adjoin and are of one size and duration; `None` where there is
+    /// no chunk for it.
+    fn alike(&mut self) -> Option<u32> {
+        while self.left_in_chunk == 0 {
+            self.enter_next_chunk()?;
+        }
+        self.delta();
+        Some(match self.table.sizes {
+            Sizes::Constant { count, .. } => self
+                .left_in_chunk
+                .min(count - self.sample as u32)
+                .min(self.left_in_duration_run.max(1)),
+            Sizes::Each(_) => 1,
+        })
+    }
+
+    /// How many samples so large and long are given together.
+    fn together(group: u32, size: u32, delta: u32) -> u32 {
+        group
+            .min(u32::MAX / size.max(1))
+            .min(u32::MAX / delta.max(1))
+            .max(1)
+    }
+
+    /// Goes past `count` samples that are alike.
+    fn pass(&mut self, count: u32, size: u32) {
+        let delta = self.delta();
         self.sample += u64::from(count);
         self.left_in_chunk -= count;
         self.left_in_duration_run = self.left_in_duration_run.saturating_sub(count);
-        self.offset = self.offset.saturating_add(u64::from(sample.size));
-        self.time = self.time.saturating_add(u64::from(sample.duration));
-        Some(sample)
+        let bytes = u64::from(size) * u64::from(count);
+        self.offset = self.offset.saturating_add(bytes);
+        let duration = u64::from(delta) * u64::from(count);
+        self.time = self.time.saturating_add(duration);
     }
 
     fn enter_next_chunk(&mut self) -> Option<()> {
@@ -461,11 +502,14 @@ impl Cursor {
         Some(())
     }
 
-    /// Duration of the next sample; the last one goes on where `stts` is too short.
+    /// Duration of the next sample; the last one goes on where `stts` is too short, and is then all that is left.
     fn delta(&mut self) -> u32 {
         while self.left_in_duration_run == 0 && self.duration_run + 1 < self.table.durations.len() {
             self.duration_run += 1;
             self.left_in_duration_run = self.table.durations[self.duration_run].count;
+        }
+        if self.left_in_duration_run == 0 {
+            self.left_in_duration_run = u32::MAX;
         }
         self.table
             .durations
@@ -505,6 +549,27 @@ mod tests {
             chunks: vec![chunk(0, 2), chunk(1, 1)],
             offsets: compact(&[100, 5_000_000_000, 300, 200]),
         }
+    }
+
+    #[test]
+    fn samples_of_one_size_are_skipped_at_once_however_many() {
+        let table = SampleTable {
+            durations: vec![DurationRun {
+                count: 1,
+                delta: 1024,
+            }],
+            sizes: Sizes::Constant {
+                size: 1,
+                count: u32::MAX,
+            },
+            chunks: vec![chunk(0, u32::MAX)],
+            offsets: compact(&[8]),
+        };
+        let mut cursor = Cursor::new(Arc::new(table), 0);
+        let all = u64::from(u32::MAX);
+        assert_eq!(cursor.skip(all - 1, 1), (all - 1, (all - 1) * 1024));
+        assert_eq!(cursor.next(1).map(|s| s.offset), Some(8 + all - 1));
+        assert_eq!(cursor.skip(u64::MAX, 1), (0, 0));
     }
 
     #[test]

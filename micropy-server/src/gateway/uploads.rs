@@ -305,6 +305,8 @@ pub fn clean_name(name: &str) -> String {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests {
     use super::*;
 

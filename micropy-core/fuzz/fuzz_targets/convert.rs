@@ -1,0 +1,10 @@
+//! libFuzzer drives [`Target::Convert`].
+#![no_main]
+
+use micropy_fuzz::Target;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    if let Err(why) = Target::Convert.run(data) {
+        panic!("{why}");
+    }
+});
