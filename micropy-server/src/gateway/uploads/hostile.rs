@@ -33,7 +33,7 @@ async fn a_form_ends_and_its_files_have_names() {
             )
             .body(Body::from_stream(futures_util::stream::iter(pieces)))
             .unwrap();
-        let Ok(mut form) = Form::read(request, &Conversion::default(), false) else {
+        let Ok(mut form) = Form::read(request, Conversion::default(), false) else {
             panic!("the boundary is sound");
         };
         let mut read = 0;
@@ -70,7 +70,7 @@ fn a_boundary_is_refused_or_one() {
         else {
             continue;
         };
-        refused += usize::from(Form::read(request, &Conversion::default(), true).is_err());
+        refused += usize::from(Form::read(request, Conversion::default(), true).is_err());
     }
     assert!(refused > 100, "{refused}");
 }
