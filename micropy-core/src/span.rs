@@ -9,13 +9,16 @@ use crate::resample::Resampler;
 use crate::source::Source;
 use crate::timeline::{Clock, Presented};
 
-/// Frames of a span in a long file: about 40 seconds at 44.1 kHz. Longer spans waste less at their seams,
+/// Frames of a span in a long file: about 50 seconds at 44.1 kHz. Longer spans waste less at their seams,
 /// shorter ones share better between the cores and hold less memory.
-const LONGEST: u64 = 1568;
+const LONGEST: u64 = 1960;
 /// Frames of the shortest span worth a seam, which costs up to some hundred frames of its own.
 const SHORTEST: u64 = 588;
-/// A file of medium length is cut into so many, which most numbers of cores divide well.
+/// A file of medium length is cut into spans of a twelfth, which most numbers of cores divide well.
 const MEDIUM: u64 = 12;
+/// So many spans at the end of a file are half as long, so that the cores come to its end together:
+/// eight halves after eight whole ones leave none of 2, 3, 4, 6, 8 or 12 cores idle.
+const HALVES: u64 = 8;
 
 /// Which frames of the output belong to which span: a function of the file and the options alone, so
 /// that any number of workers writes the same bytes.
@@ -28,9 +31,9 @@ pub struct Plan {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Length {
-    /// So many units are shared out between so many spans, which differ by one unit at most. A file that turns out longer has
-    /// more such spans.
-    Even { units: u64, spans: u64 },
+    /// So many units are shared out in so many equal steps, to a unit. The first spans take two steps each, as many as
+    /// `whole` says, and those after them one. A file that turns out longer has more of the latter.
+    Shared { units: u64, steps: u64, whole: u64 },
     /// The file's length is not known beforehand (movie fragments): spans double up to the longest.
     Growing,
 }
@@ -44,7 +47,20 @@ impl Plan {
                 let wish = frames.div_ceil(MEDIUM).clamp(SHORTEST, LONGEST);
                 let units = frames.div_ceil(unit).max(1);
                 let spans = frames.div_ceil(wish).clamp(1, units);
-                Length::Even { units, spans }
+                if spans > HALVES / 2 && wish >= 2 * SHORTEST {
+                    Length::Shared {
+                        units,
+                        steps: 2 * spans,
+                        whole: spans - HALVES / 2,
+                    }
+                } else {
+                    // Halves would not be worth their seams.
+                    Length::Shared {
+                        units,
+                        steps: spans,
+                        whole: 0,
+                    }
+                }
             }
             None => Length::Growing,
         };
@@ -56,7 +72,11 @@ impl Plan {
     pub fn every(frames: u64) -> Self {
         Plan {
             unit: frames,
-            length: Length::Even { units: 1, spans: 1 },
+            length: Length::Shared {
+                units: 1,
+                steps: 1,
+                whole: 0,
+            },
         }
     }
 
@@ -64,8 +84,13 @@ impl Plan {
     pub fn start(&self, index: usize) -> u64 {
         let index = index as u64;
         match self.length {
-            Length::Even { units, spans } => {
-                let units = u128::from(index) * u128::from(units) / u128::from(spans);
+            Length::Shared {
+                units,
+                steps,
+                whole,
+            } => {
+                let before = u128::from(index) + u128::from(index.min(whole));
+                let units = before * u128::from(units) / u128::from(steps);
                 u64::try_from(units)
                     .unwrap_or(u64::MAX)
                     .saturating_mul(self.unit)
@@ -490,10 +515,30 @@ mod tests {
                     assert!(start < end && end - start <= LONGEST + unit, "{plan:?}");
                 }
                 assert!(
-                    spans == 1 || last * 2 > plan.start(1),
+                    spans == 1 || last * 4 > plan.start(1),
                     "{frames}: {plan:?} ends with {last}"
                 );
+                let shortest = (1..spans).map(|i| plan.start(i) - plan.start(i - 1)).min();
+                assert!(
+                    shortest.is_none_or(|len| len + unit >= SHORTEST),
+                    "{plan:?}"
+                );
             }
+        }
+    }
+
+    #[test]
+    fn cores_that_take_spans_in_turn_end_together() {
+        let frames = 22_970;
+        let plan = Plan::new(Some(frames), 49);
+        for cores in [1, 2, 3, 4, 6, 8, 12] {
+            let mut ends = vec![0; cores];
+            for index in (0..).take_while(|&i| plan.start(i) < frames) {
+                let next = ends.iter_mut().min().unwrap();
+                *next += plan.start(index + 1) - plan.start(index);
+            }
+            let (longest, fair) = (*ends.iter().max().unwrap(), frames / cores as u64);
+            assert!(longest < fair + 6 * 49, "{cores} cores: {ends:?}");
         }
     }
 
@@ -501,6 +546,6 @@ mod tests {
     fn a_growing_plan_reaches_the_longest_span() {
         let plan = Plan::new(None, 49);
         let starts: Vec<u64> = (0..5).map(|i| plan.start(i)).collect();
-        assert_eq!(starts, [0, 588, 1764, 3332, 4900]);
+        assert_eq!(starts, [0, 588, 1764, 3724, 5684]);
     }
 }
