@@ -9,16 +9,17 @@ use crate::resample::Resampler;
 use crate::source::Source;
 use crate::timeline::{Clock, Presented};
 
-/// Frames of a span in a long file: about 50 seconds at 44.1 kHz. Longer spans waste less at their seams,
-/// shorter ones share better between the cores and hold less memory.
-const LONGEST: u64 = 1960;
-/// Frames of the shortest span worth a seam, which costs up to some hundred frames of its own.
+/// A file of medium length is cut into spans of an eighth: enough for most machines' cores, and few seams, of which each
+/// costs up to some hundred frames, at a constant bitrate 70 on average.
+const MEDIUM: u64 = 8;
+/// Frames of the longest such span: 75 seconds at 44.1 kHz. It is bounded by the memory that is held.
+const LONGEST: u64 = 2940;
+/// Frames of a span in a longer file, where the sample table takes memory, too.
+const LONG: u64 = 1960;
+/// Frames of the shortest span worth a seam.
 const SHORTEST: u64 = 588;
-/// A file of medium length is cut into spans of a twelfth, which most numbers of cores divide well.
-const MEDIUM: u64 = 12;
-/// So many spans at the end of a file are half as long, so that the cores come to its end together:
-/// eight halves after eight whole ones leave none of 2, 3, 4, 6, 8 or 12 cores idle.
-const HALVES: u64 = 8;
+/// So many spans at the end of a file are half as long, so that the cores come to its end together.
+const HALVES: u64 = 4;
 
 /// Which frames of the output belong to which span: a function of the file and the options alone, so
 /// that any number of workers writes the same bytes.
@@ -34,7 +35,7 @@ enum Length {
     /// So many units are shared out in so many equal steps, to a unit. The first spans take two steps each, as many as
     /// `whole` says, and those after them one. A file that turns out longer has more of the latter.
     Shared { units: u64, steps: u64, whole: u64 },
-    /// The file's length is not known beforehand (movie fragments): spans double up to the longest.
+    /// The file's length is not known beforehand (movie fragments): spans double up to those of a long file.
     Growing,
 }
 
@@ -44,7 +45,10 @@ impl Plan {
     pub fn new(frames: Option<u64>, unit: u64) -> Self {
         let length = match frames {
             Some(frames) => {
-                let wish = frames.div_ceil(MEDIUM).clamp(SHORTEST, LONGEST);
+                let wish = match frames.div_ceil(MEDIUM) {
+                    medium @ ..=LONGEST => medium.max(SHORTEST),
+                    _ => LONG,
+                };
                 let units = frames.div_ceil(unit).max(1);
                 let spans = frames.div_ceil(wish).clamp(1, units);
                 if spans > HALVES / 2 && wish >= 2 * SHORTEST {
@@ -96,14 +100,14 @@ impl Plan {
                     .saturating_mul(self.unit)
             }
             Length::Growing => {
-                // SHORTEST, 2·SHORTEST, then LONGEST each.
+                // SHORTEST, 2·SHORTEST, then LONG each.
                 let first = SHORTEST.next_multiple_of(self.unit);
                 let second = (2 * SHORTEST).next_multiple_of(self.unit);
-                let longest = LONGEST.next_multiple_of(self.unit);
+                let long = LONG.next_multiple_of(self.unit);
                 match index {
                     0 => 0,
                     1 => first,
-                    _ => (first + second).saturating_add((index - 2).saturating_mul(longest)),
+                    _ => (first + second).saturating_add((index - 2).saturating_mul(long)),
                 }
             }
         }
@@ -520,7 +524,7 @@ mod tests {
                 );
                 let shortest = (1..spans).map(|i| plan.start(i) - plan.start(i - 1)).min();
                 assert!(
-                    shortest.is_none_or(|len| len + unit >= SHORTEST),
+                    shortest.is_none_or(|len| 2 * (len + unit) >= SHORTEST),
                     "{plan:?}"
                 );
             }
@@ -531,19 +535,30 @@ mod tests {
     fn cores_that_take_spans_in_turn_end_together() {
         let frames = 22_970;
         let plan = Plan::new(Some(frames), 49);
-        for cores in [1, 2, 3, 4, 6, 8, 12] {
+        for (cores, at_most) in [
+            (1, 1.0),
+            (2, 1.0),
+            (3, 1.125),
+            (4, 1.0),
+            (6, 1.125),
+            (8, 1.0),
+        ] {
             let mut ends = vec![0; cores];
             for index in (0..).take_while(|&i| plan.start(i) < frames) {
                 let next = ends.iter_mut().min().unwrap();
                 *next += plan.start(index + 1) - plan.start(index);
             }
-            let (longest, fair) = (*ends.iter().max().unwrap(), frames / cores as u64);
-            assert!(longest < fair + 6 * 49, "{cores} cores: {ends:?}");
+            let longest = *ends.iter().max().unwrap() as f64;
+            let fair = frames as f64 / cores as f64;
+            assert!(
+                longest < at_most * fair + 4.0 * 49.0,
+                "{cores} cores: {ends:?}"
+            );
         }
     }
 
     #[test]
-    fn a_growing_plan_reaches_the_longest_span() {
+    fn a_growing_plan_reaches_the_length_of_a_long_file() {
         let plan = Plan::new(None, 49);
         let starts: Vec<u64> = (0..5).map(|i| plan.start(i)).collect();
         assert_eq!(starts, [0, 588, 1764, 3724, 5684]);
