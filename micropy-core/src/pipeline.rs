@@ -89,7 +89,7 @@ impl Engine<'_> {
         source: &mut dyn Source,
         observer: &mut dyn Observer,
     ) -> Result<()> {
-        let most = 2 * self.jobs.get() + 1;
+        let most = 2 * self.jobs.get();
         let (mut exhausted, mut total) = (false, 0);
         // What is written next: frame `from` of the encoder that began with span `index`.
         let (mut index, mut from) = (0, 0);

@@ -9,13 +9,17 @@ use crate::resample::Resampler;
 use crate::source::Source;
 use crate::timeline::{Clock, Presented};
 
-/// Frames of a span in a long file: about 40 seconds at 44.1 kHz. Longer spans waste less at their seams,
-/// shorter ones share better between the cores and hold less memory.
-const LONGEST: u64 = 1568;
-/// Frames of the shortest span worth a seam, which costs up to some hundred frames of its own.
+/// A file of medium length is cut into spans of an eighth: enough for most machines' cores, and few seams, of which each
+/// costs up to some hundred frames, at a constant bitrate 70 on average.
+const MEDIUM: u64 = 8;
+/// Frames of the longest such span: 75 seconds at 44.1 kHz. It is bounded by the memory that is held.
+const LONGEST: u64 = 2940;
+/// Frames of a span in a longer file, where the sample table takes memory, too.
+const LONG: u64 = 1960;
+/// Frames of the shortest span worth a seam.
 const SHORTEST: u64 = 588;
-/// A file of medium length is cut into so many, which most numbers of cores divide well.
-const MEDIUM: u64 = 12;
+/// So many spans at the end of a file are half as long, so that the cores come to its end together.
+const HALVES: u64 = 4;
 
 /// PCM samples of the longest packet of any codec whose packets differ in length: a FLAC frame (65,535). Without
 /// a limit, a packet of some bytes could declare a day of silence.
@@ -32,10 +36,10 @@ pub struct Plan {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Length {
-    /// So many units are shared out between so many spans, which differ by one unit at most. A file that turns out longer has
-    /// more such spans.
-    Even { units: u64, spans: u64 },
-    /// The file's length is not known beforehand (movie fragments): spans double up to the longest.
+    /// So many units are shared out in so many equal steps, to a unit. The first spans take two steps each, as many as
+    /// `whole` says, and those after them one. A file that turns out longer has more of the latter.
+    Shared { units: u64, steps: u64, whole: u64 },
+    /// The file's length is not known beforehand (movie fragments): spans double up to those of a long file.
     Growing,
 }
 
@@ -45,10 +49,26 @@ impl Plan {
     pub fn new(frames: Option<u64>, unit: u64) -> Self {
         let length = match frames {
             Some(frames) => {
-                let wish = frames.div_ceil(MEDIUM).clamp(SHORTEST, LONGEST);
+                let wish = match frames.div_ceil(MEDIUM) {
+                    medium @ ..=LONGEST => medium.max(SHORTEST),
+                    _ => LONG,
+                };
                 let units = frames.div_ceil(unit).max(1);
                 let spans = frames.div_ceil(wish).clamp(1, units);
-                Length::Even { units, spans }
+                if spans > HALVES / 2 && wish >= 2 * SHORTEST {
+                    Length::Shared {
+                        units,
+                        steps: 2 * spans,
+                        whole: spans - HALVES / 2,
+                    }
+                } else {
+                    // Halves would not be worth their seams.
+                    Length::Shared {
+                        units,
+                        steps: spans,
+                        whole: 0,
+                    }
+                }
             }
             None => Length::Growing,
         };
@@ -60,7 +80,11 @@ impl Plan {
     pub fn every(frames: u64) -> Self {
         Plan {
             unit: frames,
-            length: Length::Even { units: 1, spans: 1 },
+            length: Length::Shared {
+                units: 1,
+                steps: 1,
+                whole: 0,
+            },
         }
     }
 
@@ -68,21 +92,26 @@ impl Plan {
     pub fn start(&self, index: usize) -> u64 {
         let index = index as u64;
         match self.length {
-            Length::Even { units, spans } => {
-                let units = u128::from(index) * u128::from(units) / u128::from(spans);
+            Length::Shared {
+                units,
+                steps,
+                whole,
+            } => {
+                let before = u128::from(index) + u128::from(index.min(whole));
+                let units = before * u128::from(units) / u128::from(steps);
                 u64::try_from(units)
                     .unwrap_or(u64::MAX)
                     .saturating_mul(self.unit)
             }
             Length::Growing => {
-                // SHORTEST, 2·SHORTEST, then LONGEST each.
+                // SHORTEST, 2·SHORTEST, then LONG each.
                 let first = SHORTEST.next_multiple_of(self.unit);
                 let second = (2 * SHORTEST).next_multiple_of(self.unit);
-                let longest = LONGEST.next_multiple_of(self.unit);
+                let long = LONG.next_multiple_of(self.unit);
                 match index {
                     0 => 0,
                     1 => first,
-                    _ => (first + second).saturating_add((index - 2).saturating_mul(longest)),
+                    _ => (first + second).saturating_add((index - 2).saturating_mul(long)),
                 }
             }
         }
@@ -507,17 +536,48 @@ mod tests {
                     assert!(start < end && end - start <= LONGEST + unit, "{plan:?}");
                 }
                 assert!(
-                    spans == 1 || last * 2 > plan.start(1),
+                    spans == 1 || last * 4 > plan.start(1),
                     "{frames}: {plan:?} ends with {last}"
+                );
+                let shortest = (1..spans).map(|i| plan.start(i) - plan.start(i - 1)).min();
+                assert!(
+                    shortest.is_none_or(|len| 2 * (len + unit) >= SHORTEST),
+                    "{plan:?}"
                 );
             }
         }
     }
 
     #[test]
-    fn a_growing_plan_reaches_the_longest_span() {
+    fn cores_that_take_spans_in_turn_end_together() {
+        let frames = 22_970;
+        let plan = Plan::new(Some(frames), 49);
+        for (cores, at_most) in [
+            (1, 1.0),
+            (2, 1.0),
+            (3, 1.125),
+            (4, 1.0),
+            (6, 1.125),
+            (8, 1.0),
+        ] {
+            let mut ends = vec![0; cores];
+            for index in (0..).take_while(|&i| plan.start(i) < frames) {
+                let next = ends.iter_mut().min().unwrap();
+                *next += plan.start(index + 1) - plan.start(index);
+            }
+            let longest = *ends.iter().max().unwrap() as f64;
+            let fair = frames as f64 / cores as f64;
+            assert!(
+                longest < at_most * fair + 4.0 * 49.0,
+                "{cores} cores: {ends:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_growing_plan_reaches_the_length_of_a_long_file() {
         let plan = Plan::new(None, 49);
         let starts: Vec<u64> = (0..5).map(|i| plan.start(i)).collect();
-        assert_eq!(starts, [0, 588, 1764, 3332, 4900]);
+        assert_eq!(starts, [0, 588, 1764, 3724, 5684]);
     }
 }
