@@ -241,6 +241,11 @@ class Fleet:
         return self.mails(to)
 
 
+def text_of(mail):
+    """The text of a mail, its lines ending as ours do."""
+    return mail.get_body(("plain",)).get_content().replace("\r\n", "\n")
+
+
 class Proxy:
     """A way to a server that can be cut."""
 
