@@ -125,6 +125,12 @@ class Fleet:
                 codes.append(process.wait())
         return codes
 
+    def kill(self, name):
+        """At once, without a goodbye."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
     def close(self):
         self.stop(*self.processes)
         self.rabbit.close()
@@ -247,10 +253,12 @@ def text_of(mail):
 
 
 class Proxy:
-    """A way to a server that can be cut."""
+    """A way to a server that can be cut, or held up."""
 
     def __init__(self, host, port):
         self.target, self.open, self.pairs = (host, port), True, []
+        self.flows = threading.Event()
+        self.flows.set()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -270,10 +278,10 @@ class Proxy:
             for way in ((client, server), (server, client)):
                 threading.Thread(target=self.carry, args=way, daemon=True).start()
 
-    @staticmethod
-    def carry(source, sink):
+    def carry(self, source, sink):
         try:
             while data := source.recv(65536):
+                self.flows.wait()
                 sink.sendall(data)
         except OSError:
             pass
@@ -294,8 +302,13 @@ class Proxy:
                     pass
         self.pairs = []
 
+    def hold(self):
+        """Keeps what is sent to itself; nobody is told."""
+        self.flows.clear()
+
     def mend(self):
         self.open = True
+        self.flows.set()
 
     def url(self, url):
         """The same server, this way."""
