@@ -1,5 +1,6 @@
 //! `micropy serve`: all services in one process; `micropy gateway` and its like: one of them.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -125,8 +126,11 @@ async fn serve(config: Config, services: &[Service]) -> std::io::Result<()> {
 }
 
 fn log(config: &Config) {
+    // lapin reports as errors what its caller handles and reports, with the message's body.
+    let filter = EnvFilter::new(format!("lapin=off,{}", config.log_level));
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(&config.log_level))
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match config.log {
         LogFormat::Human => builder.init(),
