@@ -37,12 +37,7 @@ pub struct Sweeper {
 
 impl Sweeper {
     /// One that has not swept yet.
-    pub fn new(
-        ports: Ports,
-        retention: Duration,
-        upload_expiry: Duration,
-        unowned: bool,
-    ) -> Self {
+    pub fn new(ports: Ports, retention: Duration, upload_expiry: Duration, unowned: bool) -> Self {
         Sweeper {
             ports,
             retention,
