@@ -140,10 +140,11 @@ impl Services {
         };
         let router = gateway::router(Arc::new(gateway));
         let (retention, expiry) = (self.config.retention, self.config.limits.upload_expiry);
+        let unowned = self.config.unowned_downloads;
         self.ready.extend([
             Ready::Http(listener, router),
             Ready::Sender(ports.clone()),
-            Ready::Sweeper(Sweeper::new(ports, retention, expiry)),
+            Ready::Sweeper(Sweeper::new(ports, retention, expiry, unowned)),
         ]);
         Ok(())
     }

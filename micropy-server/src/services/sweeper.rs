@@ -29,17 +29,20 @@ pub struct Sweeper {
     retention: Duration,
     /// How long an upload may pause.
     upload_expiry: Duration,
+    /// Original converters may be at work, which the ledger does not hear of.
+    unowned: bool,
     /// Jobs that were asked for again, and when.
     asked: HashMap<Id, Instant>,
 }
 
 impl Sweeper {
     /// One that has not swept yet.
-    pub fn new(ports: Ports, retention: Duration, upload_expiry: Duration) -> Self {
+    pub fn new(ports: Ports, retention: Duration, upload_expiry: Duration, unowned: bool) -> Self {
         Sweeper {
             ports,
             retention,
             upload_expiry,
+            unowned,
             asked: HashMap::new(),
         }
     }
@@ -86,7 +89,9 @@ impl Sweeper {
         }
     }
 
-    /// A second message about a job does no harm: whoever gets it finds the job held, or over.
+    /// A second message about a job does no harm: whoever gets it finds the job held, or over. An original
+    /// converter looks for neither, and would make another MP3 and another mail every time: where there may
+    /// be one, only jobs that a converter of ours has begun are asked for again.
     async fn ask_again(&mut self) -> Result<usize, Error> {
         let mut asked = HashMap::new();
         let mut count = 0;
@@ -94,6 +99,9 @@ impl Sweeper {
             .stale(&[State::Queued, State::Running], FORGOTTEN)
             .await?
         {
+            if self.unowned && job.attempts == 0 {
+                continue;
+            }
             let last = self.asked.get(&job.id).copied();
             let last = match last.filter(|last: &Instant| last.elapsed() < FORGOTTEN) {
                 Some(last) => last,

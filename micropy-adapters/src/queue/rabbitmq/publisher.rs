@@ -162,9 +162,10 @@ impl Publisher {
 
     /// Ends the connection; the next message makes a new one.
     pub(super) async fn close(&self) {
-        self.idle().clear();
         if let Some(connection) = self.link.take().await {
             link::end(&connection).await;
         }
+        // They end with the connection: to lapin, one that is being closed just then is an error.
+        self.idle().clear();
     }
 }
