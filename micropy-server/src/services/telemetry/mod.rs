@@ -95,7 +95,7 @@ impl Telemetry {
     /// Keeps the spans out of the log.
     pub fn unlogged() -> Directive {
         // A name and a level are always a directive.
-        let directive = format!("{TARGET}={}", LevelFilter::OFF).parse();
+        let directive = format!("{TARGET}={}", LevelFilter::OFF).parse::<Directive>();
         directive.unwrap_or_else(|e| unreachable!("{e}"))
     }
 
