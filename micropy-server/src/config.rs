@@ -42,9 +42,17 @@ const QUEUE_URL: &str = "queue_url";
 const JOBS_URL: &str = "jobs_url";
 const USERS_URL: &str = "users_url";
 const NOTIFIER_URL: &str = "notifier_url";
+const OTLP_ENDPOINT: &str = "otlp_endpoint";
 
 /// URLs may carry a password.
-const URLS: [&str; 5] = [STORAGE_URL, QUEUE_URL, JOBS_URL, USERS_URL, NOTIFIER_URL];
+const URLS: [&str; 6] = [
+    STORAGE_URL,
+    QUEUE_URL,
+    JOBS_URL,
+    USERS_URL,
+    NOTIFIER_URL,
+    OTLP_ENDPOINT,
+];
 
 const SETTINGS: &[Setting] = &[
     setting(
@@ -231,6 +239,12 @@ const SETTINGS: &[Setting] = &[
         "info",
         "error, warn, info, debug, trace, or per module",
     ),
+    setting(
+        OTLP_ENDPOINT,
+        Some("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        "",
+        "Collector that traces go to, by OTLP over HTTP: http://127.0.0.1:4318; none without it",
+    ),
 ];
 
 /// The service's settings.
@@ -256,6 +270,8 @@ pub struct Config {
     pub mail_from: String,
     pub log: LogFormat,
     pub log_level: String,
+    /// Empty where no traces are wanted.
+    pub otlp_endpoint: String,
 }
 
 /// Where everything is kept; empty where nothing is said. They may carry passwords.
@@ -578,6 +594,7 @@ impl Layers {
                 _ => None,
             })?,
             log_level: self.get("log_level").0.to_owned(),
+            otlp_endpoint: self.get(OTLP_ENDPOINT).0.trim().to_owned(),
         };
         if let Some(Secret(secret)) = &config.jwt_secret
             && secret.len() < SECRET_BYTES

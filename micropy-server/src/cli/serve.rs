@@ -2,14 +2,21 @@
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
 use super::Exit;
 use crate::compose::{Service, Services};
 use crate::config::{Config, ConfigError, Layers, LogFormat};
+use crate::services::telemetry::Telemetry;
+
+/// For the last traces, where stopping took all the time there was.
+const LAST_TRACES: Duration = Duration::from_secs(1);
 
 /// What may stand behind `micropy serve` and the services' names. Every setting can also be set as `MICROPY_…` in the environment
 /// or in a file; `--print-config` shows them all.
@@ -82,14 +89,34 @@ pub fn run(args: Args, services: &[Service]) -> Exit {
         Ok(config) => config,
         Err(e) => return usage(&e),
     };
-    log(&config);
+    let telemetry = match Telemetry::open(&config, name(services)) {
+        Ok(telemetry) => telemetry,
+        Err(e) => return failed(&e),
+    };
+    log(&config, &telemetry);
+    let grace = config.grace;
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(e) => return failed(&e),
     };
     match runtime.block_on(serve(config, services)) {
-        Ok(()) => Exit::Done,
+        Ok(stopped) => {
+            let left = grace.saturating_sub(stopped.elapsed());
+            telemetry.close(left.max(LAST_TRACES));
+            Exit::Done
+        }
         Err(e) => failed(&e),
+    }
+}
+
+/// What the services of this process are called in traces.
+fn name(services: &[Service]) -> &'static str {
+    match services {
+        [Service::Gateway] => "micropy-gateway",
+        [Service::Auth] => "micropy-auth",
+        [Service::Converter] => "micropy-converter",
+        [Service::Notification] => "micropy-notification",
+        _ => "micropy",
     }
 }
 
@@ -106,36 +133,41 @@ fn check(config: Config, services: &[Service]) -> Result<Config, ConfigError> {
     Ok(config)
 }
 
-async fn serve(config: Config, services: &[Service]) -> std::io::Result<()> {
+/// Returns when it was told to stop, and has.
+async fn serve(config: Config, services: &[Service]) -> std::io::Result<Instant> {
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = CancellationToken::new();
     let services = Services::open(config, services, &stop).await?;
     println!("micropy is ready: {}", services.url());
     let stopping = stop.clone();
-    tokio::spawn(async move {
+    let told = tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = tokio::signal::ctrl_c() => {}
         }
         tracing::info!("stopping");
         stopping.cancel();
+        Instant::now()
     });
     services.run(stop).await;
     tracing::info!("stopped");
-    Ok(())
+    Ok(told.await?)
 }
 
-fn log(config: &Config) {
+fn log(config: &Config, telemetry: &Telemetry) {
     // lapin reports as errors what its caller handles and reports, with the message's body.
     let filter = EnvFilter::new(format!("lapin=off,{}", config.log_level));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    match config.log {
-        LogFormat::Human => builder.init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
-    }
+    let lines = match config.log {
+        LogFormat::Human => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter.add_directive(Telemetry::unlogged())))
+        .with(telemetry.layer())
+        .init();
 }
 
 fn usage(e: &dyn std::fmt::Display) -> Exit {

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use micropy_core::ports::jobs::{self, Filter, State as JobState};
+use micropy_core::ports::jobs::{self, Filter, State as JobState, Topic};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -13,6 +13,7 @@ use super::problem::Problem;
 use super::session::Session;
 use super::view::JobView;
 use crate::services::message::Body;
+use crate::services::telemetry;
 
 const PAGE: usize = 50;
 const LONGEST_PAGE: usize = 500;
@@ -148,7 +149,8 @@ pub async fn retry(
 ) -> Result<Json<JobView>, Problem> {
     let job = gateway.own_job(&session, &id).await?;
     gateway.ports.videos.head(job.source).await?;
-    let message = Body::of(&job).asking();
+    let publishing = telemetry::publishing(Topic::Video, job.id);
+    let message = publishing.in_scope(|| Body::of(&job).asking());
     let owed = gateway.ports.jobs.retry(job.id, message).await?;
     gateway.ports.send_now_or_later(owed).await;
     Ok(Json(gateway.ports.jobs.get(job.id).await?.into()))

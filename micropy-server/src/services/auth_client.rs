@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use super::accounts::{Accounts, RegisterError, refused, unavailable};
 use super::login::{Credentials, LoginError};
+use super::telemetry;
 use super::token::{Claims, Tokens};
 
 /// Longest time for an answer: a login costs the service some 50 ms.
@@ -141,7 +142,7 @@ impl Accounts for AuthClient {
 
 /// The status, how long to wait, and the body as text.
 async fn answer(request: RequestBuilder) -> Result<(StatusCode, Duration, String), Error> {
-    let mut response: Response = request.send().await.map_err(unavailable)?;
+    let mut response: Response = telemetry::call(request).await.map_err(unavailable)?;
     let wait = response.headers().get(RETRY_AFTER);
     let wait = wait.and_then(|value| value.to_str().ok()?.parse().ok());
     let mut body = Vec::new();

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use micropy_core::ports::Id;
-use micropy_core::ports::jobs::{self, Begin, Job, Lease, Outcome, Output};
+use micropy_core::ports::jobs::{self, Begin, Job, Lease, Outcome, Output, Topic};
 use micropy_core::ports::queue::{self, Delivery};
 use micropy_core::ports::storage::{self, Label, StorageExt};
 use micropy_core::{CancelToken, Converter, Report, SeekSink};
 use tokio::runtime::Handle;
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use self::source::StorageSource;
 use super::Ports;
@@ -23,6 +24,7 @@ use super::adoption::Adoption;
 use super::message::Body;
 use super::metrics::Metrics;
 use super::options::Conversion;
+use super::telemetry;
 
 mod source;
 
@@ -73,7 +75,10 @@ impl ConverterService {
             .await
         {
             let handled = match received {
-                Ok(delivery) => self.handle(delivery, &stop).await,
+                Ok(delivery) => {
+                    let span = telemetry::processing(Topic::Video, delivery.payload());
+                    self.handle(delivery, &stop).instrument(span).await
+                }
                 Err(e) => Err(e),
             };
             if let Err(e) = handled {
@@ -141,6 +146,7 @@ impl ConverterService {
         stop: &CancellationToken,
     ) -> Result<(), queue::Error> {
         let started = Instant::now();
+        telemetry::about(job.id);
         tracing::info!(job_id = %job.id, attempt = job.attempts, "conversion started");
         let fault = match self.convert(&job, lease, stop).await {
             Ok((output, audio)) => match self.finish(lease, output, body.clone()).await {
@@ -167,6 +173,7 @@ impl ConverterService {
             }
             Fault::Transient(why) => {
                 let pause = RETRY_PAUSE * job.attempts;
+                telemetry::failed(&Span::current(), &why);
                 tracing::warn!(job_id = %job.id, why, ?pause, "conversion failed, once more");
                 self.release(lease, true).await;
                 delivery.retry(pause).await
@@ -198,7 +205,9 @@ impl ConverterService {
         took: Duration,
     ) -> Result<(), queue::Error> {
         tracing::info!(job_id = %lease.job, reason, "conversion failed");
-        let told = body.telling_failure(&reason);
+        telemetry::failed(&Span::current(), &reason);
+        let publishing = telemetry::publishing(Topic::Failed, lease.job);
+        let told = publishing.in_scope(|| body.telling_failure(&reason));
         match self
             .ports
             .jobs
@@ -221,7 +230,8 @@ impl ConverterService {
     /// Enters the MP3 into the ledger, with the message that tells of it; or removes it.
     async fn finish(&self, lease: Lease, output: Output, body: Body) -> Result<(), Fault> {
         let mp3 = output.mp3;
-        let told = body.telling(mp3);
+        let publishing = telemetry::publishing(Topic::Mp3, lease.job);
+        let told = publishing.in_scope(|| body.telling(mp3));
         let finished = self
             .ports
             .jobs
@@ -274,6 +284,7 @@ impl ConverterService {
                 }
                 e => Fault::Transient(e.to_string()),
             })?;
+        let converting = telemetry::step("convert");
 
         let progress = Arc::new(AtomicU32::new(0));
         let cancel = CancelToken::new();
@@ -305,6 +316,7 @@ impl ConverterService {
             }
         };
         let report = report.map_err(fault_of)?;
+        drop(converting);
         let output = tokio::select! {
             stored = self.store(job, file, &report) => stored?,
             // What is stored by then is an orphan, which the sweeper removes.
@@ -344,6 +356,7 @@ impl ConverterService {
     ) -> Result<Output, Fault> {
         std::io::Seek::rewind(&mut file).map_err(|e| Fault::Transient(e.to_string()))?;
         let body = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE);
+        let _storing = telemetry::step("store");
         let mp3 = self.ports.new_id();
         let label = Label {
             file_name: mp3_name(&job.file_name),

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
+use super::telemetry;
 use crate::config::Limits;
 
 /// Connections at the same time; more wait to be accepted.
@@ -68,7 +69,7 @@ pub async fn serve(
     http.timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout);
     let pause = limits.body_timeout + UPLOADS_FIRST;
-    let router = router.layer(RequestBodyTimeoutLayer::new(pause));
+    let router = telemetry::traced(router.layer(RequestBodyTimeoutLayer::new(pause)));
     let graceful = GracefulShutdown::new();
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &room)).await {

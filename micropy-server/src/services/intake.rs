@@ -1,11 +1,12 @@
 //! Taking jobs in: video stored, then job and message, and only then a yes.
 
-use micropy_core::ports::jobs::{self, Created, Job, Owed, State};
+use micropy_core::ports::jobs::{self, Created, Job, Owed, State, Topic};
 use micropy_core::ports::storage::{self, ByteStream, Label, StorageExt};
 use micropy_core::ports::{Id, queue};
 
 use super::Ports;
 use super::message::Body;
+use super::telemetry;
 
 /// Why something was not taken in. Nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +77,8 @@ impl Ports {
 
     /// Enters a job and sends its message; or returns the job that a repeated request has already.
     async fn enter(&self, job: &Job) -> Result<Option<Job>, Error> {
-        let message = Body::of(job).asking();
+        let publishing = telemetry::publishing(Topic::Video, job.id);
+        let message = publishing.in_scope(|| Body::of(job).asking());
         match self.jobs.create(job, Some(message)).await? {
             Created::New(owed) => {
                 if let Some(owed) = owed {
@@ -94,7 +96,9 @@ impl Ports {
     /// is queued is left alone.
     pub async fn complete(&self, job: &Job) -> Result<(), Error> {
         self.videos.commit(job.source, &label(job)).await?;
-        match self.jobs.enqueue(job.id, Body::of(job).asking()).await {
+        let publishing = telemetry::publishing(Topic::Video, job.id);
+        let message = publishing.in_scope(|| Body::of(job).asking());
+        match self.jobs.enqueue(job.id, message).await {
             Ok(owed) => self.send_now_or_later(owed).await,
             Err(jobs::Error::Rejected(_)) => {}
             Err(e) => return Err(e.into()),

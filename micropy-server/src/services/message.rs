@@ -4,6 +4,8 @@ use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{Job, Message, Topic};
 use serde::{Deserialize, Serialize};
 
+use super::telemetry;
+
 /// The body of a message on every queue: `mp3_fid` is filled on the way from `video` to `mp3`.
 ///
 /// A Python converter keeps keys it does not know and drops everything outside of the body, so what must
@@ -77,11 +79,12 @@ impl Body {
         self.message(Topic::Failed)
     }
 
-    fn message(&self, topic: Topic) -> Message {
+    fn message(mut self, topic: Topic) -> Message {
+        telemetry::name_message(&mut self.others);
         Message {
             topic,
             // Text and JSON values always serialise.
-            payload: serde_json::to_vec(self).unwrap_or_else(|e| unreachable!("{e}")),
+            payload: serde_json::to_vec(&self).unwrap_or_else(|e| unreachable!("{e}")),
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod notification;
 pub mod options;
 pub mod sender;
 pub mod sweeper;
+pub mod telemetry;
 pub mod token;
 
 use std::sync::Arc;

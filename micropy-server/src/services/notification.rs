@@ -8,10 +8,12 @@ use micropy_core::ports::jobs::{self, Topic};
 use micropy_core::ports::notifier::{Error, Notification};
 use micropy_core::ports::queue::{self, Delivery};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use super::Ports;
 use super::message::Body;
 use super::metrics::Metrics;
+use super::telemetry;
 
 /// A mail that cannot be delivered is tried again after 5 s, 10 s, 20 s … and given up after the tenth
 /// try: after some 40 minutes.
@@ -44,7 +46,10 @@ impl Notifications {
         let queue = self.ports.queues.of(topic);
         while let Some(received) = stop.run_until_cancelled(queue.receive()).await {
             let handled = match received {
-                Ok(delivery) => self.handle(delivery).await,
+                Ok(delivery) => {
+                    let span = telemetry::processing(topic, delivery.payload());
+                    self.handle(delivery).instrument(span).await
+                }
                 Err(e) => Err(e),
             };
             if let Err(e) = handled {
@@ -73,7 +78,18 @@ impl Notifications {
                 return delivery.retry(LEDGER_PAUSE).await;
             }
         }
-        match self.notifier.notify(&notification).await {
+        let mailing = telemetry::mailing();
+        let sent = self
+            .notifier
+            .notify(&notification)
+            .instrument(mailing.clone())
+            .await;
+        if let Err(e) = &sent {
+            telemetry::failed(&mailing, e);
+            telemetry::failed(&Span::current(), e);
+        }
+        drop(mailing);
+        match sent {
             Ok(()) => {
                 self.metrics.mail("sent");
                 tracing::info!(job_id, "the owner is told");
