@@ -83,7 +83,14 @@ impl Work {
         for (index, name) in names.iter().enumerate() {
             done.set((index as f64, names.len() as f64));
             let mut sink = sink()?;
-            reports.push(chapters.convert(index, &mut sink)?);
+            match chapters.convert(index, &mut sink) {
+                Ok(report) => reports.push(report),
+                // The video breaks off: nothing is there of the chapters behind that place.
+                Err(Error::InvalidOption(_)) if reports.iter().any(|report| !report.complete) => {
+                    break;
+                }
+                Err(e) => return Err(e.into()),
+            }
             if reports.iter().map(|report| report.tag_bytes).sum::<u64>() > MOST_TAGS {
                 return Err(Fault::Permanent(
                     "the cover is too large to be repeated in every chapter: convert without tags"
@@ -97,7 +104,7 @@ impl Work {
             product: Product::Zip,
             file,
             audio: reports.iter().map(Report::duration).sum(),
-            report: describe(&reports, Some(names.len())),
+            report: describe(&reports, Some(reports.len())),
         })
     }
 }
