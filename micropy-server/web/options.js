@@ -11,9 +11,9 @@ const QUALITIES = {
 
 const byId = (id) => document.getElementById(id);
 const form = byId("options-form");
-const { quality, bitrate, loudness, from, to, fadeIn, fadeOut, language, mono, tags, late } = form.elements;
+const { quality, bitrate, loudness, from, to, fadeIn, fadeOut, language, mono, tags, late, split } = form.elements;
 /** The part and the language are of one file; the rest is a habit. */
-const HABITS = [quality, bitrate, loudness, fadeIn, fadeOut, mono, tags, late];
+const HABITS = [quality, bitrate, loudness, fadeIn, fadeOut, mono, tags, late, split];
 
 /** The API's options, or null while the form has a mistake in it. */
 export function chosen() {
@@ -23,6 +23,7 @@ export function chosen() {
   if (mono.checked) options.mono = true;
   if (!tags.checked) options.tags = false;
   if (late.checked) options.late_start = true;
+  if (split.checked) options.split = "chapters";
   const [start, end] = [from, to].map((field) => (field.value.trim() ? parseClock(field.value.trim()) : null));
   if (Number.isNaN(start) || Number.isNaN(end)) return wrong("A time is written as 1:30 or 90.", Number.isNaN(start) ? from : to);
   if (end !== null && end <= (start ?? 0)) return wrong("The part must end after it starts.", to);
@@ -72,6 +73,7 @@ export function describe(options) {
   if (options.late_start) words.push("in step with the video");
   if (options.replay_gain) words.push("ReplayGain");
   if (options.tags === false) words.push("no tags");
+  if (options.split === "chapters") words.push("split by chapters");
   return words.join(", ");
 }
 

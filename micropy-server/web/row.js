@@ -96,6 +96,7 @@ export class Row {
         const { mp3 } = job;
         const facts = [bytes(mp3.bytes)];
         if (mp3.report?.duration) facts.unshift(clock(mp3.report.duration));
+        if (mp3.report?.chapters) facts.push(mp3.report.chapters === 1 ? "1 chapter" : `${mp3.report.chapters} chapters`);
         if (mp3.report?.complete === false) facts.push("incomplete");
         if (job.mailed) facts.push(`mail sent ${when(job.mailed)}`);
         return facts.join(" \u00b7 ");
@@ -124,8 +125,11 @@ export class Row {
     const status = this.#status(phase);
     const asked = ["queued", "running"].includes(phase) && this.job ? describe(this.job.options ?? {}) : "";
     this.find(".status").textContent = asked ? `${status} \u00b7 ${asked}` : status;
+    // A ZIP file of chapters is there to be saved.
+    const isZip = phase === "done" && this.job.mp3.content_type === "application/zip";
+    const acts = ACTS[phase].filter((act) => act !== "play" || !isZip);
     for (const button of this.root.querySelectorAll("[data-act]")) {
-      button.hidden = !ACTS[phase].includes(button.dataset.act);
+      button.hidden = !acts.includes(button.dataset.act);
       const label = { play: "Play", pause: "Pause", resume: "Resume", pick: "Choose file for", retry: "Try again:", save: "Download", cancel: "Cancel", delete: phase === "refused" ? "Dismiss" : "Delete" };
       if (button.dataset.act !== "play" || !button.ariaLabel) button.ariaLabel = `${label[button.dataset.act]} ${this.name}`;
     }

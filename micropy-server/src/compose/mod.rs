@@ -136,6 +136,7 @@ impl Services {
             unowned_downloads: self.config.unowned_downloads,
             secure: self.url.starts_with("https:"),
             writers: Default::default(),
+            entering: Default::default(),
             stop: stop.clone(),
         };
         let router = gateway::router(Arc::new(gateway));

@@ -9,13 +9,14 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::TryStreamExt;
 use micropy_core::ports::jobs::{Filter, Job, State as JobState};
 use micropy_core::ports::{Id, Storage};
 use serde::Deserialize;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
+use tokio_util::io::{StreamReader, SyncIoBridge};
 use utoipa::IntoParams;
+use zip::read::read_zipfile_from_stream;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -24,7 +25,7 @@ use super::body::Query;
 use super::download::content_disposition;
 use super::problem::Problem;
 use super::session::Session;
-use crate::services::converter::mp3_name;
+use crate::services::product::Product;
 
 /// Jobs in one archive.
 const MOST: usize = 1000;
@@ -41,7 +42,7 @@ pub struct Selection {
     jobs: Option<String>,
 }
 
-/// The MP3s of a batch, of some jobs, or all, as a ZIP file.
+/// The MP3s of a batch, of some jobs, or all, as a ZIP file. Those of one video's chapters stand in a folder.
 #[utoipa::path(
     get, path = "/api/v1/archive", tag = "jobs",
     params(Selection),
@@ -103,7 +104,9 @@ pub async fn archive(
 }
 
 struct Entry {
+    /// Of the MP3, or of the folder that its chapters' MP3s stand in.
     name: String,
+    product: Product,
     mp3: Id,
 }
 
@@ -113,16 +116,23 @@ fn entries(jobs: Vec<Job>) -> Vec<Entry> {
     let mut entries = Vec::new();
     for job in jobs {
         let Some(output) = job.output else { continue };
-        let name = mp3_name(&job.file_name);
-        let mut unique = name.clone();
+        let product = Product::of(&output);
+        let name = product.file_name(&job.file_name);
+        let extension = match product {
+            Product::Mp3 => ".mp3",
+            // Becomes a folder.
+            Product::Zip => "",
+        };
+        let stem = name.rsplit_once('.').map_or(&*name, |(stem, _)| stem);
+        let mut unique = format!("{stem}{extension}");
         let mut n = 2;
         while !taken.insert(unique.clone()) {
-            let stem = name.strip_suffix(".mp3").unwrap_or(&name);
-            unique = format!("{stem} ({n}).mp3");
+            unique = format!("{stem} ({n}){extension}");
             n += 1;
         }
         entries.push(Entry {
             name: unique,
+            product,
             mp3: output.mp3,
         });
     }
@@ -136,14 +146,25 @@ fn write(
     runtime: &Handle,
 ) -> io::Result<()> {
     let mut zip = ZipWriter::new_stream(io::BufWriter::with_capacity(64 * 1024, pipe));
-    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .large_file(true);
     for entry in entries {
-        let mut mp3 = runtime
+        let bytes = runtime
             .block_on(storage.get(entry.mp3, 0..u64::MAX))
             .map_err(io::Error::other)?;
-        zip.start_file(entry.name, options.large_file(true))?;
-        while let Some(piece) = runtime.block_on(mp3.try_next())? {
-            zip.write_all(&piece)?;
+        let mut bytes = SyncIoBridge::new_with_handle(StreamReader::new(bytes), runtime.clone());
+        match entry.product {
+            Product::Mp3 => {
+                zip.start_file(entry.name, options)?;
+                io::copy(&mut bytes, &mut zip)?;
+            }
+            Product::Zip => {
+                while let Some(mut mp3) = read_zipfile_from_stream(&mut bytes)? {
+                    zip.start_file(format!("{}/{}", entry.name, mp3.name()?), options)?;
+                    io::copy(&mut mp3, &mut zip)?;
+                }
+            }
         }
     }
     zip.finish()?.into_inner().flush()
@@ -174,12 +195,12 @@ mod tests {
 
     #[test]
     fn names_in_an_archive_are_unique() {
-        let job = |name: &str, done: bool| Job {
+        let job = |name: &str, report: Option<&str>| Job {
             file_name: name.into(),
-            output: done.then(|| Output {
+            output: report.map(|report| Output {
                 mp3: Id::from_bytes([1; 12]),
                 bytes: 1,
-                report: String::new(),
+                report: report.into(),
             }),
             ..Job::new(
                 Id::from_bytes([2; 12]),
@@ -189,12 +210,14 @@ mod tests {
             )
         };
         let jobs = vec![
-            job("a.mp4", true),
-            job("a.mov", true),
-            job("a (2).mp4", true),
-            job("b.mp4", false),
+            job("a.mp4", Some("{}")),
+            job("a.mov", Some("{}")),
+            job("a (2).mp4", Some("{}")),
+            job("b.mp4", None),
+            job("a.m4b", Some(r#"{"chapters": 2}"#)),
+            job("a.m4a", Some(r#"{"chapters": 2}"#)),
         ];
         let names: Vec<String> = entries(jobs).into_iter().map(|entry| entry.name).collect();
-        assert_eq!(names, ["a.mp3", "a (2).mp3", "a (2) (2).mp3"]);
+        assert_eq!(names, ["a.mp3", "a (2).mp3", "a (2) (2).mp3", "a", "a (2)"]);
     }
 }

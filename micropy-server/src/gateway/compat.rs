@@ -13,6 +13,7 @@ use super::session::CompatSession;
 use super::uploads::{Form, Taken, Uploaded};
 use super::{Shared, download};
 use crate::services::options::Conversion;
+use crate::services::product::Product;
 
 const JOB_ID: HeaderName = HeaderName::from_static("x-micropy-job-id");
 
@@ -97,7 +98,7 @@ pub struct Wanted {
     fid: Option<String>,
 }
 
-/// `GET /download?fid=…`: an MP3, to its owner.
+/// `GET /download?fid=…`: an MP3, or a ZIP file of chapters, to its owner.
 pub async fn download(
     State(gateway): State<Shared>,
     CompatSession(session): CompatSession,
@@ -112,14 +113,16 @@ pub async fn download(
     let Ok(mp3) = fid.parse() else {
         return missing();
     };
-    match gateway.ports.jobs.of_mp3(mp3).await {
-        Ok(job) if job.owner == session.email => {}
-        Err(jobs::Error::NotFound) if gateway.unowned_downloads => {}
+    let product = match gateway.ports.jobs.of_mp3(mp3).await {
+        Ok(job) if job.owner == session.email => {
+            job.output.as_ref().map_or(Product::Mp3, Product::of)
+        }
+        Err(jobs::Error::NotFound) if gateway.unowned_downloads => Product::Mp3,
         Ok(_) | Err(jobs::Error::NotFound) => return missing(),
         Err(e) => return refusal(&e.into()),
-    }
-    let name = format!("inline; filename={mp3}.mp3");
-    match download::serve(&gateway, mp3, &name, &method, &headers).await {
+    };
+    let name = format!("inline; filename={mp3}.{}", product.extension());
+    match download::serve(&gateway, mp3, product, &name, &method, &headers).await {
         Ok(response) => response,
         Err(problem) => refusal(&problem),
     }

@@ -1,4 +1,4 @@
-//! MP3s on their way out: whole or a range (RFC 9110, section 14), as the client asks.
+//! MP3s, and ZIP files of them, on their way out: whole or a range (RFC 9110, section 14), as the client asks.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ use super::body::Query;
 use super::problem::Problem;
 use super::session::Session;
 use super::{Gateway, Shared};
-use crate::services::converter::mp3_name;
+use crate::services::product::Product;
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -26,13 +26,15 @@ pub struct Disposition {
     download: Option<u8>,
 }
 
-/// The MP3 of a job; ranges, ETags and HEAD are understood.
+/// The MP3 of a job, or the ZIP file of its chapters' MP3s; ranges, ETags and HEAD are understood.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{id}/mp3", tag = "jobs",
     params(("id" = String, Path, description = "The job"), Disposition),
     responses(
-        (status = 200, content_type = "audio/mpeg", description = "The MP3"),
-        (status = 206, content_type = "audio/mpeg", description = "The range that was asked for"),
+        (status = 200, description = "The MP3, or the ZIP file",
+            content((Vec<u8> = "audio/mpeg"), (Vec<u8> = "application/zip"))),
+        (status = 206, description = "The range that was asked for",
+            content((Vec<u8> = "audio/mpeg"), (Vec<u8> = "application/zip"))),
         (status = 304, description = "The client has it"),
         (status = 401, body = Problem),
         (status = 404, description = "No such job, or no MP3 yet", body = Problem),
@@ -53,15 +55,17 @@ pub async fn mp3(
     } else {
         "inline"
     };
-    let name = content_disposition(kind, &mp3_name(&job.file_name));
-    let mp3 = job.output.ok_or_else(Problem::not_found)?.mp3;
-    serve(&gateway, mp3, &name, &method, &headers).await
+    let output = job.output.ok_or_else(Problem::not_found)?;
+    let product = Product::of(&output);
+    let name = content_disposition(kind, &product.file_name(&job.file_name));
+    serve(&gateway, output.mp3, product, &name, &method, &headers).await
 }
 
-/// Answers with an MP3.
+/// Answers with what a job made.
 pub async fn serve(
     gateway: &Gateway,
     mp3: Id,
+    product: Product,
     disposition: &str,
     method: &Method,
     headers: &HeaderMap,
@@ -70,7 +74,7 @@ pub async fn serve(
     // An MP3 never changes, so its id tells all.
     let etag = format!("\"{}\"", head.id);
     let common: [(HeaderName, String); 5] = [
-        (CONTENT_TYPE, "audio/mpeg".into()),
+        (CONTENT_TYPE, product.content_type().into()),
         (CONTENT_DISPOSITION, disposition.into()),
         (ACCEPT_RANGES, "bytes".into()),
         (CACHE_CONTROL, "private, no-cache".into()),

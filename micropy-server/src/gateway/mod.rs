@@ -10,6 +10,7 @@ mod jobs;
 mod operation;
 mod page;
 mod problem;
+mod quota;
 mod routes;
 mod session;
 mod tus;
@@ -46,6 +47,7 @@ pub struct Gateway {
     /// Cookies are for HTTPS only.
     pub secure: bool,
     pub writers: tus::Writers,
+    pub entering: quota::Entering,
     /// The service stops: streams without end must end.
     pub stop: CancellationToken,
 }
@@ -67,20 +69,5 @@ impl Gateway {
             return Err(ledger::Error::NotFound.into());
         }
         Ok(job)
-    }
-
-    /// How many bytes a user may still store.
-    async fn room(&self, session: &Session) -> Result<u64, Problem> {
-        let usage = self.ports.jobs.usage(&session.email).await?;
-        if usage.jobs >= self.limits.quota_jobs {
-            return Err(Problem::quota(format!(
-                "You have {} jobs already.",
-                usage.jobs
-            )));
-        }
-        match self.limits.quota_bytes.saturating_sub(usage.bytes) {
-            0 => Err(Problem::quota("You have used all your storage.")),
-            room => Ok(room),
-        }
     }
 }

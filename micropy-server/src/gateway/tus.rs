@@ -106,10 +106,6 @@ pub async fn create(
 ) -> Result<Response, Problem> {
     check_version(request.headers())?;
     let length = number(request.headers(), &UPLOAD_LENGTH)?;
-    let (limit, beyond) = gateway.allowed(gateway.room(&session).await?);
-    if length > limit {
-        return Err(beyond.into());
-    }
     let metadata = Metadata::read(request.headers())?;
     let conversion = metadata.conversion(conversion)?;
     let mut job = gateway.ports.draft(intake::Request {
@@ -121,7 +117,11 @@ pub async fn create(
     });
     job.source_bytes = length;
     let mut offset = 0;
-    if let Created::Existing(first) = gateway.ports.jobs.create(&job, None).await? {
+    let turn = gateway.entering.turn(&session.email).await;
+    gateway.admit(&session, length).await?;
+    let created = gateway.ports.jobs.create(&job, None).await?;
+    drop(turn);
+    if let Created::Existing(first) = created {
         if first.source_bytes != length {
             let detail = "This Idempotency-Key is that of another upload.";
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));

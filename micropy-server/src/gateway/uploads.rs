@@ -11,7 +11,7 @@ use multer::{Field, Multipart};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::body::{Query, Refusal, Watch, watched};
+use super::body::{Query, Watch, watched};
 use super::problem::Problem;
 use super::session::Session;
 use super::view::JobView;
@@ -261,19 +261,19 @@ impl Gateway {
             sniff,
             cancel: tokio_util::sync::CancellationToken::new(),
         };
-        let job = self.ports.take_in(request, watched(field, watch)).await?;
+        let job = self.ports.store(request, watched(field, watch)).await?;
+        let turn = self.entering.turn(&session.email).await;
+        // What came in meanwhile may have taken the room.
+        if let Err(problem) = self.admit(session, job.source_bytes).await {
+            // A sweeper removes what a failure leaves.
+            let _ = self.ports.videos.delete(job.source).await;
+            return Err(problem);
+        }
+        let job = self.ports.take_in(job).await?;
+        drop(turn);
         self.metrics.uploaded(job.source_bytes);
         tracing::info!(job_id = %job.id, bytes = job.source_bytes, "video taken in");
         Ok(job)
-    }
-
-    /// The largest video that may be sent, and what is said to a larger one.
-    pub fn allowed(&self, room: u64) -> (u64, Refusal) {
-        if self.limits.upload <= room {
-            (self.limits.upload, Refusal::TooLarge(self.limits.upload))
-        } else {
-            (room, Refusal::Quota)
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::services::converter::mp3_name;
+use crate::services::product::Product;
 
 /// A conversion.
 #[derive(Serialize, ToSchema)]
@@ -48,17 +48,20 @@ pub struct JobView {
     pub mailed: Option<String>,
 }
 
-/// What a conversion made.
+/// What a conversion made: an MP3, or a ZIP file with one for each chapter.
 #[derive(Serialize, ToSchema)]
 pub struct Mp3View {
     /// Its id on the original route, `/download?fid=…`.
     pub fid: String,
     pub file_name: String,
+    #[schema(pattern = "audio/mpeg|application/zip")]
+    pub content_type: &'static str,
     pub bytes: u64,
     /// Where to get it; with `?download=1` as a file to be saved.
     pub url: String,
     /// What the engine reports: `codec`, `duration` in seconds, `sample_rate`, `channels`,
-    /// `mean_bitrate`, `samples`, `complete`, `warnings`.
+    /// `mean_bitrate`, `samples`, `complete`, `warnings`; of a ZIP file, of all its MP3s together, and
+    /// their number as `chapters`.
     pub report: Value,
 }
 
@@ -75,7 +78,8 @@ impl From<Job> for JobView {
             failure: job.failure,
             mp3: job.output.map(|output| Mp3View {
                 fid: output.mp3.to_string(),
-                file_name: mp3_name(&job.file_name),
+                file_name: Product::of(&output).file_name(&job.file_name),
+                content_type: Product::of(&output).content_type(),
                 bytes: output.bytes,
                 url: format!("/api/v1/jobs/{}/mp3", job.id),
                 report: parse(&output.report),

@@ -1,24 +1,26 @@
 //! The converter service: videos from the queue, MP3s into the storage.
 //!
 //! The engine is synchronous; it runs on a thread of its own, reads the video through [`StorageSource`]
-//! and writes the MP3 to an unnamed temporary file, which then goes into the storage.
+//! and writes the MP3, or the ZIP file of chapters, to an unnamed temporary file, which then goes into the
+//! storage.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use micropy_core::CancelToken;
 use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{self, Begin, Job, Lease, Outcome, Output, Topic};
 use micropy_core::ports::queue::{self, Delivery};
 use micropy_core::ports::storage::{self, Label, StorageExt};
-use micropy_core::{CancelToken, Converter, Report, SeekSink};
 use tokio::runtime::Handle;
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use self::source::StorageSource;
+use self::work::{Made, Work};
 use super::Ports;
 use super::adoption::Adoption;
 use super::message::Body;
@@ -27,6 +29,7 @@ use super::options::Conversion;
 use super::telemetry;
 
 mod source;
+mod work;
 
 /// How long a worker has a job without renewing.
 const LEASE: Duration = Duration::from_secs(30);
@@ -288,25 +291,18 @@ impl ConverterService {
 
         let progress = Arc::new(AtomicU32::new(0));
         let cancel = CancelToken::new();
+        let work = Work {
+            options,
+            split: conversion.split,
+            cancel: cancel.clone(),
+        };
         let seen = progress.clone();
-        let token = cancel.clone();
         let source = StorageSource::new(self.ports.videos.clone(), video, Handle::current());
-        let mut work = tokio::task::spawn_blocking(move || {
-            let file = tempfile::tempfile()?;
-            let sink = SeekSink::new(file.try_clone()?)?;
-            let report = Converter::new(options)
-                .cancel(token)
-                .on_progress(|progress| {
-                    let fraction = progress.fraction().unwrap_or(0.0);
-                    seen.store((fraction as f32).to_bits(), Ordering::Relaxed);
-                })
-                .convert(source, sink);
-            Ok((file, report))
-        });
+        let mut work = tokio::task::spawn_blocking(move || work.run(source, &seen));
         // The lease is kept until the MP3 is stored, which a slow storage may draw out.
         let kept = self.keep(lease, &progress, stop);
         tokio::pin!(kept);
-        let (file, report) = tokio::select! {
+        let made = tokio::select! {
             ended = &mut work => flatten(ended)?,
             fault = &mut kept => {
                 cancel.cancel();
@@ -315,14 +311,14 @@ impl ConverterService {
                 return Err(fault);
             }
         };
-        let report = report.map_err(fault_of)?;
         drop(converting);
+        let audio = made.audio;
         let output = tokio::select! {
-            stored = self.store(job, file, &report) => stored?,
+            stored = self.store(job, made) => stored?,
             // What is stored by then is an orphan, which the sweeper removes.
             fault = kept => return Err(fault),
         };
-        Ok((output, report.duration()))
+        Ok((output, audio))
     }
 
     /// Renews the lease until it is lost or the service stops: the reason to stop working.
@@ -348,18 +344,13 @@ impl ConverterService {
         Fault::Stopped
     }
 
-    async fn store(
-        &self,
-        job: &Job,
-        mut file: std::fs::File,
-        report: &Report,
-    ) -> Result<Output, Fault> {
-        std::io::Seek::rewind(&mut file).map_err(|e| Fault::Transient(e.to_string()))?;
-        let body = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE);
+    async fn store(&self, job: &Job, mut made: Made) -> Result<Output, Fault> {
+        std::io::Seek::rewind(&mut made.file).map_err(|e| Fault::Transient(e.to_string()))?;
+        let body = ReaderStream::with_capacity(tokio::fs::File::from_std(made.file), PIECE);
         let _storing = telemetry::step("store");
         let mp3 = self.ports.new_id();
         let label = Label {
-            file_name: mp3_name(&job.file_name),
+            file_name: made.product.file_name(&job.file_name),
             owner: job.owner.clone(),
         };
         let stored = self.ports.mp3s.put(mp3, &label, Box::pin(body)).await;
@@ -367,74 +358,29 @@ impl ConverterService {
         Ok(Output {
             mp3,
             bytes: head.bytes,
-            report: describe(report),
+            report: made.report,
         })
     }
 }
 
 /// What comes of a thread that may have panicked: a bug that the next attempt, too, may meet, and the
 /// count of attempts ends.
-fn flatten<T>(ended: Result<std::io::Result<T>, tokio::task::JoinError>) -> Result<T, Fault> {
-    match ended {
-        Ok(done) => done.map_err(|e| Fault::Transient(e.to_string())),
-        Err(e) => Err(Fault::Transient(e.to_string())),
-    }
+fn flatten<T>(ended: Result<Result<T, Fault>, tokio::task::JoinError>) -> Result<T, Fault> {
+    ended.unwrap_or_else(|e| Err(Fault::Transient(e.to_string())))
 }
 
 /// An error of the engine: what is wrong with the file stays wrong.
-fn fault_of(e: micropy_core::Error) -> Fault {
-    match e {
-        micropy_core::Error::Read(e) => Fault::Transient(format!("the video cannot be read: {e}")),
-        micropy_core::Error::Write(e) => {
-            Fault::Transient(format!("the MP3 cannot be written: {e}"))
-        }
-        micropy_core::Error::Cancelled => Fault::Lost,
-        e => Fault::Permanent(e.to_string()),
-    }
-}
-
-/// What the job's owner is told of the conversion.
-fn describe(report: &Report) -> String {
-    serde_json::json!({
-        "codec": report.codec,
-        "duration": report.duration().as_secs_f64(),
-        "sample_rate": report.output_sample_rate,
-        "channels": report.output_channels,
-        "mean_bitrate": report.mean_bitrate().round(),
-        "samples": report.output_samples,
-        "complete": report.complete,
-        "warnings": report.warnings,
-    })
-    .to_string()
-}
-
-/// `talk.mp4` → `talk.mp3`.
-pub fn mp3_name(video: &str) -> String {
-    let stem = match video.rsplit_once('.') {
-        Some((stem, extension)) if !stem.is_empty() && extension.len() <= 5 => stem,
-        _ => video,
-    };
-    match stem {
-        "" => "audio.mp3".into(),
-        stem => format!("{stem}.mp3"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_mp3_is_named_after_its_video() {
-        for (video, mp3) in [
-            ("talk.mp4", "talk.mp3"),
-            ("a.b.M4A", "a.b.mp3"),
-            ("talk", "talk.mp3"),
-            ("no. 5 is alive", "no. 5 is alive.mp3"),
-            (".mp4", ".mp4.mp3"),
-            ("", "audio.mp3"),
-        ] {
-            assert_eq!(mp3_name(video), mp3, "{video}");
+impl From<micropy_core::Error> for Fault {
+    fn from(e: micropy_core::Error) -> Self {
+        match e {
+            micropy_core::Error::Read(e) => {
+                Fault::Transient(format!("the video cannot be read: {e}"))
+            }
+            micropy_core::Error::Write(e) => {
+                Fault::Transient(format!("the MP3 cannot be written: {e}"))
+            }
+            micropy_core::Error::Cancelled => Fault::Lost,
+            e => Fault::Permanent(e.to_string()),
         }
     }
 }

@@ -46,11 +46,8 @@ impl Ports {
         }
     }
 
-    /// Stores a video and queues its conversion. When this returns `Ok`, no crash loses either; otherwise
-    /// nothing is left of them.
-    ///
-    /// A repeated request is given the job of the first.
-    pub async fn take_in(&self, request: Request, video: ByteStream) -> Result<Job, Error> {
+    /// Stores the video of a job that is not in the ledger yet.
+    pub async fn store(&self, request: Request, video: ByteStream) -> Result<Job, Error> {
         let mut job = self.draft(request);
         job.source_bytes = self
             .videos
@@ -58,6 +55,14 @@ impl Ports {
             .await?
             .bytes;
         job.state = State::Queued;
+        Ok(job)
+    }
+
+    /// Queues the conversion of a stored video. When this returns `Ok`, no crash loses either; otherwise
+    /// nothing is left of them.
+    ///
+    /// A repeated request is given the job of the first.
+    pub async fn take_in(&self, job: Job) -> Result<Job, Error> {
         match self.enter(&job).await {
             Ok(None) => Ok(job),
             Ok(Some(first)) => {

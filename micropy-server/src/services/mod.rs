@@ -13,6 +13,7 @@ pub mod message;
 pub mod metrics;
 pub mod notification;
 pub mod options;
+pub mod product;
 pub mod sender;
 pub mod sweeper;
 pub mod telemetry;

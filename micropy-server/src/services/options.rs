@@ -65,12 +65,22 @@ pub struct Conversion {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub preset: Option<Preset>,
+    /// `chapters`: each chapter as an MP3 of its own, all of them in one ZIP file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(inline)]
+    pub split: Option<Split>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
     Original,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Split {
+    Chapters,
 }
 
 impl Conversion {
@@ -194,6 +204,7 @@ mod tests {
             r#"{"normalize": 4}"#,
             r#"{"fade_in": -1}"#,
             r#"{"track": 0, "language": "eng"}"#,
+            r#"{"split": "minutes"}"#,
             r#"{"bitrat": 128}"#,
         ] {
             assert!(parse(bad).is_err(), "{bad}");
@@ -205,10 +216,12 @@ mod tests {
         let options = options.with("bitrate", "128").unwrap();
         let options = options.with("language", "deu").unwrap();
         let options = options.with("mono", "true").unwrap();
+        let options = options.with("split", "chapters").unwrap();
         let whole = Conversion {
             bitrate: Some(128),
             language: Some("deu".into()),
             mono: Some(true),
+            split: Some(Split::Chapters),
             ..Conversion::default()
         };
         assert_eq!(options, whole);

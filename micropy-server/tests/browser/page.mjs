@@ -292,6 +292,21 @@ await check("options reach the conversion", async () => {
   await page.fill("#to", "");
 });
 
+await check("a book that is split is there to be saved, not to be played", async () => {
+  await page.check("#split");
+  await page.locator("#choice").getByText("split by chapters").waitFor();
+  await page.setInputFiles("#files", { name: "novel.m4b", mimeType: "audio/mp4", buffer: readFileSync(BOOK) });
+  await phase("novel", "done");
+  await page.uncheck("#split");
+  assert.equal(await row("novel").locator(".name").textContent(), "novel.zip");
+  assert.match(await row("novel").locator(".status").textContent(), /^0:03 · .+ · \d chapters/);
+  assert.equal(await row("novel").getByRole("button", { name: "Play" }).count(), 0);
+  const zip = await download(row("novel").getByRole("link", { name: "Download" }));
+  assert.equal(zip.name, "novel.zip");
+  assert.equal(zip.bytes.toString("latin1", 0, 4), "PK\x03\x04");
+  await look("split");
+});
+
 const slow = async (rate) => {
   const devtools = await context.newCDPSession(page);
   await devtools.send("Network.enable");

@@ -1,0 +1,157 @@
+//! The work itself, on a thread of its own: a video read, one MP3 written, or one for each chapter.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, Seek};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use micropy_core::{CancelToken, Converter, Error, Options, Report, SeekSink, Source};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use super::Fault;
+use crate::services::options::Split;
+use crate::services::product::Product;
+
+/// Chapters that are split: a small file can claim thousands of them.
+const MOST_CHAPTERS: usize = 1000;
+/// Bytes of all their tags together: each chapter repeats the cover.
+const MOST_TAGS: u64 = 1 << 30;
+
+/// What is to be done.
+pub struct Work {
+    pub options: Options,
+    pub split: Option<Split>,
+    pub cancel: CancelToken,
+}
+
+/// What came of it.
+pub struct Made {
+    pub product: Product,
+    /// Unnamed and temporary.
+    pub file: File,
+    /// Length of the audio.
+    pub audio: Duration,
+    /// What the job's owner is told of the conversion.
+    pub report: String,
+}
+
+impl Work {
+    /// Does it; `progress` holds how much is done, as the bits of a float.
+    pub fn run(self, source: impl Source, progress: &AtomicU32) -> Result<Made, Fault> {
+        match self.split {
+            None => self.whole(source, progress),
+            Some(Split::Chapters) => self.chapters(source, progress),
+        }
+    }
+
+    fn whole(self, source: impl Source, progress: &AtomicU32) -> Result<Made, Fault> {
+        let mut sink = sink()?;
+        let report = Converter::new(self.options)
+            .cancel(self.cancel)
+            .on_progress(|step| show(progress, step.fraction().unwrap_or(0.0)))
+            .convert(source, &mut sink)?;
+        Ok(Made {
+            product: Product::Mp3,
+            file: sink.into_inner(),
+            audio: report.duration(),
+            report: describe(&[report], None),
+        })
+    }
+
+    /// The MP3s go into a ZIP file one after the other, as they are: there is nothing left in them to
+    /// compress. Each is written to a file of its own first, as its Info tag is completed at its end.
+    fn chapters(self, source: impl Source, progress: &AtomicU32) -> Result<Made, Fault> {
+        let done = Cell::new((0.0, 1.0));
+        let mut chapters = Converter::new(self.options)
+            .cancel(self.cancel)
+            .on_progress(|step| {
+                let (before, all) = done.get();
+                show(progress, (before + step.fraction().unwrap_or(0.0)) / all);
+            })
+            .chapters(source)?;
+        let names = chapters.file_names();
+        if names.len() > MOST_CHAPTERS {
+            return Err(Fault::Permanent(format!(
+                "there are {} chapters, and no more than {MOST_CHAPTERS} are split",
+                names.len()
+            )));
+        }
+        let mut zip = ZipWriter::new(tempfile::tempfile().map_err(Error::Write)?);
+        let mut reports: Vec<Report> = Vec::new();
+        for (index, name) in names.iter().enumerate() {
+            done.set((index as f64, names.len() as f64));
+            let mut sink = sink()?;
+            match chapters.convert(index, &mut sink) {
+                Ok(report) => reports.push(report),
+                // The video breaks off: nothing is there of the chapters behind that place.
+                Err(Error::InvalidOption(_)) if reports.iter().any(|report| !report.complete) => {
+                    break;
+                }
+                Err(e) => return Err(e.into()),
+            }
+            if reports.iter().map(|report| report.tag_bytes).sum::<u64>() > MOST_TAGS {
+                return Err(Fault::Permanent(
+                    "the cover is too large to be repeated in every chapter: convert without tags"
+                        .into(),
+                ));
+            }
+            add(&mut zip, name, sink.into_inner()).map_err(Error::Write)?;
+        }
+        let file = zip.finish().map_err(|e| Error::Write(e.into()))?;
+        Ok(Made {
+            product: Product::Zip,
+            file,
+            audio: reports.iter().map(Report::duration).sum(),
+            report: describe(&reports, Some(reports.len())),
+        })
+    }
+}
+
+fn sink() -> Result<SeekSink<File>, Fault> {
+    let file = tempfile::tempfile().map_err(Error::Write)?;
+    Ok(SeekSink::new(file).map_err(Error::Write)?)
+}
+
+fn show(progress: &AtomicU32, fraction: f64) {
+    progress.store((fraction as f32).to_bits(), Ordering::Relaxed);
+}
+
+fn add(zip: &mut ZipWriter<File>, name: &str, mut mp3: File) -> io::Result<()> {
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .large_file(mp3.stream_position()? > u32::MAX.into());
+    mp3.rewind()?;
+    zip.start_file(name, options)?;
+    io::copy(&mut mp3, zip)?;
+    Ok(())
+}
+
+/// What the job's owner is told of the conversion: of all chapters together, where it was split.
+fn describe(reports: &[Report], chapters: Option<usize>) -> String {
+    let first = reports.first();
+    let audio: Duration = reports.iter().map(Report::duration).sum();
+    let bits = |report: &Report| (report.output_bytes - report.tag_bytes) as f64 * 8.0;
+    let mean_bitrate = reports.iter().map(bits).sum::<f64>() / audio.as_secs_f64();
+    let mut warnings: Vec<&String> = Vec::new();
+    for warning in reports.iter().flat_map(|report| &report.warnings) {
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+    let mut told = serde_json::json!({
+        "codec": first.map(|report| &report.codec),
+        "duration": audio.as_secs_f64(),
+        "sample_rate": first.map(|report| report.output_sample_rate),
+        "channels": first.map(|report| report.output_channels),
+        "mean_bitrate": if audio.is_zero() { 0.0 } else { mean_bitrate.round() },
+        "samples": reports.iter().map(|report| report.output_samples).sum::<u64>(),
+        "complete": reports.iter().all(|report| report.complete),
+        "warnings": warnings,
+    });
+    if let Some(chapters) = chapters {
+        told["chapters"] = chapters.into();
+    }
+    told.to_string()
+}

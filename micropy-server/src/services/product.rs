@@ -1,0 +1,90 @@
+//! What a job makes: an MP3, or a ZIP file with one for each chapter.
+
+use micropy_core::ports::jobs::Output;
+use serde::Deserialize;
+
+/// What a job makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// One MP3.
+    Mp3,
+    /// A ZIP file of MP3s, one for each chapter.
+    Zip,
+}
+
+impl Product {
+    /// What a finished job made. Its report says so, not its options: an original converter does not know
+    /// them and makes an MP3.
+    pub fn of(output: &Output) -> Self {
+        #[derive(Deserialize)]
+        struct Report {
+            chapters: Option<usize>,
+        }
+        match serde_json::from_str(&output.report) {
+            Ok(Report { chapters: Some(_) }) => Product::Zip,
+            _ => Product::Mp3,
+        }
+    }
+
+    pub fn content_type(self) -> &'static str {
+        match self {
+            Product::Mp3 => "audio/mpeg",
+            Product::Zip => "application/zip",
+        }
+    }
+
+    pub fn extension(self) -> &'static str {
+        match self {
+            Product::Mp3 => "mp3",
+            Product::Zip => "zip",
+        }
+    }
+
+    /// `talk.mp4` → `talk.mp3`.
+    pub fn file_name(self, video: &str) -> String {
+        let stem = match video.rsplit_once('.') {
+            Some((stem, extension)) if !stem.is_empty() && extension.len() <= 5 => stem,
+            _ => video,
+        };
+        let stem = if stem.is_empty() { "audio" } else { stem };
+        format!("{stem}.{}", self.extension())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use micropy_core::ports::Id;
+
+    #[test]
+    fn an_mp3_is_named_after_its_video() {
+        for (video, mp3) in [
+            ("talk.mp4", "talk.mp3"),
+            ("a.b.M4A", "a.b.mp3"),
+            ("talk", "talk.mp3"),
+            ("no. 5 is alive", "no. 5 is alive.mp3"),
+            (".mp4", ".mp4.mp3"),
+            ("", "audio.mp3"),
+        ] {
+            assert_eq!(Product::Mp3.file_name(video), mp3, "{video}");
+        }
+        assert_eq!(Product::Zip.file_name("book.m4b"), "book.zip");
+    }
+
+    #[test]
+    fn the_report_says_what_was_made() {
+        for (report, product) in [
+            (r#"{"codec": "AAC-LC", "chapters": 3}"#, Product::Zip),
+            (r#"{"codec": "AAC-LC"}"#, Product::Mp3),
+            ("{}", Product::Mp3),
+            ("", Product::Mp3),
+        ] {
+            let output = Output {
+                mp3: Id::from_bytes([1; 12]),
+                bytes: 1,
+                report: report.into(),
+            };
+            assert_eq!(Product::of(&output), product, "{report}");
+        }
+    }
+}
