@@ -10,9 +10,10 @@
 //! leaves chunks behind the length that count for nothing: the next writer replaces them, and a commit
 //! removes them.
 
-use std::io;
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fmt, io};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -37,6 +38,13 @@ const CHUNKS_A_STEP: u32 = 4;
 /// Bytes asked for at once when reading, though never less than a chunk.
 const PIECE: u64 = 512 * 1024;
 
+/// Chunks kept of which the last range took only a part, for the next one: whoever skips the video between
+/// two pieces of audio is often back in the same chunk, and no server gives less than all of it.
+const KEPT: usize = 16;
+
+/// The largest of them. Ours are smaller; others' may be as large as a document.
+const LARGEST_KEPT: usize = 1 << 20;
+
 /// What marks a file as ours.
 const MARK: &str = "micropy";
 
@@ -47,6 +55,7 @@ pub struct GridfsStorage {
     chunks: Collection<Document>,
     uploads: Collection<Document>,
     indexed: Arc<OnceCell<()>>,
+    kept: Arc<Kept>,
 }
 
 impl GridfsStorage {
@@ -58,6 +67,7 @@ impl GridfsStorage {
             chunks: database.collection("fs.chunks"),
             uploads: database.collection("fs.uploads"),
             indexed: Arc::default(),
+            kept: Arc::default(),
         }
     }
 
@@ -290,6 +300,7 @@ impl Storage for GridfsStorage {
         let end = range.end.min(file.head.bytes);
         let reader = Reader {
             chunks: self.chunks.clone(),
+            kept: self.kept.clone(),
             file,
             at: range.start.min(end),
             end,
@@ -476,6 +487,7 @@ impl File {
 /// server, and outlives its restart.
 struct Reader {
     chunks: Collection<Document>,
+    kept: Arc<Kept>,
     file: File,
     at: u64,
     end: u64,
@@ -489,6 +501,9 @@ impl Reader {
         }
         let size = self.file.chunk_size;
         let first = self.at / size;
+        if let Some(data) = self.kept.get(self.key(first)) {
+            return Ok(vec![self.cut(first, data)]);
+        }
         let last = ((self.end - 1) / size).min(first + (PIECE / size).max(1) - 1);
         let number = |n| i64::try_from(n).unwrap_or(i64::MAX);
         let wanted = doc! {
@@ -504,16 +519,16 @@ impl Reader {
         let mut pieces = Vec::new();
         for wanted in first..=last {
             let next = found.try_next().await.map_err(io::Error::other)?;
-            pieces.push(self.piece(wanted, next)?);
+            let data = self.whole(wanted, next)?;
+            pieces.push(self.cut(wanted, data));
         }
         Ok(pieces)
     }
 
-    /// The part of chunk `number` that is asked for.
-    fn piece(&mut self, number: u64, found: Option<Document>) -> io::Result<Bytes> {
+    /// The bytes of chunk `number`, which must be as many as its file says.
+    fn whole(&self, number: u64, found: Option<Document>) -> io::Result<Bytes> {
         let Head { id, bytes, .. } = self.file.head;
-        let begin = number * self.file.chunk_size;
-        let length = self.file.chunk_size.min(bytes - begin);
+        let length = self.file.chunk_size.min(bytes - self.begin(number));
         let bad = |what: String| {
             let what = format!("chunk {number} of object {id} {what}");
             io::Error::new(io::ErrorKind::InvalidData, what)
@@ -526,10 +541,65 @@ impl Reader {
             let what = format!("has {} bytes instead of {length}", data.len());
             return Err(bad(what));
         }
-        let until = (self.end - begin).min(length) as usize;
-        let piece = Bytes::from(data).slice((self.at - begin) as usize..until);
+        Ok(Bytes::from(data))
+    }
+
+    /// The part of chunk `number` that is asked for. What ends within the chunk may go on there.
+    fn cut(&mut self, number: u64, data: Bytes) -> Bytes {
+        let begin = self.begin(number);
+        let until = (self.end - begin).min(data.len() as u64) as usize;
+        let piece = data.slice((self.at - begin) as usize..until);
         self.at += piece.len() as u64;
-        Ok(piece)
+        if until < data.len() {
+            self.kept.put(self.key(number), data);
+        }
+        piece
+    }
+
+    fn begin(&self, number: u64) -> u64 {
+        number * self.file.chunk_size
+    }
+
+    fn key(&self, number: u64) -> Key {
+        (self.file.head.id, self.file.head.written, number)
+    }
+}
+
+/// A chunk of a file: an object that was removed may come again with other bytes, but not at the same time.
+type Key = (Id, Timestamp, u64);
+
+/// Chunks that may be asked for again soon, the latest last.
+#[derive(Default)]
+struct Kept(Mutex<VecDeque<(Key, Bytes)>>);
+
+impl Kept {
+    fn get(&self, key: Key) -> Option<Bytes> {
+        let kept = self.lock();
+        let (_, data) = kept.iter().rev().find(|(other, _)| *other == key)?;
+        Some(data.clone())
+    }
+
+    fn put(&self, key: Key, data: Bytes) {
+        if data.len() > LARGEST_KEPT {
+            return;
+        }
+        let mut kept = self.lock();
+        kept.retain(|(other, _)| *other != key);
+        if kept.len() == KEPT {
+            kept.pop_front();
+        }
+        kept.push_back((key, data));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<(Key, Bytes)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // People's files belong into no log.
+        f.debug_tuple("Kept").field(&self.lock().len()).finish()
     }
 }
 
