@@ -45,12 +45,13 @@ const NOTIFIER_URL: &str = "notifier_url";
 const OTLP_ENDPOINT: &str = "otlp_endpoint";
 
 /// URLs may carry a password.
-const URLS: [&str; 6] = [
+const URLS: [&str; 7] = [
     STORAGE_URL,
     QUEUE_URL,
     JOBS_URL,
     USERS_URL,
     NOTIFIER_URL,
+    "auth_url",
     OTLP_ENDPOINT,
 ];
 
@@ -391,7 +392,17 @@ impl Layers {
     }
 
     fn read_toml(&mut self, path: &str, text: &str) -> Result<(), ConfigError> {
-        let table: toml::Table = text.parse().map_err(|e| wrong(format!("{path}: {e}")))?;
+        // The parser's own words would show the line, and a secret may be in it.
+        let table: toml::Table = text.parse().map_err(|e: toml::de::Error| {
+            let before = e.span().map_or(0, |span| span.start);
+            let line = text
+                .bytes()
+                .take(before)
+                .filter(|byte| *byte == b'\n')
+                .count()
+                + 1;
+            wrong(format!("{path}: line {line}: {}", e.message()))
+        })?;
         for (name, value) in table {
             let value = match value {
                 toml::Value::String(text) => text,
@@ -643,12 +654,11 @@ fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
-    let end = rest.find('/').unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    match authority.rsplit_once('@') {
+    // A password that was not escaped may hold anything, a slash too.
+    match rest.rsplit_once('@') {
         Some((login, host)) => {
             let user = login.split(':').next().unwrap_or_default();
-            format!("{scheme}://{user}:(secret)@{host}{path}")
+            format!("{scheme}://{user}:(secret)@{host}")
         }
         None => url.to_owned(),
     }

@@ -96,7 +96,13 @@ impl MongodbJobs {
             let made = self.jobs.create_indexes(indexes).await;
             made.map(drop).map_err(backend)
         };
-        self.indexed.get_or_try_init(make).await.copied()
+        // Making them twice does no harm; callers that waited for each other would wait for a server that
+        // is away one after the other.
+        if !self.indexed.initialized() {
+            make().await?;
+            let _ = self.indexed.set(());
+        }
+        Ok(())
     }
 
     async fn find(&self, filter: Document) -> Result<Option<Document>, Error> {

@@ -83,7 +83,13 @@ impl GridfsStorage {
             let by_number = self.chunks.create_index(by_number.options(unique).build());
             by_number.await.map_err(backend).map(drop)
         };
-        self.indexed.get_or_try_init(make).await.copied()
+        // Making them twice does no harm; callers that waited for each other would wait for a server that
+        // is away one after the other.
+        if !self.indexed.initialized() {
+            make().await?;
+            let _ = self.indexed.set(());
+        }
+        Ok(())
     }
 
     /// Takes the unfinished object, which ends at `offset`, for writing.

@@ -84,7 +84,7 @@ fn judge<T>(result: Result<T, Error>) -> Result<Option<T>, String> {
 fn demux(data: &[u8]) -> Result<Outcome, String> {
     let found = judge(probe(data))?;
     // A pipe spools, which takes a file: now and then is enough.
-    if data.len() % 8 == 0 {
+    if data.len().is_multiple_of(8) {
         let mut piped = judge(probe(StreamSource::new(data)))?;
         if let (Some(piped), Some(found)) = (&mut piped, &found) {
             piped.size = found.size;

@@ -116,7 +116,7 @@ impl Adapters {
                 let folder = self.config.data_dir.join("outbox");
                 Ok(Arc::new(Outbox::open(folder, from)?))
             }
-            "outbox" => Ok(Arc::new(Outbox::open(&url["outbox:".len()..], from)?)),
+            "outbox" => Ok(Arc::new(Outbox::open(after_colon(url)?, from)?)),
             #[cfg(feature = "smtp")]
             "smtp" | "smtps" => {
                 use micropy_adapters::notifier::smtp::SmtpNotifier;
@@ -185,7 +185,7 @@ impl Adapters {
         let url = &*self.config.urls.storage;
         let folder = match scheme(url) {
             "" => self.config.data_dir.clone(),
-            "file" => url["file:".len()..].trim_start_matches("//").into(),
+            "file" => after_colon(url)?.trim_start_matches("//").into(),
             #[cfg(feature = "gridfs")]
             "mongodb" | "mongodb+srv" => {
                 use micropy_adapters::mongodb::Client;
@@ -273,6 +273,14 @@ impl Adapters {
 /// What stands before the colon.
 fn scheme(url: &str) -> &str {
     url.split_once(':').map_or(url, |(scheme, _)| scheme)
+}
+
+/// The folder that an `outbox:` or `file:` URL names.
+fn after_colon(url: &str) -> io::Result<&str> {
+    match url.split_once(':') {
+        Some((_, folder)) if !folder.trim_start_matches('/').is_empty() => Ok(folder),
+        _ => Err(wrong(format!("{}: names no folder", scheme(url)))),
+    }
 }
 
 fn wrong(why: String) -> io::Error {

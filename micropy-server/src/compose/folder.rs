@@ -26,7 +26,9 @@ pub fn kept_secret(folder: &Path) -> io::Result<Secret> {
     fs::create_dir_all(folder)?;
     let path = folder.join("jwt-secret");
     match fs::read_to_string(&path) {
-        Ok(secret) => return Ok(Secret::new(secret)),
+        Ok(secret) if secret.len() == 64 => return Ok(Secret::new(secret)),
+        // A crash or a full disk came in between when it was made: nothing was signed with it.
+        Ok(_) => fs::remove_file(&path)?,
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(e),
     }

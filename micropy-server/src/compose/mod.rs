@@ -171,6 +171,12 @@ impl Services {
     }
 
     async fn notification(&mut self) -> io::Result<()> {
+        if self.url.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "public_url is missing: it is what the links in mails begin with",
+            ));
+        }
         let notifications = Notifications {
             ports: self.adapters.ports().await?,
             notifier: self.adapters.notifier()?,

@@ -179,8 +179,14 @@ impl Gateway {
                 Ok(Some(field)) => field,
                 Ok(None) => break,
                 Err(e) if taken.is_empty() => return Err(of_form(e)),
-                // What is complete was taken; the client sees that the rest is missing.
-                Err(_) => break,
+                // What is complete was taken; what is not must not look as if it were.
+                Err(e) => {
+                    taken.push(Taken {
+                        file_name: "the rest of the request".into(),
+                        result: Err(of_form(e)),
+                    });
+                    break;
+                }
             };
             let Some(file_name) = field.file_name().map(clean_name) else {
                 if !form.strict {

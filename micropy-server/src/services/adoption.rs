@@ -63,7 +63,8 @@ impl Ports {
             Err(jobs::Error::NotFound) => return Ok(None),
             Err(e) => return Err(e),
         };
-        if job.state != State::Queued {
+        // A converter of ours that died on it left it running: its lease decides.
+        if !matches!(job.state, State::Queued | State::Running) {
             return Ok(Some(job));
         }
         let bytes = match self.mp3s.head(mp3).await {

@@ -62,7 +62,8 @@ impl AuthClient {
     fn remembered(&self, key: &[u8; 32]) -> Option<Claims> {
         let good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
         let (claims, since) = good.get(key)?;
-        (since.elapsed() < REMEMBERED_FOR).then(|| claims.clone())
+        let is_good = claims.exp > self.clock.now().as_millis().div_euclid(1000);
+        (is_good && since.elapsed() < REMEMBERED_FOR).then(|| claims.clone())
     }
 
     fn remember(&self, key: [u8; 32], claims: &Claims) {

@@ -71,10 +71,12 @@ impl Ports {
                 Ok(first)
             }
             Err(e) => {
-                // What failed may have been done all the same. The job goes first: one without its video
-                // would fail for no reason that its owner understands.
-                let _ = self.jobs.delete(job.id).await;
-                let _ = self.videos.delete(job.source).await;
+                // What failed may have been done all the same. The video goes only where the job is gone for
+                // sure: a job without its video would fail for no reason that its owner understands.
+                let gone = self.jobs.delete(job.id).await;
+                if matches!(gone, Ok(_) | Err(jobs::Error::NotFound)) {
+                    let _ = self.videos.delete(job.source).await;
+                }
                 Err(e)
             }
         }
@@ -119,17 +121,27 @@ impl Ports {
         }
     }
 
-    /// Puts into the queues what others owe and did not live to send.
+    /// Puts into the queues what others owe and did not live to send. A queue that fails holds up no other.
     pub async fn send_owed(&self) -> Result<(), Error> {
         const AT_ONCE: usize = 100;
         loop {
             let owed = self.jobs.owed(AT_ONCE).await?;
             let all = owed.len() < AT_ONCE;
+            let (mut failing, mut failure) = (Vec::new(), None);
             for owed in owed {
-                self.send(owed).await?;
+                let topic = owed.message.topic;
+                if failing.contains(&topic) {
+                    continue;
+                }
+                if let Err(e) = self.send(owed).await {
+                    failing.push(topic);
+                    failure = Some(e);
+                }
             }
-            if all {
-                return Ok(());
+            match failure {
+                Some(e) => return Err(e),
+                None if all => return Ok(()),
+                None => {}
             }
         }
     }

@@ -48,7 +48,7 @@ impl Notifications {
             let handled = match received {
                 Ok(delivery) => {
                     let span = telemetry::processing(topic, delivery.payload());
-                    self.handle(delivery).instrument(span).await
+                    self.handle(delivery, stop).instrument(span).await
                 }
                 Err(e) => Err(e),
             };
@@ -59,7 +59,11 @@ impl Notifications {
         }
     }
 
-    async fn handle(&self, delivery: Box<dyn Delivery>) -> Result<(), queue::Error> {
+    async fn handle(
+        &self,
+        delivery: Box<dyn Delivery>,
+        stop: &CancellationToken,
+    ) -> Result<(), queue::Error> {
         let body = match Body::parse(delivery.payload()) {
             Ok(body) => body,
             Err(e) => return delivery.dead(&format!("not a message of ours: {e}")).await,
@@ -70,12 +74,16 @@ impl Notifications {
             (_, Some(mp3)) => self.compose(&body, &mp3.to_string()),
             _ => return delivery.dead("mp3_fid is missing").await,
         };
-        match self.is_told(&body).await {
-            Ok(false) => {}
-            Ok(true) => return delivery.ack().await,
-            Err(e) => {
-                tracing::warn!(job_id, error = %e, "the ledger fails");
-                return delivery.retry(LEDGER_PAUSE).await;
+        // A message that is given back counts as tried, and mails are tried only so often: it is kept.
+        loop {
+            match self.is_told(&body).await {
+                Ok(false) => break,
+                Ok(true) => return delivery.ack().await,
+                Err(e) => tracing::warn!(job_id, error = %e, "the ledger fails"),
+            }
+            let pause = tokio::time::sleep(LEDGER_PAUSE);
+            if stop.run_until_cancelled(pause).await.is_none() {
+                return delivery.retry(Duration::ZERO).await;
             }
         }
         let mailing = telemetry::mailing();

@@ -36,9 +36,10 @@ impl Exporter {
     /// `endpoint` is the collector's base URL; traces have their path below it.
     pub fn open(endpoint: &str, service: &'static str) -> io::Result<Self> {
         if !endpoint.starts_with("http://") {
-            return Err(wrong(format!(
-                "otlp_endpoint is the URL of a collector near by, such as http://127.0.0.1:4318, not {endpoint:?}"
-            )));
+            return Err(wrong(
+                "otlp_endpoint is the URL of a collector near by, such as http://127.0.0.1:4318"
+                    .into(),
+            ));
         }
         let exporter = SpanExporter::builder()
             .with_http()
