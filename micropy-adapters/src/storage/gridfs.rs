@@ -187,13 +187,17 @@ impl GridfsStorage {
             "fence": fence,
         };
         let mine = doc! { "files_id": object_id(id), "n": number, "fence": { "$lte": fence } };
-        match self.chunks.replace_one(mine, chunk).upsert(true).await {
-            Ok(_) => Ok(true),
-            Err(e) => match Fault::from(e) {
-                Fault::Taken(_) => Ok(false),
-                fault => Err(fault_of(fault)),
-            },
+        // Of two that add a chunk at once, the later writer may be the second: it then finds the other's chunk,
+        // and replaces it.
+        for _ in 0..2 {
+            let replaced = self.chunks.replace_one(mine.clone(), &chunk).upsert(true);
+            match replaced.await.map_err(Fault::from) {
+                Ok(_) => return Ok(true),
+                Err(Fault::Taken(_)) => {}
+                Err(fault) => return Err(fault_of(fault)),
+            }
         }
+        Ok(false)
     }
 
     /// Cuts the chunks to `length`, and closes the last of them to writers before `fence`.
@@ -214,6 +218,16 @@ impl GridfsStorage {
         let behind = doc! { "files_id": object_id(id), "n": { "$gte": end } };
         let removed = self.chunks.delete_many(behind).await;
         removed.map(drop).map_err(backend)
+    }
+
+    /// Whether somebody removes, or has removed, the object of `length` that was made whole just now.
+    async fn is_removed(&self, id: Id, length: i64) -> Result<bool, Error> {
+        if let Some(upload) = self.upload(id).await? {
+            return Ok(matches!(upload.get_str("state"), Ok(DELETING)));
+        }
+        let first = doc! { "files_id": object_id(id), "n": 0 };
+        let first = self.chunks.find_one(first).await.map_err(backend)?;
+        Ok(length > 0 && first.is_none())
     }
 
     async fn remove_upload(&self, id: Id, state: &str) -> Result<(), Error> {
@@ -290,6 +304,10 @@ impl Storage for GridfsStorage {
                     "metadata": { "owner": &label.owner, "storedBy": MARK },
                 };
                 match self.files.insert_one(&file).await.map_err(Fault::from) {
+                    Ok(_) if self.is_removed(id, length).await? => {
+                        self.delete(id).await?;
+                        return Err(Error::NotFound);
+                    }
                     Ok(_) => File::new(id, &file)?.head,
                     // Somebody else committed it at the same time.
                     Err(Fault::Taken(_)) => self.head(id).await?,
@@ -449,9 +467,16 @@ impl Writer<'_> {
 
     /// Somebody else has the object now: removes the chunks that only we stored, and that count for nothing.
     async fn lost(&self) -> Error {
+        // Of an object that was removed meanwhile, nothing counts.
+        let is_removed = match self.storage.upload(self.id).await {
+            Ok(Some(upload)) => matches!(upload.get_str("state"), Ok(DELETING)),
+            Ok(None) => matches!(self.storage.file(self.id).await, Ok(None)),
+            Err(_) => false,
+        };
+        let counts = if is_removed { 0 } else { self.durable };
         let useless = doc! {
             "files_id": object_id(self.id),
-            "n": { "$gte": chunk_number(self.durable.next_multiple_of(CHUNK as u64)) },
+            "n": { "$gte": chunk_number(counts.next_multiple_of(CHUNK as u64)) },
             "fence": self.fence,
         };
         // Where this fails, a commit or a removal does the same.
