@@ -197,7 +197,9 @@ fn compiled(build: &Build, source: &Path) -> bool {
             .cargo_warnings(false)
             .debug(false)
             .force_frame_pointer(false)
-            .opt_level(3)
+            // Faster than -O3 by 2 % to 3 %: GCC splits and unswitches the loops of the psychoacoustics to no good.
+            .opt_level(2)
+            .flag("-ftree-vectorize")
             .define("NDEBUG", None)
             .flags(MATHS)
             .flags(build.flags);
