@@ -171,6 +171,18 @@ const SETTINGS: &[Setting] = &[
         "0",
         "Conversions at the same time; 0: one for every two cores",
     ),
+    setting(
+        "conversion_time",
+        None,
+        "1hour",
+        "How long one conversion may take",
+    ),
+    setting(
+        "conversion_memory",
+        None,
+        "512MiB",
+        "What the process of one conversion may allocate",
+    ),
     setting("max_upload", None, "8GiB", "Largest video"),
     setting("max_files", None, "100", "Most videos in one request"),
     setting(
@@ -265,6 +277,9 @@ pub struct Config {
     pub jwt_secret: Option<Secret>,
     pub registration: bool,
     pub workers: usize,
+    pub conversion_time: Duration,
+    /// Bytes.
+    pub conversion_memory: u64,
     pub limits: Limits,
     pub retention: Duration,
     pub grace: Duration,
@@ -585,6 +600,8 @@ impl Layers {
                 }
                 workers => workers,
             },
+            conversion_time: self.duration("conversion_time")?,
+            conversion_memory: self.bytes("conversion_memory")?,
             limits: Limits {
                 upload: self.bytes("max_upload")?,
                 files: self.parse("max_files", "a number")?,

@@ -19,7 +19,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::clock::IntoTimestamp;
 
-/// Bytes read at once.
+/// Bytes read or written at once.
 const PIECE: usize = 64 * 1024;
 
 /// A folder of objects.
@@ -73,6 +73,7 @@ impl FilesystemStorage {
         lock(&file, id)?;
         let length = file.metadata().map_err(backend)?.len();
         if length != offset {
+            unlock(&file)?;
             return Err(Error::Rejected(format!(
                 "{id} ends at byte {length}, not at {offset}"
             )));
@@ -90,6 +91,7 @@ impl FilesystemStorage {
                 // A killed process may have left bytes that it wrote but never fsynced.
                 file.sync_all().map_err(backend)?;
                 fs::rename(self.unfinished(id), self.whole(id)).map_err(backend)?;
+                unlock(&file)?;
             }
             // Whole already, or not there at all: the head tells.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -136,6 +138,7 @@ impl Storage for FilesystemStorage {
         let storage = self.clone();
         let file = blocking(move || storage.open_end(id, offset)).await?;
         let mut file = tokio::fs::File::from_std(file);
+        file.set_max_buf_size(PIECE);
         file.seek(SeekFrom::End(0)).await.map_err(backend)?;
 
         let written = write_all(&mut file, body).await;
@@ -150,6 +153,7 @@ impl Storage for FilesystemStorage {
             file.set_len(length).await.map_err(backend)?;
         }
         file.sync_all().await.map_err(backend)?;
+        unlock(&file.into_std().await)?;
         written.map(|length| offset + length)
     }
 
@@ -226,7 +230,7 @@ async fn write_all(file: &mut tokio::fs::File, mut body: ByteStream) -> Result<u
     ended.map(|()| length)
 }
 
-/// Takes the file for one writer: until it is closed, also across processes.
+/// Takes the file for one writer: until it is unlocked or closed, also across processes.
 fn lock(file: &File, id: Id) -> Result<(), Error> {
     match file.try_lock() {
         Ok(()) => Ok(()),
@@ -235,6 +239,12 @@ fn lock(file: &File, id: Id) -> Result<(), Error> {
         }
         Err(TryLockError::Error(e)) => Err(backend(e)),
     }
+}
+
+/// Lets the next writer in. Closing the file would not be enough where a process is being started: until that
+/// executes its program, it has the file open as well.
+fn unlock(file: &File) -> Result<(), Error> {
+    file.unlock().map_err(backend)
 }
 
 fn head_of(path: &Path, id: Id) -> Result<Head, Error> {

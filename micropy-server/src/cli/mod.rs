@@ -8,6 +8,7 @@ pub use micropy_cli::Exit;
 use clap::{Parser, Subcommand};
 
 use crate::compose::Service;
+use crate::services::converter::worker;
 
 /// MP4 video to MP3 audio: exact, and on all cores.
 #[derive(Debug, Parser)]
@@ -33,6 +34,9 @@ enum Command {
     Notification(serve::Args),
     /// Add and list the service's users.
     User(user::Args),
+    /// Convert one video for the converter service, which starts this itself.
+    #[command(hide = true)]
+    WorkerExec,
 }
 
 /// Runs what was typed.
@@ -45,5 +49,12 @@ pub fn run(cli: Cli) -> Exit {
         Command::Converter(args) => serve::run(args, &[Service::Converter]),
         Command::Notification(args) => serve::run(args, &[Service::Notification]),
         Command::User(args) => user::run(args),
+        Command::WorkerExec => match worker::run() {
+            Ok(()) => Exit::Done,
+            Err(e) => {
+                eprintln!("micropy worker-exec: {e}");
+                Exit::Failed
+            }
+        },
     }
 }

@@ -22,6 +22,7 @@ use crate::gateway::{self, Gateway};
 use crate::services::accounts::OwnAccounts;
 use crate::services::auth_client::AuthClient;
 use crate::services::converter::ConverterService;
+use crate::services::converter::process::Workshop;
 use crate::services::health::{self, Health};
 use crate::services::login::Login;
 use crate::services::metrics::Metrics;
@@ -162,7 +163,11 @@ impl Services {
         let converter = ConverterService {
             ports: ports.clone(),
             metrics: self.metrics.clone(),
-            threads: threads_each(self.config.workers),
+            workshop: Workshop::new(
+                threads_each(self.config.workers),
+                self.config.conversion_time,
+                self.config.conversion_memory,
+            )?,
         };
         let workers = (0..self.config.workers).map(|_| Ready::Converter(converter.clone()));
         self.ready.extend(workers);

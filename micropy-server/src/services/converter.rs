@@ -1,35 +1,35 @@
 //! The converter service: videos from the queue, MP3s into the storage.
 //!
-//! The engine is synchronous; it runs on a thread of its own, reads the video through [`StorageSource`]
-//! and writes the MP3, or the ZIP file of chapters, to an unnamed temporary file, which then goes into the
-//! storage.
+//! The engine runs in a process of its own for each attempt, the [`worker`]. It is given the video's bytes as
+//! it asks for them, and writes the MP3, or the ZIP file of chapters, to an unnamed temporary file, which then
+//! goes into the storage.
 
-use std::num::NonZeroUsize;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use micropy_core::CancelToken;
 use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{self, Begin, Job, Lease, Outcome, Output, Topic};
 use micropy_core::ports::queue::{self, Delivery};
 use micropy_core::ports::storage::{self, Label, StorageExt};
-use tokio::runtime::Handle;
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
-use self::source::StorageSource;
-use self::work::{Made, Work};
+use self::dialogue::Made;
+use self::process::Workshop;
 use super::Ports;
 use super::adoption::Adoption;
 use super::message::Body;
 use super::metrics::Metrics;
-use super::options::Conversion;
 use super::telemetry;
 
+mod dialogue;
+pub mod process;
 mod source;
 mod work;
+pub mod worker;
 
 /// How long a worker has a job without renewing.
 const LEASE: Duration = Duration::from_secs(30);
@@ -53,8 +53,7 @@ const PIECE: usize = 64 * 1024;
 pub struct ConverterService {
     pub ports: Ports,
     pub metrics: Arc<Metrics>,
-    /// Threads that the engine may use for one job.
-    pub threads: NonZeroUsize,
+    pub workshop: Workshop,
 }
 
 /// Why a conversion gave no MP3.
@@ -271,11 +270,6 @@ impl ConverterService {
             let reason = "The conversion of this file ended unexpectedly several times.";
             return Err(Fault::Permanent(reason.into()));
         }
-        let conversion =
-            Conversion::from_json(&job.options).map_err(|e| Fault::Permanent(e.to_string()))?;
-        let options = conversion
-            .options_with(self.threads)
-            .map_err(Fault::Permanent)?;
         let video = self
             .ports
             .videos
@@ -289,32 +283,21 @@ impl ConverterService {
             })?;
         let converting = telemetry::step("convert");
 
-        let progress = Arc::new(AtomicU32::new(0));
-        let cancel = CancelToken::new();
-        let work = Work {
-            options,
-            split: conversion.split,
-            cancel: cancel.clone(),
-        };
-        let seen = progress.clone();
-        let source = StorageSource::new(self.ports.videos.clone(), video, Handle::current());
-        let mut work = tokio::task::spawn_blocking(move || work.run(source, &seen));
+        let progress = AtomicU32::new(0);
+        let work = self
+            .workshop
+            .convert(&job.options, &self.ports.videos, &video, &progress);
         // The lease is kept until the MP3 is stored, which a slow storage may draw out.
         let kept = self.keep(lease, &progress, stop);
         tokio::pin!(kept);
-        let made = tokio::select! {
-            ended = &mut work => flatten(ended)?,
-            fault = &mut kept => {
-                cancel.cancel();
-                // The engine ends within a fraction of a second.
-                let _ = work.await;
-                return Err(fault);
-            }
+        let (made, file) = tokio::select! {
+            made = work => made?,
+            fault = &mut kept => return Err(fault),
         };
         drop(converting);
         let audio = made.audio;
         let output = tokio::select! {
-            stored = self.store(job, made) => stored?,
+            stored = self.store(job, made, file) => stored?,
             // What is stored by then is an orphan, which the sweeper removes.
             fault = kept => return Err(fault),
         };
@@ -344,9 +327,9 @@ impl ConverterService {
         Fault::Stopped
     }
 
-    async fn store(&self, job: &Job, mut made: Made) -> Result<Output, Fault> {
-        std::io::Seek::rewind(&mut made.file).map_err(|e| Fault::Transient(e.to_string()))?;
-        let body = ReaderStream::with_capacity(tokio::fs::File::from_std(made.file), PIECE);
+    async fn store(&self, job: &Job, made: Made, mut file: File) -> Result<Output, Fault> {
+        std::io::Seek::rewind(&mut file).map_err(|e| Fault::Transient(e.to_string()))?;
+        let body = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE);
         let _storing = telemetry::step("store");
         let mp3 = self.ports.new_id();
         let label = Label {
@@ -360,27 +343,5 @@ impl ConverterService {
             bytes: head.bytes,
             report: made.report,
         })
-    }
-}
-
-/// What comes of a thread that may have panicked: a bug that the next attempt, too, may meet, and the
-/// count of attempts ends.
-fn flatten<T>(ended: Result<Result<T, Fault>, tokio::task::JoinError>) -> Result<T, Fault> {
-    ended.unwrap_or_else(|e| Err(Fault::Transient(e.to_string())))
-}
-
-/// An error of the engine: what is wrong with the file stays wrong.
-impl From<micropy_core::Error> for Fault {
-    fn from(e: micropy_core::Error) -> Self {
-        match e {
-            micropy_core::Error::Read(e) => {
-                Fault::Transient(format!("the video cannot be read: {e}"))
-            }
-            micropy_core::Error::Write(e) => {
-                Fault::Transient(format!("the MP3 cannot be written: {e}"))
-            }
-            micropy_core::Error::Cancelled => Fault::Lost,
-            e => Fault::Permanent(e.to_string()),
-        }
     }
 }

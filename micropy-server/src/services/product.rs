@@ -1,10 +1,11 @@
 //! What a job makes: an MP3, or a ZIP file with one for each chapter.
 
 use micropy_core::ports::jobs::Output;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// What a job makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Product {
     /// One MP3.
     Mp3,

@@ -1,16 +1,15 @@
-//! The work itself, on a thread of its own: a video read, one MP3 written, or one for each chapter.
+//! The work itself: a video read, one MP3 written, or one for each chapter.
 
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Seek};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use micropy_core::{CancelToken, Converter, Error, Options, Report, SeekSink, Source};
+use micropy_core::{Converter, Error, Options, Report, SeekSink, Source};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::Fault;
+use super::dialogue::{Failed, Made};
 use crate::services::options::Split;
 use crate::services::product::Product;
 
@@ -23,38 +22,34 @@ const MOST_TAGS: u64 = 1 << 30;
 pub struct Work {
     pub options: Options,
     pub split: Option<Split>,
-    pub cancel: CancelToken,
-}
-
-/// What came of it.
-pub struct Made {
-    pub product: Product,
-    /// Unnamed and temporary.
-    pub file: File,
-    /// Length of the audio.
-    pub audio: Duration,
-    /// What the job's owner is told of the conversion.
-    pub report: String,
 }
 
 impl Work {
-    /// Does it; `progress` holds how much is done, as the bits of a float.
-    pub fn run(self, source: impl Source, progress: &AtomicU32) -> Result<Made, Fault> {
+    /// Does it, into `product`, an empty file; `progress` hears how much is done, from 0 to 1.
+    pub fn run(
+        self,
+        source: impl Source,
+        product: File,
+        progress: impl Fn(f32),
+    ) -> Result<Made, Failed> {
         match self.split {
-            None => self.whole(source, progress),
-            Some(Split::Chapters) => self.chapters(source, progress),
+            None => self.whole(source, product, progress),
+            Some(Split::Chapters) => self.chapters(source, product, progress),
         }
     }
 
-    fn whole(self, source: impl Source, progress: &AtomicU32) -> Result<Made, Fault> {
-        let mut sink = sink()?;
+    fn whole(
+        self,
+        source: impl Source,
+        product: File,
+        progress: impl Fn(f32),
+    ) -> Result<Made, Failed> {
+        let mut sink = SeekSink::new(product).map_err(Error::Write)?;
         let report = Converter::new(self.options)
-            .cancel(self.cancel)
-            .on_progress(|step| show(progress, step.fraction().unwrap_or(0.0)))
+            .on_progress(|step| progress(step.fraction().unwrap_or(0.0) as f32))
             .convert(source, &mut sink)?;
         Ok(Made {
             product: Product::Mp3,
-            file: sink.into_inner(),
             audio: report.duration(),
             report: describe(&[report], None),
         })
@@ -62,27 +57,33 @@ impl Work {
 
     /// The MP3s go into a ZIP file one after the other, as they are: there is nothing left in them to
     /// compress. Each is written to a file of its own first, as its Info tag is completed at its end.
-    fn chapters(self, source: impl Source, progress: &AtomicU32) -> Result<Made, Fault> {
+    fn chapters(
+        self,
+        source: impl Source,
+        product: File,
+        progress: impl Fn(f32),
+    ) -> Result<Made, Failed> {
         let done = Cell::new((0.0, 1.0));
         let mut chapters = Converter::new(self.options)
-            .cancel(self.cancel)
             .on_progress(|step| {
                 let (before, all) = done.get();
-                show(progress, (before + step.fraction().unwrap_or(0.0)) / all);
+                progress(((before + step.fraction().unwrap_or(0.0)) / all) as f32);
             })
             .chapters(source)?;
         let names = chapters.file_names();
         if names.len() > MOST_CHAPTERS {
-            return Err(Fault::Permanent(format!(
+            return Err(Failed::refused(format!(
                 "there are {} chapters, and no more than {MOST_CHAPTERS} are split",
                 names.len()
             )));
         }
-        let mut zip = ZipWriter::new(tempfile::tempfile().map_err(Error::Write)?);
+        let mut zip = ZipWriter::new(product);
         let mut reports: Vec<Report> = Vec::new();
         for (index, name) in names.iter().enumerate() {
             done.set((index as f64, names.len() as f64));
-            let mut sink = sink()?;
+            let mut sink = tempfile::tempfile()
+                .and_then(SeekSink::new)
+                .map_err(Error::Write)?;
             match chapters.convert(index, &mut sink) {
                 Ok(report) => reports.push(report),
                 // The video breaks off: nothing is there of the chapters behind that place.
@@ -92,30 +93,31 @@ impl Work {
                 Err(e) => return Err(e.into()),
             }
             if reports.iter().map(|report| report.tag_bytes).sum::<u64>() > MOST_TAGS {
-                return Err(Fault::Permanent(
-                    "the cover is too large to be repeated in every chapter: convert without tags"
-                        .into(),
+                return Err(Failed::refused(
+                    "the cover is too large to be repeated in every chapter: convert without tags",
                 ));
             }
             add(&mut zip, name, sink.into_inner()).map_err(Error::Write)?;
         }
-        let file = zip.finish().map_err(|e| Error::Write(e.into()))?;
+        zip.finish().map_err(|e| Error::Write(e.into()))?;
         Ok(Made {
             product: Product::Zip,
-            file,
             audio: reports.iter().map(Report::duration).sum(),
             report: describe(&reports, Some(reports.len())),
         })
     }
 }
 
-fn sink() -> Result<SeekSink<File>, Fault> {
-    let file = tempfile::tempfile().map_err(Error::Write)?;
-    Ok(SeekSink::new(file).map_err(Error::Write)?)
-}
-
-fn show(progress: &AtomicU32, fraction: f64) {
-    progress.store((fraction as f32).to_bits(), Ordering::Relaxed);
+/// What is wrong with the file stays wrong; a disk or the machine's memory may be less full the next time.
+impl From<Error> for Failed {
+    fn from(e: Error) -> Self {
+        match e {
+            Error::Read(e) => Failed::passing(format!("the video cannot be read: {e}")),
+            Error::Write(e) => Failed::passing(format!("the MP3 cannot be written: {e}")),
+            Error::Internal(e) => Failed::passing(e),
+            e => Failed::refused(e.to_string()),
+        }
+    }
 }
 
 fn add(zip: &mut ZipWriter<File>, name: &str, mut mp3: File) -> io::Result<()> {
