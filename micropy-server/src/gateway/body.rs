@@ -135,6 +135,18 @@ where
     ))
 }
 
+/// `pieces`, the next of which is not looked for before one is used. Multer would take all that has arrived
+/// into its buffer, which is what a fast client makes of it.
+pub fn one_by_one<S>(pieces: S) -> impl Stream<Item = S::Item> + Send + 'static
+where
+    S: Stream<Item: Send> + Send + 'static,
+{
+    pieces.then(|piece| async {
+        tokio::task::yield_now().await;
+        piece
+    })
+}
+
 /// Whether a file may begin so: with a box of ISO/IEC 14496-12 or QuickTime. Fewer than eight bytes tell
 /// nothing; the engine looks closer.
 fn may_be_mp4(start: &[u8]) -> bool {

@@ -11,7 +11,7 @@ use multer::{Field, Multipart};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::body::{Query, Watch, watched};
+use super::body::{Query, Watch, one_by_one, watched};
 use super::problem::Problem;
 use super::session::Session;
 use super::view::JobView;
@@ -134,8 +134,9 @@ impl Form {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| multer::parse_boundary(value).ok())
             .ok_or_else(|| Problem::bad_request("Files come as multipart/form-data."))?;
+        let pieces = one_by_one(request.into_body().into_data_stream());
         Ok(Form {
-            multipart: Multipart::new(request.into_body().into_data_stream(), boundary),
+            multipart: Multipart::new(pieces, boundary),
             conversion,
             key,
             strict,

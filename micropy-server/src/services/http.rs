@@ -26,6 +26,8 @@ use crate::config::Limits;
 
 /// Connections at the same time; more wait to be accepted.
 const CONNECTIONS: usize = 4096;
+/// Bytes that a connection reads ahead; a request's headers must fit.
+const BUFFER: usize = 64 * 1024;
 /// Uploads watch for pauses themselves, and have a better answer: they come first.
 const UPLOADS_FIRST: Duration = Duration::from_secs(1);
 /// Where a client is, as the proxy before us says it.
@@ -67,6 +69,7 @@ pub async fn serve(
 ) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
+        .max_buf_size(BUFFER)
         .header_read_timeout(limits.header_timeout);
     let pause = limits.body_timeout + UPLOADS_FIRST;
     let router = telemetry::traced(router.layer(RequestBodyTimeoutLayer::new(pause)));
