@@ -20,10 +20,14 @@ use crate::services::token;
 #[derive(Deserialize, ToSchema)]
 pub struct Account {
     /// Compared letter by letter: another letter case is another account.
-    #[schema(example = "ann@example.com")]
+    #[schema(
+        example = "ann@example.com",
+        max_length = 254,
+        pattern = r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+$"
+    )]
     email: String,
     /// At least 8 characters, to register.
-    #[schema(format = Password)]
+    #[schema(format = Password, min_length = 8, max_length = 254)]
     password: String,
 }
 
@@ -68,6 +72,9 @@ pub struct Me {
         (status = 400, description = "No e-mail address, or too short a password", body = Problem),
         (status = 403, description = "Registration is switched off", body = Problem),
         (status = 409, description = "The address is registered already", body = Problem),
+        (status = 413, description = "Too long", body = Problem),
+        (status = 415, description = "Not JSON", body = Problem),
+        (status = 422, description = "Other JSON", body = Problem),
     )
 )]
 pub async fn register(
@@ -86,8 +93,13 @@ pub async fn register(
     request_body = Account,
     responses(
         (status = 200, body = SignedIn),
+        (status = 400, description = "Not JSON", body = Problem),
         (status = 401, description = "Wrong address or password", body = Problem),
-        (status = 429, description = "Too many failed logins; Retry-After says when again", body = Problem),
+        (status = 413, description = "Too long", body = Problem),
+        (status = 415, description = "Not JSON", body = Problem),
+        (status = 422, description = "Other JSON", body = Problem),
+        (status = 429, description = "Too many failed logins; Retry-After says when again", body = Problem,
+            headers(("Retry-After" = u64))),
     )
 )]
 pub async fn login(
@@ -115,7 +127,6 @@ pub async fn login(
     post, path = "/api/v1/auth/refresh", tag = "accounts",
     responses(
         (status = 200, body = SignedIn),
-        (status = 401, body = Problem),
         (status = 501, description = "Tokens come from an auth service that renews none", body = Problem),
     )
 )]
@@ -143,7 +154,7 @@ pub async fn logout(State(gateway): State<Shared>) -> Response {
 /// Who is signed in.
 #[utoipa::path(
     get, path = "/api/v1/auth/me", tag = "accounts",
-    responses((status = 200, body = Me), (status = 401, body = Problem))
+    responses((status = 200, body = Me))
 )]
 pub async fn me(session: Session) -> Json<Me> {
     Json(Me {

@@ -48,7 +48,7 @@ pub struct Selection {
     params(Selection),
     responses(
         (status = 200, content_type = "application/zip", description = "MP3s, not compressed again"),
-        (status = 401, body = Problem),
+        (status = 400, description = "Not such a query", body = Problem),
         (status = 404, description = "No MP3 among them", body = Problem),
     )
 )]

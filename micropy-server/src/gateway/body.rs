@@ -3,14 +3,16 @@
 use std::io;
 use std::time::Duration;
 
-use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use micropy_core::ports::storage::ByteStream;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
+use utoipa::IntoParams;
 
 use super::problem::Problem;
 
@@ -38,9 +40,37 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
+/// As axum's, but a refusal is a problem.
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = axum::extract::Path::from_request_parts(parts, state).await?;
+        Ok(Path(path.0))
+    }
+}
+
+/// Which job, in a path.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Path)]
+pub struct JobId {
+    /// The job
+    #[param(pattern = "^[0-9a-fA-F]{24}$", example = "65a1b2c3d4e5f60718293a4b")]
+    pub id: String,
+}
+
 impl From<JsonRejection> for Problem {
     fn from(e: JsonRejection) -> Self {
         Problem::new(e.status(), e.body_text())
+    }
+}
+
+/// What is no text names nothing that is there.
+impl From<PathRejection> for Problem {
+    fn from(_: PathRejection) -> Self {
+        Problem::not_found()
     }
 }
 

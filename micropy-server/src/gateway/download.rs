@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
     ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use micropy_core::ports::Id;
 use serde::Deserialize;
 
-use super::body::Query;
+use super::body::{JobId, Path, Query};
 use super::problem::Problem;
 use super::session::Session;
 use super::{Gateway, Shared};
@@ -23,20 +23,21 @@ use crate::services::product::Product;
 #[into_params(parameter_in = Query)]
 pub struct Disposition {
     /// `1`: as a file to be saved, not to be played.
+    #[param(maximum = 255)]
     download: Option<u8>,
 }
 
 /// The MP3 of a job, or the ZIP file of its chapters' MP3s; ranges, ETags and HEAD are understood.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{id}/mp3", tag = "jobs",
-    params(("id" = String, Path, description = "The job"), Disposition),
+    params(JobId, Disposition),
     responses(
         (status = 200, description = "The MP3, or the ZIP file",
-            content((Vec<u8> = "audio/mpeg"), (Vec<u8> = "application/zip"))),
+            content((serde_json::Value = "audio/mpeg"), (serde_json::Value = "application/zip"))),
         (status = 206, description = "The range that was asked for",
-            content((Vec<u8> = "audio/mpeg"), (Vec<u8> = "application/zip"))),
+            content((serde_json::Value = "audio/mpeg"), (serde_json::Value = "application/zip"))),
         (status = 304, description = "The client has it"),
-        (status = 401, body = Problem),
+        (status = 400, description = "Not such a query", body = Problem),
         (status = 404, description = "No such job, or no MP3 yet", body = Problem),
         (status = 416, description = "No such range", body = Problem),
     )
@@ -44,7 +45,7 @@ pub struct Disposition {
 pub async fn mp3(
     State(gateway): State<Shared>,
     session: Session,
-    Path(id): Path<String>,
+    Path(JobId { id }): Path<JobId>,
     Query(disposition): Query<Disposition>,
     method: Method,
     headers: HeaderMap,

@@ -1,14 +1,14 @@
 //! Jobs: looked at, called off, tried again, removed.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use micropy_core::ports::jobs::{self, Filter, State as JobState, Topic};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Shared;
-use super::body::Query;
+use super::body::{JobId, Path, Query};
 use super::problem::Problem;
 use super::session::Session;
 use super::view::JobView;
@@ -23,14 +23,20 @@ const LONGEST_PAGE: usize = 500;
 #[into_params(parameter_in = Query)]
 pub struct Selection {
     /// Only these states, separated by commas.
-    #[param(example = "queued,running")]
+    #[param(
+        example = "queued,running",
+        pattern = r"^(\s*(receiving|queued|running|done|failed|cancelled)\s*)?(,(\s*(receiving|queued|running|done|failed|cancelled)\s*)?)*$"
+    )]
     state: Option<String>,
     /// Only this batch.
+    #[param(pattern = "^[0-9a-fA-F]{24}$")]
     batch: Option<String>,
     /// Only jobs older than this one: `next` of the page before.
+    #[param(pattern = "^[0-9a-fA-F]{24}$")]
     before: Option<String>,
     /// How many at most: 50, or up to 500.
-    limit: Option<usize>,
+    #[param(maximum = 65535)]
+    limit: Option<u16>,
 }
 
 /// Jobs, newest first.
@@ -68,7 +74,7 @@ impl Selection {
 #[utoipa::path(
     get, path = "/api/v1/jobs", tag = "jobs",
     params(Selection),
-    responses((status = 200, body = JobPage), (status = 400, body = Problem), (status = 401, body = Problem))
+    responses((status = 200, body = JobPage), (status = 400, body = Problem))
 )]
 pub async fn list(
     State(gateway): State<Shared>,
@@ -76,7 +82,8 @@ pub async fn list(
     Query(selection): Query<Selection>,
 ) -> Result<Json<JobPage>, Problem> {
     let filter = selection.filter()?;
-    let limit = selection.limit.unwrap_or(PAGE).clamp(1, LONGEST_PAGE);
+    let limit = selection.limit.map_or(PAGE, usize::from);
+    let limit = limit.clamp(1, LONGEST_PAGE);
     // One more than asked for tells whether there is another page.
     let mut jobs = gateway
         .ports
@@ -95,13 +102,13 @@ pub async fn list(
 /// A job.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{id}", tag = "jobs",
-    params(("id" = String, Path, description = "The job")),
-    responses((status = 200, body = JobView), (status = 401, body = Problem), (status = 404, body = Problem))
+    params(JobId),
+    responses((status = 200, body = JobView), (status = 404, body = Problem))
 )]
 pub async fn show(
     State(gateway): State<Shared>,
     session: Session,
-    Path(id): Path<String>,
+    Path(JobId { id }): Path<JobId>,
 ) -> Result<Json<JobView>, Problem> {
     Ok(Json(gateway.own_job(&session, &id).await?.into()))
 }
@@ -109,10 +116,9 @@ pub async fn show(
 /// Call a job off that has not ended.
 #[utoipa::path(
     post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs",
-    params(("id" = String, Path, description = "The job")),
+    params(JobId),
     responses(
         (status = 200, body = JobView),
-        (status = 401, body = Problem),
         (status = 404, body = Problem),
         (status = 409, description = "It has ended", body = Problem),
     )
@@ -120,7 +126,7 @@ pub async fn show(
 pub async fn cancel(
     State(gateway): State<Shared>,
     session: Session,
-    Path(id): Path<String>,
+    Path(JobId { id }): Path<JobId>,
 ) -> Result<Json<JobView>, Problem> {
     let job = gateway.own_job(&session, &id).await?;
     gateway.ports.jobs.cancel(job.id).await?;
@@ -134,10 +140,9 @@ pub async fn cancel(
 /// Try a job again that failed or was called off.
 #[utoipa::path(
     post, path = "/api/v1/jobs/{id}/retry", tag = "jobs",
-    params(("id" = String, Path, description = "The job")),
+    params(JobId),
     responses(
         (status = 200, body = JobView),
-        (status = 401, body = Problem),
         (status = 404, description = "No such job, or its video is gone", body = Problem),
         (status = 409, description = "It has not ended, or is done", body = Problem),
     )
@@ -145,7 +150,7 @@ pub async fn cancel(
 pub async fn retry(
     State(gateway): State<Shared>,
     session: Session,
-    Path(id): Path<String>,
+    Path(JobId { id }): Path<JobId>,
 ) -> Result<Json<JobView>, Problem> {
     let job = gateway.own_job(&session, &id).await?;
     gateway.ports.videos.head(job.source).await?;
@@ -159,13 +164,13 @@ pub async fn retry(
 /// Remove a job with its video and its MP3; one that has not ended is called off.
 #[utoipa::path(
     delete, path = "/api/v1/jobs/{id}", tag = "jobs",
-    params(("id" = String, Path, description = "The job")),
-    responses((status = 204, description = "Removed"), (status = 401, body = Problem), (status = 404, body = Problem))
+    params(JobId),
+    responses((status = 204, description = "Removed"), (status = 404, body = Problem))
 )]
 pub async fn delete(
     State(gateway): State<Shared>,
     session: Session,
-    Path(id): Path<String>,
+    Path(JobId { id }): Path<JobId>,
 ) -> Result<StatusCode, Problem> {
     let job = gateway.own_job(&session, &id).await?;
     gateway.writers.stop(job.id).await;

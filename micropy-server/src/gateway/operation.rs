@@ -12,7 +12,7 @@ use super::Shared;
 use super::problem::Problem;
 
 /// The process is alive.
-#[utoipa::path(get, path = "/healthz", tag = "operation", security(()), responses((status = 200)))]
+#[utoipa::path(get, path = "/healthz", tag = "operation", security(()), responses((status = 200, body = String)))]
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
@@ -20,7 +20,7 @@ pub async fn healthz() -> &'static str {
 /// The service can take requests.
 #[utoipa::path(
     get, path = "/readyz", tag = "operation", security(()),
-    responses((status = 200), (status = 503, description = "A backend is out of reach, or the service stops"))
+    responses((status = 200, body = String), (status = 503, body = String, description = "A backend is out of reach, or the service stops"))
 )]
 pub async fn readyz(State(gateway): State<Shared>) -> Response {
     if gateway.stop.is_cancelled() {

@@ -6,8 +6,10 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
-use utoipa::openapi::RefOr;
+use utoipa::openapi::path::Parameter;
+use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder, Schema};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -21,6 +23,24 @@ use crate::services::auth;
 
 /// JSON bodies are small; uploads have limits of their own.
 const LARGEST_JSON: usize = 64 * 1024;
+
+const JSON: &str = "application/json";
+
+/// What those can be answered who have to sign in.
+const REFUSALS: [(StatusCode, &str); 3] = [
+    (
+        StatusCode::UNAUTHORIZED,
+        "No token, or one that is not good",
+    ),
+    (
+        StatusCode::FORBIDDEN,
+        "The token gives no right to use the service",
+    ),
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        "A backend is out of reach; Retry-After says when again",
+    ),
+];
 
 /// All routes of the gateway.
 pub fn router(gateway: Shared) -> Router {
@@ -70,8 +90,10 @@ fn header(name: &'static str, value: &'static str) -> SetResponseHeaderLayer<Hea
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
 }
 
-/// Every response must have a description (OpenAPI 3.1.0, section 4.8.17): one without words of its own has
-/// those of its status.
+/// What holds of every route.
+///
+/// Errors are problem details. Who has to sign in can be refused. A parameter is never null. Every response must have a description
+/// (OpenAPI 3.1.0, section 4.8.17): one without words of its own has those of its status.
 fn describe(openapi: &mut utoipa::openapi::OpenApi) {
     for path in openapi.paths.paths.values_mut() {
         let operations = [
@@ -83,15 +105,47 @@ fn describe(openapi: &mut utoipa::openapi::OpenApi) {
             &mut path.patch,
         ];
         for operation in operations.into_iter().flatten() {
-            for (status, response) in &mut operation.responses.responses {
+            for parameter in operation.parameters.iter_mut().flatten() {
+                never_null(parameter);
+            }
+            let responses = &mut operation.responses.responses;
+            if operation.security.is_none() {
+                for (status, why) in REFUSALS {
+                    let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+                    let refusal = ResponseBuilder::new().description(why);
+                    let refusal = refusal.content(JSON, problem).build();
+                    let status = status.as_str().to_owned();
+                    responses.entry(status).or_insert(refusal.into());
+                }
+            }
+            for (status, response) in responses {
                 let status = StatusCode::from_bytes(status.as_bytes());
-                if let (Ok(status), RefOr::T(response)) = (status, response)
-                    && response.description.is_empty()
-                {
+                let (Ok(status), RefOr::T(response)) = (status, response) else {
+                    continue;
+                };
+                if response.description.is_empty() {
                     response.description = status.canonical_reason().unwrap_or("Problem").into();
+                }
+                let is_error = status.is_client_error() || status.is_server_error();
+                if let Some(problem) = is_error
+                    .then(|| response.content.swap_remove(JSON))
+                    .flatten()
+                {
+                    let kind = "application/problem+json".into();
+                    response.content.insert(kind, problem);
                 }
             }
         }
+    }
+}
+
+/// A parameter is there or not; `null` would be a text of four letters.
+fn never_null(parameter: &mut RefOr<Parameter>) {
+    if let RefOr::T(parameter) = parameter
+        && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
+        && let SchemaType::Array(types) = &mut schema.schema_type
+    {
+        types.retain(|kind| *kind != Type::Null);
     }
 }
 

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCATION};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
-use super::body::{Query, Refusal, Watch, watched};
+use super::body::{JobId, Path, Query, Refusal, Watch, watched};
 use super::problem::Problem;
 use super::session::Session;
 use super::uploads::{clean_name, idempotency_key};
@@ -81,15 +81,18 @@ pub async fn options(State(gateway): State<Shared>) -> Response {
     post, path = "/api/v1/tus", tag = "uploads", operation_id = "tus_create",
     params(
         Conversion,
-        ("Tus-Resumable" = String, Header, description = "1.0.0"),
+        ("Tus-Resumable" = String, Header, description = "1.0.0", pattern = r"^1\.0\.0$"),
         ("Upload-Length" = u64, Header, description = "Bytes of the video"),
         ("Upload-Metadata" = Option<String>, Header, description = "Pairs of a name and base64"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Tells a repeated request"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Tells a repeated request", min_length = 1, max_length = 200),
     ),
     responses(
-        (status = 201, description = "Location says where to send the bytes"),
-        (status = 400, body = Problem), (status = 401, body = Problem),
+        (status = 201, description = "Location says where to send the bytes",
+            headers(("Location" = String), ("Upload-Offset" = u64), ("X-Micropy-Job-Id" = String))),
+        (status = 400, body = Problem),
         (status = 403, description = "The quota is exceeded", body = Problem),
+        (status = 408, description = "Nothing arrived for too long", body = Problem),
+        (status = 409, description = "Another request goes on with it", body = Problem),
         (status = 410, description = "It was begun before, and called off", body = Problem),
         (status = 412, description = "Another version of tus", body = Problem),
         (status = 413, description = "Too large", body = Problem),
@@ -143,16 +146,18 @@ pub async fn create(
 /// How far an upload has come. A connection that still sends to it is cut off.
 #[utoipa::path(
     head, path = "/api/v1/tus/{id}", tag = "uploads", operation_id = "tus_head",
-    params(("id" = String, Path, description = "The job"), ("Tus-Resumable" = String, Header, description = "1.0.0")),
+    params(JobId, ("Tus-Resumable" = String, Header, description = "1.0.0", pattern = r"^1\.0\.0$")),
     responses(
-        (status = 200, description = "Upload-Offset says how far"),
-        (status = 404, description = "No such upload"), (status = 412, description = "Another version of tus"),
+        (status = 200, description = "Upload-Offset says how far", headers(("Upload-Offset" = u64), ("Upload-Length" = u64))),
+        (status = 404, description = "No such upload"),
+        (status = 410, description = "It was called off"),
+        (status = 412, description = "Another version of tus"),
     )
 )]
 pub async fn head(
     State(gateway): State<Shared>,
     session: Session,
-    Path(id): Path<String>,
+    Path(JobId { id }): Path<JobId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     check_version(&headers)?;
@@ -165,17 +170,22 @@ pub async fn head(
 #[utoipa::path(
     patch, path = "/api/v1/tus/{id}", tag = "uploads", operation_id = "tus_patch",
     params(
-        ("id" = String, Path, description = "The job"),
-        ("Tus-Resumable" = String, Header, description = "1.0.0"),
+        JobId,
+        ("Tus-Resumable" = String, Header, description = "1.0.0", pattern = r"^1\.0\.0$"),
         ("Upload-Offset" = u64, Header, description = "Where these bytes begin"),
-        ("Upload-Checksum" = Option<String>, Header, description = "`sha1` or `sha256` and base64"),
+        ("Upload-Checksum" = Option<String>, Header, description = "`sha1` or `sha256` and base64",
+            pattern = "^(sha1 [A-Za-z0-9+/]{26}[AEIMQUYcgkosw048]=|sha256 [A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)$"),
     ),
     request_body(content_type = "application/offset+octet-stream"),
     responses(
-        (status = 204, description = "Upload-Offset says how far"),
-        (status = 400, body = Problem), (status = 404, body = Problem),
+        (status = 204, description = "Upload-Offset says how far", headers(("Upload-Offset" = u64))),
+        (status = 400, body = Problem),
+        (status = 404, body = Problem),
+        (status = 408, description = "Nothing arrived for too long", body = Problem),
         (status = 409, description = "The upload stands at another offset", body = Problem),
         (status = 410, description = "It was called off", body = Problem),
+        (status = 412, description = "Another version of tus", body = Problem),
+        (status = 413, description = "More bytes than the upload has", body = Problem),
         (status = 415, description = "Another content type, or not MP4: then the upload is gone", body = Problem),
         (status = 460, description = "Checksum mismatch", body = Problem),
         (status = 507, description = "No room left", body = Problem),
@@ -184,7 +194,7 @@ pub async fn head(
 pub async fn patch(
     State(gateway): State<Shared>,
     session: Session,
-    Path(id): Path<String>,
+    Path(JobId { id }): Path<JobId>,
     request: Request,
 ) -> Result<Response, Problem> {
     check_version(request.headers())?;
@@ -201,16 +211,18 @@ pub async fn patch(
 /// Give an upload up.
 #[utoipa::path(
     delete, path = "/api/v1/tus/{id}", tag = "uploads", operation_id = "tus_delete",
-    params(("id" = String, Path, description = "The job"), ("Tus-Resumable" = String, Header, description = "1.0.0")),
+    params(JobId, ("Tus-Resumable" = String, Header, description = "1.0.0", pattern = r"^1\.0\.0$")),
     responses(
-        (status = 204, description = "Gone"), (status = 404, body = Problem),
+        (status = 204, description = "Gone"),
+        (status = 404, body = Problem),
         (status = 409, description = "It is complete: delete the job", body = Problem),
+        (status = 412, description = "Another version of tus", body = Problem),
     )
 )]
 pub async fn delete(
     State(gateway): State<Shared>,
     session: Session,
-    Path(id): Path<String>,
+    Path(JobId { id }): Path<JobId>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     check_version(&headers)?;

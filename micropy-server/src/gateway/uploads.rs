@@ -52,17 +52,17 @@ pub struct UploadedFile {
     post, path = "/api/v1/uploads", tag = "uploads",
     params(
         Conversion,
-        ("Idempotency-Key" = Option<String>, Header, description = "Tells a repeated request"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Tells a repeated request", min_length = 1, max_length = 200),
     ),
     request_body(
-        content_type = "multipart/form-data",
+        content = std::collections::HashMap<String, serde_json::Value>, content_type = "multipart/form-data",
         description = "Files, in fields of any name. Before the first one, fields without a file name may be options.",
     ),
     responses(
         (status = 201, description = "At least one file became a job", body = Uploaded),
         (status = 400, description = "No files, unknown options, or such that contradict each other", body = Problem),
-        (status = 401, body = Problem),
         (status = 403, description = "The quota is exceeded", body = Problem),
+        (status = 408, description = "Nothing arrived for too long", body = Problem),
         (status = 413, description = "Too large", body = Problem),
         (status = 415, description = "Not MP4", body = Problem),
         (status = 503, description = "Nothing was accepted; Retry-After says when again", body = Problem),

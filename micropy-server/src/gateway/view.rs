@@ -23,7 +23,7 @@ pub struct JobView {
     pub bytes: u64,
     #[schema(
         example = "running",
-        pattern = "receiving|queued|running|done|failed|cancelled"
+        pattern = "^(receiving|queued|running|done|failed|cancelled)$"
     )]
     pub state: &'static str,
     /// How much of the conversion is done, 0 to 1.
@@ -54,7 +54,7 @@ pub struct Mp3View {
     /// Its id on the original route, `/download?fid=…`.
     pub fid: String,
     pub file_name: String,
-    #[schema(pattern = "audio/mpeg|application/zip")]
+    #[schema(pattern = "^(audio/mpeg|application/zip)$")]
     pub content_type: &'static str,
     pub bytes: u64,
     /// Where to get it; with `?download=1` as a file to be saved.

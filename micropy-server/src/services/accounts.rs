@@ -89,12 +89,12 @@ fn check(email: &str, password: &str) -> Result<(), String> {
         .split_once('@')
         .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty() && !host.contains('@'));
     let is_clean = !email.chars().any(|c| c.is_whitespace() || c.is_control());
-    if !is_address || !is_clean || email.len() > LONGEST {
+    if !is_address || !is_clean || email.chars().count() > LONGEST {
         return Err("This is not an e-mail address.".into());
     }
-    if password.chars().count() < SHORTEST_PASSWORD || password.len() > LONGEST {
+    if !(SHORTEST_PASSWORD..=LONGEST).contains(&password.chars().count()) {
         return Err(format!(
-            "A password has at least {SHORTEST_PASSWORD} characters."
+            "A password has {SHORTEST_PASSWORD} to {LONGEST} characters."
         ));
     }
     Ok(())

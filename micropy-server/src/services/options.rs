@@ -15,36 +15,46 @@ use utoipa::{IntoParams, ToSchema};
 pub struct Conversion {
     /// Constant bitrate in kbit/s, 8 to 320.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 8, maximum = 320)]
     pub bitrate: Option<u16>,
-    /// Average bitrate in kbit/s, 8 to 310.
+    /// Average bitrate in kbit/s, 8 to 320.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 8, maximum = 320)]
     pub abr: Option<u16>,
     /// Variable bitrate by quality, 0 (best) to 9.999 (smallest).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 0, maximum = 9.999)]
     pub vbr: Option<f32>,
     /// LAME's effort, 0 (slowest, best) to 9 (fastest).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 9)]
     pub quality: Option<u8>,
     /// Hz of the MP3.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 8000, maximum = 48000)]
     pub sample_rate: Option<u32>,
     /// One channel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mono: Option<bool>,
     /// Seconds to skip at the start.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 0)]
     pub start: Option<f64>,
     /// Seconds to convert from there.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(exclusive_minimum = 0)]
     pub duration: Option<f64>,
     /// Seconds over which the level rises at the start.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 0)]
     pub fade_in: Option<f64>,
     /// Seconds over which it falls at the end.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 0)]
     pub fade_out: Option<f64>,
     /// Loudness to bring the audio to, in LUFS: -60 to -5; -16 is usual for podcasts.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = -60, maximum = -5)]
     pub normalize: Option<f64>,
     /// Measure the loudness and write it as ReplayGain.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,6 +67,7 @@ pub struct Conversion {
     pub tags: Option<bool>,
     /// The audio track with this number, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(maximum = 65535)]
     pub track: Option<u16>,
     /// The audio track in this language, as its ISO 639-2 code.
     #[serde(skip_serializing_if = "Option::is_none")]
