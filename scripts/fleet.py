@@ -58,10 +58,11 @@ class Fleet:
         self.rabbit = pika.BlockingConnection(pika.URLParameters(self.amqp + "?heartbeat=0"))
         self.channel = self.rabbit.channel()
 
-    # Processes.
+    # Processes. What is named `converter-2` is another converter.
 
     def environment(self, name, twin):
         """What a service is told: the Python services' own names, then what those have hard-coded."""
+        kind, _, _ = name.partition("-")
         unquote = urllib.parse.unquote
         mysql = {
             "MYSQL_HOST": self.mysql.hostname, "MYSQL_PORT": str(self.mysql.port), "MYSQL_DB": self.mysql.path[1:],
@@ -73,27 +74,29 @@ class Fleet:
             "converter": {"VIDEO_QUEUE": VIDEO, "MP3_QUEUE": MP3},
             "notification": {"MP3_QUEUE": MP3, "GMAIL_ADDRESS": unquote(self.smtp.username),
                              "GMAIL_PASSWORD": unquote(self.smtp.password)},
-        }[name]
+        }[kind]
         if twin:
             return told | {
                 "HOST": "127.0.0.1", "PORT": str(self.ports[name]), "AMQP_URL": self.amqp, "MONGODB_URL": self.mongodb,
                 "SMTP_HOST": self.smtp.hostname, "SMTP_PORT": str(self.smtp.port), "PYTHONDONTWRITEBYTECODE": "1",
             }
-        if name != "auth":
+        if kind != "auth":
             told |= {"MICROPY_STORAGE_URL": self.mongodb, "MICROPY_QUEUE_URL": self.amqp}
-        if name == "notification":
+        if kind == "notification":
             told |= {"MICROPY_NOTIFIER_URL": self.smtp.geturl(), "MICROPY_PUBLIC_URL": self.url("gateway")}
         return told
 
     def command(self, name, twin):
+        kind, _, _ = name.partition("-")
         if twin:
-            return [sys.executable, TWINS / f"{name}.py"]
-        listen = {"auth": "--auth-listen", "gateway": "--listen"}.get(name, "--health-listen")
-        return [self.program, name, listen, f"127.0.0.1:{self.ports[name]}", "--data-dir", self.folder / name]
+            return [sys.executable, TWINS / f"{kind}.py"]
+        listen = {"auth": "--auth-listen", "gateway": "--listen"}.get(kind, "--health-listen")
+        return [self.program, kind, listen, f"127.0.0.1:{self.ports[name]}", "--data-dir", self.folder / name]
 
     def launch(self, name, twin=False, **more):
         """Starts a service, without waiting for it."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("MICROPY_")}
+        self.ports.setdefault(name, free_port())
         with open(self.log(name), "ab") as log:
             self.processes[name] = subprocess.Popen(
                 list(map(str, self.command(name, twin))), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -104,7 +107,7 @@ class Fleet:
         """A service that works."""
         began = self.log(name).stat().st_size if self.log(name).exists() else 0
         process = self.launch(name, twin, **more)
-        waits = twin and name in ("converter", "notification")
+        waits = twin and name.startswith(("converter", "notification"))
         ready = (lambda: "waiting for messages" in self.said(name)[began:]) if waits else (
             lambda: listening(self.ports[name]))
         if not until(lambda: ready() or process.poll() is not None) or process.poll() is not None:

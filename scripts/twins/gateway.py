@@ -83,5 +83,6 @@ def download():
 
 
 if __name__ == "__main__":
-    # One request after the other: a pika connection belongs to one thread.
-    app.run(host=os.environ["HOST"], port=int(os.environ["PORT"]), threaded=False)
+    # Flask's own server, as theirs, which gives each request a thread. A pika connection belongs to one thread, so
+    # unless that is wanted here it is one request after the other.
+    app.run(host=os.environ["HOST"], port=int(os.environ["PORT"]), threaded=os.environ.get("THREADED") == "1")
