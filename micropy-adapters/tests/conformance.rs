@@ -1,6 +1,10 @@
 //! Every adapter of the embedded set through the suite of its port.
 
+#![cfg(feature = "embedded")]
 #![allow(clippy::unwrap_used)] // a test ends where something fails
+
+#[path = "support/real_time.rs"]
+mod real_time;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +22,8 @@ use micropy_core::ports::jobs::Topics;
 use micropy_core::ports::time::ManualClock;
 use micropy_core::ports::{Clock, Queue, Timestamp};
 use tempfile::TempDir;
+
+use real_time::RealTime;
 
 /// A database whose adapters tell the time by a clock that the suite moves.
 struct Embedded {
@@ -54,20 +60,6 @@ impl Fixture for Embedded {
     async fn settle(&self) {
         tokio::time::sleep(Duration::from_millis(600)).await;
     }
-}
-
-/// Files know no other time than the computer's.
-struct RealTime;
-
-#[async_trait]
-impl Fixture for RealTime {
-    fn now(&self) -> Timestamp {
-        SystemClock.now()
-    }
-    async fn elapse(&self, by: Duration) {
-        tokio::time::sleep(by).await;
-    }
-    async fn settle(&self) {}
 }
 
 #[tokio::test(flavor = "multi_thread")]

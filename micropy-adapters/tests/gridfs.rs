@@ -5,18 +5,19 @@
 
 #[path = "support/mongod.rs"]
 mod mongod;
+#[path = "support/real_time.rs"]
+mod real_time;
 
 use std::io;
 use std::process::Command;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use micropy_adapters::clock::SystemClock;
 use micropy_adapters::mongodb::Client;
 use micropy_adapters::storage::gridfs::GridfsStorage;
-use micropy_core::ports::conformance::{self, Fixture};
+use micropy_core::ports::conformance;
 use micropy_core::ports::storage::{ByteStream, Error, Label, Storage, StorageExt};
 use micropy_core::ports::{Clock, Id, Timestamp};
 use mongodb::bson::oid::ObjectId;
@@ -24,23 +25,10 @@ use mongodb::bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
 use tokio::sync::mpsc;
 
 use mongod::{Database, Mongod};
+use real_time::RealTime;
 
 /// As in the adapter.
 const CHUNK: usize = 255 * 1024;
-
-/// MongoDB's documents know no other time than the computer's.
-struct RealTime;
-
-#[async_trait]
-impl Fixture for RealTime {
-    fn now(&self) -> Timestamp {
-        SystemClock.now()
-    }
-    async fn elapse(&self, by: Duration) {
-        tokio::time::sleep(by).await;
-    }
-    async fn settle(&self) {}
-}
 
 fn id(byte: u8) -> Id {
     Id::from_bytes([byte; 12])

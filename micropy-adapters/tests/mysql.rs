@@ -35,7 +35,7 @@ struct Database {
 impl Database {
     /// An empty one, where there is a server.
     async fn new(test: &str, charset: &str) -> Option<Self> {
-        let mut url: Url = server::variable("MICROPY_TEST_MYSQL_URL", &format!("mysql {test}"))?
+        let mut url: Url = environment::variable("MICROPY_TEST_MYSQL_URL", &format!("mysql {test}"))?
             .parse()
             .unwrap();
         let options: MySqlConnectOptions = url.as_str().parse().unwrap();

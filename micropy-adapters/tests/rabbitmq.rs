@@ -3,6 +3,9 @@
 #![cfg(feature = "rabbitmq")]
 #![allow(clippy::unwrap_used)] // a test ends where something fails
 
+#[path = "support/environment.rs"]
+mod environment;
+
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
@@ -30,27 +33,9 @@ const RECOVERY: Duration = Duration::from_secs(10);
 /// What is waited for where nothing should come.
 const SETTLE: Duration = Duration::from_millis(600);
 
-/// The broker under test, or a counted skip.
-fn broker(test: &str) -> Option<String> {
-    let url = std::env::var("MICROPY_TEST_AMQP_URL").ok();
-    if url.is_none() {
-        let line = format!("skipped {test}: MICROPY_TEST_AMQP_URL is not set");
-        eprintln!("{line}");
-        if let Some(results) = std::env::var_os("MICROPY_RESULTS") {
-            let mut file = std::fs::File::options()
-                .append(true)
-                .create(true)
-                .open(results)
-                .unwrap();
-            writeln!(file, "{line}").unwrap();
-        }
-    }
-    url
-}
-
 macro_rules! broker {
     ($test:literal) => {
-        match broker($test) {
+        match environment::variable("MICROPY_TEST_AMQP_URL", $test) {
             Some(url) => url,
             None => return,
         }

@@ -47,7 +47,7 @@ impl Kept {
 
 impl Mailbox {
     fn new(test: &str) -> Option<Self> {
-        let variable = |name| server::variable(name, test);
+        let variable = |name| environment::variable(name, test);
         let url = |name| Some(variable(name)?.parse().unwrap());
         Some(Mailbox {
             starttls: url("MICROPY_TEST_SMTP_URL")?,

@@ -1,27 +1,17 @@
 //! A real mongod, and programs of others that speak with it.
 
+#[path = "environment.rs"]
+mod environment;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use micropy_adapters::mongodb::Client;
 
-/// The server of all tests; `None`, noted for the summary of all tests, where there is none.
+/// The server of all tests, where there is one.
 pub fn url(test: &str) -> Option<String> {
-    let url = std::env::var("MICROPY_TEST_MONGODB_URL").ok();
-    if url.is_none() {
-        let line = format!("skipped {test}: no MICROPY_TEST_MONGODB_URL\n");
-        eprint!("{line}");
-        if let Some(results) = std::env::var_os("MICROPY_RESULTS") {
-            let file = std::fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(results);
-            file.and_then(|mut file| file.write_all(line.as_bytes()))
-                .unwrap();
-        }
-    }
-    url
+    environment::variable("MICROPY_TEST_MONGODB_URL", test)
 }
 
 /// A database of one test.

@@ -1,7 +1,5 @@
-//! Where the real servers are, and ones that fail.
+//! Servers that fail, and lines to real ones that do.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,21 +7,6 @@ use std::sync::{Arc, Mutex};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
-
-/// What `scripts/with-servers` tells; `None`, noted for the summary of all tests, where it tells nothing.
-pub fn variable(name: &str, test: &str) -> Option<String> {
-    let value = std::env::var(name).ok();
-    if value.is_none() {
-        let line = format!("skipped {test}: no {name}\n");
-        eprint!("{line}");
-        if let Some(results) = std::env::var_os("MICROPY_RESULTS") {
-            let file = OpenOptions::new().append(true).create(true).open(results);
-            file.and_then(|mut file| file.write_all(line.as_bytes()))
-                .unwrap();
-        }
-    }
-    value
-}
 
 /// A port nobody listens at.
 pub async fn nobody() -> SocketAddr {

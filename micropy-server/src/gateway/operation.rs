@@ -2,14 +2,13 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Shared;
 use super::problem::Problem;
+use crate::services::health;
 
 /// The process is alive.
 #[utoipa::path(get, path = "/healthz", tag = "operation", security(()), responses((status = 200, body = String)))]
@@ -23,20 +22,7 @@ pub async fn healthz() -> &'static str {
     responses((status = 200, body = String), (status = 503, body = String, description = "A backend is out of reach, or the service stops"))
 )]
 pub async fn readyz(State(gateway): State<Shared>) -> Response {
-    if gateway.stop.is_cancelled() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
-    }
-    match gateway.ports.jobs.census().await {
-        Ok(_) => "ready\n".into_response(),
-        Err(e) => {
-            tracing::warn!(error = %e, "not ready");
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the job ledger is out of reach\n",
-            )
-                .into_response()
-        }
-    }
+    health::readiness(Some(&gateway.ports), &gateway.stop).await
 }
 
 /// What Prometheus reads.
@@ -47,8 +33,7 @@ pub async fn readyz(State(gateway): State<Shared>) -> Response {
 pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem> {
     let census = gateway.ports.jobs.census().await?;
     let text = gateway.metrics.text(&census, gateway.ports.clock.now());
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(CONTENT_TYPE, kind)], text).into_response())
+    Ok(health::exposition(text))
 }
 
 /// What this service is and allows.

@@ -3,9 +3,8 @@
 use std::net::IpAddr;
 
 use async_trait::async_trait;
-use axum::http::StatusCode;
-use micropy_core::ports::auth::{Error, Rejection};
-use micropy_core::ports::{Auth, BackendError};
+use micropy_core::ports::Auth;
+use micropy_core::ports::auth::Error;
 
 use super::login::{Credentials, Login, LoginError};
 use super::token::Claims;
@@ -98,22 +97,4 @@ fn check(email: &str, password: &str) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-/// An error for whatever the auth service did not do.
-pub fn unavailable(e: impl Into<BackendError>) -> Error {
-    Error::Unavailable(e.into())
-}
-
-/// What an auth service answers to a registration, read as one of ours.
-pub fn refused(status: StatusCode, words: String) -> RegisterError {
-    match status {
-        StatusCode::CONFLICT => Error::Rejected(Rejection::Taken).into(),
-        StatusCode::BAD_REQUEST => RegisterError::Unacceptable(words),
-        // The original auth service has no such route.
-        StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
-            RegisterError::Off
-        }
-        _ => unavailable(format!("the auth service answers {status}")).into(),
-    }
 }

@@ -10,13 +10,13 @@ use async_trait::async_trait;
 use axum::http::header::{AUTHORIZATION, RETRY_AFTER};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use micropy_core::ports::Clock;
-use micropy_core::ports::auth::Error;
+use micropy_core::ports::auth::{Error, Rejection};
+use micropy_core::ports::{BackendError, Clock};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::accounts::{Accounts, RegisterError, refused, unavailable};
+use super::accounts::{Accounts, RegisterError};
 use super::login::{Credentials, LoginError};
 use super::telemetry;
 use super::token::{Claims, Tokens};
@@ -159,4 +159,22 @@ async fn answer(request: RequestBuilder) -> Result<(StatusCode, Duration, String
         Duration::from_secs(wait.unwrap_or(60)),
         words,
     ))
+}
+
+/// An error for whatever the auth service did not do.
+fn unavailable(e: impl Into<BackendError>) -> Error {
+    Error::Unavailable(e.into())
+}
+
+/// What an auth service answers to a registration, read as one of ours.
+fn refused(status: StatusCode, words: String) -> RegisterError {
+    match status {
+        StatusCode::CONFLICT => Error::Rejected(Rejection::Taken).into(),
+        StatusCode::BAD_REQUEST => RegisterError::Unacceptable(words),
+        // The original auth service has no such route.
+        StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+            RegisterError::Off
+        }
+        _ => unavailable(format!("the auth service answers {status}")).into(),
+    }
 }

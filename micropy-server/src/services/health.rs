@@ -33,34 +33,43 @@ pub fn router(health: Shared) -> Router {
         .with_state(health)
 }
 
-impl Health {
-    /// The ledger as it stands; an empty one for a service that has none.
-    pub async fn census(&self) -> Result<Census, Response> {
-        let Some(ports) = &self.ports else {
-            return Ok(Census::default());
-        };
-        ports.jobs.census().await.map_err(|e| {
-            tracing::warn!(error = %e, "not ready");
-            let words = "the job ledger is out of reach\n";
-            (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
-        })
-    }
+async fn readyz(State(health): State<Shared>) -> Response {
+    readiness(health.ports.as_ref(), &health.stop).await
 }
 
-async fn readyz(State(health): State<Shared>) -> Response {
-    if health.stop.is_cancelled() {
+async fn metrics(State(health): State<Shared>) -> Result<Response, Response> {
+    let census = census(health.ports.as_ref()).await?;
+    let now = health.ports.as_ref().map(|ports| ports.clock.now());
+    Ok(exposition(
+        health.metrics.text(&census, now.unwrap_or_default()),
+    ))
+}
+
+/// Whether a service takes requests or work: what its `/readyz` answers.
+pub async fn readiness(ports: Option<&Ports>, stop: &CancellationToken) -> Response {
+    if stop.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }
-    match health.census().await {
+    match census(ports).await {
         Ok(_) => "ready\n".into_response(),
         Err(response) => response,
     }
 }
 
-async fn metrics(State(health): State<Shared>) -> Result<Response, Response> {
-    let census = health.census().await?;
-    let now = health.ports.as_ref().map(|ports| ports.clock.now());
-    let text = health.metrics.text(&census, now.unwrap_or_default());
+/// What Prometheus reads.
+pub fn exposition(text: String) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(CONTENT_TYPE, kind)], text).into_response())
+    ([(CONTENT_TYPE, kind)], text).into_response()
+}
+
+/// The ledger as it stands; an empty one for a service that has none.
+async fn census(ports: Option<&Ports>) -> Result<Census, Response> {
+    let Some(ports) = ports else {
+        return Ok(Census::default());
+    };
+    ports.jobs.census().await.map_err(|e| {
+        tracing::warn!(error = %e, "not ready");
+        let words = "the job ledger is out of reach\n";
+        (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
+    })
 }

@@ -28,7 +28,8 @@ async fn a_large_video_and_its_mp3_pass_through_little_memory() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let audio = made(folder, 60);
-    let server = Server::start(folder, &[]);
+    // A worker process that needed more would fail.
+    let server = Server::start(folder, &[("MICROPY_CONVERSION_MEMORY", "64MiB")]);
     let user = Client::register(&server.url).await;
     // What the same audio takes without the video: threads, encoders, the database.
     let small = user.accepted("small.mp4", audio.clone()).await;
