@@ -28,10 +28,9 @@ import pika
 import pymongo
 from servers import mariadb, mongodb, rabbitmq, smtp
 from servers.server import free_port
+from service import OFFSET, TUS, ask
 
 SECRET = "0123456789abcdef0123456789abcdef"
-TUS = {"Tus_Resumable": "1.0.0"}
-OFFSET = {"Content_Type": "application/offset+octet-stream", **TUS}
 #: What a client sees of a service that dies or is not there.
 BROKEN = (OSError, http.client.HTTPException)
 
@@ -247,24 +246,8 @@ class Client:
         return self.ask("POST", "/login", port=port, signed=False, Authorization=f"Basic {word}")
 
     def ask(self, method, path, body=None, port=None, signed=True, patience=60, **headers):
-        headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        if signed and self.token:
-            headers["Authorization"] = f"Bearer {self.token}"
-        if isinstance(body, dict):
-            body, headers["Content-Type"] = json.dumps(body), "application/json"
         port = port or self.set.gateway.port
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
-        try:
-            try:
-                connection.request(method, path, body, headers)
-            except (BrokenPipeError, ConnectionResetError):
-                if connection.sock is None:
-                    raise
-                # The answer may come before the whole body is sent.
-            response = connection.getresponse()
-            return Reply(response, response.read())
-        finally:
-            connection.close()
+        return ask(port, method, path, body, self.token if signed else None, patience, **headers)
 
     def note(self, reply):
         """Counts an answer to an upload."""
@@ -356,17 +339,6 @@ class Client:
             except BROKEN:
                 self.note(None)
             time.sleep(0.05)
-
-
-class Reply:
-    """A whole answer."""
-
-    def __init__(self, response, body):
-        self.status, self.body = response.status, body
-        self.headers = {name.lower(): value for name, value in response.getheaders()}
-
-    def json(self):
-        return json.loads(self.body)
 
 
 def form(name, data):

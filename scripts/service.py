@@ -33,6 +33,27 @@ class Reply:
         return json.loads(self.body)
 
 
+def ask(port, method, path, body=None, token=None, patience=30, **headers):
+    """The answer of who listens there; names of headers have `_` for `-`."""
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    if isinstance(body, (dict, list)):
+        body, headers["Content-Type"] = json.dumps(body), "application/json"
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
+    try:
+        try:
+            connection.request(method, path, body, headers)
+        except (BrokenPipeError, ConnectionResetError):
+            if connection.sock is None:
+                raise
+            # The answer may come before the whole body is sent.
+        response = connection.getresponse()
+        return Reply(response, response.read())
+    finally:
+        connection.close()
+
+
 class Service:
     """A `micropy serve` and the folder it works on."""
 
@@ -63,23 +84,7 @@ class Service:
         return self.process.wait(30)
 
     def ask(self, method, path, body=None, token=None, auth=False, **headers):
-        headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        if token:
-            headers["Authorization"] = f"Bearer {token}"
-        if isinstance(body, (dict, list)):
-            body, headers["Content-Type"] = json.dumps(body), "application/json"
-        connection = http.client.HTTPConnection("127.0.0.1", self.auth_port if auth else self.port, timeout=30)
-        try:
-            try:
-                connection.request(method, path, body, headers)
-            except (BrokenPipeError, ConnectionResetError):
-                if connection.sock is None:
-                    raise
-                # The answer may come before the whole body is sent.
-            response = connection.getresponse()
-            return Reply(response, response.read())
-        finally:
-            connection.close()
+        return ask(self.auth_port if auth else self.port, method, path, body, token, **headers)
 
     def register(self, email):
         reply = self.ask("POST", "/api/v1/auth/register", {"email": email, "password": PASSWORD})
