@@ -3,6 +3,8 @@
 #![cfg(feature = "mysql")]
 #![allow(clippy::unwrap_used)] // a test ends where something fails
 
+#[path = "support/environment.rs"]
+mod environment;
 #[path = "support/server.rs"]
 #[allow(dead_code)] // other tests need the rest
 mod server;
@@ -35,9 +37,10 @@ struct Database {
 impl Database {
     /// An empty one, where there is a server.
     async fn new(test: &str, charset: &str) -> Option<Self> {
-        let mut url: Url = environment::variable("MICROPY_TEST_MYSQL_URL", &format!("mysql {test}"))?
-            .parse()
-            .unwrap();
+        let mut url: Url =
+            environment::variable("MICROPY_TEST_MYSQL_URL", &format!("mysql {test}"))?
+                .parse()
+                .unwrap();
         let options: MySqlConnectOptions = url.as_str().parse().unwrap();
         let mut root = options.clone().connect().await.unwrap();
         let name = format!("auth_{test}");

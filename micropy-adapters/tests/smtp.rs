@@ -3,6 +3,8 @@
 #![cfg(feature = "smtp")]
 #![allow(clippy::unwrap_used)] // a test ends where something fails
 
+#[path = "support/environment.rs"]
+mod environment;
 #[path = "support/server.rs"]
 #[allow(dead_code)] // other tests need the rest
 mod server;

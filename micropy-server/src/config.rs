@@ -181,7 +181,7 @@ const SETTINGS: &[Setting] = &[
         "conversion_memory",
         None,
         "512MiB",
-        "What the process of one conversion may allocate",
+        "What the process of one conversion may allocate (on Linux)",
     ),
     setting("max_upload", None, "8GiB", "Largest video"),
     setting("max_files", None, "100", "Most videos in one request"),
@@ -600,8 +600,20 @@ impl Layers {
                 }
                 workers => workers,
             },
-            conversion_time: self.duration("conversion_time")?,
-            conversion_memory: self.bytes("conversion_memory")?,
+            conversion_time: self.parse_with(
+                "conversion_time",
+                "a duration such as 90s or 2h",
+                |text| {
+                    humantime::parse_duration(text)
+                        .ok()
+                        .filter(|time| !time.is_zero())
+                },
+            )?,
+            conversion_memory: self.parse_with(
+                "conversion_memory",
+                "a size such as 512MiB",
+                |text| parse_bytes(text).filter(|bytes| *bytes > 0),
+            )?,
             limits: Limits {
                 upload: self.bytes("max_upload")?,
                 files: self.parse("max_files", "a number")?,

@@ -9,6 +9,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
@@ -21,6 +23,9 @@ use crate::clock::IntoTimestamp;
 
 /// Bytes read or written at once.
 const PIECE: usize = 64 * 1024;
+/// How long a file that somebody writes to is asked for, and how often.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// A folder of objects.
 #[derive(Clone, Debug)]
@@ -73,7 +78,6 @@ impl FilesystemStorage {
         lock(&file, id)?;
         let length = file.metadata().map_err(backend)?.len();
         if length != offset {
-            unlock(&file)?;
             return Err(Error::Rejected(format!(
                 "{id} ends at byte {length}, not at {offset}"
             )));
@@ -91,7 +95,6 @@ impl FilesystemStorage {
                 // A killed process may have left bytes that it wrote but never fsynced.
                 file.sync_all().map_err(backend)?;
                 fs::rename(self.unfinished(id), self.whole(id)).map_err(backend)?;
-                unlock(&file)?;
             }
             // Whole already, or not there at all: the head tells.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -153,7 +156,6 @@ impl Storage for FilesystemStorage {
             file.set_len(length).await.map_err(backend)?;
         }
         file.sync_all().await.map_err(backend)?;
-        unlock(&file.into_std().await)?;
         written.map(|length| offset + length)
     }
 
@@ -230,21 +232,24 @@ async fn write_all(file: &mut tokio::fs::File, mut body: ByteStream) -> Result<u
     ended.map(|()| length)
 }
 
-/// Takes the file for one writer: until it is unlocked or closed, also across processes.
+/// Takes the file for one writer: until it is closed, also across processes.
+///
+/// A process that is just being started has the file open as well, from `fork` to `exec`, so the writer before
+/// may be gone for a moment longer than its lock.
 fn lock(file: &File, id: Id) -> Result<(), Error> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => {
-            Err(Error::Rejected(format!("somebody else is writing to {id}")))
+    let asked = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if asked.elapsed() < LOCK_PATIENCE => {
+                thread::sleep(LOCK_PAUSE);
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(Error::Rejected(format!("somebody else is writing to {id}")));
+            }
+            Err(TryLockError::Error(e)) => return Err(backend(e)),
         }
-        Err(TryLockError::Error(e)) => Err(backend(e)),
     }
-}
-
-/// Lets the next writer in. Closing the file would not be enough where a process is being started: until that
-/// executes its program, it has the file open as well.
-fn unlock(file: &File) -> Result<(), Error> {
-    file.unlock().map_err(backend)
 }
 
 fn head_of(path: &Path, id: Id) -> Result<Head, Error> {

@@ -1,6 +1,7 @@
 //! What clients send: bytes watched as they arrive; JSON and queries, refused with problem details.
 
 use std::io;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
@@ -165,15 +166,22 @@ where
     ))
 }
 
-/// `pieces`, the next of which is not looked for before one is used. Multer would take all that has arrived
-/// into its buffer, which is what a fast client makes of it.
+/// `pieces`, with a pause after each. Multer takes into its buffer what arrives without one, which is what a
+/// fast client makes of it.
 pub fn one_by_one<S>(pieces: S) -> impl Stream<Item = S::Item> + Send + 'static
 where
-    S: Stream<Item: Send> + Send + 'static,
+    S: Stream + Send + 'static,
 {
-    pieces.then(|piece| async {
-        tokio::task::yield_now().await;
-        piece
+    let mut pieces = Box::pin(pieces);
+    let mut pause = false;
+    stream::poll_fn(move |context| {
+        if std::mem::take(&mut pause) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let next = pieces.as_mut().poll_next(context);
+        pause = matches!(next, Poll::Ready(Some(_)));
+        next
     })
 }
 
@@ -253,5 +261,25 @@ mod tests {
             error.unwrap().unwrap_err().kind(),
             io::ErrorKind::ConnectionAborted
         );
+    }
+
+    #[tokio::test]
+    async fn a_form_is_read_in_pieces_of_any_size() {
+        let form =
+            b"--x\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nall of it\r\n--x--\r\n";
+        for size in 1..=form.len() {
+            let pieces: Vec<Result<Bytes, io::Error>> = form
+                .chunks(size)
+                .map(|piece| Ok(Bytes::copy_from_slice(piece)))
+                .collect();
+            let mut form = multer::Multipart::new(one_by_one(stream::iter(pieces)), "x");
+            let field = form.next_field().await.unwrap().unwrap();
+            assert_eq!(
+                field.bytes().await.unwrap(),
+                "all of it",
+                "pieces of {size}"
+            );
+            assert!(form.next_field().await.unwrap().is_none());
+        }
     }
 }

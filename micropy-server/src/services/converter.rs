@@ -13,6 +13,7 @@ use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{self, Begin, Job, Lease, Outcome, Output, Topic};
 use micropy_core::ports::queue::{self, Delivery};
 use micropy_core::ports::storage::{self, Label, StorageExt};
+use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
@@ -45,6 +46,10 @@ const RETRY_PAUSE: Duration = Duration::from_secs(2);
 const FORGET_PAUSE: Duration = Duration::from_secs(5);
 /// Before asking a queue or a ledger again that cannot be reached.
 const BACKEND_PAUSE: Duration = Duration::from_secs(1);
+/// What the owner is told of a video that ends whoever converts it.
+const DEADLY: &str = "The conversion of this file ended unexpectedly several times.";
+/// For the service to be told to stop, where its worker processes were told first.
+const STOPPING: Duration = Duration::from_millis(200);
 /// Bytes of the MP3 read at once.
 const PIECE: usize = 64 * 1024;
 
@@ -63,6 +68,8 @@ enum Fault {
     Permanent(String),
     /// It may the next time: the reason, for the log.
     Transient(String),
+    /// The worker process died, hung or went mad, which it may do with this video every time: how, for the log.
+    Died(String),
     /// The lease is lost, or the owner called it off: the job is none of ours any more.
     Lost,
     /// The service stops.
@@ -173,7 +180,12 @@ impl ConverterService {
                 self.fail(delivery, lease, body, reason.into(), started.elapsed())
                     .await
             }
-            Fault::Transient(why) => {
+            Fault::Died(why) if job.attempts >= ATTEMPTS => {
+                tracing::error!(job_id = %job.id, why, "conversion given up");
+                self.fail(delivery, lease, body, DEADLY.into(), started.elapsed())
+                    .await
+            }
+            Fault::Transient(why) | Fault::Died(why) => {
                 let pause = RETRY_PAUSE * job.attempts;
                 telemetry::failed(&Span::current(), &why);
                 tracing::warn!(job_id = %job.id, why, ?pause, "conversion failed, once more");
@@ -266,9 +278,8 @@ impl ConverterService {
         stop: &CancellationToken,
     ) -> Result<(Output, Duration), Fault> {
         if job.attempts > ATTEMPTS {
-            // Work was started three times and never ended: the process died of it.
-            let reason = "The conversion of this file ended unexpectedly several times.";
-            return Err(Fault::Permanent(reason.into()));
+            // Work was started three times and never ended: the converter itself died each time.
+            return Err(Fault::Permanent(DEADLY.into()));
         }
         let video = self
             .ports
@@ -291,7 +302,13 @@ impl ConverterService {
         let kept = self.keep(lease, &progress, stop);
         tokio::pin!(kept);
         let (made, file) = tokio::select! {
-            made = work => made?,
+            made = work => match made {
+                // Who ends all processes of a service may have come to this one first.
+                Err(Fault::Died(_)) if timeout(STOPPING, stop.cancelled()).await.is_ok() => {
+                    return Err(Fault::Stopped);
+                }
+                made => made?,
+            },
             fault = &mut kept => return Err(fault),
         };
         drop(converting);

@@ -71,8 +71,10 @@ impl Client {
     /// Uploads a video that is taken in: the id of its job.
     pub async fn accepted(&self, name: &str, video: impl Into<reqwest::Body>) -> String {
         let answer = self.upload(name, video).await.unwrap();
-        assert_eq!(answer.status(), 201);
-        job_of(&answer.json().await.unwrap()).unwrap()
+        let status = answer.status();
+        let told = answer.text().await.unwrap();
+        assert_eq!(status, 201, "{told}");
+        job_of(&serde_json::from_str(&told).unwrap()).unwrap()
     }
 
     pub async fn job(&self, id: &str) -> Value {

@@ -39,12 +39,21 @@ pub struct Task {
 pub enum Said {
     /// It needs these bytes of the video.
     Read(Range<u64>),
-    /// So much is done, from 0 to 1.
-    Progress(f32),
+    /// It is still there.
+    Progress(Progress),
     /// What it made stands in its standard output.
     Made(Made),
     /// It made nothing.
     Failed(Failed),
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// How much is done, from 0 to 1; 0 where nobody knows how much there is.
+    pub fraction: f32,
+    /// The pass over the audio and the seconds done in it: what stays as it is does not get on.
+    pub place: (u64, f64),
 }
 
 /// What came of the work.

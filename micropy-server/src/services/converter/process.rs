@@ -8,7 +8,6 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -22,22 +21,31 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Fault;
 use super::dialogue::{LONGEST_LINE, MOST_READ, Made, Said, Task};
 
 /// The command that makes this program a worker process.
 const COMMAND: &str = "worker-exec";
-/// A process that neither reads nor gets on for so long never will. An engine that is well says something
-/// several times a second.
-const SILENCE: Duration = Duration::from_secs(60);
+/// A process that neither reads nor gets on for so long never will. An engine that is well needs seconds for
+/// that, on a slow machine with much else to do.
+const SILENCE: Duration = Duration::from_secs(5 * 60);
 /// For a process that has hung up to end.
 const PARTING: Duration = Duration::from_secs(1);
 /// Bytes of its last words that are kept.
 const LAST_WORDS: usize = 2048;
-const SIGINT: i32 = 2;
-const SIGTERM: i32 = 15;
+/// Letters of the longest reason.
+const LONGEST_REASON: usize = 1000;
+/// What of the environment a process is given: a hostile file must not find our secrets.
+const ENVIRONMENT: [&str; 6] = [
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH",
+    "MALLOC_ARENA_MAX",
+    "RUST_BACKTRACE",
+    "LLVM_PROFILE_FILE",
+];
 
 /// How worker processes are run.
 #[derive(Clone, Debug)]
@@ -50,7 +58,7 @@ pub struct Workshop {
     pub time: Duration,
     /// Bytes that one process may allocate.
     pub memory: u64,
-    /// How long a process may say nothing.
+    /// How long a process may neither read nor get on.
     pub silence: Duration,
 }
 
@@ -79,7 +87,8 @@ impl Workshop {
             threads: self.threads,
             video_bytes: video.bytes,
             memory: self.memory,
-            cpu: self.time.saturating_mul(self.threads.get() as u32),
+            // Beside its threads there is the one that reads and writes.
+            cpu: self.time.saturating_mul(self.threads.get() as u32 + 1),
         };
         let product = tempfile::tempfile().map_err(unstarted)?;
         let mut worker = WorkerProcess::start(self, &product).map_err(unstarted)?;
@@ -121,9 +130,12 @@ impl WorkerProcess {
         let mut process = Command::new(&workshop.program)
             .arg0("micropy")
             .arg(COMMAND)
-            // A hostile file must not find our secrets; all that the work needs is where to put its own files.
             .env_clear()
-            .envs(std::env::var_os("TMPDIR").map(|folder| ("TMPDIR", folder)))
+            .envs(
+                ENVIRONMENT
+                    .into_iter()
+                    .filter_map(|name| Some((name, std::env::var_os(name)?))),
+            )
             .stdin(OwnedFd::from(theirs))
             .stdout(product.try_clone()?)
             .stderr(Stdio::piped())
@@ -150,38 +162,56 @@ impl WorkerProcess {
     ) -> Result<Made, Fault> {
         let mut line = serde_json::to_vec(task).map_err(|e| unstarted(e.into()))?;
         line.push(b'\n');
-        if self.socket.write_all(&line).await.is_err() {
-            return Err(self.end().await);
-        }
+        self.tell(&line).await?;
+        let mut place = None;
+        let mut alive = Instant::now();
         loop {
-            let said = match timeout(self.silence, self.hear()).await {
+            let said = match timeout_at(alive + self.silence, self.hear()).await {
                 Ok(Ok(Some(said))) => said,
                 Ok(Ok(None)) => return Err(self.end().await),
-                Ok(Err(e)) => {
-                    return Err(Fault::Transient(format!("the worker process says: {e}")));
-                }
-                Err(_) => {
-                    return Err(Fault::Transient(format!(
-                        "the worker process did nothing for {}",
-                        humantime::format_duration(self.silence)
-                    )));
-                }
+                Ok(Err(e)) => return Err(Fault::Died(format!("the worker process says: {e}"))),
+                Err(_) => return Err(Fault::Died(self.nothing("did nothing"))),
             };
             match said {
                 Said::Read(range) => {
-                    let bytes = fetch(videos, video, range).await?;
-                    if self.socket.write_all(&bytes).await.is_err() {
-                        return Err(self.end().await);
+                    let bytes = timeout(self.silence, fetch(videos, video, range)).await;
+                    let bytes = bytes.map_err(|_| {
+                        Fault::Transient("the video cannot be read: its storage is silent".into())
+                    })??;
+                    self.tell(&bytes).await?;
+                    alive = Instant::now();
+                }
+                Said::Progress(done) => {
+                    let fraction = done.fraction.clamp(0.0, 1.0);
+                    progress.store(fraction.to_bits(), Ordering::Relaxed);
+                    if place.replace(done.place) != Some(done.place) {
+                        alive = Instant::now();
                     }
                 }
-                Said::Progress(done) => progress.store(done.to_bits(), Ordering::Relaxed),
                 Said::Made(made) => return Ok(made),
-                Said::Failed(failed) if failed.passing => {
-                    return Err(Fault::Transient(failed.reason));
+                Said::Failed(failed) => {
+                    let reason = failed.reason.chars().take(LONGEST_REASON).collect();
+                    return Err(match failed.passing {
+                        true => Fault::Transient(reason),
+                        false => Fault::Permanent(reason),
+                    });
                 }
-                Said::Failed(failed) => return Err(Fault::Permanent(failed.reason)),
             }
         }
+    }
+
+    /// Sends it what it waits for.
+    async fn tell(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        match timeout(self.silence, self.socket.write_all(bytes)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(self.end().await),
+            Err(_) => Err(Fault::Died(self.nothing("took nothing"))),
+        }
+    }
+
+    fn nothing(&self, what: &str) -> String {
+        let silence = humantime::format_duration(self.silence);
+        format!("the worker process {what} for {silence}")
     }
 
     /// The next thing it says; nothing when it has hung up.
@@ -198,17 +228,16 @@ impl WorkerProcess {
 
     /// Why it ended before its work did.
     async fn end(&mut self) -> Fault {
-        let status = match timeout(PARTING, self.process.wait()).await {
-            Ok(Ok(status)) => status,
-            Ok(Err(e)) => return Fault::Transient(e.to_string()),
-            Err(_) => return Fault::Transient("the worker process hung up".into()),
+        let ended = async {
+            let status = self.process.wait().await?;
+            let words = (&mut self.last_words).await.unwrap_or_default();
+            io::Result::Ok(died(status, &words))
         };
-        if matches!(status.signal(), Some(SIGINT | SIGTERM)) {
-            // Somebody ends all processes of the service, this one by chance before its converter.
-            return Fault::Stopped;
-        }
-        let words = (&mut self.last_words).await.unwrap_or_default();
-        Fault::Transient(died(status, &words))
+        Fault::Died(match timeout(PARTING, ended).await {
+            Ok(Ok(why)) => why,
+            Ok(Err(e)) => e.to_string(),
+            Err(_) => "the worker process hung up".into(),
+        })
     }
 }
 
@@ -243,7 +272,7 @@ async fn fetch(
         || range.end > video.bytes
         || range.end - range.start > MOST_READ as u64
     {
-        return Err(Fault::Transient(format!(
+        return Err(Fault::Died(format!(
             "the worker process asks for bytes {range:?} of {}",
             video.bytes
         )));
@@ -310,9 +339,9 @@ mod tests {
             .await
     }
 
-    async fn transient(script: &str) -> String {
+    async fn death(script: &str) -> String {
         match convert(script).await {
-            Err(Fault::Transient(why)) => why,
+            Err(Fault::Died(why)) => why,
             other => panic!("{script}: {other:?}"),
         }
     }
@@ -325,7 +354,7 @@ mod tests {
             r#"read -r task
                echo '{{"read":{{"start":2,"end":6}}}}' >&3
                head -c 4
-               echo '{{"progress":0.5}}' >&3
+               echo '{{"progress":{{"fraction":0.5,"place":[0,1.5]}}}}' >&3
                echo '{MADE}' >&3"#
         );
         let (made, mut file) = convert(&script).await.unwrap();
@@ -339,37 +368,36 @@ mod tests {
         let refused = r#"echo '{"failed":{"reason":"no audio","passing":false}}' >&3"#;
         assert!(matches!(convert(refused).await, Err(Fault::Permanent(why)) if why == "no audio"));
         let passing = r#"echo '{"failed":{"reason":"disk full","passing":true}}' >&3"#;
-        assert_eq!(transient(passing).await, "disk full");
+        assert!(matches!(convert(passing).await, Err(Fault::Transient(why)) if why == "disk full"));
     }
 
     #[tokio::test]
     async fn its_death_is_one_failed_attempt() {
-        let why = transient("echo 'munmap_chunk(): invalid pointer' >&2; kill -ABRT $$").await;
+        let why = death("echo 'munmap_chunk(): invalid pointer' >&2; kill -ABRT $$").await;
         assert!(
             why.contains("signal: 6") && why.ends_with("invalid pointer"),
             "{why}"
         );
-        let why = transient("exit 101").await;
+        let why = death("exit 101").await;
         assert!(why.contains("exit status: 101"), "{why}");
-        let why = transient("head -c 100000 /dev/zero >&2; echo the end >&2; exit 1").await;
+        let why = death("head -c 100000 /dev/zero >&2; echo the end >&2; exit 1").await;
         assert!(
             why.ends_with("the end") && why.len() < 3000,
             "{}",
             why.len()
         );
-        assert!(matches!(
-            convert("kill -TERM $$").await,
-            Err(Fault::Stopped)
-        ));
     }
 
     #[tokio::test]
     async fn silence_and_nonsense_end_it() {
         assert!(
-            transient("exec sleep 60")
+            death("exec sleep 60")
                 .await
                 .contains("did nothing for 500ms")
         );
+        let idle =
+            r#"while sleep 0.1; do echo '{"progress":{"fraction":0.5,"place":[0,1.5]}}' >&3; done"#;
+        assert!(death(idle).await.contains("did nothing for 500ms"));
         for nonsense in [
             "echo '{\"read\":{\"start\":2,\"end\":11}}'",
             "echo '{\"read\":{\"start\":6,\"end\":2}}'",
@@ -377,7 +405,7 @@ mod tests {
             "echo '{\"sing\":1}'",
             "head -c 3000000 /dev/zero",
         ] {
-            let why = transient(&format!("{nonsense} >&3; exec sleep 60")).await;
+            let why = death(&format!("{nonsense} >&3; exec sleep 60")).await;
             assert!(why.starts_with("the worker process "), "{nonsense}: {why}");
             assert!(!why.contains("did nothing"), "{nonsense}: {why}");
         }

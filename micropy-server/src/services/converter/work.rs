@@ -9,7 +9,7 @@ use micropy_core::{Converter, Error, Options, Report, SeekSink, Source};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::dialogue::{Failed, Made};
+use super::dialogue::{Failed, Made, Progress};
 use crate::services::options::Split;
 use crate::services::product::Product;
 
@@ -30,7 +30,7 @@ impl Work {
         self,
         source: impl Source,
         product: File,
-        progress: impl Fn(f32),
+        progress: impl Fn(Progress),
     ) -> Result<Made, Failed> {
         match self.split {
             None => self.whole(source, product, progress),
@@ -42,11 +42,11 @@ impl Work {
         self,
         source: impl Source,
         product: File,
-        progress: impl Fn(f32),
+        progress: impl Fn(Progress),
     ) -> Result<Made, Failed> {
         let mut sink = SeekSink::new(product).map_err(Error::Write)?;
         let report = Converter::new(self.options)
-            .on_progress(|step| progress(step.fraction().unwrap_or(0.0) as f32))
+            .on_progress(|step| progress(told(&step, 0, 1)))
             .convert(source, &mut sink)?;
         Ok(Made {
             product: Product::Mp3,
@@ -61,13 +61,13 @@ impl Work {
         self,
         source: impl Source,
         product: File,
-        progress: impl Fn(f32),
+        progress: impl Fn(Progress),
     ) -> Result<Made, Failed> {
-        let done = Cell::new((0.0, 1.0));
+        let done = Cell::new((0, 1));
         let mut chapters = Converter::new(self.options)
             .on_progress(|step| {
                 let (before, all) = done.get();
-                progress(((before + step.fraction().unwrap_or(0.0)) / all) as f32);
+                progress(told(&step, before, all));
             })
             .chapters(source)?;
         let names = chapters.file_names();
@@ -80,7 +80,7 @@ impl Work {
         let mut zip = ZipWriter::new(product);
         let mut reports: Vec<Report> = Vec::new();
         for (index, name) in names.iter().enumerate() {
-            done.set((index as f64, names.len() as f64));
+            done.set((index, names.len()));
             let mut sink = tempfile::tempfile()
                 .and_then(SeekSink::new)
                 .map_err(Error::Write)?;
@@ -105,6 +105,18 @@ impl Work {
             audio: reports.iter().map(Report::duration).sum(),
             report: describe(&reports, Some(reports.len())),
         })
+    }
+}
+
+/// A step of the engine, in a file of which there are `all`, `before` of them done.
+fn told(step: &micropy_core::Progress, before: usize, all: usize) -> Progress {
+    let fraction = (before as f64 + step.fraction().unwrap_or(0.0)) / all as f64;
+    Progress {
+        fraction: fraction as f32,
+        place: (
+            before as u64 * 256 + u64::from(step.pass),
+            step.done.as_secs_f64(),
+        ),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The worker process, `micropy worker-exec`: converts one video and ends.
 //!
-//! What LAME or a decoder does to a process, it does to this one. It has no settings, no secrets and no access
-//! to the stores: it asks the converter, its parent, for the video's bytes, and what it makes goes into a file
-//! that the parent opened.
+//! What LAME or a decoder does to a process, it does to this one. It is given no settings, no secrets and no
+//! connection to the stores: it asks the converter, its parent, for the video's bytes, and what it makes goes
+//! into a file that the parent opened.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::dialogue::{Failed, LONGEST_LINE, Made, Said, Task};
+use super::dialogue::{Failed, LONGEST_LINE, Made, Progress, Said, Task};
 use super::source::ReadAhead;
 use super::work::Work;
 use crate::services::options::Conversion;
@@ -44,7 +44,7 @@ pub fn run() -> io::Result<()> {
 fn limit(task: &Task) -> io::Result<()> {
     for (resource, most) in [
         (Resource::Data, task.memory),
-        (Resource::Cpu, task.cpu.as_secs().max(1)),
+        (Resource::Cpu, task.cpu.as_secs() + 1),
         (Resource::Core, 0),
     ] {
         let maximum = getrlimit(resource).maximum;
@@ -104,7 +104,7 @@ impl Mouth {
         (&self.socket).write_all(&line)
     }
 
-    fn progress(&self, done: f32) {
+    fn progress(&self, done: Progress) {
         if self.told.get().elapsed() < PROGRESS_PAUSE {
             return;
         }
