@@ -304,8 +304,8 @@ mod tests {
 
     use super::*;
 
-    /// What comes of a video of ten bytes where the worker process does what `script` says; `3` is a copy of
-    /// the socket that is its standard input.
+    /// What comes of a video of ten bytes where the worker process does what `script` says once it has its
+    /// task; `3` is a copy of the socket that is its standard input.
     async fn convert(script: &str) -> Result<(Made, File), Fault> {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("program");
@@ -316,7 +316,7 @@ mod tests {
             .mode(0o700)
             .open(&program)
             .unwrap();
-        write!(file, "#!/bin/sh\nexec 3>&0\n{script}\n").unwrap();
+        write!(file, "#!/bin/sh\nexec 3>&0\nread -r task\n{script}\n").unwrap();
         drop(file);
         let videos: Arc<dyn Storage> = Arc::new(MemoryStorage::new(Arc::new(ManualClock::new(
             Timestamp::default(),
@@ -351,8 +351,7 @@ mod tests {
     #[tokio::test]
     async fn a_process_is_given_what_it_asks_for() {
         let script = format!(
-            r#"read -r task
-               echo '{{"read":{{"start":2,"end":6}}}}' >&3
+            r#"echo '{{"read":{{"start":2,"end":6}}}}' >&3
                head -c 4
                echo '{{"progress":{{"fraction":0.5,"place":[0,1.5]}}}}' >&3
                echo '{MADE}' >&3"#
