@@ -16,6 +16,8 @@
 //! `embedded`, the default, is `filesystem`, `sqlite` and `outbox`: a service on one machine with nothing
 //! else installed.
 
+// docs.rs says beside each item which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 
 pub mod auth;

@@ -17,6 +17,8 @@
 //! | seam | where two spans meet in the output |
 //! | job | one conversion somebody asked the service for |
 
+// docs.rs says beside each item which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![cfg_attr(
     not(all(feature = "aac", feature = "opus", feature = "flac")),
