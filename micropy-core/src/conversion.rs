@@ -26,6 +26,9 @@ use crate::tags::{Metadata, ReplayGain, fit_chapters};
 use crate::timeline::{Clock, Presented};
 use crate::writer::{Foreseen, Writer};
 
+/// The longest silence that is made of an empty edit before the audio: some bytes can declare years of it.
+const LATEST_START: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Which part of the audio becomes the MP3, and what the file says of it.
 pub struct Part {
     /// Where it begins on the presentation.
@@ -329,6 +332,7 @@ impl Conversion<'_> {
         } = beginning;
         let (_, silence) = self.late_start(&clock);
         let (presented, silence) = self.trim(self.presented(&clock), silence, &clock);
+        self.check_late_start(silence, clock.sample_rate)?;
         let scaled = !options.unscaled_downmix;
         let downmix = match options.channels {
             Some(Channels::Mono) => Downmix::mono(format.layout, scaled),
@@ -412,6 +416,22 @@ impl Conversion<'_> {
             },
         };
         (presented, silence_end.saturating_sub(start))
+    }
+
+    /// Refuses a late start that would make the MP3 hours and days of silence: of audio it is no beginning.
+    fn check_late_start(&self, silence: u64, rate: u32) -> Result<()> {
+        let late = duration_of(silence, rate);
+        if late > LATEST_START {
+            return Err(Error::Limit {
+                at: self.audio.parameters().at,
+                what: format!(
+                    "the silence before an audio track that starts late ({} seconds)",
+                    late.as_secs()
+                ),
+                limit: LATEST_START.as_secs(),
+            });
+        }
+        Ok(())
     }
 
     /// The error of a part in which nothing lies.
@@ -587,7 +607,9 @@ fn describe(settings: &micropy_lame::Settings) -> Result<info_tag::Encoding> {
 
 /// What decoders leave out of `frames` frames so that `samples` PCM samples remain.
 fn trim_of(frames: u64, samples: u64, sample_rate: u32) -> Trim {
-    let padding = (frames * frame_len(sample_rate)).saturating_sub(samples + ENCODER_DELAY);
+    let padding = frames
+        .saturating_mul(frame_len(sample_rate))
+        .saturating_sub(samples.saturating_add(ENCODER_DELAY));
     Trim {
         delay: ENCODER_DELAY as u16,
         padding: u16::try_from(padding).unwrap_or(u16::MAX),
@@ -605,9 +627,11 @@ const ENCODER_DELAY: u64 = 576;
 /// PCM samples that LAME puts behind at least (`lame_encode_flush`).
 const LEAST_PADDING: u64 = 576;
 
-/// Frames that LAME makes of `samples` PCM samples.
+/// Frames that LAME makes of `samples` PCM samples, of which a container can declare any number.
 fn frames_for(samples: u64, frame_len: u64) -> u64 {
-    (samples + ENCODER_DELAY + LEAST_PADDING).div_ceil(frame_len)
+    samples
+        .saturating_add(ENCODER_DELAY + LEAST_PADDING)
+        .div_ceil(frame_len)
 }
 
 /// Spans start at multiples of so many frames: at 44.1 kHz and its fractions the padding of a constant

@@ -179,7 +179,8 @@ impl Options {
         self
     }
 
-    /// Puts silence before audio that starts later than the video (an empty edit), for as long.
+    /// Puts silence before audio that starts later than the video (an empty edit), for as long. More than a day is
+    /// refused.
     #[must_use]
     pub fn late_start(mut self, silence: bool) -> Self {
         self.late_start = silence;

@@ -456,8 +456,11 @@ impl SpanReader {
         let passed = self.packets.skip(source, rest)?;
         let packets = ahead.len() as u64 + passed.packets;
         self.extent.packets += packets;
-        self.units += passed.duration;
-        self.units += ahead.iter().map(|p| u64::from(p.duration)).sum::<u64>();
+        let units: u64 = ahead.iter().map(|p| u64::from(p.duration)).sum();
+        self.units = self
+            .units
+            .saturating_add(units)
+            .saturating_add(passed.duration);
         self.position += packets * len;
         Ok(())
     }
