@@ -1,5 +1,6 @@
 //! The making of one MP3: what the stages are set up with, in which order they run, what is said of it.
 
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::fade::Fade;
 use crate::loudness::Loudness;
 use crate::mp3::id3;
 use crate::mp3::info_tag::{self, Trim};
+use crate::mp4::Packet;
 use crate::options::{Bitrate, Channels, Options};
 use crate::pipeline::{Engine, Observer};
 use crate::progress::{CancelToken, Progress};
@@ -375,7 +377,9 @@ impl Conversion<'_> {
             },
         };
         let frame_len = frame_len(rate);
-        let plan = Plan::new(declared.map(|len| frames_for(len, frame_len)), unit(rate));
+        let frames = declared.map(|len| frames_for(len, frame_len));
+        let bytes = self.frame_bytes(&clock, &ahead, rate);
+        let plan = Plan::new(frames, unit(rate), bytes);
         let reader = SpanReader::new(
             ahead,
             packets,
@@ -398,6 +402,25 @@ impl Conversion<'_> {
             reader,
             declared,
         })
+    }
+
+    /// Bytes of packets for each frame of an output at `rate` Hz, on average: by the sample table, or, where the
+    /// length stands in movie fragments still to come, by the first packets.
+    fn frame_bytes(&self, clock: &Clock, ahead: &VecDeque<(Packet, Vec<u8>)>, rate: u32) -> u64 {
+        let track = self.audio.track();
+        let (bytes, packets, units) = match track.samples.zip(track.duration) {
+            Some((packets, units)) => (track.bytes(), packets, units),
+            None => ahead
+                .iter()
+                .fold((0, 0, 0), |(bytes, packets, units), (packet, _)| {
+                    let units = units + u64::from(packet.duration);
+                    (bytes + u64::from(packet.size), packets + 1, units)
+                }),
+        };
+        let second = u128::from(bytes) * u128::from(clock.sample_rate)
+            / u128::from(clock.media_len(packets, units).max(1));
+        let frame = second * u128::from(frame_len(rate)) / u128::from(rate);
+        u64::try_from(frame).unwrap_or(u64::MAX)
     }
 
     /// What of `silence` and the presented part behind it lies in the part.
@@ -691,3 +714,6 @@ impl Observer for Desk<'_, '_> {
         self.watch.tick(encoded)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,13 @@ const LONGEST: u64 = 2940;
 const LONG: u64 = 1960;
 /// Frames of the shortest span worth a seam.
 const SHORTEST: u64 = 588;
+/// Bytes of a span at most, on average: as much as a minute of the best AAC. Uncompressed audio comes to it within
+/// seconds, and the window holds two spans for each core.
+pub const SPAN_BYTES: usize = 4 << 20;
+/// Frames of a span in any file, however many bytes it has for each: below, spans cost more in seams than they save.
+const LEAST: u64 = 196;
+/// Bytes gathered for one span at most. No audio has as many on average; a table can put a whole file into a moment.
+const SPAN_LIMIT: usize = 64 << 20;
 /// So many spans at the end of a file are half as long, so that the cores come to its end together.
 const HALVES: u64 = 4;
 
@@ -39,20 +46,23 @@ enum Length {
     /// So many units are shared out in so many equal steps, to a unit. The first spans take two steps each, as many as
     /// `whole` says, and those after them one. A file that turns out longer has more of the latter.
     Shared { units: u64, steps: u64, whole: u64 },
-    /// The file's length is not known beforehand (movie fragments): spans double up to those of a long file.
-    Growing,
+    /// The file's length is not known beforehand (movie fragments): spans double up to those of a long file, or up to
+    /// `most` frames.
+    Growing { most: u64 },
 }
 
 impl Plan {
     /// A plan for an output of `frames` frames, where known, with spans that start at multiples of
-    /// `unit` frames.
-    pub fn new(frames: Option<u64>, unit: u64) -> Self {
+    /// `unit` frames. A span holds `frame_bytes` for each of its frames, on average.
+    pub fn new(frames: Option<u64>, unit: u64, frame_bytes: u64) -> Self {
+        let most = (SPAN_BYTES as u64 / frame_bytes.max(1)).max(LEAST);
         let length = match frames {
             Some(frames) => {
                 let wish = match frames.div_ceil(MEDIUM) {
                     medium @ ..=LONGEST => medium.max(SHORTEST),
                     _ => LONG,
                 };
+                let wish = wish.min(most);
                 let units = frames.div_ceil(unit).max(1);
                 let spans = frames.div_ceil(wish).clamp(1, units);
                 if spans > HALVES / 2 && wish >= 2 * SHORTEST {
@@ -70,7 +80,7 @@ impl Plan {
                     }
                 }
             }
-            None => Length::Growing,
+            None => Length::Growing { most },
         };
         Plan { unit, length }
     }
@@ -103,11 +113,10 @@ impl Plan {
                     .unwrap_or(u64::MAX)
                     .saturating_mul(self.unit)
             }
-            Length::Growing => {
+            Length::Growing { most } => {
                 // SHORTEST, 2·SHORTEST, then LONG each.
-                let first = SHORTEST.next_multiple_of(self.unit);
-                let second = (2 * SHORTEST).next_multiple_of(self.unit);
-                let long = LONG.next_multiple_of(self.unit);
+                let [first, second, long] = [SHORTEST, 2 * SHORTEST, LONG]
+                    .map(|frames| frames.min(most).next_multiple_of(self.unit));
                 match index {
                     0 => 0,
                     1 => first,
@@ -164,6 +173,11 @@ impl Span {
         Some((packet, &self.data[packet.at..packet.at + packet.size]))
     }
 
+    /// Memory that its packets take.
+    pub fn bytes(&self) -> usize {
+        held(&self.packets, &self.data)
+    }
+
     /// Whether `packet` counts as this span's, rather than as its neighbour's.
     pub fn owns(&self, packet: &SpanPacket) -> bool {
         let end = packet.start + u64::from(packet.len);
@@ -173,6 +187,11 @@ impl Span {
         };
         begins && packet.start < self.own.end
     }
+}
+
+/// Memory that packets with `data` take: tables can have many that are empty.
+fn held(packets: &[SpanPacket], data: &[u8]) -> usize {
+    size_of_val(packets) + data.len()
 }
 
 /// How the output lies on the decoder's PCM.
@@ -417,6 +436,16 @@ impl SpanReader {
             at,
             size: packet.read as usize,
         });
+        let held = held(&self.gathered, &self.data);
+        if held > SPAN_LIMIT {
+            return Err(Error::Limit {
+                at: packet.offset,
+                what: format!(
+                    "the size of the packets for one stretch of the audio ({held} bytes)"
+                ),
+                limit: SPAN_LIMIT as u64,
+            });
+        }
         Ok(true)
     }
 
@@ -468,8 +497,13 @@ impl SpanReader {
     /// Forgets packets before `from` once they are worth it (a trim far into the file).
     fn drop_unneeded(&mut self, from: u64) {
         const WORTH: usize = 1024;
+        const WORTH_BYTES: usize = 1 << 20;
         let unneeded = self.unneeded(from);
-        if unneeded >= WORTH {
+        let bytes = self
+            .gathered
+            .get(unneeded)
+            .map_or(self.data.len(), |p| p.at);
+        if unneeded >= WORTH || bytes >= WORTH_BYTES {
             self.forget(unneeded);
         }
     }
@@ -530,7 +564,7 @@ mod tests {
     fn plans_cover_a_file_evenly_and_keep_to_their_unit() {
         for unit in [1, 49, 245] {
             for frames in [1, 500, 2_300, 22_970, 275_625, 10_000_000] {
-                let plan = Plan::new(Some(frames), unit);
+                let plan = Plan::new(Some(frames), unit, 0);
                 let spans = (1..).find(|&i| plan.start(i) >= frames).unwrap();
                 let last = frames - plan.start(spans - 1);
                 for index in 0..spans {
@@ -554,7 +588,7 @@ mod tests {
     #[test]
     fn cores_that_take_spans_in_turn_end_together() {
         let frames = 22_970;
-        let plan = Plan::new(Some(frames), 49);
+        let plan = Plan::new(Some(frames), 49, 0);
         for (cores, at_most) in [
             (1, 1.0),
             (2, 1.0),
@@ -579,8 +613,46 @@ mod tests {
 
     #[test]
     fn a_growing_plan_reaches_the_length_of_a_long_file() {
-        let plan = Plan::new(None, 49);
+        let plan = Plan::new(None, 49, 0);
         let starts: Vec<u64> = (0..5).map(|i| plan.start(i)).collect();
         assert_eq!(starts, [0, 588, 1764, 3724, 5684]);
+    }
+
+    /// Bytes for each frame of an output at `rate` Hz, of audio of so many bytes a second.
+    fn frame_bytes(bytes: u64, rate: u64) -> u64 {
+        bytes * 1152 / rate
+    }
+
+    #[test]
+    fn bytes_shorten_the_spans_of_no_compressed_audio() {
+        for rate in [44_100, 48_000, 32_000] {
+            for kbps in [8, 128, 192, 320] {
+                let bytes = frame_bytes(kbps * 125, rate);
+                for frames in [None, Some(500), Some(2_300), Some(22_970), Some(275_625)] {
+                    let capped = Plan::new(frames, 49, bytes);
+                    let plain = Plan::new(frames, 49, 0);
+                    for index in 0..300 {
+                        assert_eq!(capped.start(index), plain.start(index), "{kbps} kbit/s");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_span_of_uncompressed_audio_is_as_large_as_one_of_compressed() {
+        // 16 bits at 44.1 kHz; 24 bits at 48 kHz; the same of eight channels.
+        for (bytes, rate) in [(176_400, 44_100), (288_000, 48_000), (1_152_000, 48_000)] {
+            let bytes = frame_bytes(bytes, rate);
+            for frames in [None, Some(2_300), Some(22_970), Some(275_625)] {
+                let plan = Plan::new(frames, 49, bytes);
+                for index in 0..100 {
+                    let len = plan.start(index + 1) - plan.start(index);
+                    let most = (SPAN_BYTES as u64 / bytes).max(LEAST) + 49;
+                    assert!(len <= most, "{plan:?}: {len} frames");
+                    assert!(2 * (len + 49) >= LEAST, "{plan:?}: {len} frames");
+                }
+            }
+        }
     }
 }

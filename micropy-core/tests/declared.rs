@@ -2,12 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
+use std::io;
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use build::{audio_entry, ftyp, make, mvhd, stsd, table, trak, words};
 use micropy_core::{Converter, Error, Options, Report, Source, StreamSink, StreamSource};
+
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "../src/mp4/tests/build.rs"]
+mod build;
 
 /// Long for two cores that others use too; counting what these files declare takes minutes or years.
 const SOON: Duration = Duration::from_secs(10);
@@ -128,4 +134,78 @@ fn a_late_start_is_not_years_of_silence() {
     assert_eq!(report.output_samples, 3 * 44_100);
     let (_, without) = convert(&Options::new().cbr(64), years).unwrap();
     assert_eq!(without.output_samples, in_time.output_samples);
+}
+
+/// A file of which only the head is stored; the rest is zeros.
+struct Zeros {
+    head: Vec<u8>,
+    size: u64,
+}
+
+impl Source for Zeros {
+    fn size(&self) -> Option<u64> {
+        Some(self.size)
+    }
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        if offset < self.head.len() as u64 {
+            return self.head.as_slice().read_at(offset, buf);
+        }
+        let len = buf.len().min((self.size - offset.min(self.size)) as usize);
+        buf[..len].fill(0);
+        Ok(len)
+    }
+    fn keep_from(&mut self, _offset: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Opus, of which the first packet lasts ten seconds, and the `count` others, of `size` bytes, no time at all.
+fn in_a_moment(count: u32, size: u32) -> Zeros {
+    let dops = make(b"dOps", &[&[0, 2, 0, 0], &words(&[48_000]), &[0, 0, 0]]);
+    let stsd = stsd(&audio_entry(b"Opus", &dops));
+    let sizes = match size {
+        0 => make(
+            b"stsz",
+            &[&words(&[0, 0, count]), &vec![0; 4 * count as usize]],
+        ),
+        size => make(b"stsz", &[&words(&[0, size, count])]),
+    };
+    let moov = |at: usize| {
+        let tables = [
+            stsd.clone(),
+            table(b"stts", &[[1, 441_000], [count - 1, 0]]),
+            table(b"stsc", &[[1, count, 1]]),
+            sizes.clone(),
+            table(b"stco", &[[at as u32]]),
+        ];
+        let trak = trak(1, b"soun", &[], &tables.concat());
+        make(b"moov", &[&mvhd(1000), &trak])
+    };
+    let at = ftyp().len() + moov(0).len() + 16;
+    let size = u64::from(count) * u64::from(size);
+    // Of 64 bits: the box is larger than 4 GiB, or might be.
+    let mdat = [&words(&[1])[..], b"mdat", &(size + 16).to_be_bytes()].concat();
+    let head = [ftyp(), moov(at), mdat].concat();
+    Zeros {
+        size: head.len() as u64 + size,
+        head,
+    }
+}
+
+#[test]
+fn packets_that_last_no_time_do_not_fill_the_memory() {
+    for (count, size) in [(500, 8 << 20), (50_000_000, 100), (3_000_000, 0)] {
+        let error = convert(&Options::new(), in_a_moment(count, size)).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Limit {
+                    limit: 0x400_0000,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(error.to_string().contains(" at byte "), "{error}");
+    }
 }
