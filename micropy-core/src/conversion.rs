@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::audio::{Audio, Beginning};
 use crate::copy::{self, Copier};
+use crate::decode::Format;
 use crate::downmix::Downmix;
 use crate::error::{Error, Result};
 use crate::fade::Fade;
@@ -378,7 +379,7 @@ impl Conversion<'_> {
         };
         let frame_len = frame_len(rate);
         let frames = declared.map(|len| frames_for(len, frame_len));
-        let bytes = self.frame_bytes(&clock, &ahead, rate);
+        let bytes = self.frame_bytes(&clock, &format, &ahead, rate);
         let plan = Plan::new(frames, unit(rate), bytes);
         let reader = SpanReader::new(
             ahead,
@@ -387,6 +388,7 @@ impl Conversion<'_> {
             plan,
             frame_len,
             format.roll,
+            format.in_order(self.audio.parameters())?,
         );
         Ok(Rendering {
             recipe: Recipe {
@@ -404,21 +406,28 @@ impl Conversion<'_> {
         })
     }
 
-    /// Bytes of packets for each frame of an output at `rate` Hz, on average: by the sample table, or, where the
-    /// length stands in movie fragments still to come, by the first packets.
-    fn frame_bytes(&self, clock: &Clock, ahead: &VecDeque<(Packet, Vec<u8>)>, rate: u32) -> u64 {
+    /// Bytes that spans carry for each frame of an output at `rate` Hz, on average: by the sample table, or, where
+    /// the length stands in movie fragments still to come, by the first packets.
+    fn frame_bytes(
+        &self,
+        clock: &Clock,
+        format: &Format,
+        ahead: &VecDeque<(Packet, Vec<u8>)>,
+        rate: u32,
+    ) -> u64 {
         let track = self.audio.track();
-        let (bytes, packets, units) = match track.samples.zip(track.duration) {
-            Some((packets, units)) => (track.bytes(), packets, units),
-            None => ahead
-                .iter()
-                .fold((0, 0, 0), |(bytes, packets, units), (packet, _)| {
-                    let units = units + u64::from(packet.duration);
-                    (bytes + u64::from(packet.size), packets + 1, units)
-                }),
+        let known = track.samples.zip(track.duration);
+        let (bytes, samples) = match (format.carried(), known) {
+            (Some(bytes), _) => (bytes, 1),
+            (None, Some((packets, units))) => (track.bytes(), clock.media_len(packets, units)),
+            (None, None) => {
+                let sum =
+                    |of: fn(&Packet) -> u32| ahead.iter().map(|(p, _)| u64::from(of(p))).sum();
+                let len = clock.media_len(ahead.len() as u64, sum(|packet| packet.duration));
+                (sum(|packet| packet.size), len)
+            }
         };
-        let second = u128::from(bytes) * u128::from(clock.sample_rate)
-            / u128::from(clock.media_len(packets, units).max(1));
+        let second = u128::from(bytes) * u128::from(clock.sample_rate) / u128::from(samples.max(1));
         let frame = second * u128::from(frame_len(rate)) / u128::from(rate);
         u64::try_from(frame).unwrap_or(u64::MAX)
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use crate::decode::InOrder;
 use crate::error::{Error, Result};
 use crate::mp4::{Packet, Packets};
 use crate::resample::Resampler;
@@ -294,6 +295,8 @@ pub struct SpanReader {
     frame_len: u64,
     /// Packets that a restarted decoder needs before the first that counts.
     roll: usize,
+    /// Where packets are decoded before they are shared out.
+    in_order: Option<InOrder>,
     /// The span being gathered.
     index: usize,
     gathered: Vec<SpanPacket>,
@@ -317,6 +320,7 @@ impl SpanReader {
         plan: Plan,
         frame_len: u64,
         roll: u32,
+        in_order: Option<InOrder>,
     ) -> Self {
         SpanReader {
             ahead,
@@ -325,6 +329,7 @@ impl SpanReader {
             plan,
             frame_len,
             roll: roll as usize,
+            in_order,
             index: 0,
             gathered: Vec::new(),
             data: Vec::new(),
@@ -409,6 +414,10 @@ impl SpanReader {
             self.extent.cut_at = Some(packet.offset + u64::from(packet.read));
             return Ok(false);
         }
+        if let Some(in_order) = &mut self.in_order {
+            let coded = self.data.split_off(at);
+            in_order.decode(&coded, &mut self.data);
+        }
         let start = self.position;
         self.units = self.units.saturating_add(u64::from(packet.duration));
         self.position = match self.mapping.clock.packet_len {
@@ -434,7 +443,7 @@ impl SpanReader {
             len,
             offset: packet.offset,
             at,
-            size: packet.read as usize,
+            size: self.data.len() - at,
         });
         let held = held(&self.gathered, &self.data);
         if held > SPAN_LIMIT {
@@ -465,7 +474,11 @@ impl SpanReader {
         let first = self
             .gathered
             .partition_point(|p| p.start + u64::from(p.len) <= from);
-        first.saturating_sub(self.roll)
+        match self.in_order {
+            // The roll is behind it already.
+            Some(_) => first,
+            None => first.saturating_sub(self.roll),
+        }
     }
 
     /// Passes over packets that end well before `from` without reading them (a trim far into the file).

@@ -117,6 +117,7 @@ impl<'a> Track<'a> {
             plan,
             frame_len,
             self.format.roll,
+            self.format.in_order(&self.parameters).unwrap(),
         )
     }
 
