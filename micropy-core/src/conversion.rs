@@ -24,7 +24,7 @@ use crate::resample::{self, Resampler};
 use crate::runner::rate_control;
 use crate::sink::Sink;
 use crate::source::Source;
-use crate::span::{Extent, Mapping, Plan, SpanReader};
+use crate::span::{Advance, Extent, Mapping, Plan, SpanReader};
 use crate::tags::{Metadata, ReplayGain, fit_chapters};
 use crate::timeline::{Clock, Presented};
 use crate::writer::{Foreseen, Writer};
@@ -109,7 +109,7 @@ impl Conversion<'_> {
             };
             engine.run(&mut rendering.reader, source, &mut watch)?;
         } else {
-            while rendering.reader.next(source)?.is_some() {
+            while !matches!(rendering.reader.advance(source)?, Advance::End) {
                 watch.tick(0)?;
             }
         }

@@ -82,7 +82,7 @@ pub struct Options {
     pub replay_gain: bool,
     /// What the MP3 says of itself.
     pub tags: TagOptions,
-    /// Worker threads; `None`: one for each core.
+    /// Worker threads; `None`: one for each core. More than 1,024 count as that many.
     pub jobs: Option<NonZeroUsize>,
 }
 

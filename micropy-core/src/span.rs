@@ -284,6 +284,16 @@ pub struct Extent {
     pub cut_at: Option<u64>,
 }
 
+/// What [`SpanReader::advance`] has come to.
+pub enum Advance {
+    /// A span is coming in.
+    Reading,
+    /// The next span.
+    Span(Span),
+    /// That was the last.
+    End,
+}
+
 /// Goes through a track's packets once, forward, and hands them out as spans.
 pub struct SpanReader {
     /// Packets that were read already, to look at them.
@@ -341,7 +351,7 @@ impl SpanReader {
         }
     }
 
-    /// What was read, once [`SpanReader::next`] has given `None`.
+    /// What was read, once [`SpanReader::advance`] has come to the end.
     pub fn extent(&self) -> &Extent {
         &self.extent
     }
@@ -351,15 +361,18 @@ impl SpanReader {
         &self.packets
     }
 
-    /// The next span; `None` after the last.
+    /// Reads on for a moment. So the caller can look after other things while a span comes in from a slow source, or
+    /// what lies before the first is passed over.
     ///
-    /// There is at least one, and only the last can be empty.
-    pub fn next(&mut self, source: &mut dyn Source) -> Result<Option<Span>> {
+    /// There is at least one span, and only the last can be empty.
+    pub fn advance(&mut self, source: &mut dyn Source) -> Result<Advance> {
+        /// Packets that are read at once.
+        const MOMENT: usize = 256;
         if self
             .end
             .is_some_and(|end| self.index > 0 && self.output_start() >= end)
         {
-            return Ok(None);
+            return Ok(Advance::End);
         }
         let whole = self.output_start()
             ..self
@@ -370,19 +383,34 @@ impl SpanReader {
         // A short last duration takes back a part of the last packet only: what comes before the last
         // packet is sure.
         self.skip_unneeded(source, needs.start)?;
-        let mut sure = self.gathered.last().map_or(self.position, |p| p.start);
-        while self.end.is_none() && sure < needs.end {
+        for _ in 0..MOMENT {
+            let sure = self.gathered.last().map_or(self.position, |p| p.start);
+            if self.end.is_none() && self.presented_end().is_some_and(|end| end <= sure) {
+                self.finish();
+            }
+            if self.end.is_some() || sure >= needs.end {
+                let end = self.end.unwrap_or(u64::MAX);
+                let output = whole.start..whole.end.min(end).max(whole.start);
+                return Ok(Advance::Span(self.cut(output)));
+            }
             if !self.read_packet(source)? {
                 self.finish();
             }
-            sure = self.gathered.last().map_or(self.position, |p| p.start);
             self.drop_unneeded(needs.start);
-            if self.presented_end().is_some_and(|end| end <= sure) {
-                self.finish();
+        }
+        Ok(Advance::Reading)
+    }
+
+    /// The next span, however long it takes to come in; `None` after the last.
+    #[cfg(test)]
+    pub fn next(&mut self, source: &mut dyn Source) -> Result<Option<Span>> {
+        loop {
+            match self.advance(source)? {
+                Advance::Reading => {}
+                Advance::Span(span) => return Ok(Some(span)),
+                Advance::End => return Ok(None),
             }
         }
-        let output = whole.start..whole.end.min(self.end.unwrap_or(u64::MAX)).max(whole.start);
-        Ok(Some(self.cut(output)))
     }
 
     fn output_start(&self) -> u64 {
