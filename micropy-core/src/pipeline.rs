@@ -235,6 +235,7 @@ impl Engine<'_> {
     ) -> Result<()> {
         let right = span.index;
         let start = span.first_frame;
+        let all = span.last && head.len() < HEAD_FRAMES;
         let mut renderer = Renderer::new(self.recipe, span, None)?;
         let mut pcm = Pcm::default();
         let mut search = None;
@@ -249,7 +250,8 @@ impl Engine<'_> {
                     continue;
                 }
                 let mut current = search.take().unwrap_or_else(|| {
-                    SeamSearch::new(runner.take_tail(), head, runner.rate_control(), WARM_UP)
+                    let tail = runner.take_tail();
+                    SeamSearch::new(tail, head, runner.rate_control(), WARM_UP).of_all(all)
                 });
                 match current.offer(frame) {
                     Verdict::GoOn => search = Some(current),
@@ -268,7 +270,8 @@ impl Engine<'_> {
             }
         }
         if let Some(search) = search {
-            // The file ends within the head: all of the span is encoded here already.
+            // The span is shorter than what is shown of it, and A's reservoir still holds back a frame that B's does
+            // not: A has come through the whole span.
             runner.put_back(search.into_tail());
         }
         self.arrive(window, runner, right + 1)
@@ -291,4 +294,4 @@ fn message_of(panic: &(dyn Any + Send)) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

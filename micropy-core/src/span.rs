@@ -150,6 +150,8 @@ pub struct Span {
     pub index: usize,
     /// Number of its first frame in the output.
     pub first_frame: u64,
+    /// The track ends with it.
+    pub last: bool,
     /// The PCM samples of the output it makes, counted from the output's start.
     pub output: Range<u64>,
     /// The same with what limiter and meter need around it.
@@ -585,6 +587,7 @@ impl SpanReader {
         Span {
             index,
             first_frame: self.plan.start(index),
+            last: self.end.is_some_and(|end| next >= end),
             own: self.mapping.on_decoder(output.start)..self.mapping.on_decoder(output.end),
             output,
             work: needs.work,
