@@ -50,6 +50,12 @@ enum Length {
     /// The file's length is not known beforehand (movie fragments): spans double up to those of a long file, or up to
     /// `most` frames.
     Growing { most: u64 },
+    /// Spans begin at these frames, rising from 0.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "for tests of plans that no file has")
+    )]
+    At(&'static [u64]),
 }
 
 impl Plan {
@@ -99,6 +105,15 @@ impl Plan {
         }
     }
 
+    /// Spans that begin at the frames `starts`, rising from 0; the last is as long as the file.
+    #[cfg(test)]
+    pub fn at(starts: Vec<u64>) -> Self {
+        Plan {
+            unit: 1,
+            length: Length::At(starts.leak()),
+        }
+    }
+
     /// First frame of span `index`; spans follow each other without end.
     pub fn start(&self, index: usize) -> u64 {
         let index = index as u64;
@@ -123,6 +138,11 @@ impl Plan {
                     1 => first,
                     _ => (first + second).saturating_add((index - 2).saturating_mul(long)),
                 }
+            }
+            Length::At(starts) => {
+                // Behind the last, every span is empty, so far away that no file comes to it.
+                const NEVER: u64 = u64::MAX >> 16;
+                starts.get(index as usize).copied().unwrap_or(NEVER)
             }
         }
     }

@@ -4,16 +4,9 @@ use std::io;
 
 use super::*;
 use crate::options::TrackChoice;
+use crate::pipeline::tests::movie::{Moov, pcm_movie};
+use crate::pipeline::tests::programs::aac_movie;
 use crate::span::{SPAN_BYTES, Span};
-use movie::{Moov, pcm_movie};
-use programs::aac_movie;
-
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "../../tests/support/movie.rs"]
-mod movie;
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "../../tests/support/programs.rs"]
-mod programs;
 
 /// All spans of `source`, each as `look` sees it.
 fn spans<T>(source: &mut dyn Source, look: impl Fn(&Span) -> T) -> Vec<T> {
