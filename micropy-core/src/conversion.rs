@@ -1,17 +1,20 @@
 //! The making of one MP3: what the stages are set up with, in which order they run, what is said of it.
 
+use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::thread;
 use std::time::Duration;
 
 use crate::audio::{Audio, Beginning};
 use crate::copy::{self, Copier};
+use crate::decode::Format;
 use crate::downmix::Downmix;
 use crate::error::{Error, Result};
 use crate::fade::Fade;
 use crate::loudness::Loudness;
 use crate::mp3::id3;
 use crate::mp3::info_tag::{self, Trim};
+use crate::mp4::Packet;
 use crate::options::{Bitrate, Channels, Options};
 use crate::pipeline::{Engine, Observer};
 use crate::progress::{CancelToken, Progress};
@@ -21,10 +24,13 @@ use crate::resample::{self, Resampler};
 use crate::runner::rate_control;
 use crate::sink::Sink;
 use crate::source::Source;
-use crate::span::{Extent, Mapping, Plan, SpanReader};
+use crate::span::{Advance, Extent, Mapping, Plan, SpanReader};
 use crate::tags::{Metadata, ReplayGain, fit_chapters};
 use crate::timeline::{Clock, Presented};
 use crate::writer::{Foreseen, Writer};
+
+/// The longest silence that is made of an empty edit before the audio: some bytes can declare years of it.
+const LATEST_START: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Which part of the audio becomes the MP3, and what the file says of it.
 pub struct Part {
@@ -103,7 +109,7 @@ impl Conversion<'_> {
             };
             engine.run(&mut rendering.reader, source, &mut watch)?;
         } else {
-            while rendering.reader.next(source)?.is_some() {
+            while !matches!(rendering.reader.advance(source)?, Advance::End) {
                 watch.tick(0)?;
             }
         }
@@ -329,6 +335,7 @@ impl Conversion<'_> {
         } = beginning;
         let (_, silence) = self.late_start(&clock);
         let (presented, silence) = self.trim(self.presented(&clock), silence, &clock);
+        self.check_late_start(silence, clock.sample_rate)?;
         let scaled = !options.unscaled_downmix;
         let downmix = match options.channels {
             Some(Channels::Mono) => Downmix::mono(format.layout, scaled),
@@ -371,7 +378,9 @@ impl Conversion<'_> {
             },
         };
         let frame_len = frame_len(rate);
-        let plan = Plan::new(declared.map(|len| frames_for(len, frame_len)), unit(rate));
+        let frames = declared.map(|len| frames_for(len, frame_len));
+        let bytes = self.frame_bytes(&clock, &format, &ahead, rate);
+        let plan = Plan::new(frames, unit(rate), bytes);
         let reader = SpanReader::new(
             ahead,
             packets,
@@ -379,6 +388,7 @@ impl Conversion<'_> {
             plan,
             frame_len,
             format.roll,
+            format.in_order(self.audio.parameters())?,
         );
         Ok(Rendering {
             recipe: Recipe {
@@ -394,6 +404,32 @@ impl Conversion<'_> {
             reader,
             declared,
         })
+    }
+
+    /// Bytes that spans carry for each frame of an output at `rate` Hz, on average: by the sample table, or, where
+    /// the length stands in movie fragments still to come, by the first packets.
+    fn frame_bytes(
+        &self,
+        clock: &Clock,
+        format: &Format,
+        ahead: &VecDeque<(Packet, Vec<u8>)>,
+        rate: u32,
+    ) -> u64 {
+        let track = self.audio.track();
+        let known = track.samples.zip(track.duration);
+        let (bytes, samples) = match (format.carried(), known) {
+            (Some(bytes), _) => (bytes, 1),
+            (None, Some((packets, units))) => (track.bytes(), clock.media_len(packets, units)),
+            (None, None) => {
+                let sum =
+                    |of: fn(&Packet) -> u32| ahead.iter().map(|(p, _)| u64::from(of(p))).sum();
+                let len = clock.media_len(ahead.len() as u64, sum(|packet| packet.duration));
+                (sum(|packet| packet.size), len)
+            }
+        };
+        let second = u128::from(bytes) * u128::from(clock.sample_rate) / u128::from(samples.max(1));
+        let frame = second * u128::from(frame_len(rate)) / u128::from(rate);
+        u64::try_from(frame).unwrap_or(u64::MAX)
     }
 
     /// What of `silence` and the presented part behind it lies in the part.
@@ -412,6 +448,22 @@ impl Conversion<'_> {
             },
         };
         (presented, silence_end.saturating_sub(start))
+    }
+
+    /// Refuses a late start that would make the MP3 hours and days of silence: of audio it is no beginning.
+    fn check_late_start(&self, silence: u64, rate: u32) -> Result<()> {
+        let late = duration_of(silence, rate);
+        if late > LATEST_START {
+            return Err(Error::Limit {
+                at: self.audio.parameters().at,
+                what: format!(
+                    "the silence before an audio track that starts late ({} seconds)",
+                    late.as_secs()
+                ),
+                limit: LATEST_START.as_secs(),
+            });
+        }
+        Ok(())
     }
 
     /// The error of a part in which nothing lies.
@@ -587,7 +639,9 @@ fn describe(settings: &micropy_lame::Settings) -> Result<info_tag::Encoding> {
 
 /// What decoders leave out of `frames` frames so that `samples` PCM samples remain.
 fn trim_of(frames: u64, samples: u64, sample_rate: u32) -> Trim {
-    let padding = (frames * frame_len(sample_rate)).saturating_sub(samples + ENCODER_DELAY);
+    let padding = frames
+        .saturating_mul(frame_len(sample_rate))
+        .saturating_sub(samples.saturating_add(ENCODER_DELAY));
     Trim {
         delay: ENCODER_DELAY as u16,
         padding: u16::try_from(padding).unwrap_or(u16::MAX),
@@ -605,9 +659,11 @@ const ENCODER_DELAY: u64 = 576;
 /// PCM samples that LAME puts behind at least (`lame_encode_flush`).
 const LEAST_PADDING: u64 = 576;
 
-/// Frames that LAME makes of `samples` PCM samples.
+/// Frames that LAME makes of `samples` PCM samples, of which a container can declare any number.
 fn frames_for(samples: u64, frame_len: u64) -> u64 {
-    (samples + ENCODER_DELAY + LEAST_PADDING).div_ceil(frame_len)
+    samples
+        .saturating_add(ENCODER_DELAY + LEAST_PADDING)
+        .div_ceil(frame_len)
 }
 
 /// Spans start at multiples of so many frames: at 44.1 kHz and its fractions the padding of a constant
@@ -667,3 +723,6 @@ impl Observer for Desk<'_, '_> {
         self.watch.tick(encoded)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -124,7 +124,10 @@ impl Copier {
 
     /// What is known before the end, when `len` PCM samples are presented.
     pub fn foresee(&self, len: Option<u64>) -> Foreseen {
-        let frames = len.map(|len| (self.presented.start + len).div_ceil(self.frame_len()));
+        let frames = len.map(|len| {
+            let end = self.presented.start.saturating_add(len);
+            end.div_ceil(self.frame_len())
+        });
         Foreseen {
             frames,
             trim: frames
@@ -196,7 +199,9 @@ impl Copier {
     /// How players come to `len` PCM samples out of so many frames; `None` where they take all there is.
     fn trim(&self, frames: u64, len: u64) -> Option<Trim> {
         let delay = self.presented.start.checked_sub(DECODER_DELAY)?;
-        let padding = (frames * self.frame_len()).saturating_sub(delay + len);
+        let padding = frames
+            .saturating_mul(self.frame_len())
+            .saturating_sub(delay.saturating_add(len));
         Some(Trim {
             delay: u16::try_from(delay).unwrap_or(MAX_TRIM),
             padding: u16::try_from(padding).unwrap_or(MAX_TRIM),

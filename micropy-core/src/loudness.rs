@@ -77,8 +77,11 @@ fn power(lufs: f64) -> f64 {
     10f64.powf((lufs + 0.691) / 10.0)
 }
 
+/// The same in whatever order the spans were measured: a sum of floating-point numbers depends on theirs.
 fn mean(blocks: &[f64]) -> Option<f64> {
-    (!blocks.is_empty()).then(|| blocks.iter().sum::<f64>() / blocks.len() as f64)
+    let mut sorted = blocks.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    (!sorted.is_empty()).then(|| sorted.iter().sum::<f64>() / sorted.len() as f64)
 }
 
 /// Measures one span.
@@ -234,6 +237,37 @@ mod tests {
             let difference = merged.integrated().unwrap() - whole.integrated().unwrap();
             assert!(difference.abs() < 0.005, "cut at {cut}: {difference} LU");
             assert!((merged.true_peak() / whole.true_peak() - 1.0).abs() < 0.001);
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_spans_does_not_show() {
+        let part = |seed: u64| Loudness {
+            blocks: (0..500)
+                .map(|i| (seed * 500 + i) as f64)
+                .map(|n| (n * 12.9898).sin().abs() * 10f64.powf(n % 6.0 - 6.0))
+                .collect(),
+            true_peak: 1.0 / seed as f64,
+        };
+        let merged = |order: &[u64]| {
+            let mut whole = Loudness::default();
+            order.iter().for_each(|&seed| whole.merge(part(seed)));
+            whole
+        };
+        let serial = merged(&[1, 2, 3, 4, 5]);
+        let bits = |loudness: &Loudness| loudness.integrated().map(f64::to_bits);
+        let mut naive = serial.blocks.clone();
+        naive.reverse();
+        let sum = |blocks: &[f64]| blocks.iter().sum::<f64>().to_bits();
+        assert_ne!(
+            sum(&serial.blocks),
+            sum(&naive),
+            "order matters to a plain sum"
+        );
+        for order in [[5, 4, 3, 2, 1], [2, 1, 3, 5, 4], [4, 5, 1, 2, 3]] {
+            assert_eq!(bits(&merged(&order)), bits(&serial));
+            let louder = |loudness: &Loudness| bits(&loudness.amplified(1.3));
+            assert_eq!(louder(&merged(&order)), louder(&serial));
         }
     }
 

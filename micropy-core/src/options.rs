@@ -82,7 +82,7 @@ pub struct Options {
     pub replay_gain: bool,
     /// What the MP3 says of itself.
     pub tags: TagOptions,
-    /// Worker threads; `None`: one for each core.
+    /// Worker threads; `None`: one for each core. More than 1,024 count as that many.
     pub jobs: Option<NonZeroUsize>,
 }
 
@@ -179,7 +179,8 @@ impl Options {
         self
     }
 
-    /// Puts silence before audio that starts later than the video (an empty edit), for as long.
+    /// Puts silence before audio that starts later than the video (an empty edit), for as long. More than a day is
+    /// refused.
     #[must_use]
     pub fn late_start(mut self, silence: bool) -> Self {
         self.late_start = silence;

@@ -20,7 +20,7 @@ use crate::pcm::Pcm;
 use crate::render::{Findings, Recipe, Renderer};
 use crate::runner::{Runner, Stretch};
 use crate::source::Source;
-use crate::span::{Span, SpanReader};
+use crate::span::{Advance, Span, SpanReader};
 use crate::stitch::{SeamSearch, Verdict};
 use crate::window::{Arrival, Output, Task, Window};
 
@@ -33,13 +33,16 @@ const HEAD_FRAMES: usize = 224;
 /// First frames of an encoder that are never used: its psychoacoustic model has not heard enough yet.
 pub const WARM_UP: usize = 8;
 
+/// Worker threads at most: with more, the window would hold gigabytes.
+const MOST_JOBS: usize = 1024;
+
 /// What stays the same for all spans of a conversion.
 pub struct Engine<'a> {
     /// From packets to PCM.
     pub recipe: &'a Recipe,
     /// From PCM to frames; `None`: the spans are only measured.
     pub encoder: Option<micropy_lame::Settings>,
-    /// Worker threads.
+    /// Worker threads; above [`MOST_JOBS`], and above the spans there are, they are not started.
     pub jobs: NonZeroUsize,
     /// Where faults and loudness are noted.
     pub findings: &'a Findings,
@@ -63,63 +66,78 @@ impl Engine<'_> {
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let window = Window::default();
+        let window = &window;
         thread::scope(|scope| {
             // However this ends, the workers must learn of it before the scope waits for them.
-            let _stop = StopOnDrop(&window);
-            for worker in 1..=self.jobs.get() {
-                let thread = thread::Builder::new().name(format!("micropy {worker}"));
-                match thread.spawn_scoped(scope, || self.work(&window)) {
-                    Ok(_) => {}
-                    Err(why) if worker == 1 => {
+            let _stop = StopOnDrop(window);
+            let mut workers = 0;
+            let mut refused = false;
+            let employ = |spans: usize| {
+                if refused || workers >= spans.min(self.jobs()) {
+                    return Ok(());
+                }
+                let thread = thread::Builder::new().name(format!("micropy {}", workers + 1));
+                match thread.spawn_scoped(scope, || self.work(window)) {
+                    Ok(_) => workers += 1,
+                    Err(why) if workers == 0 => {
                         return Err(Error::Internal(format!("no thread can be started: {why}")));
                     }
                     // Fewer write the same.
-                    Err(_) => break,
+                    Err(_) => refused = true,
                 }
-            }
-            self.drive(&window, reader, source, observer)
+                Ok(())
+            };
+            self.drive(window, reader, source, observer, employ)
         })
     }
 
-    /// The caller's thread: keeps the window full and passes on what is done.
+    fn jobs(&self) -> usize {
+        self.jobs.get().min(MOST_JOBS)
+    }
+
+    /// The caller's thread: passes on what is done, and keeps the window full meanwhile. `employ` is told how many
+    /// spans there have been, whenever there is one more: no worker is started that had nothing to do.
     fn drive(
         &self,
         window: &Window,
         reader: &mut SpanReader,
         source: &mut dyn Source,
         observer: &mut dyn Observer,
+        mut employ: impl FnMut(usize) -> Result<()>,
     ) -> Result<()> {
-        let most = 2 * self.jobs.get();
+        let most = 2 * self.jobs();
         let (mut exhausted, mut total) = (false, 0);
         // What is written next: frame `from` of the encoder that began with span `index`.
         let (mut index, mut from) = (0, 0);
         loop {
             observer.tick(window.encoded())?;
-            if !exhausted && window.has_room(most, index) {
-                match reader.next(source)? {
-                    Some(span) => {
+            if exhausted && index == total {
+                return Ok(());
+            }
+            let reads = !exhausted && window.has_room(most, index);
+            // Reading may take long, from a pipe: what is done, and an error, does not wait for it.
+            let patience = if reads { Duration::ZERO } else { TICK };
+            if let Some(output) = window.take_output(index, patience)? {
+                observer.frames(&mut output.frames.iter_from(from))?;
+                match output.next {
+                    Some(next) => (index, from) = next,
+                    None => return observer.tick(window.encoded()),
+                }
+                window.release(index);
+            } else if reads {
+                match reader.advance(source)? {
+                    Advance::Reading => {}
+                    Advance::Span(span) => {
                         total = span.index + 1;
                         window.add(span);
+                        employ(total)?;
                     }
-                    None => {
+                    Advance::End => {
                         exhausted = true;
                         window.close();
                     }
                 }
-                continue;
             }
-            if exhausted && index == total {
-                return observer.tick(window.encoded());
-            }
-            let Some(output) = window.take_output(index, TICK)? else {
-                continue;
-            };
-            observer.frames(&mut output.frames.iter_from(from))?;
-            match output.next {
-                Some(next) => (index, from) = next,
-                None => return observer.tick(window.encoded()),
-            }
-            window.release(index);
         }
     }
 
@@ -217,6 +235,7 @@ impl Engine<'_> {
     ) -> Result<()> {
         let right = span.index;
         let start = span.first_frame;
+        let all = span.last && head.len() < HEAD_FRAMES;
         let mut renderer = Renderer::new(self.recipe, span, None)?;
         let mut pcm = Pcm::default();
         let mut search = None;
@@ -231,7 +250,8 @@ impl Engine<'_> {
                     continue;
                 }
                 let mut current = search.take().unwrap_or_else(|| {
-                    SeamSearch::new(runner.take_tail(), head, runner.rate_control(), WARM_UP)
+                    let tail = runner.take_tail();
+                    SeamSearch::new(tail, head, runner.rate_control(), WARM_UP).of_all(all)
                 });
                 match current.offer(frame) {
                     Verdict::GoOn => search = Some(current),
@@ -250,7 +270,8 @@ impl Engine<'_> {
             }
         }
         if let Some(search) = search {
-            // The file ends within the head: all of the span is encoded here already.
+            // The span is shorter than what is shown of it, and A's reservoir still holds back a frame that B's does
+            // not: A has come through the whole span.
             runner.put_back(search.into_tail());
         }
         self.arrive(window, runner, right + 1)
@@ -273,4 +294,4 @@ fn message_of(panic: &(dyn Any + Send)) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

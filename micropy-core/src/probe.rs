@@ -169,7 +169,8 @@ fn track(
         packet_len: format.packet_len,
     };
     let presented = Presented::new(&clock, &track.edit, gapless, Some(probed.packets));
-    let samples = presented.len_within(clock.media_len(probed.packets, units + rest.duration));
+    let samples =
+        presented.len_within(clock.media_len(probed.packets, units.saturating_add(rest.duration)));
     let duration = duration_of(samples, format.sample_rate);
     probed.codec = Some(format.name);
     probed.sample_rate = Some(format.sample_rate);

@@ -173,7 +173,7 @@ impl<'a> Renderer<'a> {
         let start = span.work.start;
         let measure = recipe.measure && findings.is_some();
         Ok(Renderer {
-            decoder: decode::decoder(&recipe.parameters, &recipe.format)?,
+            decoder: decode::span_decoder(&recipe.parameters, &recipe.format)?,
             next_packet: 0,
             sound: 0,
             silence: span.silence,

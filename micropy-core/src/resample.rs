@@ -81,7 +81,7 @@ impl Resampler {
     /// How many PCM samples `input_len` become: `input_len` · to / from, rounded half up.
     pub fn output_len(&self, input_len: u64) -> u64 {
         let scaled = u128::from(input_len) * u128::from(self.up) + u128::from(self.down / 2);
-        (scaled / u128::from(self.down)) as u64
+        u64::try_from(scaled / u128::from(self.down)).unwrap_or(u64::MAX)
     }
 
     /// The input position at, or directly before, output instant `n`.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
+use crate::decode::InOrder;
 use crate::error::{Error, Result};
 use crate::mp4::{Packet, Packets};
 use crate::resample::Resampler;
@@ -18,6 +19,13 @@ const LONGEST: u64 = 2940;
 const LONG: u64 = 1960;
 /// Frames of the shortest span worth a seam.
 const SHORTEST: u64 = 588;
+/// Bytes of a span at most, on average: as much as a minute of the best AAC. Uncompressed audio comes to it within
+/// seconds, and the window holds two spans for each core.
+pub const SPAN_BYTES: usize = 4 << 20;
+/// Frames of a span in any file, however many bytes it has for each: below, spans cost more in seams than they save.
+const LEAST: u64 = 196;
+/// Bytes gathered for one span at most. No audio has as many on average; a table can put a whole file into a moment.
+const SPAN_LIMIT: usize = 64 << 20;
 /// So many spans at the end of a file are half as long, so that the cores come to its end together.
 const HALVES: u64 = 4;
 
@@ -39,20 +47,29 @@ enum Length {
     /// So many units are shared out in so many equal steps, to a unit. The first spans take two steps each, as many as
     /// `whole` says, and those after them one. A file that turns out longer has more of the latter.
     Shared { units: u64, steps: u64, whole: u64 },
-    /// The file's length is not known beforehand (movie fragments): spans double up to those of a long file.
-    Growing,
+    /// The file's length is not known beforehand (movie fragments): spans double up to those of a long file, or up to
+    /// `most` frames.
+    Growing { most: u64 },
+    /// Spans begin at these frames, rising from 0.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "for tests of plans that no file has")
+    )]
+    At(&'static [u64]),
 }
 
 impl Plan {
     /// A plan for an output of `frames` frames, where known, with spans that start at multiples of
-    /// `unit` frames.
-    pub fn new(frames: Option<u64>, unit: u64) -> Self {
+    /// `unit` frames. A span holds `frame_bytes` for each of its frames, on average.
+    pub fn new(frames: Option<u64>, unit: u64, frame_bytes: u64) -> Self {
+        let most = (SPAN_BYTES as u64 / frame_bytes.max(1)).max(LEAST);
         let length = match frames {
             Some(frames) => {
                 let wish = match frames.div_ceil(MEDIUM) {
                     medium @ ..=LONGEST => medium.max(SHORTEST),
                     _ => LONG,
                 };
+                let wish = wish.min(most);
                 let units = frames.div_ceil(unit).max(1);
                 let spans = frames.div_ceil(wish).clamp(1, units);
                 if spans > HALVES / 2 && wish >= 2 * SHORTEST {
@@ -70,7 +87,7 @@ impl Plan {
                     }
                 }
             }
-            None => Length::Growing,
+            None => Length::Growing { most },
         };
         Plan { unit, length }
     }
@@ -85,6 +102,15 @@ impl Plan {
                 steps: 1,
                 whole: 0,
             },
+        }
+    }
+
+    /// Spans that begin at the frames `starts`, rising from 0; the last is as long as the file.
+    #[cfg(test)]
+    pub fn at(starts: Vec<u64>) -> Self {
+        Plan {
+            unit: 1,
+            length: Length::At(starts.leak()),
         }
     }
 
@@ -103,16 +129,20 @@ impl Plan {
                     .unwrap_or(u64::MAX)
                     .saturating_mul(self.unit)
             }
-            Length::Growing => {
+            Length::Growing { most } => {
                 // SHORTEST, 2·SHORTEST, then LONG each.
-                let first = SHORTEST.next_multiple_of(self.unit);
-                let second = (2 * SHORTEST).next_multiple_of(self.unit);
-                let long = LONG.next_multiple_of(self.unit);
+                let [first, second, long] = [SHORTEST, 2 * SHORTEST, LONG]
+                    .map(|frames| frames.min(most).next_multiple_of(self.unit));
                 match index {
                     0 => 0,
                     1 => first,
                     _ => (first + second).saturating_add((index - 2).saturating_mul(long)),
                 }
+            }
+            Length::At(starts) => {
+                // Behind the last, every span is empty, so far away that no file comes to it.
+                const NEVER: u64 = u64::MAX >> 16;
+                starts.get(index as usize).copied().unwrap_or(NEVER)
             }
         }
     }
@@ -140,6 +170,8 @@ pub struct Span {
     pub index: usize,
     /// Number of its first frame in the output.
     pub first_frame: u64,
+    /// The track ends with it.
+    pub last: bool,
     /// The PCM samples of the output it makes, counted from the output's start.
     pub output: Range<u64>,
     /// The same with what limiter and meter need around it.
@@ -164,6 +196,11 @@ impl Span {
         Some((packet, &self.data[packet.at..packet.at + packet.size]))
     }
 
+    /// Memory that its packets take.
+    pub fn bytes(&self) -> usize {
+        held(&self.packets, &self.data)
+    }
+
     /// Whether `packet` counts as this span's, rather than as its neighbour's.
     pub fn owns(&self, packet: &SpanPacket) -> bool {
         let end = packet.start + u64::from(packet.len);
@@ -173,6 +210,11 @@ impl Span {
         };
         begins && packet.start < self.own.end
     }
+}
+
+/// Memory that packets with `data` take: tables can have many that are empty.
+fn held(packets: &[SpanPacket], data: &[u8]) -> usize {
+    size_of_val(packets) + data.len()
 }
 
 /// How the output lies on the decoder's PCM.
@@ -264,6 +306,16 @@ pub struct Extent {
     pub cut_at: Option<u64>,
 }
 
+/// What [`SpanReader::advance`] has come to.
+pub enum Advance {
+    /// A span is coming in.
+    Reading,
+    /// The next span.
+    Span(Span),
+    /// That was the last.
+    End,
+}
+
 /// Goes through a track's packets once, forward, and hands them out as spans.
 pub struct SpanReader {
     /// Packets that were read already, to look at them.
@@ -275,6 +327,8 @@ pub struct SpanReader {
     frame_len: u64,
     /// Packets that a restarted decoder needs before the first that counts.
     roll: usize,
+    /// Where packets are decoded before they are shared out.
+    in_order: Option<InOrder>,
     /// The span being gathered.
     index: usize,
     gathered: Vec<SpanPacket>,
@@ -298,6 +352,7 @@ impl SpanReader {
         plan: Plan,
         frame_len: u64,
         roll: u32,
+        in_order: Option<InOrder>,
     ) -> Self {
         SpanReader {
             ahead,
@@ -306,6 +361,7 @@ impl SpanReader {
             plan,
             frame_len,
             roll: roll as usize,
+            in_order,
             index: 0,
             gathered: Vec::new(),
             data: Vec::new(),
@@ -317,7 +373,7 @@ impl SpanReader {
         }
     }
 
-    /// What was read, once [`SpanReader::next`] has given `None`.
+    /// What was read, once [`SpanReader::advance`] has come to the end.
     pub fn extent(&self) -> &Extent {
         &self.extent
     }
@@ -327,15 +383,18 @@ impl SpanReader {
         &self.packets
     }
 
-    /// The next span; `None` after the last.
+    /// Reads on for a moment. So the caller can look after other things while a span comes in from a slow source, or
+    /// what lies before the first is passed over.
     ///
-    /// There is at least one, and only the last can be empty.
-    pub fn next(&mut self, source: &mut dyn Source) -> Result<Option<Span>> {
+    /// There is at least one span, and only the last can be empty.
+    pub fn advance(&mut self, source: &mut dyn Source) -> Result<Advance> {
+        /// Packets that are read at once.
+        const MOMENT: usize = 256;
         if self
             .end
             .is_some_and(|end| self.index > 0 && self.output_start() >= end)
         {
-            return Ok(None);
+            return Ok(Advance::End);
         }
         let whole = self.output_start()
             ..self
@@ -346,19 +405,34 @@ impl SpanReader {
         // A short last duration takes back a part of the last packet only: what comes before the last
         // packet is sure.
         self.skip_unneeded(source, needs.start)?;
-        let mut sure = self.gathered.last().map_or(self.position, |p| p.start);
-        while self.end.is_none() && sure < needs.end {
+        for _ in 0..MOMENT {
+            let sure = self.gathered.last().map_or(self.position, |p| p.start);
+            if self.end.is_none() && self.presented_end().is_some_and(|end| end <= sure) {
+                self.finish();
+            }
+            if self.end.is_some() || sure >= needs.end {
+                let end = self.end.unwrap_or(u64::MAX);
+                let output = whole.start..whole.end.min(end).max(whole.start);
+                return Ok(Advance::Span(self.cut(output)));
+            }
             if !self.read_packet(source)? {
                 self.finish();
             }
-            sure = self.gathered.last().map_or(self.position, |p| p.start);
             self.drop_unneeded(needs.start);
-            if self.presented_end().is_some_and(|end| end <= sure) {
-                self.finish();
+        }
+        Ok(Advance::Reading)
+    }
+
+    /// The next span, however long it takes to come in; `None` after the last.
+    #[cfg(test)]
+    pub fn next(&mut self, source: &mut dyn Source) -> Result<Option<Span>> {
+        loop {
+            match self.advance(source)? {
+                Advance::Reading => {}
+                Advance::Span(span) => return Ok(Some(span)),
+                Advance::End => return Ok(None),
             }
         }
-        let output = whole.start..whole.end.min(self.end.unwrap_or(u64::MAX)).max(whole.start);
-        Ok(Some(self.cut(output)))
     }
 
     fn output_start(&self) -> u64 {
@@ -390,6 +464,10 @@ impl SpanReader {
             self.extent.cut_at = Some(packet.offset + u64::from(packet.read));
             return Ok(false);
         }
+        if let Some(in_order) = &mut self.in_order {
+            let coded = self.data.split_off(at);
+            in_order.decode(&coded, &mut self.data);
+        }
         let start = self.position;
         self.units = self.units.saturating_add(u64::from(packet.duration));
         self.position = match self.mapping.clock.packet_len {
@@ -415,8 +493,18 @@ impl SpanReader {
             len,
             offset: packet.offset,
             at,
-            size: packet.read as usize,
+            size: self.data.len() - at,
         });
+        let held = held(&self.gathered, &self.data);
+        if held > SPAN_LIMIT {
+            return Err(Error::Limit {
+                at: packet.offset,
+                what: format!(
+                    "the size of the packets for one stretch of the audio ({held} bytes)"
+                ),
+                limit: SPAN_LIMIT as u64,
+            });
+        }
         Ok(true)
     }
 
@@ -436,7 +524,11 @@ impl SpanReader {
         let first = self
             .gathered
             .partition_point(|p| p.start + u64::from(p.len) <= from);
-        first.saturating_sub(self.roll)
+        match self.in_order {
+            // The roll is behind it already.
+            Some(_) => first,
+            None => first.saturating_sub(self.roll),
+        }
     }
 
     /// Passes over packets that end well before `from` without reading them (a trim far into the file).
@@ -456,8 +548,11 @@ impl SpanReader {
         let passed = self.packets.skip(source, rest)?;
         let packets = ahead.len() as u64 + passed.packets;
         self.extent.packets += packets;
-        self.units += passed.duration;
-        self.units += ahead.iter().map(|p| u64::from(p.duration)).sum::<u64>();
+        let units: u64 = ahead.iter().map(|p| u64::from(p.duration)).sum();
+        self.units = self
+            .units
+            .saturating_add(units)
+            .saturating_add(passed.duration);
         self.position += packets * len;
         Ok(())
     }
@@ -465,8 +560,13 @@ impl SpanReader {
     /// Forgets packets before `from` once they are worth it (a trim far into the file).
     fn drop_unneeded(&mut self, from: u64) {
         const WORTH: usize = 1024;
+        const WORTH_BYTES: usize = 1 << 20;
         let unneeded = self.unneeded(from);
-        if unneeded >= WORTH {
+        let bytes = self
+            .gathered
+            .get(unneeded)
+            .map_or(self.data.len(), |p| p.at);
+        if unneeded >= WORTH || bytes >= WORTH_BYTES {
             self.forget(unneeded);
         }
     }
@@ -507,6 +607,7 @@ impl SpanReader {
         Span {
             index,
             first_frame: self.plan.start(index),
+            last: self.end.is_some_and(|end| next >= end),
             own: self.mapping.on_decoder(output.start)..self.mapping.on_decoder(output.end),
             output,
             work: needs.work,
@@ -527,7 +628,7 @@ mod tests {
     fn plans_cover_a_file_evenly_and_keep_to_their_unit() {
         for unit in [1, 49, 245] {
             for frames in [1, 500, 2_300, 22_970, 275_625, 10_000_000] {
-                let plan = Plan::new(Some(frames), unit);
+                let plan = Plan::new(Some(frames), unit, 0);
                 let spans = (1..).find(|&i| plan.start(i) >= frames).unwrap();
                 let last = frames - plan.start(spans - 1);
                 for index in 0..spans {
@@ -551,7 +652,7 @@ mod tests {
     #[test]
     fn cores_that_take_spans_in_turn_end_together() {
         let frames = 22_970;
-        let plan = Plan::new(Some(frames), 49);
+        let plan = Plan::new(Some(frames), 49, 0);
         for (cores, at_most) in [
             (1, 1.0),
             (2, 1.0),
@@ -576,8 +677,46 @@ mod tests {
 
     #[test]
     fn a_growing_plan_reaches_the_length_of_a_long_file() {
-        let plan = Plan::new(None, 49);
+        let plan = Plan::new(None, 49, 0);
         let starts: Vec<u64> = (0..5).map(|i| plan.start(i)).collect();
         assert_eq!(starts, [0, 588, 1764, 3724, 5684]);
+    }
+
+    /// Bytes for each frame of an output at `rate` Hz, of audio of so many bytes a second.
+    fn frame_bytes(bytes: u64, rate: u64) -> u64 {
+        bytes * 1152 / rate
+    }
+
+    #[test]
+    fn bytes_shorten_the_spans_of_no_compressed_audio() {
+        for rate in [44_100, 48_000, 32_000] {
+            for kbps in [8, 128, 192, 320] {
+                let bytes = frame_bytes(kbps * 125, rate);
+                for frames in [None, Some(500), Some(2_300), Some(22_970), Some(275_625)] {
+                    let capped = Plan::new(frames, 49, bytes);
+                    let plain = Plan::new(frames, 49, 0);
+                    for index in 0..300 {
+                        assert_eq!(capped.start(index), plain.start(index), "{kbps} kbit/s");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_span_of_uncompressed_audio_is_as_large_as_one_of_compressed() {
+        // 16 bits at 44.1 kHz; 24 bits at 48 kHz; the same of eight channels.
+        for (bytes, rate) in [(176_400, 44_100), (288_000, 48_000), (1_152_000, 48_000)] {
+            let bytes = frame_bytes(bytes, rate);
+            for frames in [None, Some(2_300), Some(22_970), Some(275_625)] {
+                let plan = Plan::new(frames, 49, bytes);
+                for index in 0..100 {
+                    let len = plan.start(index + 1) - plan.start(index);
+                    let most = (SPAN_BYTES as u64 / bytes).max(LEAST) + 49;
+                    assert!(len <= most, "{plan:?}: {len} frames");
+                    assert!(2 * (len + 49) >= LEAST, "{plan:?}: {len} frames");
+                }
+            }
+        }
     }
 }

@@ -20,7 +20,8 @@
 //!    frame `k−1` are equal, and A has reserved as many bytes before `k` as B needs.
 //! 3. Unless the bitrate is constant, A may also reserve fewer: the slot of its frame `k−1` is made longer.
 //! 4. Where there is no such frame either, A goes on through the whole of B ([`Verdict::NoSeam`]), and the
-//!    next seam is between A and C.
+//!    next seam is between A and C. It does so without rules 2 and 3 where B is the end of the track and so short
+//!    that A has come through it already.
 //!
 //! A joined stream holds A up to the header of `k`, and B from there, untouched. B's frame `k` begins in
 //! the slots before it, which are A's: there A had reserved bytes for its own frame `k`, which give place to
@@ -129,8 +130,8 @@ pub enum Verdict {
 
 /// The search for a seam between a span that has come to its end, A, and the next, B.
 ///
-/// It ends with the last of B's frames that it was given, at the latest. Where the track ends before that, A
-/// has encoded all of B already, and [`into_tail`](SeamSearch::into_tail) is the rest of the output.
+/// It ends with the last of B's frames that it was given, at the latest. Where these are [all](SeamSearch::of_all)
+/// there are, A has encoded the whole of B by then.
 #[derive(Debug)]
 pub struct SeamSearch<'b> {
     left: Tail,
@@ -145,6 +146,8 @@ pub struct SeamSearch<'b> {
     same_windows: bool,
     /// The best seam so far by rules 2 and 3.
     fallback: Option<Seam>,
+    /// B has no frames but those in `head`.
+    all: bool,
 }
 
 impl<'b> SeamSearch<'b> {
@@ -160,13 +163,22 @@ impl<'b> SeamSearch<'b> {
             equal: 0,
             same_windows: false,
             fallback: None,
+            all: false,
         }
+    }
+
+    /// With `all`, B is the end of the track and has no more frames than A was shown: a seam is then made only where
+    /// both have become equal. Any other would put B's frames in place of A's, which are there and exact.
+    pub fn of_all(mut self, all: bool) -> Self {
+        self.all = all;
+        self
     }
 
     /// Takes the next frame of A, at first the one that stands where B's first does.
     pub fn offer(&mut self, ours: Frame) -> Verdict {
         let k = self.left.frames.len() - self.before;
         let Some(theirs) = self.head.get(k) else {
+            self.left.push(ours);
             return self.at_the_end();
         };
         let seam = self.seam_before(&ours, theirs, k);
@@ -247,7 +259,10 @@ impl<'b> SeamSearch<'b> {
     }
 
     fn at_the_end(&self) -> Verdict {
-        self.fallback.map_or(Verdict::NoSeam, Verdict::Seam)
+        match self.fallback {
+            Some(seam) if !self.all => Verdict::Seam(seam),
+            _ => Verdict::NoSeam,
+        }
     }
 }
 

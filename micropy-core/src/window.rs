@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::mp3::frame::Frame;
 use crate::runner::{Runner, Stretch};
-use crate::span::Span;
+use crate::span::{SPAN_BYTES, Span};
 
 /// Something for a worker to do.
 pub enum Task {
@@ -47,6 +47,8 @@ struct State {
     /// Index of the span in the first slot.
     base: usize,
     slots: VecDeque<Slot>,
+    /// Bytes of the spans in them.
+    bytes: usize,
     tasks: VecDeque<Task>,
     /// Encoders that wait at the start of a span.
     parked: Vec<(usize, Runner)>,
@@ -92,12 +94,12 @@ impl Window {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether another span may be read: fewer than `most` are under way, or the encoder of span
-    /// `needed`, which the writer waits for, has passed all of them.
+    /// Whether another span may be read: fewer than `most` are under way, and no more bytes than so many take on
+    /// average; or the encoder of span `needed`, which the writer waits for, has passed all of them.
     pub fn has_room(&self, most: usize, needed: usize) -> bool {
         let state = self.lock();
         let next = state.base + state.slots.len();
-        state.slots.len() < most
+        state.slots.len() < most && state.bytes < most * SPAN_BYTES
             || state
                 .parked
                 .iter()
@@ -109,6 +111,7 @@ impl Window {
         let span = Arc::new(span);
         let mut state = self.lock();
         debug_assert_eq!(span.index, state.base + state.slots.len());
+        state.bytes += span.bytes();
         state.slots.push_back(Slot {
             span: Arc::clone(&span),
             head: None,
@@ -199,8 +202,11 @@ impl Window {
     /// Forgets the spans before `index`, and the encoders that began with them.
     pub fn release(&self, index: usize) {
         let mut state = self.lock();
-        while state.base < index && state.slots.pop_front().is_some() {
+        while state.base < index
+            && let Some(slot) = state.slots.pop_front()
+        {
             state.base += 1;
+            state.bytes -= slot.span.bytes();
         }
         state.parked.retain(|(_, runner)| runner.span >= index);
     }

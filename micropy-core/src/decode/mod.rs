@@ -17,6 +17,7 @@ mod fdk;
 mod fdk;
 #[cfg(feature = "flac")]
 mod flac;
+mod in_order;
 #[cfg(feature = "pcm")]
 mod linear_pcm;
 #[cfg(feature = "mp3")]
@@ -30,6 +31,8 @@ mod symphonia;
 
 #[cfg(test)]
 mod tests;
+
+pub use in_order::InOrder;
 
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
@@ -51,8 +54,26 @@ pub struct Format {
     pub roll: u32,
 }
 
-/// The [`Format::roll`] of a codec whose packets all build on those before them: one span is the track.
+/// The [`Format::roll`] of a codec whose packets all build on those before them: they are decoded [in
+/// order](Format::in_order), once, before the spans.
 pub const ROLL_TO_THE_START: u32 = u32::MAX;
+
+impl Format {
+    /// The decoder that the packets of the whole track go through before they are shared out to the spans, where
+    /// none can be restarted in between.
+    pub fn in_order(&self, parameters: &CodecParameters) -> Result<Option<InOrder>> {
+        if self.roll != ROLL_TO_THE_START {
+            return Ok(None);
+        }
+        let decoder = decoder(parameters, self)?;
+        Ok(Some(InOrder::new(decoder, self.layout.channels())))
+    }
+
+    /// Bytes that a span carries for each PCM sample of all channels, where packets are decoded before.
+    pub fn carried(&self) -> Option<u64> {
+        (self.roll == ROLL_TO_THE_START).then(|| in_order::bytes_per_sample(self.layout.channels()))
+    }
+}
 
 /// A decoder of one track. Made anew at each span: a decoder's state is never carried over a seam.
 pub trait Decoder: Send {
@@ -80,6 +101,14 @@ pub fn inspect(parameters: &CodecParameters, first_packets: &[impl AsRef<[u8]>])
 /// A new decoder for a track that [`inspect`] has seen.
 pub fn decoder(parameters: &CodecParameters, format: &Format) -> Result<Box<dyn Decoder>> {
     (family(&parameters.codec)?.decoder)(parameters, format)
+}
+
+/// A new decoder for what a span carries of such a track: its packets, or what [`Format::in_order`] made of them.
+pub fn span_decoder(parameters: &CodecParameters, format: &Format) -> Result<Box<dyn Decoder>> {
+    match format.roll {
+        ROLL_TO_THE_START => Ok(Box::new(in_order::Decoded)),
+        _ => decoder(parameters, format),
+    }
 }
 
 /// The modules below, by the codecs that they serve.

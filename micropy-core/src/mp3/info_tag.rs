@@ -125,7 +125,7 @@ impl InfoTag {
         replay_gain: Option<ReplayGain>,
     ) -> Self {
         let frame_len = Self::header(first, encoding.rate).frame_len();
-        let bytes = u32::try_from(audio.bytes + frame_len as u64).ok();
+        let bytes = u32::try_from(audio.bytes.saturating_add(frame_len as u64)).ok();
         let mut encoder = [0; 9];
         for (to, from) in encoder.iter_mut().zip(encoding.encoder.bytes()) {
             *to = from;
@@ -292,20 +292,34 @@ impl Audio {
 
     /// What there will be to tell of `frames` frames of a constant bitrate by LAME, the first of which has
     /// the header `first`: all but the CRC. For a pipe, where a tag cannot be written later.
+    ///
+    /// Reckoned, not counted through: a file of some bytes can declare more frames than could ever be counted.
     pub fn foretold(first: Header, frames: u64) -> Self {
-        let mut audio = Audio::new();
-        let rate = u64::from(first.sample_rate());
-        let exact = 125 * u64::from(first.samples()) * u64::from(first.bitrate());
+        let rate = u128::from(first.sample_rate());
+        let exact = 125 * u128::from(first.samples()) * u128::from(first.bitrate());
         // Every frame is short of `exact / rate` bytes by a fraction. LAME starts with a lag of one such
-        // fraction and pads a frame by one byte whenever the lag is used up.
+        // fraction and pads a frame by one byte whenever the lag is used up: so n frames have as many bytes
+        // of padding as are needed for n − 1 fractions.
         let fraction = exact % rate;
-        let mut lag = fraction;
-        for _ in 0..frames {
-            let padded = lag < fraction;
-            lag = lag + if padded { rate } else { 0 } - fraction;
-            audio.count(exact / rate + u64::from(padded));
+        let place = |frame: u64| {
+            let n = u128::from(frame);
+            let padded = (n.saturating_sub(1) * fraction).div_ceil(rate);
+            u64::try_from(n * (exact / rate) + padded).unwrap_or(u64::MAX)
+        };
+        let least = frames.div_ceil(Self::MAX_POINTS as u64).max(1);
+        // A power of two that is too large for the type comes of no number of frames.
+        let stride = least.checked_next_power_of_two().unwrap_or(1 << 63);
+        let points = (0..Self::MAX_POINTS as u64).map_while(|i| i.checked_mul(stride));
+        Audio {
+            frames,
+            bytes: place(frames),
+            crc: 0,
+            points: points
+                .take_while(|&frame| frame < frames)
+                .map(place)
+                .collect(),
+            stride,
         }
-        audio
     }
 
     /// Goes over the next frames, which are whole.
@@ -353,10 +367,11 @@ impl Audio {
 
     /// The TOC with a tag's frame of `tag_len` bytes before the audio.
     fn toc(&self, tag_len: usize) -> [u8; 100] {
-        let tag_len = tag_len as u64;
-        let bytes = self.bytes + tag_len;
+        let tag_len = tag_len as u128;
+        let bytes = u128::from(self.bytes) + tag_len;
         std::array::from_fn(|percent| {
-            let at = tag_len + self.place(self.frames * percent as u64 / 100);
+            let frame = u128::from(self.frames) * percent as u128 / 100;
+            let at = tag_len + u128::from(self.place(frame as u64));
             (256 * at / bytes).min(255) as u8
         })
     }
@@ -371,7 +386,8 @@ impl Audio {
         };
         let first = point * self.stride;
         let frames = self.stride.min(self.frames - first);
-        span.start + (span.end - span.start) * (frame - first) / frames
+        let bytes = u128::from(span.end - span.start) * u128::from(frame - first);
+        span.start + (bytes / u128::from(frames)) as u64
     }
 }
 
@@ -571,6 +587,48 @@ mod tests {
                 let frame = tag.to_frame(InfoTag::header(first, rate));
                 assert_eq!(InfoTag::parse(&frame), Some(tag));
             }
+        }
+    }
+
+    /// As `foretold` reckons it, frame by frame.
+    fn counted(first: Header, frames: u64) -> Audio {
+        let mut audio = Audio::new();
+        let rate = u64::from(first.sample_rate());
+        let exact = 125 * u64::from(first.samples()) * u64::from(first.bitrate());
+        let fraction = exact % rate;
+        let mut lag = fraction;
+        for _ in 0..frames {
+            let padded = lag < fraction;
+            lag = lag + if padded { rate } else { 0 } - fraction;
+            audio.count(exact / rate + u64::from(padded));
+        }
+        audio
+    }
+
+    #[test]
+    fn what_is_foretold_is_what_counting_gives() {
+        for (rate_hz, bitrate) in [(44_100, 128), (48_000, 320), (22_050, 8), (11_025, 56)] {
+            let first = Header::new(rate_hz, bitrate, ChannelMode::Stereo).unwrap();
+            for frames in [0, 1, 2, 50, 2047, 2048, 2049, 4096, 4097, 22_970, 1_000_003] {
+                let (told, counted) = (Audio::foretold(first, frames), counted(first, frames));
+                assert_eq!(told.bytes, counted.bytes, "{rate_hz} Hz, {frames} frames");
+                assert_eq!(told.stride, counted.stride, "{frames} frames");
+                assert_eq!(told.points, counted.points, "{frames} frames");
+                assert_eq!(told.frames, frames);
+            }
+        }
+    }
+
+    #[test]
+    fn any_number_of_frames_is_foretold_at_once() {
+        let first = Header::new(32_000, 320, ChannelMode::Stereo).unwrap();
+        for frames in [1 << 33, 90_000_000_000_000, u64::MAX / 1152, u64::MAX] {
+            let audio = Audio::foretold(first, frames);
+            assert!(audio.points.len() <= Audio::MAX_POINTS);
+            let tag = InfoTag::new(first, &encoding(RateControl::Cbr), &audio, TRIM, None);
+            assert_eq!((tag.frames, tag.bytes), (None, None));
+            let toc = tag.toc.unwrap();
+            assert!(toc.is_sorted() && toc[0] == 0);
         }
     }
 

@@ -477,6 +477,63 @@ fn without_any_seam_the_left_span_goes_on() {
 }
 
 #[test]
+fn at_the_end_of_the_track_only_equal_frames_make_a_seam() {
+    for kind in [
+        Kind(Bitrate::Vbr(2.0), 44_100, 2),
+        Kind(Bitrate::Abr(128), 44_100, 2),
+        Kind(Bitrate::Vbr(6.0), 22_050, 2),
+    ] {
+        // B is shorter than what A is shown of it, and begins with a little noise, so that both stay apart.
+        let planes = kind.music(9, 120);
+        let mut random = Random::new(9);
+        let noisy: Vec<Vec<f32>> = planes
+            .iter()
+            .map(|plane| plane.iter().map(|s| s + 0.003 * random.noise()).collect())
+            .collect();
+        let left: Vec<Frame> = kind.encode(&planes, 0).collect();
+        let head: Vec<Frame> = kind.encode(&noisy, 49).collect();
+        for all in [false, true] {
+            let mut tail = Tail::new();
+            left[..49]
+                .iter()
+                .cloned()
+                .for_each(|frame| tail.push(frame));
+            let mut search = SeamSearch::new(tail, &head, kind.rate(), WARM_UP).of_all(all);
+            let mut verdict = Verdict::GoOn;
+            for frame in &left[49..] {
+                assert_eq!(verdict, Verdict::GoOn);
+                verdict = search.offer(frame.clone());
+            }
+            if all {
+                assert_eq!(verdict, Verdict::NoSeam);
+                let rest: Vec<u8> = search
+                    .into_tail()
+                    .into_frames()
+                    .flat_map(bytes_of)
+                    .collect();
+                assert!(rest == left.iter().cloned().flat_map(bytes_of).collect::<Vec<u8>>());
+            } else {
+                assert!(matches!(verdict, Verdict::Seam(seam) if seam.equal < EQUAL_FRAMES));
+            }
+        }
+    }
+}
+
+fn bytes_of(frame: Frame) -> Vec<u8> {
+    frame.bytes().to_vec()
+}
+
+#[test]
+fn a_frame_beyond_what_is_shown_is_not_lost() {
+    let kind = Kind(Bitrate::Cbr(128), 44_100, 2);
+    let planes = kind.music(10, 20);
+    let left: Vec<Frame> = kind.encode(&planes, 0).collect();
+    let mut search = SeamSearch::new(Tail::new(), &[], kind.rate(), WARM_UP);
+    assert_eq!(search.offer(left[0].clone()), Verdict::NoSeam);
+    assert_eq!(search.into_tail().into_frames().len(), 1);
+}
+
+#[test]
 fn the_tail_keeps_what_a_seam_may_change_and_no_more() {
     let kind = Kind(Bitrate::Cbr(8), 24_000, 1);
     let planes = kind.music(6, 300);

@@ -1,0 +1,119 @@
+//! Tracks without a place to restart a decoder at: every packet builds on those before it.
+//!
+//! USAC does have independent packets (`usacIndependencyFlag`, ISO/IEC 23003-3), but a decoder started at one gives
+//! other PCM than one run from the start, however long it goes on: the noise that it fills in depends on all before,
+//! and at some the level is far off until the next.
+//!
+//! One decoder goes through the packets once, in order, before they are shared out to the spans, and what the
+//! spans carry is the PCM. So nothing is decoded twice, and memory does not grow with the track.
+//!
+//! A decoded packet is a byte that says whether it could be decoded, then its PCM, channel by channel, as
+//! little-endian `f32`; or, in words, why not.
+
+use super::{DecodeError, Decoder};
+use crate::pcm::Pcm;
+
+const SOUND: u8 = 0;
+const FAULT: u8 = 1;
+
+/// The one decoder of such a track.
+pub struct InOrder {
+    decoder: Box<dyn Decoder>,
+    pcm: Pcm,
+}
+
+impl InOrder {
+    /// `decoder` gives so many channels.
+    pub fn new(decoder: Box<dyn Decoder>, channels: usize) -> Self {
+        InOrder {
+            decoder,
+            pcm: Pcm::new(channels),
+        }
+    }
+
+    /// Decodes the next packet and appends what came of it to `decoded`.
+    pub fn decode(&mut self, packet: &[u8], decoded: &mut Vec<u8>) {
+        self.pcm.clear();
+        match self.decoder.decode(packet, &mut self.pcm) {
+            Ok(()) => {
+                decoded.push(SOUND);
+                let samples = self.pcm.planes().iter().flatten();
+                decoded.extend(samples.flat_map(|sample| sample.to_le_bytes()));
+            }
+            Err(DecodeError(why)) => {
+                decoded.push(FAULT);
+                decoded.extend(why.into_bytes());
+            }
+        }
+    }
+}
+
+/// Bytes of a PCM sample of all of `channels`, decoded.
+pub fn bytes_per_sample(channels: usize) -> u64 {
+    size_of::<f32>() as u64 * channels as u64
+}
+
+/// Reads what [`InOrder`] has decoded.
+pub struct Decoded;
+
+impl Decoder for Decoded {
+    fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
+        let (samples, _) = match packet {
+            [SOUND, samples @ ..] => samples.as_chunks(),
+            [_, why @ ..] => return Err(DecodeError(String::from_utf8_lossy(why).into_owned())),
+            [] => return Err(DecodeError("it was not decoded".into())),
+        };
+        let len = samples.len() / pcm.channels().max(1);
+        for (plane, samples) in pcm.planes_mut().iter_mut().zip(samples.chunks(len.max(1))) {
+            plane.extend(samples.iter().map(|&bytes| f32::from_le_bytes(bytes)));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives a packet's bytes as PCM of two channels; refuses the empty one.
+    struct Bytes;
+
+    impl Decoder for Bytes {
+        fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
+            if packet.is_empty() {
+                return Err(DecodeError("nothing in it".into()));
+            }
+            for (plane, sign) in pcm.planes_mut().iter_mut().zip([1.0, -0.5]) {
+                plane.extend(packet.iter().map(|&byte| f32::from(byte) * sign));
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_was_decoded_in_order_is_read_as_it_was() {
+        let mut in_order = InOrder::new(Box::new(Bytes), 2);
+        for packet in [&[1, 2, 3][..], &[7], &[0; 2048]] {
+            let (mut expected, mut pcm) = (Pcm::new(2), Pcm::new(2));
+            Bytes.decode(packet, &mut expected).unwrap();
+            let mut decoded = Vec::new();
+            in_order.decode(packet, &mut decoded);
+            Decoded.decode(&decoded, &mut pcm).unwrap();
+            assert_eq!(pcm, expected);
+            assert_eq!(
+                decoded.len() as u64,
+                1 + bytes_per_sample(2) * packet.len() as u64
+            );
+        }
+    }
+
+    #[test]
+    fn why_a_packet_could_not_be_decoded_is_told_later() {
+        let mut decoded = Vec::new();
+        InOrder::new(Box::new(Bytes), 2).decode(&[], &mut decoded);
+        let mut pcm = Pcm::new(2);
+        let error = Decoded.decode(&decoded, &mut pcm).unwrap_err();
+        assert_eq!(error.to_string(), "nothing in it");
+        assert!(pcm.is_empty());
+    }
+}

@@ -1,0 +1,211 @@
+//! Files of some kilobytes that declare years of audio: what is there is converted, and soon.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
+use std::io;
+use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use build::{audio_entry, ftyp, make, mvhd, stsd, table, trak, words};
+use micropy_core::{Converter, Error, Options, Report, Source, StreamSink, StreamSource};
+
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "../src/mp4/tests/build.rs"]
+mod build;
+
+/// Long for two cores that others use too; counting what these files declare takes minutes or years.
+const SOON: Duration = Duration::from_secs(10);
+
+fn clip(name: &str) -> Vec<u8> {
+    let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/media");
+    std::fs::read(media.join(name)).unwrap()
+}
+
+/// Where the last box of that kind has its payload: the sound's, where there are pictures too.
+fn payload(file: &[u8], kind: &[u8; 4]) -> usize {
+    file.windows(4).rposition(|w| w == kind).unwrap() + 4
+}
+
+fn put(file: &mut [u8], at: usize, words: &[u32]) {
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+    file[at..at + bytes.len()].copy_from_slice(&bytes);
+}
+
+/// Every packet lasts 136 years, and no edit list says that less is presented.
+fn of_endless_packets(name: &str) -> Vec<u8> {
+    let mut file = clip(name);
+    let timescale = payload(&file, b"mdhd") + 12;
+    put(&mut file, timescale, &[1]);
+    let stts = payload(&file, b"stts");
+    let entries = u32::from_be_bytes(*file[stts + 4..].first_chunk().unwrap());
+    for entry in 0..entries as usize {
+        put(&mut file, stts + 8 + 8 * entry + 4, &[u32::MAX]);
+    }
+    let edits = payload(&file, b"edts");
+    file[edits - 4..edits].copy_from_slice(b"free");
+    file
+}
+
+/// Four thousand million AAC packets are declared, all as large as the first.
+fn of_countless_packets() -> Vec<u8> {
+    let mut file = clip("mono-8000.mp4");
+    let stsz = payload(&file, b"stsz");
+    let first = u32::from_be_bytes(*file[stsz + 12..].first_chunk().unwrap());
+    put(&mut file, stsz + 4, &[first, u32::MAX]);
+    let edits = payload(&file, b"edts");
+    file[edits - 4..edits].copy_from_slice(b"free");
+    file
+}
+
+/// Converts `source` in a thread; it must come to an end soon.
+fn convert(
+    options: &Options,
+    source: impl Source + Send + 'static,
+) -> Result<(Vec<u8>, Report), Error> {
+    let options = options.clone().jobs(2);
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut mp3 = StreamSink(Vec::new());
+        let report = Converter::new(options).convert(source, &mut mp3);
+        sender.send(report.map(|report| (mp3.0, report))).ok()
+    });
+    let result = receiver.recv_timeout(SOON);
+    result.expect("it hangs, or a thread panicked")
+}
+
+#[test]
+fn declared_lengths_cost_nothing() {
+    for (what, file) in [
+        ("Opus", of_endless_packets("opus.mp4")),
+        ("FLAC", of_endless_packets("flac.mp4")),
+        ("AAC", of_countless_packets()),
+    ] {
+        let file: &'static [u8] = file.leak();
+        let options = Options::new().cbr(64);
+        let (mp3, report) = convert(&options, file).unwrap();
+        assert!(report.packets > 0 && report.frames > 0, "{what}");
+        assert!(
+            report.expected_duration.unwrap() > Duration::from_secs(1 << 29),
+            "{what}"
+        );
+        let (piped, _) = convert(&options, StreamSource::new(file)).unwrap();
+        assert!(piped == mp3, "{what}");
+        for options in [
+            Options::new().vbr(9.0),
+            Options::new().cbr(32).sample_rate(32_000),
+            Options::new().cbr(64).start(Duration::from_secs(1)),
+        ] {
+            let result = convert(&options, file);
+            // Of the AAC, the first packet alone is where the table says.
+            let first_only = what == "AAC" && !options.start.is_zero();
+            assert_eq!(result.is_err(), first_only, "{what}");
+        }
+    }
+}
+
+/// The sound starts so many milliseconds late.
+fn late_by(millis: u32) -> Vec<u8> {
+    let mut file = clip("edit-list-late.mp4");
+    let elst = payload(&file, b"elst");
+    assert_eq!(file[elst + 12..elst + 16], [0xFF; 4]);
+    put(&mut file, elst + 8, &[millis]);
+    file
+}
+
+#[test]
+fn a_late_start_is_not_years_of_silence() {
+    let options = Options::new().cbr(64).late_start(true);
+    let (_, in_time) = convert(&options, late_by(0).leak() as &[u8]).unwrap();
+    let (_, late) = convert(&options, late_by(10_000).leak() as &[u8]).unwrap();
+    assert_eq!(late.output_samples, in_time.output_samples + 441_000);
+
+    let years: &'static [u8] = late_by(u32::MAX).leak();
+    let error = convert(&options, years).unwrap_err();
+    assert!(
+        matches!(error, Error::Limit { limit: 86_400, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("4294967 seconds"), "{error}");
+    // Where little of it is asked for, or none.
+    let part = options.duration(Duration::from_secs(3));
+    let (_, report) = convert(&part, years).unwrap();
+    assert_eq!(report.output_samples, 3 * 44_100);
+    let (_, without) = convert(&Options::new().cbr(64), years).unwrap();
+    assert_eq!(without.output_samples, in_time.output_samples);
+}
+
+/// A file of which only the head is stored; the rest is zeros.
+struct Zeros {
+    head: Vec<u8>,
+    size: u64,
+}
+
+impl Source for Zeros {
+    fn size(&self) -> Option<u64> {
+        Some(self.size)
+    }
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        if offset < self.head.len() as u64 {
+            return self.head.as_slice().read_at(offset, buf);
+        }
+        let len = buf.len().min((self.size - offset.min(self.size)) as usize);
+        buf[..len].fill(0);
+        Ok(len)
+    }
+    fn keep_from(&mut self, _offset: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Opus, of which the first packet lasts ten seconds, and the `count` others, of `size` bytes, no time at all.
+fn in_a_moment(count: u32, size: u32) -> Zeros {
+    let dops = make(b"dOps", &[&[0, 2, 0, 0], &words(&[48_000]), &[0, 0, 0]]);
+    let stsd = stsd(&audio_entry(b"Opus", &dops));
+    let sizes = match size {
+        0 => make(
+            b"stsz",
+            &[&words(&[0, 0, count]), &vec![0; 4 * count as usize]],
+        ),
+        size => make(b"stsz", &[&words(&[0, size, count])]),
+    };
+    let moov = |at: usize| {
+        let tables = [
+            stsd.clone(),
+            table(b"stts", &[[1, 441_000], [count - 1, 0]]),
+            table(b"stsc", &[[1, count, 1]]),
+            sizes.clone(),
+            table(b"stco", &[[at as u32]]),
+        ];
+        let trak = trak(1, b"soun", &[], &tables.concat());
+        make(b"moov", &[&mvhd(1000), &trak])
+    };
+    let at = ftyp().len() + moov(0).len() + 16;
+    let size = u64::from(count) * u64::from(size);
+    // Of 64 bits: the box is larger than 4 GiB, or might be.
+    let mdat = [&words(&[1])[..], b"mdat", &(size + 16).to_be_bytes()].concat();
+    let head = [ftyp(), moov(at), mdat].concat();
+    Zeros {
+        size: head.len() as u64 + size,
+        head,
+    }
+}
+
+#[test]
+fn packets_that_last_no_time_do_not_fill_the_memory() {
+    for (count, size) in [(500, 8 << 20), (50_000_000, 100), (3_000_000, 0)] {
+        let error = convert(&Options::new(), in_a_moment(count, size)).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::Limit {
+                    limit: 0x400_0000,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        assert!(error.to_string().contains(" at byte "), "{error}");
+    }
+}
