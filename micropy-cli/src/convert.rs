@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use micropy_core::{
-    CancelToken, Converter, Error, FileSink, Options, Progress, Report, SeekSource, Source,
-    StreamSink, StreamSource,
+    Converter, Error, FileSink, Options, Progress, Report, SeekSource, Source, StreamSink,
+    StreamSource,
 };
 
+use crate::interrupt::Interrupt;
 use crate::options::{AudioArgs, TagArgs, options};
+use crate::stdin::Stdin;
 use crate::{Exit, json, text};
 
 /// What may stand behind `micropy convert`.
@@ -73,7 +75,7 @@ impl Output {
 struct Desk<'a> {
     args: &'a Args,
     options: Options,
-    cancel: CancelToken,
+    interrupt: Interrupt,
 }
 
 /// Converts all inputs, each on its own: one that fails does not keep the others from being done.
@@ -90,16 +92,12 @@ pub fn run(args: Args) -> Exit {
     let desk = Desk {
         args: &args,
         options,
-        cancel: CancelToken::new(),
+        interrupt: Interrupt::watch(),
     };
-    let handler = desk.cancel.clone();
-    if let Err(error) = ctrlc::set_handler(move || handler.cancel()) {
-        eprintln!("micropy: cannot watch for Ctrl-C: {error}");
-    }
     let mut worst = Exit::Done;
     for task in &tasks {
         worst = worst.max(desk.convert(task));
-        if desk.cancel.is_cancelled() {
+        if desk.interrupt.token().is_cancelled() {
             return Exit::Interrupted;
         }
     }
@@ -223,19 +221,18 @@ impl Desk<'_> {
 
     fn converter<'a>(&self, bar: &'a ProgressBar) -> Converter<'a> {
         Converter::new(self.options.clone())
-            .cancel(self.cancel.clone())
+            .cancel(self.interrupt.token().clone())
             .on_progress(|progress| show(bar, &progress))
     }
 
     /// One MP3 of one input.
     fn transcode(&self, task: &Task<'_>, bar: &ProgressBar) -> Result<Exit, Failure> {
         let started = Instant::now();
-        let source = open(task.input)?;
+        let source = self.open(task.input)?;
         let mut converter = self.converter(bar);
         let report = match &task.output {
             Output::File(path) => {
-                let mut file =
-                    FileSink::create(path, self.args.force).map_err(Failure::create(path))?;
+                let mut file = self.create(path)?;
                 let report = converter
                     .convert(source, &mut file)
                     .map_err(Failure::Convert)?;
@@ -254,7 +251,7 @@ impl Desk<'_> {
 
     /// One MP3 of each chapter of an input, in `folder`.
     fn split(&self, task: &Task<'_>, folder: &Path, bar: &ProgressBar) -> Result<Exit, Failure> {
-        let source = open(task.input)?;
+        let source = self.open(task.input)?;
         let mut chapters = self
             .converter(bar)
             .chapters(source)
@@ -274,8 +271,7 @@ impl Desk<'_> {
         for (index, path) in paths.iter().enumerate() {
             let started = Instant::now();
             bar.reset();
-            let mut file =
-                FileSink::create(path, self.args.force).map_err(Failure::create(path))?;
+            let mut file = self.create(path)?;
             let report = chapters
                 .convert(index, &mut file)
                 .map_err(Failure::Convert)?;
@@ -286,13 +282,19 @@ impl Desk<'_> {
         }
         Ok(worst)
     }
-}
 
-fn open(input: &Path) -> Result<Box<dyn Source>, Failure> {
-    if input == Path::new("-") {
-        return Ok(Box::new(StreamSource::new(io::stdin().lock())));
+    fn open(&self, input: &Path) -> Result<Box<dyn Source>, Failure> {
+        if input == Path::new("-") {
+            let stdin = Stdin::new(self.interrupt.token().clone()).map_err(Failure::Open)?;
+            return Ok(Box::new(StreamSource::new(stdin)));
+        }
+        Ok(Box::new(SeekSource::open(input).map_err(Failure::Open)?))
     }
-    Ok(Box::new(SeekSource::open(input).map_err(Failure::Open)?))
+
+    fn create(&self, path: &Path) -> Result<FileSink, Failure> {
+        let created = self.interrupt.create(path, self.args.force);
+        created.map_err(Failure::create(path))
+    }
 }
 
 /// Why one file was not converted.

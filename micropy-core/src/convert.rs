@@ -11,7 +11,7 @@ use crate::options::Options;
 use crate::progress::{CancelToken, Progress};
 use crate::report::Report;
 use crate::sink::{FileSink, Sink};
-use crate::source::{SeekSource, Source};
+use crate::source::{Cancellable, SeekSource, Source};
 use crate::tags::{Chapter, chapter_file_names, fit_chapters};
 
 /// Converts the audio of MP4 files to MP3.
@@ -57,7 +57,7 @@ impl<'a> Converter<'a> {
         self
     }
 
-    /// Ends with [`Error::Cancelled`] when `token` is cancelled.
+    /// Ends with [`Error::Cancelled`] when `token` is cancelled: see [`CancelToken`] for how soon.
     #[must_use]
     pub fn cancel(mut self, token: CancelToken) -> Self {
         self.cancel = token;
@@ -125,10 +125,13 @@ impl<'a> Converter<'a> {
     /// the sink.
     fn open(&self, source: &mut dyn Source, twice: bool) -> Result<Audio> {
         self.options.check()?;
-        if Survey::may_be_needed(&self.options, twice) {
-            source.keep_from(0).map_err(Error::Read)?;
-        }
-        Audio::read(&self.options.track, source)
+        let mut source = Cancellable::new(source, &self.cancel);
+        let kept = match Survey::may_be_needed(&self.options, twice) {
+            true => source.keep_from(0).map_err(Error::Read),
+            false => Ok(()),
+        };
+        kept.and_then(|()| Audio::read(&self.options.track, &mut source))
+            .map_err(|error| self.ended(error))
     }
 
     fn make(
@@ -145,7 +148,17 @@ impl<'a> Converter<'a> {
             cancel: &self.cancel,
             on_progress: &mut *self.on_progress,
         };
-        conversion.run(source, sink)
+        let mut source = Cancellable::new(source, &self.cancel);
+        let report = conversion.run(&mut source, sink);
+        report.map_err(|error| self.ended(error))
+    }
+
+    /// What ended a conversion: a source that fails once the token is cancelled does so because of it.
+    fn ended(&self, error: Error) -> Error {
+        match error {
+            Error::Read(_) if self.cancel.is_cancelled() => Error::Cancelled,
+            error => error,
+        }
     }
 }
 

@@ -158,6 +158,11 @@ impl FileSink {
         })
     }
 
+    /// Where the bytes stand until then: what to remove in a program that ends without dropping this.
+    pub fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
     /// The whole file takes its name.
     pub fn persist(self) -> io::Result<()> {
         let persisted = if self.overwrite {
