@@ -1,5 +1,6 @@
 //! `micropy convert`: files in, MP3s out.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -22,7 +23,8 @@ pub struct Args {
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
 
-    /// Where the MP3 goes: a file, a folder, or `-` for the standard output [default: beside the input]
+    /// Where the MP3 goes: a file, a folder, a named pipe or device, or `-` for the standard output
+    /// [default: beside the input]
     #[arg(short, long, value_name = "OUTPUT")]
     output: Option<PathBuf>,
 
@@ -58,16 +60,36 @@ struct Task<'a> {
 enum Output {
     Stdout,
     File(PathBuf),
+    /// A device or a named pipe: written to as it is, never replaced.
+    Stream(PathBuf),
     /// A file for each chapter.
     Chapters(PathBuf),
 }
 
 impl Output {
-    fn name(&self) -> String {
-        match self {
-            Output::Stdout => "standard output".into(),
-            Output::File(path) | Output::Chapters(path) => path.display().to_string(),
+    /// What stands under this name, or will.
+    fn at(path: PathBuf) -> Self {
+        // A shell that sends the standard output to a file has made that file already.
+        const STDOUT: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+        if cfg!(unix) && STDOUT.iter().any(|name| path == Path::new(name)) {
+            return Output::Stdout;
         }
+        match path.metadata() {
+            Ok(found) if !found.is_file() && !found.is_dir() => Output::Stream(path),
+            _ => Output::File(path),
+        }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Output::Stdout => None,
+            Output::File(path) | Output::Stream(path) | Output::Chapters(path) => Some(path),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.path()
+            .map_or("standard output".into(), |path| path.display().to_string())
     }
 }
 
@@ -128,11 +150,11 @@ fn tasks(args: &Args) -> Result<Vec<Task<'_>>, String> {
             (None, Some(output)) if is_dash(output) => Output::Stdout,
             (None, Some(output)) if several || names_folder(output) => {
                 folder(output)?;
-                Output::File(output.join(mp3_name(input)))
+                Output::at(output.join(mp3_name(input)))
             }
-            (None, Some(output)) => Output::File(output.clone()),
+            (None, Some(output)) => Output::at(output.clone()),
             (None, None) if is_dash(input) => Output::Stdout,
-            (None, None) => Output::File(input.with_extension("mp3")),
+            (None, None) => Output::at(input.with_extension("mp3")),
         };
         if let Output::Chapters(dir) = &output {
             folder(dir)?;
@@ -147,10 +169,10 @@ fn tasks(args: &Args) -> Result<Vec<Task<'_>>, String> {
         return Err("--json and the MP3 cannot both go to the standard output".into());
     }
     for (i, task) in tasks.iter().enumerate() {
-        let (Output::File(path) | Output::Chapters(path)) = &task.output else {
+        let Some(path) = task.output.path() else {
             continue;
         };
-        let goes_there = |other: &&Task<'_>| matches!(&other.output, Output::File(p) | Output::Chapters(p) if p == path);
+        let goes_there = |other: &&Task<'_>| other.output.path() == Some(path);
         if let Some(twin) = tasks[..i].iter().find(goes_there) {
             return Err(format!(
                 "{} and {} would both become {}",
@@ -238,6 +260,12 @@ impl Desk<'_> {
                     .map_err(Failure::Convert)?;
                 file.persist().map_err(Failure::create(path))?;
                 report
+            }
+            Output::Stream(path) => {
+                let stream = File::options().write(true).open(path);
+                let stream = io::BufWriter::new(stream.map_err(Failure::create(path))?);
+                let converted = converter.convert(source, StreamSink(stream));
+                converted.map_err(Failure::Convert)?
             }
             _ => {
                 let stdout = io::BufWriter::new(io::stdout().lock());

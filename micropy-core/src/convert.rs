@@ -68,7 +68,8 @@ impl<'a> Converter<'a> {
     /// one that exists.
     ///
     /// # Errors
-    /// As [`Converter::convert`].
+    /// As [`Converter::convert`]; [`Error::Write`] where `output` is a device or a named pipe: write to those
+    /// with [`Converter::convert`] and a [`StreamSink`](crate::StreamSink).
     pub fn convert_file(
         &mut self,
         input: impl AsRef<Path>,

@@ -1,6 +1,6 @@
 //! Where the MP3 goes.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -120,7 +120,8 @@ impl<W: Write + Seek> Sink for SeekSink<W> {
 /// A file that appears under its name only when it is whole.
 ///
 /// What is written goes to a temporary file in the same folder; [`FileSink::persist`] renames it. Dropped
-/// before, it leaves nothing behind.
+/// before, it leaves nothing behind. A symbolic link stays one: the file that it names is written, or written
+/// anew.
 #[derive(Debug)]
 pub struct FileSink {
     sink: SeekSink<File>,
@@ -132,11 +133,26 @@ pub struct FileSink {
 impl FileSink {
     /// Prepares to write `path`. Without `overwrite`, an existing file is an error here, and one that
     /// appears meanwhile is an error of [`FileSink::persist`].
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] where `path` is there and no regular file: a device, a named pipe. It
+    /// would be replaced, not written to. Open such a place and write to it with a [`StreamSink`].
     pub fn create(path: impl Into<PathBuf>, overwrite: bool) -> io::Result<Self> {
         let path = path.into();
-        if !overwrite && path.try_exists()? {
-            return Err(io::ErrorKind::AlreadyExists.into());
+        match fs::metadata(&path) {
+            Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            Ok(found) if !found.is_file() => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "it is no regular file: open it and write to it with a StreamSink",
+                ));
+            }
+            Ok(_) if !overwrite => return Err(io::ErrorKind::AlreadyExists.into()),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
         }
+        let path = behind_links(path)?;
         let folder = match path.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
@@ -174,6 +190,27 @@ impl FileSink {
     }
 }
 
+/// Where a file of the name `path` stands or would stand: renaming to a link replaces the link.
+fn behind_links(mut path: PathBuf) -> io::Result<PathBuf> {
+    /// As many as Linux follows.
+    const MOST: usize = 40;
+    for _ in 0..MOST {
+        // An error: it is no link, or nothing at all.
+        let Ok(target) = fs::read_link(&path) else {
+            return Ok(path);
+        };
+        // Where the target is absolute, nothing of the folder remains.
+        path = match path.parent() {
+            Some(folder) => folder.join(target),
+            None => target,
+        };
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "too many symbolic links",
+    ))
+}
+
 impl Sink for FileSink {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.sink.write_all(bytes)
@@ -186,5 +223,101 @@ impl Sink for FileSink {
     }
     fn finish(&mut self) -> io::Result<()> {
         self.sink.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes `text` to `path` as a whole file.
+    fn write(path: &Path, text: &str, overwrite: bool) -> io::Result<()> {
+        let mut sink = FileSink::create(path, overwrite)?;
+        sink.write_all(text.as_bytes())?;
+        sink.finish()?;
+        sink.persist()
+    }
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.mp3");
+        let mut sink = FileSink::create(&path, false).unwrap();
+        sink.write_all(b"half").unwrap();
+        assert!(sink.temporary().exists() && !path.exists());
+        drop(sink);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        write(&path, "whole", false).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+        let refused = write(&path, "another", false).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        write(&path, "another", true).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "another");
+    }
+
+    #[test]
+    fn a_folder_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for overwrite in [false, true] {
+            let refused = FileSink::create(folder.path(), overwrite).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::IsADirectory);
+        }
+    }
+
+    #[cfg(unix)]
+    mod unix {
+        use std::os::unix::fs::{FileTypeExt, symlink};
+        use std::process::Command;
+
+        use super::*;
+
+        fn is_link(path: &Path) -> bool {
+            fs::symlink_metadata(path).unwrap().is_symlink()
+        }
+
+        #[test]
+        fn what_a_link_names_is_written() {
+            let folder = tempfile::tempdir().unwrap();
+            let other = folder.path().join("other");
+            fs::create_dir(&other).unwrap();
+            let file = other.join("file.mp3");
+            let (near, far) = (folder.path().join("near"), folder.path().join("far"));
+            symlink("other/file.mp3", &near).unwrap();
+            symlink(&near, &far).unwrap();
+            // It names nothing yet.
+            write(&far, "new", false).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+            assert!(write(&far, "again", false).is_err());
+            write(&far, "again", true).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), "again");
+            assert!(is_link(&near) && is_link(&far) && !is_link(&file));
+            let round = folder.path().join("round");
+            symlink("round", &round).unwrap();
+            assert!(write(&round, "nowhere", true).is_err());
+        }
+
+        #[test]
+        fn what_is_no_regular_file_is_refused_and_stays() {
+            let folder = tempfile::tempdir().unwrap();
+            let pipe = folder.path().join("pipe");
+            assert!(
+                Command::new("mkfifo")
+                    .arg(&pipe)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            let link = folder.path().join("link");
+            symlink(&pipe, &link).unwrap();
+            for path in [&pipe, &link, Path::new("/dev/null")] {
+                for overwrite in [false, true] {
+                    let refused = FileSink::create(path, overwrite).unwrap_err();
+                    assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+                    assert!(refused.to_string().contains("StreamSink"), "{refused}");
+                }
+            }
+            assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        }
     }
 }
