@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// A place for one MP3: written from its first byte to its last; where it can be rewritten, the Info tag
-/// in its first frame is completed at the end.
+/// A place for one MP3: written from its first byte to its last; where it can be rewritten, the tags in
+/// front and the Info tag in its first frame are completed at the end. What was there before stays.
 pub trait Sink {
     /// Appends all of `bytes`.
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
@@ -14,8 +14,9 @@ pub trait Sink {
     /// before the audio is encoded.
     fn can_rewrite(&self) -> bool;
 
-    /// Replaces bytes already written, from `offset` on, and stands at the end again.
-    fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Replaces bytes already written, those from `back` bytes before the end on, and stands at the end
+    /// again. Counted from the end, so that nobody need know what was there before the MP3.
+    fn rewrite(&mut self, back: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Nothing more follows: flushes.
     fn finish(&mut self) -> io::Result<()>;
@@ -28,15 +29,15 @@ impl<S: Sink + ?Sized> Sink for &mut S {
     fn can_rewrite(&self) -> bool {
         (**self).can_rewrite()
     }
-    fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        (**self).rewrite(offset, bytes)
+    fn rewrite(&mut self, back: u64, bytes: &[u8]) -> io::Result<()> {
+        (**self).rewrite(back, bytes)
     }
     fn finish(&mut self) -> io::Result<()> {
         (**self).finish()
     }
 }
 
-/// In memory.
+/// In memory, after what the vector holds already.
 impl Sink for Vec<u8> {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.extend_from_slice(bytes);
@@ -45,9 +46,11 @@ impl Sink for Vec<u8> {
     fn can_rewrite(&self) -> bool {
         true
     }
-    fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let place = usize::try_from(offset)
+    fn rewrite(&mut self, back: u64, bytes: &[u8]) -> io::Result<()> {
+        let start = usize::try_from(back)
             .ok()
+            .and_then(|back| self.len().checked_sub(back));
+        let place = start
             .and_then(|start| self.get_mut(start..start.checked_add(bytes.len())?))
             .ok_or(io::ErrorKind::InvalidInput)?;
         place.copy_from_slice(bytes);
@@ -69,7 +72,7 @@ impl<W: Write> Sink for StreamSink<W> {
     fn can_rewrite(&self) -> bool {
         false
     }
-    fn rewrite(&mut self, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
+    fn rewrite(&mut self, _back: u64, _bytes: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
     fn finish(&mut self) -> io::Result<()> {
@@ -81,15 +84,14 @@ impl<W: Write> Sink for StreamSink<W> {
 #[derive(Debug)]
 pub struct SeekSink<W> {
     inner: W,
-    /// Position of the MP3's first byte in `inner`.
-    start: u64,
 }
 
 impl<W: Write + Seek> SeekSink<W> {
     /// Writes from where `inner` stands.
     pub fn new(mut inner: W) -> io::Result<Self> {
-        let start = inner.stream_position()?;
-        Ok(SeekSink { inner, start })
+        // What only seems to seek, such as a pipe opened as a file, is found out now and not at the end.
+        inner.stream_position()?;
+        Ok(SeekSink { inner })
     }
 
     /// Gives the writer back.
@@ -105,9 +107,10 @@ impl<W: Write + Seek> Sink for SeekSink<W> {
     fn can_rewrite(&self) -> bool {
         true
     }
-    fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn rewrite(&mut self, back: u64, bytes: &[u8]) -> io::Result<()> {
         let end = self.inner.stream_position()?;
-        self.inner.seek(SeekFrom::Start(self.start + offset))?;
+        let start = end.checked_sub(back).ok_or(io::ErrorKind::InvalidInput)?;
+        self.inner.seek(SeekFrom::Start(start))?;
         self.inner.write_all(bytes)?;
         self.inner.seek(SeekFrom::Start(end))?;
         Ok(())
@@ -218,8 +221,8 @@ impl Sink for FileSink {
     fn can_rewrite(&self) -> bool {
         true
     }
-    fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.sink.rewrite(offset, bytes)
+    fn rewrite(&mut self, back: u64, bytes: &[u8]) -> io::Result<()> {
+        self.sink.rewrite(back, bytes)
     }
     fn finish(&mut self) -> io::Result<()> {
         self.sink.finish()
@@ -236,6 +239,22 @@ mod tests {
         sink.write_all(text.as_bytes())?;
         sink.finish()?;
         sink.persist()
+    }
+
+    #[test]
+    fn what_is_rewritten_is_counted_from_the_end() {
+        let (mut memory, mut file) = (b"before".to_vec(), io::Cursor::new(b"before".to_vec()));
+        file.set_position(6);
+        let mut seek = SeekSink::new(file).unwrap();
+        for sink in [&mut memory as &mut dyn Sink, &mut seek] {
+            sink.write_all(b"head, body").unwrap();
+            sink.rewrite(10, b"HEAD").unwrap();
+            sink.write_all(b", end").unwrap();
+            assert!(sink.rewrite(100, b"nowhere").is_err());
+        }
+        assert_eq!(memory, b"beforeHEAD, body, end");
+        assert_eq!(seek.into_inner().into_inner(), memory);
+        assert!(memory.rewrite(3, b"too long").is_err());
     }
 
     #[test]

@@ -278,6 +278,12 @@ fn every_sink_gets_the_same_mp3_as_far_as_it_can() {
         let written = seek.into_inner().into_inner();
         assert!(written.starts_with(before) && written[before.len()..] == expected);
 
+        let mut memory = before.to_vec();
+        for _ in 0..2 {
+            converter.convert(file.as_slice(), &mut memory).unwrap();
+        }
+        assert!(memory == [before, &expected[..], &expected].concat());
+
         let mut piped = StreamSink(Vec::new());
         converter.convert(file.as_slice(), &mut piped).unwrap();
         let piped = piped.0;
@@ -512,7 +518,7 @@ impl Sink for Full {
     fn can_rewrite(&self) -> bool {
         self.rewrites
     }
-    fn rewrite(&mut self, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
+    fn rewrite(&mut self, _back: u64, _bytes: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::StorageFull.into())
     }
     fn finish(&mut self) -> io::Result<()> {
