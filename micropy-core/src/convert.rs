@@ -28,7 +28,7 @@ use crate::tags::{Chapter, chapter_file_names, fit_chapters};
 pub struct Converter<'a> {
     options: Options,
     cancel: CancelToken,
-    on_progress: Box<dyn FnMut(Progress) + 'a>,
+    on_progress: Box<dyn FnMut(Progress) + Send + 'a>,
 }
 
 impl std::fmt::Debug for Converter<'_> {
@@ -52,7 +52,7 @@ impl<'a> Converter<'a> {
 
     /// Calls `callback` several times a second while converting, on the caller's thread.
     #[must_use]
-    pub fn on_progress(mut self, callback: impl FnMut(Progress) + 'a) -> Self {
+    pub fn on_progress(mut self, callback: impl FnMut(Progress) + Send + 'a) -> Self {
         self.on_progress = Box::new(callback);
         self
     }
@@ -223,5 +223,18 @@ impl<S: Source> Chapters<'_, S> {
         };
         self.converter
             .make(&self.audio, &part, &mut self.source, &mut sink)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A conversion may be prepared on one thread and run on another.
+    #[test]
+    fn converters_and_chapters_can_be_sent() {
+        fn can_be_sent<T: Send>() {}
+        can_be_sent::<Converter<'_>>();
+        can_be_sent::<Chapters<'_, SeekSource<std::fs::File>>>();
     }
 }
