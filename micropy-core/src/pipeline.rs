@@ -71,7 +71,7 @@ impl Engine<'_> {
                 match thread.spawn_scoped(scope, || self.work(&window)) {
                     Ok(_) => {}
                     Err(why) if worker == 1 => {
-                        return Err(Error::Internal(format!("no thread can be started: {why}")));
+                        return Err(Error::Thread(why));
                     }
                     // Fewer write the same.
                     Err(_) => break,

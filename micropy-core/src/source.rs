@@ -150,6 +150,27 @@ struct Spool {
     start: u64,
 }
 
+impl Spool {
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(at))?;
+        self.file.write_all(bytes)
+    }
+}
+
+/// Tells a fault of the spool from one of the input, for which whoever calls takes it.
+fn unspooled(error: io::Error) -> io::Error {
+    let what = match error.kind() {
+        io::ErrorKind::StorageFull => "is full",
+        _ => "cannot be written",
+    };
+    io::Error::new(
+        error.kind(),
+        format!(
+            "the temporary folder {what}, where a stream is spooled (TMPDIR names another): {error}"
+        ),
+    )
+}
+
 impl<R: std::fmt::Debug> std::fmt::Debug for StreamSource<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("StreamSource")
@@ -188,10 +209,8 @@ impl<R: Read> StreamSource<R> {
     fn take(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = read_some(&mut self.inner, buf)?;
         if let Some(spool) = &mut self.spool {
-            spool
-                .file
-                .seek(SeekFrom::Start(self.position - spool.start))?;
-            spool.file.write_all(&buf[..n])?;
+            let at = self.position - spool.start;
+            spool.write_at(at, &buf[..n]).map_err(unspooled)?;
         }
         self.position += n as u64;
         Ok(n)
@@ -241,7 +260,7 @@ impl<R: Read> Source for StreamSource<R> {
         }
         self.advance_to(offset)?;
         self.spool = Some(Spool {
-            file: tempfile::tempfile()?,
+            file: tempfile::tempfile().map_err(unspooled)?,
             start: self.position,
         });
         Ok(())
@@ -353,6 +372,21 @@ mod tests {
         }
         assert!(s.read_at(15, &mut buf).is_err());
         assert_eq!(s.read_at(1000, &mut buf).unwrap(), 0);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_no_fault_of_the_input() {
+        let mut s = StreamSource::new(io::repeat(7));
+        s.keep_from(0).unwrap();
+        s.spool.as_mut().unwrap().file = File::options().write(true).open("/dev/full").unwrap();
+        let error = s.read_at(0, &mut [0; 4]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        let told = error.to_string();
+        assert!(
+            told.contains("temporary folder is full") && told.contains("TMPDIR"),
+            "{told}"
+        );
     }
 
     #[test]

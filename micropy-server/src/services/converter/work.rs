@@ -127,6 +127,7 @@ impl From<Error> for Failed {
         match e {
             Error::Read(e) => Failed::passing(format!("the video cannot be read: {e}")),
             Error::Write(e) => Failed::passing(format!("the MP3 cannot be written: {e}")),
+            e @ Error::Thread(_) => Failed::passing(e.to_string()),
             Error::Internal(e) => Failed::passing(e),
             e => Failed::refused(e.to_string()),
         }
