@@ -76,7 +76,7 @@
 
 #![forbid(unsafe_code)]
 #![cfg_attr(
-    not(all(feature = "aac", feature = "opus", feature = "flac")),
+    not(all(feature = "fdk-aac", feature = "opus", feature = "flac")),
     allow(dead_code, reason = "words that only the decoders left out use")
 )]
 
