@@ -1,16 +1,19 @@
 //! `micropy convert`: files in, MP3s out.
 
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use micropy_core::{
-    CancelToken, Converter, Error, FileSink, Options, Progress, Report, SeekSource, Source,
-    StreamSink, StreamSource,
+    Converter, Error, FileSink, Options, Progress, Report, SeekSource, Source, StreamSink,
+    StreamSource,
 };
 
+use crate::interrupt::Interrupt;
 use crate::options::{AudioArgs, TagArgs, options};
+use crate::stdin::Stdin;
 use crate::{Exit, json, text};
 
 /// What may stand behind `micropy convert`.
@@ -20,7 +23,8 @@ pub struct Args {
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
 
-    /// Where the MP3 goes: a file, a folder, or `-` for the standard output [default: beside the input]
+    /// Where the MP3 goes: a file, a folder, a named pipe or device, or `-` for the standard output
+    /// [default: beside the input]
     #[arg(short, long, value_name = "OUTPUT")]
     output: Option<PathBuf>,
 
@@ -56,16 +60,36 @@ struct Task<'a> {
 enum Output {
     Stdout,
     File(PathBuf),
+    /// A device or a named pipe: written to as it is, never replaced.
+    Stream(PathBuf),
     /// A file for each chapter.
     Chapters(PathBuf),
 }
 
 impl Output {
-    fn name(&self) -> String {
-        match self {
-            Output::Stdout => "standard output".into(),
-            Output::File(path) | Output::Chapters(path) => path.display().to_string(),
+    /// What stands under this name, or will.
+    fn at(path: PathBuf) -> Self {
+        // A shell that sends the standard output to a file has made that file already.
+        const STDOUT: [&str; 3] = ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
+        if cfg!(unix) && STDOUT.iter().any(|name| path == Path::new(name)) {
+            return Output::Stdout;
         }
+        match path.metadata() {
+            Ok(found) if !found.is_file() && !found.is_dir() => Output::Stream(path),
+            _ => Output::File(path),
+        }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Output::Stdout => None,
+            Output::File(path) | Output::Stream(path) | Output::Chapters(path) => Some(path),
+        }
+    }
+
+    fn name(&self) -> String {
+        self.path()
+            .map_or("standard output".into(), |path| path.display().to_string())
     }
 }
 
@@ -73,7 +97,7 @@ impl Output {
 struct Desk<'a> {
     args: &'a Args,
     options: Options,
-    cancel: CancelToken,
+    interrupt: Interrupt,
 }
 
 /// Converts all inputs, each on its own: one that fails does not keep the others from being done.
@@ -90,16 +114,12 @@ pub fn run(args: Args) -> Exit {
     let desk = Desk {
         args: &args,
         options,
-        cancel: CancelToken::new(),
+        interrupt: Interrupt::watch(),
     };
-    let handler = desk.cancel.clone();
-    if let Err(error) = ctrlc::set_handler(move || handler.cancel()) {
-        eprintln!("micropy: cannot watch for Ctrl-C: {error}");
-    }
     let mut worst = Exit::Done;
     for task in &tasks {
         worst = worst.max(desk.convert(task));
-        if desk.cancel.is_cancelled() {
+        if desk.interrupt.token().is_cancelled() {
             return Exit::Interrupted;
         }
     }
@@ -130,11 +150,11 @@ fn tasks(args: &Args) -> Result<Vec<Task<'_>>, String> {
             (None, Some(output)) if is_dash(output) => Output::Stdout,
             (None, Some(output)) if several || names_folder(output) => {
                 folder(output)?;
-                Output::File(output.join(mp3_name(input)))
+                Output::at(output.join(mp3_name(input)))
             }
-            (None, Some(output)) => Output::File(output.clone()),
+            (None, Some(output)) => Output::at(output.clone()),
             (None, None) if is_dash(input) => Output::Stdout,
-            (None, None) => Output::File(input.with_extension("mp3")),
+            (None, None) => Output::at(input.with_extension("mp3")),
         };
         if let Output::Chapters(dir) = &output {
             folder(dir)?;
@@ -149,10 +169,10 @@ fn tasks(args: &Args) -> Result<Vec<Task<'_>>, String> {
         return Err("--json and the MP3 cannot both go to the standard output".into());
     }
     for (i, task) in tasks.iter().enumerate() {
-        let (Output::File(path) | Output::Chapters(path)) = &task.output else {
+        let Some(path) = task.output.path() else {
             continue;
         };
-        let goes_there = |other: &&Task<'_>| matches!(&other.output, Output::File(p) | Output::Chapters(p) if p == path);
+        let goes_there = |other: &&Task<'_>| other.output.path() == Some(path);
         if let Some(twin) = tasks[..i].iter().find(goes_there) {
             return Err(format!(
                 "{} and {} would both become {}",
@@ -223,24 +243,29 @@ impl Desk<'_> {
 
     fn converter<'a>(&self, bar: &'a ProgressBar) -> Converter<'a> {
         Converter::new(self.options.clone())
-            .cancel(self.cancel.clone())
+            .cancel(self.interrupt.token().clone())
             .on_progress(|progress| show(bar, &progress))
     }
 
     /// One MP3 of one input.
     fn transcode(&self, task: &Task<'_>, bar: &ProgressBar) -> Result<Exit, Failure> {
         let started = Instant::now();
-        let source = open(task.input)?;
+        let source = self.open(task.input)?;
         let mut converter = self.converter(bar);
         let report = match &task.output {
             Output::File(path) => {
-                let mut file =
-                    FileSink::create(path, self.args.force).map_err(Failure::create(path))?;
+                let mut file = self.create(path)?;
                 let report = converter
                     .convert(source, &mut file)
                     .map_err(Failure::Convert)?;
                 file.persist().map_err(Failure::create(path))?;
                 report
+            }
+            Output::Stream(path) => {
+                let stream = File::options().write(true).open(path);
+                let stream = io::BufWriter::new(stream.map_err(Failure::create(path))?);
+                let converted = converter.convert(source, StreamSink(stream));
+                converted.map_err(Failure::Convert)?
             }
             _ => {
                 let stdout = io::BufWriter::new(io::stdout().lock());
@@ -254,7 +279,7 @@ impl Desk<'_> {
 
     /// One MP3 of each chapter of an input, in `folder`.
     fn split(&self, task: &Task<'_>, folder: &Path, bar: &ProgressBar) -> Result<Exit, Failure> {
-        let source = open(task.input)?;
+        let source = self.open(task.input)?;
         let mut chapters = self
             .converter(bar)
             .chapters(source)
@@ -274,8 +299,7 @@ impl Desk<'_> {
         for (index, path) in paths.iter().enumerate() {
             let started = Instant::now();
             bar.reset();
-            let mut file =
-                FileSink::create(path, self.args.force).map_err(Failure::create(path))?;
+            let mut file = self.create(path)?;
             let report = chapters
                 .convert(index, &mut file)
                 .map_err(Failure::Convert)?;
@@ -286,13 +310,19 @@ impl Desk<'_> {
         }
         Ok(worst)
     }
-}
 
-fn open(input: &Path) -> Result<Box<dyn Source>, Failure> {
-    if input == Path::new("-") {
-        return Ok(Box::new(StreamSource::new(io::stdin().lock())));
+    fn open(&self, input: &Path) -> Result<Box<dyn Source>, Failure> {
+        if input == Path::new("-") {
+            let stdin = Stdin::new(self.interrupt.token().clone()).map_err(Failure::Open)?;
+            return Ok(Box::new(StreamSource::new(stdin)));
+        }
+        Ok(Box::new(SeekSource::open(input).map_err(Failure::Open)?))
     }
-    Ok(Box::new(SeekSource::open(input).map_err(Failure::Open)?))
+
+    fn create(&self, path: &Path) -> Result<FileSink, Failure> {
+        let created = self.interrupt.create(path, self.args.force);
+        created.map_err(Failure::create(path))
+    }
 }
 
 /// Why one file was not converted.

@@ -5,9 +5,11 @@
 
 mod convert;
 mod exit;
+mod interrupt;
 mod json;
 mod options;
 mod probe;
+mod stdin;
 mod text;
 
 use std::ffi::OsString;

@@ -11,7 +11,7 @@ use crate::options::Options;
 use crate::progress::{CancelToken, Progress};
 use crate::report::Report;
 use crate::sink::{FileSink, Sink};
-use crate::source::{SeekSource, Source};
+use crate::source::{Cancellable, SeekSource, Source};
 use crate::tags::{Chapter, chapter_file_names, fit_chapters};
 
 /// Converts the audio of MP4 files to MP3.
@@ -28,7 +28,7 @@ use crate::tags::{Chapter, chapter_file_names, fit_chapters};
 pub struct Converter<'a> {
     options: Options,
     cancel: CancelToken,
-    on_progress: Box<dyn FnMut(Progress) + 'a>,
+    on_progress: Box<dyn FnMut(Progress) + Send + 'a>,
 }
 
 impl std::fmt::Debug for Converter<'_> {
@@ -52,12 +52,12 @@ impl<'a> Converter<'a> {
 
     /// Calls `callback` several times a second while converting, on the caller's thread.
     #[must_use]
-    pub fn on_progress(mut self, callback: impl FnMut(Progress) + 'a) -> Self {
+    pub fn on_progress(mut self, callback: impl FnMut(Progress) + Send + 'a) -> Self {
         self.on_progress = Box::new(callback);
         self
     }
 
-    /// Ends with [`Error::Cancelled`] when `token` is cancelled.
+    /// Ends with [`Error::Cancelled`] when `token` is cancelled: see [`CancelToken`] for how soon.
     #[must_use]
     pub fn cancel(mut self, token: CancelToken) -> Self {
         self.cancel = token;
@@ -68,7 +68,8 @@ impl<'a> Converter<'a> {
     /// one that exists.
     ///
     /// # Errors
-    /// As [`Converter::convert`].
+    /// As [`Converter::convert`]; [`Error::Write`] where `output` is a device or a named pipe: write to those
+    /// with [`Converter::convert`] and a [`StreamSink`](crate::StreamSink).
     pub fn convert_file(
         &mut self,
         input: impl AsRef<Path>,
@@ -125,10 +126,13 @@ impl<'a> Converter<'a> {
     /// the sink.
     fn open(&self, source: &mut dyn Source, twice: bool) -> Result<Audio> {
         self.options.check()?;
-        if Survey::may_be_needed(&self.options, twice) {
-            source.keep_from(0).map_err(Error::Read)?;
-        }
-        Audio::read(&self.options.track, source)
+        let mut source = Cancellable::new(source, &self.cancel);
+        let kept = match Survey::may_be_needed(&self.options, twice) {
+            true => source.keep_from(0).map_err(Error::Read),
+            false => Ok(()),
+        };
+        kept.and_then(|()| Audio::read(&self.options.track, &mut source))
+            .map_err(|error| self.ended(error))
     }
 
     fn make(
@@ -145,7 +149,17 @@ impl<'a> Converter<'a> {
             cancel: &self.cancel,
             on_progress: &mut *self.on_progress,
         };
-        conversion.run(source, sink)
+        let mut source = Cancellable::new(source, &self.cancel);
+        let report = conversion.run(&mut source, sink);
+        report.map_err(|error| self.ended(error))
+    }
+
+    /// What ended a conversion: a source that fails once the token is cancelled does so because of it.
+    fn ended(&self, error: Error) -> Error {
+        match error {
+            Error::Read(_) if self.cancel.is_cancelled() => Error::Cancelled,
+            error => error,
+        }
     }
 }
 
@@ -209,5 +223,18 @@ impl<S: Source> Chapters<'_, S> {
         };
         self.converter
             .make(&self.audio, &part, &mut self.source, &mut sink)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A conversion may be prepared on one thread and run on another.
+    #[test]
+    fn converters_and_chapters_can_be_sent() {
+        fn can_be_sent<T: Send>() {}
+        can_be_sent::<Converter<'_>>();
+        can_be_sent::<Chapters<'_, SeekSource<std::fs::File>>>();
     }
 }

@@ -80,6 +80,10 @@ pub enum Error {
     #[error("the MP3 encoder failed: {0}")]
     Encode(String),
 
+    /// The system gives no thread to work in: it has too many, or too little memory. Later it may.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] io::Error),
+
     /// A fault of this library: please report it with the file.
     #[error("internal error: {0}; please report it")]
     Internal(String),

@@ -1,4 +1,61 @@
-//! MP4 video to MP3 audio.
+//! MP4 video to MP3 audio, on all cores.
+//!
+//! A [`Converter`] reads MP4, M4A, MOV or 3GP from a [`Source`] (a file, bytes in memory, a pipe, an object in a
+//! store), decodes its audio and writes it as one MP3, with tags, cover and chapters, to a [`Sink`]. The MP3 decodes
+//! to exactly the PCM samples that the file presents, and its bytes are the same for every number of threads.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use micropy_core::{Converter, Error, Options, SeekSource};
+//!
+//! # fn main() -> micropy_core::Result<()> {
+//! let video = SeekSource::open("tests/media/moov-first-stereo-44100.mp4").map_err(Error::Read)?;
+//! let mut mp3 = Vec::new();
+//! let report = Converter::new(Options::new().vbr(2.0)).convert(video, &mut mp3)?;
+//!
+//! assert_eq!(report.duration(), Duration::from_secs(2));
+//! assert!(mp3.starts_with(b"ID3") && report.warnings.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Converter::convert_file`] does the same from one path to another, [`Converter::chapters`] makes an MP3 of each
+//! chapter, and [`probe()`] tells what is in a file. A [`CancelToken`] ends a conversion early.
+//!
+//! # The way of the data
+//!
+//! ```text
+//! Source ─▶ boxes ─▶ sample table, fragments, edit list ─▶ packets ─▶ spans ─┬─▶ decode ▶ PCM ▶ encode ─┐
+//!                                                                            ├─▶ …one worker a core…    ├─▶ seams ─▶ tags ─▶ Sink
+//!                                                                            └─▶ decode ▶ PCM ▶ encode ─┘
+//! ```
+//!
+//! The caller's thread goes through the source once, forward, takes only the audio's bytes, and writes the frames in
+//! order. Packets are small, and few spans are under way at a time: memory is bounded by the number of cores, not by
+//! the length of the file. Everything is synchronous; there is no runtime, no network and no clock.
+//!
+//! # Features
+//!
+//! | feature | default | brings |
+//! |---|---|---|
+//! | `aac` | yes | AAC-LC in mono and stereo, by [Symphonia](https://docs.rs/symphonia-codec-aac) |
+//! | `ac3` | yes | AC-3 and E-AC-3 |
+//! | `alac` | yes | Apple Lossless |
+//! | `flac` | yes | FLAC |
+//! | `mp3` | yes | MP3, which is copied where the options change nothing |
+//! | `opus` | yes | Opus |
+//! | `pcm` | yes | uncompressed, A-law and µ-law |
+//! | `fdk-aac` | no | HE-AAC v1 and v2, xHE-AAC and AAC of more than two channels, by the Fraunhofer FDK AAC library |
+//! | `conformance` | no | the suites that every adapter of a port must pass (`ports::conformance`) |
+//!
+//! `fdk-aac` is no default because of its licence: the *Software License for The Fraunhofer FDK AAC Codec Library for
+//! Android* asks that its text and the library's source be offered with a binary, and grants no patent licence.
+//! Without it such files end in [`Error::Unsupported`]. It compiles C++. The encoder, LAME, is always there: it is
+//! compiled from C, and under the LGPL.
+//!
+//! The [`ports`] say what a service of conversions stands on (storage, queue, ledger of jobs…); a program that only
+//! converts needs none of them.
 //!
 //! # Glossary
 //!
@@ -21,7 +78,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![cfg_attr(
-    not(all(feature = "aac", feature = "opus", feature = "flac")),
+    not(all(feature = "fdk-aac", feature = "opus", feature = "flac")),
     allow(dead_code, reason = "words that only the decoders left out use")
 )]
 

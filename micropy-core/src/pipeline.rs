@@ -80,7 +80,7 @@ impl Engine<'_> {
                 match thread.spawn_scoped(scope, || self.work(window)) {
                     Ok(_) => workers += 1,
                     Err(why) if workers == 0 => {
-                        return Err(Error::Internal(format!("no thread can be started: {why}")));
+                        return Err(Error::Thread(why));
                     }
                     // Fewer write the same.
                     Err(_) => refused = true,

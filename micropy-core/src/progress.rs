@@ -32,7 +32,13 @@ impl Progress {
 }
 
 /// Ends a conversion from another thread or a signal handler: it returns
-/// [`Error::Cancelled`](crate::Error::Cancelled) within a fraction of a second.
+/// [`Error::Cancelled`](crate::Error::Cancelled) within a fraction of a second, also while a stream is
+/// skipped or spooled.
+///
+/// A call that blocks is not ended: while the reader behind a source has nothing to give (a silent pipe or
+/// socket) or the writer behind a sink takes nothing, the conversion waits with it. A reader that may wait for
+/// long should hold the token too, wait with a timeout, and fail once the token is cancelled: whatever its
+/// error is then, the conversion returns [`Error::Cancelled`](crate::Error::Cancelled).
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 

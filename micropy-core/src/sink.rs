@@ -1,11 +1,11 @@
 //! Where the MP3 goes.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// A place for one MP3: written from its first byte to its last; where it can be rewritten, the Info tag
-/// in its first frame is completed at the end.
+/// A place for one MP3: written from its first byte to its last; where it can be rewritten, the tags in
+/// front and the Info tag in its first frame are completed at the end. What was there before stays.
 pub trait Sink {
     /// Appends all of `bytes`.
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
@@ -14,8 +14,9 @@ pub trait Sink {
     /// before the audio is encoded.
     fn can_rewrite(&self) -> bool;
 
-    /// Replaces bytes already written, from `offset` on, and stands at the end again.
-    fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Replaces bytes already written, those from `back` bytes before the end on, and stands at the end
+    /// again. Counted from the end, so that nobody need know what was there before the MP3.
+    fn rewrite(&mut self, back: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Nothing more follows: flushes.
     fn finish(&mut self) -> io::Result<()>;
@@ -28,15 +29,15 @@ impl<S: Sink + ?Sized> Sink for &mut S {
     fn can_rewrite(&self) -> bool {
         (**self).can_rewrite()
     }
-    fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        (**self).rewrite(offset, bytes)
+    fn rewrite(&mut self, back: u64, bytes: &[u8]) -> io::Result<()> {
+        (**self).rewrite(back, bytes)
     }
     fn finish(&mut self) -> io::Result<()> {
         (**self).finish()
     }
 }
 
-/// In memory.
+/// In memory, after what the vector holds already.
 impl Sink for Vec<u8> {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.extend_from_slice(bytes);
@@ -45,9 +46,11 @@ impl Sink for Vec<u8> {
     fn can_rewrite(&self) -> bool {
         true
     }
-    fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let place = usize::try_from(offset)
+    fn rewrite(&mut self, back: u64, bytes: &[u8]) -> io::Result<()> {
+        let start = usize::try_from(back)
             .ok()
+            .and_then(|back| self.len().checked_sub(back));
+        let place = start
             .and_then(|start| self.get_mut(start..start.checked_add(bytes.len())?))
             .ok_or(io::ErrorKind::InvalidInput)?;
         place.copy_from_slice(bytes);
@@ -69,7 +72,7 @@ impl<W: Write> Sink for StreamSink<W> {
     fn can_rewrite(&self) -> bool {
         false
     }
-    fn rewrite(&mut self, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
+    fn rewrite(&mut self, _back: u64, _bytes: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
     fn finish(&mut self) -> io::Result<()> {
@@ -81,15 +84,14 @@ impl<W: Write> Sink for StreamSink<W> {
 #[derive(Debug)]
 pub struct SeekSink<W> {
     inner: W,
-    /// Position of the MP3's first byte in `inner`.
-    start: u64,
 }
 
 impl<W: Write + Seek> SeekSink<W> {
     /// Writes from where `inner` stands.
     pub fn new(mut inner: W) -> io::Result<Self> {
-        let start = inner.stream_position()?;
-        Ok(SeekSink { inner, start })
+        // What only seems to seek, such as a pipe opened as a file, is found out now and not at the end.
+        inner.stream_position()?;
+        Ok(SeekSink { inner })
     }
 
     /// Gives the writer back.
@@ -105,9 +107,10 @@ impl<W: Write + Seek> Sink for SeekSink<W> {
     fn can_rewrite(&self) -> bool {
         true
     }
-    fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn rewrite(&mut self, back: u64, bytes: &[u8]) -> io::Result<()> {
         let end = self.inner.stream_position()?;
-        self.inner.seek(SeekFrom::Start(self.start + offset))?;
+        let start = end.checked_sub(back).ok_or(io::ErrorKind::InvalidInput)?;
+        self.inner.seek(SeekFrom::Start(start))?;
         self.inner.write_all(bytes)?;
         self.inner.seek(SeekFrom::Start(end))?;
         Ok(())
@@ -120,7 +123,8 @@ impl<W: Write + Seek> Sink for SeekSink<W> {
 /// A file that appears under its name only when it is whole.
 ///
 /// What is written goes to a temporary file in the same folder; [`FileSink::persist`] renames it. Dropped
-/// before, it leaves nothing behind.
+/// before, it leaves nothing behind. A symbolic link stays one: the file that it names is written, or written
+/// anew.
 #[derive(Debug)]
 pub struct FileSink {
     sink: SeekSink<File>,
@@ -132,11 +136,26 @@ pub struct FileSink {
 impl FileSink {
     /// Prepares to write `path`. Without `overwrite`, an existing file is an error here, and one that
     /// appears meanwhile is an error of [`FileSink::persist`].
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] where `path` is there and no regular file: a device, a named pipe. It
+    /// would be replaced, not written to. Open such a place and write to it with a [`StreamSink`].
     pub fn create(path: impl Into<PathBuf>, overwrite: bool) -> io::Result<Self> {
         let path = path.into();
-        if !overwrite && path.try_exists()? {
-            return Err(io::ErrorKind::AlreadyExists.into());
+        match fs::metadata(&path) {
+            Ok(found) if found.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+            Ok(found) if !found.is_file() => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "it is no regular file: open it and write to it with a StreamSink",
+                ));
+            }
+            Ok(_) if !overwrite => return Err(io::ErrorKind::AlreadyExists.into()),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
         }
+        let path = behind_links(path)?;
         let folder = match path.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
@@ -158,6 +177,11 @@ impl FileSink {
         })
     }
 
+    /// Where the bytes stand until then: what to remove in a program that ends without dropping this.
+    pub fn temporary(&self) -> &Path {
+        &self.temporary
+    }
+
     /// The whole file takes its name.
     pub fn persist(self) -> io::Result<()> {
         let persisted = if self.overwrite {
@@ -169,6 +193,27 @@ impl FileSink {
     }
 }
 
+/// Where a file of the name `path` stands or would stand: renaming to a link replaces the link.
+fn behind_links(mut path: PathBuf) -> io::Result<PathBuf> {
+    /// As many as Linux follows.
+    const MOST: usize = 40;
+    for _ in 0..MOST {
+        // An error: it is no link, or nothing at all.
+        let Ok(target) = fs::read_link(&path) else {
+            return Ok(path);
+        };
+        // Where the target is absolute, nothing of the folder remains.
+        path = match path.parent() {
+            Some(folder) => folder.join(target),
+            None => target,
+        };
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        "too many symbolic links",
+    ))
+}
+
 impl Sink for FileSink {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.sink.write_all(bytes)
@@ -176,10 +221,122 @@ impl Sink for FileSink {
     fn can_rewrite(&self) -> bool {
         true
     }
-    fn rewrite(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.sink.rewrite(offset, bytes)
+    fn rewrite(&mut self, back: u64, bytes: &[u8]) -> io::Result<()> {
+        self.sink.rewrite(back, bytes)
     }
     fn finish(&mut self) -> io::Result<()> {
         self.sink.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes `text` to `path` as a whole file.
+    fn write(path: &Path, text: &str, overwrite: bool) -> io::Result<()> {
+        let mut sink = FileSink::create(path, overwrite)?;
+        sink.write_all(text.as_bytes())?;
+        sink.finish()?;
+        sink.persist()
+    }
+
+    #[test]
+    fn what_is_rewritten_is_counted_from_the_end() {
+        let (mut memory, mut file) = (b"before".to_vec(), io::Cursor::new(b"before".to_vec()));
+        file.set_position(6);
+        let mut seek = SeekSink::new(file).unwrap();
+        for sink in [&mut memory as &mut dyn Sink, &mut seek] {
+            sink.write_all(b"head, body").unwrap();
+            sink.rewrite(10, b"HEAD").unwrap();
+            sink.write_all(b", end").unwrap();
+            assert!(sink.rewrite(100, b"nowhere").is_err());
+        }
+        assert_eq!(memory, b"beforeHEAD, body, end");
+        assert_eq!(seek.into_inner().into_inner(), memory);
+        assert!(memory.rewrite(3, b"too long").is_err());
+    }
+
+    #[test]
+    fn a_file_appears_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.mp3");
+        let mut sink = FileSink::create(&path, false).unwrap();
+        sink.write_all(b"half").unwrap();
+        assert!(sink.temporary().exists() && !path.exists());
+        drop(sink);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        write(&path, "whole", false).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+        let refused = write(&path, "another", false).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        write(&path, "another", true).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "another");
+    }
+
+    #[test]
+    fn a_folder_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for overwrite in [false, true] {
+            let refused = FileSink::create(folder.path(), overwrite).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::IsADirectory);
+        }
+    }
+
+    #[cfg(unix)]
+    mod unix {
+        use std::os::unix::fs::{FileTypeExt, symlink};
+        use std::process::Command;
+
+        use super::*;
+
+        fn is_link(path: &Path) -> bool {
+            fs::symlink_metadata(path).unwrap().is_symlink()
+        }
+
+        #[test]
+        fn what_a_link_names_is_written() {
+            let folder = tempfile::tempdir().unwrap();
+            let other = folder.path().join("other");
+            fs::create_dir(&other).unwrap();
+            let file = other.join("file.mp3");
+            let (near, far) = (folder.path().join("near"), folder.path().join("far"));
+            symlink("other/file.mp3", &near).unwrap();
+            symlink(&near, &far).unwrap();
+            // It names nothing yet.
+            write(&far, "new", false).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+            assert!(write(&far, "again", false).is_err());
+            write(&far, "again", true).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), "again");
+            assert!(is_link(&near) && is_link(&far) && !is_link(&file));
+            let round = folder.path().join("round");
+            symlink("round", &round).unwrap();
+            assert!(write(&round, "nowhere", true).is_err());
+        }
+
+        #[test]
+        fn what_is_no_regular_file_is_refused_and_stays() {
+            let folder = tempfile::tempdir().unwrap();
+            let pipe = folder.path().join("pipe");
+            assert!(
+                Command::new("mkfifo")
+                    .arg(&pipe)
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            let link = folder.path().join("link");
+            symlink(&pipe, &link).unwrap();
+            for path in [&pipe, &link, Path::new("/dev/null")] {
+                for overwrite in [false, true] {
+                    let refused = FileSink::create(path, overwrite).unwrap_err();
+                    assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+                    assert!(refused.to_string().contains("StreamSink"), "{refused}");
+                }
+            }
+            assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+        }
     }
 }

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
+use crate::progress::CancelToken;
+
 /// Positioned bytes of one input: a file, a slice, a pipe, an object in a store.
 ///
 /// The engine goes through a source once, forward, and skips what it does not need; a source that can
@@ -21,6 +23,15 @@ pub trait Source {
     /// From now on, bytes at or after `offset` may be asked for again, in any order. A source that can
     /// seek has nothing to do; one that cannot spools them to disk.
     fn keep_from(&mut self, offset: u64) -> io::Result<()>;
+
+    /// What is asked of it from now on is for a conversion that ends when `token` is cancelled.
+    ///
+    /// The engine looks at the token before each call. A source that may be busy for long within one (a pipe
+    /// that is skipped or spooled) looks at it between the pieces, and fails; any error will do. Others have
+    /// nothing to do.
+    fn cancel_with(&mut self, token: &CancelToken) {
+        let _ = token;
+    }
 }
 
 impl<S: Source + ?Sized> Source for &mut S {
@@ -33,6 +44,9 @@ impl<S: Source + ?Sized> Source for &mut S {
     fn keep_from(&mut self, offset: u64) -> io::Result<()> {
         (**self).keep_from(offset)
     }
+    fn cancel_with(&mut self, token: &CancelToken) {
+        (**self).cancel_with(token);
+    }
 }
 
 impl<S: Source + ?Sized> Source for Box<S> {
@@ -44,6 +58,9 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
     fn keep_from(&mut self, offset: u64) -> io::Result<()> {
         (**self).keep_from(offset)
+    }
+    fn cancel_with(&mut self, token: &CancelToken) {
+        (**self).cancel_with(token);
     }
 }
 
@@ -124,12 +141,34 @@ pub struct StreamSource<R> {
     /// Bytes taken from `inner` so far.
     position: u64,
     spool: Option<Spool>,
+    cancel: CancelToken,
 }
 
 struct Spool {
     file: File,
     /// Offset in the source of the spool's first byte.
     start: u64,
+}
+
+impl Spool {
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.seek(SeekFrom::Start(at))?;
+        self.file.write_all(bytes)
+    }
+}
+
+/// Tells a fault of the spool from one of the input, for which whoever calls takes it.
+fn unspooled(error: io::Error) -> io::Error {
+    let what = match error.kind() {
+        io::ErrorKind::StorageFull => "is full",
+        _ => "cannot be written",
+    };
+    io::Error::new(
+        error.kind(),
+        format!(
+            "the temporary folder {what}, where a stream is spooled (TMPDIR names another): {error}"
+        ),
+    )
 }
 
 impl<R: std::fmt::Debug> std::fmt::Debug for StreamSource<R> {
@@ -149,6 +188,7 @@ impl<R: Read> StreamSource<R> {
             inner,
             position: 0,
             spool: None,
+            cancel: CancelToken::new(),
         }
     }
 
@@ -157,6 +197,7 @@ impl<R: Read> StreamSource<R> {
     fn advance_to(&mut self, offset: u64) -> io::Result<bool> {
         let mut scratch = [0; 64 * 1024];
         while self.position < offset {
+            check(&self.cancel)?;
             let want = (offset - self.position).min(scratch.len() as u64) as usize;
             if self.take(&mut scratch[..want])? == 0 {
                 return Ok(false);
@@ -168,10 +209,8 @@ impl<R: Read> StreamSource<R> {
     fn take(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = read_some(&mut self.inner, buf)?;
         if let Some(spool) = &mut self.spool {
-            spool
-                .file
-                .seek(SeekFrom::Start(self.position - spool.start))?;
-            spool.file.write_all(&buf[..n])?;
+            let at = self.position - spool.start;
+            spool.write_at(at, &buf[..n]).map_err(unspooled)?;
         }
         self.position += n as u64;
         Ok(n)
@@ -221,10 +260,52 @@ impl<R: Read> Source for StreamSource<R> {
         }
         self.advance_to(offset)?;
         self.spool = Some(Spool {
-            file: tempfile::tempfile()?,
+            file: tempfile::tempfile().map_err(unspooled)?,
             start: self.position,
         });
         Ok(())
+    }
+
+    fn cancel_with(&mut self, token: &CancelToken) {
+        self.cancel = token.clone();
+    }
+}
+
+/// A source that fails once a token is cancelled.
+pub(crate) struct Cancellable<'a> {
+    inner: &'a mut dyn Source,
+    cancel: &'a CancelToken,
+}
+
+impl<'a> Cancellable<'a> {
+    pub fn new(inner: &'a mut dyn Source, cancel: &'a CancelToken) -> Self {
+        inner.cancel_with(cancel);
+        Cancellable { inner, cancel }
+    }
+}
+
+impl Source for Cancellable<'_> {
+    fn size(&self) -> Option<u64> {
+        self.inner.size()
+    }
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        check(self.cancel)?;
+        self.inner.read_at(offset, buf)
+    }
+    fn keep_from(&mut self, offset: u64) -> io::Result<()> {
+        check(self.cancel)?;
+        self.inner.keep_from(offset)
+    }
+    fn cancel_with(&mut self, token: &CancelToken) {
+        self.inner.cancel_with(token);
+    }
+}
+
+/// An error once `token` is cancelled; which one does not matter, the caller is told of the cancelling.
+fn check(token: &CancelToken) -> io::Result<()> {
+    match token.is_cancelled() {
+        true => Err(io::Error::other("cancelled")),
+        false => Ok(()),
     }
 }
 
@@ -291,6 +372,35 @@ mod tests {
         }
         assert!(s.read_at(15, &mut buf).is_err());
         assert_eq!(s.read_at(1000, &mut buf).unwrap(), 0);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_full_disk_is_no_fault_of_the_input() {
+        let mut s = StreamSource::new(io::repeat(7));
+        s.keep_from(0).unwrap();
+        s.spool.as_mut().unwrap().file = File::options().write(true).open("/dev/full").unwrap();
+        let error = s.read_at(0, &mut [0; 4]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        let told = error.to_string();
+        assert!(
+            told.contains("temporary folder is full") && told.contains("TMPDIR"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_stream_ends_with_its_conversion() {
+        let token = CancelToken::new();
+        let mut s = StreamSource::new(io::repeat(7));
+        s.cancel_with(&token);
+        let mut buf = [0; 4];
+        s.keep_from(16).unwrap();
+        assert_eq!(s.read_at(100_000, &mut buf).unwrap(), 4);
+        token.cancel();
+        assert!(s.read_at(u64::MAX / 2, &mut buf).is_err());
+        // What is kept can still be had, whoever asks for it.
+        assert_eq!(s.read_at(16, &mut buf).unwrap(), 4);
     }
 
     #[test]

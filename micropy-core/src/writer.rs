@@ -89,12 +89,12 @@ impl<'a> Writer<'a> {
     ) -> Result<u64> {
         if self.sink.can_rewrite() {
             if !id3.is_empty() {
-                self.sink.rewrite(0, id3).map_err(Error::Write)?;
+                self.sink.rewrite(self.bytes, id3).map_err(Error::Write)?;
             }
             if let Some(info) = self.info {
                 let tag = info_tag(info.first, &self.encoding, &self.audio, trim, replay_gain);
                 self.sink
-                    .rewrite(info.at, &tag.to_frame(info.header))
+                    .rewrite(self.bytes - info.at, &tag.to_frame(info.header))
                     .map_err(Error::Write)?;
             }
         }

@@ -183,7 +183,7 @@ impl Sink for Watch<'_> {
     fn can_rewrite(&self) -> bool {
         false
     }
-    fn rewrite(&mut self, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
+    fn rewrite(&mut self, _back: u64, _bytes: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
     fn finish(&mut self) -> io::Result<()> {

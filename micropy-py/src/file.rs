@@ -31,6 +31,8 @@ impl<'a> PyFile<'a> {
 
     /// Calls into Python; what is raised there ends the conversion.
     fn call<T>(&self, f: impl for<'py> FnOnce(&Bound<'py, PyAny>) -> PyResult<T>) -> io::Result<T> {
+        // Before the first packet there is no progress at which this would be asked.
+        self.faults.look();
         Python::attach(|py| f(self.object.bind(py)).map_err(|raised| self.faults.fail(raised)))
     }
 

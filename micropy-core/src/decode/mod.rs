@@ -165,5 +165,24 @@ const FAMILIES: &[Family] = &[
 
 fn family(codec: &Codec) -> Result<&'static Family> {
     let family = FAMILIES.iter().find(|family| (family.serves)(codec));
-    family.ok_or_else(|| Error::unsupported(format!("{codec} audio (no decoder in this build)")))
+    family.ok_or_else(|| {
+        Error::unsupported(match feature(codec) {
+            Some(feature) => format!("{codec} audio: this build lacks the feature `{feature}`"),
+            None => format!("{codec} audio"),
+        })
+    })
+}
+
+/// The feature of this crate that brings the decoder.
+fn feature(codec: &Codec) -> Option<&'static str> {
+    Some(match codec {
+        Codec::Aac => "aac",
+        Codec::Mp3 => "mp3",
+        Codec::Alac => "alac",
+        Codec::Flac => "flac",
+        Codec::Opus => "opus",
+        Codec::Ac3 | Codec::Eac3 => "ac3",
+        Codec::Pcm(_) => "pcm",
+        Codec::Other(_) => return None,
+    })
 }

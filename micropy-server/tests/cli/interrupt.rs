@@ -1,10 +1,11 @@
 //! Ctrl-C in the middle of a conversion.
 
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::run::{Desk, clip_path, installed};
+use crate::run::{Desk, clip, clip_path, installed};
 
 /// Ten minutes of audio, made by repeating the example; `None` (counted as skipped) without ffmpeg.
 pub fn long_clip(test: &str) -> Option<(Desk, String)> {
@@ -24,12 +25,44 @@ pub fn long_clip(test: &str) -> Option<(Desk, String)> {
     Some((desk, name.to_owned()))
 }
 
+/// Sends a signal, `INT` or `TERM`.
+fn send(child: &Child, signal: &str) {
+    let kill = Command::new("kill")
+        .args([&format!("-{signal}"), &child.id().to_string()])
+        .status();
+    assert!(kill.expect("kill starts").success());
+}
+
+/// Waits for the end, which must come soon.
+fn end_of(child: &mut Child, what: &str) -> ExitStatus {
+    let since = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("a status") {
+            return status;
+        }
+        if since.elapsed() > Duration::from_secs(10) {
+            child.kill().expect("it is ours");
+            panic!("{what}: it does not stop");
+        }
+        sleep(Duration::from_millis(20));
+    }
+}
+
+fn assert_runs(child: &mut Child, what: &str) {
+    assert!(
+        child.try_wait().expect("a status").is_none(),
+        "{what}: it has ended already"
+    );
+}
+
 #[test]
 fn leaves_nothing_behind() {
     let Some((desk, name)) = long_clip("leaves_nothing_behind") else {
         return;
     };
-    for signal in ["INT", "TERM"] {
+    // The second of two signals need not find the program alive.
+    for signals in [&["INT"][..], &["TERM"], &["INT", "INT"]] {
+        let what = format!("{signals:?}");
         let mut child = desk
             .command(&format!(
                 "convert {name} -o out.mp3 --bitrate 128 --quality 0 --jobs 1"
@@ -39,25 +72,68 @@ fn leaves_nothing_behind() {
             .spawn()
             .expect("micropy starts");
         sleep(Duration::from_millis(700));
-        assert!(
-            child.try_wait().expect("a status").is_none(),
-            "the conversion takes longer than that"
-        );
-        let sent = Instant::now();
-        let kill = Command::new("kill")
-            .args([&format!("-{signal}"), &child.id().to_string()])
-            .status();
-        assert!(kill.expect("kill starts").success());
-        let status = child.wait().expect("micropy ends");
-        assert!(
-            sent.elapsed() < Duration::from_secs(10),
-            "{signal}: it stops soon"
-        );
-        assert_eq!(status.code(), Some(130), "{signal}: {status}");
+        assert_runs(&mut child, &what);
+        for signal in signals {
+            send(&child, signal);
+        }
+        let status = end_of(&mut child, &what);
+        assert_eq!(status.code(), Some(130), "{what}: {status}");
         assert_eq!(
             desk.names(),
             [name.as_str()],
-            "{signal}: no output, whole or partial"
+            "{what}: no output, whole or partial"
         );
     }
+}
+
+#[test]
+fn a_silent_input_is_not_waited_for() {
+    let movie = clip("moov-last-stereo-44100.mp4");
+    // Nothing at all, and the first half of what must be spooled.
+    for given in [&[][..], &movie[..movie.len() / 2]] {
+        for output in ["out.mp3", "-"] {
+            let what = format!("{} bytes to {output}", given.len());
+            let desk = Desk::with(&[]);
+            let mut child = desk
+                .command(&format!("convert - -o {output}"))
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("micropy starts");
+            let mut stdin = child.stdin.take().expect("a pipe");
+            stdin.write_all(given).expect("it is read");
+            sleep(Duration::from_millis(500));
+            assert_runs(&mut child, &what);
+            send(&child, "INT");
+            let status = end_of(&mut child, &what);
+            assert_eq!(status.code(), Some(130), "{what}: {status}");
+            assert!(desk.names().is_empty(), "{what}: {:?}", desk.names());
+            drop(stdin);
+        }
+    }
+}
+
+#[test]
+fn the_second_signal_does_not_wait_for_whoever_reads_the_output() {
+    let Some((desk, name)) = long_clip("the_second_signal_does_not_wait") else {
+        return;
+    };
+    let mut child = desk
+        .command(&format!("convert {name} -o - --quality 9"))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("micropy starts");
+    // The frames of a span come together, and are more than a pipe holds: what follows the first is not read.
+    let mut pipe = child.stdout.take().expect("a pipe");
+    pipe.read_exact(&mut [0; 64 * 1024]).expect("it writes");
+    sleep(Duration::from_millis(500));
+    send(&child, "INT");
+    sleep(Duration::from_millis(500));
+    assert_runs(&mut child, "the first signal");
+    send(&child, "INT");
+    let status = end_of(&mut child, "the second signal");
+    assert_eq!(status.code(), Some(130), "{status}");
+    assert_eq!(desk.names(), [name.as_str()]);
 }

@@ -2,6 +2,10 @@
 
 use std::fs;
 use std::io::Read;
+#[cfg(unix)]
+use std::os::unix::fs::{FileTypeExt, symlink};
+#[cfg(unix)]
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -52,6 +56,62 @@ fn stdout_takes_the_mp3_and_nothing_else() {
             assert_eq!(decoded, samples, "{name} {setting}");
         }
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn devices_and_named_pipes_are_written_to_and_stay() {
+    let name = "moov-first-stereo-44100.mp4";
+    let desk = Desk::with(&[name]);
+    let expected = desk.micropy(&format!("convert {name} -o -")).stdout;
+    assert!(!expected.is_empty());
+    let kind = |path: &Path| fs::metadata(path).expect("it is there").file_type();
+
+    let null = Path::new("/dev/null");
+    for flags in ["", "--force", "--json"] {
+        let run = desk.micropy(&format!("convert {name} -o /dev/null {flags}"));
+        assert_eq!(run.code, Some(0), "{flags}: {}", run.stderr);
+        assert!(kind(null).is_char_device(), "{flags}");
+    }
+    let run = desk.micropy(&format!("convert {name} -o /dev/stdout"));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stdout == expected);
+
+    let pipe = desk.path("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo starts").success());
+    symlink("pipe", desk.path("link")).expect("a link");
+    for output in ["pipe", "link"] {
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || fs::read(pipe).expect("it can be read")
+        });
+        let run = desk.micropy(&format!("convert {name} -o {output}"));
+        assert_eq!(run.code, Some(0), "{output}: {}", run.stderr);
+        assert!(kind(&pipe).is_fifo(), "{output}");
+        assert!(reader.join().expect("it ends") == expected, "{output}");
+    }
+    assert_eq!(desk.names(), ["link", name, "pipe"]);
+}
+
+#[cfg(unix)]
+#[test]
+fn the_file_behind_a_link_is_written() {
+    let name = "mono-22050.mp4";
+    let desk = Desk::with(&[name]);
+    fs::create_dir(desk.path("music")).expect("a folder");
+    symlink("music/out.mp3", desk.path("out.mp3")).expect("a link");
+    for flags in ["", "--force"] {
+        let run = desk.micropy(&format!("convert {name} -o out.mp3 {flags}"));
+        assert_eq!(run.code, Some(0), "{flags}: {}", run.stderr);
+        let link = fs::symlink_metadata(desk.path("out.mp3")).expect("it is there");
+        assert!(link.is_symlink(), "{flags}");
+        let file = fs::symlink_metadata(desk.path("music/out.mp3")).expect("it is there");
+        assert!(file.is_file() && file.len() > 1000, "{flags}");
+    }
+    let run = desk.micropy(&format!("convert {name} -o out.mp3"));
+    assert_eq!(run.code, Some(1));
+    assert!(run.stderr.contains("--force"), "{}", run.stderr);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! The work itself: a video read, one MP3 written, or one for each chapter.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Seek};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use micropy_core::{Converter, Error, Options, Report, SeekSink, Source};
@@ -30,7 +30,7 @@ impl Work {
         self,
         source: impl Source,
         product: File,
-        progress: impl Fn(Progress),
+        progress: impl Fn(Progress) + Sync,
     ) -> Result<Made, Failed> {
         match self.split {
             None => self.whole(source, product, progress),
@@ -42,7 +42,7 @@ impl Work {
         self,
         source: impl Source,
         product: File,
-        progress: impl Fn(Progress),
+        progress: impl Fn(Progress) + Sync,
     ) -> Result<Made, Failed> {
         let mut sink = SeekSink::new(product).map_err(Error::Write)?;
         let report = Converter::new(self.options)
@@ -61,12 +61,13 @@ impl Work {
         self,
         source: impl Source,
         product: File,
-        progress: impl Fn(Progress),
+        progress: impl Fn(Progress) + Sync,
     ) -> Result<Made, Failed> {
-        let done = Cell::new((0, 1));
+        let done = Mutex::new((0, 1));
+        let lock = || done.lock().unwrap_or_else(PoisonError::into_inner);
         let mut chapters = Converter::new(self.options)
             .on_progress(|step| {
-                let (before, all) = done.get();
+                let (before, all) = *lock();
                 progress(told(&step, before, all));
             })
             .chapters(source)?;
@@ -80,7 +81,7 @@ impl Work {
         let mut zip = ZipWriter::new(product);
         let mut reports: Vec<Report> = Vec::new();
         for (index, name) in names.iter().enumerate() {
-            done.set((index, names.len()));
+            *lock() = (index, names.len());
             let mut sink = tempfile::tempfile()
                 .and_then(SeekSink::new)
                 .map_err(Error::Write)?;
@@ -126,6 +127,7 @@ impl From<Error> for Failed {
         match e {
             Error::Read(e) => Failed::passing(format!("the video cannot be read: {e}")),
             Error::Write(e) => Failed::passing(format!("the MP3 cannot be written: {e}")),
+            e @ Error::Thread(_) => Failed::passing(e.to_string()),
             Error::Internal(e) => Failed::passing(e),
             e => Failed::refused(e.to_string()),
         }

@@ -4,13 +4,13 @@
 //! connection to the stores: it asks the converter, its parent, for the video's bytes, and what it makes goes
 //! into a file that the parent opened.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::ops::Range;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::process;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -87,14 +87,14 @@ fn convert(
 struct Mouth {
     socket: UnixStream,
     /// When it last told how much is done.
-    told: Cell<Instant>,
+    told: Mutex<Instant>,
 }
 
 impl Mouth {
     fn new(socket: UnixStream) -> Self {
         Mouth {
             socket,
-            told: Cell::new(Instant::now()),
+            told: Mutex::new(Instant::now()),
         }
     }
 
@@ -105,10 +105,11 @@ impl Mouth {
     }
 
     fn progress(&self, done: Progress) {
-        if self.told.get().elapsed() < PROGRESS_PAUSE {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.elapsed() < PROGRESS_PAUSE {
             return;
         }
-        self.told.set(Instant::now());
+        *told = Instant::now();
         if self.say(&Said::Progress(done)).is_err() {
             // The parent is gone: nobody waits for the rest.
             process::exit(1);
