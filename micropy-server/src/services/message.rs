@@ -89,8 +89,8 @@ impl Body {
     }
 }
 
-#[cfg(test)]
-mod hostile;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,7 @@
-//! Sound text made hostile, the same every time: for the tests of what reads bytes from outside.
+//! Sound text made hostile, the same every time.
+
+use std::fs;
+use std::path::Path;
 
 /// Text that parsers trip over.
 const PIECES: [&str; 24] = [
@@ -28,22 +31,33 @@ const PIECES: [&str; 24] = [
     "\\ud800",
 ];
 
-/// So many mutations of `seeds`.
-pub fn mutations<'a>(
-    seeds: &'a [&'a [u8]],
-    count: usize,
-) -> impl Iterator<Item = Vec<u8>> + use<'a> {
+/// So many mutations of the files in a folder of `tests/seeds`.
+pub fn mutations(folder: &str, count: usize) -> impl Iterator<Item = Vec<u8>> + use<> {
+    let seeds = seeds(folder);
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     (0..count).map(move |i| {
-        let mut data = seeds[i % seeds.len()].to_vec();
+        let mut data = seeds[i % seeds.len()].clone();
         for _ in 0..=random.below(4) {
-            mutate(&mut random, &mut data, seeds);
+            mutate(&mut random, &mut data, &seeds);
         }
         data
     })
 }
 
-fn mutate(random: &mut Random, data: &mut Vec<u8>, seeds: &[&[u8]]) {
+/// By their names.
+fn seeds(folder: &str) -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/seeds")
+        .join(folder);
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    files.iter().map(|file| fs::read(file).unwrap()).collect()
+}
+
+fn mutate(random: &mut Random, data: &mut Vec<u8>, seeds: &[Vec<u8>]) {
     let at = random.below(data.len() + 1);
     let end = at + random.below((data.len() - at).min(40) + 1);
     match random.below(8) {
@@ -51,7 +65,7 @@ fn mutate(random: &mut Random, data: &mut Vec<u8>, seeds: &[&[u8]]) {
         1 => data.truncate(at),
         2 => data.splice(at..end, data[at..end].repeat(2)).for_each(drop),
         3 => {
-            let other = seeds[random.below(seeds.len())];
+            let other = &seeds[random.below(seeds.len())];
             let from = random.below(other.len() + 1);
             data.splice(at..end, other[from..].iter().copied().take(40))
                 .for_each(drop);
