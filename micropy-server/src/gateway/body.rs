@@ -1,11 +1,14 @@
 //! What clients send: bytes watched as they arrive; JSON and queries, refused with problem details.
 
 use std::io;
-use std::task::Poll;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::StatusCode;
 use axum::http::request::Parts;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
@@ -17,6 +20,11 @@ use utoipa::IntoParams;
 
 use super::problem::Problem;
 
+/// For a body of JSON, all of which fits into a few packets.
+const JSON_TIME: Duration = Duration::from_secs(20);
+/// Bytes of a form that may arrive before something of it can be handed on: multer keeps them in memory.
+const MOST_HELD: usize = 128 * 1024;
+
 /// As axum's, but a refusal is a problem.
 pub struct Json<T>(pub T);
 
@@ -24,8 +32,12 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let axum::Json(value) = axum::Json::from_request(request, state).await?;
-        Ok(Json(value))
+        let body = axum::Json::from_request(request, state);
+        let Ok(body) = tokio::time::timeout(JSON_TIME, body).await else {
+            let detail = "The body took too long.";
+            return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail));
+        };
+        Ok(Json(body?.0))
     }
 }
 
@@ -166,11 +178,35 @@ where
     ))
 }
 
-/// `pieces`, with a pause after each. Multer takes into its buffer what arrives without one, which is what a
-/// fast client makes of it.
-pub fn one_by_one<S>(pieces: S) -> impl Stream<Item = S::Item> + Send + 'static
+/// What arrived of a form since something of it was handed on.
+#[derive(Clone, Debug, Default)]
+pub struct Held(Arc<AtomicUsize>);
+
+impl Held {
+    /// Something was handed on.
+    pub fn clear(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A form has a part whose head does not end, or none at all.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "Where a part of the form should begin, there are more than {MOST_HELD} bytes of something else."
+)]
+pub struct Endless;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// `pieces` for multer, which takes into its memory what it cannot hand on: so few of them, and with a pause after
+/// each, as otherwise it takes all that arrives without one, which is what a fast client makes of it.
+pub fn one_by_one<S, E>(
+    pieces: S,
+    held: Held,
+) -> impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static
 where
-    S: Stream + Send + 'static,
+    S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+    E: Into<BoxError>,
 {
     let mut pieces = Box::pin(pieces);
     let mut pause = false;
@@ -179,9 +215,16 @@ where
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let next = pieces.as_mut().poll_next(context);
-        pause = matches!(next, Poll::Ready(Some(_)));
-        next
+        let next = ready!(pieces.as_mut().poll_next(context));
+        pause = next.is_some();
+        Poll::Ready(next.map(|piece| {
+            let piece = piece.map_err(Into::into)?;
+            let before = held.0.fetch_add(piece.len(), Ordering::Relaxed);
+            match before + piece.len() > MOST_HELD {
+                true => Err(Endless.into()),
+                false => Ok(piece),
+            }
+        }))
     })
 }
 
@@ -272,7 +315,8 @@ mod tests {
                 .chunks(size)
                 .map(|piece| Ok(Bytes::copy_from_slice(piece)))
                 .collect();
-            let mut form = multer::Multipart::new(one_by_one(stream::iter(pieces)), "x");
+            let mut form =
+                multer::Multipart::new(one_by_one(stream::iter(pieces), Held::default()), "x");
             let field = form.next_field().await.unwrap().unwrap();
             assert_eq!(
                 field.bytes().await.unwrap(),

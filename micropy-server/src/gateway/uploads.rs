@@ -1,17 +1,23 @@
 //! Uploads in one request: a form with any number of files, each its own job.
 
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
 use micropy_core::ports::Id;
 use micropy_core::ports::jobs::Job;
 use multer::{Field, Multipart};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::body::{Query, Watch, one_by_one, watched};
+use super::body::{Endless, Held, Query, Watch, one_by_one, watched};
 use super::problem::Problem;
 use super::session::Session;
 use super::view::JobView;
@@ -112,10 +118,41 @@ impl Uploaded {
 /// A form with files, not read yet.
 pub struct Form {
     multipart: Multipart<'static>,
+    held: Held,
+    /// What may be left of the part that came last.
+    rest: Option<PartBytes>,
     conversion: Conversion,
     key: Option<String>,
     /// Refuse at once what is no MP4 and no option.
     strict: bool,
+}
+
+/// A part of a form.
+struct Part {
+    name: String,
+    /// Of a file.
+    file_name: Option<String>,
+    bytes: PartBytes,
+}
+
+/// The bytes of a part, as they come. Who takes only some of them leaves the rest to the form.
+#[derive(Clone)]
+struct PartBytes {
+    field: Arc<Mutex<Field<'static>>>,
+    held: Held,
+}
+
+impl Stream for PartBytes {
+    type Item = multer::Result<Bytes>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let mut field = self.field.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = Pin::new(&mut *field).poll_next(context);
+        if next.is_ready() {
+            self.held.clear();
+        }
+        next
+    }
 }
 
 /// A file that was read.
@@ -134,20 +171,48 @@ impl Form {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| multer::parse_boundary(value).ok())
             .ok_or_else(|| Problem::bad_request("Files come as multipart/form-data."))?;
-        let pieces = one_by_one(request.into_body().into_data_stream());
+        let held = Held::default();
+        let pieces = one_by_one(request.into_body().into_data_stream(), held.clone());
         Ok(Form {
             multipart: Multipart::new(pieces, boundary),
+            held,
+            rest: None,
             conversion,
             key,
             strict,
         })
     }
 
-    /// Takes a field that is no file for an option.
-    async fn set(&mut self, mut field: Field<'static>) -> Result<(), Problem> {
+    /// The next part; what nobody took of the one before is passed over.
+    async fn next(&mut self) -> multer::Result<Option<Part>> {
+        if let Some(mut rest) = self.rest.take() {
+            while rest.next().await.transpose()?.is_some() {}
+        }
+        let Some(field) = self.multipart.next_field().await? else {
+            return Ok(None);
+        };
+        self.held.clear();
         let name = field.name().unwrap_or_default().to_owned();
+        let file_name = field.file_name().map(clean_name);
+        let bytes = PartBytes {
+            field: Arc::new(Mutex::new(field)),
+            held: self.held.clone(),
+        };
+        self.rest = Some(bytes.clone());
+        Ok(Some(Part {
+            name,
+            file_name,
+            bytes,
+        }))
+    }
+
+    /// Takes a part that is no file for an option.
+    async fn set(&mut self, part: Part) -> Result<(), Problem> {
+        let Part {
+            name, mut bytes, ..
+        } = part;
         let mut value = Vec::new();
-        while let Some(piece) = field.chunk().await.map_err(of_form)? {
+        while let Some(piece) = bytes.next().await.transpose().map_err(of_form)? {
             value.extend_from_slice(&piece);
             if value.len() > LONGEST_VALUE {
                 let detail = format!("{name}: no option is as long; a file has a file name.");
@@ -163,7 +228,10 @@ impl Form {
 }
 
 fn of_form(e: multer::Error) -> Problem {
-    Problem::bad_request(e.to_string())
+    Problem::bad_request(match e {
+        multer::Error::StreamReadFailed(e) if e.is::<Endless>() => e.to_string(),
+        e => e.to_string(),
+    })
 }
 
 impl Gateway {
@@ -176,8 +244,8 @@ impl Gateway {
     ) -> Result<Vec<Taken>, Problem> {
         let mut taken = Vec::new();
         loop {
-            let field = match form.multipart.next_field().await {
-                Ok(Some(field)) => field,
+            let part = match form.next().await {
+                Ok(Some(part)) => part,
                 Ok(None) => break,
                 Err(e) if taken.is_empty() => return Err(of_form(e)),
                 // What is complete was taken; what is not must not look as if it were.
@@ -189,17 +257,16 @@ impl Gateway {
                     break;
                 }
             };
-            let Some(file_name) = field.file_name().map(clean_name) else {
+            let Some(file_name) = part.file_name.clone() else {
                 if !form.strict {
                     continue;
                 }
                 if !taken.is_empty() {
                     self.take_back(&taken, batch).await;
-                    let name = field.name().unwrap_or_default();
-                    let detail = format!("{name}: options come before the first file.");
+                    let detail = format!("{}: options come before the first file.", part.name);
                     return Err(Problem::bad_request(detail));
                 }
-                form.set(field).await?;
+                form.set(part).await?;
                 continue;
             };
             if taken.is_empty() {
@@ -226,7 +293,9 @@ impl Gateway {
                 file_name: file_name.clone(),
                 options: form.conversion.to_json(),
             };
-            let result = self.take_file(session, request, field, form.strict).await;
+            let result = self
+                .take_file(session, request, part.bytes, form.strict)
+                .await;
             // The rest of a file that is too large is not worth waiting for.
             let stop = result
                 .as_ref()
@@ -256,7 +325,7 @@ impl Gateway {
         &self,
         session: &Session,
         request: intake::Request,
-        field: Field<'static>,
+        video: PartBytes,
         sniff: bool,
     ) -> Result<Job, Problem> {
         let room = self.room(session).await?;
@@ -268,7 +337,7 @@ impl Gateway {
             sniff,
             cancel: tokio_util::sync::CancellationToken::new(),
         };
-        let job = self.ports.store(request, watched(field, watch)).await?;
+        let job = self.ports.store(request, watched(video, watch)).await?;
         let turn = self.entering.turn(&session.email).await;
         // What came in meanwhile may have taken the room.
         if let Err(problem) = self.admit(session, job.source_bytes).await {
@@ -311,11 +380,75 @@ pub fn clean_name(name: &str) -> String {
     }
 }
 
-#[cfg(test)]
-mod hostile;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::body::Body;
+    use futures_util::stream;
+
     use super::*;
+
+    const PIECE: usize = 64 * 1024;
+
+    /// A form that begins with `start`, goes on with so many pieces of `filler`, and ends with `end`; and how many
+    /// pieces of it were asked for.
+    fn form(start: &str, pieces: usize, filler: u8, end: &str) -> (Form, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = asked.clone();
+        let (start, end) = (Bytes::from(start.to_owned()), Bytes::from(end.to_owned()));
+        let filler = (0..pieces).map(move |_| Bytes::from(vec![filler; PIECE]));
+        let all = std::iter::once(start)
+            .chain(filler)
+            .chain(std::iter::once(end));
+        let all = stream::iter(all.map(move |piece| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok::<_, Infallible>(piece)
+        }));
+        let request = Request::builder()
+            .header(CONTENT_TYPE, "multipart/form-data; boundary=x")
+            .body(Body::from_stream(all))
+            .unwrap();
+        let form = Form::read(request, Conversion::default(), true);
+        (form.unwrap_or_else(|_| panic!("a form")), asked)
+    }
+
+    const HEAD: &str =
+        "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.mp4\"\r\n";
+
+    #[tokio::test]
+    async fn a_form_whose_part_never_begins_is_refused_before_it_is_in_memory() {
+        for (start, filler) in [
+            ("no boundary", b'a'),
+            (HEAD, b'a'),
+            (HEAD, b'\n'),
+            ("--x", b' '),
+        ] {
+            let (mut form, asked) = form(start, 256, filler, "");
+            let refusal = of_form(form.next().await.err().unwrap());
+            assert_eq!(refusal.status(), StatusCode::BAD_REQUEST);
+            let asked = asked.load(Ordering::Relaxed);
+            assert!(asked < 5, "{asked} pieces of {start:?} and {filler}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_took_of_a_part_is_passed_over() {
+        let last = "\r\n--x\r\nContent-Disposition: form-data; name=\"b\"\r\n\r\nlast\r\n--x--\r\n";
+        let (mut form, _) = form(&format!("{HEAD}\r\n"), 256, 0, last);
+        let mut file = form.next().await.unwrap().unwrap();
+        assert_eq!(file.file_name.as_deref(), Some("a.mp4"));
+        assert!(file.bytes.next().await.unwrap().is_ok());
+        drop(file);
+        let mut last = form.next().await.unwrap().unwrap();
+        assert_eq!((&*last.name, last.file_name.as_deref()), ("b", None));
+        assert_eq!(last.bytes.next().await.unwrap().unwrap(), "last");
+        drop(last);
+        assert!(form.next().await.unwrap().is_none());
+    }
 
     #[test]
     fn names_lose_folders_and_control_characters() {
