@@ -71,10 +71,12 @@ pub struct Me {
         (status = 201, body = SignedIn),
         (status = 400, description = "No e-mail address, or too short a password", body = Problem),
         (status = 403, description = "Registration is switched off", body = Problem),
+        (status = 408, description = "The body took too long", body = Problem),
         (status = 409, description = "The address is registered already", body = Problem),
         (status = 413, description = "Too long", body = Problem),
         (status = 415, description = "Not JSON", body = Problem),
         (status = 422, description = "Other JSON", body = Problem),
+        (status = 503, description = "The users are out of reach; Retry-After says when again", body = Problem),
     )
 )]
 pub async fn register(
@@ -95,11 +97,13 @@ pub async fn register(
         (status = 200, body = SignedIn),
         (status = 400, description = "Not JSON", body = Problem),
         (status = 401, description = "Wrong address or password", body = Problem),
+        (status = 408, description = "The body took too long", body = Problem),
         (status = 413, description = "Too long", body = Problem),
         (status = 415, description = "Not JSON", body = Problem),
         (status = 422, description = "Other JSON", body = Problem),
         (status = 429, description = "Too many failed logins; Retry-After says when again", body = Problem,
             headers(("Retry-After" = u64))),
+        (status = 503, description = "The users are out of reach; Retry-After says when again", body = Problem),
     )
 )]
 pub async fn login(

@@ -13,7 +13,7 @@ use micropy_core::ports::jobs::{Filter, Job, State as JobState};
 use micropy_core::ports::{Id, Storage};
 use serde::Deserialize;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use utoipa::IntoParams;
 use zip::read::read_zipfile_from_stream;
@@ -31,6 +31,19 @@ use crate::services::product::Product;
 const MOST: usize = 1000;
 /// Pieces that wait for a slow client.
 const WAITING: usize = 4;
+/// Archives made at the same time: each has a thread until its client has taken it, of which everything else that
+/// blocks has need, too.
+const AT_ONCE: usize = 32;
+
+/// Room for the archives that are made.
+#[derive(Clone, Debug)]
+pub struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Room(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+}
 
 /// Which MP3s.
 #[derive(Deserialize, IntoParams)]
@@ -83,9 +96,12 @@ pub async fn archive(
     if entries.is_empty() {
         return Err(Problem::not_found());
     }
+    let room = gateway.archives.0.clone().try_acquire_owned();
+    let room = room.map_err(|_| Problem::busy("Too many archives are being made right now."))?;
     let (sender, mut receiver) = mpsc::channel(WAITING);
     let (storage, runtime) = (gateway.ports.mp3s.clone(), Handle::current());
     tokio::task::spawn_blocking(move || {
+        let _room = room;
         let pipe = Pipe(sender.clone());
         if let Err(e) = write(pipe, entries, &storage, &runtime) {
             // Cuts the answer off, so that the client does not take it for whole.

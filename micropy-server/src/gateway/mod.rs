@@ -13,8 +13,8 @@ mod problem;
 mod quota;
 mod routes;
 mod session;
-mod tus;
-mod uploads;
+pub mod tus;
+pub mod uploads;
 mod view;
 
 pub use routes::router;
@@ -48,6 +48,7 @@ pub struct Gateway {
     pub secure: bool,
     pub writers: tus::Writers,
     pub entering: quota::Entering,
+    pub archives: archive::Room,
     /// The service stops: streams without end must end.
     pub stop: CancellationToken,
 }

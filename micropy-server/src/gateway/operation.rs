@@ -28,7 +28,10 @@ pub async fn readyz(State(gateway): State<Shared>) -> Response {
 /// What Prometheus reads.
 #[utoipa::path(
     get, path = "/metrics", tag = "operation", security(()),
-    responses((status = 200, content_type = "application/openmetrics-text"))
+    responses(
+        (status = 200, content_type = "application/openmetrics-text"),
+        (status = 503, description = "The ledger is out of reach; Retry-After says when again", body = Problem),
+    )
 )]
 pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem> {
     let census = gateway.ports.jobs.census().await?;

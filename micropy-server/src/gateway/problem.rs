@@ -77,6 +77,14 @@ impl Problem {
         }
     }
 
+    /// Too much of it goes on already.
+    pub fn busy(detail: impl Into<String>) -> Self {
+        Problem {
+            retry_after: Some(RETRY_SECONDS),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        }
+    }
+
     /// Out of reach for now.
     fn unavailable(e: &dyn std::fmt::Display) -> Self {
         tracing::warn!(error = %e, "a backend is out of reach");

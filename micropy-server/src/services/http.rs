@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tower_http::timeout::RequestBodyTimeoutLayer;
@@ -59,7 +60,7 @@ fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
 /// Serves `router` on `listener` until told to stop; requests under way then have `grace` to end.
 ///
 /// A client whose request's headers take longer than the limit is cut off, as is one that pauses for too
-/// long within a body.
+/// long within a body, or takes nothing of an answer for as long.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -94,7 +95,10 @@ pub async fn serve(
             request.extensions_mut().insert(ClientAddress(from));
             router.clone().oneshot(request)
         });
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(limits.body_timeout));
+        let stream = TokioIo::new(Box::pin(stream));
+        let connection = graceful.watch(http.serve_connection(stream, service));
         tokio::spawn(async move {
             let _permit = permit;
             if let Err(e) = connection.await {
@@ -122,4 +126,50 @@ async fn accept(
         .map_err(io::Error::other)?;
     let (stream, client) = listener.accept().await?;
     Ok((stream, client, permit))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use axum::body::{Body, Bytes};
+    use axum::routing::get;
+    use futures_util::stream;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio_util::sync::DropGuard;
+
+    use super::*;
+    use crate::config::Layers;
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_of_an_answer_is_cut_off() {
+        let (gone, stop) = (CancellationToken::new(), CancellationToken::new());
+        let watched = gone.clone();
+        let endless = move || {
+            let guard: DropGuard = watched.clone().drop_guard();
+            async move {
+                Body::from_stream(stream::unfold(guard, |guard| async {
+                    let piece = Ok::<_, Infallible>(Bytes::from_static(&[0; 4096]));
+                    Some((piece, guard))
+                }))
+            }
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut limits = Layers::default().into_config().unwrap().limits;
+        limits.body_timeout = Duration::from_millis(300);
+        let router = Router::new().route("/", get(endless));
+        let grace = Duration::from_secs(1);
+        tokio::spawn(serve(listener, router, limits, grace, stop.clone()));
+
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client
+            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+        let began = Instant::now();
+        gone.cancelled().await;
+        assert!(began.elapsed() < Duration::from_secs(10));
+        stop.cancel();
+    }
 }
