@@ -227,12 +227,14 @@ pub async fn delete(
 ) -> Result<Response, Problem> {
     check_version(&headers)?;
     let job = gateway.own_job(&session, &id).await?;
+    let _turn = gateway.writers.take(job.id).await;
+    // Whoever wrote to it may have completed it meanwhile.
+    let job = gateway.ports.jobs.get(job.id).await?;
     if job.state != JobState::Receiving {
         return Err(Problem::conflict(
             "The upload is complete: delete the job instead.",
         ));
     }
-    let _turn = gateway.writers.take(job.id).await;
     gateway.ports.discard(job.id).await?;
     Ok((StatusCode::NO_CONTENT, [(RESUMABLE, VERSION)]).into_response())
 }
@@ -246,12 +248,19 @@ impl Gateway {
     /// How many bytes of a job's video are there when nobody writes to it any more. Where a crash came
     /// between the last byte and the queue, it is queued now.
     async fn offset_now(&self, job: &Job) -> Result<u64, Problem> {
-        let _turn = self.writers.take(job.id).await;
-        let offset = self.offset(job).await?;
+        let (_turn, job) = self.turn(job.id).await?;
+        let offset = self.offset(&job).await?;
         if job.state == JobState::Receiving && offset > 0 && offset == job.source_bytes {
-            self.ports.complete(job).await?;
+            self.ports.complete(&job).await?;
         }
         Ok(offset)
+    }
+
+    /// The turn to write to an upload, and the upload as it is by then.
+    async fn turn(&self, id: Id) -> Result<(Turn, Job), Problem> {
+        let turn = self.writers.take(id).await;
+        let job = not_called_off(self.ports.jobs.get(id).await?)?;
+        Ok((turn, job))
     }
 
     /// How many bytes of a job's video are there.
@@ -275,8 +284,8 @@ impl Gateway {
     /// is then.
     async fn append(&self, job: &Job, offset: u64, request: Request) -> Result<u64, Problem> {
         let checksum = Checksum::read(request.headers())?;
-        let turn = self.writers.take(job.id).await;
-        let present = self.offset(job).await?;
+        let (turn, job) = self.turn(job.id).await?;
+        let present = self.offset(&job).await?;
         if job.state != JobState::Receiving || offset != present {
             return Err(Problem::conflict(format!(
                 "The upload stands at byte {present}."
@@ -305,7 +314,7 @@ impl Gateway {
         };
         self.metrics.uploaded(offset - present);
         if offset == job.source_bytes {
-            self.ports.complete(job).await?;
+            self.ports.complete(&job).await?;
             tracing::info!(job_id = %job.id, bytes = offset, "video taken in");
         }
         Ok(offset)
@@ -518,8 +527,8 @@ impl Writers {
     }
 }
 
-#[cfg(test)]
-mod hostile;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 #[cfg(test)]
 mod tests {
     use super::*;
