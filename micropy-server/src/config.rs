@@ -183,6 +183,12 @@ const SETTINGS: &[Setting] = &[
         "512MiB",
         "What the process of one conversion may allocate (on Linux)",
     ),
+    setting(
+        "conversion_output",
+        None,
+        "4GiB",
+        "Largest MP3, or ZIP file of chapters",
+    ),
     setting("max_upload", None, "8GiB", "Largest video"),
     setting("max_files", None, "100", "Most videos in one request"),
     setting(
@@ -225,7 +231,7 @@ const SETTINGS: &[Setting] = &[
         "body_timeout",
         None,
         "30s",
-        "Longest pause within an upload",
+        "Longest pause within an upload, and of a client that takes nothing of a download",
     ),
     setting("grace", None, "20s", "Time to stop in after SIGTERM"),
     setting(
@@ -280,6 +286,8 @@ pub struct Config {
     pub conversion_time: Duration,
     /// Bytes.
     pub conversion_memory: u64,
+    /// Bytes.
+    pub conversion_output: u64,
     pub limits: Limits,
     pub retention: Duration,
     pub grace: Duration,
@@ -510,6 +518,13 @@ impl Layers {
         self.parse_with(name, "a size such as 500MB or 8GiB", parse_bytes)
     }
 
+    /// Bytes, and not none.
+    fn size(&self, name: &'static str) -> Result<u64, ConfigError> {
+        self.parse_with(name, "a size such as 512MiB", |text| {
+            parse_bytes(text).filter(|bytes| *bytes > 0)
+        })
+    }
+
     /// The settings as a TOML file, without secrets.
     pub fn print(&self) -> String {
         let mut text = String::new();
@@ -609,11 +624,8 @@ impl Layers {
                         .filter(|time| !time.is_zero())
                 },
             )?,
-            conversion_memory: self.parse_with(
-                "conversion_memory",
-                "a size such as 512MiB",
-                |text| parse_bytes(text).filter(|bytes| *bytes > 0),
-            )?,
+            conversion_memory: self.size("conversion_memory")?,
+            conversion_output: self.size("conversion_output")?,
             limits: Limits {
                 upload: self.bytes("max_upload")?,
                 files: self.parse("max_files", "a number")?,
@@ -719,8 +731,8 @@ fn parse_bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
-#[cfg(test)]
-mod hostile;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 #[cfg(test)]
 mod tests {
     use super::*;

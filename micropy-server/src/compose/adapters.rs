@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use micropy_adapters::auth::password::LegacyPasswords;
@@ -60,6 +61,19 @@ impl Adapters {
             jobs: self.jobs(own).await?,
             queues,
         })
+    }
+
+    /// Where converters write what goes into the storage: on the same disk, where the storage is a folder of ours.
+    /// The folder for temporary files is often memory.
+    pub fn work_folder(&self) -> io::Result<PathBuf> {
+        match &*self.config.urls.storage {
+            "" => {
+                let folder = self.config.data_dir.join("work");
+                fs::create_dir_all(&folder)?;
+                std::path::absolute(folder)
+            }
+            _ => Ok(std::env::temp_dir()),
+        }
     }
 
     /// Users that a service may be using at the same time.

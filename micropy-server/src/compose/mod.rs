@@ -22,7 +22,7 @@ use crate::gateway::{self, Gateway};
 use crate::services::accounts::OwnAccounts;
 use crate::services::auth_client::AuthClient;
 use crate::services::converter::ConverterService;
-use crate::services::converter::process::Workshop;
+use crate::services::converter::process::{self, Workshop};
 use crate::services::health::{self, Health};
 use crate::services::login::Login;
 use crate::services::metrics::Metrics;
@@ -138,6 +138,7 @@ impl Services {
             secure: self.url.starts_with("https:"),
             writers: Default::default(),
             entering: Default::default(),
+            archives: Default::default(),
             stop: stop.clone(),
         };
         let router = gateway::router(Arc::new(gateway));
@@ -163,11 +164,15 @@ impl Services {
         let converter = ConverterService {
             ports: ports.clone(),
             metrics: self.metrics.clone(),
-            workshop: Workshop::new(
-                threads_each(self.config.workers),
-                self.config.conversion_time,
-                self.config.conversion_memory,
-            )?,
+            workshop: Workshop {
+                program: process::this_program()?,
+                threads: threads_each(self.config.workers),
+                time: self.config.conversion_time,
+                memory: self.config.conversion_memory,
+                output: self.config.conversion_output,
+                folder: self.adapters.work_folder()?,
+                silence: process::SILENCE,
+            },
         };
         let workers = (0..self.config.workers).map(|_| Ready::Converter(converter.clone()));
         self.ready.extend(workers);

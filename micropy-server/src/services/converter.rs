@@ -42,6 +42,11 @@ const LEASE_MARGIN: Duration = Duration::from_secs(10);
 const ATTEMPTS: u32 = 3;
 /// Before another attempt after a fault that may pass; the second time it is twice as long.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
+/// How often a job is taken up whose stores are away or full: for more than an hour.
+const PATIENCE: u32 = 20;
+/// Before it is taken up again: twice as long each time, up to the longest pause.
+const AWAY_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_AWAY_PAUSE: Duration = Duration::from_secs(5 * 60);
 /// How long a deleted job's video may outlive it.
 const FORGET_PAUSE: Duration = Duration::from_secs(5);
 /// Before asking a queue or a ledger again that cannot be reached.
@@ -68,6 +73,8 @@ enum Fault {
     Permanent(String),
     /// It may the next time: the reason, for the log.
     Transient(String),
+    /// What it takes is out of reach, or full: no fault of this video, and no attempt at it. How, for the log.
+    Away(String),
     /// The worker process died, hung or went mad, which it may do with this video every time: how, for the log.
     Died(String),
     /// The lease is lost, or the owner called it off: the job is none of ours any more.
@@ -185,6 +192,21 @@ impl ConverterService {
                 self.fail(delivery, lease, body, DEADLY.into(), started.elapsed())
                     .await
             }
+            Fault::Away(why) if delivery.attempt() >= PATIENCE => {
+                tracing::error!(job_id = %job.id, why, "conversion given up");
+                let reason = "What the conversion needs was out of reach for over an hour. Please try again later.";
+                self.fail(delivery, lease, body, reason.into(), started.elapsed())
+                    .await
+            }
+            Fault::Away(why) => {
+                let doubled =
+                    AWAY_PAUSE * 2_u32.saturating_pow(delivery.attempt().saturating_sub(1));
+                let pause = doubled.min(LONGEST_AWAY_PAUSE);
+                telemetry::failed(&Span::current(), &why);
+                tracing::warn!(job_id = %job.id, why, ?pause, "conversion put off");
+                self.release(lease, false).await;
+                delivery.retry(pause).await
+            }
             Fault::Transient(why) | Fault::Died(why) => {
                 let pause = RETRY_PAUSE * job.attempts;
                 telemetry::failed(&Span::current(), &why);
@@ -258,7 +280,7 @@ impl ConverterService {
             }
             Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => Fault::Lost,
             // It may have been entered all the same: the MP3 stays, and the sweeper decides.
-            Err(e) => return Err(Fault::Transient(e.to_string())),
+            Err(e) => return Err(Fault::Away(e.to_string())),
         };
         self.remove(mp3).await;
         Err(fault)
@@ -290,7 +312,7 @@ impl ConverterService {
                 storage::Error::NotFound => {
                     Fault::Permanent("The video is no longer there.".into())
                 }
-                e => Fault::Transient(e.to_string()),
+                e => Fault::Away(e.to_string()),
             })?;
         let converting = telemetry::step("convert");
 
@@ -334,7 +356,7 @@ impl ConverterService {
                 Ok(()) => renewed = Instant::now(),
                 Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => return Fault::Lost,
                 Err(e) if renewed.elapsed() + LEASE_MARGIN >= LEASE => {
-                    return Fault::Transient(e.to_string());
+                    return Fault::Away(e.to_string());
                 }
                 Err(e) => {
                     tracing::warn!(job_id = %lease.job, error = %e, "the lease is not renewed yet");
@@ -354,7 +376,10 @@ impl ConverterService {
             owner: job.owner.clone(),
         };
         let stored = self.ports.mp3s.put(mp3, &label, Box::pin(body)).await;
-        let head = stored.map_err(|e| Fault::Transient(e.to_string()))?;
+        let head = stored.map_err(|e| match e {
+            storage::Error::Interrupted(e) => Fault::Transient(e.to_string()),
+            e => Fault::Away(e.to_string()),
+        })?;
         Ok(Output {
             mp3,
             bytes: head.bytes,

@@ -31,6 +31,8 @@ pub struct Task {
     pub memory: u64,
     /// What it may use of all cores together.
     pub cpu: Duration,
+    /// Bytes of the largest file that it may write.
+    pub output: u64,
 }
 
 /// What the worker process says.
@@ -48,7 +50,7 @@ pub enum Said {
 }
 
 /// How far it has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// How much is done, from 0 to 1; 0 where nobody knows how much there is.
     pub fraction: f32,
@@ -70,22 +72,27 @@ pub struct Made {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Failed {
     pub reason: String,
-    /// The next attempt may end otherwise.
-    pub passing: bool,
+    pub cause: Cause,
+}
+
+/// What it comes of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Cause {
+    /// The video, or what is asked of it: every attempt ends so.
+    Video,
+    /// Something that may not be so the next time.
+    Chance,
+    /// There is no room to write to.
+    Disk,
 }
 
 impl Failed {
+    /// Every attempt ends so.
     pub fn refused(reason: impl Into<String>) -> Self {
         Failed {
             reason: reason.into(),
-            passing: false,
-        }
-    }
-
-    pub fn passing(reason: impl Into<String>) -> Self {
-        Failed {
-            reason: reason.into(),
-            passing: true,
+            cause: Cause::Video,
         }
     }
 }

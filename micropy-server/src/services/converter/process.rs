@@ -8,6 +8,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use micropy_core::ports::Storage;
-use micropy_core::ports::storage::Head;
+use micropy_core::ports::storage::{self, Head};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, Command};
@@ -24,13 +25,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Fault;
-use super::dialogue::{LONGEST_LINE, MOST_READ, Made, Said, Task};
+use super::dialogue::{Cause, LONGEST_LINE, MOST_READ, Made, Said, Task};
 
 /// The command that makes this program a worker process.
 const COMMAND: &str = "worker-exec";
 /// A process that neither reads nor gets on for so long never will. An engine that is well needs seconds for
 /// that, on a slow machine with much else to do.
-const SILENCE: Duration = Duration::from_secs(5 * 60);
+pub const SILENCE: Duration = Duration::from_secs(5 * 60);
+/// What ends a process that writes more to a file than it may: `SIGXFSZ`.
+const TOO_LARGE: i32 = rustix::process::Signal::XFSZ.as_raw();
 /// For a process that has hung up to end.
 const PARTING: Duration = Duration::from_secs(1);
 /// Bytes of its last words that are kept.
@@ -38,8 +41,7 @@ const LAST_WORDS: usize = 2048;
 /// Letters of the longest reason.
 const LONGEST_REASON: usize = 1000;
 /// What of the environment a process is given: a hostile file must not find our secrets.
-const ENVIRONMENT: [&str; 6] = [
-    "TMPDIR",
+const ENVIRONMENT: [&str; 5] = [
     "LD_LIBRARY_PATH",
     "DYLD_LIBRARY_PATH",
     "MALLOC_ARENA_MAX",
@@ -58,21 +60,15 @@ pub struct Workshop {
     pub time: Duration,
     /// Bytes that one process may allocate.
     pub memory: u64,
+    /// Bytes of the largest product.
+    pub output: u64,
+    /// Where products are written: a place with room for as many as there are workers.
+    pub folder: PathBuf,
     /// How long a process may neither read nor get on.
     pub silence: Duration,
 }
 
 impl Workshop {
-    pub fn new(threads: NonZeroUsize, time: Duration, memory: u64) -> io::Result<Self> {
-        Ok(Workshop {
-            program: this_program()?,
-            threads,
-            time,
-            memory,
-            silence: SILENCE,
-        })
-    }
-
     /// Converts `video` with `options` as the ledger keeps them, in a process of its own, which is killed
     /// when this future is dropped; `progress` holds how much is done, as the bits of a float.
     pub(super) async fn convert(
@@ -89,8 +85,9 @@ impl Workshop {
             memory: self.memory,
             // Beside its threads there is the one that reads and writes.
             cpu: self.time.saturating_mul(self.threads.get() as u32 + 1),
+            output: self.output,
         };
-        let product = tempfile::tempfile().map_err(unstarted)?;
+        let product = tempfile::tempfile_in(&self.folder).map_err(unstarted)?;
         let mut worker = WorkerProcess::start(self, &product).map_err(unstarted)?;
         let made = timeout(self.time, worker.answer(&task, videos, video, progress)).await;
         match made {
@@ -104,7 +101,7 @@ impl Workshop {
 }
 
 /// The file that runs as this process, also when another was put in its place meanwhile.
-fn this_program() -> io::Result<PathBuf> {
+pub fn this_program() -> io::Result<PathBuf> {
     if cfg!(target_os = "linux") {
         return Ok("/proc/self/exe".into());
     }
@@ -112,7 +109,7 @@ fn this_program() -> io::Result<PathBuf> {
 }
 
 fn unstarted(e: io::Error) -> Fault {
-    Fault::Transient(format!("no worker process can be started: {e}"))
+    Fault::Away(format!("no worker process can be started: {e}"))
 }
 
 /// A running worker process; dropping it kills it.
@@ -120,6 +117,7 @@ struct WorkerProcess {
     process: Child,
     socket: BufReader<UnixStream>,
     silence: Duration,
+    output: u64,
     last_words: JoinHandle<String>,
 }
 
@@ -136,6 +134,7 @@ impl WorkerProcess {
                     .into_iter()
                     .filter_map(|name| Some((name, std::env::var_os(name)?))),
             )
+            .env("TMPDIR", &workshop.folder)
             .stdin(OwnedFd::from(theirs))
             .stdout(product.try_clone()?)
             .stderr(Stdio::piped())
@@ -148,6 +147,7 @@ impl WorkerProcess {
             process,
             socket: BufReader::new(UnixStream::from_std(ours)?),
             silence: workshop.silence,
+            output: workshop.output,
             last_words: tokio::spawn(last_words(stderr)),
         })
     }
@@ -176,7 +176,7 @@ impl WorkerProcess {
                 Said::Read(range) => {
                     let bytes = timeout(self.silence, fetch(videos, video, range)).await;
                     let bytes = bytes.map_err(|_| {
-                        Fault::Transient("the video cannot be read: its storage is silent".into())
+                        Fault::Away("the video cannot be read: its storage is silent".into())
                     })??;
                     self.tell(&bytes).await?;
                     alive = Instant::now();
@@ -191,9 +191,10 @@ impl WorkerProcess {
                 Said::Made(made) => return Ok(made),
                 Said::Failed(failed) => {
                     let reason = failed.reason.chars().take(LONGEST_REASON).collect();
-                    return Err(match failed.passing {
-                        true => Fault::Transient(reason),
-                        false => Fault::Permanent(reason),
+                    return Err(match failed.cause {
+                        Cause::Video => Fault::Permanent(reason),
+                        Cause::Chance => Fault::Transient(reason),
+                        Cause::Disk => Fault::Away(reason),
                     });
                 }
             }
@@ -231,13 +232,17 @@ impl WorkerProcess {
         let ended = async {
             let status = self.process.wait().await?;
             let words = (&mut self.last_words).await.unwrap_or_default();
-            io::Result::Ok(died(status, &words))
+            io::Result::Ok((status, words))
         };
-        Fault::Died(match timeout(PARTING, ended).await {
-            Ok(Ok(why)) => why,
-            Ok(Err(e)) => e.to_string(),
-            Err(_) => "the worker process hung up".into(),
-        })
+        match timeout(PARTING, ended).await {
+            Ok(Ok((status, _))) if status.signal() == Some(TOO_LARGE) => Fault::Permanent(format!(
+                "The MP3 is larger than {} bytes, which is all that this service makes of one video.",
+                self.output
+            )),
+            Ok(Ok((status, words))) => Fault::Died(died(status, &words)),
+            Ok(Err(e)) => Fault::Died(e.to_string()),
+            Err(_) => Fault::Died("the worker process hung up".into()),
+        }
     }
 }
 
@@ -280,7 +285,11 @@ async fn fetch(
     let unread =
         |e: &dyn std::fmt::Display| Fault::Transient(format!("the video cannot be read: {e}"));
     let length = (range.end - range.start) as usize;
-    let mut stream = videos.get(video.id, range).await.map_err(|e| unread(&e))?;
+    let stream = videos.get(video.id, range).await;
+    let mut stream = stream.map_err(|e| match e {
+        storage::Error::NotFound => unread(&e),
+        e => Fault::Away(format!("the video cannot be read: {e}")),
+    })?;
     let mut bytes = Vec::with_capacity(length);
     while let Some(piece) = stream.try_next().await.map_err(|e| unread(&e))? {
         bytes.extend_from_slice(&piece);
@@ -295,6 +304,7 @@ async fn fetch(
 mod tests {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
+    use std::path::Path;
 
     use bytes::Bytes;
     use micropy_core::ports::memory::MemoryStorage;
@@ -303,6 +313,18 @@ mod tests {
     use micropy_core::ports::{Id, Timestamp};
 
     use super::*;
+
+    fn workshop(program: PathBuf, folder: &Path) -> Workshop {
+        Workshop {
+            program,
+            threads: NonZeroUsize::MIN,
+            time: Duration::from_secs(20),
+            memory: 1 << 30,
+            output: 1000,
+            folder: folder.into(),
+            silence: Duration::from_millis(500),
+        }
+    }
 
     /// What comes of a video of ten bytes where the worker process does what `script` says once it has its
     /// task; `3` is a copy of the socket that is its standard input.
@@ -327,13 +349,7 @@ mod tests {
             .put(id, &Label::default(), Box::pin(body))
             .await
             .unwrap();
-        let workshop = Workshop {
-            program,
-            threads: NonZeroUsize::MIN,
-            time: Duration::from_secs(20),
-            memory: 1 << 30,
-            silence: Duration::from_millis(500),
-        };
+        let workshop = workshop(program, folder.path());
         workshop
             .convert("{}", &videos, &video, &AtomicU32::new(0))
             .await
@@ -364,10 +380,14 @@ mod tests {
 
     #[tokio::test]
     async fn what_it_cannot_do_is_told_as_it_says() {
-        let refused = r#"echo '{"failed":{"reason":"no audio","passing":false}}' >&3"#;
+        let refused = r#"echo '{"failed":{"reason":"no audio","cause":"video"}}' >&3"#;
         assert!(matches!(convert(refused).await, Err(Fault::Permanent(why)) if why == "no audio"));
-        let passing = r#"echo '{"failed":{"reason":"disk full","passing":true}}' >&3"#;
-        assert!(matches!(convert(passing).await, Err(Fault::Transient(why)) if why == "disk full"));
+        let chance = r#"echo '{"failed":{"reason":"a bug","cause":"chance"}}' >&3"#;
+        assert!(matches!(convert(chance).await, Err(Fault::Transient(why)) if why == "a bug"));
+        let disk = r#"echo '{"failed":{"reason":"disk full","cause":"disk"}}' >&3"#;
+        assert!(matches!(convert(disk).await, Err(Fault::Away(why)) if why == "disk full"));
+        let large = convert("kill -XFSZ $$").await;
+        assert!(matches!(large, Err(Fault::Permanent(why)) if why.contains("1000 bytes")));
     }
 
     #[tokio::test]
@@ -412,8 +432,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_is_not_there_is_a_failed_attempt() {
-        let mut workshop = Workshop::new(NonZeroUsize::MIN, SILENCE, 1 << 20).unwrap();
-        workshop.program = "/nowhere/micropy".into();
+        let workshop = workshop("/nowhere/micropy".into(), Path::new("/"));
         let Err(e) = WorkerProcess::start(&workshop, &tempfile::tempfile().unwrap()) else {
             panic!("started");
         };

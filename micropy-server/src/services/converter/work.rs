@@ -9,7 +9,7 @@ use micropy_core::{Converter, Error, Options, Report, SeekSink, Source};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::dialogue::{Failed, Made, Progress};
+use super::dialogue::{Cause, Failed, Made, Progress};
 use crate::services::options::Split;
 use crate::services::product::Product;
 
@@ -124,13 +124,14 @@ fn told(step: &micropy_core::Progress, before: usize, all: usize) -> Progress {
 /// What is wrong with the file stays wrong; a disk or the machine's memory may be less full the next time.
 impl From<Error> for Failed {
     fn from(e: Error) -> Self {
-        match e {
-            Error::Read(e) => Failed::passing(format!("the video cannot be read: {e}")),
-            Error::Write(e) => Failed::passing(format!("the MP3 cannot be written: {e}")),
-            e @ Error::Thread(_) => Failed::passing(e.to_string()),
-            Error::Internal(e) => Failed::passing(e),
-            e => Failed::refused(e.to_string()),
-        }
+        let (reason, cause) = match e {
+            Error::Read(e) => (format!("the video cannot be read: {e}"), Cause::Chance),
+            Error::Write(e) => (format!("the MP3 cannot be written: {e}"), Cause::Disk),
+            e @ Error::Thread(_) => (e.to_string(), Cause::Chance),
+            Error::Internal(e) => (e, Cause::Chance),
+            e => (e.to_string(), Cause::Video),
+        };
+        Failed { reason, cause }
     }
 }
 

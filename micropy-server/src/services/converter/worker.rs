@@ -45,6 +45,8 @@ fn limit(task: &Task) -> io::Result<()> {
     for (resource, most) in [
         (Resource::Data, task.memory),
         (Resource::Cpu, task.cpu.as_secs() + 1),
+        // The signal that comes of it tells the parent why.
+        (Resource::Fsize, task.output),
         (Resource::Core, 0),
     ] {
         let maximum = getrlimit(resource).maximum;
