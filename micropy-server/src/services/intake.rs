@@ -59,7 +59,7 @@ impl Ports {
     }
 
     /// Queues the conversion of a stored video. When this returns `Ok`, no crash loses either; otherwise
-    /// nothing is left of them.
+    /// nothing is left of them, or, of a request that can be repeated, a job that the repetition gets.
     ///
     /// A repeated request is given the job of the first.
     pub async fn take_in(&self, job: Job) -> Result<Job, Error> {
@@ -70,6 +70,9 @@ impl Ports {
                 let _ = self.videos.delete(job.source).await;
                 Ok(first)
             }
+            // Whoever repeats the request meanwhile, at another gateway, may have been given the job already. It
+            // is in the ledger, with its message.
+            Err(e @ Error::Queue(_)) if job.key.is_some() => Err(e),
             Err(e) => {
                 // What failed may have been done all the same. The video goes only where the job is gone for
                 // sure: a job without its video would fail for no reason that its owner understands.
