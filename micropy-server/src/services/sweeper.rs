@@ -1,7 +1,7 @@
 //! Removing what is over: finished jobs after their time, uploads that were given up, files that no job
 //! owns; and asking again for what seems forgotten.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use micropy_core::ports::Id;
@@ -17,6 +17,9 @@ use super::message::Body;
 const PAUSE: Duration = Duration::from_secs(60);
 /// Entries at once.
 const PAGE: usize = 200;
+/// Files at once, and how often they are looked through: a folder is read from its beginning for each page.
+const FILES: usize = 5000;
+const FILES_PAUSE: Duration = Duration::from_secs(1800);
 /// A job that has not moved for so long may have lost its message, with the queue it was in.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// A file this young may belong to a job that is being entered.
@@ -33,6 +36,8 @@ pub struct Sweeper {
     unowned: bool,
     /// Jobs that were asked for again, and when.
     asked: HashMap<Id, Instant>,
+    /// When the files were last looked through to the end.
+    searched: Option<Instant>,
 }
 
 impl Sweeper {
@@ -44,6 +49,7 @@ impl Sweeper {
             upload_expiry,
             unowned,
             asked: HashMap::new(),
+            searched: None,
         }
     }
 
@@ -72,8 +78,7 @@ impl Sweeper {
                 self.sweep_jobs(finished, self.retention).await,
             ),
             ("uploads", self.sweep_uploads().await),
-            ("videos", self.sweep_orphans(&*self.ports.videos).await),
-            ("MP3s", self.sweep_orphans(&*self.ports.mp3s).await),
+            ("files", self.sweep_files().await),
         ];
         for (what, swept) in rounds {
             match swept {
@@ -173,18 +178,32 @@ impl Sweeper {
         Ok(first.first() == Some(&video))
     }
 
+    async fn sweep_files(&mut self) -> Result<usize, Error> {
+        if self
+            .searched
+            .is_some_and(|last| last.elapsed() < FILES_PAUSE)
+        {
+            return Ok(0);
+        }
+        let videos = self.sweep_orphans(&*self.ports.videos).await?;
+        let mp3s = self.sweep_orphans(&*self.ports.mp3s).await?;
+        self.searched = Some(Instant::now());
+        Ok(videos + mp3s)
+    }
+
     async fn sweep_orphans(&self, storage: &dyn Storage) -> Result<usize, Error> {
         let before = self.ports.clock.now().minus(ORPHAN_AGE);
         let (mut count, mut after) = (0, None);
         loop {
-            let page = storage.list_older_than(before, after, PAGE).await?;
+            let page = storage.list_older_than(before, after, FILES).await?;
             let owned = self.ports.jobs.referenced(&page).await?;
+            let owned: HashSet<Id> = owned.into_iter().collect();
             for orphan in page.iter().filter(|id| !owned.contains(id)) {
                 storage.delete(*orphan).await?;
                 count += 1;
             }
             after = page.last().copied();
-            if page.len() < PAGE {
+            if page.len() < FILES {
                 return Ok(count);
             }
         }
