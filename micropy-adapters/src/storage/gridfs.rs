@@ -24,13 +24,17 @@ use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
 use mongodb::options::{IndexOptions, ReturnDocument};
 use mongodb::{Collection, IndexModel};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::clock::SystemClock;
 use crate::mongodb::{self as server, Client, Fault, object_id};
 
 /// Bytes in a chunk of ours; others' files say what theirs have.
 const CHUNK: usize = 255 * 1024;
+
+/// Chunks on their way to the server at the same time: as many as the driver has connections. A chunk is copied
+/// twice for the way, and what waited for a connection would wait with its copies.
+const STORING: usize = 10;
 
 /// Chunks written between two moves of the durable length.
 const CHUNKS_A_STEP: u32 = 4;
@@ -56,6 +60,7 @@ pub struct GridfsStorage {
     uploads: Collection<Document>,
     indexed: Arc<OnceCell<()>>,
     kept: Arc<Kept>,
+    storing: Arc<Semaphore>,
 }
 
 impl GridfsStorage {
@@ -68,6 +73,7 @@ impl GridfsStorage {
             uploads: database.collection("fs.uploads"),
             indexed: Arc::default(),
             kept: Arc::default(),
+            storing: Arc::new(Semaphore::new(STORING)),
         }
     }
 
@@ -179,6 +185,8 @@ impl GridfsStorage {
 
     /// Stores a chunk, unless a later writer has: then nothing, and `false`.
     async fn store(&self, id: Id, number: i64, fence: i64, data: Vec<u8>) -> Result<bool, Error> {
+        // Nobody closes it.
+        let _turn = self.storing.acquire().await;
         let chunk = doc! {
             "files_id": object_id(id),
             // As other drivers write it; 2³¹ chunks are 510 TiB.
@@ -412,9 +420,6 @@ struct Writer<'a> {
 impl Writer<'_> {
     async fn write(&mut self, mut piece: Bytes) -> Result<(), Error> {
         while !piece.is_empty() {
-            if self.chunk.capacity() < CHUNK {
-                self.chunk.reserve_exact(CHUNK - self.chunk.len());
-            }
             let room = CHUNK - self.chunk.len();
             let part = piece.split_to(room.min(piece.len()));
             self.chunk.extend_from_slice(&part);
