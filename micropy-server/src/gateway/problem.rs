@@ -88,11 +88,7 @@ impl Problem {
     /// Out of reach for now.
     fn unavailable(e: &dyn std::fmt::Display) -> Self {
         tracing::warn!(error = %e, "a backend is out of reach");
-        let detail = "The service cannot do this right now. Please try again.";
-        Problem {
-            retry_after: Some(RETRY_SECONDS),
-            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
-        }
+        Self::busy("The service cannot do this right now. Please try again.")
     }
 
     /// Ours to mend: the log says what it is, the client does not hear it.
