@@ -15,7 +15,7 @@ from pathlib import Path
 from servers.server import free_port
 
 MEDIA = Path(__file__).resolve().parent.parent / "micropy-core" / "tests" / "media"
-SOURCE = MEDIA.parent.parent.parent / "micropy-server" / "src"
+SOURCES = [MEDIA.parent.parent.parent / crate / "src" for crate in ("micropy-services", "micropy-server")]
 GOOD, OTHER, SILENT, BOOK = "moov-last-stereo-44100.mp4", "alac.m4a", "video-only.mp4", "chapters.m4b"
 TUS = {"Tus_Resumable": "1.0.0"}
 OFFSET = {"Content_Type": "application/offset+octet-stream", **TUS}

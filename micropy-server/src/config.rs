@@ -9,6 +9,8 @@ use std::str::FromStr;
 use std::time::Duration;
 use std::{env, fs};
 
+use micropy_services::{Limits, Secret};
+
 /// One thing that can be set: as `--listen`, `MICROPY_LISTEN` or `listen = …`.
 struct Setting {
     name: &'static str,
@@ -316,46 +318,10 @@ impl std::fmt::Debug for Urls {
     }
 }
 
-/// What a client may ask for.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of one video.
-    pub upload: u64,
-    pub files: usize,
-    pub quota_bytes: u64,
-    pub quota_jobs: u64,
-    pub upload_expiry: Duration,
-    pub login_attempts: u32,
-    pub header_timeout: Duration,
-    pub body_timeout: Duration,
-    /// A proxy before us says where clients are.
-    pub trust_forwarded: bool,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     Human,
     Json,
-}
-
-/// Something that is in no log and no error message.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    pub fn new(secret: String) -> Self {
-        Secret(secret)
-    }
-
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("(secret)")
-    }
 }
 
 /// What is wrong with a configuration, in a sentence that names the setting.
@@ -607,7 +573,7 @@ impl Layers {
             public_url: self.get("public_url").0.trim_end_matches('/').to_owned(),
             jwt_secret: Some(self.get(JWT_SECRET).0)
                 .filter(|secret| !secret.is_empty())
-                .map(|secret| Secret(secret.to_owned())),
+                .map(Secret::new),
             registration: self.parse("registration", "true or false")?,
             workers: match self.parse("workers", "a number")? {
                 0 => {
@@ -648,7 +614,7 @@ impl Layers {
             log_level: self.get("log_level").0.to_owned(),
             otlp_endpoint: self.get(OTLP_ENDPOINT).0.trim().to_owned(),
         };
-        if let Some(Secret(secret)) = &config.jwt_secret
+        if let Some(secret) = config.jwt_secret.as_ref().map(Secret::reveal)
             && secret.len() < SECRET_BYTES
             && !self.parse::<bool>("development", "true or false")?
         {
@@ -765,7 +731,7 @@ mod tests {
             .unwrap()
             .into_config()
             .unwrap();
-        assert_eq!(config.jwt_secret, Some(Secret("sarcasm".into())));
+        assert_eq!(config.jwt_secret, Some(Secret::new("sarcasm")));
 
         let long = "0123456789abcdef0123456789abcdef";
         let both = environment(&[("JWT_SECRET", "sarcasm"), ("MICROPY_JWT_SECRET", long)]);
@@ -773,7 +739,7 @@ mod tests {
             .unwrap()
             .into_config()
             .unwrap();
-        assert_eq!(config.jwt_secret, Some(Secret(long.into())));
+        assert_eq!(config.jwt_secret, Some(Secret::new(long)));
     }
 
     #[test]

@@ -4,10 +4,12 @@
 mod cli;
 mod compose;
 mod config;
-mod gateway;
-#[cfg(any(test, fuzzing))]
-pub mod hostile;
-mod services;
+/// What a fuzzer drives.
+#[cfg(fuzzing)]
+pub mod hostile {
+    pub use crate::config::hostile::settings;
+}
+mod page;
 
 use std::process::ExitCode;
 

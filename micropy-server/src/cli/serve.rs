@@ -13,7 +13,8 @@ use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 use super::Exit;
 use crate::compose::{Service, Services};
 use crate::config::{Config, ConfigError, Layers, LogFormat};
-use crate::services::telemetry::Telemetry;
+use micropy_core::ports::jobs::Topics;
+use micropy_services::telemetry::{Messaging, Telemetry};
 
 /// For the last traces, where stopping took all the time there was.
 const LAST_TRACES: Duration = Duration::from_secs(1);
@@ -90,7 +91,7 @@ pub fn run(args: Args, services: &[Service]) -> Exit {
         Ok(config) => config,
         Err(e) => return usage(&e),
     };
-    let telemetry = match Telemetry::open(&config, name(services)) {
+    let telemetry = match telemetry(&config, services) {
         Ok(telemetry) => telemetry,
         Err(e) => return failed(&e),
     };
@@ -122,6 +123,28 @@ fn return_memory() {
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn return_memory() {}
+
+/// What collects traces, where the settings name a collector.
+fn telemetry(config: &Config, services: &[Service]) -> std::io::Result<Telemetry> {
+    if config.otlp_endpoint.is_empty() {
+        return Ok(Telemetry::off());
+    }
+    let messaging = match config.urls.queue.starts_with("amqp") {
+        true => Messaging {
+            system: "rabbitmq",
+            queues: Topics {
+                video: config.video_queue.clone(),
+                mp3: config.mp3_queue.clone(),
+                failed: format!("{}.failed", config.mp3_queue),
+            },
+        },
+        false => Messaging {
+            system: "sqlite",
+            queues: Topics::each(|topic| topic.name().to_owned()),
+        },
+    };
+    Telemetry::open(&config.otlp_endpoint, name(services), messaging)
+}
 
 /// What the services of this process are called in traces.
 fn name(services: &[Service]) -> &'static str {

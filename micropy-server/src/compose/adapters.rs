@@ -18,8 +18,8 @@ use micropy_core::ports::{Auth, Clock, Jobs, Notifier, Queue, Storage};
 use tokio::sync::OnceCell;
 
 use super::folder;
-use crate::config::{Config, Secret};
-use crate::services::Ports;
+use crate::config::Config;
+use micropy_services::{Ports, Secret};
 
 /// The adapters of this process, each opened when it is first asked for, and then shared.
 pub struct Adapters {

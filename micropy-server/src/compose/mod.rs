@@ -18,18 +18,19 @@ use tokio_util::task::TaskTracker;
 
 use self::adapters::Adapters;
 use crate::config::Config;
-use crate::gateway::{self, Gateway};
-use crate::services::accounts::OwnAccounts;
-use crate::services::auth_client::AuthClient;
-use crate::services::converter::ConverterService;
-use crate::services::converter::process::{self, Workshop};
-use crate::services::health::{self, Health};
-use crate::services::login::Login;
-use crate::services::metrics::Metrics;
-use crate::services::notification::Notifications;
-use crate::services::sweeper::Sweeper;
-use crate::services::token::Tokens;
-use crate::services::{Ports, auth, http, sender};
+use crate::page;
+use micropy_services::accounts::OwnAccounts;
+use micropy_services::auth_client::AuthClient;
+use micropy_services::converter::ConverterService;
+use micropy_services::converter::process::{self, Workshop};
+use micropy_services::gateway::{self, Gateway};
+use micropy_services::health::{self, Health};
+use micropy_services::login::Login;
+use micropy_services::metrics::Metrics;
+use micropy_services::notification::Notifications;
+use micropy_services::sweeper::Sweeper;
+use micropy_services::token::Tokens;
+use micropy_services::{Ports, auth, http, sender};
 
 /// One of the services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,7 +142,7 @@ impl Services {
             archives: Default::default(),
             stop: stop.clone(),
         };
-        let router = gateway::router(Arc::new(gateway));
+        let router = gateway::router(Arc::new(gateway)).merge(page::router());
         let (retention, expiry) = (self.config.retention, self.config.limits.upload_expiry);
         let unowned = self.config.unowned_downloads;
         self.ready.extend([

@@ -49,11 +49,11 @@ pub fn settings(file: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::settings;
-    use crate::hostile::mutations;
+    use micropy_services::hostile::mutations;
 
     #[test]
     fn a_file_is_refused_by_name_or_what_it_says_can_be_printed_and_read() {
-        let taken = mutations("config", 3000).filter(|file| settings(file));
+        let taken = mutations("tests/seeds/config", 3000).filter(|file| settings(file));
         let taken = taken.count();
         assert!(taken > 100 && taken < 2000, "{taken} of 3000");
     }

@@ -1,8 +1,0 @@
-//! What a broker hands over.
-#![no_main]
-
-use micropy_server::hostile;
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    hostile::message(data);
-});

@@ -1,0 +1,239 @@
+//! Many MP3s as one ZIP file, made while it is sent.
+
+use std::collections::HashSet;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use micropy_core::ports::jobs::{Filter, Job, State as JobState};
+use micropy_core::ports::{Id, Storage};
+use serde::Deserialize;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::io::{StreamReader, SyncIoBridge};
+use utoipa::IntoParams;
+use zip::read::read_zipfile_from_stream;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use super::Shared;
+use super::body::Query;
+use super::download::content_disposition;
+use super::problem::Problem;
+use super::session::Session;
+use crate::product::Product;
+
+/// Jobs in one archive.
+const MOST: usize = 1000;
+/// Pieces that wait for a slow client.
+const WAITING: usize = 4;
+/// Archives made at the same time: each has a thread until its client has taken it, of which everything else that
+/// blocks has need, too.
+const AT_ONCE: usize = 32;
+
+/// Room for the archives that are made.
+#[derive(Clone, Debug)]
+pub struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Room(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+}
+
+/// Which MP3s.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Selection {
+    /// Those of this batch.
+    batch: Option<String>,
+    /// Those of these jobs, separated by commas.
+    jobs: Option<String>,
+}
+
+/// The MP3s of a batch, of some jobs, or all, as a ZIP file. Those of one video's chapters stand in a folder.
+#[utoipa::path(
+    get, path = "/api/v1/archive", tag = "jobs",
+    params(Selection),
+    responses(
+        (status = 200, content_type = "application/zip", description = "MP3s, not compressed again"),
+        (status = 400, description = "Not such a query", body = Problem),
+        (status = 404, description = "No MP3 among them", body = Problem),
+    )
+)]
+pub async fn archive(
+    State(gateway): State<Shared>,
+    session: Session,
+    Query(selection): Query<Selection>,
+) -> Result<Response, Problem> {
+    let jobs = match &selection.jobs {
+        Some(ids) => {
+            let mut jobs = Vec::new();
+            for id in ids.split(',').take(MOST) {
+                jobs.push(gateway.own_job(&session, id.trim()).await?);
+            }
+            jobs
+        }
+        None => {
+            let batch = selection.batch.as_ref().map(|batch| batch.parse());
+            let filter = Filter {
+                states: vec![JobState::Done],
+                batch: batch.transpose().map_err(|_| Problem::not_found())?,
+                before: None,
+            };
+            gateway
+                .ports
+                .jobs
+                .list(&session.email, &filter, MOST)
+                .await?
+        }
+    };
+    let entries = entries(jobs);
+    if entries.is_empty() {
+        return Err(Problem::not_found());
+    }
+    let room = gateway.archives.0.clone().try_acquire_owned();
+    let room = room.map_err(|_| Problem::busy("Too many archives are being made right now."))?;
+    let (sender, mut receiver) = mpsc::channel(WAITING);
+    let (storage, runtime) = (gateway.ports.mp3s.clone(), Handle::current());
+    tokio::task::spawn_blocking(move || {
+        let _room = room;
+        let pipe = Pipe(sender.clone());
+        if let Err(e) = write(pipe, entries, &storage, &runtime) {
+            // Cuts the answer off, so that the client does not take it for whole.
+            let _ = sender.blocking_send(Err(e));
+        }
+    });
+    let body = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
+    let headers = [
+        (CONTENT_TYPE, "application/zip".to_owned()),
+        (
+            CONTENT_DISPOSITION,
+            content_disposition("attachment", "micropy.zip"),
+        ),
+    ];
+    Ok((headers, Body::from_stream(body)).into_response())
+}
+
+struct Entry {
+    /// Of the MP3, or of the folder that its chapters' MP3s stand in.
+    name: String,
+    product: Product,
+    mp3: Id,
+}
+
+/// Done jobs under names of which no two are the same.
+fn entries(jobs: Vec<Job>) -> Vec<Entry> {
+    let mut taken = HashSet::new();
+    let mut entries = Vec::new();
+    for job in jobs {
+        let Some(output) = job.output else { continue };
+        let product = Product::of(&output);
+        let name = product.file_name(&job.file_name);
+        let extension = match product {
+            Product::Mp3 => ".mp3",
+            // Becomes a folder.
+            Product::Zip => "",
+        };
+        let stem = name.rsplit_once('.').map_or(&*name, |(stem, _)| stem);
+        let mut unique = format!("{stem}{extension}");
+        let mut n = 2;
+        while !taken.insert(unique.clone()) {
+            unique = format!("{stem} ({n}){extension}");
+            n += 1;
+        }
+        entries.push(Entry {
+            name: unique,
+            product,
+            mp3: output.mp3,
+        });
+    }
+    entries
+}
+
+fn write(
+    pipe: Pipe,
+    entries: Vec<Entry>,
+    storage: &Arc<dyn Storage>,
+    runtime: &Handle,
+) -> io::Result<()> {
+    let mut zip = ZipWriter::new_stream(io::BufWriter::with_capacity(64 * 1024, pipe));
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .large_file(true);
+    for entry in entries {
+        let bytes = runtime
+            .block_on(storage.get(entry.mp3, 0..u64::MAX))
+            .map_err(io::Error::other)?;
+        let mut bytes = SyncIoBridge::new_with_handle(StreamReader::new(bytes), runtime.clone());
+        match entry.product {
+            Product::Mp3 => {
+                zip.start_file(entry.name, options)?;
+                io::copy(&mut bytes, &mut zip)?;
+            }
+            Product::Zip => {
+                while let Some(mut mp3) = read_zipfile_from_stream(&mut bytes)? {
+                    zip.start_file(format!("{}/{}", entry.name, mp3.name()?), options)?;
+                    io::copy(&mut mp3, &mut zip)?;
+                }
+            }
+        }
+    }
+    zip.finish()?.into_inner().flush()
+}
+
+/// Writes into a channel; a client that is gone ends it.
+struct Pipe(mpsc::Sender<io::Result<Bytes>>);
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let piece = Bytes::copy_from_slice(bytes);
+        self.0
+            .blocking_send(Ok(piece))
+            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use micropy_core::ports::Timestamp;
+    use micropy_core::ports::jobs::Output;
+
+    #[test]
+    fn names_in_an_archive_are_unique() {
+        let job = |name: &str, report: Option<&str>| Job {
+            file_name: name.into(),
+            output: report.map(|report| Output {
+                mp3: Id::from_bytes([1; 12]),
+                bytes: 1,
+                report: report.into(),
+            }),
+            ..Job::new(
+                Id::from_bytes([2; 12]),
+                "a",
+                Id::from_bytes([3; 12]),
+                Timestamp::default(),
+            )
+        };
+        let jobs = vec![
+            job("a.mp4", Some("{}")),
+            job("a.mov", Some("{}")),
+            job("a (2).mp4", Some("{}")),
+            job("b.mp4", None),
+            job("a.m4b", Some(r#"{"chapters": 2}"#)),
+            job("a.m4a", Some(r#"{"chapters": 2}"#)),
+        ];
+        let names: Vec<String> = entries(jobs).into_iter().map(|entry| entry.name).collect();
+        assert_eq!(names, ["a.mp3", "a (2).mp3", "a (2) (2).mp3", "a", "a (2)"]);
+    }
+}

@@ -1,0 +1,177 @@
+//! The route table.
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::openapi::path::Parameter;
+use utoipa::openapi::schema::{SchemaType, Type};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder, Schema};
+use utoipa::{Modify, OpenApi};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::session::COOKIE_NAME;
+use super::{Shared, accounts, archive, compat, download, events, jobs, operation, tus, uploads};
+use crate::auth;
+
+/// JSON bodies are small; uploads have limits of their own.
+const LARGEST_JSON: usize = 64 * 1024;
+
+const JSON: &str = "application/json";
+
+/// What those can be answered who have to sign in.
+const REFUSALS: [(StatusCode, &str); 3] = [
+    (
+        StatusCode::UNAUTHORIZED,
+        "No token, or one that is not good",
+    ),
+    (
+        StatusCode::FORBIDDEN,
+        "The token gives no right to use the service",
+    ),
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        "A backend is out of reach; Retry-After says when again",
+    ),
+];
+
+/// All routes of the gateway.
+pub fn router(gateway: Shared) -> Router {
+    let (v1, mut openapi) = OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(accounts::register))
+        .routes(routes!(accounts::login))
+        .routes(routes!(accounts::refresh))
+        .routes(routes!(accounts::logout))
+        .routes(routes!(accounts::me))
+        .routes(routes!(uploads::upload))
+        .routes(routes!(tus::options, tus::create))
+        .routes(routes!(tus::head, tus::patch, tus::delete))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::show, jobs::delete))
+        .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::retry))
+        .routes(routes!(download::mp3))
+        .routes(routes!(events::events))
+        .routes(routes!(archive::archive))
+        .routes(routes!(operation::about))
+        .routes(routes!(operation::healthz))
+        .routes(routes!(operation::readyz))
+        .routes(routes!(operation::metrics))
+        .split_for_parts();
+    describe(&mut openapi);
+
+    let originals = Router::new()
+        .route("/login", post(auth::sign_in))
+        .route("/upload", post(compat::upload))
+        .route("/download", get(compat::download));
+
+    Router::new()
+        .merge(v1)
+        .merge(originals)
+        .with_state(gateway)
+        .merge(SwaggerUi::new("/api/docs").url("/api/v1/openapi.json", openapi))
+        .layer(DefaultBodyLimit::max(LARGEST_JSON))
+        .layer(header("x-content-type-options", "nosniff"))
+        .layer(header("referrer-policy", "same-origin"))
+        .layer(header("x-frame-options", "DENY"))
+        .layer(CatchPanicLayer::new())
+}
+
+fn header(name: &'static str, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
+    let name = HeaderName::from_static(name);
+    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+}
+
+/// What holds of every route.
+///
+/// Errors are problem details. Who has to sign in can be refused. A parameter is never null. Every response must have a description
+/// (OpenAPI 3.1.0, section 4.8.17): one without words of its own has those of its status.
+fn describe(openapi: &mut utoipa::openapi::OpenApi) {
+    for path in openapi.paths.paths.values_mut() {
+        let operations = [
+            &mut path.get,
+            &mut path.post,
+            &mut path.delete,
+            &mut path.options,
+            &mut path.head,
+            &mut path.patch,
+        ];
+        for operation in operations.into_iter().flatten() {
+            for parameter in operation.parameters.iter_mut().flatten() {
+                never_null(parameter);
+            }
+            let responses = &mut operation.responses.responses;
+            if operation.security.is_none() {
+                for (status, why) in REFUSALS {
+                    let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+                    let refusal = ResponseBuilder::new().description(why);
+                    let refusal = refusal.content(JSON, problem).build();
+                    let status = status.as_str().to_owned();
+                    responses.entry(status).or_insert(refusal.into());
+                }
+            }
+            for (status, response) in responses {
+                let status = StatusCode::from_bytes(status.as_bytes());
+                let (Ok(status), RefOr::T(response)) = (status, response) else {
+                    continue;
+                };
+                if response.description.is_empty() {
+                    response.description = status.canonical_reason().unwrap_or("Problem").into();
+                }
+                let is_error = status.is_client_error() || status.is_server_error();
+                if let Some(problem) = is_error
+                    .then(|| response.content.swap_remove(JSON))
+                    .flatten()
+                {
+                    let kind = "application/problem+json".into();
+                    response.content.insert(kind, problem);
+                }
+            }
+        }
+    }
+}
+
+/// A parameter is there or not; `null` would be a text of four letters.
+fn never_null(parameter: &mut RefOr<Parameter>) {
+    if let RefOr::T(parameter) = parameter
+        && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
+        && let SchemaType::Array(types) = &mut schema.schema_type
+    {
+        types.retain(|kind| *kind != Type::Null);
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Micropy",
+        description = "MP4 video to MP3 audio. Sign in for a token, upload videos, watch their jobs, \
+                       download the MP3s. Errors are problem details (RFC 9457).",
+    ),
+    modifiers(&Security),
+    security(("token" = []), ("cookie" = [])),
+    tags(
+        (name = "accounts", description = "Register, sign in and out"),
+        (name = "uploads", description = "Send videos: in one request, or in parts (tus 1.0)"),
+        (name = "jobs", description = "Follow conversions and get their MP3s"),
+        (name = "operation", description = "For those who run the service"),
+    )
+)]
+struct Document;
+
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let components = openapi.components.get_or_insert_default();
+        let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        components.add_security_scheme("token", token);
+        let cookie = ApiKey::Cookie(ApiKeyValue::new(COOKIE_NAME));
+        components.add_security_scheme("cookie", SecurityScheme::ApiKey(cookie));
+    }
+}

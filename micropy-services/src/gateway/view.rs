@@ -1,0 +1,111 @@
+//! Jobs as clients see them.
+
+use std::time::{Duration, SystemTime};
+
+use micropy_core::ports::Timestamp;
+use micropy_core::ports::jobs::{Job, State};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::product::Product;
+
+/// A conversion.
+#[derive(Serialize, ToSchema)]
+pub struct JobView {
+    #[schema(example = "65a1b2c3d4e5f60718293a4b")]
+    pub id: String,
+    /// Jobs that were sent in one request share one.
+    pub batch: Option<String>,
+    /// The video's name.
+    pub file_name: String,
+    /// Length of the video in bytes.
+    pub bytes: u64,
+    #[schema(
+        example = "running",
+        pattern = "^(receiving|queued|running|done|failed|cancelled)$"
+    )]
+    pub state: &'static str,
+    /// How much of the conversion is done, 0 to 1.
+    pub progress: f32,
+    /// How often the conversion was started.
+    pub attempts: u32,
+    /// Why it failed, in words for people.
+    pub failure: Option<String>,
+    /// When it is done.
+    pub mp3: Option<Mp3View>,
+    /// How it was asked to be converted.
+    pub options: Value,
+    /// Where the upload can be resumed (tus), as long as it is on its way.
+    pub upload_url: Option<String>,
+    /// RFC 3339, as all times here.
+    pub created: String,
+    pub started: Option<String>,
+    pub finished: Option<String>,
+    /// When anything about it last changed: of two views of a job, the later one counts.
+    pub updated: String,
+    /// When the mail was sent.
+    pub mailed: Option<String>,
+}
+
+/// What a conversion made: an MP3, or a ZIP file with one for each chapter.
+#[derive(Serialize, ToSchema)]
+pub struct Mp3View {
+    /// Its id on the original route, `/download?fid=…`.
+    pub fid: String,
+    pub file_name: String,
+    #[schema(pattern = "^(audio/mpeg|application/zip)$")]
+    pub content_type: &'static str,
+    pub bytes: u64,
+    /// Where to get it; with `?download=1` as a file to be saved.
+    pub url: String,
+    /// What the engine reports: `codec`, `duration` in seconds, `sample_rate`, `channels`,
+    /// `mean_bitrate`, `samples`, `complete`, `warnings`; of a ZIP file, of all its MP3s together, and
+    /// their number as `chapters`.
+    pub report: Value,
+}
+
+impl From<Job> for JobView {
+    fn from(job: Job) -> Self {
+        let receiving = job.state == State::Receiving;
+        JobView {
+            id: job.id.to_string(),
+            batch: job.batch.map(|batch| batch.to_string()),
+            bytes: job.source_bytes,
+            state: job.state.name(),
+            progress: job.progress,
+            attempts: job.attempts,
+            failure: job.failure,
+            mp3: job.output.map(|output| Mp3View {
+                fid: output.mp3.to_string(),
+                file_name: Product::of(&output).file_name(&job.file_name),
+                content_type: Product::of(&output).content_type(),
+                bytes: output.bytes,
+                url: format!("/api/v1/jobs/{}/mp3", job.id),
+                report: parse(&output.report),
+            }),
+            file_name: job.file_name,
+            options: parse(&job.options),
+            upload_url: receiving.then(|| format!("/api/v1/tus/{}", job.id)),
+            created: rfc3339(job.created),
+            started: job.started.map(rfc3339),
+            finished: job.finished.map(rfc3339),
+            updated: rfc3339(job.updated),
+            mailed: job.notified.map(rfc3339),
+        }
+    }
+}
+
+/// JSON that a service of ours wrote.
+fn parse(json: &str) -> Value {
+    serde_json::from_str(json).unwrap_or(Value::Null)
+}
+
+pub fn system_time(time: Timestamp) -> SystemTime {
+    let millis = u64::try_from(time.as_millis()).unwrap_or(0);
+    SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
+}
+
+fn rfc3339(time: Timestamp) -> String {
+    humantime::format_rfc3339_millis(system_time(time)).to_string()
+}

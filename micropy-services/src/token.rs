@@ -1,0 +1,159 @@
+//! Tokens: JSON Web Tokens (RFC 7519) signed with HS256, as the original services make and check them.
+//!
+//! There is one algorithm and no negotiation: a token that names another is refused.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use micropy_core::ports::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::Secret;
+
+/// How long a token is good for, in seconds.
+pub const LIFETIME: i64 = 86_400;
+
+/// What a token says. Claims that Python services add are let be; `aud` is never set: PyJWT would refuse
+/// the token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// E-mail address.
+    pub username: String,
+    /// Seconds since the epoch.
+    pub exp: i64,
+    /// Seconds since the epoch.
+    pub iat: i64,
+    pub admin: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(default)]
+    typ: String,
+}
+
+/// Makes tokens and checks them.
+#[derive(Clone)]
+pub struct Tokens {
+    key: Hmac<Sha256>,
+}
+
+impl Tokens {
+    pub fn new(secret: &Secret) -> Self {
+        // HMAC takes keys of any length.
+        let key = Hmac::new_from_slice(secret.reveal().as_bytes());
+        Tokens {
+            key: key.unwrap_or_else(|e| unreachable!("{e}")),
+        }
+    }
+
+    /// A token for `username`, from `now` on.
+    pub fn issue(&self, username: &str, now: Timestamp) -> String {
+        let iat = now.as_millis().div_euclid(1000);
+        let header = Header {
+            alg: "HS256".into(),
+            typ: "JWT".into(),
+        };
+        let claims = Claims {
+            username: username.to_owned(),
+            exp: iat + LIFETIME,
+            iat,
+            admin: true,
+        };
+        let signed = format!("{}.{}", encode(&header), encode(&claims));
+        let signature = self.mac(&signed).finalize().into_bytes();
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    /// What a token says, if we (or a service with our secret) said it and it is good at `now`.
+    pub fn check(&self, token: &str, now: Timestamp) -> Option<Claims> {
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, claims) = signed.split_once('.')?;
+        let header: Header = decode(header)?;
+        if header.alg != "HS256" {
+            return None;
+        }
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        self.mac(signed).verify_slice(&signature).ok()?;
+        let claims: Claims = decode(claims)?;
+        (claims.exp > now.as_millis().div_euclid(1000)).then_some(claims)
+    }
+
+    fn mac(&self, signed: &str) -> Hmac<Sha256> {
+        self.key.clone().chain_update(signed)
+    }
+}
+
+fn encode(part: &impl Serialize) -> String {
+    // Plain structs of text and numbers always serialise.
+    let json = serde_json::to_vec(part).unwrap_or_else(|e| unreachable!("{e}"));
+    URL_SAFE_NO_PAD.encode(json)
+}
+
+fn decode<T: for<'de> Deserialize<'de>>(part: &str) -> Option<T> {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn tokens(secret: &str) -> Tokens {
+        Tokens::new(&Secret::new(secret.into()))
+    }
+
+    /// As PyJWT 2.3.0 makes it: `jwt.encode({"username": "ann@example.com", "exp": 1700086400, "iat":
+    /// 1700000000, "admin": True}, "sarcasm", algorithm="HS256")`.
+    const PYJWT: &str = concat!(
+        "eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.",
+        "eyJ1c2VybmFtZSI6ImFubkBleGFtcGxlLmNvbSIsImV4cCI6MTcwMDA4NjQwMCwiaWF0IjoxNzAwMDAwMDAwLCJhZG1pbiI6dHJ1ZX0.",
+        "xteOmCQ-ctDIq7Isg9u835rWQv9ewpk_p4fr87nkvP4"
+    );
+
+    #[test]
+    fn a_token_of_pyjwt_is_understood() {
+        let claims = tokens("sarcasm").check(PYJWT, NOW).unwrap();
+        assert_eq!(claims.username, "ann@example.com");
+        assert_eq!((claims.iat, claims.exp), (1_700_000_000, 1_700_086_400));
+    }
+
+    #[test]
+    fn a_token_is_good_until_it_expires() {
+        let ours = tokens("sarcasm");
+        let token = ours.issue("ann@example.com", NOW);
+        let at = |seconds: i64| Timestamp::from_millis(NOW.as_millis() + seconds * 1000);
+        let claims = ours.check(&token, at(LIFETIME - 1)).unwrap();
+        assert!(claims.admin && claims.exp == claims.iat + LIFETIME);
+        assert_eq!(ours.check(&token, at(LIFETIME)), None);
+    }
+
+    #[test]
+    fn what_we_did_not_sign_is_refused() {
+        let ours = tokens("sarcasm");
+        let token = ours.issue("ann@example.com", NOW);
+        assert_eq!(tokens("irony").check(&token, NOW), None, "another secret");
+        let parts: Vec<&str> = token.split('.').collect();
+        let none = format!(
+            "{}.{}.",
+            encode(&serde_json::json!({"alg": "none"})),
+            parts[1]
+        );
+        assert_eq!(ours.check(&none, NOW), None, "no algorithm");
+        let other = encode(&serde_json::json!({"alg": "HS512"}));
+        assert_eq!(
+            ours.check(&format!("{other}.{}.{}", parts[1], parts[2]), NOW),
+            None
+        );
+        let mut bob = ours.check(&token, NOW).unwrap();
+        bob.username = "bob@example.com".into();
+        let forged = format!("{}.{}.{}", parts[0], encode(&bob), parts[2]);
+        assert_eq!(ours.check(&forged, NOW), None, "other claims");
+        for broken in ["", ".", "..", "a.b.c", &token[..token.len() - 1], parts[0]] {
+            assert_eq!(ours.check(broken, NOW), None, "{broken}");
+        }
+    }
+}
