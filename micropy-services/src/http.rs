@@ -22,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
-use super::telemetry;
 use crate::Limits;
+use crate::telemetry;
 
 /// Connections at the same time; more wait to be accepted.
 const CONNECTIONS: usize = 4096;

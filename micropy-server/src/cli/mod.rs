@@ -8,7 +8,7 @@ pub use micropy_cli::Exit;
 use clap::{Parser, Subcommand};
 
 use crate::compose::Service;
-use micropy_services::converter::worker;
+use micropy_services::worker::child as worker;
 
 /// MP4 video to MP3 audio: exact, and on all cores.
 #[derive(Debug, Parser)]

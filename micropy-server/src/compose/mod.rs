@@ -20,17 +20,18 @@ use self::adapters::Adapters;
 use crate::config::Config;
 use crate::page;
 use micropy_services::accounts::OwnAccounts;
-use micropy_services::auth_client::AuthClient;
+use micropy_services::accounts::login::Login;
+use micropy_services::accounts::remote::AuthClient;
+use micropy_services::accounts::token::Tokens;
 use micropy_services::converter::ConverterService;
-use micropy_services::converter::process::{self, Workshop};
 use micropy_services::gateway::{self, Gateway};
-use micropy_services::health::{self, Health};
-use micropy_services::login::Login;
-use micropy_services::metrics::Metrics;
+use micropy_services::job::outbox;
 use micropy_services::notification::Notifications;
 use micropy_services::sweeper::Sweeper;
-use micropy_services::token::Tokens;
-use micropy_services::{Ports, auth, http, sender};
+use micropy_services::telemetry::health::{self, Health};
+use micropy_services::telemetry::metrics::Metrics;
+use micropy_services::worker::process::{self, Workshop};
+use micropy_services::{Ports, auth, http};
 
 /// One of the services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,7 +253,7 @@ impl Services {
                 }
                 Ready::Converter(converter) => drop(tasks.spawn(converter.run(stop))),
                 Ready::Notifications(service) => drop(tasks.spawn(service.run(stop))),
-                Ready::Sender(ports) => drop(tasks.spawn(sender::run(ports, stop))),
+                Ready::Sender(ports) => drop(tasks.spawn(outbox::run(ports, stop))),
                 Ready::Sweeper(sweeper) => drop(tasks.spawn(sweeper.run(stop))),
             }
         }

@@ -12,9 +12,9 @@ use super::problem::Problem;
 use super::session::{COOKIE_NAME, Session};
 use super::{Shared, body};
 use crate::accounts::RegisterError;
+use crate::accounts::login::{Credentials, LoginError};
+use crate::accounts::token;
 use crate::http::ClientAddress;
-use crate::login::{Credentials, LoginError};
-use crate::token;
 
 /// Who wants to sign in or to register.
 #[derive(Deserialize, ToSchema)]

@@ -25,7 +25,7 @@ use super::body::Query;
 use super::download::content_disposition;
 use super::problem::Problem;
 use super::session::Session;
-use crate::product::Product;
+use crate::job::product::Product;
 
 /// Jobs in one archive.
 const MOST: usize = 1000;

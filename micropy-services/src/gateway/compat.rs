@@ -12,8 +12,8 @@ use super::problem::Problem;
 use super::session::CompatSession;
 use super::uploads::{Form, Taken, Uploaded};
 use super::{Shared, download};
-use crate::options::Conversion;
-use crate::product::Product;
+use crate::job::options::Conversion;
+use crate::job::product::Product;
 
 const JOB_ID: HeaderName = HeaderName::from_static("x-micropy-job-id");
 

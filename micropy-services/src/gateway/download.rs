@@ -17,7 +17,7 @@ use super::body::{JobId, Path, Query};
 use super::problem::Problem;
 use super::session::Session;
 use super::{Gateway, Shared};
-use crate::product::Product;
+use crate::job::product::Product;
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]

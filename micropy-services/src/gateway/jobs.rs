@@ -12,7 +12,7 @@ use super::body::{JobId, Path, Query};
 use super::problem::Problem;
 use super::session::Session;
 use super::view::JobView;
-use crate::message::Body;
+use crate::job::message::Body;
 use crate::telemetry;
 
 const PAGE: usize = 50;

@@ -31,7 +31,7 @@ use crate::Limits;
 use crate::Ports;
 use crate::accounts::Accounts;
 use crate::auth;
-use crate::metrics::Metrics;
+use crate::telemetry::metrics::Metrics;
 
 /// What the gateway's routes work with.
 pub struct Gateway {

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::Shared;
 use super::problem::Problem;
-use crate::health;
+use crate::telemetry::health;
 
 /// The process is alive.
 #[utoipa::path(get, path = "/healthz", tag = "operation", security(()), responses((status = 200, body = String)))]

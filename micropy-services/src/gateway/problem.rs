@@ -9,7 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::body::Refusal;
-use crate::intake;
+use crate::job::intake;
 
 /// Seconds after which a client may try again what is out of reach for now.
 const RETRY_SECONDS: u64 = 5;

@@ -10,7 +10,7 @@ use micropy_core::ports::auth;
 
 use super::Shared;
 use super::problem::Problem;
-use crate::login::LoginError;
+use crate::accounts::login::LoginError;
 
 /// The cookie's name.
 pub const COOKIE_NAME: &str = "micropy_session";

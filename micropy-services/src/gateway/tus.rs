@@ -29,8 +29,8 @@ use super::session::Session;
 use super::uploads::{clean_name, idempotency_key};
 use super::view::system_time;
 use super::{Gateway, Shared};
-use crate::intake;
-use crate::options::Conversion;
+use crate::job::intake;
+use crate::job::options::Conversion;
 
 const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
 const EXTENSIONS: &str = "creation,creation-with-upload,termination,expiration,checksum";

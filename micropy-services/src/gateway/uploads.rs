@@ -22,8 +22,8 @@ use super::problem::Problem;
 use super::session::Session;
 use super::view::JobView;
 use super::{Gateway, Shared};
-use crate::intake;
-use crate::options::Conversion;
+use crate::job::intake;
+use crate::job::options::Conversion;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const LONGEST_KEY: usize = 200;

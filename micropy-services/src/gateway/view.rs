@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::product::Product;
+use crate::job::product::Product;
 
 /// A conversion.
 #[derive(Serialize, ToSchema)]

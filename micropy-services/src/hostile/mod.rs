@@ -7,5 +7,5 @@ mod mutation;
 
 pub use crate::gateway::tus::hostile::{checksum, length, metadata};
 pub use crate::gateway::uploads::hostile::{content_type, form};
-pub use crate::message::hostile::message;
+pub use crate::job::message::hostile::message;
 pub use mutation::mutations;

@@ -32,8 +32,8 @@ const PIECES: [&str; 24] = [
 ];
 
 /// So many mutations of the files in a folder.
-pub fn mutations(folder: impl AsRef<Path>, count: usize) -> impl Iterator<Item = Vec<u8>> + use<> {
-    let seeds = seeds(folder.as_ref());
+pub fn mutations(folder: &str, count: usize) -> impl Iterator<Item = Vec<u8>> + use<> {
+    let seeds = seeds(Path::new(folder));
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
     (0..count).map(move |i| {
         let mut data = seeds[i % seeds.len()].clone();

@@ -8,6 +8,8 @@
 
 #[cfg(not(feature = "otlp"))]
 mod absent;
+pub mod health;
+pub mod metrics;
 #[cfg(feature = "otlp")]
 mod otlp;
 
@@ -34,7 +36,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{Directive, LevelFilter, filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::message::Body;
+use crate::job::message::Body;
 
 /// Of all spans, and of nothing else.
 const TARGET: &str = "micropy_trace";

@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Checksum, Metadata, UPLOAD_CHECKSUM, UPLOAD_LENGTH, UPLOAD_METADATA, number};
-use crate::options::Conversion;
+use crate::job::options::Conversion;
 
 fn headers(name: HeaderName, value: &[u8]) -> Option<HeaderMap> {
     let value = HeaderValue::from_bytes(value).ok()?;

@@ -10,7 +10,7 @@ use axum::extract::Request;
 use futures_util::{StreamExt as _, stream};
 
 use super::{CONTENT_TYPE, Form, LONGEST_NAME};
-use crate::options::Conversion;
+use crate::job::options::Conversion;
 
 const SOUND: &[u8] = b"multipart/form-data; boundary=XboundaryX";
 

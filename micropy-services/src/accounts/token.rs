@@ -9,7 +9,7 @@ use micropy_core::ports::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::Secret;
+use super::Secret;
 
 /// How long a token is good for, in seconds.
 pub const LIFETIME: i64 = 86_400;
@@ -103,7 +103,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     fn tokens(secret: &str) -> Tokens {
-        Tokens::new(&Secret::new(secret.into()))
+        Tokens::new(&Secret::new(secret))
     }
 
     /// As PyJWT 2.3.0 makes it: `jwt.encode({"username": "ann@example.com", "exp": 1700086400, "iat":

@@ -9,9 +9,9 @@ use micropy_core::ports::jobs::{self, Job, State};
 use micropy_core::ports::storage::{self, Storage};
 use tokio_util::sync::CancellationToken;
 
-use super::Ports;
-use super::intake::Error;
-use super::message::Body;
+use crate::Ports;
+use crate::job::intake::Error;
+use crate::job::message::Body;
 
 /// How often.
 const PAUSE: Duration = Duration::from_secs(60);

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use micropy_core::ports::auth::{Error, Rejection};
 use micropy_core::ports::{Auth, Clock, Timestamp};
 
-use super::token::{Claims, Tokens};
+use crate::accounts::token::{Claims, Tokens};
 
 /// Failed logins are counted for so long.
 const WINDOW: Duration = Duration::from_secs(300);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Ports;
+use crate::Ports;
 
 /// How often the ledger is asked.
 const PAUSE: Duration = Duration::from_secs(5);

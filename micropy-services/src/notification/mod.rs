@@ -10,10 +10,10 @@ use micropy_core::ports::queue::{self, Delivery};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
-use super::Ports;
-use super::message::Body;
-use super::metrics::Metrics;
-use super::telemetry;
+use crate::Ports;
+use crate::job::message::Body;
+use crate::telemetry;
+use crate::telemetry::metrics::Metrics;
 
 /// A mail that cannot be delivered is tried again after 5 s, 10 s, 20 s … and given up after the tenth
 /// try: after some 40 minutes.

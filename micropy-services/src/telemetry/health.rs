@@ -11,8 +11,8 @@ use axum::routing::get;
 use micropy_core::ports::jobs::Census;
 use tokio_util::sync::CancellationToken;
 
-use super::Ports;
-use super::metrics::Metrics;
+use crate::Ports;
+use crate::telemetry::metrics::Metrics;
 
 /// What the routes tell of.
 pub struct Health {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::product::Product;
+use crate::job::product::Product;
 
 /// Bytes of the longest line: a report repeats what is wrong with a file.
 pub const LONGEST_LINE: u64 = 1 << 20;

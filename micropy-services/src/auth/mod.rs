@@ -13,9 +13,9 @@ use micropy_core::ports::auth::Error;
 
 use serde::Deserialize;
 
-use super::accounts::{Accounts, RegisterError};
-use super::http::ClientAddress;
-use super::login::{Credentials, LoginError};
+use crate::accounts::login::{Credentials, LoginError};
+use crate::accounts::{Accounts, RegisterError};
+use crate::http::ClientAddress;
 
 /// Whoever answers the service's routes.
 #[derive(Clone)]

@@ -9,9 +9,9 @@ use micropy_core::{Converter, Error, Options, Report, SeekSink, Source};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::dialogue::{Cause, Failed, Made, Progress};
-use crate::options::Split;
-use crate::product::Product;
+use super::protocol::{Cause, Failed, Made, Progress};
+use crate::job::options::Split;
+use crate::job::product::Product;
 
 /// Chapters that are split: a small file can claim thousands of them.
 const MOST_CHAPTERS: usize = 1000;

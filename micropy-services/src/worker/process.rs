@@ -24,8 +24,8 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Fault;
-use super::dialogue::{Cause, LONGEST_LINE, MOST_READ, Made, Said, Task};
+use super::protocol::{Cause, LONGEST_LINE, MOST_READ, Made, Said, Task};
+use crate::converter::Fault;
 
 /// The command that makes this program a worker process.
 const COMMAND: &str = "worker-exec";
@@ -71,7 +71,7 @@ pub struct Workshop {
 impl Workshop {
     /// Converts `video` with `options` as the ledger keeps them, in a process of its own, which is killed
     /// when this future is dropped; `progress` holds how much is done, as the bits of a float.
-    pub(super) async fn convert(
+    pub(crate) async fn convert(
         &self,
         options: &str,
         videos: &Arc<dyn Storage>,

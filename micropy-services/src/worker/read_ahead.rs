@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use micropy_core::Source;
 
-use super::dialogue::MOST_READ;
+use super::protocol::MOST_READ;
 
 /// Bytes fetched for a read that goes on somewhere else than the last one ended.
 const FIRST: usize = 16 * 1024;

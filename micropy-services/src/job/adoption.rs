@@ -6,8 +6,8 @@ use std::time::Duration;
 use micropy_core::ports::jobs::{self, Begin, Created, Job, Outcome, Output, State};
 use micropy_core::ports::{Id, storage};
 
-use super::Ports;
-use super::message::Body;
+use crate::Ports;
+use crate::job::message::Body;
 
 /// Only for as long as it takes to enter what is known.
 const LEASE: Duration = Duration::from_secs(10);

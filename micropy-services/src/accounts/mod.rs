@@ -1,13 +1,20 @@
 //! Who may come in, as the gateway asks: the users it has itself, or an auth service elsewhere.
 
+pub mod login;
+pub mod remote;
+mod secret;
+pub mod token;
+
+pub use secret::Secret;
+
 use std::net::IpAddr;
 
 use async_trait::async_trait;
 use micropy_core::ports::Auth;
 use micropy_core::ports::auth::Error;
 
-use super::login::{Credentials, Login, LoginError};
-use super::token::Claims;
+use crate::accounts::login::{Credentials, Login, LoginError};
+use crate::accounts::token::Claims;
 
 /// Longer addresses and passwords only cost time.
 const LONGEST: usize = 254;

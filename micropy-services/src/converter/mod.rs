@@ -18,19 +18,13 @@ use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
-use self::dialogue::Made;
-use self::process::Workshop;
-use super::Ports;
-use super::adoption::Adoption;
-use super::message::Body;
-use super::metrics::Metrics;
-use super::telemetry;
-
-mod dialogue;
-pub mod process;
-mod source;
-mod work;
-pub mod worker;
+use crate::Ports;
+use crate::job::adoption::Adoption;
+use crate::job::message::Body;
+use crate::telemetry;
+use crate::telemetry::metrics::Metrics;
+use crate::worker::process::Workshop;
+use crate::worker::protocol::Made;
 
 /// How long a worker has a job without renewing.
 const LEASE: Duration = Duration::from_secs(30);
@@ -68,7 +62,7 @@ pub struct ConverterService {
 
 /// Why a conversion gave no MP3.
 #[derive(Debug)]
-enum Fault {
+pub(crate) enum Fault {
     /// It never will: the reason, for the job's owner.
     Permanent(String),
     /// It may the next time: the reason, for the log.

@@ -4,9 +4,9 @@ use micropy_core::ports::jobs::{self, Created, Job, Owed, State, Topic};
 use micropy_core::ports::storage::{self, ByteStream, Label, StorageExt};
 use micropy_core::ports::{Id, queue};
 
-use super::Ports;
-use super::message::Body;
-use super::telemetry;
+use crate::Ports;
+use crate::job::message::Body;
+use crate::telemetry;
 
 /// Why something was not taken in. Nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +25,7 @@ pub struct Request {
     pub key: Option<String>,
     pub batch: Option<Id>,
     pub file_name: String,
-    /// See [`Conversion`](super::options::Conversion).
+    /// See [`Conversion`](crate::job::options::Conversion).
     pub options: String,
 }
 

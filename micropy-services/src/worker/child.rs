@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::dialogue::{Failed, LONGEST_LINE, Made, Progress, Said, Task};
-use super::source::ReadAhead;
-use super::work::Work;
-use crate::options::Conversion;
+use super::conversion::Work;
+use super::protocol::{Failed, LONGEST_LINE, Made, Progress, Said, Task};
+use super::read_ahead::ReadAhead;
+use crate::job::options::Conversion;
 
 /// Between two words about progress.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);

@@ -16,10 +16,10 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::accounts::{Accounts, RegisterError};
-use super::login::{Credentials, LoginError};
-use super::telemetry;
-use super::token::{Claims, Tokens};
+use crate::accounts::login::{Credentials, LoginError};
+use crate::accounts::token::{Claims, Tokens};
+use crate::accounts::{Accounts, RegisterError};
+use crate::telemetry;
 
 /// Longest time for an answer: a login costs the service some 50 ms.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -4,7 +4,7 @@ use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{Job, Message, Topic};
 use serde::{Deserialize, Serialize};
 
-use super::telemetry;
+use crate::telemetry;
 
 /// The body of a message on every queue: `mp3_fid` is filled on the way from `video` to `mp3`.
 ///
