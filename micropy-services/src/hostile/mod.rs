@@ -1,5 +1,5 @@
 //! What reads bytes from outside, as a fuzzer drives it: the tests with mutations of `tests/seeds`, the same every
-//! time; libFuzzer (`micropy-services/fuzz`) with what it thinks of.
+//! time; libFuzzer (`fuzz/libfuzzer`) with what it thinks of.
 //!
 //! Each entry point says whether the bytes were taken, and panics where a promise about them is broken.
 

@@ -12,11 +12,11 @@ use micropy_core::{
 };
 
 #[allow(dead_code, reason = "shared with the tests of the library")]
-#[path = "../../tests/support/mp3_check.rs"]
+#[path = "../../micropy-core/tests/support/mp3_check.rs"]
 mod mp3_check;
 pub mod mutation;
 #[allow(dead_code, reason = "shared with the tests of the library")]
-#[path = "../../tests/support/music.rs"]
+#[path = "../../micropy-core/tests/support/music.rs"]
 mod random;
 pub mod seed;
 

@@ -15,7 +15,7 @@ const LIMIT: u64 = 400_000;
 /// # Panics
 /// Where the project's own clips are not there.
 pub fn seeds(target: Target, corpus: Option<&Path>) -> Vec<Vec<u8>> {
-    let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/media");
+    let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("../micropy-core/tests/media");
     let mut paths = files(&media);
     assert!(!paths.is_empty(), "no clips in {}", media.display());
     paths.extend(corpus.map(files).unwrap_or_default());
