@@ -1,4 +1,4 @@
-"""A `micropy serve` on free ports and a folder of its own, and how its users and their programs speak to it."""
+"""A `micropy-server` on free ports and a folder of its own, and how its users and their programs speak to it."""
 
 import atexit
 import base64
@@ -55,7 +55,7 @@ def ask(port, method, path, body=None, token=None, patience=30, **headers):
 
 
 class Service:
-    """A `micropy serve` and the folder it works on."""
+    """A `micropy-server` and the folder it works on."""
 
     def __init__(self, program, folder, **settings):
         self.program, self.folder, self.settings, self.process = program, folder, settings, None

@@ -1,32 +1,32 @@
-//! Exit codes: each means one thing.
+//! Exit codes: each has one meaning.
 
 use std::process::ExitCode;
 
-/// How a command ended.
+/// How a command ended. The later of two is the worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// All of it was done.
+    /// Everything was done.
     Done,
-    /// Done, but an input broke off before its end.
+    /// Done, but an input ended before its end.
     Incomplete,
-    /// Something could not be done; the message says what and why.
+    /// Something failed; a message said what and why.
     Failed,
-    /// The command line asks for something that cannot be.
+    /// The command line asks for something impossible.
     Usage,
-    /// The user (or the system) ended it.
+    /// The user or the system interrupted it.
     Interrupted,
 }
 
 /// The exit codes, for `--help`.
 pub const HELP: &str = "Exit codes:
     0  done
-    1  could not: unreadable, unsupported or no audio track; the message says which
-    2  usage: the command line asks for something that cannot be
-    3  done, but an input was incomplete (truncated): the MP3 is what was there
-  130  interrupted (Ctrl-C); nothing half-written is left behind";
+    1  failed: unreadable, unsupported, or no audio track; the message says which
+    2  usage: the command line asks for something impossible
+    3  done, but an input was incomplete (truncated): the MP3 holds what was there
+  130  interrupted (Ctrl-C); no partial file is left behind";
 
 impl Exit {
-    /// What the process returns to whoever started it.
+    /// The exit code of the process.
     pub fn code(self) -> u8 {
         match self {
             Exit::Done => 0,

@@ -1,4 +1,4 @@
-//! Ctrl-C: the first ends the conversion, the second the program.
+//! Ctrl-C: the first cancels the conversion, the second ends the program.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,21 +6,21 @@ use std::{fs, io, process};
 
 use micropy_core::{CancelToken, FileSink};
 
-use crate::Exit;
+use crate::{Exit, message};
 
-/// What a signal ends, and what it must not leave behind.
+/// What a signal cancels, and the partial file it must not leave behind.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt {
     cancel: CancelToken,
-    /// The temporary file that is being written.
+    /// The temporary file being written.
     unfinished: Arc<Mutex<Option<PathBuf>>>,
 }
 
 impl Interrupt {
     /// Watches for signals from now on.
     ///
-    /// The first cancels, and everything is cleared up on the usual way. Where that waits for somebody else
-    /// (a pipe that nobody reads, a server of files that is gone), a second one ends the program.
+    /// The first one cancels, and the program cleans up as usual. If that blocks (a pipe that nobody reads, a file
+    /// server that is gone), a second one ends the program.
     pub fn watch() -> Self {
         let interrupt = Interrupt::default();
         let handler = interrupt.clone();
@@ -31,7 +31,7 @@ impl Interrupt {
             handler.cancel.cancel();
         });
         if let Err(error) = watched {
-            eprintln!("micropy: cannot watch for Ctrl-C: {error}");
+            message::problem(format_args!("cannot watch for Ctrl-C: {error}"));
         }
         interrupt
     }
@@ -41,7 +41,7 @@ impl Interrupt {
         &self.cancel
     }
 
-    /// Creates the file `path`, of which no signal leaves a part behind.
+    /// Creates the file `path`. A signal leaves no part of it behind.
     pub fn create(&self, path: &Path, overwrite: bool) -> io::Result<FileSink> {
         let file = FileSink::create(path, overwrite)?;
         *self.unfinished() = Some(file.temporary().to_owned());
@@ -55,7 +55,7 @@ impl Interrupt {
     }
 
     fn end(&self) -> ! {
-        // One that has its name by now is not found under this one.
+        // A file that is complete has its own name by now, and is not found under this one.
         if let Some(path) = self.unfinished().take() {
             let _ = fs::remove_file(path);
         }

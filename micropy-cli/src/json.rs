@@ -1,4 +1,4 @@
-//! What scripts read: one JSON value a line.
+//! Output for scripts: one JSON value per line.
 
 use micropy_core::{Probe, ProbedTrack, Report};
 use serde_json::{Value, json};

@@ -1,15 +1,20 @@
-//! `micropy convert` and `micropy probe`: the commands that work on files, for every program that has them.
+//! The program `micropy`: `convert` turns MP4 files into MP3s, `probe` says what is in a file.
 //!
-//! The binary `micropy` adds the service's commands to them ([`Command`] is flattened into its own);
-//! `python -m micropy` has these alone, and calls [`main`].
+//! It is a library so that `python -m micropy` is the same program: both call [`main`]. A program with commands of
+//! its own can add these to them: [`Command`] is a `clap` subcommand.
 
 mod convert;
 mod exit;
 mod interrupt;
 mod json;
+mod message;
 mod options;
+mod output;
 mod probe;
 mod stdin;
+#[cfg_attr(windows, path = "system/windows.rs")]
+#[cfg_attr(not(windows), path = "system/unix.rs")]
+mod system;
 mod text;
 
 use std::ffi::OsString;
@@ -19,16 +24,16 @@ use clap::{Parser, Subcommand};
 
 pub use exit::{Exit, HELP};
 
-/// What may be done with files.
+/// A command that works on files.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Convert MP4, M4A, MOV or 3GP files to MP3.
+    /// Convert MP4, M4A, MOV or 3GP files to MP3
     Convert(Box<convert::Args>),
-    /// Tell what is in a file: tracks, length, tags, chapters.
+    /// Show what is in a file: tracks, length, tags, chapters
     Probe(probe::Args),
 }
 
-/// Does what was typed.
+/// Runs a command to its end.
 pub fn run(command: Command) -> Exit {
     match command {
         Command::Convert(args) => convert::run(*args),
@@ -44,16 +49,16 @@ struct Cli {
     command: Command,
 }
 
-/// The whole of a program with these commands alone. The first of `words` is what the program is called.
+/// Runs the whole program. The first of `words` is the program's name, as in [`std::env::args_os`].
 ///
-/// Nothing is left in buffers: the process may end without Rust's own clearing up.
+/// Standard output is flushed before this returns, so a caller may end the process without Rust's own cleanup.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> Exit {
     let exit = match Cli::try_parse_from(words) {
         Ok(cli) => run(cli.command),
-        Err(told) => {
-            // Help and version are told this way too, and are no mistake.
-            let _ = told.print();
-            match told.exit_code() {
+        Err(error) => {
+            // Help and version arrive here too, with exit code 0. There is nobody to tell if this fails.
+            let _ = error.print();
+            match error.exit_code() {
                 0 => Exit::Done,
                 _ => Exit::Usage,
             }

@@ -1,4 +1,4 @@
-//! What the flags of `micropy convert` ask of the engine.
+//! From the flags of `micropy convert` to the engine's options.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ArgGroup;
 use micropy_core::{Bitrate, Channels, Cover, Id3Version, Key, Options, TagOptions, TrackChoice};
 
-/// How the MP3 sounds and how large it is.
+/// How the MP3 sounds, and how large it is.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Audio")]
 #[command(group = ArgGroup::new("bits").args(["bitrate", "abr", "vbr"]))]
@@ -51,15 +51,15 @@ pub struct AudioArgs {
     #[arg(long, value_name = "TRACK", value_parser = track)]
     track: Option<TrackChoice>,
 
-    /// Skip so much at the start: seconds, or `HH:MM:SS`, with a fraction if needed
+    /// Start here: seconds, or `HH:MM:SS`, with a fraction if needed
     #[arg(long, value_name = "TIME", value_parser = time)]
     start: Option<Duration>,
 
-    /// Stop there
+    /// Stop here
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "duration")]
     end: Option<Duration>,
 
-    /// Convert so much and no more
+    /// Convert this much and stop
     #[arg(long, value_name = "TIME", value_parser = time)]
     duration: Option<Duration>,
 
@@ -67,15 +67,15 @@ pub struct AudioArgs {
     #[arg(long)]
     late_start: bool,
 
-    /// Let the level rise from silence, for so long
+    /// Fade in from silence, for this long
     #[arg(long, value_name = "TIME", value_parser = time)]
     fade_in: Option<Duration>,
 
-    /// Let the level fall to silence at the end, for so long
+    /// Fade out to silence at the end, for this long
     #[arg(long, value_name = "TIME", value_parser = time)]
     fade_out: Option<Duration>,
 
-    /// Bring the audio to this loudness by EBU R 128, true peaks limited to -1 dBTP: -16 for podcasts
+    /// Normalize to this loudness by EBU R 128, with true peaks limited to -1 dBTP; -16 suits podcasts
     #[arg(long, value_name = "LUFS", allow_negative_numbers = true)]
     normalize: Option<f64>,
 
@@ -84,17 +84,17 @@ pub struct AudioArgs {
     replaygain: bool,
 }
 
-/// Settings that go by one name.
+/// A set of options with a name.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Preset {
     Original,
 }
 
-/// What the MP3 says of itself.
+/// The MP3's tags.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Tags")]
 pub struct TagArgs {
-    /// Do not take over tags, cover and chapters
+    /// Do not copy tags, cover and chapters
     #[arg(long)]
     no_tags: bool,
 
@@ -102,16 +102,16 @@ pub struct TagArgs {
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = tag)]
     edits: Vec<(Key, String)>,
 
-    /// A picture for the front cover, in place of the source's
+    /// A picture for the front cover, instead of the source's
     #[arg(long, value_name = "FILE")]
     cover: Option<PathBuf>,
 
-    /// Write ID3v2.3, for players that know no later one
+    /// Write ID3v2.3, for players that do not read ID3v2.4
     #[arg(long)]
     id3v23: bool,
 }
 
-/// What the flags mean; an error is what is wrong with them.
+/// What the flags mean; an error says what is wrong with them.
 pub fn options(audio: &AudioArgs, tags: &TagArgs, jobs: Option<u16>) -> Result<Options, String> {
     let mut options = match audio.preset {
         Some(Preset::Original) => Options::original(),
@@ -136,7 +136,7 @@ pub fn options(audio: &AudioArgs, tags: &TagArgs, jobs: Option<u16>) -> Result<O
     options.duration = audio.duration;
     if let Some(end) = audio.end {
         let length = end.checked_sub(options.start);
-        let length = length.ok_or("--end lies before --start")?;
+        let length = length.ok_or("--end is before --start")?;
         options.duration = Some(length);
     }
     options.late_start = audio.late_start;
@@ -152,9 +152,9 @@ pub fn options(audio: &AudioArgs, tags: &TagArgs, jobs: Option<u16>) -> Result<O
 
 fn tag_options(args: &TagArgs) -> Result<TagOptions, String> {
     let cover = args.cover.as_ref().map(|path| {
-        let told = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
-        let data = std::fs::read(path).map_err(|e| told(&e))?;
-        Cover::new(data).map_err(|e| told(&e))
+        let explain = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+        let data = std::fs::read(path).map_err(|e| explain(&e))?;
+        Cover::new(data).map_err(|e| explain(&e))
     });
     Ok(TagOptions {
         copy: !args.no_tags,
@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_as_people_write_them() {
+    fn times_are_seconds_or_colon_separated() {
         let millis = |text| time(text).map(|t| t.as_millis());
         assert_eq!(millis("90"), Ok(90_000));
         assert_eq!(millis("0.25"), Ok(250));
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn tracks_are_numbers_or_languages() {
+    fn a_track_is_a_number_or_a_language() {
         assert_eq!(track("1"), Ok(TrackChoice::Index(1)));
         assert_eq!(track("ENG"), Ok(TrackChoice::Language("eng".into())));
         assert!(track("english").is_err());

@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use micropy_core::{Error, Probe, ProbedTrack, SeekSource, StreamSource};
 
-use crate::{Exit, json, text};
+use crate::output::is_dash;
+use crate::{Exit, json, message, system, text};
 
-/// What may stand behind `micropy probe`.
+/// The arguments of `micropy probe`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Files to look into; `-` is the standard input
+    /// Files to look into; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     inputs: Vec<PathBuf>,
 
@@ -19,39 +20,44 @@ pub struct Args {
     json: bool,
 }
 
-/// Tells what is in each file.
+/// Prints what is in each file.
 pub fn run(args: Args) -> Exit {
     let mut worst = Exit::Done;
     for input in &args.inputs {
-        let told = match look(input) {
+        let written = match look(input) {
             Ok(found) if args.json => {
                 let mut line = json::probe(&found);
                 line["file"] = input.to_string_lossy().into();
                 writeln!(io::stdout(), "{line}")
             }
-            Ok(found) => tell(input, &found, &mut io::stdout().lock()),
+            Ok(found) => write(input, &found, &mut io::stdout().lock()),
             Err(error) => {
-                eprintln!("micropy: {}: {error}", input.display());
+                message::problem(format_args!("{}: {error}", input.display()));
                 worst = worst.max(Exit::Failed);
                 continue;
             }
         };
-        // Whoever read our output has had enough.
-        if told.is_err() {
-            break;
+        match written {
+            Ok(()) => {}
+            // The reader of our output wants no more.
+            Err(error) if system::is_closed_pipe(&error) => break,
+            Err(error) => {
+                message::problem(format_args!("standard output: cannot write: {error}"));
+                return Exit::Failed;
+            }
         }
     }
     worst
 }
 
 fn look(input: &Path) -> Result<Probe, Error> {
-    if input == Path::new("-") {
+    if is_dash(input) {
         return micropy_core::probe(StreamSource::new(io::stdin().lock()));
     }
     micropy_core::probe(SeekSource::open(input).map_err(Error::Read)?)
 }
 
-fn tell(input: &Path, found: &Probe, out: &mut impl Write) -> io::Result<()> {
+fn write(input: &Path, found: &Probe, out: &mut impl Write) -> io::Result<()> {
     let mut facts = Vec::new();
     facts.extend(found.brand.clone());
     facts.extend(found.fragmented.then(|| "fragmented".to_owned()));
@@ -62,7 +68,7 @@ fn tell(input: &Path, found: &Probe, out: &mut impl Write) -> io::Result<()> {
             true => "  (default)",
             false => "",
         };
-        writeln!(out, "  audio {index}  {}{chosen}", sentence(track))?;
+        writeln!(out, "  audio {index}  {}{chosen}", description(track))?;
     }
     match (found.tracks.len(), found.other_tracks) {
         (0, others) => writeln!(out, "  no audio track ({others} others)")?,
@@ -86,7 +92,7 @@ fn tell(input: &Path, found: &Probe, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-fn sentence(track: &ProbedTrack) -> String {
+fn description(track: &ProbedTrack) -> String {
     let mut facts = Vec::new();
     facts.extend(track.codec.clone());
     facts.extend(track.sample_rate.map(|hz| format!("{hz} Hz")));

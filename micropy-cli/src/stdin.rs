@@ -1,4 +1,4 @@
-//! The standard input, where waiting for it can be ended.
+//! Standard input, with reads that can be cancelled.
 
 use std::io::{self, Cursor, Read};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use micropy_core::CancelToken;
 
-/// Bytes that are read at once.
+/// Bytes per read.
 const PIECE: usize = 64 * 1024;
-/// How long a silent input keeps a cancelled conversion waiting, at most.
+/// How long a silent input can keep a cancelled conversion waiting.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// Reads in a thread of its own: nothing ends the read of a pipe that gives nothing, but whoever waits for
-/// the thread can stop waiting.
+/// Reads in a thread of its own. Nothing interrupts a blocking read of a pipe, but the caller can stop waiting for the
+/// thread.
 pub struct Stdin {
     pieces: Receiver<io::Result<Vec<u8>>>,
     piece: Cursor<Vec<u8>>,
@@ -21,12 +21,12 @@ pub struct Stdin {
 }
 
 impl Stdin {
-    /// The standard input until `cancel` is cancelled.
+    /// Standard input until `cancel` is cancelled.
     pub fn new(cancel: CancelToken) -> io::Result<Self> {
-        // No piece waits but the thread's own: what is not asked for stays in the pipe.
+        // Nothing is buffered but the piece the thread holds: the rest stays in the pipe.
         let (sender, pieces) = sync_channel(0);
         let thread = thread::Builder::new().name("micropy stdin".into());
-        thread.spawn(move || pass_on(&sender))?;
+        thread.spawn(move || forward(&sender))?;
         Ok(Stdin {
             pieces,
             piece: Cursor::default(),
@@ -48,15 +48,15 @@ impl Read for Stdin {
                     return Err(io::Error::other("cancelled"));
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                // The thread has come to the end.
+                // The thread has reached the end of the input.
                 Err(RecvTimeoutError::Disconnected) => return Ok(0),
             }
         }
     }
 }
 
-/// Reads until the end, an error, or until nobody wants more.
-fn pass_on(pieces: &SyncSender<io::Result<Vec<u8>>>) {
+/// Reads until the end, an error, or until the receiver is gone.
+fn forward(pieces: &SyncSender<io::Result<Vec<u8>>>) {
     let mut stdin = io::stdin().lock();
     loop {
         let mut piece = vec![0; PIECE];

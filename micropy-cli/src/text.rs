@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Durations and sizes for people.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_read_as_on_a_player() {
+    fn durations_look_like_a_players() {
         assert_eq!(duration(Duration::from_millis(3_449)), "3.4 s");
         assert_eq!(duration(Duration::from_millis(59_960)), "1:00.0");
         assert_eq!(duration(Duration::from_secs(123)), "2:03.0");

@@ -1,5 +1,5 @@
-//! All of the program `micropy`, MP4 video to MP3 audio from the command line and as a service. A library
-//! only so that a fuzzer can drive what reads bytes from outside: what others embed is `micropy-core`.
+//! All of the program `micropy-server`. It is a library only so that a fuzzer can drive what reads bytes from outside:
+//! what others embed is `micropy-core`.
 
 mod cli;
 mod compose;
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-/// Does what was typed.
+/// Runs what the command line asks for.
 pub fn main() -> ExitCode {
-    cli::run(cli::Cli::parse()).into()
+    cli::run(cli::Cli::parse())
 }

@@ -1,4 +1,4 @@
-//! `micropy`: MP4 video to MP3 audio, from the command line and as a service.
+//! The program `micropy-server`: Micropy as a service.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,8 @@
-//! `micropy serve`: all services in one process; `micropy gateway` and its like: one of them.
+//! `micropy-server`: all services in one process, or with a service's name, that one alone.
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,7 +11,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
-use super::Exit;
+use super::{failed, usage};
 use crate::compose::{Service, Services};
 use crate::config::{Config, ConfigError, Layers, LogFormat};
 use micropy_core::ports::jobs::Topics;
@@ -19,7 +20,7 @@ use micropy_services::telemetry::{Messaging, Telemetry};
 /// For the last traces, where stopping took all the time there was.
 const LAST_TRACES: Duration = Duration::from_secs(1);
 
-/// What may stand behind `micropy serve` and the services' names. Every setting can also be set as `MICROPY_…` in the environment
+/// The arguments of `micropy-server` and of its services. Every setting can also be set as `MICROPY_…` in the environment
 /// or in a file; `--print-config` shows them all.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -61,7 +62,7 @@ pub struct Args {
 }
 
 /// Runs the services until SIGTERM or Ctrl-C.
-pub fn run(args: Args, services: &[Service]) -> Exit {
+pub fn run(args: Args, services: &[Service]) -> ExitCode {
     return_memory();
     let flags = [
         ("listen", args.listen),
@@ -82,7 +83,7 @@ pub fn run(args: Args, services: &[Service]) -> Exit {
     };
     if args.print_config {
         print!("{}", layers.print());
-        return Exit::Done;
+        return ExitCode::SUCCESS;
     }
     let config = match layers
         .into_config()
@@ -105,7 +106,7 @@ pub fn run(args: Args, services: &[Service]) -> Exit {
         Ok(stopped) => {
             let left = grace.saturating_sub(stopped.elapsed());
             telemetry.close(left.max(LAST_TRACES));
-            Exit::Done
+            ExitCode::SUCCESS
         }
         Err(e) => failed(&e),
     }
@@ -205,14 +206,4 @@ fn log(config: &Config, telemetry: &Telemetry) {
         .with(lines.with_filter(filter.add_directive(Telemetry::unlogged())))
         .with(telemetry.layer())
         .init();
-}
-
-fn usage(e: &dyn std::fmt::Display) -> Exit {
-    eprintln!("micropy: {e}");
-    Exit::Usage
-}
-
-fn failed(e: &dyn std::fmt::Display) -> Exit {
-    eprintln!("micropy: {e}");
-    Exit::Failed
 }

@@ -1,17 +1,18 @@
-//! `micropy user`: users added, listed, given a new password.
+//! `micropy-server user`: users added, listed, given a new password.
 
 use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Subcommand;
 use micropy_core::ports::Auth;
 use micropy_core::ports::auth::Error;
 
-use super::Exit;
+use super::failed;
 use crate::compose;
 use crate::config::Layers;
 
-/// What may stand behind `micropy user`.
+/// The arguments of `micropy-server user`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Folder of the service's data [default: micropy-data]
@@ -47,13 +48,10 @@ struct Account {
 }
 
 /// Does it, on the users of a data folder; a service may be running on it.
-pub fn run(args: Args) -> Exit {
+pub fn run(args: Args) -> ExitCode {
     match try_run(args) {
-        Ok(()) => Exit::Done,
-        Err(e) => {
-            eprintln!("micropy: {e}");
-            Exit::Failed
-        }
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => failed(&e),
     }
 }
 

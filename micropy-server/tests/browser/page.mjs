@@ -1,6 +1,6 @@
 // The page in a real browser, against the real service: node page.mjs TARGET SERVICE CHROMIUM
 //
-// TARGET is the folder that screenshots and the service's data go to, SERVICE the binary `micropy`. Adds its
+// TARGET is the folder that screenshots and the service's data go to, SERVICE the binary `micropy-server`. Adds its
 // results to the file that MICROPY_RESULTS names.
 
 import assert from "node:assert/strict";

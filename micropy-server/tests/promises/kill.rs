@@ -158,7 +158,7 @@ async fn nothing_accepted_is_lost_and_nothing_is_doubled_by_kills() {
     let mut seed = number("MICROPY_SEED", now.as_nanos() as u64) | 1;
     println!("MICROPY_SEED={seed} MICROPY_KILLS={kills}");
     let video = made(folder, 30);
-    let expected = converted(folder, &video);
+    let expected = converted(&video);
 
     let log = Arc::new(Log::default());
     let server = Server::start(folder, &[]);

@@ -1,4 +1,4 @@
-//! The real `micropy serve` as a process of its own.
+//! The real `micropy-server` as a process of its own.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
@@ -15,7 +15,7 @@ pub struct Server {
 
 /// `micropy`, without the settings of whoever runs the tests.
 pub fn micropy() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_micropy"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_micropy-server"));
     for (name, _) in std::env::vars() {
         let test_knob = ["MICROPY_KILLS", "MICROPY_BIG", "MICROPY_SEED"].contains(&name.as_str());
         if name.starts_with("JWT_") || (name.starts_with("MICROPY_") && !test_knob) {

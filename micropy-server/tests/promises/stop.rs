@@ -32,7 +32,7 @@ async fn a_job_is_given_back_and_taken_up_again() {
         job["attempts"], 1,
         "an attempt that we broke off is none: {job}"
     );
-    assert!(client.mp3(&id).await == converted(folder, &long));
+    assert!(client.mp3(&id).await == converted(&long));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +100,7 @@ async fn an_upload_that_goes_on_for_longer_is_cut_off_and_resumes() {
         .header("content-type", "application/offset+octet-stream")
         .body(video[offset..].to_vec());
     assert_eq!(rest.send().await.unwrap().status(), 204);
-    let expected = converted(folder, &video);
+    let expected = converted(&video);
     for id in [&whole, &id] {
         client.done(id).await;
         assert!(client.mp3(id).await == expected, "job {id}");

@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use micropy_core::{Converter, Options};
 use sha2::{Digest, Sha256};
-
-use super::server::micropy;
 
 /// An MP4 of so many seconds, made by ffmpeg.
 pub fn made(folder: &Path, seconds: u32) -> Vec<u8> {
@@ -34,21 +33,12 @@ pub fn big_box(bytes: u64) -> Vec<u8> {
     [&1_u32.to_be_bytes(), b"mdat", &bytes.to_be_bytes()[..]].concat()
 }
 
-/// What the command line makes of it, whose exact length and sound other tests hold to account.
-pub fn converted(folder: &Path, video: &[u8]) -> Vec<u8> {
-    let (input, output) = (folder.join("expected.mp4"), folder.join("expected-out.mp3"));
-    std::fs::write(&input, video).unwrap();
-    let made = micropy()
-        .args(["convert", "--force", "--output"])
-        .args([&output, &input])
-        .output()
-        .unwrap();
-    assert!(
-        made.status.success(),
-        "{}",
-        String::from_utf8_lossy(&made.stderr)
-    );
-    std::fs::read(output).unwrap()
+/// What the engine makes of it. Other tests check the length and the sound of that.
+pub fn converted(video: &[u8]) -> Vec<u8> {
+    let mut mp3 = Vec::new();
+    let report = Converter::new(Options::new()).convert(video, &mut mp3);
+    assert!(report.unwrap().complete);
+    mp3
 }
 
 pub fn sha256(bytes: &[u8]) -> Vec<u8> {

@@ -1,11 +1,37 @@
-//! Running the binary, and the programs that judge its output.
+//! Runs the program, here or on another platform, and the programs that judge its output.
 
+use std::env;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
+
+/// The words that start the program: what cargo built or, from `MICROPY_PROGRAM`, one built for another platform with
+/// what runs it here, such as `wine64 micropy.exe`. They are separated by spaces.
+pub fn program() -> Vec<String> {
+    let given = env::var("MICROPY_PROGRAM").unwrap_or_default();
+    let words: Vec<String> = given.split_whitespace().map(str::to_owned).collect();
+    match words.is_empty() {
+        true => vec![env!("CARGO_BIN_EXE_micropy").to_owned()],
+        false => words,
+    }
+}
+
+/// Whether the program was built for Windows.
+pub fn on_windows() -> bool {
+    program().last().is_some_and(|word| word.ends_with(".exe"))
+}
+
+/// Whether the program was built for Unix; otherwise the test that asks is counted as skipped.
+pub fn on_unix(test: &str) -> bool {
+    let skip = on_windows();
+    if skip {
+        skipped(test, "it is about Unix");
+    }
+    !skip
+}
 
 /// What a run of `micropy` gave back.
 #[derive(Debug)]
@@ -37,18 +63,18 @@ impl Run {
 }
 
 /// A folder of its own for one test, with copies of shipped clips in it.
-pub struct Desk {
+pub struct Folder {
     folder: TempDir,
 }
 
-impl Desk {
+impl Folder {
     /// A folder that holds copies of these clips.
     pub fn with(clips: &[&str]) -> Self {
         let folder = TempDir::new().expect("a temporary folder");
         for clip in clips {
             fs::copy(clip_path(clip), folder.path().join(clip)).expect("the clip is shipped");
         }
-        Desk { folder }
+        Folder { folder }
     }
 
     /// The path of `name` in the folder.
@@ -79,8 +105,10 @@ impl Desk {
 
     /// A command that runs `micropy` in the folder with these words, and nothing on stdin.
     pub fn command(&self, words: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_micropy"));
+        let program = program();
+        let mut command = Command::new(&program[0]);
         command
+            .args(&program[1..])
             .args(words.split_whitespace())
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
@@ -147,17 +175,23 @@ pub fn clip_table() -> Vec<(String, Option<u64>, u32, usize)> {
 /// Whether these programs are installed; where one is not, the test that asks is counted as skipped.
 pub fn installed(test: &str, programs: &[&str]) -> bool {
     let missing = |program: &&&str| {
-        let found = std::env::var_os("PATH").is_some_and(|path| {
-            std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+        let found = env::var_os("PATH").is_some_and(|path| {
+            env::split_paths(&path).any(|folder| folder.join(program).is_file())
         });
         !found
     };
     let Some(program) = programs.iter().find(missing) else {
         return true;
     };
-    let line = format!("skipped {test}: {program} is not installed\n");
+    skipped(test, &format!("{program} is not installed"));
+    false
+}
+
+/// Counts a test as skipped, and says why.
+fn skipped(test: &str, why: &str) {
+    let line = format!("skipped {test}: {why}\n");
     eprint!("{line}");
-    if let Some(results) = std::env::var_os("MICROPY_RESULTS") {
+    if let Some(results) = env::var_os("MICROPY_RESULTS") {
         let file = fs::OpenOptions::new()
             .append(true)
             .create(true)
@@ -165,5 +199,22 @@ pub fn installed(test: &str, programs: &[&str]) -> bool {
         file.and_then(|mut file| file.write_all(line.as_bytes()))
             .expect("the results can be written");
     }
-    false
+}
+
+/// Ten minutes of audio, made by repeating the example; `None` (counted as skipped) without ffmpeg.
+pub fn long_clip(test: &str) -> Option<(Folder, String)> {
+    if !installed(test, &["ffmpeg"]) {
+        return None;
+    }
+    let folder = Folder::with(&[]);
+    let name = "long.m4a";
+    let made = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-stream_loop", "49", "-i"])
+        .arg(clip_path("song.mp4"))
+        .args(["-map", "0:a", "-map_chapters", "-1", "-c", "copy"])
+        .arg(folder.path(name))
+        .status()
+        .expect("ffmpeg starts");
+    assert!(made.success());
+    Some((folder, name.to_owned()))
 }

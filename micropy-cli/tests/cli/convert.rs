@@ -1,9 +1,9 @@
-//! `micropy convert`: right MP3s, and the manners of a command.
+//! `micropy convert`: correct MP3s, files and exit codes.
 
 use std::fs;
 
 use crate::audio::{Decoded, assert_clean, decode, mpg123_len, worst_snr};
-use crate::run::{Desk, clip_path, clip_table, installed};
+use crate::run::{Folder, clip_path, clip_table, installed};
 
 /// The plain AAC-LC clips, and the highest bitrate that MP3 has at their rate.
 const CLIPS: [(&str, &str); 9] = [
@@ -37,8 +37,8 @@ fn mp3s_are_clean_exact_and_sound_like_the_source() {
             .find(|row| row.0 == name)
             .expect("a row of the table");
         let samples = samples.expect("a clip that converts") as usize;
-        let desk = Desk::with(&[name]);
-        let run = desk.micropy(&format!(
+        let folder = Folder::with(&[name]);
+        let run = folder.micropy(&format!(
             "convert {name} -o out.mp3 --bitrate {bitrate} --json"
         ));
         assert_eq!(run.code, Some(0), "{name}: {}", run.stderr);
@@ -47,7 +47,7 @@ fn mp3s_are_clean_exact_and_sound_like_the_source() {
         assert_eq!(report["complete"], true, "{name}: {report}");
         assert_eq!(report["output_samples"], samples, "{name}: {report}");
 
-        let out = desk.path("out.mp3");
+        let out = folder.path("out.mp3");
         assert_clean(&out);
         let decoded = decode(&out, *rate, *channels);
         assert_eq!(decoded.len(), samples, "{name}: as ffmpeg decodes it");
@@ -93,16 +93,16 @@ fn the_measure_of_sound_sees_swapped_channels_and_a_lost_packet() {
 
 #[test]
 fn the_output_stands_beside_the_input_by_default() {
-    let desk = Desk::with(&["mono-22050.mp4"]);
-    let run = desk.micropy("convert mono-22050.mp4");
+    let folder = Folder::with(&["mono-22050.mp4"]);
+    let run = folder.micropy("convert mono-22050.mp4");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    assert_eq!(desk.names(), ["mono-22050.mp3", "mono-22050.mp4"]);
+    assert_eq!(folder.names(), ["mono-22050.mp3", "mono-22050.mp4"]);
 }
 
 #[test]
 fn a_summary_line_names_the_output_and_the_speed() {
-    let desk = Desk::with(&["mono-22050.mp4"]);
-    let run = desk.micropy("convert mono-22050.mp4");
+    let folder = Folder::with(&["mono-22050.mp4"]);
+    let run = folder.micropy("convert mono-22050.mp4");
     let said = String::from_utf8_lossy(&run.stdout).into_owned() + &run.stderr;
     assert!(said.contains("mono-22050.mp3"), "{said}");
     assert!(said.contains('×'), "{said}");
@@ -110,14 +110,14 @@ fn a_summary_line_names_the_output_and_the_speed() {
 
 #[test]
 fn the_number_of_jobs_does_not_change_a_byte() {
-    let desk = Desk::with(&["song.mp4"]);
+    let folder = Folder::with(&["song.mp4"]);
     for setting in ["--bitrate 128", "--vbr 2", "--abr 96"] {
         let made = [1, 2, 5].map(|jobs| {
-            let run = desk.micropy(&format!(
+            let run = folder.micropy(&format!(
                 "convert song.mp4 -o out.mp3 --force --jobs {jobs} {setting}"
             ));
             assert_eq!(run.code, Some(0), "{}", run.stderr);
-            fs::read(desk.path("out.mp3")).expect("the output")
+            fs::read(folder.path("out.mp3")).expect("the output")
         });
         assert!(made[0] == made[1] && made[1] == made[2], "{setting:?}");
     }
@@ -125,9 +125,9 @@ fn the_number_of_jobs_does_not_change_a_byte() {
 
 #[test]
 fn an_existing_file_is_overwritten_only_by_force() {
-    let desk = Desk::with(&["mono-22050.mp4"]);
-    desk.write("mono-22050.mp3", b"precious");
-    let run = desk.micropy("convert mono-22050.mp4");
+    let folder = Folder::with(&["mono-22050.mp4"]);
+    folder.write("mono-22050.mp3", b"precious");
+    let run = folder.micropy("convert mono-22050.mp4");
     assert_eq!(run.code, Some(1));
     assert!(
         run.stderr.contains("mono-22050.mp3") && run.stderr.contains("--force"),
@@ -135,66 +135,76 @@ fn an_existing_file_is_overwritten_only_by_force() {
         run.stderr
     );
     assert_eq!(
-        fs::read(desk.path("mono-22050.mp3")).expect("still there"),
+        fs::read(folder.path("mono-22050.mp3")).expect("still there"),
         b"precious"
     );
 
-    let run = desk.micropy("convert mono-22050.mp4 --force");
+    let run = folder.micropy("convert mono-22050.mp4 --force");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert_ne!(
-        fs::read(desk.path("mono-22050.mp3")).expect("still there"),
+        fs::read(folder.path("mono-22050.mp3")).expect("still there"),
         b"precious"
     );
-    assert_eq!(desk.names(), ["mono-22050.mp3", "mono-22050.mp4"]);
+    assert_eq!(folder.names(), ["mono-22050.mp3", "mono-22050.mp4"]);
 }
 
 #[test]
 fn the_input_is_never_its_own_output() {
-    let desk = Desk::with(&["mono-22050.mp4"]);
-    let before = fs::read(desk.path("mono-22050.mp4")).expect("the clip");
-    std::os::unix::fs::symlink("mono-22050.mp4", desk.path("link.mp4")).expect("a link");
-    fs::create_dir(desk.path("folder")).expect("a folder");
-    for output in [
+    let folder = Folder::with(&["mono-22050.mp4"]);
+    fs::create_dir(folder.path("folder")).expect("a folder");
+    let outputs = [
         "mono-22050.mp4",
         "./mono-22050.mp4",
         "folder/../mono-22050.mp4",
-        "link.mp4",
-    ] {
-        let run = desk.micropy(&format!("convert mono-22050.mp4 -o {output} --force"));
+    ];
+    refuses_to_overwrite_the_input(&folder, &outputs);
+}
+
+/// Asserts that `mono-22050.mp4` is not converted into any of these, which all are that file.
+pub fn refuses_to_overwrite_the_input(folder: &Folder, outputs: &[&str]) {
+    let before = fs::read(folder.path("mono-22050.mp4")).expect("the clip");
+    for output in outputs {
+        let run = folder.micropy(&format!("convert mono-22050.mp4 -o {output} --force"));
         assert!(
             matches!(run.code, Some(1 | 2)),
             "{output}: {:?}: {}",
             run.code,
             run.stderr
         );
-        assert_eq!(
-            fs::read(desk.path("mono-22050.mp4")).expect("still there"),
-            before,
-            "{output}"
-        );
+        let after = fs::read(folder.path("mono-22050.mp4")).expect("still there");
+        assert_eq!(after, before, "{output}");
     }
 }
 
 #[test]
 fn several_inputs_go_into_a_folder() {
-    let desk = Desk::with(&["mono-22050.mp4", "stereo-48000.mp4", "mono-16000.m4a"]);
-    fs::create_dir(desk.path("out")).expect("a folder");
-    let run = desk.micropy("convert mono-22050.mp4 stereo-48000.mp4 mono-16000.m4a -o out --json");
+    let folder = Folder::with(&["mono-22050.mp4", "stereo-48000.mp4", "mono-16000.m4a"]);
+    fs::create_dir(folder.path("out")).expect("a folder");
+    let run =
+        folder.micropy("convert mono-22050.mp4 stereo-48000.mp4 mono-16000.m4a -o out --json");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert_eq!(run.json().len(), 3, "one report for each");
     for name in ["mono-22050.mp3", "stereo-48000.mp3", "mono-16000.mp3"] {
-        assert!(desk.path("out").join(name).exists(), "{name}");
+        assert!(folder.path("out").join(name).exists(), "{name}");
     }
 }
 
 #[test]
+fn a_trailing_slash_names_a_folder_that_is_created() {
+    let folder = Folder::with(&["mono-22050.mp4"]);
+    let run = folder.micropy("convert mono-22050.mp4 -o new/");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(folder.path("new").join("mono-22050.mp3").is_file());
+}
+
+#[test]
 fn one_bad_input_among_several_does_not_stop_the_others() {
-    let desk = Desk::with(&["mono-22050.mp4", "video-only.mp4", "mono-16000.m4a"]);
-    fs::create_dir(desk.path("out")).expect("a folder");
-    let run = desk.micropy("convert mono-22050.mp4 video-only.mp4 mono-16000.m4a -o out");
+    let folder = Folder::with(&["mono-22050.mp4", "video-only.mp4", "mono-16000.m4a"]);
+    fs::create_dir(folder.path("out")).expect("a folder");
+    let run = folder.micropy("convert mono-22050.mp4 video-only.mp4 mono-16000.m4a -o out");
     assert_eq!(run.code, Some(1));
     assert!(run.stderr.contains("video-only.mp4"), "{}", run.stderr);
-    let mut made: Vec<_> = fs::read_dir(desk.path("out"))
+    let mut made: Vec<_> = fs::read_dir(folder.path("out"))
         .expect("the folder")
         .map(|entry| {
             entry
@@ -210,11 +220,15 @@ fn one_bad_input_among_several_does_not_stop_the_others() {
 
 #[test]
 fn two_inputs_that_would_make_one_output_are_refused() {
-    let desk = Desk::with(&["mono-22050.mp4"]);
-    fs::create_dir(desk.path("a")).expect("a folder");
-    fs::create_dir(desk.path("out")).expect("a folder");
-    fs::copy(desk.path("mono-22050.mp4"), desk.path("a/mono-22050.mp4")).expect("a copy");
-    let run = desk.micropy("convert mono-22050.mp4 a/mono-22050.mp4 -o out");
+    let folder = Folder::with(&["mono-22050.mp4"]);
+    fs::create_dir(folder.path("a")).expect("a folder");
+    fs::create_dir(folder.path("out")).expect("a folder");
+    fs::copy(
+        folder.path("mono-22050.mp4"),
+        folder.path("a/mono-22050.mp4"),
+    )
+    .expect("a copy");
+    let run = folder.micropy("convert mono-22050.mp4 a/mono-22050.mp4 -o out");
     assert_ne!(run.code, Some(0), "one of the two would be lost");
 }
 
@@ -226,23 +240,23 @@ fn mono_and_sample_rate_are_obeyed_and_the_length_stays_exact() {
     ) {
         return;
     }
-    let desk = Desk::with(&["stereo-48000.mp4"]);
-    let run = desk.micropy("convert stereo-48000.mp4 -o mono.mp3 --mono --bitrate 64");
+    let folder = Folder::with(&["stereo-48000.mp4"]);
+    let run = folder.micropy("convert stereo-48000.mp4 -o mono.mp3 --mono --bitrate 64");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    assert_eq!(mpg123_len(&desk.path("mono.mp3"), 1), 96_000);
-    let run = desk.micropy("convert stereo-48000.mp4 -o low.mp3 --sample-rate 24000");
+    assert_eq!(mpg123_len(&folder.path("mono.mp3"), 1), 96_000);
+    let run = folder.micropy("convert stereo-48000.mp4 -o low.mp3 --sample-rate 24000");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
-    assert_eq!(mpg123_len(&desk.path("low.mp3"), 2), 48_000);
-    assert_clean(&desk.path("low.mp3"));
+    assert_eq!(mpg123_len(&folder.path("low.mp3"), 2), 48_000);
+    assert_clean(&folder.path("low.mp3"));
 }
 
 #[test]
 fn bitrates_are_obeyed() {
-    let desk = Desk::with(&["song.mp4"]);
+    let folder = Folder::with(&["song.mp4"]);
     let size = |setting: &str| {
-        let run = desk.micropy(&format!("convert song.mp4 -o out.mp3 --force {setting}"));
+        let run = folder.micropy(&format!("convert song.mp4 -o out.mp3 --force {setting}"));
         assert_eq!(run.code, Some(0), "{setting}: {}", run.stderr);
-        fs::metadata(desk.path("out.mp3"))
+        fs::metadata(folder.path("out.mp3"))
             .expect("the output")
             .len()
     };
@@ -256,7 +270,7 @@ fn bitrates_are_obeyed() {
 
 #[test]
 fn wrong_usage_is_exit_code_2() {
-    let desk = Desk::with(&["mono-22050.mp4"]);
+    let folder = Folder::with(&["mono-22050.mp4"]);
     for words in [
         "convert",
         "convert mono-22050.mp4 --no-such-option",
@@ -269,22 +283,22 @@ fn wrong_usage_is_exit_code_2() {
         "convert - -",
         "no-such-command",
     ] {
-        let run = desk.micropy(words);
+        let run = folder.micropy(words);
         assert_eq!(run.code, Some(2), "{words}: {}", run.stderr);
         assert!(run.stdout.is_empty() && !run.stderr.is_empty(), "{words}");
     }
-    assert_eq!(desk.names(), ["mono-22050.mp4"]);
+    assert_eq!(folder.names(), ["mono-22050.mp4"]);
 }
 
 #[test]
 fn help_and_version_go_to_stdout() {
-    let desk = Desk::with(&[]);
+    let folder = Folder::with(&[]);
     for words in ["--help", "--version"] {
-        let run = desk.micropy(words);
+        let run = folder.micropy(words);
         assert_eq!(run.code, Some(0));
         assert!(run.stderr.is_empty() && !run.stdout.is_empty());
     }
-    let help = String::from_utf8(desk.micropy("convert --help").stdout).expect("text");
+    let help = String::from_utf8(folder.micropy("convert --help").stdout).expect("text");
     for flag in [
         "--bitrate",
         "--abr",
@@ -308,18 +322,18 @@ fn what_cannot_be_converted_says_why() {
         ("amr.3gp", "AMR"),
     ];
     for (name, reason) in reasons {
-        let desk = Desk::with(&[name]);
-        let run = desk.micropy(&format!("convert {name}"));
+        let folder = Folder::with(&[name]);
+        let run = folder.micropy(&format!("convert {name}"));
         assert_eq!(run.code, Some(1), "{name}");
         assert!(
             run.stderr.contains(name) && run.stderr.contains(reason),
             "{name}: {}",
             run.stderr
         );
-        assert_eq!(desk.names(), [name], "nothing is left behind");
+        assert_eq!(folder.names(), [name], "nothing is left behind");
     }
-    let desk = Desk::with(&[]);
-    let run = desk.micropy("convert not-there.mp4");
+    let folder = Folder::with(&[]);
+    let run = folder.micropy("convert not-there.mp4");
     assert_eq!(run.code, Some(1));
     assert!(run.stderr.contains("not-there.mp4"), "{}", run.stderr);
 }

@@ -1,11 +1,11 @@
 //! `micropy probe`.
 
-use crate::run::{Desk, clip_table};
+use crate::run::{Folder, clip_table};
 
 #[test]
 fn tells_what_is_in_a_file() {
-    let desk = Desk::with(&["song.mp4"]);
-    let run = desk.micropy("probe song.mp4");
+    let folder = Folder::with(&["song.mp4"]);
+    let run = folder.micropy("probe song.mp4");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let said = String::from_utf8(run.stdout).expect("text");
     for wanted in ["AAC", "44100", "Harbour at Seven"] {
@@ -23,8 +23,8 @@ fn json_is_one_value_with_the_tracks() {
         if samples.is_none() {
             continue;
         }
-        let desk = Desk::with(&[&name]);
-        let run = desk.micropy(&format!("probe {name} --json"));
+        let folder = Folder::with(&[&name]);
+        let run = folder.micropy(&format!("probe {name} --json"));
         assert_eq!(run.code, Some(0), "{name}: {}", run.stderr);
         let values: serde_json::Value = serde_json::from_slice(&run.stdout).expect("JSON");
         let tracks = values["tracks"].as_array().expect("tracks");
@@ -40,12 +40,12 @@ fn json_is_one_value_with_the_tracks() {
 
 #[test]
 fn refuses_what_is_no_mp4() {
-    let desk = Desk::with(&[]);
-    desk.write(
+    let folder = Folder::with(&[]);
+    folder.write(
         "notes.txt",
         b"Not a film at all, just a few words that somebody wrote down.",
     );
-    let run = desk.micropy("probe notes.txt");
+    let run = folder.micropy("probe notes.txt");
     assert_eq!(run.code, Some(1));
     assert!(run.stderr.contains("notes.txt"), "{}", run.stderr);
     assert!(run.stdout.is_empty());

@@ -5,25 +5,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use crate::run::{Desk, clip, clip_path, installed};
-
-/// Ten minutes of audio, made by repeating the example; `None` (counted as skipped) without ffmpeg.
-pub fn long_clip(test: &str) -> Option<(Desk, String)> {
-    if !installed(test, &["ffmpeg"]) {
-        return None;
-    }
-    let desk = Desk::with(&[]);
-    let name = "long.m4a";
-    let made = Command::new("ffmpeg")
-        .args(["-nostdin", "-v", "error", "-stream_loop", "49", "-i"])
-        .arg(clip_path("song.mp4"))
-        .args(["-map", "0:a", "-map_chapters", "-1", "-c", "copy"])
-        .arg(desk.path(name))
-        .status()
-        .expect("ffmpeg starts");
-    assert!(made.success());
-    Some((desk, name.to_owned()))
-}
+use crate::run::{Folder, clip, long_clip, on_unix};
 
 /// Sends a signal, `INT` or `TERM`.
 fn send(child: &Child, signal: &str) {
@@ -56,14 +38,18 @@ fn assert_runs(child: &mut Child, what: &str) {
 }
 
 #[test]
-fn leaves_nothing_behind() {
-    let Some((desk, name)) = long_clip("leaves_nothing_behind") else {
+fn a_signal_leaves_nothing_behind() {
+    let test = "a_signal_leaves_nothing_behind";
+    if !on_unix(test) {
+        return;
+    }
+    let Some((folder, name)) = long_clip(test) else {
         return;
     };
     // The second of two signals need not find the program alive.
     for signals in [&["INT"][..], &["TERM"], &["INT", "INT"]] {
         let what = format!("{signals:?}");
-        let mut child = desk
+        let mut child = folder
             .command(&format!(
                 "convert {name} -o out.mp3 --bitrate 128 --quality 0 --jobs 1"
             ))
@@ -79,7 +65,7 @@ fn leaves_nothing_behind() {
         let status = end_of(&mut child, &what);
         assert_eq!(status.code(), Some(130), "{what}: {status}");
         assert_eq!(
-            desk.names(),
+            folder.names(),
             [name.as_str()],
             "{what}: no output, whole or partial"
         );
@@ -87,14 +73,17 @@ fn leaves_nothing_behind() {
 }
 
 #[test]
-fn a_silent_input_is_not_waited_for() {
+fn a_signal_cancels_the_wait_for_a_silent_input() {
+    if !on_unix("a_signal_cancels_the_wait_for_a_silent_input") {
+        return;
+    }
     let movie = clip("moov-last-stereo-44100.mp4");
     // Nothing at all, and the first half of what must be spooled.
     for given in [&[][..], &movie[..movie.len() / 2]] {
         for output in ["out.mp3", "-"] {
             let what = format!("{} bytes to {output}", given.len());
-            let desk = Desk::with(&[]);
-            let mut child = desk
+            let folder = Folder::with(&[]);
+            let mut child = folder
                 .command(&format!("convert - -o {output}"))
                 .stdin(Stdio::piped())
                 .stdout(Stdio::null())
@@ -108,18 +97,22 @@ fn a_silent_input_is_not_waited_for() {
             send(&child, "INT");
             let status = end_of(&mut child, &what);
             assert_eq!(status.code(), Some(130), "{what}: {status}");
-            assert!(desk.names().is_empty(), "{what}: {:?}", desk.names());
+            assert!(folder.names().is_empty(), "{what}: {:?}", folder.names());
             drop(stdin);
         }
     }
 }
 
 #[test]
-fn the_second_signal_does_not_wait_for_whoever_reads_the_output() {
-    let Some((desk, name)) = long_clip("the_second_signal_does_not_wait") else {
+fn the_second_signal_does_not_wait_for_the_reader_of_the_output() {
+    let test = "the_second_signal_does_not_wait_for_the_reader_of_the_output";
+    if !on_unix(test) {
+        return;
+    }
+    let Some((folder, name)) = long_clip(test) else {
         return;
     };
-    let mut child = desk
+    let mut child = folder
         .command(&format!("convert {name} -o - --quality 9"))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -135,5 +128,5 @@ fn the_second_signal_does_not_wait_for_whoever_reads_the_output() {
     send(&child, "INT");
     let status = end_of(&mut child, "the second signal");
     assert_eq!(status.code(), Some(130), "{status}");
-    assert_eq!(desk.names(), [name.as_str()]);
+    assert_eq!(folder.names(), [name.as_str()]);
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::audio::{assert_clean, mpg123_len};
-use crate::run::{Desk, installed};
+use crate::run::{Folder, installed};
 
 /// Whether the ID3 tag of a file holds these bytes.
 fn says(file: &[u8], what: &[u8]) -> bool {
@@ -12,14 +12,14 @@ fn says(file: &[u8], what: &[u8]) -> bool {
 
 #[test]
 fn times_are_obeyed_to_the_pcm_sample() {
-    let desk = Desk::with(&["moov-first-stereo-44100.mp4"]);
+    let folder = Folder::with(&["moov-first-stereo-44100.mp4"]);
     for (flags, samples) in [
         ("--start 0.5", 66_150),
         ("--start 00:00:00.5 --end 1.5", 44_100),
         ("--duration 0.25", 11_025),
         ("--end 1:00", 88_200),
     ] {
-        let run = desk.micropy(&format!(
+        let run = folder.micropy(&format!(
             "convert moov-first-stereo-44100.mp4 {flags} --json --force"
         ));
         assert_eq!(run.code, Some(0), "{flags}: {}", run.stderr);
@@ -29,7 +29,7 @@ fn times_are_obeyed_to_the_pcm_sample() {
 
 #[test]
 fn what_cannot_be_is_a_usage_error_that_says_why() {
-    let desk = Desk::with(&["mono-22050.mp4"]);
+    let folder = Folder::with(&["mono-22050.mp4"]);
     for (flags, why) in [
         ("--start 2 --end 1", "before --start"),
         ("--start 100", "ends before the start"),
@@ -46,26 +46,26 @@ fn what_cannot_be_is_a_usage_error_that_says_why() {
         ("--split-chapters out -o x.mp3", "cannot be used with"),
         ("--channels 6", "6"),
     ] {
-        let run = desk.micropy(&format!("convert mono-22050.mp4 {flags}"));
+        let run = folder.micropy(&format!("convert mono-22050.mp4 {flags}"));
         assert!(matches!(run.code, Some(1 | 2)), "{flags}: {:?}", run.code);
         let usage = run.code == Some(2) || flags.starts_with("--track");
         assert!(usage, "{flags}: {:?}", run.code);
         assert!(run.stderr.contains(why), "{flags}: {}", run.stderr);
-        assert!(!desk.path("mono-22050.mp3").exists(), "{flags}");
+        assert!(!folder.path("mono-22050.mp3").exists(), "{flags}");
     }
 }
 
 #[test]
 fn tags_are_set_removed_and_left_out() {
-    let desk = Desk::with(&["tags-cover-jpeg.m4a"]);
+    let folder = Folder::with(&["tags-cover-jpeg.m4a"]);
     let cover = [b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR".as_slice(), &[7; 100]].concat();
-    desk.write("front.png", &cover);
+    folder.write("front.png", &cover);
     let mp3 = |flags: &str| {
-        let run = desk.micropy(&format!(
+        let run = folder.micropy(&format!(
             "convert tags-cover-jpeg.m4a -o out.mp3 --force {flags}"
         ));
         assert_eq!(run.code, Some(0), "{flags}: {}", run.stderr);
-        fs::read(desk.path("out.mp3")).expect("the MP3")
+        fs::read(folder.path("out.mp3")).expect("the MP3")
     };
     let copied = mp3("");
     assert!(says(&copied, b"TIT2") && says(&copied, b"APIC"));
@@ -80,8 +80,8 @@ fn tags_are_set_removed_and_left_out() {
 
 #[test]
 fn chapters_are_split_into_a_folder_and_never_over_a_file() {
-    let desk = Desk::with(&["chapters.m4b", "mono-22050.mp4"]);
-    let run = desk.micropy("convert chapters.m4b --split-chapters book --json");
+    let folder = Folder::with(&["chapters.m4b", "mono-22050.mp4"]);
+    let run = folder.micropy("convert chapters.m4b --split-chapters book --json");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let reports = run.json();
     assert!(reports.len() > 1);
@@ -92,21 +92,23 @@ fn chapters_are_split_into_a_folder_and_never_over_a_file() {
     assert_eq!(samples, 66_150);
     for report in &reports {
         let name = report["output"].as_str().expect("a name");
-        assert!(name.starts_with("book/0"), "{name}");
-        assert!(desk.path(name).exists(), "{name}");
+        let file = name.strip_prefix("book").expect("it is in the folder");
+        let file = file.trim_start_matches(['/', '\\']);
+        assert!(file.starts_with('0'), "{name}");
+        assert!(folder.path("book").join(file).exists(), "{name}");
     }
-    let again = desk.micropy("convert chapters.m4b --split-chapters book");
+    let again = folder.micropy("convert chapters.m4b --split-chapters book");
     assert_eq!(again.code, Some(1), "{}", again.stderr);
     assert!(again.stderr.contains("--force"), "{}", again.stderr);
-    let none = desk.micropy("convert mono-22050.mp4 --split-chapters book");
+    let none = folder.micropy("convert mono-22050.mp4 --split-chapters book");
     assert_eq!(none.code, Some(1));
     assert!(none.stderr.contains("no chapters"), "{}", none.stderr);
 }
 
 #[test]
 fn the_preset_original_is_what_the_flask_services_make() {
-    let desk = Desk::with(&["mono-22050.mp4"]);
-    let run = desk.micropy("convert mono-22050.mp4 --preset original --json");
+    let folder = Folder::with(&["mono-22050.mp4"]);
+    let run = folder.micropy("convert mono-22050.mp4 --preset original --json");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let report = &run.json()[0];
     assert_eq!(report["output_sample_rate"], 44_100);
@@ -116,21 +118,21 @@ fn the_preset_original_is_what_the_flask_services_make() {
         "the_preset_original_is_what_the_flask_services_make",
         &["mpg123", "ffmpeg"],
     ) {
-        assert_clean(&desk.path("mono-22050.mp3"));
-        assert_eq!(mpg123_len(&desk.path("mono-22050.mp3"), 2), 88_200);
+        assert_clean(&folder.path("mono-22050.mp3"));
+        assert_eq!(mpg123_len(&folder.path("mono-22050.mp3"), 2), 88_200);
     }
 }
 
 #[test]
 fn a_track_is_chosen_by_number_or_language() {
-    let desk = Desk::with(&["two-tracks.mp4"]);
+    let folder = Folder::with(&["two-tracks.mp4"]);
     for (flags, channels) in [
         ("", 2),
         ("--track 1", 1),
         ("--track deu", 1),
         ("--track eng", 2),
     ] {
-        let run = desk.micropy(&format!("convert two-tracks.mp4 --json --force {flags}"));
+        let run = folder.micropy(&format!("convert two-tracks.mp4 --json --force {flags}"));
         assert_eq!(run.code, Some(0), "{flags}: {}", run.stderr);
         assert_eq!(run.json()[0]["input_channels"], channels, "{flags}");
     }
@@ -138,18 +140,18 @@ fn a_track_is_chosen_by_number_or_language() {
 
 #[test]
 fn mp3_is_copied_and_the_report_says_so() {
-    let desk = Desk::with(&["mp3.mp4"]);
-    let run = desk.micropy("convert mp3.mp4 --json");
+    let folder = Folder::with(&["mp3.mp4"]);
+    let run = folder.micropy("convert mp3.mp4 --json");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert_eq!(run.json()[0]["copied"], true);
-    let run = desk.micropy("convert mp3.mp4 --json --force --vbr 4");
+    let run = folder.micropy("convert mp3.mp4 --json --force --vbr 4");
     assert_eq!(run.json()[0]["copied"], false);
 }
 
 #[test]
 fn loudness_is_measured_and_told() {
-    let desk = Desk::with(&["moov-first-stereo-44100.mp4"]);
-    let run = desk.micropy("convert moov-first-stereo-44100.mp4 --json --normalize -20 --replaygain --fade-in 0.1 --fade-out 0.1");
+    let folder = Folder::with(&["moov-first-stereo-44100.mp4"]);
+    let run = folder.micropy("convert moov-first-stereo-44100.mp4 --json --normalize -20 --replaygain --fade-in 0.1 --fade-out 0.1");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let loudness = &run.json()[0]["loudness"];
     let number = |name: &str| {
@@ -161,6 +163,6 @@ fn loudness_is_measured_and_told() {
         (number("integrated_lufs") + number("gain_db") + 20.0).abs() < 0.1,
         "{loudness}"
     );
-    let mp3 = fs::read(desk.path("moov-first-stereo-44100.mp3")).expect("the MP3");
+    let mp3 = fs::read(folder.path("moov-first-stereo-44100.mp3")).expect("the MP3");
     assert!(says(&mp3, b"REPLAYGAIN_TRACK_GAIN"));
 }
