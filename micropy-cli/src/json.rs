@@ -1,12 +1,12 @@
 //! Output for scripts: one JSON value per line.
 
-use micropy_core::{Probe, ProbedTrack, Report};
+use micropy_core::{Probe, ProbedTrack, Report, Warning};
 use serde_json::{Value, json};
 
 /// What a conversion did.
 pub fn report(report: &Report) -> Value {
     json!({
-        "codec": report.codec,
+        "codec": report.codec.to_string(),
         "copied": report.copied,
         "input_sample_rate": report.input_sample_rate,
         "input_channels": report.input_channels,
@@ -31,7 +31,7 @@ pub fn report(report: &Report) -> Value {
             "true_peak_dbtp": Some(loudness.true_peak).filter(|peak| peak.is_finite()),
             "gain_db": loudness.gain,
         })),
-        "warnings": report.warnings,
+        "warnings": strings(&report.warnings),
     })
 }
 
@@ -57,14 +57,18 @@ pub fn probe(probe: &Probe) -> Value {
                 "title": chapter.title,
             }))
             .collect::<Vec<_>>(),
-        "warnings": probe.warnings,
+        "warnings": strings(&probe.warnings),
     })
+}
+
+fn strings(warnings: &[Warning]) -> Vec<String> {
+    warnings.iter().map(Warning::to_string).collect()
 }
 
 fn track(track: &ProbedTrack) -> Value {
     json!({
         "id": track.id,
-        "codec": track.codec,
+        "codec": track.codec.as_ref().map(ToString::to_string),
         "problem": track.problem,
         "sample_rate": track.sample_rate,
         "channels": track.channels,

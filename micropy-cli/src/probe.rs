@@ -94,7 +94,7 @@ fn write(input: &Path, found: &Probe, out: &mut impl Write) -> io::Result<()> {
 
 fn description(track: &ProbedTrack) -> String {
     let mut facts = Vec::new();
-    facts.extend(track.codec.clone());
+    facts.extend(track.codec.as_ref().map(ToString::to_string));
     facts.extend(track.sample_rate.map(|hz| format!("{hz} Hz")));
     facts.extend(track.channels.map(|count| match count {
         1 => "mono".to_owned(),

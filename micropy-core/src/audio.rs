@@ -9,6 +9,7 @@ use crate::mp4::{AudioTrack, Movie, Packet, Packets};
 use crate::options::TrackChoice;
 use crate::source::Source;
 use crate::tags::Metadata;
+use crate::warning::Warning;
 
 /// The audio track that is converted.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub struct Audio {
     index: usize,
     parameters: CodecParameters,
     metadata: Metadata,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
 }
 
 /// The first packets of a track, and the reader of those that follow.
@@ -71,7 +72,7 @@ impl Audio {
     }
 
     /// What was odd so far.
-    pub fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 

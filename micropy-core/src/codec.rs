@@ -1,14 +1,21 @@
-//! What a track says of its coding, before anything is decoded: the word that `mp4` hands to `decode`.
+//! How audio is coded: the word that `mp4` hands to `decode`, and that [`probe`](crate::probe()) and
+//! [`Report`](crate::Report) give to the caller.
 
 use std::fmt;
 
 /// How the audio of a track is coded.
+///
+/// It displays as people name it: `AAC-LC`, `HE-AAC v2`, `MP3`, `PCM 16 bit`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Codec {
-    /// MPEG-4 AAC of any object type (`mp4a`, object type indication 0x40, 0x66–0x68).
-    Aac,
-    /// MPEG-1/2 layer III (`mp4a` with 0x69 or 0x6B, `.mp3`).
+    /// MPEG-4 AAC (`mp4a`, object type indication 0x40, 0x66–0x68).
+    Aac(AacProfile),
+    /// MPEG-1/2 layer I.
+    Mp1,
+    /// MPEG-1/2 layer II.
+    Mp2,
+    /// MPEG-1/2 layer III (`mp4a` with 0x69 or 0x6B, `.mp3`). Only the packets tell layers I and II from it.
     Mp3,
     /// Apple Lossless (`alac`).
     Alac,
@@ -21,15 +28,42 @@ pub enum Codec {
     /// Dolby Digital Plus (`ec-3`).
     Eac3,
     /// Linear or companded PCM.
-    Pcm(PcmLayout),
+    Pcm(PcmFormat),
     /// Anything else, by its name in the standards or its four-character code.
     Other(String),
 }
 
+/// Which kind of AAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AacProfile {
+    /// Not known: the track cannot be decoded.
+    Unknown,
+    /// AAC Main.
+    Main,
+    /// Low complexity, the usual one.
+    Lc,
+    /// Long-term prediction.
+    Ltp,
+    /// Low delay (AAC-LD).
+    Ld,
+    /// Enhanced low delay (AAC-ELD).
+    Eld,
+    /// HE-AAC: low complexity with spectral band replication.
+    He,
+    /// HE-AAC v2: HE-AAC with parametric stereo.
+    HeV2,
+    /// xHE-AAC (USAC).
+    Xhe,
+    /// Another audio object type (ISO/IEC 14496-3, table 1.17).
+    ObjectType(u32),
+}
+
 /// How one PCM sample of an uncompressed track is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PcmLayout {
-    /// Bits per sample: 8, 16, 24, 32 or 64.
+#[non_exhaustive]
+pub struct PcmFormat {
+    /// Bits per PCM sample: 8, 16, 24, 32 or 64.
     pub bits: u8,
     /// IEEE floating point rather than integer.
     pub float: bool,
@@ -41,7 +75,7 @@ pub struct PcmLayout {
     pub companding: Option<Companding>,
 }
 
-/// How ITU-T G.711 makes 13 or 14 bits eight.
+/// The law of ITU-T G.711 that packs 13 or 14 bits into eight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Companding {
     /// A-law, of Europe.
@@ -53,16 +87,48 @@ pub enum Companding {
 impl fmt::Display for Codec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Codec::Aac => "AAC",
+            Codec::Aac(profile) => return profile.fmt(f),
+            Codec::Mp1 => "MP1",
+            Codec::Mp2 => "MP2",
             Codec::Mp3 => "MP3",
             Codec::Alac => "ALAC",
             Codec::Flac => "FLAC",
             Codec::Opus => "Opus",
             Codec::Ac3 => "AC-3",
             Codec::Eac3 => "E-AC-3",
-            Codec::Pcm(_) => "PCM",
+            Codec::Pcm(format) => return format.fmt(f),
             Codec::Other(name) => name,
         })
+    }
+}
+
+impl fmt::Display for AacProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AacProfile::Unknown => "AAC",
+            AacProfile::Main => "AAC Main",
+            AacProfile::Lc => "AAC-LC",
+            AacProfile::Ltp => "AAC-LTP",
+            AacProfile::Ld => "AAC-LD",
+            AacProfile::Eld => "AAC-ELD",
+            AacProfile::He => "HE-AAC",
+            AacProfile::HeV2 => "HE-AAC v2",
+            AacProfile::Xhe => "xHE-AAC",
+            AacProfile::ObjectType(number) => {
+                return write!(f, "MPEG-4 audio object type {number}");
+            }
+        })
+    }
+}
+
+impl fmt::Display for PcmFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.companding {
+            Some(Companding::ALaw) => f.write_str("A-law"),
+            Some(Companding::MuLaw) => f.write_str("µ-law"),
+            None if self.float => write!(f, "PCM {} bit float", self.bits),
+            None => write!(f, "PCM {} bit", self.bits),
+        }
     }
 }
 

@@ -4,10 +4,11 @@
 use std::collections::VecDeque;
 
 use crate::audio::Beginning;
+use crate::codec::Codec;
 use crate::decode::Format;
 use crate::error::{Error, Result};
+use crate::frame_header::FrameHeader;
 use crate::mp3::RateControl;
-use crate::mp3::header::Header;
 use crate::mp3::info_tag::{Encoding, MAX_TRIM, Trim};
 use crate::mp3::reservoir::MAX_MAIN_DATA_BEGIN;
 use crate::mp3::side_info::{self, SideInfo};
@@ -16,7 +17,7 @@ use crate::options::Options;
 use crate::render::Faults;
 use crate::source::Source;
 use crate::span::Extent;
-use crate::timeline::{Clock, Presented};
+use crate::timeline::{MediaClock, Presented};
 use crate::writer::Foreseen;
 
 /// PCM samples by which any decoder of layer III lags behind, which players add to the delay that the
@@ -28,7 +29,7 @@ pub fn applies(options: &Options, format: &Format, presented: &Presented) -> boo
     let told = presented.start == 0
         || (DECODER_DELAY..=DECODER_DELAY + u64::from(MAX_TRIM)).contains(&presented.start);
     let channels = format.layout.channels() as u16;
-    format.name == "MP3"
+    format.codec == Codec::Mp3
         && told
         && !options.change_audio()
         && options
@@ -41,10 +42,10 @@ pub fn applies(options: &Options, format: &Format, presented: &Presented) -> boo
 pub struct Copier {
     ahead: VecDeque<(Packet, Vec<u8>)>,
     packets: Packets,
-    clock: Clock,
+    clock: MediaClock,
     presented: Presented,
     /// Of the first frame that has one.
-    header: Header,
+    header: FrameHeader,
     /// All frames so far have its bitrate.
     constant: bool,
     /// Main data of earlier frames that the next one can reach back to, in bytes.
@@ -57,18 +58,17 @@ pub struct Copier {
 
 /// What a [`Copier`] found when it came to the end.
 pub struct End {
+    /// What was read.
     pub extent: Extent,
-    /// PCM samples that the MP3 decodes to.
-    pub output_len: u64,
     /// What decoders leave out.
     pub trim: Option<Trim>,
-    /// Where the MP3 is longer than what is presented.
-    pub warning: Option<String>,
+    /// PCM samples by which the MP3 is longer than what is presented.
+    pub untrimmed: u64,
 }
 
 impl Copier {
     /// At the first of `beginning`'s packets, of which at least one has a header.
-    pub fn new(beginning: Beginning, clock: Clock, presented: Presented) -> Result<Self> {
+    pub fn new(beginning: Beginning, clock: MediaClock, presented: Presented) -> Result<Self> {
         let Beginning { ahead, packets, .. } = beginning;
         let mut headers = ahead.iter().filter_map(|(_, data)| header_of(data).ok());
         let header = headers
@@ -168,22 +168,17 @@ impl Copier {
     pub fn end(&mut self) -> End {
         let media_len = self.clock.media_len(self.extent.packets, self.units);
         let presented = self.presented.len_within(media_len);
-        let all = self.frames * self.frame_len();
         let trim = self.trim(self.frames, presented);
-        let output_len = if trim.is_some() { presented } else { all };
+        let output_len = match trim {
+            Some(_) => presented,
+            None => self.frames * self.frame_len(),
+        };
         self.extent.input_len = output_len;
         self.extent.output_len = output_len;
         End {
             extent: self.extent.clone(),
-            output_len,
             trim,
-            warning: (output_len > presented).then(|| {
-                format!(
-                    "the last {} PCM samples are not presented in the source; a copied MP3 that nothing \
-                     is cut from at the start cannot tell that",
-                    output_len - presented
-                )
-            }),
+            untrimmed: output_len.saturating_sub(presented),
         }
     }
 
@@ -246,9 +241,9 @@ impl Copier {
 }
 
 /// The header of the frame that fills `packet`.
-fn header_of(packet: &[u8]) -> Result<Header, String> {
+fn header_of(packet: &[u8]) -> Result<FrameHeader, String> {
     let bytes = packet.first_chunk().ok_or("too short for a frame")?;
-    let header = Header::parse(*bytes).map_err(|e| e.to_string())?;
+    let header = FrameHeader::parse_layer_3(*bytes).map_err(|e| e.to_string())?;
     if packet.len() < header.frame_len() {
         return Err("shorter than its frame".into());
     }

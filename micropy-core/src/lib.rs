@@ -78,7 +78,15 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![cfg_attr(
-    not(all(feature = "fdk-aac", feature = "opus", feature = "flac")),
+    not(all(
+        feature = "aac",
+        feature = "ac3",
+        feature = "alac",
+        feature = "flac",
+        feature = "mp3",
+        feature = "opus",
+        feature = "pcm"
+    )),
     allow(dead_code, reason = "words that only the decoders left out use")
 )]
 
@@ -91,6 +99,7 @@ mod decode;
 mod downmix;
 mod error;
 mod fade;
+mod frame_header;
 mod limiter;
 mod loudness;
 mod mp3;
@@ -114,10 +123,11 @@ pub mod stages;
 mod stitch;
 mod tags;
 mod timeline;
+mod warning;
 mod window;
 mod writer;
 
-pub use codec::{Codec, CodecParameters, Companding, PcmLayout};
+pub use codec::{AacProfile, Codec, Companding, PcmFormat};
 pub use convert::{Chapters, Converter};
 pub use error::{Error, Result};
 pub use options::{Bitrate, Channels, Options, TrackChoice};
@@ -126,7 +136,5 @@ pub use progress::{CancelToken, Progress};
 pub use report::{MeasuredLoudness, Report};
 pub use sink::{FileSink, SeekSink, Sink, StreamSink};
 pub use source::{SeekSource, Source, StreamSource};
-pub use tags::{
-    Chapter, Cover, FrameId, Gapless, Id3Version, Key, Metadata, ReplayGain, TagOptions, Tags,
-    chapter_file_names, fit_chapters,
-};
+pub use tags::{Chapter, Cover, FrameId, Id3Version, Key, TagOptions, Tags};
+pub use warning::{LeftOut, Warning};

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use crate::audio;
+use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::mp4::Movie;
 use crate::options::TrackChoice;
 use crate::report::duration_of;
 use crate::source::Source;
 use crate::tags::{Chapter, Cover, Tags};
-use crate::timeline::{Clock, Presented};
+use crate::timeline::{MediaClock, Presented};
+use crate::warning::Warning;
 
 /// What is in a file, from [`probe`].
 #[derive(Clone, Debug, PartialEq)]
@@ -33,8 +35,8 @@ pub struct Probe {
     pub covers: Vec<Cover>,
     /// Chapters, on the presentation's time line.
     pub chapters: Vec<Chapter>,
-    /// What was odd, with its place.
-    pub warnings: Vec<String>,
+    /// What a user should know of.
+    pub warnings: Vec<Warning>,
 }
 
 /// One audio track of a file.
@@ -43,8 +45,8 @@ pub struct Probe {
 pub struct ProbedTrack {
     /// `track_ID`.
     pub id: u32,
-    /// The coding with its profile, such as `AAC-LC`; of a track that cannot be decoded, its name alone.
-    pub codec: Option<String>,
+    /// The coding; its profile is known only where the track can be decoded.
+    pub codec: Option<Codec>,
     /// Why it cannot be converted, if it cannot.
     pub problem: Option<String>,
     /// Hz of the decoded audio.
@@ -141,7 +143,7 @@ fn track(
             return Ok(probed);
         }
     };
-    probed.codec = Some(parameters.codec.to_string());
+    probed.codec = Some(parameters.codec.clone());
     probed.sample_rate = Some(parameters.sample_rate).filter(|&hz| hz > 0);
     probed.channels = Some(parameters.channels).filter(|&count| count > 0);
     let mut beginning = match audio::begin(movie, index, parameters, source) {
@@ -163,7 +165,7 @@ fn track(
     let rest = beginning.packets.skip(source, u64::MAX)?;
     probed.packets = read + rest.packets;
     let format = beginning.format;
-    let clock = Clock {
+    let clock = MediaClock {
         timescale: track.timescale,
         sample_rate: format.sample_rate,
         packet_len: format.packet_len,
@@ -172,7 +174,7 @@ fn track(
     let samples =
         presented.len_within(clock.media_len(probed.packets, units.saturating_add(rest.duration)));
     let duration = duration_of(samples, format.sample_rate);
-    probed.codec = Some(format.name);
+    probed.codec = Some(format.codec);
     probed.sample_rate = Some(format.sample_rate);
     probed.channels = Some(format.layout.channels() as u16);
     probed.samples = Some(samples);

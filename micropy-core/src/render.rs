@@ -15,6 +15,7 @@ use crate::loudness::{Loudness, Meter};
 use crate::pcm::Pcm;
 use crate::resample;
 use crate::span::{Mapping, Span};
+use crate::warning::Warning;
 
 /// PCM samples of silence that are made at a time.
 const BLOCK: u64 = 4096;
@@ -69,14 +70,14 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// As many are told one by one; the others are only counted.
-    const TOLD: usize = 8;
+    /// So many are warned of one by one; the others are only counted.
+    const DETAILED: usize = 8;
 
     /// Notes the packet at byte `offset`.
     pub fn add(&mut self, offset: u64, why: String) {
         self.count += 1;
         self.first.insert(offset, why);
-        if self.first.len() > Self::TOLD {
+        if self.first.len() > Self::DETAILED {
             self.first.pop_last();
         }
     }
@@ -102,18 +103,18 @@ impl Faults {
         first.map(|(offset, why)| (*offset, why.as_str()))
     }
 
-    /// Sentences for the user.
-    pub fn told(&self) -> Vec<String> {
-        let mut told: Vec<String> = self
-            .first
-            .iter()
-            .map(|(offset, why)| format!("packet at byte {offset}: {why}; replaced by silence"))
-            .collect();
-        let more = self.count - told.len() as u64;
-        if more > 0 {
-            told.push(format!("{more} more packets were replaced by silence"));
+    /// What the user should know of them.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let detailed = self.first.iter().map(|(&at, why)| Warning::Concealed {
+            at,
+            why: why.clone(),
+        });
+        let mut warnings: Vec<Warning> = detailed.collect();
+        let packets = self.count - warnings.len() as u64;
+        if packets > 0 {
+            warnings.push(Warning::MoreConcealed { packets });
         }
-        told
+        warnings
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use crate::codec::Codec;
+use crate::warning::Warning;
+
 /// What a conversion did. Counts of PCM samples are per channel.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Report {
-    /// The source's coding with its profile, such as `AAC-LC`.
-    pub codec: String,
+    /// The source's coding with its profile.
+    pub codec: Codec,
     /// The source's MP3 frames were taken over as they are.
     pub copied: bool,
     /// Hz of the source's decoded audio.
@@ -44,7 +47,7 @@ pub struct Report {
     /// How loud the source is, where it was measured.
     pub loudness: Option<MeasuredLoudness>,
     /// What a user should know of.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
 }
 
 /// Loudness by EBU R 128 (ITU-R BS.1770-4) of what was converted, before any gain.

@@ -4,7 +4,7 @@ use micropy_lame::{Bitrate, Encoder, Settings};
 
 use crate::error::{Error, Result};
 use crate::mp3::RateControl;
-use crate::mp3::frame::{Frame, FrameError, Frames};
+use crate::mp3::frame::{Frame, FrameError, FrameSplitter};
 use crate::pcm::Pcm;
 use crate::span::Span;
 use crate::stitch::Tail;
@@ -17,7 +17,7 @@ pub struct Runner {
     pub first_frame: u64,
     rate_control: RateControl,
     encoder: Encoder,
-    splitter: Frames,
+    splitter: FrameSplitter,
     /// What the encoder gave last.
     piece: Vec<u8>,
     /// Frames that nothing changes any more.
@@ -36,7 +36,7 @@ impl Runner {
             first_frame: span.first_frame,
             rate_control: rate_control(settings.bitrate),
             encoder: Encoder::new(settings)?,
-            splitter: Frames::new(),
+            splitter: FrameSplitter::new(),
             piece: Vec::new(),
             settled: Stretch::default(),
             tail: Tail::new(),
@@ -114,7 +114,7 @@ pub fn rate_control(bitrate: Bitrate) -> RateControl {
 }
 
 /// Takes the frames out of an encoder's `piece` that are whole with it.
-fn split(splitter: &mut Frames, piece: &mut Vec<u8>) -> Result<Vec<Frame>> {
+fn split(splitter: &mut FrameSplitter, piece: &mut Vec<u8>) -> Result<Vec<Frame>> {
     splitter.push(piece);
     piece.clear();
     let mut frames = Vec::new();

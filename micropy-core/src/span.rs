@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::mp4::{Packet, Packets};
 use crate::resample::Resampler;
 use crate::source::Source;
-use crate::timeline::{Clock, Presented};
+use crate::timeline::{MediaClock, Presented};
 
 /// A file of medium length is cut into spans of an eighth: enough for most machines' cores, and few seams, of which each
 /// costs up to some hundred frames, at a constant bitrate 70 on average.
@@ -50,12 +50,6 @@ enum Length {
     /// The file's length is not known beforehand (movie fragments): spans double up to those of a long file, or up to
     /// `most` frames.
     Growing { most: u64 },
-    /// Spans begin at these frames, rising from 0.
-    #[cfg_attr(
-        not(test),
-        allow(dead_code, reason = "for tests of plans that no file has")
-    )]
-    At(&'static [u64]),
 }
 
 impl Plan {
@@ -105,15 +99,6 @@ impl Plan {
         }
     }
 
-    /// Spans that begin at the frames `starts`, rising from 0; the last is as long as the file.
-    #[cfg(test)]
-    pub fn at(starts: Vec<u64>) -> Self {
-        Plan {
-            unit: 1,
-            length: Length::At(starts.leak()),
-        }
-    }
-
     /// First frame of span `index`; spans follow each other without end.
     pub fn start(&self, index: usize) -> u64 {
         let index = index as u64;
@@ -138,11 +123,6 @@ impl Plan {
                     1 => first,
                     _ => (first + second).saturating_add((index - 2).saturating_mul(long)),
                 }
-            }
-            Length::At(starts) => {
-                // Behind the last, every span is empty, so far away that no file comes to it.
-                const NEVER: u64 = u64::MAX >> 16;
-                starts.get(index as usize).copied().unwrap_or(NEVER)
             }
         }
     }
@@ -224,7 +204,7 @@ fn held(packets: &[SpanPacket], data: &[u8]) -> usize {
 #[derive(Clone, Debug)]
 pub struct Mapping {
     /// Media time to PCM samples.
-    pub clock: Clock,
+    pub clock: MediaClock,
     /// What of the decoder's output is converted.
     pub presented: Presented,
     /// PCM samples of silence before it.

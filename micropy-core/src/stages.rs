@@ -6,7 +6,7 @@ use micropy_lame::Bitrate;
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::mp3::RateControl;
-use crate::mp3::frame::{Frame, Frames};
+use crate::mp3::frame::{Frame, FrameSplitter};
 use crate::mp3::info_tag::{self, Encoding, InfoTag, Trim};
 use crate::mp3::side_info;
 use crate::mp4::Movie;
@@ -95,8 +95,8 @@ pub fn stitch(left: &[u8], right: &[u8], start: usize, bitrate: Bitrate) -> Resu
 /// Takes a stream of MP3 frames apart, `piece` bytes at a time, with all that is read of a frame anywhere, up to
 /// the first that makes no sense; returns how many there were.
 pub fn mp3(stream: &[u8], piece: usize) -> u64 {
-    let mut splitter = Frames::new();
-    let mut audio = info_tag::Audio::new();
+    let mut splitter = FrameSplitter::new();
+    let mut audio = info_tag::FrameStats::new();
     let mut first = None;
     let mut taken: Vec<Frame> = Vec::new();
     'pieces: for bytes in stream.chunks(piece.max(1)) {
@@ -160,7 +160,7 @@ fn seam(taken: Vec<Frame>, bitrate: u16) {
 }
 
 fn frames(bytes: &[u8]) -> Result<Vec<Frame>> {
-    let mut splitter = Frames::new();
+    let mut splitter = FrameSplitter::new();
     splitter.push(bytes);
     let mut frames = Vec::new();
     while let Some(frame) = splitter.next_frame()? {

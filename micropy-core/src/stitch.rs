@@ -29,9 +29,9 @@
 
 use std::collections::VecDeque;
 
+use crate::frame_header::FrameHeader;
 use crate::mp3::RateControl;
 use crate::mp3::frame::Frame;
-use crate::mp3::header::Header;
 use crate::mp3::reservoir::MAX_MAIN_DATA_BEGIN;
 
 /// So many equal frames in a row are taken as proof that both encoders stay equal. Eight are not: at
@@ -80,7 +80,7 @@ impl Tail {
     }
 
     /// Puts `header`, of another bitrate, before the last frame.
-    fn set_last_header(&mut self, header: Header) {
+    fn set_last_header(&mut self, header: FrameHeader) {
         if let Some(frame) = self.frames.back_mut() {
             self.main_data -= frame.slot().len();
             frame.set_header(header);
@@ -114,7 +114,7 @@ pub struct Seam {
     /// the encoders have become equal (rule 1), fewer where the seam is only sound (rules 2 and 3).
     pub equal: usize,
     /// The header of a higher bitrate that A's frame `k−1` needs (rule 3).
-    raise: Option<Header>,
+    raise: Option<FrameHeader>,
 }
 
 /// What a further frame of A has brought.
@@ -238,7 +238,7 @@ impl<'b> SeamSearch<'b> {
     }
 
     /// The header with which A's last frame is at least `missing` bytes longer.
-    fn raised(&self, missing: usize) -> Option<Header> {
+    fn raised(&self, missing: usize) -> Option<FrameHeader> {
         let header = self.left.frames.back()?.header();
         if self.rate == RateControl::Cbr || header.has_crc() {
             return None;

@@ -5,7 +5,7 @@ use crate::tags::Gapless;
 
 /// Converts media time of one track into PCM samples of its decoder.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock {
+pub struct MediaClock {
     /// Media units per second.
     pub timescale: u32,
     /// PCM samples per channel and second of the decoder's output (after SBR).
@@ -14,7 +14,7 @@ pub struct Clock {
     pub packet_len: Option<u32>,
 }
 
-impl Clock {
+impl MediaClock {
     /// `units` of media time as PCM samples, rounded to the nearest.
     pub fn samples(&self, units: u64) -> u64 {
         rescale(units, self.sample_rate, self.timescale)
@@ -61,7 +61,12 @@ pub struct Presented {
 impl Presented {
     /// The edit list's part; where it says nothing, iTunSMPB's, provided that it accounts for every
     /// packet of the track (`packets`, where known); else everything.
-    pub fn new(clock: &Clock, edit: &Edit, gapless: Option<Gapless>, packets: Option<u64>) -> Self {
+    pub fn new(
+        clock: &MediaClock,
+        edit: &Edit,
+        gapless: Option<Gapless>,
+        packets: Option<u64>,
+    ) -> Self {
         let trims = edit.start > 0 || edit.length.is_some();
         if !trims && let Some(info) = gapless {
             let accounted = info
@@ -95,7 +100,7 @@ impl Presented {
 mod tests {
     use super::*;
 
-    const AAC: Clock = Clock {
+    const AAC: MediaClock = MediaClock {
         timescale: 44_100,
         sample_rate: 44_100,
         packet_len: Some(1024),
@@ -113,7 +118,7 @@ mod tests {
         assert_eq!(AAC.media_len(10, 9 * 1024), 10_240);
         assert_eq!(AAC.media_len(10, 50 * 1024), 10_240);
         // Milliseconds: 232.2 ms were rounded down to 232.
-        let coarse = Clock {
+        let coarse = MediaClock {
             timescale: 1000,
             ..AAC
         };
@@ -123,7 +128,7 @@ mod tests {
 
     #[test]
     fn sbr_counts_at_its_output_rate() {
-        let sbr = Clock {
+        let sbr = MediaClock {
             timescale: 22_050,
             sample_rate: 44_100,
             packet_len: Some(2048),

@@ -1,9 +1,9 @@
 //! An MP3 file from its first byte to its last: ID3, the Info tag's frame, the audio's frames.
 
 use crate::error::{Error, Result};
+use crate::frame_header::FrameHeader;
 use crate::mp3::RateControl;
-use crate::mp3::header::Header;
-use crate::mp3::info_tag::{Audio, Encoding, InfoTag, Trim};
+use crate::mp3::info_tag::{Encoding, FrameStats, InfoTag, Trim};
 use crate::sink::Sink;
 use crate::tags::ReplayGain;
 
@@ -19,7 +19,7 @@ pub struct Foreseen {
 }
 
 /// Writes one MP3.
-pub struct Writer<'a> {
+pub struct Mp3Writer<'a> {
     sink: &'a mut dyn Sink,
     encoding: Encoding,
     foreseen: Foreseen,
@@ -27,19 +27,19 @@ pub struct Writer<'a> {
     bytes: u64,
     /// The Info tag's frame, once the first of the audio's has shown what it looks like.
     info: Option<Info>,
-    audio: Audio,
+    audio: FrameStats,
 }
 
 /// The frame of the Info tag.
 struct Info {
     /// Where it was written.
     at: u64,
-    header: Header,
+    header: FrameHeader,
     /// Of the audio's first frame.
-    first: Header,
+    first: FrameHeader,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> Mp3Writer<'a> {
     /// Begins an MP3 with `id3`.
     pub fn new(
         sink: &'a mut dyn Sink,
@@ -48,13 +48,13 @@ impl<'a> Writer<'a> {
         foreseen: Foreseen,
     ) -> Result<Self> {
         sink.write_all(id3).map_err(Error::Write)?;
-        Ok(Writer {
+        Ok(Mp3Writer {
             sink,
             encoding,
             foreseen,
             bytes: id3.len() as u64,
             info: None,
-            audio: Audio::new(),
+            audio: FrameStats::new(),
         })
     }
 
@@ -106,7 +106,7 @@ impl<'a> Writer<'a> {
     /// known by now.
     fn begin(&mut self, frame: &[u8]) -> Result<()> {
         let bytes = frame.first_chunk().copied().unwrap_or_default();
-        let first = Header::parse(bytes).map_err(|e| Error::Encode(e.to_string()))?;
+        let first = FrameHeader::parse_layer_3(bytes).map_err(|e| Error::Encode(e.to_string()))?;
         let header = InfoTag::header(first, self.encoding.rate);
         let tag = self.foretell(first);
         self.info = Some(Info {
@@ -119,7 +119,7 @@ impl<'a> Writer<'a> {
 
     /// The Info tag as far as it is known before the audio: for a constant bitrate everything but the CRC
     /// of the music.
-    fn foretell(&self, first: Header) -> InfoTag {
+    fn foretell(&self, first: FrameHeader) -> InfoTag {
         let Foreseen {
             frames,
             trim,
@@ -129,10 +129,10 @@ impl<'a> Writer<'a> {
             && evenly
             && self.encoding.rate == RateControl::Cbr
         {
-            let audio = Audio::foretold(first, frames);
+            let audio = FrameStats::foretold(first, frames);
             return info_tag(first, &self.encoding, &audio, trim, None);
         }
-        let mut tag = info_tag(first, &self.encoding, &Audio::new(), trim, None);
+        let mut tag = info_tag(first, &self.encoding, &FrameStats::new(), trim, None);
         tag.frames = frames.and_then(|frames| u32::try_from(frames).ok());
         (tag.bytes, tag.toc) = (None, None);
         tag
@@ -147,9 +147,9 @@ impl<'a> Writer<'a> {
 
 /// The tag of `audio`; without LAME's extension where nothing is to be left out.
 fn info_tag(
-    first: Header,
+    first: FrameHeader,
     encoding: &Encoding,
-    audio: &Audio,
+    audio: &FrameStats,
     trim: Option<Trim>,
     replay_gain: Option<ReplayGain>,
 ) -> InfoTag {

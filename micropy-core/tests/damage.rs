@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use micropy_core::{Converter, Error, Options, Report};
+use micropy_core::{Converter, Error, Options, Report, Warning};
 use mp3_check::check;
 use music::Random;
 use programs::{presented, run};
@@ -40,8 +40,9 @@ fn assert_sound(mp3: &[u8], report: &Report, what: &str) {
 }
 
 /// Whether a warning names a byte.
-fn names_a_byte(warning: &str) -> bool {
+fn names_a_byte(warning: &Warning) -> bool {
     warning
+        .to_string()
         .split("at byte ")
         .skip(1)
         .any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))

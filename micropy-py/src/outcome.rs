@@ -1,13 +1,13 @@
 //! What the engine found and did, as the arguments of Python's classes of the same names.
 
-use micropy_core::{Probe, ProbedTrack, Report};
+use micropy_core::{Probe, ProbedTrack, Report, Warning};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 /// The fields of a `Report`.
 pub fn report<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item("codec", &report.codec)?;
+    dict.set_item("codec", report.codec.to_string())?;
     dict.set_item("copied", report.copied)?;
     dict.set_item("input_sample_rate", report.input_sample_rate)?;
     dict.set_item("input_channels", report.input_channels)?;
@@ -28,7 +28,7 @@ pub fn report<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDi
     dict.set_item("complete", report.complete)?;
     let loudness = report.loudness.map(|l| (l.integrated, l.true_peak, l.gain));
     dict.set_item("loudness", loudness)?;
-    dict.set_item("warnings", &report.warnings)?;
+    dict.set_item("warnings", strings(&report.warnings))?;
     Ok(dict)
 }
 
@@ -55,14 +55,18 @@ pub fn probe<'py>(py: Python<'py>, probe: &Probe) -> PyResult<Bound<'py, PyDict>
         (start, end, &chapter.title)
     });
     dict.set_item("chapters", chapters.collect::<Vec<_>>())?;
-    dict.set_item("warnings", &probe.warnings)?;
+    dict.set_item("warnings", strings(&probe.warnings))?;
     Ok(dict)
+}
+
+fn strings(warnings: &[Warning]) -> Vec<String> {
+    warnings.iter().map(Warning::to_string).collect()
 }
 
 fn track<'py>(py: Python<'py>, track: &ProbedTrack) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("id", track.id)?;
-    dict.set_item("codec", &track.codec)?;
+    dict.set_item("codec", track.codec.as_ref().map(ToString::to_string))?;
     dict.set_item("problem", &track.problem)?;
     dict.set_item("sample_rate", track.sample_rate)?;
     dict.set_item("channels", track.channels)?;

@@ -6,7 +6,7 @@ use super::*;
 use crate::options::TrackChoice;
 use crate::pipeline::tests::movie::{Moov, pcm_movie};
 use crate::pipeline::tests::programs::aac_movie;
-use crate::span::{SPAN_BYTES, Span};
+use crate::span::{Plan, SPAN_BYTES, Span};
 
 /// All spans of `source`, each as `look` sees it.
 fn spans<T>(source: &mut dyn Source, look: impl Fn(&Span) -> T) -> Vec<T> {
@@ -24,7 +24,7 @@ fn spans<T>(source: &mut dyn Source, look: impl Fn(&Span) -> T) -> Vec<T> {
         cancel: &CancelToken::new(),
         on_progress: &mut |_| {},
     };
-    let mut reader = conversion.rendering(beginning, None, false).unwrap().reader;
+    let mut reader = conversion.set_up(beginning, None, false).unwrap().reader;
     let mut seen = Vec::new();
     while let Some(span) = reader.next(source).unwrap() {
         seen.push(look(&span));
@@ -82,7 +82,7 @@ fn spans_of_compressed_audio_are_as_long_as_ever() {
         return;
     };
     let starts = spans(&mut file.as_slice(), |span| span.first_frame);
-    let frames = frames_for(44_100 * 100, 1152);
+    let frames = encoder::frames_for(44_100 * 100, 1152);
     let plan = Plan::new(Some(frames), 49, 0);
     let expected: Vec<u64> = (0..starts.len()).map(|i| plan.start(i)).collect();
     assert_eq!(starts, expected);

@@ -6,7 +6,7 @@ use symphonia_core::codecs::audio::well_known::CODEC_ID_AAC;
 use super::aac_config::{AacConfig, Extension, object_type};
 use super::symphonia::{Symphonia, parameters};
 use super::{Decoder, Format, fdk, sbr};
-use crate::codec::CodecParameters;
+use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 
 /// What the track decodes to.
@@ -17,7 +17,7 @@ pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Forma
             if is_plain(&aac) && !(may_have_sbr(&aac) && sbr::is_in_most(first_packets)) =>
         {
             Ok(Format {
-                name: aac.name(false, false),
+                codec: Codec::Aac(aac.profile(false, false)),
                 sample_rate: aac.core_rate,
                 layout,
                 packet_len: Some(aac.frame_len),

@@ -1,6 +1,7 @@
 //! The AudioSpecificConfig of AAC (ISO/IEC 14496-3, 1.6.2.1) and what it leaves unsaid.
 
 use super::bits::Bits;
+use crate::codec::AacProfile;
 use crate::pcm::{Layout, Speaker};
 
 /// Audio object types (ISO/IEC 14496-3, table 1.17) that AAC tracks have.
@@ -19,7 +20,6 @@ pub mod object_type {
     pub const ER_LD: u32 = 23;
     pub const PS: u32 = 29;
     pub const ESCAPE: u32 = 31;
-    pub const ALS: u32 = 36;
     pub const ER_ELD: u32 = 39;
     pub const USAC: u32 = 42;
 }
@@ -42,7 +42,7 @@ pub struct AacConfig {
     /// Parametric stereo: likewise.
     pub ps: Extension<()>,
     /// The loudspeakers in the order of the decoder's channels, where that is not the planes' order.
-    coded_order: Option<Vec<Speaker>>,
+    pub(super) coded_order: Option<Vec<Speaker>>,
 }
 
 /// Whether an extension of the core coder is used.
@@ -66,78 +66,51 @@ impl AacConfig {
         parse(&mut Bits::new(bytes)).ok_or("it ends in the middle of a field")?
     }
 
-    /// The profile as people call it.
-    pub fn name(&self, sbr: bool, ps: bool) -> String {
+    /// The profile, once the packets have shown whether there is SBR or PS.
+    pub fn profile(&self, sbr: bool, ps: bool) -> AacProfile {
         match self.object_type {
-            object_type::LC if ps => "HE-AAC v2".into(),
-            object_type::LC if sbr || matches!(self.sbr, Extension::Present(_)) => "HE-AAC".into(),
-            object_type::LC => "AAC-LC".into(),
-            object_type::MAIN => "AAC Main".into(),
-            object_type::LTP => "AAC-LTP".into(),
-            object_type::ER_LD => "AAC-LD".into(),
-            object_type::ER_ELD => "AAC-ELD".into(),
-            object_type::USAC => "xHE-AAC".into(),
-            object_type::ALS => "MPEG-4 ALS".into(),
-            other => format!("MPEG-4 audio object type {other}"),
-        }
-    }
-
-    /// The plane of each channel that the decoder gives, where the planes are those of `layout`.
-    pub fn planes(&self, layout: Layout) -> Vec<usize> {
-        match &self.coded_order {
-            Some(order) if Layout::of(order) == layout => {
-                order.iter().filter_map(|&s| layout.plane_of(s)).collect()
-            }
-            _ => (0..layout.channels()).collect(),
+            object_type::LC if ps => AacProfile::HeV2,
+            object_type::LC if sbr || matches!(self.sbr, Extension::Present(_)) => AacProfile::He,
+            object_type::LC => AacProfile::Lc,
+            object_type::MAIN => AacProfile::Main,
+            object_type::LTP => AacProfile::Ltp,
+            object_type::ER_LD => AacProfile::Ld,
+            object_type::ER_ELD => AacProfile::Eld,
+            object_type::USAC => AacProfile::Xhe,
+            other => AacProfile::ObjectType(other),
         }
     }
 
     /// The configuration of the core coder without any extension.
     pub fn plain(&self) -> Vec<u8> {
-        let mut fields = Fields::default();
-        fields.put(self.object_type, 5);
-        fields.put_frequency(self.core_rate);
-        fields.put(self.channel_configuration, 4);
-        self.put_general_audio(&mut fields);
-        fields.bytes()
-    }
-
-    /// The configuration with `extension` (SBR or PS) said explicitly; `None` where the channels are not
-    /// those of a channel configuration.
-    pub fn hierarchical(&self, extension: u32, rate: u32) -> Option<Vec<u8>> {
-        if self.channel_configuration == 0 {
-            return None;
-        }
-        let mut fields = Fields::default();
-        fields.put(extension, 5);
-        fields.put_frequency(self.core_rate);
-        fields.put(self.channel_configuration, 4);
-        fields.put_frequency(rate);
-        fields.put(self.object_type, 5);
-        self.put_general_audio(&mut fields);
-        Some(fields.bytes())
+        let mut bits = BitWriter::default();
+        bits.put(self.object_type, 5);
+        bits.put_frequency(self.core_rate);
+        bits.put(self.channel_configuration, 4);
+        self.put_general_audio(&mut bits);
+        bits.bytes()
     }
 
     /// GASpecificConfig: frameLengthFlag, dependsOnCoreCoder, extensionFlag.
-    fn put_general_audio(&self, fields: &mut Fields) {
-        fields.put(u32::from(self.frame_len == 960), 1);
-        fields.put(0, 2);
+    pub(super) fn put_general_audio(&self, bits: &mut BitWriter) {
+        bits.put(u32::from(self.frame_len == 960), 1);
+        bits.put(0, 2);
     }
 }
 
 /// A configuration in the making: bits, most significant first.
 #[derive(Default)]
-struct Fields {
+pub(super) struct BitWriter {
     bits: Vec<bool>,
 }
 
-impl Fields {
-    fn put(&mut self, value: u32, width: u32) {
+impl BitWriter {
+    pub(super) fn put(&mut self, value: u32, width: u32) {
         self.bits
             .extend((0..width).rev().map(|bit| value >> bit & 1 == 1));
     }
 
-    fn put_frequency(&mut self, rate: u32) {
+    pub(super) fn put_frequency(&mut self, rate: u32) {
         match SAMPLING_FREQUENCIES.iter().position(|&f| f == rate) {
             Some(index) => self.put(index as u32, 4),
             None => {
@@ -147,7 +120,7 @@ impl Fields {
         }
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    pub(super) fn bytes(&self) -> Vec<u8> {
         let byte = |bits: &[bool]| {
             let byte = bits.iter().fold(0, |byte, &bit| byte << 1 | u8::from(bit));
             byte << (8 - bits.len())

@@ -4,7 +4,7 @@ use oxideav_core::{CodecId, Frame, Packet, TimeBase};
 
 use super::bits::Bits;
 use super::{DecodeError, Decoder, Format};
-use crate::codec::CodecParameters;
+use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm, Speaker};
 
@@ -129,7 +129,11 @@ pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Forma
     })?;
     let header = frames[0].0;
     Ok(Format {
-        name: if header.enhanced { "E-AC-3" } else { "AC-3" }.into(),
+        codec: if header.enhanced {
+            Codec::Eac3
+        } else {
+            Codec::Ac3
+        },
         sample_rate: header.sample_rate,
         layout: Layout::of(&header.order()),
         packet_len: Some(frames.iter().map(|(h, _)| h.blocks * BLOCK_LEN).sum()),

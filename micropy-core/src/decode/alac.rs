@@ -5,7 +5,7 @@ use symphonia_core::codecs::audio::well_known::CODEC_ID_ALAC;
 
 use super::symphonia::{Symphonia, parameters};
 use super::{Decoder, Format};
-use crate::codec::CodecParameters;
+use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 
 /// Length of ALACSpecificConfig, and with the channel layout that may follow it.
@@ -15,7 +15,7 @@ const COOKIE_LENS: [usize; 2] = [24, 48];
 pub fn inspect(track: &CodecParameters, _first_packets: &[&[u8]]) -> Result<Format> {
     let (sample_rate, layout) = open(track)?.rate_and_layout()?;
     Ok(Format {
-        name: "ALAC".into(),
+        codec: Codec::Alac,
         sample_rate,
         layout,
         packet_len: None,

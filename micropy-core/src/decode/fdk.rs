@@ -2,7 +2,7 @@
 
 use super::aac_config::{AacConfig, Extension, object_type};
 use super::{DecodeError, Decoder, Format};
-use crate::codec::CodecParameters;
+use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm};
 
@@ -32,7 +32,7 @@ pub fn inspect(track: &CodecParameters, aac: &AacConfig, packets: &[&[u8]]) -> R
             .ok_or_else(|| Error::unsupported(format!("AAC of {channels} channels")))?,
     };
     Ok(Format {
-        name: aac.name(stream.sbr, ps),
+        codec: Codec::Aac(aac.profile(stream.sbr, ps)),
         sample_rate: stream.sample_rate,
         layout,
         packet_len: Some(stream.frame_len as u32),

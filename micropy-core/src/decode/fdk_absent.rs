@@ -2,7 +2,7 @@
 
 use super::aac_config::AacConfig;
 use super::{Decoder, Format};
-use crate::codec::CodecParameters;
+use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 
 /// Says what is missing.
@@ -12,7 +12,7 @@ pub fn inspect(
     first_packets: &[&[u8]],
 ) -> Result<Format> {
     let sbr = super::sbr::is_in_most(first_packets);
-    Err(unsupported(&aac.name(sbr, false)))
+    Err(unsupported(&Codec::Aac(aac.profile(sbr, false))))
 }
 
 /// Likewise.
@@ -21,11 +21,11 @@ pub fn decoder(
     _aac: &AacConfig,
     format: &Format,
 ) -> Result<Box<dyn Decoder>> {
-    Err(unsupported(&format.name))
+    Err(unsupported(&format.codec))
 }
 
-fn unsupported(name: &str) -> Error {
+fn unsupported(codec: &Codec) -> Error {
     Error::unsupported(format!(
-        "{name} of this kind: this build lacks the feature `fdk-aac`"
+        "{codec} of this kind: this build lacks the feature `fdk-aac`"
     ))
 }

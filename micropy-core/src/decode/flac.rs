@@ -5,7 +5,7 @@ use symphonia_core::codecs::audio::well_known::CODEC_ID_FLAC;
 
 use super::symphonia::{Symphonia, parameters};
 use super::{Decoder, Format};
-use crate::codec::CodecParameters;
+use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 
 /// Length of the STREAMINFO metadata block and of the header before it.
@@ -16,7 +16,7 @@ const BLOCK_HEADER_LEN: usize = 4;
 pub fn inspect(track: &CodecParameters, _first_packets: &[&[u8]]) -> Result<Format> {
     let (sample_rate, layout) = open(track)?.rate_and_layout()?;
     Ok(Format {
-        name: "FLAC".into(),
+        codec: Codec::Flac,
         sample_rate,
         layout,
         packet_len: None,

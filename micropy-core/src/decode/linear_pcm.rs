@@ -1,7 +1,7 @@
 //! Audio that is not compressed: linear PCM, and the logarithmic PCM of ITU-T G.711.
 
 use super::{DecodeError, Decoder, Format};
-use crate::codec::{Codec, CodecParameters, Companding, PcmLayout};
+use crate::codec::{Codec, CodecParameters, Companding, PcmFormat};
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm};
 
@@ -21,21 +21,12 @@ pub fn inspect(track: &CodecParameters, _first_packets: &[&[u8]]) -> Result<Form
         ));
     }
     Ok(Format {
-        name: name(pcm),
+        codec: track.codec.clone(),
         sample_rate: track.sample_rate,
         layout,
         packet_len: None,
         roll: 0,
     })
-}
-
-fn name(pcm: PcmLayout) -> String {
-    match pcm.companding {
-        Some(Companding::ALaw) => "A-law".into(),
-        Some(Companding::MuLaw) => "µ-law".into(),
-        None if pcm.float => format!("PCM {} bit float", pcm.bits),
-        None => format!("PCM {} bit", pcm.bits),
-    }
 }
 
 /// The decoder for it.
@@ -78,7 +69,7 @@ impl Decoder for LinearPcm {
 }
 
 /// How to read a PCM sample of that layout.
-fn reader(pcm: PcmLayout) -> Result<Read> {
+fn reader(pcm: PcmFormat) -> Result<Read> {
     Ok(match (pcm.bits, pcm.float, pcm.big_endian) {
         (8, ..) if pcm.companding == Some(Companding::ALaw) => |b| a_law(b[0]),
         (8, ..) if pcm.companding == Some(Companding::MuLaw) => |b| mu_law(b[0]),

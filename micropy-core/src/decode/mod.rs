@@ -15,6 +15,8 @@ mod fdk;
 #[cfg(all(feature = "aac", not(feature = "fdk-aac")))]
 #[path = "fdk_absent.rs"]
 mod fdk;
+#[cfg(feature = "fdk-aac")]
+mod fdk_config;
 #[cfg(feature = "flac")]
 mod flac;
 mod in_order;
@@ -41,8 +43,8 @@ use crate::pcm::{Layout, Pcm};
 /// What the decoder of a track will give, known before the first packet is decoded for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Format {
-    /// The coding with its profile, for people: `AAC-LC`, `HE-AAC v2`, `Opus`.
-    pub name: String,
+    /// The coding with its profile.
+    pub codec: Codec,
     /// Hz of the PCM (SBR doubles the core's).
     pub sample_rate: u32,
     /// Channels of the PCM, in the order of the planes.
@@ -121,7 +123,7 @@ struct Family {
 const FAMILIES: &[Family] = &[
     #[cfg(feature = "aac")]
     Family {
-        serves: |codec| matches!(codec, Codec::Aac),
+        serves: |codec| matches!(codec, Codec::Aac(_)),
         inspect: aac::inspect,
         decoder: aac::decoder,
     },
@@ -176,8 +178,8 @@ fn family(codec: &Codec) -> Result<&'static Family> {
 /// The feature of this crate that brings the decoder.
 fn feature(codec: &Codec) -> Option<&'static str> {
     Some(match codec {
-        Codec::Aac => "aac",
-        Codec::Mp3 => "mp3",
+        Codec::Aac(_) => "aac",
+        Codec::Mp1 | Codec::Mp2 | Codec::Mp3 => "mp3",
         Codec::Alac => "alac",
         Codec::Flac => "flac",
         Codec::Opus => "opus",

@@ -3,7 +3,7 @@
 use ropus::OpusMSDecoder;
 
 use super::{DecodeError, Decoder, Format};
-use crate::codec::CodecParameters;
+use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm, Speaker};
 
@@ -95,7 +95,7 @@ pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Forma
     let config = parse(track)?;
     let shortest = first_packets.iter().filter_map(|p| frame_len(p)).min();
     Ok(Format {
-        name: "Opus".into(),
+        codec: Codec::Opus,
         sample_rate: SAMPLE_RATE,
         layout: config.layout,
         packet_len: None,

@@ -198,7 +198,12 @@ fn formats_come_from_the_bitstream() {
     let format = |clip: &str| {
         let format = Track::clip(clip).format();
         let channels = format.layout.channels();
-        (format.name, format.sample_rate, channels, format.packet_len)
+        (
+            format.codec.to_string(),
+            format.sample_rate,
+            channels,
+            format.packet_len,
+        )
     };
     let expect = |name: &str, rate, channels, len| (name.to_string(), rate, channels, len);
     assert_eq!(

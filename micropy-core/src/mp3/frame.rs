@@ -1,8 +1,8 @@
-//! Frames out of the bytes that an encoder gives piece by piece.
+//! FrameSplitter out of the bytes that an encoder gives piece by piece.
 
-use super::header::{Header, HeaderError};
 use super::reservoir::{Reservoir, ReservoirError};
 use super::side_info::SideInfo;
+use crate::frame_header::{FrameHeader, HeaderError};
 
 /// Why the bytes of a stream are not frames one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +31,7 @@ pub enum FrameFault {
 /// One frame, with all that is needed to decode it (but for the overlap with its neighbours).
 #[derive(Clone, Debug)]
 pub struct Frame {
-    header: Header,
+    header: FrameHeader,
     side_info: SideInfo,
     /// From the header to the next frame's.
     bytes: Vec<u8>,
@@ -41,7 +41,7 @@ pub struct Frame {
 
 impl Frame {
     /// The header.
-    pub fn header(&self) -> Header {
+    pub fn header(&self) -> FrameHeader {
         self.header
     }
 
@@ -72,10 +72,10 @@ impl Frame {
 
     /// Puts `header`, which differs in bitrate only, before the frame and makes the slot as long as it
     /// says: cut, or continued with zeros.
-    pub fn set_header(&mut self, header: Header) {
+    pub fn set_header(&mut self, header: FrameHeader) {
         debug_assert!(header.same_audio(self.header) && !header.has_crc());
         self.header = header;
-        self.bytes[..Header::LEN].copy_from_slice(&header.to_bytes());
+        self.bytes[..FrameHeader::LEN].copy_from_slice(&header.to_bytes());
         self.bytes.resize(header.frame_len(), 0);
     }
 
@@ -104,7 +104,7 @@ impl Frame {
 /// Splits a stream into its frames. The stream begins with a frame whose main data is all its own, as any
 /// encoder's does.
 #[derive(Debug, Default)]
-pub struct Frames {
+pub struct FrameSplitter {
     /// Bytes not yet given out; those before `start` are.
     buffer: Vec<u8>,
     start: usize,
@@ -113,7 +113,7 @@ pub struct Frames {
     reservoir: Reservoir,
 }
 
-impl Frames {
+impl FrameSplitter {
     /// At the beginning of a stream.
     pub fn new() -> Self {
         Self::default()
@@ -148,7 +148,7 @@ impl Frames {
         let Some(&first) = rest.first_chunk() else {
             return Ok(None);
         };
-        let header = Header::parse(first)?;
+        let header = FrameHeader::parse_layer_3(first)?;
         let Some(bytes) = rest.get(..header.frame_len()) else {
             return Ok(None);
         };
@@ -172,12 +172,12 @@ impl Frames {
 
 #[cfg(test)]
 mod tests {
-    use super::super::header::ChannelMode;
     use super::*;
+    use crate::frame_header::ChannelMode;
 
     /// A frame of MPEG-2 mono at 8 kbit/s and 24 kHz: 24 bytes, of them 11 of main data.
     fn frame(begin: u8, bits: u16, slot: [u8; 11]) -> Vec<u8> {
-        let mut bytes = Header::new(24_000, 8, ChannelMode::Mono)
+        let mut bytes = FrameHeader::new(24_000, 8, ChannelMode::Mono)
             .unwrap()
             .to_bytes()
             .to_vec();
@@ -188,13 +188,13 @@ mod tests {
     }
 
     fn all(stream: &[u8]) -> Vec<Frame> {
-        let mut frames = Frames::new();
-        frames.push(stream);
+        let mut splitter = FrameSplitter::new();
+        splitter.push(stream);
         let mut all = Vec::new();
-        while let Some(frame) = frames.next_frame().unwrap() {
+        while let Some(frame) = splitter.next_frame().unwrap() {
             all.push(frame);
         }
-        frames.finish().unwrap();
+        splitter.finish().unwrap();
         all
     }
 
@@ -204,15 +204,15 @@ mod tests {
             .flat_map(|i| frame(i % 5, 8 * u16::from(i % 5 + 6), [i; 11]))
             .collect();
         for piece in [1, 2, 23, 24, 25, 100] {
-            let mut frames = Frames::new();
+            let mut splitter = FrameSplitter::new();
             let mut got = Vec::new();
             for bytes in stream.chunks(piece) {
-                frames.push(bytes);
-                while let Some(frame) = frames.next_frame().unwrap() {
+                splitter.push(bytes);
+                while let Some(frame) = splitter.next_frame().unwrap() {
                     got.push(frame);
                 }
             }
-            frames.finish().unwrap();
+            splitter.finish().unwrap();
             assert_eq!(got.len(), 20);
             assert!(stream.chunks(24).eq(got.iter().map(Frame::bytes)));
             assert_eq!(got[19].reserved(), [18; 4]);
@@ -235,20 +235,20 @@ mod tests {
 
     #[test]
     fn a_broken_stream_is_an_error_with_its_place() {
-        let mut frames = Frames::new();
-        frames.push(&frame(0, 88, [0; 11]));
-        frames.push(&frame(1, 8, [0; 11]));
-        assert!(frames.next_frame().unwrap().is_some());
+        let mut splitter = FrameSplitter::new();
+        splitter.push(&frame(0, 88, [0; 11]));
+        splitter.push(&frame(1, 8, [0; 11]));
+        assert!(splitter.next_frame().unwrap().is_some());
         let fault = FrameFault::Reservoir(ReservoirError::Overlap { begin: 1, spare: 0 });
         assert_eq!(
-            frames.next_frame().unwrap_err(),
+            splitter.next_frame().unwrap_err(),
             FrameError { at: 24, fault }
         );
 
-        let mut frames = Frames::new();
-        frames.push(&frame(0, 0, [0; 11])[..20]);
-        assert!(frames.next_frame().unwrap().is_none());
+        let mut splitter = FrameSplitter::new();
+        splitter.push(&frame(0, 0, [0; 11])[..20]);
+        assert!(splitter.next_frame().unwrap().is_none());
         let fault = FrameFault::Truncated;
-        assert_eq!(frames.finish(), Err(FrameError { at: 0, fault }));
+        assert_eq!(splitter.finish(), Err(FrameError { at: 0, fault }));
     }
 }

@@ -48,7 +48,7 @@ pub fn encode_within(metadata: &Metadata, version: Id3Version, size: usize) -> R
 }
 
 fn encode_bare(metadata: &Metadata, version: Id3Version) -> Result<Vec<u8>> {
-    let writer = Writer { version };
+    let writer = TagWriter { version };
     let frames = writer.frames(metadata);
     if frames.is_empty() {
         return Ok(Vec::new());
@@ -85,11 +85,11 @@ fn pad(mut tag: Vec<u8>, size: usize) -> Result<Vec<u8>> {
     Ok(tag)
 }
 
-struct Writer {
+struct TagWriter {
     version: Id3Version,
 }
 
-impl Writer {
+impl TagWriter {
     fn crate_version(&self) -> Version {
         match self.version {
             Id3Version::V23 => Version::Id3v23,
@@ -587,7 +587,7 @@ mod tests {
     #[test]
     fn ten_thousand_chapters_are_nested() {
         let book = book(10_000);
-        let writer = Writer {
+        let writer = TagWriter {
             version: Id3Version::V24,
         };
         let tag = Tag::from_iter(writer.frames(&book));

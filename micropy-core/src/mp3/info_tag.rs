@@ -33,7 +33,7 @@
 use std::ops::Range;
 
 use super::RateControl;
-use super::header::{ChannelMode, Header, HeaderError};
+use crate::frame_header::{ChannelMode, FrameHeader, HeaderError, Layer};
 use crate::tags::ReplayGain;
 
 /// Bytes of a tag with all fields.
@@ -118,9 +118,9 @@ pub struct Extension {
 impl InfoTag {
     /// The tag of the frames that `audio` has gone over, the first of which has the header `first`.
     pub fn new(
-        first: Header,
+        first: FrameHeader,
         encoding: &Encoding,
-        audio: &Audio,
+        audio: &FrameStats,
         trim: Trim,
         replay_gain: Option<ReplayGain>,
     ) -> Self {
@@ -160,14 +160,14 @@ impl InfoTag {
     ///
     /// With a constant bitrate it has that bitrate, since players reckon the length from it; where the
     /// frame were too small for the tag, and with a variable bitrate, the lowest that is large enough.
-    pub fn header(first: Header, rate: RateControl) -> Header {
-        let with = |bitrate| Header::new(first.sample_rate(), bitrate, first.channel_mode());
-        let fits = |h: &Header| h.frame_len() >= h.main_data_offset() + TAG_LEN;
+    pub fn header(first: FrameHeader, rate: RateControl) -> FrameHeader {
+        let with = |bitrate| FrameHeader::new(first.sample_rate(), bitrate, first.channel_mode());
+        let fits = |h: &FrameHeader| h.frame_len() >= h.main_data_offset() + TAG_LEN;
         let lowest = match rate {
             RateControl::Cbr => first.bitrate(),
             _ => 0,
         };
-        let bitrates = first.version().bitrates().iter();
+        let bitrates = first.version().bitrates(Layer::III).iter();
         bitrates
             .filter(|&&bitrate| bitrate >= lowest)
             .filter_map(|&bitrate| with(bitrate))
@@ -176,7 +176,7 @@ impl InfoTag {
     }
 
     /// The tag in a frame with `header`, from [`InfoTag::header`].
-    pub fn to_frame(&self, header: Header) -> Vec<u8> {
+    pub fn to_frame(&self, header: FrameHeader) -> Vec<u8> {
         let mut frame = header.to_bytes().to_vec();
         frame.resize(header.main_data_offset(), 0);
         self.write(&mut frame);
@@ -242,7 +242,7 @@ fn gain_fields(of: ReplayGain) -> (u32, u16) {
 
 /// LAME's misc byte: 2 bits rate of the source (up to 32, 44.1, 48 kHz, above), 1 bit unwise settings, 3 bits
 /// channel mode, 2 bits noise shaping, which LAME does not tell.
-fn misc(header: Header) -> u8 {
+fn misc(header: FrameHeader) -> u8 {
     let source = match header.sample_rate() {
         48_000 => 2,
         44_100 => 1,
@@ -259,7 +259,7 @@ fn misc(header: Header) -> u8 {
 
 /// What a tag tells of the frames behind it, gathered while they go by.
 #[derive(Clone, Debug)]
-pub struct Audio {
+pub struct FrameStats {
     frames: u64,
     bytes: u64,
     crc: u16,
@@ -268,20 +268,20 @@ pub struct Audio {
     stride: u64,
 }
 
-impl Default for Audio {
+impl Default for FrameStats {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Audio {
+impl FrameStats {
     /// So many seek points are kept at most: at least half of them for any length, so that a place
     /// reckoned between two is far closer than the TOC can tell.
     const MAX_POINTS: usize = 2048;
 
     /// No frames yet.
     pub fn new() -> Self {
-        Audio {
+        FrameStats {
             frames: 0,
             bytes: 0,
             crc: 0,
@@ -294,7 +294,7 @@ impl Audio {
     /// the header `first`: all but the CRC. For a pipe, where a tag cannot be written later.
     ///
     /// Reckoned, not counted through: a file of some bytes can declare more frames than could ever be counted.
-    pub fn foretold(first: Header, frames: u64) -> Self {
+    pub fn foretold(first: FrameHeader, frames: u64) -> Self {
         let rate = u128::from(first.sample_rate());
         let exact = 125 * u128::from(first.samples()) * u128::from(first.bitrate());
         // Every frame is short of `exact / rate` bytes by a fraction. LAME starts with a lag of one such
@@ -310,7 +310,7 @@ impl Audio {
         // A power of two that is too large for the type comes of no number of frames.
         let stride = least.checked_next_power_of_two().unwrap_or(1 << 63);
         let points = (0..Self::MAX_POINTS as u64).map_while(|i| i.checked_mul(stride));
-        Audio {
+        FrameStats {
             frames,
             bytes: place(frames),
             crc: 0,
@@ -326,7 +326,9 @@ impl Audio {
     pub fn add(&mut self, mut frames: &[u8]) -> Result<(), HeaderError> {
         self.crc = crc16(self.crc, frames);
         while let Some(&header) = frames.first_chunk() {
-            let len = Header::parse(header)?.frame_len().min(frames.len());
+            let len = FrameHeader::parse_layer_3(header)?
+                .frame_len()
+                .min(frames.len());
             self.count(len as u64);
             frames = &frames[len..];
         }
@@ -422,10 +424,10 @@ mod tests {
     use super::*;
 
     impl InfoTag {
-        /// Reads the tag in a frame; `None` where there is none. Fields are taken as they are.
+        /// Reads the tag in a frame; `None` where there is none. TagReader are taken as they are.
         pub fn parse(frame: &[u8]) -> Option<Self> {
-            let header = Header::parse(*frame.first_chunk()?).ok()?;
-            let mut rest = Fields(frame.get(header.main_data_offset()..)?);
+            let header = FrameHeader::parse_layer_3(*frame.first_chunk()?).ok()?;
+            let mut rest = TagReader(frame.get(header.main_data_offset()..)?);
             let variable = match &rest.take::<4>()? {
                 b"Xing" => true,
                 b"Info" => false,
@@ -445,7 +447,7 @@ mod tests {
     }
 
     impl Extension {
-        fn parse(mut rest: Fields<'_>) -> Option<Self> {
+        fn parse(mut rest: TagReader<'_>) -> Option<Self> {
             let encoder = rest.take()?;
             let [revision_and_method, lowpass] = rest.take()?;
             let peak = rest.u32()?;
@@ -484,9 +486,9 @@ mod tests {
     }
 
     /// The rest of a tag's fields, most significant byte first.
-    struct Fields<'a>(&'a [u8]);
+    struct TagReader<'a>(&'a [u8]);
 
-    impl Fields<'_> {
+    impl TagReader<'_> {
         fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
             let (field, rest) = self.0.split_first_chunk()?;
             self.0 = rest;
@@ -527,8 +529,8 @@ mod tests {
 
     #[test]
     fn verify_the_layout_byte_by_byte() {
-        let first = Header::new(44_100, 128, ChannelMode::JointStereo).unwrap();
-        let mut audio = Audio::new();
+        let first = FrameHeader::new(44_100, 128, ChannelMode::JointStereo).unwrap();
+        let mut audio = FrameStats::new();
         let mut frame = vec![0; first.frame_len()];
         frame[..4].copy_from_slice(&first.to_bytes());
         for _ in 0..1000 {
@@ -577,8 +579,8 @@ mod tests {
             (8_000, ChannelMode::Mono),
         ] {
             for rate in [RateControl::Cbr, RateControl::Abr, RateControl::Vbr] {
-                let first = Header::new(rate_hz, 64, mode).unwrap();
-                let audio = Audio::foretold(first, 777);
+                let first = FrameHeader::new(rate_hz, 64, mode).unwrap();
+                let audio = FrameStats::foretold(first, 777);
                 let gain = ReplayGain {
                     peak: 1.25,
                     gain: 3.2,
@@ -591,8 +593,8 @@ mod tests {
     }
 
     /// As `foretold` reckons it, frame by frame.
-    fn counted(first: Header, frames: u64) -> Audio {
-        let mut audio = Audio::new();
+    fn counted(first: FrameHeader, frames: u64) -> FrameStats {
+        let mut audio = FrameStats::new();
         let rate = u64::from(first.sample_rate());
         let exact = 125 * u64::from(first.samples()) * u64::from(first.bitrate());
         let fraction = exact % rate;
@@ -608,9 +610,9 @@ mod tests {
     #[test]
     fn what_is_foretold_is_what_counting_gives() {
         for (rate_hz, bitrate) in [(44_100, 128), (48_000, 320), (22_050, 8), (11_025, 56)] {
-            let first = Header::new(rate_hz, bitrate, ChannelMode::Stereo).unwrap();
+            let first = FrameHeader::new(rate_hz, bitrate, ChannelMode::Stereo).unwrap();
             for frames in [0, 1, 2, 50, 2047, 2048, 2049, 4096, 4097, 22_970, 1_000_003] {
-                let (told, counted) = (Audio::foretold(first, frames), counted(first, frames));
+                let (told, counted) = (FrameStats::foretold(first, frames), counted(first, frames));
                 assert_eq!(told.bytes, counted.bytes, "{rate_hz} Hz, {frames} frames");
                 assert_eq!(told.stride, counted.stride, "{frames} frames");
                 assert_eq!(told.points, counted.points, "{frames} frames");
@@ -621,10 +623,10 @@ mod tests {
 
     #[test]
     fn any_number_of_frames_is_foretold_at_once() {
-        let first = Header::new(32_000, 320, ChannelMode::Stereo).unwrap();
+        let first = FrameHeader::new(32_000, 320, ChannelMode::Stereo).unwrap();
         for frames in [1 << 33, 90_000_000_000_000, u64::MAX / 1152, u64::MAX] {
-            let audio = Audio::foretold(first, frames);
-            assert!(audio.points.len() <= Audio::MAX_POINTS);
+            let audio = FrameStats::foretold(first, frames);
+            assert!(audio.points.len() <= FrameStats::MAX_POINTS);
             let tag = InfoTag::new(first, &encoding(RateControl::Cbr), &audio, TRIM, None);
             assert_eq!((tag.frames, tag.bytes), (None, None));
             let toc = tag.toc.unwrap();
@@ -634,7 +636,7 @@ mod tests {
 
     #[test]
     fn a_plain_xing_tag_has_no_extension() {
-        let first = Header::new(44_100, 128, ChannelMode::Stereo).unwrap();
+        let first = FrameHeader::new(44_100, 128, ChannelMode::Stereo).unwrap();
         let tag = InfoTag {
             variable: true,
             frames: Some(10),
@@ -659,9 +661,9 @@ mod tests {
             8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000,
         ] {
             for mode in [ChannelMode::Mono, ChannelMode::JointStereo] {
-                let (version, _) = super::super::header::Version::of_sample_rate(rate_hz).unwrap();
-                for &bitrate in version.bitrates() {
-                    let first = Header::new(rate_hz, bitrate, mode).unwrap();
+                let (version, _) = crate::frame_header::Version::of_sample_rate(rate_hz).unwrap();
+                for &bitrate in version.bitrates(Layer::III) {
+                    let first = FrameHeader::new(rate_hz, bitrate, mode).unwrap();
                     let cbr = InfoTag::header(first, RateControl::Cbr);
                     let vbr = InfoTag::header(first, RateControl::Vbr);
                     let needed = first.main_data_offset() + TAG_LEN;
@@ -687,7 +689,7 @@ mod tests {
                     300 + i * 7919 % 745
                 }
             };
-            let mut audio = Audio::new();
+            let mut audio = FrameStats::new();
             let mut at = 417;
             let mut places = Vec::new();
             let mut percent = 0;
@@ -699,7 +701,7 @@ mod tests {
                 audio.count(len(i));
                 at += len(i);
             }
-            assert!(audio.points.len() <= Audio::MAX_POINTS);
+            assert!(audio.points.len() <= FrameStats::MAX_POINTS);
             let toc = audio.toc(417);
             for (&place, &said) in places.iter().zip(&toc) {
                 assert!((place * 256 / at).min(255).abs_diff(said.into()) <= 1);

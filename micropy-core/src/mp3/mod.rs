@@ -2,7 +2,6 @@
 //! reservoir, the Info tag, ID3. No PCM passes here.
 
 pub mod frame;
-pub mod header;
 pub mod id3;
 pub mod info_tag;
 pub mod reservoir;

@@ -10,8 +10,8 @@
 //!                            ◀─▶ main_data_begin of k
 //! ```
 
-use super::header::Header;
 use super::side_info::SideInfo;
+use crate::frame_header::FrameHeader;
 
 /// How far back main data can begin: `main_data_begin` has 9 bits.
 pub const MAX_MAIN_DATA_BEGIN: usize = 511;
@@ -51,7 +51,7 @@ impl Reservoir {
     /// the frame that belong to it: `main_data_begin` of them.
     pub fn advance(
         &mut self,
-        header: Header,
+        header: FrameHeader,
         side_info: &SideInfo,
         slot: &[u8],
     ) -> Result<Box<[u8]>, ReservoirError> {
@@ -79,8 +79,8 @@ impl Reservoir {
 
 #[cfg(test)]
 mod tests {
-    use super::super::header::ChannelMode;
     use super::*;
+    use crate::frame_header::ChannelMode;
 
     /// MPEG-2 mono at 8 kbit/s and 24 kHz: 24 bytes, of them 11 of main data.
     fn advance(
@@ -89,7 +89,7 @@ mod tests {
         bits: u16,
         fill: u8,
     ) -> Result<Box<[u8]>, ReservoirError> {
-        let header = Header::new(24_000, 8, ChannelMode::Mono).unwrap();
+        let header = FrameHeader::new(24_000, 8, ChannelMode::Mono).unwrap();
         let mut info = [0; 9];
         info[0] = begin;
         // Behind main_data_begin and one private bit: part2_3_length, 12 bits.

@@ -13,7 +13,7 @@
 //! in MPEG-1, else 9), window_switching_flag (1); where that is set, block_type (2) and mixed_block_flag
 //! (1) follow.
 
-use super::header::{Header, Version};
+use crate::frame_header::{FrameHeader, Version};
 
 /// The most bytes of side information: MPEG-1, two channels.
 const MAX_LEN: usize = 32;
@@ -30,15 +30,15 @@ pub struct Window {
 /// The side information of one frame.
 #[derive(Clone, Debug)]
 pub struct SideInfo {
-    header: Header,
+    header: FrameHeader,
     bytes: [u8; MAX_LEN],
 }
 
 impl SideInfo {
     /// Takes the side information of a frame from `bytes`, which begin with it.
     ///
-    /// Returns `None` where they are fewer than [`Header::side_info_len`].
-    pub fn parse(header: Header, bytes: &[u8]) -> Option<Self> {
+    /// Returns `None` where they are fewer than [`FrameHeader::side_info_len`].
+    pub fn parse(header: FrameHeader, bytes: &[u8]) -> Option<Self> {
         let raw = bytes.get(..header.side_info_len())?;
         let mut bytes = [0; MAX_LEN];
         bytes[..raw.len()].copy_from_slice(raw);
@@ -121,12 +121,12 @@ impl SideInfo {
 
 /// Takes the sound out of `frame`, which has this header: its side information then says that there is no
 /// main data. The slot stays, since later frames may have main data there.
-pub fn silence(header: Header, frame: &mut [u8]) {
+pub fn silence(header: FrameHeader, frame: &mut [u8]) {
     let side_info = header.side_info_offset()..header.main_data_offset();
     frame[side_info.clone()].fill(0);
     if header.has_crc() {
-        let crc = crc(&[&frame[2..Header::LEN], &frame[side_info]]);
-        frame[Header::LEN..Header::LEN + 2].copy_from_slice(&crc.to_be_bytes());
+        let crc = crc(&[&frame[2..FrameHeader::LEN], &frame[side_info]]);
+        frame[FrameHeader::LEN..FrameHeader::LEN + 2].copy_from_slice(&crc.to_be_bytes());
     }
 }
 
@@ -143,8 +143,8 @@ fn crc(parts: &[&[u8]]) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::header::ChannelMode;
     use super::*;
+    use crate::frame_header::ChannelMode;
 
     /// Packs `(value, bits)` most significant bit first, as the standard writes its bit streams.
     fn pack(fields: &[(u32, usize)]) -> Vec<u8> {
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn verify_mpeg_1_stereo_against_the_bit_layout() {
-        let header = Header::new(44_100, 128, ChannelMode::JointStereo).unwrap();
+        let header = FrameHeader::new(44_100, 128, ChannelMode::JointStereo).unwrap();
         let granule = |length, window: [(u32, usize); 3]| {
             let mut fields = vec![(length, 12), (288, 9), (210, 8), (15, 4)];
             fields.extend(window);
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn verify_mpeg_2_mono_against_the_bit_layout() {
-        let header = Header::new(22_050, 64, ChannelMode::Mono).unwrap();
+        let header = FrameHeader::new(22_050, 64, ChannelMode::Mono).unwrap();
         let bytes = pack(&[
             (255, 8),
             (1, 1),

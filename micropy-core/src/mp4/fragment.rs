@@ -7,6 +7,7 @@ use super::boxes::{BoxHeader, BoxReader, Fields, read_header};
 use super::sample_table::{ChunkRun, Compact, Cursor, SampleTable, Sizes};
 use crate::error::{Error, Result};
 use crate::source::Source;
+use crate::warning::Warning;
 
 /// Bytes of one `trun` box: a million samples with all four fields.
 const RUN_LIMIT: u64 = 16 << 20;
@@ -78,7 +79,7 @@ pub struct Fragments {
     defaults: Defaults,
     /// Runs of the last fragment read that have not been given, with the time of `tfdt` at the first.
     runs: VecDeque<(Option<u64>, SampleTable)>,
-    warnings: Vec<String>,
+    warnings: Vec<Warning>,
     damaged: bool,
 }
 
@@ -96,7 +97,7 @@ impl Fragments {
     }
 
     /// What was odd.
-    pub fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
@@ -160,7 +161,7 @@ impl Fragments {
         }
         self.damaged = true;
         if self.warnings.len() < MAX_WARNINGS {
-            self.warnings.push(error.to_string());
+            self.warnings.push(Warning::passed_over(error));
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use super::movie::{Movie, Place, RawBox, RawMetadata};
 use super::{chapters, text};
 use crate::error::Result;
 use crate::tags::{Cover, FrameId, Gapless, Key, Metadata, Tags, genre_name};
+use crate::warning::{LeftOut, Warning};
 
 /// Values kept of one file.
 const MAX_VALUES: usize = 4096;
@@ -38,7 +39,6 @@ fn read(raw: &RawMetadata) -> Metadata {
         match raw.place {
             Place::FileMeta | Place::MovieMeta => reader.meta(&whole(raw)),
             Place::MovieUdta => reader.metas_of_udta(&whole(raw)),
-            Place::TrackUdta(_) => {}
         }
     }
     for raw in &raw.boxes {
@@ -52,7 +52,7 @@ fn read(raw: &RawMetadata) -> Metadata {
 fn whole(raw: &RawBox) -> SliceBox<'_> {
     let kind = match raw.place {
         Place::FileMeta | Place::MovieMeta => FourCc(*b"meta"),
-        Place::MovieUdta | Place::TrackUdta(_) => FourCc(*b"udta"),
+        Place::MovieUdta => FourCc(*b"udta"),
     };
     SliceBox {
         kind,
@@ -253,7 +253,7 @@ impl Reader {
             if child.kind.0 == *b"chpl" {
                 match chapters::nero(child.fields()) {
                     Ok(chapters) => self.metadata.chapters = chapters,
-                    Err(e) => self.warn(format!("chapters left out: {e}")),
+                    Err(e) => self.warn(Warning::left_out(LeftOut::Chapters, child.at, e)),
                 }
             } else if child.payload.get(4..8) == Some(b"data") {
                 self.item(&mut group, &child, &[]);
@@ -314,7 +314,7 @@ impl Reader {
         }
         match Cover::new(value.bytes.to_vec()) {
             Ok(cover) => self.metadata.covers.push(cover),
-            Err(e) => self.warn(format!("cover at byte {} left out: {e}", value.at)),
+            Err(e) => self.warn(Warning::left_out(LeftOut::Cover, value.at, e)),
         }
     }
 
@@ -377,13 +377,13 @@ impl Reader {
         for child in outer.children(skip) {
             match child {
                 Ok(child) => children.push(child),
-                Err(e) => self.warn(format!("tags left out: {e}")),
+                Err(e) => self.warn(Warning::left_out(LeftOut::Tags, outer.at, e)),
             }
         }
         children
     }
 
-    fn warn(&mut self, warning: String) {
+    fn warn(&mut self, warning: Warning) {
         if self.metadata.warnings.len() < MAX_WARNINGS {
             self.metadata.warnings.push(warning);
         }
@@ -599,7 +599,7 @@ mod tests {
             .collect();
         let metadata = itunes(&items);
         assert_eq!(told(&metadata), pairs(&expected));
-        assert_eq!(metadata.warnings, [""; 0]);
+        assert_eq!(metadata.warnings, []);
     }
 
     #[test]
@@ -701,11 +701,17 @@ mod tests {
         ]);
         let covers: Vec<_> = found.covers.iter().map(|c| (c.mime(), c.data())).collect();
         assert_eq!(covers, [("image/png", &png[..]), ("image/jpeg", jpeg)]);
-        assert_eq!(found.warnings.len(), 1);
         assert!(
-            found.warnings[0].starts_with("cover at byte 1"),
-            "{}",
-            found.warnings[0]
+            matches!(
+                found.warnings[..],
+                [Warning::LeftOut {
+                    what: LeftOut::Cover,
+                    at: 1000..,
+                    ..
+                }]
+            ),
+            "{:?}",
+            found.warnings
         );
     }
 
@@ -838,11 +844,17 @@ mod tests {
         broken[3] = 0xFF;
         let found = itunes(&[boxed(b"\xA9nam", &text("kept")), broken]);
         assert_eq!(told(&found), pairs(&[("title", "kept")]));
-        assert_eq!(found.warnings.len(), 1, "{:?}", found.warnings);
         assert!(
-            found.warnings[0].contains("at byte 10"),
-            "{}",
-            found.warnings[0]
+            matches!(
+                found.warnings[..],
+                [Warning::LeftOut {
+                    what: LeftOut::Tags,
+                    at: 1000..,
+                    ..
+                }]
+            ),
+            "{:?}",
+            found.warnings
         );
     }
 

@@ -12,6 +12,7 @@ use super::track::{Budget, Trak, language};
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::source::{Source, read_full_at};
+use crate::warning::{LeftOut, Warning};
 
 /// Tracks of one file.
 const MAX_TRACKS: usize = 1024;
@@ -44,7 +45,7 @@ pub struct Movie {
     /// The payloads in which tags, covers and chapters stand.
     pub metadata: RawMetadata,
     /// What was odd but could be read.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Warning>,
     /// What follows `moov`, from the first fragment on.
     behind: Option<TopLevel>,
 }
@@ -97,8 +98,6 @@ pub enum Place {
     MovieUdta,
     /// `moov/meta`: `keys` with `ilst` (QuickTime).
     MovieMeta,
-    /// `moov/trak/udta` of the audio track with this id.
-    TrackUdta(u32),
 }
 
 /// The payload of one metadata box, unread.
@@ -230,7 +229,7 @@ impl Movie {
                 Ok(None) => break,
                 // All that matters may have been before it.
                 Err(e @ Error::Malformed { .. }) if moov.traks.iter().any(Trak::is_audio) => {
-                    self.warnings.push(e.to_string());
+                    self.warn(e)?;
                     break;
                 }
                 Err(e) => return Err(e),
@@ -266,12 +265,7 @@ impl Movie {
                 });
             }
             b"trak" => {
-                let mut trak = Trak::read(reader, child, &mut moov.budget)?;
-                if let Some(udta) = trak.udta.take()
-                    && trak.is_audio()
-                {
-                    self.keep(udta)?;
-                }
+                let trak = Trak::read(reader, child, &mut moov.budget)?;
                 moov.traks.push(trak);
             }
             b"cmov" => moov.unsupported = Some("a compressed movie header (cmov)"),
@@ -296,10 +290,14 @@ impl Movie {
         if matches!(error, Error::Read(_)) {
             return Err(error);
         }
-        if self.warnings.len() < MAX_WARNINGS {
-            self.warnings.push(error.to_string());
-        }
+        self.add_warning(Warning::passed_over(error));
         Ok(())
+    }
+
+    fn add_warning(&mut self, warning: Warning) {
+        if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(warning);
+        }
     }
 
     /// Interprets the tracks once all of `moov` is known.
@@ -320,12 +318,11 @@ impl Movie {
             if !trak.is_text() || !named.contains(&trak.id) {
                 continue;
             }
-            match &trak.fault {
+            match trak.fault {
                 None => self.text.push(text_track(trak, &moov)),
-                Some(fault) if self.warnings.len() < MAX_WARNINGS => {
-                    self.warnings.push(format!("track {}: {fault}", trak.id));
+                Some(fault) => {
+                    self.add_warning(Warning::left_out(LeftOut::Chapters, trak.at, fault));
                 }
-                Some(_) => {}
             }
         }
     }
@@ -349,19 +346,20 @@ impl Movie {
                 } else {
                     sample_rate
                 };
-                self.warnings.push(format!(
-                    "track {} at byte {} has a timescale of 0: {timescale} is taken",
-                    trak.id, trak.at
-                ));
+                self.add_warning(Warning::Timescale {
+                    track: trak.id,
+                    at: trak.at,
+                    assumed: timescale,
+                });
                 timescale
             }
             timescale => timescale,
         };
         if !trak.table.has_one_entry() {
-            self.warnings.push(format!(
-                "track {} at byte {} changes its coding: all of it is taken for the first",
-                trak.id, trak.at
-            ));
+            self.add_warning(Warning::CodingChange {
+                track: trak.id,
+                at: trak.at,
+            });
         }
         let duration = match self.fragmented {
             false => Some(trak.table.duration()),

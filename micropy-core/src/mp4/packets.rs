@@ -6,6 +6,7 @@ use super::fragment::Fragments;
 use super::sample_table::{Cursor, Sample};
 use crate::error::{Error, Result};
 use crate::source::{Source, read_full_at};
+use crate::warning::Warning;
 
 /// One packet: an ISO *sample* once it leaves this module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,7 +165,7 @@ impl Packets {
     }
 
     /// What was odd in the fragments read so far.
-    pub fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[Warning] {
         self.fragments.as_ref().map_or(&[], Fragments::warnings)
     }
 

@@ -2,7 +2,7 @@
 //! Format, "Sound sample descriptions"), and where each codec keeps its decoder's configuration.
 
 use super::boxes::{Boxes, Fields, FourCc, SliceBox};
-use crate::codec::{Codec, CodecParameters, Companding, PcmLayout};
+use crate::codec::{AacProfile, Codec, CodecParameters, Companding, PcmFormat};
 use crate::error::{Error, Result};
 
 /// The audio sample entry `index` (counted from 1) of the payload of an `stsd` box that begins at `at`.
@@ -135,9 +135,9 @@ impl<'a> AudioEntry<'a> {
                 Some(35) => Codec::Other("DST".into()),
                 Some(36) => Codec::Other("MPEG-4 ALS".into()),
                 Some(37 | 38) => Codec::Other("MPEG-4 SLS".into()),
-                _ => Codec::Aac,
+                _ => Codec::Aac(AacProfile::Unknown),
             },
-            0x66..=0x68 => Codec::Aac,
+            0x66..=0x68 => Codec::Aac(AacProfile::Unknown),
             0x69 | 0x6B => Codec::Mp3,
             0xA5 => Codec::Ac3,
             0xA6 => Codec::Eac3,
@@ -151,13 +151,13 @@ impl<'a> AudioEntry<'a> {
     }
 
     /// The layout of uncompressed audio; `None` where it is none.
-    fn pcm(&self) -> Result<Option<PcmLayout>> {
-        let little = |layout: PcmLayout| PcmLayout {
+    fn pcm(&self) -> Result<Option<PcmFormat>> {
+        let little = |layout: PcmFormat| PcmFormat {
             big_endian: layout.big_endian && !self.little_endian(),
             ..layout
         };
-        let integer = |bits: u16| -> Result<PcmLayout> {
-            Ok(PcmLayout {
+        let integer = |bits: u16| -> Result<PcmFormat> {
+            Ok(PcmFormat {
                 bits: bits_of(bits.into(), self.at)?,
                 float: false,
                 big_endian: true,
@@ -166,19 +166,19 @@ impl<'a> AudioEntry<'a> {
             })
         };
         let float = |bits: u16| {
-            integer(bits).map(|layout| PcmLayout {
+            integer(bits).map(|layout| PcmFormat {
                 float: true,
                 ..layout
             })
         };
         let layout = match &self.kind.0 {
             // 16 bits in `raw ` are two's complement; `NONE` and a zero code mean the same.
-            b"raw " | b"NONE" | b"\0\0\0\0" => PcmLayout {
+            b"raw " | b"NONE" | b"\0\0\0\0" => PcmFormat {
                 signed: self.bits > 8,
                 ..integer(self.bits)?
             },
             b"twos" => little(integer(self.bits)?),
-            b"sowt" => PcmLayout {
+            b"sowt" => PcmFormat {
                 big_endian: false,
                 ..integer(self.bits)?
             },
@@ -186,17 +186,17 @@ impl<'a> AudioEntry<'a> {
             b"in32" => little(integer(32)?),
             b"fl32" => little(float(32)?),
             b"fl64" => little(float(64)?),
-            b"alaw" => PcmLayout {
+            b"alaw" => PcmFormat {
                 companding: Some(Companding::ALaw),
                 ..integer(8)?
             },
-            b"ulaw" => PcmLayout {
+            b"ulaw" => PcmFormat {
                 companding: Some(Companding::MuLaw),
                 ..integer(8)?
             },
             b"lpcm" => {
                 let (flags, bits) = self.lpcm.unwrap_or((0b110, self.bits.into()));
-                PcmLayout {
+                PcmFormat {
                     bits: bits_of(bits, self.at)?,
                     float: flags & 1 != 0,
                     big_endian: flags & 2 != 0,
@@ -217,12 +217,12 @@ impl<'a> AudioEntry<'a> {
     }
 
     /// `pcmC` (ISO/IEC 23003-5).
-    fn pcm_config(&self, float: bool) -> Result<PcmLayout> {
+    fn pcm_config(&self, float: bool) -> Result<PcmFormat> {
         let mut fields = self.require(b"pcmC")?.fields();
         fields.version_and_flags()?;
         let flags = fields.u8()?;
         let bits = fields.u8()?;
-        Ok(PcmLayout {
+        Ok(PcmFormat {
             bits: bits_of(bits.into(), self.at)?,
             float,
             big_endian: flags & 1 == 0,
@@ -406,7 +406,7 @@ mod tests {
     }
 
     fn layout(bits: u8, float: bool, big_endian: bool, signed: bool) -> Codec {
-        Codec::Pcm(PcmLayout {
+        Codec::Pcm(PcmFormat {
             bits,
             float,
             big_endian,
@@ -427,14 +427,14 @@ mod tests {
             esds[end - 2..].copy_from_slice(&config);
             codec(&audio_entry(b"mp4a", &esds))
         };
-        assert_eq!(with(0x40, [0x12, 0x10]), Codec::Aac);
-        assert_eq!(with(0x67, [0x12, 0x10]), Codec::Aac);
+        assert_eq!(with(0x40, [0x12, 0x10]), Codec::Aac(AacProfile::Unknown));
+        assert_eq!(with(0x67, [0x12, 0x10]), Codec::Aac(AacProfile::Unknown));
         assert_eq!(with(0x6B, [0, 0]), Codec::Mp3);
         assert_eq!(with(0x69, [0, 0]), Codec::Mp3);
         assert_eq!(with(0xA5, [0, 0]), Codec::Ac3);
         // audioObjectType 36 and 42 (USAC) are written with an escape.
         assert_eq!(with(0x40, [0xF8, 0x80]), Codec::Other("MPEG-4 ALS".into()));
-        assert_eq!(with(0x40, [0xF9, 0x40]), Codec::Aac);
+        assert_eq!(with(0x40, [0xF9, 0x40]), Codec::Aac(AacProfile::Unknown));
     }
 
     #[test]
@@ -448,7 +448,7 @@ mod tests {
         let parameters = read(&entry).unwrap();
         assert_eq!(
             (parameters.codec, parameters.config),
-            (Codec::Aac, vec![0x12, 0x10])
+            (Codec::Aac(AacProfile::Unknown), vec![0x12, 0x10])
         );
 
         let cookie = make(b"alac", &[&[0; 4], &[7; 24]]);

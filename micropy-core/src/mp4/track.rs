@@ -31,8 +31,6 @@ pub struct Trak {
     pub table: Arc<SampleTable>,
     /// The tracks that `tref`/`chap` names.
     pub chapters: Vec<u32>,
-    /// Its `udta`, or why that is left out.
-    pub udta: Option<Result<RawBox>>,
     /// Why it could not be read to its end.
     pub fault: Option<Error>,
 }
@@ -134,9 +132,6 @@ impl Trak {
                 b"mdia" => self.read_mdia(reader, &child, budget)?,
                 b"edts" => self.read_edts(reader, &child)?,
                 b"tref" => self.read_tref(reader, &child)?,
-                b"udta" if self.handler.is_none() || self.is_audio() => {
-                    self.udta = Some(budget.metadata(reader, &child, Place::TrackUdta(self.id)));
-                }
                 _ => {}
             }
             at = child.end;

@@ -7,8 +7,8 @@ use std::process::Command;
 use micropy_lame::{Bitrate, Encoder, Settings};
 
 use super::*;
-use crate::mp3::frame::Frames;
-use crate::mp3::info_tag::{self, Audio, InfoTag, Trim};
+use crate::mp3::frame::FrameSplitter;
+use crate::mp3::info_tag::{self, FrameStats, InfoTag, Trim};
 use mp3_check::check;
 use music::{Random, music};
 
@@ -30,7 +30,7 @@ struct Encoding<'a> {
     encoder: Option<Encoder>,
     planes: &'a [Vec<f32>],
     at: usize,
-    frames: Frames,
+    frames: FrameSplitter,
 }
 
 impl<'a> Encoding<'a> {
@@ -39,7 +39,7 @@ impl<'a> Encoding<'a> {
             encoder: Some(Encoder::new(&settings).unwrap()),
             planes,
             at,
-            frames: Frames::new(),
+            frames: FrameSplitter::new(),
         }
     }
 
@@ -195,7 +195,7 @@ fn in_spans(kind: Kind, planes: &[Vec<f32>], starts: &[usize]) -> Stitched {
 }
 
 fn split(bytes: &[u8]) -> Vec<Frame> {
-    let mut frames = Frames::new();
+    let mut frames = FrameSplitter::new();
     frames.push(bytes);
     let all = std::iter::from_fn(|| frames.next_frame().unwrap()).collect();
     frames.finish().unwrap();
@@ -227,8 +227,8 @@ fn without_stuffing(frames: &[Frame]) -> Vec<u8> {
 
 /// `frames` with an Info tag before them.
 fn tagged(kind: Kind, frames: &[u8]) -> Vec<u8> {
-    let first = Header::parse(*frames.first_chunk().unwrap()).unwrap();
-    let mut audio = Audio::new();
+    let first = FrameHeader::parse_layer_3(*frames.first_chunk().unwrap()).unwrap();
+    let mut audio = FrameStats::new();
     audio.add(frames).unwrap();
     let encoding = info_tag::Encoding {
         rate: kind.rate(),
@@ -562,12 +562,12 @@ fn what_a_pipe_is_told_beforehand_comes_true() {
     ] {
         let planes = kind.music(8, frames);
         let serial: Vec<Frame> = kind.encode(&planes, 0).collect();
-        let mut audio = Audio::new();
+        let mut audio = FrameStats::new();
         for frame in &serial {
             audio.add(frame.bytes()).unwrap();
         }
         let first = serial[0].header();
-        let foretold = Audio::foretold(first, serial.len() as u64);
+        let foretold = FrameStats::foretold(first, serial.len() as u64);
         assert_eq!(foretold.bytes(), audio.bytes());
         let encoding = info_tag::Encoding {
             rate: RateControl::Cbr,

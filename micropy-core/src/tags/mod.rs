@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use crate::warning::Warning;
+
 mod chapter;
 mod cover;
 mod key;
@@ -167,8 +169,8 @@ pub struct Metadata {
     /// iTunes' numbers for gapless playback (`iTunSMPB`). They speak of the packets of this file, so they
     /// are never a tag of another.
     pub gapless: Option<Gapless>,
-    /// What could not be taken over, and at which byte it stands.
-    pub warnings: Vec<String>,
+    /// What could not be taken over.
+    pub warnings: Vec<Warning>,
 }
 
 /// What `iTunSMPB` says of the decoded track, in PCM samples per channel.

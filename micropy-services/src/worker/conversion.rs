@@ -151,14 +151,15 @@ fn describe(reports: &[Report], chapters: Option<usize>) -> String {
     let audio: Duration = reports.iter().map(Report::duration).sum();
     let bits = |report: &Report| (report.output_bytes - report.tag_bytes) as f64 * 8.0;
     let mean_bitrate = reports.iter().map(bits).sum::<f64>() / audio.as_secs_f64();
-    let mut warnings: Vec<&String> = Vec::new();
+    let mut warnings: Vec<String> = Vec::new();
     for warning in reports.iter().flat_map(|report| &report.warnings) {
+        let warning = warning.to_string();
         if !warnings.contains(&warning) {
             warnings.push(warning);
         }
     }
     let mut told = serde_json::json!({
-        "codec": first.map(|report| &report.codec),
+        "codec": first.map(|report| report.codec.to_string()),
         "duration": audio.as_secs_f64(),
         "sample_rate": first.map(|report| report.output_sample_rate),
         "channels": first.map(|report| report.output_channels),

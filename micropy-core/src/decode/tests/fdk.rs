@@ -16,7 +16,7 @@ const HE_AAC: [(&str, &str, usize); 7] = [
 fn sbr_and_ps_are_found_however_they_are_signalled() {
     for (clip, name, channels) in HE_AAC {
         let format = Track::clip(clip).format();
-        assert_eq!(format.name, name, "{clip}");
+        assert_eq!(format.codec.to_string(), name, "{clip}");
         assert_eq!(format.sample_rate, 44100, "{clip}");
         assert_eq!(format.packet_len, Some(2048), "{clip}");
         assert_eq!(format.layout.channels(), channels, "{clip}");

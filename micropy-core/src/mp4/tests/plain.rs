@@ -4,7 +4,7 @@ use std::io::Read;
 
 use super::build::*;
 use super::{packets_of, read_all};
-use crate::codec::{Codec, PcmLayout};
+use crate::codec::{AacProfile, Codec, PcmFormat};
 use crate::error::Error;
 use crate::mp4::movie::{Place, read_track_samples};
 use crate::mp4::{Edit, Movie};
@@ -29,7 +29,7 @@ fn a_plain_file_gives_its_samples_and_no_other_bytes() {
     let codec = track.codec.as_ref().unwrap();
     assert_eq!(
         (&codec.codec, codec.channels, codec.sample_rate),
-        (&Codec::Aac, 2, 44_100)
+        (&Codec::Aac(AacProfile::Unknown), 2, 44_100)
     );
     assert_eq!(codec.config, [0x12, 0x10]);
     let times: Vec<_> = packets.iter().map(|(p, _)| (p.time, p.duration)).collect();
@@ -221,7 +221,7 @@ fn pcm_file(kind: &[u8; 4], boxes: &[u8]) -> Vec<u8> {
 fn uncompressed_samples_come_many_in_a_packet() {
     let file = pcm_file(b"sowt", &[]);
     let (movie, packets) = read_all(&file).unwrap();
-    let layout = PcmLayout {
+    let layout = PcmFormat {
         bits: 16,
         float: false,
         big_endian: false,

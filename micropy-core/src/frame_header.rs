@@ -1,4 +1,6 @@
-//! The four bytes every frame begins with (ISO/IEC 11172-3 §2.4.1.3, ISO/IEC 13818-3 §2.4.1.3).
+//! The four bytes before every frame of MPEG audio (ISO/IEC 11172-3 §2.4.1.3, ISO/IEC 13818-3 §2.4.1.3).
+//!
+//! `decode` reads frames of all three layers; `mp3` reads and writes those of layer III.
 //!
 //! ```text
 //! AAAAAAAA AAABBCCD EEEEFFGH IIJJKLMM
@@ -9,12 +11,21 @@
 
 use std::fmt;
 
-/// Bitrates of layer III in kbit/s by bitrate index: ISO/IEC 11172-3 §2.4.2.3 for MPEG-1, ISO/IEC
-/// 13818-3 §2.4.2.3 for the lower sampling frequencies (and, by custom, for MPEG-2.5). Index 0 is the
-/// free format and 15 is forbidden: both stand here as 0.
-const BITRATES: [[u16; 16]; 2] = [
+/// Bitrates in kbit/s by bitrate index: ISO/IEC 11172-3 §2.4.2.3 for MPEG-1, layers I to III; ISO/IEC
+/// 13818-3 §2.4.2.3 for the lower sampling frequencies (and, by custom, for MPEG-2.5), layer I, then
+/// layers II and III. Index 0 is the free format and 15 is forbidden: both stand here as 0.
+const BITRATES: [[u16; 16]; 5] = [
+    [
+        0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448, 0,
+    ],
+    [
+        0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 0,
+    ],
     [
         0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 0,
+    ],
+    [
+        0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256, 0,
     ],
     [
         0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 0,
@@ -28,6 +39,17 @@ const SAMPLE_RATES: [u32; 3] = [44_100, 48_000, 32_000];
 const NO_CRC: u32 = 1 << 16;
 const BITRATE: u32 = 0xF << 12;
 const PADDING: u32 = 1 << 9;
+
+/// Which of the three codings of MPEG audio a frame holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// MP1.
+    I,
+    /// MP2.
+    II,
+    /// MP3.
+    III,
+}
 
 /// Which of the standards a frame follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,9 +77,16 @@ impl Version {
         })
     }
 
-    /// The bitrates it allows, in kbit/s, rising.
-    pub fn bitrates(self) -> &'static [u16] {
-        &BITRATES[usize::from(self != Version::Mpeg1)][1..15]
+    /// The bitrates that `layer` allows, in kbit/s, rising.
+    pub fn bitrates(self, layer: Layer) -> &'static [u16] {
+        let row = match (self, layer) {
+            (Version::Mpeg1, Layer::I) => 0,
+            (Version::Mpeg1, Layer::II) => 1,
+            (Version::Mpeg1, Layer::III) => 2,
+            (_, Layer::I) => 3,
+            (_, Layer::II | Layer::III) => 4,
+        };
+        &BITRATES[row][1..15]
     }
 }
 
@@ -83,7 +112,10 @@ pub enum HeaderError {
     /// Version bits 01.
     #[error("reserved MPEG version")]
     ReservedVersion,
-    /// Layer I, II, or the reserved value.
+    /// Layer bits 00.
+    #[error("reserved layer")]
+    ReservedLayer,
+    /// A frame of layer I or II where MP3 is expected.
     #[error("not layer III")]
     NotLayer3,
     /// Bitrate index 0: the frame does not say how long it is.
@@ -97,25 +129,25 @@ pub enum HeaderError {
     ReservedSampleRate,
 }
 
-/// A valid layer III header.
+/// A valid header.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Header(u32);
+pub struct FrameHeader(u32);
 
-impl Header {
+impl FrameHeader {
     /// Bytes of a header.
     pub const LEN: usize = 4;
 
     /// Reads and validates a header.
-    pub fn parse(bytes: [u8; Header::LEN]) -> Result<Self, HeaderError> {
-        let header = Header(u32::from_be_bytes(bytes));
+    pub fn parse(bytes: [u8; FrameHeader::LEN]) -> Result<Self, HeaderError> {
+        let header = FrameHeader(u32::from_be_bytes(bytes));
         if header.field(21, 11) != 0x7FF {
             return Err(HeaderError::NoSync);
         }
         if header.field(19, 2) == 0b01 {
             return Err(HeaderError::ReservedVersion);
         }
-        if header.field(17, 2) != 0b01 {
-            return Err(HeaderError::NotLayer3);
+        if header.field(17, 2) == 0b00 {
+            return Err(HeaderError::ReservedLayer);
         }
         match header.bitrate_index() {
             0 => return Err(HeaderError::FreeFormat),
@@ -128,11 +160,22 @@ impl Header {
         Ok(header)
     }
 
-    /// An unpadded header without CRC, marked as an original, of `sample_rate` Hz and `bitrate` kbit/s;
+    /// Reads and validates the header of an MP3 frame.
+    pub fn parse_layer_3(bytes: [u8; FrameHeader::LEN]) -> Result<Self, HeaderError> {
+        match FrameHeader::parse(bytes)? {
+            header if header.layer() == Layer::III => Ok(header),
+            _ => Err(HeaderError::NotLayer3),
+        }
+    }
+
+    /// An unpadded layer III header without CRC, marked as an original, of `sample_rate` Hz and `bitrate` kbit/s;
     /// `None` where MP3 has no such rate.
     pub fn new(sample_rate: u32, bitrate: u16, mode: ChannelMode) -> Option<Self> {
         let (version, rate_index) = Version::of_sample_rate(sample_rate)?;
-        let bitrate_index = 1 + version.bitrates().iter().position(|&b| b == bitrate)? as u32;
+        let bitrate_index = 1 + version
+            .bitrates(Layer::III)
+            .iter()
+            .position(|&b| b == bitrate)? as u32;
         let version_bits = match version {
             Version::Mpeg1 => 0b11,
             Version::Mpeg2 => 0b10,
@@ -140,7 +183,7 @@ impl Header {
         };
         let layer_3 = 0b01;
         let original = 1 << 2;
-        Some(Header(
+        Some(FrameHeader(
             0x7FF << 21
                 | version_bits << 19
                 | layer_3 << 17
@@ -153,22 +196,22 @@ impl Header {
     }
 
     /// The four bytes.
-    pub fn to_bytes(self) -> [u8; Header::LEN] {
+    pub fn to_bytes(self) -> [u8; FrameHeader::LEN] {
         self.0.to_be_bytes()
     }
 
     /// The same frame with the next higher bitrate, so with a longer slot; `None` at the highest.
     pub fn raised(self) -> Option<Self> {
-        (self.bitrate_index() < 14).then(|| Header(self.0 + (1 << 12)))
+        (self.bitrate_index() < 14).then(|| FrameHeader(self.0 + (1 << 12)))
     }
 
     /// The same frame without a CRC behind the header.
     pub fn without_crc(self) -> Self {
-        Header(self.0 | NO_CRC)
+        FrameHeader(self.0 | NO_CRC)
     }
 
     /// Whether both say the same of the audio: all but bitrate and padding, which only size the slot.
-    pub fn same_audio(self, other: Header) -> bool {
+    pub fn same_audio(self, other: FrameHeader) -> bool {
         (self.0 ^ other.0) & !(BITRATE | PADDING) == 0
     }
 
@@ -181,6 +224,15 @@ impl Header {
         }
     }
 
+    /// The layer.
+    pub fn layer(self) -> Layer {
+        match self.field(17, 2) {
+            0b11 => Layer::I,
+            0b10 => Layer::II,
+            _ => Layer::III,
+        }
+    }
+
     /// Whether a CRC-16 follows the header.
     pub fn has_crc(self) -> bool {
         self.0 & NO_CRC == 0
@@ -188,7 +240,7 @@ impl Header {
 
     /// kbit/s.
     pub fn bitrate(self) -> u16 {
-        self.version().bitrates()[self.bitrate_index() as usize - 1]
+        self.version().bitrates(self.layer())[self.bitrate_index() as usize - 1]
     }
 
     /// Hz.
@@ -224,7 +276,7 @@ impl Header {
         }
     }
 
-    /// 2 in MPEG-1, else 1.
+    /// Granules of a layer III frame: 2 in MPEG-1, else 1.
     pub fn granules(self) -> usize {
         match self.version() {
             Version::Mpeg1 => 2,
@@ -234,23 +286,32 @@ impl Header {
 
     /// PCM samples per channel.
     pub fn samples(self) -> u32 {
-        576 * self.granules() as u32
+        match self.layer() {
+            Layer::I => 384,
+            Layer::II => 1152,
+            Layer::III => 576 * self.granules() as u32,
+        }
     }
 
-    /// Bytes of the whole frame, from this header to the next: 24 to 1441.
+    /// Bytes of the whole frame, from this header to the next.
     pub fn frame_len(self) -> usize {
-        // A frame lasts `samples / sample_rate` seconds: 1152 · 1000 / 8 = 144,000 bytes · Hz per kbit/s.
-        let scale = 125 * self.samples();
-        (scale * u32::from(self.bitrate()) / self.sample_rate()) as usize
-            + usize::from(self.is_padded())
+        // A slot has four bytes in layer I, else one; padding is one slot.
+        let slot_len = match self.layer() {
+            Layer::I => 4,
+            Layer::II | Layer::III => 1,
+        };
+        // A frame lasts `samples / sample_rate` seconds, and 1 kbit/s is 125 bytes a second.
+        let bytes_by_rate = 125 * self.samples() * u32::from(self.bitrate());
+        let slots = bytes_by_rate / slot_len / self.sample_rate() + u32::from(self.is_padded());
+        (slots * slot_len) as usize
     }
 
-    /// Bytes before the side information: the header and the CRC.
+    /// Bytes before the side information of layer III: the header and the CRC.
     pub fn side_info_offset(self) -> usize {
-        Header::LEN + if self.has_crc() { 2 } else { 0 }
+        FrameHeader::LEN + if self.has_crc() { 2 } else { 0 }
     }
 
-    /// Bytes of side information (ISO/IEC 11172-3 and 13818-3 §2.4.1.7).
+    /// Bytes of side information of layer III (ISO/IEC 11172-3 and 13818-3 §2.4.1.7).
     pub fn side_info_len(self) -> usize {
         match (self.version(), self.channels()) {
             (Version::Mpeg1, 1) => 17,
@@ -274,11 +335,11 @@ impl Header {
     }
 }
 
-impl fmt::Debug for Header {
+impl fmt::Debug for FrameHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "Header({:08X}: {:?} {} Hz {} kbit/s {:?})",
+            "FrameHeader({:08X}: {:?} {} Hz {} kbit/s {:?})",
             self.0,
             self.version(),
             self.sample_rate(),
@@ -295,22 +356,22 @@ mod tests {
     #[test]
     fn verify_known_headers() {
         // MPEG-1, 128 kbit/s, 44.1 kHz, joint stereo, as LAME writes it.
-        let h = Header::parse([0xFF, 0xFB, 0x90, 0x64]).unwrap();
+        let h = FrameHeader::parse([0xFF, 0xFB, 0x90, 0x64]).unwrap();
         assert_eq!((h.version(), h.bitrate()), (Version::Mpeg1, 128));
         assert_eq!((h.sample_rate(), h.samples()), (44_100, 1152));
         assert_eq!(h.channel_mode(), ChannelMode::JointStereo);
         assert_eq!((h.frame_len(), h.main_data_offset()), (417, 36));
 
         // The same padded; then MPEG-2, 64 kbit/s, 24 kHz, mono; MPEG-2.5, 8 kbit/s, 11.025 kHz, mono.
-        let h = Header::parse([0xFF, 0xFB, 0x92, 0x64]).unwrap();
+        let h = FrameHeader::parse([0xFF, 0xFB, 0x92, 0x64]).unwrap();
         assert_eq!(h.frame_len(), 418);
-        let h = Header::parse([0xFF, 0xF3, 0x84, 0xC4]).unwrap();
+        let h = FrameHeader::parse([0xFF, 0xF3, 0x84, 0xC4]).unwrap();
         assert_eq!((h.version(), h.bitrate()), (Version::Mpeg2, 64));
         assert_eq!(
             (h.frame_len(), h.main_data_offset(), h.samples()),
             (192, 13, 576)
         );
-        let h = Header::parse([0xFF, 0xE3, 0x10, 0xC4]).unwrap();
+        let h = FrameHeader::parse([0xFF, 0xE3, 0x10, 0xC4]).unwrap();
         assert_eq!((h.version(), h.sample_rate()), (Version::Mpeg25, 11_025));
         assert_eq!(h.frame_len(), 52);
     }
@@ -321,15 +382,15 @@ mod tests {
             8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000,
         ] {
             let (version, _) = Version::of_sample_rate(rate).unwrap();
-            for &bitrate in version.bitrates() {
+            for &bitrate in version.bitrates(Layer::III) {
                 for mode in [
                     ChannelMode::Stereo,
                     ChannelMode::JointStereo,
                     ChannelMode::DualChannel,
                     ChannelMode::Mono,
                 ] {
-                    let h = Header::new(rate, bitrate, mode).unwrap();
-                    assert_eq!(Header::parse(h.to_bytes()), Ok(h));
+                    let h = FrameHeader::new(rate, bitrate, mode).unwrap();
+                    assert_eq!(FrameHeader::parse(h.to_bytes()), Ok(h));
                     assert_eq!(
                         (h.sample_rate(), h.bitrate(), h.channel_mode()),
                         (rate, bitrate, mode)
@@ -339,26 +400,47 @@ mod tests {
             }
         }
         assert!(Version::of_sample_rate(96_000).is_none());
-        assert!(Header::new(24_000, 320, ChannelMode::Mono).is_none());
+        assert!(FrameHeader::new(24_000, 320, ChannelMode::Mono).is_none());
     }
 
     #[test]
-    fn what_is_not_layer_3_is_refused() {
+    fn other_bytes_are_refused() {
         for (bytes, why) in [
             ([0xFF, 0x1B, 0x90, 0x64], HeaderError::NoSync),
             ([0xFF, 0xEB, 0x90, 0x64], HeaderError::ReservedVersion),
+            ([0xFF, 0xF9, 0x90, 0x64], HeaderError::ReservedLayer),
             ([0xFF, 0xFD, 0x90, 0x64], HeaderError::NotLayer3),
             ([0xFF, 0xFB, 0x00, 0x64], HeaderError::FreeFormat),
             ([0xFF, 0xFB, 0xF0, 0x64], HeaderError::ForbiddenBitrate),
             ([0xFF, 0xFB, 0x9C, 0x64], HeaderError::ReservedSampleRate),
         ] {
-            assert_eq!(Header::parse(bytes), Err(why));
+            assert_eq!(FrameHeader::parse_layer_3(bytes), Err(why));
         }
     }
 
     #[test]
+    fn verify_layers_1_and_2() {
+        // 384 kbit/s at 44.1 kHz: floor(12 · 384,000 / 44,100) = 104 slots of four bytes.
+        let h = FrameHeader::parse([0xFF, 0xFF, 0xC0, 0x00]).unwrap();
+        assert_eq!((h.layer(), h.bitrate(), h.samples()), (Layer::I, 384, 384));
+        assert_eq!(h.frame_len(), 416);
+        let h = FrameHeader::parse([0xFF, 0xFF, 0xC2, 0x00]).unwrap();
+        assert_eq!(h.frame_len(), 420);
+        // 192 kbit/s at 48 kHz: 144 · 192,000 / 48,000.
+        let h = FrameHeader::parse([0xFF, 0xFD, 0xA4, 0x00]).unwrap();
+        assert_eq!(
+            (h.layer(), h.bitrate(), h.samples()),
+            (Layer::II, 192, 1152)
+        );
+        assert_eq!(h.frame_len(), 576);
+        // The same index in MPEG-2, layer II: 96 kbit/s at 24 kHz.
+        let h = FrameHeader::parse([0xFF, 0xF5, 0xA4, 0x00]).unwrap();
+        assert_eq!((h.bitrate(), h.samples(), h.frame_len()), (96, 1152, 576));
+    }
+
+    #[test]
     fn raising_the_bitrate_changes_nothing_else() {
-        let mut h = Header::parse([0xFF, 0xFB, 0x92, 0x64]).unwrap();
+        let mut h = FrameHeader::parse([0xFF, 0xFB, 0x92, 0x64]).unwrap();
         let first = h;
         while let Some(next) = h.raised() {
             assert!(next.bitrate() > h.bitrate() && next.frame_len() > h.frame_len());

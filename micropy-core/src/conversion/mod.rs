@@ -1,0 +1,308 @@
+//! The making of one MP3: a survey of the part where one is needed, then its frames, copied or encoded.
+
+mod encoder;
+mod observer;
+mod outcome;
+mod setup;
+mod tag;
+
+use std::num::NonZeroUsize;
+use std::thread;
+use std::time::Duration;
+
+use crate::audio::{Audio, Beginning};
+use crate::copy::{self, Copier};
+use crate::error::{Error, Result};
+use crate::loudness::Loudness;
+use crate::options::Options;
+use crate::pipeline::{Engine, Observer};
+use crate::progress::{CancelToken, Progress};
+use crate::render::{CEILING_DBTP, Findings};
+use crate::report::{MeasuredLoudness, Report, duration_of};
+use crate::sink::Sink;
+use crate::source::Source;
+use crate::span::{Advance, Extent};
+use crate::tags::{Metadata, ReplayGain};
+use crate::timeline::MediaClock;
+use crate::writer::{Foreseen, Mp3Writer};
+use observer::{FrameWriter, Watch};
+use outcome::Outcome;
+use setup::Setup;
+
+/// Which part of the audio becomes the MP3, and what the file says of it.
+pub struct Part {
+    /// Where it begins on the presentation.
+    pub start: Duration,
+    /// Where it ends; `None`: with the audio.
+    pub end: Option<Duration>,
+    /// Its tags; chapters on the file's time line.
+    pub metadata: Metadata,
+}
+
+/// What was found in a first pass over the part.
+pub struct Survey {
+    extent: Extent,
+    loudness: Option<Loudness>,
+}
+
+impl Survey {
+    /// Whether the packets may be gone through once more. `twice`: the sink cannot be rewritten, or nobody
+    /// knows yet.
+    pub fn may_be_needed(options: &Options, twice: bool) -> bool {
+        // MP3 that is copied is decoded for its loudness alone, in a pass of its own.
+        options.replay_gain && (twice || !options.change_audio())
+            || options.normalize.is_some()
+            || !options.fade_out.is_zero()
+    }
+}
+
+/// One MP3 to be made.
+pub struct Conversion<'a> {
+    pub options: &'a Options,
+    pub audio: &'a Audio,
+    pub part: &'a Part,
+    pub cancel: &'a CancelToken,
+    pub on_progress: &'a mut dyn FnMut(Progress),
+}
+
+impl Conversion<'_> {
+    /// Makes it from `source` into `sink`.
+    pub fn run(&mut self, source: &mut dyn Source, sink: &mut dyn Sink) -> Result<Report> {
+        let mut beginning = self.audio.begin(source)?;
+        let clock = self.clock(&beginning);
+        let copies = copy::applies(self.options, &beginning.format, &self.presented(&clock));
+        let measure = self.options.normalize.is_some()
+            || self.options.replay_gain && (copies || !sink.can_rewrite());
+        let mut survey = None;
+        if measure || !self.options.fade_out.is_zero() {
+            survey = Some(self.survey(beginning, source, measure)?);
+            beginning = self.audio.begin(source)?;
+        }
+        if copies {
+            self.copy(beginning, clock, survey.as_ref(), source, sink)
+        } else {
+            self.encode(beginning, survey.as_ref(), source, sink)
+        }
+    }
+
+    /// Goes over the part without encoding it.
+    fn survey(
+        &mut self,
+        beginning: Beginning,
+        source: &mut dyn Source,
+        measure: bool,
+    ) -> Result<Survey> {
+        let jobs = self.jobs();
+        let mut setup = self.set_up(beginning, None, measure)?;
+        let mut watch = self.watch(setup.recipe.sample_rate, setup.declared, (0, 2));
+        let findings = Findings::default();
+        if measure {
+            let engine = Engine {
+                recipe: &setup.recipe,
+                encoder: None,
+                jobs,
+                findings: &findings,
+            };
+            engine.run(&mut setup.reader, source, &mut watch)?;
+        } else {
+            while !matches!(setup.reader.advance(source)?, Advance::End) {
+                watch.tick(0)?;
+            }
+        }
+        Ok(Survey {
+            extent: setup.reader.extent().clone(),
+            loudness: measure.then(|| findings.loudness().clone()),
+        })
+    }
+
+    /// Decodes the part and encodes it on all cores.
+    fn encode(
+        &mut self,
+        beginning: Beginning,
+        survey: Option<&Survey>,
+        source: &mut dyn Source,
+        sink: &mut dyn Sink,
+    ) -> Result<Report> {
+        let measure = self.options.replay_gain && sink.can_rewrite();
+        let Setup {
+            recipe,
+            mut reader,
+            declared,
+        } = self.set_up(beginning, survey, measure)?;
+        if declared == Some(0) {
+            return Err(self.empty_part_error());
+        }
+        let rate = recipe.sample_rate;
+        let settings = self.options.encoder(rate, recipe.downmix.channels() as u8);
+        let gain = recipe.gain.map_or(1.0, f64::from);
+        let surveyed = survey.and_then(|survey| survey.loudness.as_ref());
+        // How loud the MP3 will be: the survey's loudness after gain and limiter.
+        let expected = surveyed.map(|loudness| match recipe.gain {
+            Some(_) => loudness.amplified(gain).limited(CEILING_DBTP.into()),
+            None => loudness.clone(),
+        });
+        let id3 = self
+            .tag(expected.as_ref().and_then(replay_gain_of))
+            .encode(declared.map(|len| duration_of(len, rate)))?;
+        let findings = Findings::default();
+        let engine = Engine {
+            recipe: &recipe,
+            encoder: Some(settings),
+            jobs: self.jobs(),
+            findings: &findings,
+        };
+        let mut frames = FrameWriter {
+            writer: Mp3Writer::new(
+                sink,
+                &id3,
+                encoder::describe(&settings)?,
+                encoder::foresee(declared, rate),
+            )?,
+            watch: self.watch(rate, declared, passes(survey)),
+        };
+        engine.run(&mut reader, source, &mut frames)?;
+
+        let writer = frames.writer;
+        let extent = reader.extent().clone();
+        if extent.output_len == 0 {
+            return Err(self.empty_part_error());
+        }
+        let measured = measure.then(|| findings.loudness().clone());
+        let loudness = surveyed.or(measured.as_ref());
+        let replay_gain = measured.as_ref().or(expected.as_ref());
+        let replay_gain = replay_gain.and_then(replay_gain_of);
+        let outcome = Outcome {
+            copied: false,
+            trim: Some(encoder::trim(writer.frames(), extent.output_len, rate)),
+            untrimmed: 0,
+            output_channels: recipe.downmix.channels() as u16,
+            output_sample_rate: rate,
+            format: recipe.format,
+            faults: findings.faults().clone(),
+            packets: reader.packets(),
+            extent,
+            declared,
+            loudness: loudness.map(|loudness| measured_loudness(loudness, gain)),
+            replay_gain: replay_gain.filter(|_| self.options.replay_gain),
+            tag_bytes: id3.len(),
+        };
+        self.complete(writer, outcome)
+    }
+
+    /// Takes the frames over as they are.
+    fn copy(
+        &mut self,
+        beginning: Beginning,
+        clock: MediaClock,
+        survey: Option<&Survey>,
+        source: &mut dyn Source,
+        sink: &mut dyn Sink,
+    ) -> Result<Report> {
+        let format = beginning.format.clone();
+        let rate = format.sample_rate;
+        let presented = self.presented(&clock);
+        let declared = self.media_len(&clock).map(|len| presented.len_within(len));
+        let loudness = survey.and_then(|survey| survey.loudness.as_ref());
+        let replay_gain = loudness.and_then(replay_gain_of);
+        let id3 = self
+            .tag(replay_gain)
+            .encode(declared.map(|len| duration_of(len, rate)))?;
+        let mut copier = Copier::new(beginning, clock, presented)?;
+        let mut watch = self.watch(rate, declared, passes(survey));
+        let foreseen: Foreseen = copier.foresee(declared);
+        let mut writer = Mp3Writer::new(sink, &id3, copier.encoding(), foreseen)?;
+        while let Some(frame) = copier.next(source)? {
+            writer.frame(&frame)?;
+            if writer.frames().is_multiple_of(64) {
+                watch.tick(writer.frames() * copier.frame_len())?;
+            }
+        }
+        watch.tick(writer.frames() * copier.frame_len())?;
+        let end = copier.end();
+        writer.set_rate(copier.encoding().rate);
+        let outcome = Outcome {
+            copied: true,
+            trim: end.trim,
+            untrimmed: end.untrimmed,
+            output_channels: format.layout.channels() as u16,
+            output_sample_rate: rate,
+            format,
+            faults: copier.faults().clone(),
+            packets: copier.packets(),
+            extent: end.extent,
+            declared,
+            loudness: loudness.map(|loudness| measured_loudness(loudness, 1.0)),
+            replay_gain,
+            tag_bytes: id3.len(),
+        };
+        self.complete(writer, outcome)
+    }
+
+    /// Completes the tags of an MP3 whose frames are written, and reports it.
+    fn complete(&self, writer: Mp3Writer<'_>, outcome: Outcome<'_>) -> Result<Report> {
+        outcome.check()?;
+        let frames = writer.frames();
+        let length = duration_of(outcome.extent.output_len, outcome.output_sample_rate);
+        let id3 = self.tag(outcome.replay_gain);
+        let id3 = id3.encode_within(length, outcome.tag_bytes)?;
+        let bytes = writer.finish(&id3, outcome.trim, outcome.replay_gain)?;
+        Ok(outcome.report(self.audio.warnings(), frames, bytes))
+    }
+
+    /// The error of a part that holds no audio.
+    fn empty_part_error(&self) -> Error {
+        if self.part.start.is_zero() {
+            return Error::NoAudioTrack("none of the audio is presented (edit list)".into());
+        }
+        Error::InvalidOption(format!(
+            "the audio ends before the start that was asked for ({:.3} s)",
+            self.part.start.as_secs_f64()
+        ))
+    }
+
+    fn jobs(&self) -> NonZeroUsize {
+        let cores = || thread::available_parallelism().ok();
+        self.options
+            .jobs
+            .or_else(cores)
+            .unwrap_or(NonZeroUsize::MIN)
+    }
+
+    fn watch(&mut self, rate: u32, total: Option<u64>, (pass, passes): (u8, u8)) -> Watch<'_> {
+        Watch {
+            cancel: self.cancel,
+            on_progress: &mut *self.on_progress,
+            rate,
+            total: total.map(|len| duration_of(len, rate)),
+            pass,
+            passes,
+        }
+    }
+}
+
+/// The number of the pass that writes, from 0, and how many passes there are.
+fn passes(survey: Option<&Survey>) -> (u8, u8) {
+    match survey {
+        Some(_) => (1, 2),
+        None => (0, 1),
+    }
+}
+
+/// What ReplayGain says of this loudness.
+fn replay_gain_of(loudness: &Loudness) -> Option<ReplayGain> {
+    loudness.track_gain().map(|gain| ReplayGain {
+        gain,
+        peak: loudness.true_peak(),
+    })
+}
+
+fn measured_loudness(source: &Loudness, gain: f64) -> MeasuredLoudness {
+    MeasuredLoudness {
+        integrated: source.integrated(),
+        true_peak: 20.0 * source.true_peak().log10(),
+        gain: 20.0 * gain.log10(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

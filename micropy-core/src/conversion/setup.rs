@@ -1,0 +1,219 @@
+//! What the stages of a conversion are set up with: from the options and the track to packets of spans and
+//! the recipe for their PCM.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Conversion, Survey, encoder};
+use crate::audio::Beginning;
+use crate::decode::Format;
+use crate::downmix::Downmix;
+use crate::error::{Error, Result};
+use crate::fade::Fade;
+use crate::loudness::Loudness;
+use crate::mp4::Packet;
+use crate::options::Channels;
+use crate::render::Recipe;
+use crate::report::{duration_of, samples_of};
+use crate::resample::{self, Resampler};
+use crate::span::{Mapping, Plan, SpanReader};
+use crate::timeline::{MediaClock, Presented};
+
+/// The longest silence that is made of an empty edit before the audio: some bytes can declare years of it.
+const LATEST_START: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// From packets to PCM, ready to run.
+pub struct Setup {
+    pub recipe: Recipe,
+    pub reader: SpanReader,
+    /// PCM samples that the container declares for the output, where it does.
+    pub declared: Option<u64>,
+}
+
+impl Conversion<'_> {
+    /// Sets up everything up to the PCM of the output.
+    pub(super) fn set_up(
+        &self,
+        beginning: Beginning,
+        survey: Option<&Survey>,
+        measure: bool,
+    ) -> Result<Setup> {
+        let options = self.options;
+        let clock = self.clock(&beginning);
+        let Beginning {
+            format,
+            ahead,
+            packets,
+        } = beginning;
+        let (presented, silence) =
+            self.part_of(self.presented(&clock), self.silence(&clock), &clock);
+        self.check_late_start(silence, clock.sample_rate)?;
+        let rate = options
+            .sample_rate
+            .unwrap_or_else(|| resample::mp3_rate(format.sample_rate));
+        let resampler = match rate == format.sample_rate {
+            true => None,
+            false => Some(Resampler::new(format.sample_rate, rate)?),
+        };
+        let gain = self.gain(survey);
+        let mapping = Mapping {
+            clock,
+            presented,
+            silence,
+            resampler,
+            roll: Recipe::roll(measure, gain.is_some(), rate),
+        };
+        let declared = self
+            .media_len(&clock)
+            .map(|len| mapping.output_len(presented.len_within(len)));
+        let frame_len = encoder::frame_len(rate);
+        let plan = Plan::new(
+            declared.map(|len| encoder::frames_for(len, frame_len)),
+            encoder::span_unit(rate),
+            self.frame_bytes(&clock, &format, &ahead, rate),
+        );
+        let reader = SpanReader::new(
+            ahead,
+            packets,
+            mapping.clone(),
+            plan,
+            frame_len,
+            format.roll,
+            format.in_order(self.audio.parameters())?,
+        );
+        let end = survey.map(|survey| survey.extent.output_len).or(declared);
+        Ok(Setup {
+            recipe: Recipe {
+                parameters: self.audio.parameters().clone(),
+                downmix: self.downmix(&format),
+                format,
+                mapping,
+                sample_rate: rate,
+                gain,
+                fade: self.fade(rate, end),
+                measure,
+            },
+            reader,
+            declared,
+        })
+    }
+
+    pub(super) fn clock(&self, beginning: &Beginning) -> MediaClock {
+        MediaClock {
+            timescale: self.audio.track().timescale,
+            sample_rate: beginning.format.sample_rate,
+            packet_len: beginning.format.packet_len,
+        }
+    }
+
+    /// What of the decoder's output the file presents.
+    pub(super) fn presented(&self, clock: &MediaClock) -> Presented {
+        let track = self.audio.track();
+        let gapless = self.audio.metadata().gapless;
+        Presented::new(clock, &track.edit, gapless, track.samples)
+    }
+
+    /// PCM samples of the decoder's output, as far as the container declares them.
+    pub(super) fn media_len(&self, clock: &MediaClock) -> Option<u64> {
+        let track = self.audio.track();
+        let declared = track.samples.zip(track.duration);
+        declared.map(|(packets, units)| clock.media_len(packets, units))
+    }
+
+    /// PCM samples of silence before audio that starts late, where the options keep it.
+    fn silence(&self, clock: &MediaClock) -> u64 {
+        match self.options.late_start {
+            true => clock.samples(self.audio.track().edit.delay),
+            false => 0,
+        }
+    }
+
+    fn downmix(&self, format: &Format) -> Downmix {
+        let scaled = !self.options.unscaled_downmix;
+        match self.options.channels {
+            Some(Channels::Mono) => Downmix::mono(format.layout, scaled),
+            None if format.layout.channels() == 1 => Downmix::mono(format.layout, scaled),
+            Some(Channels::Stereo) | None => Downmix::stereo(format.layout, scaled),
+        }
+    }
+
+    /// The factor that brings the audio to the loudness asked for. Silence has no loudness, and stays silence.
+    fn gain(&self, survey: Option<&Survey>) -> Option<f32> {
+        let loudness = survey?.loudness.as_ref();
+        let measured = loudness.and_then(Loudness::integrated)?;
+        let target = self.options.normalize?;
+        Some(10f64.powf((target - measured) / 20.0) as f32)
+    }
+
+    /// The fades of an output at `rate` Hz that is `end` PCM samples long.
+    fn fade(&self, rate: u32, end: Option<u64>) -> Fade {
+        let fade_out = samples_of(self.options.fade_out, rate);
+        Fade {
+            rise: samples_of(self.options.fade_in, rate),
+            fall: match end {
+                Some(end) if fade_out > 0 => end.saturating_sub(fade_out)..end,
+                _ => 0..0,
+            },
+        }
+    }
+
+    /// Bytes that spans carry for each frame of an output at `rate` Hz, on average: by the sample table, or, where
+    /// the length stands in movie fragments still to come, by the first packets.
+    fn frame_bytes(
+        &self,
+        clock: &MediaClock,
+        format: &Format,
+        ahead: &VecDeque<(Packet, Vec<u8>)>,
+        rate: u32,
+    ) -> u64 {
+        let track = self.audio.track();
+        let known = track.samples.zip(track.duration);
+        let (bytes, samples) = match (format.carried(), known) {
+            (Some(bytes), _) => (bytes, 1),
+            (None, Some((packets, units))) => (track.bytes(), clock.media_len(packets, units)),
+            (None, None) => {
+                let sum =
+                    |of: fn(&Packet) -> u32| ahead.iter().map(|(p, _)| u64::from(of(p))).sum();
+                let len = clock.media_len(ahead.len() as u64, sum(|packet| packet.duration));
+                (sum(|packet| packet.size), len)
+            }
+        };
+        let second = u128::from(bytes) * u128::from(clock.sample_rate) / u128::from(samples.max(1));
+        let frame = second * u128::from(encoder::frame_len(rate)) / u128::from(rate);
+        u64::try_from(frame).unwrap_or(u64::MAX)
+    }
+
+    /// The overlap of the part with the leading `silence` and the audio presented after it.
+    fn part_of(&self, presented: Presented, silence: u64, clock: &MediaClock) -> (Presented, u64) {
+        let start = samples_of(self.part.start, clock.sample_rate);
+        let end = self.part.end.map(|end| samples_of(end, clock.sample_rate));
+        let skip = start.saturating_sub(silence);
+        let rest = presented.length.map(|length| length.saturating_sub(skip));
+        let wanted = end.map(|end| end.saturating_sub(silence).saturating_sub(skip));
+        let silence_end = end.map_or(silence, |end| end.min(silence));
+        let presented = Presented {
+            start: presented.start.saturating_add(skip),
+            length: match (rest, wanted) {
+                (Some(rest), Some(wanted)) => Some(rest.min(wanted)),
+                (rest, wanted) => rest.or(wanted),
+            },
+        };
+        (presented, silence_end.saturating_sub(start))
+    }
+
+    /// Refuses a late start that would make the MP3 hours and days of silence: no audio begins like that.
+    fn check_late_start(&self, silence: u64, rate: u32) -> Result<()> {
+        let late = duration_of(silence, rate);
+        if late > LATEST_START {
+            return Err(Error::Limit {
+                at: self.audio.parameters().at,
+                what: format!(
+                    "the silence before an audio track that starts late ({} seconds)",
+                    late.as_secs()
+                ),
+                limit: LATEST_START.as_secs(),
+            });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! The ID3 tag of the MP3: what the options make of what the file says of itself.
+
+use std::time::Duration;
+
+use super::Conversion;
+use crate::error::Result;
+use crate::mp3::id3;
+use crate::options::Options;
+use crate::report::duration_of;
+use crate::tags::{Metadata, ReplayGain, fit_chapters};
+
+/// The ID3 tag of the MP3.
+pub struct Tag<'a> {
+    options: &'a Options,
+    metadata: &'a Metadata,
+    /// Where the MP3 begins on the time line of the chapters.
+    start: Duration,
+    replay_gain: Option<ReplayGain>,
+}
+
+impl Conversion<'_> {
+    /// The tag of an MP3 of this loudness, where it is known yet.
+    pub(super) fn tag(&self, replay_gain: Option<ReplayGain>) -> Tag<'_> {
+        let track = self.audio.track();
+        let late = match self.options.late_start {
+            true => Duration::ZERO,
+            false => duration_of(track.edit.delay, track.timescale),
+        };
+        Tag {
+            options: self.options,
+            metadata: &self.part.metadata,
+            start: self.part.start.saturating_add(late),
+            replay_gain,
+        }
+    }
+}
+
+impl Tag<'_> {
+    /// With room to write it again once the audio is known.
+    pub fn encode(&self, length: Option<Duration>) -> Result<Vec<u8>> {
+        // As long as any that is measured.
+        let widest = ReplayGain {
+            gain: -99.99,
+            peak: 99.999_999,
+        };
+        let gain = self.replay_gain.unwrap_or(widest);
+        let metadata = self.apply(length.unwrap_or(Duration::MAX), gain);
+        id3::encode(&metadata, self.options.tags.version)
+    }
+
+    /// In exactly `size` bytes, with what is known now.
+    pub fn encode_within(&self, length: Duration, size: usize) -> Result<Vec<u8>> {
+        if size == 0 {
+            return Ok(Vec::new());
+        }
+        let silence = ReplayGain {
+            gain: 0.0,
+            peak: 0.0,
+        };
+        let metadata = self.apply(length, self.replay_gain.unwrap_or(silence));
+        id3::encode_within(&metadata, self.options.tags.version, size)
+    }
+
+    fn apply(&self, length: Duration, replay_gain: ReplayGain) -> Metadata {
+        let mut metadata = self.metadata.clone();
+        metadata.chapters = fit_chapters(&metadata.chapters, self.start, length);
+        if self.options.normalize.is_some() {
+            metadata.tags.forget_loudness();
+        }
+        let encoder = format!(
+            "Micropy {}, {}",
+            env!("CARGO_PKG_VERSION"),
+            micropy_lame::version()
+        );
+        let mut result = self.options.tags.apply(&metadata, &encoder);
+        if self.options.replay_gain {
+            result.tags.set_replay_gain(replay_gain);
+        }
+        result
+    }
+}
