@@ -14,6 +14,8 @@ extern crate mp3lame_sys as _;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Build {
+    /// For the same processors as [`Avx2`](Self::Avx2), with kernels in Rust in place of LAME's hot stages: see [`stages`].
+    Kernels,
     /// For x86-64 processors with AVX2 and FMA (x86-64-v3: Intel since 2013, AMD since 2015).
     Avx2,
     /// For every processor of the target, without assertions; with SSE2 on x86-64.
@@ -25,6 +27,7 @@ pub enum Build {
 impl fmt::Display for Build {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Kernels => "AVX2 with kernels",
             Self::Avx2 => "AVX2",
             Self::Baseline => "baseline",
             Self::Stock => "stock",
@@ -32,19 +35,32 @@ impl fmt::Display for Build {
     }
 }
 
+/// A stage of the encoder that a kernel in Rust can replace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stage {
+    /// In the words of ISO/IEC 11172-3.
+    pub name: &'static str,
+    /// Whether a kernel does its work; otherwise LAME's own code does, because LAME's text is not the one that the kernel was
+    /// made for.
+    pub is_kernel: bool,
+}
+
 /// A build that is linked in.
 pub struct Linked {
     build: Build,
     runs: fn() -> bool,
+    stages: &'static [Stage],
     api: Api,
     tables: Once,
 }
 
 impl Linked {
-    const fn new(build: Build, runs: fn() -> bool, api: Api) -> Self {
+    const fn new(build: Build, runs: fn() -> bool, stages: &'static [Stage], api: Api) -> Self {
         Self {
             build,
             runs,
+            stages,
             api,
             tables: Once::new(),
         }
@@ -60,7 +76,7 @@ impl Linked {
 
 include!(concat!(env!("OUT_DIR"), "/builds.rs"));
 
-static STOCK: Linked = Linked::new(Build::Stock, || true, with_functions!(link_api ""));
+static STOCK: Linked = Linked::new(Build::Stock, || true, &[], with_functions!(link_api ""));
 
 fn runnable() -> impl Iterator<Item = &'static Linked> {
     TUNED
@@ -86,6 +102,12 @@ pub fn find(build: Build) -> Result<&'static Linked, Error> {
 #[must_use]
 pub fn build() -> Build {
     fastest().build
+}
+
+/// The stages of the encoder that kernels can replace in [`build()`], in the order of their work; none in a build without kernels.
+#[must_use]
+pub fn stages() -> &'static [Stage] {
+    fastest().stages
 }
 
 /// All builds this processor can run, the fastest first.

@@ -21,14 +21,15 @@
 //!
 //! # Builds
 //! [mp3lame-sys](https://docs.rs/mp3lame-sys) brings LAME's source and compiles it for the oldest processor, with assertions. Our
-//! build script compiles that source again, for every processor of the target and, on x86-64, for those with AVX2; [`build()`] says
-//! which one runs. Each build's output differs from the others' in rounding and so in bytes; tests compare what is lost with each.
+//! build script compiles that source again: for every processor of the target and, on x86-64, for those with AVX2, as it is and with
+//! kernels in Rust in place of its hottest stages. [`build()`] says which one runs, and [`stages()`] what kernels do. Each build's output differs from the others' in rounding and so in bytes; tests compare what is lost with each.
 //! On one machine a build always writes the same bytes. Where the script cannot find the source or a compiler, and with Microsoft's
 //! compiler always, mp3lame-sys's own build runs. Tried on Linux with GCC; Clang and macOS take the same way, cross-compilation
 //! follows the rules of the `cc` crate, and neither has been tried.
 //!
 //! # Licence
-//! This crate's own code is under MIT or Apache-2.0. LAME is under the GNU Library General Public License, version 2 or later, and
+//! This crate's own code is under MIT or Apache-2.0, but for the kernels and their C glue, which replace parts of LAME and are under
+//! LAME's licence. LAME is under the GNU Library General Public License, version 2 or later, and
 //! is **linked statically**: whoever passes on a program that contains it must say so, include the licence, offer LAME's source
 //! (mp3lame-sys's package is that, unchanged), and let the receiver link the program again with a changed LAME: by giving out the
 //! program's source or its object files.
@@ -37,11 +38,16 @@ mod api;
 mod builds;
 mod encoder;
 mod error;
+#[cfg(target_arch = "x86_64")]
+mod kernels;
 mod settings;
 
 #[doc(hidden)]
 pub use builds::builds;
-pub use builds::{Build, build};
+pub use builds::{Build, Stage, build, stages};
 pub use encoder::{Encoder, version};
 pub use error::Error;
+#[cfg(all(feature = "oracle", target_arch = "x86_64"))]
+#[doc(hidden)]
+pub use kernels::oracle;
 pub use settings::{Bitrate, SAMPLE_RATES, Settings, bitrates};

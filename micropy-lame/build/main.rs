@@ -1,0 +1,249 @@
+//! Compiles LAME again, faster.
+//!
+//! mp3lame-sys builds LAME for the oldest processor, with assertions, and leaves LAME's own SSE code unused. Its package holds
+//! LAME's source, so from there we compile libmp3lame again: once for any processor of the target, and on x86-64 twice more for
+//! those with AVX2 and FMA, as it is and with its hot stages replaced by kernels in Rust (`stages.rs`). Every global symbol gets a
+//! prefix, so that all builds can be linked into one program. Which build runs is decided when the program runs; `builds.rs`,
+//! written here, is the table it chooses from.
+//!
+//! Where the source is not found or the compiler cannot do it, there is a warning, and mp3lame-sys's own build runs.
+
+mod source;
+mod stages;
+
+use std::env;
+use std::error::Error;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use stages::Stage;
+
+/// The C files of libmp3lame, without the decoder.
+const FILES: [&str; 20] = [
+    "VbrTag",
+    "bitstream",
+    "encoder",
+    "fft",
+    "gain_analysis",
+    "id3tag",
+    "lame",
+    "newmdct",
+    "presets",
+    "psymodel",
+    "quantize",
+    "quantize_pvt",
+    "reservoir",
+    "set_get",
+    "tables",
+    "takehiro",
+    "util",
+    "vbrquantize",
+    "vector/xmm_quantize_sub",
+    "version",
+];
+
+/// What libmp3lame defines for other files or programs (`nm -g`).
+const SYMBOLS: &str = include_str!("../symbols.txt");
+
+/// One way to compile LAME.
+struct Build {
+    /// The variant of `Build` in `src/builds.rs`.
+    name: &'static str,
+    prefix: &'static str,
+    flags: &'static [&'static str],
+    /// Whether the processor can run it, in Rust.
+    runs: &'static str,
+    /// Whether kernels replace stages of it.
+    kernels: bool,
+}
+
+/// A build that is compiled and linked, and its stages: whether a kernel does the work.
+struct Compiled {
+    build: Build,
+    stages: Vec<(&'static Stage, bool)>,
+}
+
+/// Sums may be reordered, and neither NaN nor infinity is expected: the encoder lets none in. `-ffast-math` itself would also make
+/// glibc's headers offer vector functions from libmvec, which Rust does not link.
+const MATHS: [&str; 6] = [
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-signed-zeros",
+    "-fassociative-math",
+    "-freciprocal-math",
+    "-ffinite-math-only",
+];
+
+const X86_64_V3: &[&str] = &["-march=x86-64-v3", "-mtune=haswell"];
+
+const RUNS_X86_64_V3: &str = r#"is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("f16c")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("lzcnt")
+        && is_x86_feature_detected!("movbe")"#;
+
+const KERNELS: Build = Build {
+    name: "Kernels",
+    prefix: "micropy_kernels_",
+    flags: X86_64_V3,
+    runs: RUNS_X86_64_V3,
+    kernels: true,
+};
+
+const AVX2: Build = Build {
+    name: "Avx2",
+    prefix: "micropy_avx2_",
+    flags: X86_64_V3,
+    runs: RUNS_X86_64_V3,
+    kernels: false,
+};
+
+const BASELINE: Build = Build {
+    name: "Baseline",
+    prefix: "micropy_baseline_",
+    flags: &[],
+    runs: "true",
+    kernels: false,
+};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    for input in ["build", "glue", "symbols.txt"] {
+        println!("cargo::rerun-if-changed={input}");
+    }
+    let built = match (env::var_os("DOCS_RS"), source::source()) {
+        (Some(_), _) => Vec::new(),
+        (None, Ok(source)) => builds()
+            .into_iter()
+            .filter_map(|build| compiled(build, &source))
+            .collect(),
+        (None, Err(error)) => {
+            println!("cargo::warning=no faster LAME: its source is not found: {error}");
+            Vec::new()
+        }
+    };
+    let table = out_dir()?.join("builds.rs");
+    fs::write(table, rust_table(&built))?;
+    Ok(())
+}
+
+/// The builds worth a try for the target, the fastest first.
+fn builds() -> Vec<Build> {
+    let target = |key: &str| env::var(format!("CARGO_CFG_TARGET_{key}")).unwrap_or_default();
+    match (target("ARCH").as_str(), target("ENV").as_str()) {
+        // Other flags, other intrinsics, and a `windows.h` that redefines LAME's types: left to mp3lame-sys.
+        (_, "msvc") => Vec::new(),
+        ("x86_64", _) => vec![KERNELS, AVX2, BASELINE],
+        _ => vec![BASELINE],
+    }
+}
+
+/// Compiles and links one build, or says why not.
+fn compiled(build: Build, source: &Path) -> Option<Compiled> {
+    match compile(&build, source) {
+        Ok(stages) => Some(Compiled { build, stages }),
+        Err(error) => {
+            println!("cargo::warning=no LAME for {}: {error}", build.name);
+            None
+        }
+    }
+}
+
+fn compile(build: &Build, source: &Path) -> Result<Vec<(&'static Stage, bool)>, Box<dyn Error>> {
+    let renames = renames(build)?;
+    let mut cc = cc::Build::new();
+    let mut libmp3lame = source.join("libmp3lame");
+    let mut stages = Vec::new();
+    if build.kernels {
+        let copy = stages::copy(&libmp3lame, &out_dir()?.join("kernels"), build.prefix)?;
+        libmp3lame = copy.libmp3lame;
+        for (stage, off) in copy.stages {
+            match &off {
+                None => {
+                    cc.file(Path::new("glue").join(stage.glue));
+                }
+                Some(reason) => println!(
+                    "cargo::warning=LAME's own code does the {}: {reason}",
+                    stage.name
+                ),
+            }
+            stages.push((stage, off.is_none()));
+        }
+        cc.include("glue");
+        if env::var_os("CARGO_FEATURE_ORACLE").is_some() {
+            cc.define("MICROPY_ORACLE", None);
+        }
+    }
+    cc.files(FILES.map(|file| libmp3lame.join(file).with_extension("c")))
+        .include(source.join("include"))
+        .include(libmp3lame)
+        .flag("-include")
+        .flag(renames)
+        .flag("-fvisibility=hidden")
+        .warnings(false)
+        .cargo_warnings(false)
+        .debug(false)
+        .force_frame_pointer(false)
+        // Faster than -O3 by 2 % to 3 %: GCC splits and unswitches the loops of the psychoacoustics to no good.
+        .opt_level(2)
+        .flag("-ftree-vectorize")
+        .define("NDEBUG", None)
+        .flags(MATHS)
+        .flags(build.flags);
+    configured(&mut cc).try_compile(&format!("{}mp3lame", build.prefix))?;
+    Ok(stages)
+}
+
+fn out_dir() -> Result<PathBuf, env::VarError> {
+    env::var("OUT_DIR").map(PathBuf::from)
+}
+
+/// What LAME's `configure` would find out on any system we go on to compile for, but for `TAKEHIRO_IEEE754_HACK`: rounding by
+/// adding 2^23 is slower today than the truncation that compilers turn into vector instructions, by 8 % to 20 %.
+fn configured(cc: &mut cc::Build) -> &mut cc::Build {
+    if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64") {
+        cc.define("HAVE_XMMINTRIN_H", None)
+            .define("MIN_ARCH_SSE", None);
+    }
+    cc.define("USE_FAST_LOG", None)
+        .define("ieee754_float32_t", "float")
+        .define("LAME_LIBRARY_BUILD", None)
+        .define("STDC_HEADERS", None)
+        .define("HAVE_ERRNO_H", None)
+        .define("HAVE_INTTYPES_H", None)
+        .define("HAVE_LIMITS_H", None)
+}
+
+/// Writes a header that gives every symbol the build's prefix.
+fn renames(build: &Build) -> Result<PathBuf, Box<dyn Error>> {
+    let mut header = String::new();
+    for symbol in SYMBOLS.lines() {
+        writeln!(header, "#define {symbol} {}{symbol}", build.prefix)?;
+    }
+    let file = out_dir()?.join(format!("{}renames.h", build.prefix));
+    fs::write(&file, header)?;
+    Ok(file)
+}
+
+/// The table `src/builds.rs` includes.
+fn rust_table(builds: &[Compiled]) -> String {
+    let rows = builds.iter().map(|Compiled { build, stages }| {
+        let Build {
+            name, prefix, runs, ..
+        } = build;
+        let stages = stages.iter().map(|(stage, on)| {
+            format!("Stage {{ name: {:?}, is_kernel: {on} }}, ", stage.name)
+        });
+        let stages = stages.collect::<String>();
+        format!(
+            "Linked::new(Build::{name}, || {runs}, &[{stages}], with_functions!(link_api {prefix:?})),\n"
+        )
+    });
+    format!(
+        "/// All builds compiled by the build script, the fastest first.\nstatic TUNED: [Linked; {}] = [\n{}];\n",
+        builds.len(),
+        rows.collect::<String>()
+    )
+}

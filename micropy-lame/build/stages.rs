@@ -1,0 +1,152 @@
+//! The stages of LAME that kernels in Rust replace, and how each is put into LAME's source.
+//!
+//! The build with kernels compiles a copy of LAME's source in `OUT_DIR`. A stage replaces whole functions, which keep living in their
+//! file under another name, or edits LAME's text where no function can be replaced. Text that is not as expected turns the stage
+//! off: LAME's own code then does its work, and `micropy_lame::stages` says so.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// One stage of the encoder.
+pub struct Stage {
+    /// As users read it.
+    pub name: &'static str,
+    /// The file in `glue/` that takes fields out of LAME's structs and calls Rust.
+    pub glue: &'static str,
+    /// Functions the glue defines in place of LAME's: the file without `.c`, and the name. LAME's own is then called
+    /// `lame_<name>`.
+    pub replaces: &'static [(&'static str, &'static str)],
+    pub edits: &'static [Edit],
+}
+
+/// A change of LAME's text.
+pub struct Edit {
+    /// Below `libmp3lame`.
+    pub file: &'static str,
+    /// What must occur exactly once.
+    pub from: &'static str,
+    pub to: &'static str,
+}
+
+/// What every stage may rely on: `gfc->kernels`, zeroed when an encoder starts, for what a stage keeps with it.
+const STATE: [Edit; 2] = [
+    Edit {
+        file: "util.h",
+        from: "    struct lame_internal_flags {\n",
+        to: "#include \"state.h\"\n    struct lame_internal_flags {\n",
+    },
+    Edit {
+        file: "util.h",
+        from: "        lame_report_function report_err;\n    };\n",
+        to: "        lame_report_function report_err;\n        struct micropy_state kernels;\n    };\n",
+    },
+];
+
+/// In the order of the encoder's work.
+pub const STAGES: &[Stage] = &[Stage {
+    name: "quantization and bit counting",
+    glue: "bit_count.c",
+    replaces: &[
+        ("takehiro", "noquant_count_bits"),
+        ("takehiro", "count_bits"),
+        ("takehiro", "best_huffman_divide"),
+    ],
+    edits: &[],
+}];
+
+/// A copy of LAME's source with the stages in it that fit.
+pub struct Copy {
+    pub libmp3lame: PathBuf,
+    /// Each stage, and why it is off if it is.
+    pub stages: Vec<(&'static Stage, Option<String>)>,
+}
+
+/// Copies `libmp3lame` from `source` into `to` and edits it.
+pub fn copy(source: &Path, to: &Path, prefix: &str) -> Result<Copy, String> {
+    let libmp3lame = to.join("libmp3lame");
+    for folder in ["", "vector"] {
+        copy_folder(&source.join(folder), &libmp3lame.join(folder))
+            .map_err(|error| format!("its source cannot be copied: {error}"))?;
+    }
+    apply(&libmp3lame, &[], &STATE, prefix)?;
+    let stages = STAGES
+        .iter()
+        .map(|stage| {
+            let off = apply(&libmp3lame, stage.replaces, stage.edits, prefix).err();
+            (stage, off)
+        })
+        .collect();
+    Ok(Copy { libmp3lame, stages })
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let path = entry?.path();
+        let source = path.extension().is_some_and(|e| e == "c" || e == "h");
+        if let (true, Some(name)) = (source, path.file_name()) {
+            // Not `fs::copy`: the package may be read-only, and a copy would be too.
+            fs::write(to.join(name), fs::read(&path)?)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes all of these changes, or none.
+fn apply(
+    folder: &Path,
+    replaces: &[(&str, &str)],
+    edits: &[Edit],
+    prefix: &str,
+) -> Result<(), String> {
+    let mut texts: Vec<(PathBuf, String)> = Vec::new();
+    for &(file, function) in replaces {
+        let text = text(&mut texts, folder, &format!("{file}.c"))?;
+        // LAME writes a definition's name at the start of a line.
+        if text.matches(&format!("\n{function}(")).count() != 1 {
+            return Err(format!("{file}.c does not define {function} once"));
+        }
+        text.insert_str(
+            0,
+            &format!("#undef {function}\n#define {function} {prefix}lame_{function}\n"),
+        );
+    }
+    for edit in edits {
+        let text = text(&mut texts, folder, edit.file)?;
+        match text.matches(edit.from).count() {
+            1 => *text = text.replacen(edit.from, edit.to, 1),
+            count => {
+                let first = edit.from.lines().next().unwrap_or_default().trim();
+                return Err(format!(
+                    "{} has {count} places that start with `{first}`",
+                    edit.file
+                ));
+            }
+        }
+    }
+    for (path, text) in texts {
+        fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The text of a file as changed so far.
+fn text<'a>(
+    texts: &'a mut Vec<(PathBuf, String)>,
+    folder: &Path,
+    file: &str,
+) -> Result<&'a mut String, String> {
+    let path = folder.join(file);
+    let at = match texts.iter().position(|(other, _)| *other == path) {
+        Some(at) => at,
+        None => {
+            // Some of LAME's files hold Latin-1 in their comments.
+            let bytes = fs::read(&path).map_err(|error| format!("{file}: {error}"))?;
+            let text = String::from_utf8_lossy(&bytes).replace("\r\n", "\n");
+            texts.push((path, text));
+            texts.len() - 1
+        }
+    };
+    Ok(&mut texts[at].1)
+}

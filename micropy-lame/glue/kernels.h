@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: LGPL-2.0-or-later
+ *
+ * LAME's headers and what every file of the glue shares. */
+#ifndef MICROPY_KERNELS_H
+#define MICROPY_KERNELS_H
+
+#include <stdint.h>
+#include "lame.h"
+#include "machine.h"
+#include "encoder.h"
+#include "util.h"
+#include "quantize_pvt.h"
+#include "tables.h"
+
+/* The name of LAME's own function where ours has taken its name. */
+#define LAME_OWN(name) micropy_kernels_lame_##name
+
+#ifdef MICROPY_ORACLE
+/* Whether LAME's own function shall run beside ours; and what came out of that: `stage` is a literal. */
+int     micropy_oracle_is_on(void);
+void    micropy_oracle_report(char const *stage, int equal);
+#endif
+
+#endif

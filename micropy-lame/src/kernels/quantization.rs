@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: LGPL-2.0-or-later
+//! Quantization of a granule's spectrum: ISO/IEC 11172-3, C.1.5.4.4.2, with LAME's rounding.
+//!
+//! The standard rounds |xr|^(3/4) · 2^(−3/16 · (gain − 210)) to the nearest integer below +0.5946. LAME adds, in place of a
+//! constant, what makes the *dequantized* value the nearest: `adj43[n]`, for a quantity of which n is the integer part.
+
+use std::arch::x86_64::*;
+
+use super::lanes::{f32x8, i32x8, store_i32x8, store_u8x16, store_u8x32};
+
+/// Lines of a granule.
+pub const LINES: usize = 576;
+
+/// The quantized values of a granule in the form in which they are counted.
+#[repr(align(64))]
+pub struct Packed {
+    /// Each value, 15 at most, with room for a whole vector that starts at any line.
+    pub values: [u8; LINES + 64],
+    /// Each pair of values as an index, 16 · first + second.
+    pub pairs: [u8; LINES / 2 + 32],
+}
+
+impl Packed {
+    pub const fn new() -> Self {
+        Self {
+            values: [0; LINES + 64],
+            pairs: [0; LINES / 2 + 32],
+        }
+    }
+
+    /// Packs the first `lines` values, up to the next multiple of 32.
+    #[target_feature(enable = "avx2,fma,bmi2")]
+    pub fn pack(&mut self, quantized: &[i32; LINES], lines: usize) {
+        for block in 0..lines.div_ceil(32) {
+            let from = &quantized[32 * block..][..32];
+            let vectors = [
+                i32x8(from),
+                i32x8(&from[8..]),
+                i32x8(&from[16..]),
+                i32x8(&from[24..]),
+            ];
+            self.put(block, vectors);
+        }
+    }
+
+    /// Packs 32 values.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,bmi2")]
+    fn put(&mut self, block: usize, [a, b, c, d]: [__m256i; 4]) {
+        let words = [_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d)];
+        let bytes = _mm256_packus_epi16(words[0], words[1]);
+        let bytes = _mm256_min_epu8(bytes, _mm256_set1_epi8(15));
+        // Packing works within halves.
+        let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+        let bytes = _mm256_permutevar8x32_epi32(bytes, order);
+        store_u8x32(bytes, &mut self.values[32 * block..]);
+        let pairs = _mm256_maddubs_epi16(bytes, _mm256_set1_epi16(0x0110));
+        let pairs = _mm_packus_epi16(
+            _mm256_castsi256_si128(pairs),
+            _mm256_extracti128_si256::<1>(pairs),
+        );
+        store_u8x16(pairs, &mut self.pairs[16 * block..]);
+    }
+}
+
+/// Quantizes the first `lines` of `xr34` (|xr|^(3/4)) with the factor `step`, sets all further ones to zero, and packs them. `adjust` is the start of LAME's `adj43`. No product may be beyond 8206.
+#[inline]
+#[target_feature(enable = "avx2,fma,bmi2")]
+pub fn quantize(
+    xr34: &[f32; LINES],
+    lines: usize,
+    step: f32,
+    adjust: &[f32; 8],
+    quantized: &mut [i32; LINES],
+    packed: &mut Packed,
+) {
+    let step = _mm256_set1_ps(step);
+    let adjust = f32x8(adjust);
+    let blocks = lines.div_ceil(32);
+    for block in 0..blocks {
+        let from = &xr34[32 * block..][..32];
+        let mut x = [_mm256_setzero_ps(); 4];
+        let mut whole = [_mm256_setzero_si256(); 4];
+        for k in 0..4 {
+            x[k] = _mm256_mul_ps(f32x8(&from[8 * k..]), step);
+            whole[k] = _mm256_cvttps_epi32(x[k]);
+        }
+        let any = _mm256_or_si256(
+            _mm256_or_si256(whole[0], whole[1]),
+            _mm256_or_si256(whole[2], whole[3]),
+        );
+        if _mm256_testz_si256(any, _mm256_set1_epi32(!7)) == 1 {
+            for k in 0..4 {
+                let add = _mm256_permutevar8x32_ps(adjust, whole[k]);
+                whole[k] = _mm256_cvttps_epi32(_mm256_add_ps(x[k], add));
+            }
+        } else {
+            for k in 0..4 {
+                let low = _mm256_permutevar8x32_ps(adjust, whole[k]);
+                let high = adjust_from_8(whole[k]);
+                let is_high = _mm256_cmpgt_epi32(whole[k], _mm256_set1_epi32(7));
+                let add = _mm256_blendv_ps(low, high, _mm256_castsi256_ps(is_high));
+                whole[k] = _mm256_cvttps_epi32(_mm256_add_ps(x[k], add));
+            }
+        }
+        let to = &mut quantized[32 * block..][..32];
+        for k in 0..4 {
+            store_i32x8(whole[k], &mut to[8 * k..]);
+        }
+        packed.put(block, whole);
+    }
+    // LAME's own |xr|^(3/4) reaches up to three lines further.
+    quantized[lines..].fill(0);
+    if lines < 32 * blocks {
+        packed.values[lines..32 * blocks].fill(0);
+    }
+}
+
+/// `adj43` from 8 on, by its series: with c = n + 1/2, it is 1/2 − 1 / 24c − 0.00067615 / c³.
+#[inline]
+#[target_feature(enable = "avx2,fma,bmi2")]
+fn adjust_from_8(whole: __m256i) -> __m256 {
+    let half = _mm256_set1_ps(0.5);
+    let centre = _mm256_add_ps(_mm256_cvtepi32_ps(whole), half);
+    let r = _mm256_div_ps(_mm256_set1_ps(1.0), centre);
+    let cubic = _mm256_fmadd_ps(
+        _mm256_mul_ps(r, r),
+        _mm256_set1_ps(-0.000_676_15),
+        _mm256_set1_ps(-1.0 / 24.0),
+    );
+    _mm256_fmadd_ps(r, cubic, half)
+}
