@@ -1,0 +1,224 @@
+"""Nothing accepted is lost: not by a kill, by an order to stop, or by what the service removes itself."""
+
+import json
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import threading
+import time
+
+import pytest
+
+from harness import SEED, number
+from harness.clips import GOOD, OTHER, SILENT, Clip
+from harness.clock import until
+from harness.http import BROKEN
+
+DATA = GOOD.data
+KILLS = number("KILLS", 15)
+
+
+def database(service):
+    return sqlite3.connect(service.folder / "micropy.db")
+
+
+def sources(service):
+    """Each job's id, and that of its video."""
+    return {id.hex(): source.hex() for id, source in database(service).execute("SELECT id, source FROM jobs")}
+
+
+class Uploads:
+    """Clients that upload without a pause, at once and in parts, and keep a log of what was accepted."""
+
+    def __init__(self, user, clients=3):
+        self.user, self.accepted, self.over, self.lock = user, {}, threading.Event(), threading.Lock()
+        self.threads = [threading.Thread(target=self.run, args=[n], daemon=True) for n in range(clients)]
+        for one in self.threads:
+            one.start()
+
+    def run(self, n):
+        rng = random.Random(SEED * 1000 + n)
+        while not self.over.is_set():
+            clip = rng.choice([GOOD, OTHER, SILENT])
+            try:
+                job = self.at_once(clip) if rng.random() < 0.5 else self.in_parts(clip)
+                if job:
+                    with self.lock:
+                        self.accepted[job] = clip
+            except BROKEN:
+                time.sleep(0.02)
+            time.sleep(0.02)
+
+    def at_once(self, clip):
+        reply = self.user.upload(clip)
+        return reply.job_id if reply.status == 201 else None
+
+    def in_parts(self, clip):
+        made, offset = self.user.create(len(clip.data)), 0
+        while offset < len(clip.data):
+            try:
+                offset = self.user.offset(made.headers["location"])
+                if offset < len(clip.data):
+                    self.user.patch(made.headers["location"], clip.data[offset:offset + 7000], offset)
+            except BROKEN:
+                time.sleep(0.02)
+        return made.job_id
+
+    def end(self):
+        self.over.set()
+        for one in self.threads:
+            one.join(20)
+        return self.accepted
+
+
+def settle(user):
+    """Waits until no job is left to do, as long as some end every now and then."""
+    left, since = None, time.monotonic()
+    while time.monotonic() - since < 45:
+        now = len(list(user.every_job("queued,running")))
+        if now == 0:
+            return
+        if now != left:
+            left, since = now, time.monotonic()
+        time.sleep(0.2)
+
+
+def test_kills_at_any_moment_lose_nothing(start):
+    rng, service = random.Random(SEED), start("serve")
+    ann = service.user("ann@example.com")
+    uploads = Uploads(ann)
+    for _ in range(KILLS):
+        time.sleep(rng.uniform(0.05, 0.5))
+        service.kill()
+        service.start()
+    accepted = uploads.end()
+    assert len(accepted) > KILLS
+    settle(ann)
+    # Chance has killed some at each of their attempts: they say so, and can be tried again.
+    unlucky = [job["id"] for job in ann.every_job("failed") if "unexpectedly" in job["failure"]]
+    assert {ann.act(id, "retry").status for id in unlucky} <= {200}
+    settle(ann)
+    lost, wrong = [], []
+    for id, clip in accepted.items():
+        reply = ann.get(f"/api/v1/jobs/{id}")
+        if reply.status != 200:
+            lost.append(id)
+            continue
+        job = reply.json()
+        if job["state"] != ("failed" if clip is SILENT else "done"):
+            wrong.append((id, clip.name, job["state"], job["failure"], job["attempts"]))
+        elif job["state"] == "done" and ann.get(f"/api/v1/jobs/{id}/mp3").body[:3] != b"ID3":
+            wrong.append((id, "no MP3"))
+    assert service.stop() == 0
+    videos = sources(service)
+    for id, clip in accepted.items():
+        file = service.folder / "videos" / "whole" / videos.get(id, "none")
+        if not file.exists() or file.read_bytes() != clip.data:
+            lost.append(id)
+    assert (lost, wrong) == ([], [])
+    assert database(service).execute("SELECT count(*) FROM messages").fetchone()[0] == 0
+    print(f"{KILLS} kills, {len(accepted)} accepted, {len(unlucky)} tried again, 0 lost, 0 wrong")
+
+
+def test_a_job_whose_process_died_three_times_is_not_begun_again(start):
+    service = start("serve")
+    ann = service.user("ann@example.com")
+    id = ann.uploaded(GOOD)["id"]
+    service.kill()
+    # As the third death leaves it: begun, counted, its message not acknowledged.
+    with database(service) as ledger:
+        source = sources(service)[id]
+        ledger.execute("UPDATE jobs SET state = 'running', attempts = 3, mp3 = NULL, mp3_bytes = NULL, report = NULL, finished = NULL")
+        body = json.dumps({"video_fid": source, "mp3_fid": None, "username": ann.email, "job_id": id})
+        ledger.execute("INSERT INTO messages (queue, payload, deliveries, held, due) VALUES ('video', ?, 3, 1, 9e12)", [body.encode()])
+    ledger.close()
+    service.start()
+    job = ann.job(id)
+    assert (job["state"], "unexpectedly" in (job["failure"] or "")) == ("failed", True)
+    assert ann.uploaded(GOOD)["state"] == "done"
+
+
+def test_sigterm_stops_in_time_and_loses_no_job_and_no_byte(start):
+    service = start("serve", grace="1s")
+    ann, data = service.user("ann@example.com"), OTHER.data
+    place = ann.create(len(data)).headers["location"]
+    stalled = ann.begin_part(place, len(data), 0)
+    stalled.sendall(data[:5000])
+    files = ann.upload(*[Clip(f"{n}.mp4", data, f"f{n}") for n in range(30)]).json()["files"]
+    began = time.monotonic()
+    assert service.stop() == 0
+    assert time.monotonic() - began < 4
+    stalled.close()
+    service.start()
+    ended = [ann.job(file["job"]["id"]) for file in files]
+    assert {(job["state"], job["attempts"]) for job in ended} == {("done", 1)}
+    assert ann.offset(place) == 5000
+    assert ann.patch(place, data[5000:], 5000).status == 204
+
+
+def test_what_is_over_its_time_and_what_nobody_owns_is_removed(start):
+    service = start("serve")
+    ann = service.user("ann@example.com")
+    id = ann.uploaded(GOOD)["id"]
+    assert service.stop() == 0
+    orphan = service.folder / "videos" / "whole" / "0123456789abcdef01234567"
+    orphan.write_bytes(b"x")
+    os.utime(orphan, (1, 1))
+    service.start(retention="1ms")
+    until(lambda: ann.get(f"/api/v1/jobs/{id}").status == 404, 5)
+    assert ann.get(f"/api/v1/jobs/{id}").status == 404
+    until(lambda: not service.files("videos") + service.files("mp3s"), 5)
+    assert (service.files("videos"), service.files("mp3s")) == ([], [])
+
+
+def test_an_upload_is_on_the_disk_before_it_is_answered(start, tmp_path):
+    # In which order the service asks the kernel: the file to disk, its name, its folder, the ledger, and only then an
+    # answer.
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    service, trace = start("serve"), tmp_path / "strace"
+    ann = service.user("ann@example.com")
+    calls = "fsync,fdatasync,rename,renameat,renameat2,link,linkat,write,writev,sendto,sendmsg"
+    tracer = subprocess.Popen(["strace", "-f", "-y", "-s", "40", "-e", f"trace={calls}", "-o", trace, "-p", str(service.process.pid)],
+                              stderr=subprocess.PIPE, text=True)
+    line = tracer.stderr.readline()
+    if "attached" not in line:
+        tracer.kill()
+        pytest.skip(line.strip())
+    place = ann.create(len(DATA)).headers["location"]
+    ann.patch(place, DATA[:9000], 0)
+    at_once, in_parts = ann.upload(GOOD), ann.patch(place, DATA[9000:], 9000)
+    assert (at_once.status, in_parts.status) == (201, 204)
+    jobs = {at_once.job_id: "201 Created", place.rsplit("/", 1)[1]: "204 No Content"}
+    for id in jobs:
+        ann.job(id)
+    assert service.stop() == 0
+    tracer.wait(30)
+    events, videos = list(system_calls(trace)), sources(service)
+    for id, status in jobs.items():
+        source = videos[id]
+        # Parts are written down one by one: what counts is the last time before the name.
+        named = next((begin for begin, _, call, text in events if "rename" in call and source in text), 0)
+        at = max((end for _, end, call, text in events if "fsync" in call and end < named and "videos/unfinished/" in text and source in text),
+                 default=None)
+        assert at is not None, f"{status}: its bytes"
+        for step, name, word in [("its name", "rename", f"videos/whole/{source}"), ("its folder", "fsync", "videos/whole>"),
+                                 ("the ledger", "sync", "micropy.db-wal"), ("the answer", "", f"HTTP/1.1 {status}")]:
+            at = next((end for begin, end, call, text in events if name in call and begin > at and word in text), None)
+            assert at is not None, f"{status}: {step}"
+
+
+def system_calls(trace):
+    """Of each call in what strace has written: the lines where it began and ended, its name, its words."""
+    open_calls = {}
+    for number, line in enumerate(trace.read_text(errors="replace").splitlines()):
+        pid, call = line.split(None, 1)
+        if call.endswith("<unfinished ...>"):
+            open_calls[pid] = (number, call)
+        elif call.startswith("<... ") and pid in open_calls:
+            begin, started = open_calls.pop(pid)
+            yield begin, number, started.split("(")[0], started
+        elif "(" in call:
+            yield number, number, call.split("(")[0], call
