@@ -18,7 +18,7 @@ def builder(dockerfile):
 def test_the_image_runs_the_program_as_a_user_who_is_a_number_and_not_root(dockerfile):
     last = dockerfile[dockerfile.rindex("\nFROM "):]
     assert re.search(r"\nUSER [1-9]\d*:[1-9]\d*\n", last)
-    assert re.findall(r"\nENTRYPOINT (.*)", last) == [f'["{settings.SERVER.name}"]']
+    assert re.findall(r"\nENTRYPOINT (.*)", last) == ['["micropy-server"]']
 
 
 def test_the_builder_has_what_the_build_needs(dockerfile):
