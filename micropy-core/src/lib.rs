@@ -47,6 +47,7 @@
 //! | `opus` | yes | Opus |
 //! | `pcm` | yes | uncompressed, A-law and µ-law |
 //! | `fdk-aac` | no | HE-AAC v1 and v2, xHE-AAC and AAC of more than two channels, by the Fraunhofer FDK AAC library |
+//! | `ports` | yes | what a service of conversions stands on ([`ports`]): async traits, no runtime |
 //! | `conformance` | no | the suites that every adapter of a port must pass (`ports::conformance`) |
 //!
 //! `fdk-aac` is no default because of its licence: the *Software License for The Fraunhofer FDK AAC Codec Library for
@@ -54,8 +55,8 @@
 //! Without it such files end in [`Error::Unsupported`]. It compiles C++. The encoder, LAME, is always there: it is
 //! compiled from C, and under the LGPL.
 //!
-//! The [`ports`] say what a service of conversions stands on (storage, queue, ledger of jobs…); a program that only
-//! converts needs none of them.
+//! The [`ports`] are the interfaces of a conversion service to its storage, queue and ledger of jobs. A program that
+//! only converts can leave them out: `default-features = false` with the decoders it needs.
 //!
 //! # Glossary
 //!
@@ -107,6 +108,7 @@ mod mp4;
 mod options;
 mod pcm;
 mod pipeline;
+#[cfg(feature = "ports")]
 pub mod ports;
 mod probe;
 mod progress;
