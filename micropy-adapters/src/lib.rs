@@ -1,4 +1,4 @@
-//! What micropy's services stand on: an adapter for each port of [`micropy_core::ports`].
+//! Micropy's connections to storage, queues, databases and mail: adapters for the ports of [`micropy_core::ports`].
 //!
 //! | port | feature | adapter | keeps its data in |
 //! |---|---|---|---|
@@ -6,15 +6,15 @@
 //! | `Storage` | `gridfs` | [`storage::gridfs`] | a MongoDB database, as any GridFS driver reads it |
 //! | `Queue` | `sqlite` | [`queue::sqlite`] | a SQLite database |
 //! | `Queue` | `rabbitmq` | [`queue::rabbitmq`] | a RabbitMQ broker |
-//! | `Jobs` | `sqlite` | [`jobs::sqlite`] | the same database, in the same transactions |
-//! | `Jobs` | `mongodb` | [`jobs::mongodb`] | a MongoDB collection |
+//! | `Ledger` | `sqlite` | [`jobs::sqlite`] | the same database, in the same transactions as the queues |
+//! | `Ledger` | `mongodb` | [`jobs::mongodb`] | a MongoDB collection |
 //! | `Auth` | `sqlite` | [`auth::sqlite`] | the same database |
 //! | `Notifier` | `outbox` | [`notifier::outbox`] | a folder of `.eml` files |
-//! | `Auth` | `mysql` | [`auth::mysql`] | a MySQL or MariaDB database, the table of older services |
+//! | `Auth` | `mysql` | [`auth::mysql`] | a MySQL or MariaDB database, in the table of older services |
 //! | `Notifier` | `smtp` | [`notifier::smtp`] | nothing: it hands mail to a mail server |
 //!
-//! `embedded`, the default, is `filesystem`, `sqlite` and `outbox`: a service on one machine with nothing
-//! else installed.
+//! `embedded`, the default, is `filesystem`, `sqlite` and `outbox`: a service on one machine, with nothing else
+//! installed.
 
 // docs.rs says beside each item which feature it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -26,6 +26,8 @@ pub mod jobs;
 #[cfg(any(feature = "gridfs", feature = "mongodb"))]
 pub mod mongodb;
 pub mod notifier;
+#[cfg(any(feature = "filesystem", feature = "outbox", feature = "sqlite"))]
+pub mod private;
 pub mod queue;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

@@ -12,6 +12,8 @@ use sqlx::sqlite::{
 };
 use sqlx::{Connection, Sqlite, Transaction};
 
+use crate::private;
+
 /// The adapter's name in errors.
 pub(crate) const NAME: &str = "SQLite";
 
@@ -84,9 +86,12 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens the database at `path`, which is made where it is missing.
+    /// Opens the database at `path`, which is made if it is missing. Other users of the machine cannot read it.
     pub async fn open(path: impl AsRef<Path>) -> io::Result<Self> {
-        Self::connect(path.as_ref()).await.map_err(io::Error::other)
+        let path = path.as_ref();
+        // SQLite gives the files beside it (`-wal`, `-shm`) the same mode.
+        private::create_file(path)?;
+        Self::connect(path).await.map_err(io::Error::other)
     }
 
     async fn connect(path: &Path) -> Result<Self, sqlx::Error> {
@@ -103,9 +108,7 @@ impl Database {
                 let fit = !connection.is_in_transaction();
                 Box::pin(async move { Ok(fit) })
             });
-        let write = one
-            .connect_with(options.clone().create_if_missing(true))
-            .await?;
+        let write = one.connect_with(options.clone()).await?;
         let several = SqlitePoolOptions::new().max_connections(READERS);
         let read = several.connect_lazy_with(options.read_only(true));
         let database = Database { write, read };

@@ -18,7 +18,7 @@ use micropy_adapters::clock::SystemClock;
 use micropy_adapters::mongodb::Client;
 use micropy_adapters::storage::gridfs::GridfsStorage;
 use micropy_core::ports::conformance;
-use micropy_core::ports::storage::{ByteStream, Error, Label, Storage, StorageExt};
+use micropy_core::ports::storage::{Error, Head, Label, Storage, StorageExt, Upload, UploadError};
 use micropy_core::ports::{Clock, Id, Timestamp};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Binary, Bson, Document, doc, spec::BinarySubtype};
@@ -50,7 +50,7 @@ fn bytes(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n % 251) as u8).collect()
 }
 
-fn body(bytes: &[u8]) -> ByteStream {
+fn body(bytes: &[u8]) -> Upload {
     let pieces: Vec<_> = bytes
         .chunks(60_000)
         .map(|piece| Ok(Bytes::copy_from_slice(piece)))
@@ -66,6 +66,12 @@ async fn read(storage: &GridfsStorage, id: Id, range: std::ops::Range<u64>) -> i
             Ok(all)
         })
         .await
+}
+
+async fn ids_older_than(storage: &GridfsStorage, before: Timestamp) -> Vec<Id> {
+    let heads = storage.list_older_than(before).await.unwrap();
+    let heads: Vec<Head> = heads.try_collect().await.unwrap();
+    heads.into_iter().map(|head| head.id).collect()
 }
 
 /// Waits until `found` is true.
@@ -147,9 +153,9 @@ async fn pymongo_and_we_read_each_other() {
                 "{start}..{end} of {length}"
             );
         }
-        let found =
-            storage.list_older_than(SystemClock.now().plus(Duration::from_secs(9)), None, 9);
-        assert_eq!(found.await.unwrap(), [], "what is not ours is not swept");
+        let soon = SystemClock.now().plus(Duration::from_secs(9));
+        let found = ids_older_than(&storage, soon).await;
+        assert_eq!(found, [], "files of other programs are not listed");
         storage.delete(theirs).await.unwrap();
     }
 
@@ -165,8 +171,8 @@ async fn pymongo_and_we_read_each_other() {
         end = next;
     }
     storage.commit(id(1), &label()).await.unwrap();
-    let found = storage.list_older_than(SystemClock.now().plus(Duration::from_secs(9)), None, 9);
-    assert_eq!(found.await.unwrap(), [id(1)]);
+    let soon = SystemClock.now().plus(Duration::from_secs(9));
+    assert_eq!(ids_older_than(&storage, soon).await, [id(1)]);
     let md5 = Command::new(python.trim())
         .args(["-c", "import hashlib; print(hashlib.md5((bytes(range(251)) * 9999)[:3 * 261120 + 12345]).hexdigest())"])
         .output()
@@ -197,7 +203,9 @@ async fn pymongo_and_we_read_each_other() {
     );
     drop(sender);
     arriving.await.unwrap().unwrap();
-    let bad = body(&all).chain(stream::iter([Err(io::ErrorKind::InvalidData.into())]));
+    let bad = body(&all).chain(stream::iter([Err(UploadError::Refused(
+        "a mistake".into(),
+    ))]));
     let length = all.len() as u64;
     let refused = storage.append(id(2), length, Box::pin(bad)).await;
     assert!(matches!(refused, Err(Error::Interrupted(_))));
@@ -367,7 +375,7 @@ async fn of_two_writers_the_later_wins() {
     let stored = doc! { "files_id": oid(id(1)) };
     until(async || chunks.count_documents(stored.clone()).await.unwrap() == 2).await;
 
-    assert_eq!(storage.written(id(1)).await.unwrap(), 5);
+    assert_eq!(storage.unfinished(id(1)).await.unwrap().bytes, 5);
     storage.append(id(1), 5, body(&yours[..10])).await.unwrap();
     storage.commit(id(1), &label()).await.unwrap();
     for piece in mine[2 * CHUNK..].chunks(CHUNK) {
@@ -406,14 +414,12 @@ async fn a_removal_cut_short_is_found_again() {
     let files = database.direct.collection::<Document>("fs.files");
     files.delete_one(doc! { "_id": oid(id(1)) }).await.unwrap();
 
-    assert!(matches!(storage.written(id(1)).await, Err(Error::NotFound)));
+    let unfinished = storage.unfinished(id(1)).await;
+    assert!(matches!(unfinished, Err(Error::NotFound)));
     let refused = storage.append(id(1), 0, body(b"new")).await;
     assert!(matches!(refused, Err(Error::Rejected(_))));
     let long_ago = Timestamp::from_millis(1);
-    assert_eq!(
-        storage.list_older_than(long_ago, None, 9).await.unwrap(),
-        [id(1)]
-    );
+    assert_eq!(ids_older_than(&storage, long_ago).await, [id(1)]);
     storage.delete(id(1)).await.unwrap();
     let chunks = database.direct.collection::<Document>("fs.chunks");
     assert_eq!(chunks.count_documents(doc! {}).await.unwrap(), 0);
@@ -433,8 +439,8 @@ async fn a_server_out_of_reach_is_unavailable_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_written_counts_survives_a_kill() {
-    if mongod::url("what_written_counts_survives_a_kill").is_none() {
+async fn bytes_that_are_counted_survive_a_kill() {
+    if mongod::url("bytes_that_are_counted_survive_a_kill").is_none() {
         return;
     }
     let mut server = Mongod::start();
@@ -469,18 +475,18 @@ async fn what_written_counts_survives_a_kill() {
         });
         until(async || {
             storage
-                .written(id(1))
+                .unfinished(id(1))
                 .await
-                .is_ok_and(|now| now > length as u64)
+                .is_ok_and(|now| now.bytes > length as u64)
         })
         .await;
-        let counted = storage.written(id(1)).await.unwrap();
+        let counted = storage.unfinished(id(1)).await.unwrap().bytes;
         server.order("kill");
         let broken = arriving.await.unwrap();
         assert!(matches!(broken, Err(Error::Unavailable(_))), "{broken:?}");
         sending.await.unwrap();
         server.order("start");
-        let now = storage.written(id(1)).await.unwrap();
+        let now = storage.unfinished(id(1)).await.unwrap().bytes;
         assert!(
             now >= counted,
             "round {round}: {now} of {counted} bytes are left"

@@ -18,7 +18,8 @@ use micropy_adapters::jobs::mongodb::MongodbJobs;
 use micropy_adapters::mongodb::Client;
 use micropy_core::ports::conformance::{self, Fixture, jobs::Queues};
 use micropy_core::ports::jobs::{
-    Begin, Created, Error, Filter, HOLD, Job, Jobs, Message, Outcome, Output, State, Topic,
+    Begin, CLAIM_TIME, Created, Error, Filter, Job, JobOutbox, JobViews, Jobs, Message, Outcome,
+    Output, State, Topic,
 };
 use micropy_core::ports::time::ManualClock;
 use micropy_core::ports::{Clock, Id, Timestamp};
@@ -144,9 +145,9 @@ async fn many_processes_share_it() {
     );
 
     // Every message is given to one, and none gets lost among changes of its job.
-    ledger.clock.advance(HOLD + Duration::from_secs(1));
+    ledger.clock.advance(CLAIM_TIME + Duration::from_secs(1));
     let (given, _) = tokio::join!(
-        join_all(processes.iter().map(|process| process.owed(100))),
+        join_all(processes.iter().map(|process| process.claim_owed(100))),
         join_all((0..20).map(|number| processes[1].cancel(id(number)))),
     );
     let given: Vec<_> = given.into_iter().flat_map(Result::unwrap).collect();
@@ -155,10 +156,10 @@ async fn many_processes_share_it() {
     let (first, rest) = given.split_at(5);
     let sent: Vec<_> = first.iter().map(|owed| owed.id).collect();
     processes[2].sent(&sent).await.unwrap();
-    ledger.clock.advance(HOLD + Duration::from_secs(1));
-    let mut again = processes[3].owed(7).await.unwrap();
+    ledger.clock.advance(CLAIM_TIME + Duration::from_secs(1));
+    let mut again = processes[3].claim_owed(7).await.unwrap();
     assert_eq!(again.len(), 7, "no more than asked for");
-    again.extend(processes[0].owed(100).await.unwrap());
+    again.extend(processes[0].claim_owed(100).await.unwrap());
     let again: HashSet<_> = again.iter().map(|owed| owed.id).collect();
     assert_eq!(again, rest.iter().map(|owed| owed.id).collect());
     ledger.database.remove().await;
@@ -251,12 +252,12 @@ async fn nothing_reads_all_jobs() {
         ..Filter::default()
     };
     assert_eq!(jobs.list(ANN, &page, 3).await.unwrap().len(), 3);
-    assert!(jobs.of_mp3(id(7)).await.is_err());
+    assert!(jobs.by_mp3(id(7)).await.is_err());
     jobs.referenced(&[id(7), id(107)]).await.unwrap();
-    jobs.stale(&[State::Receiving], now, 9).await.unwrap();
+    jobs.stale(&[State::Receiving], now, None, 9).await.unwrap();
     jobs.usage("bob@example.com").await.unwrap();
-    ledger.clock.advance(HOLD + Duration::from_secs(1));
-    let owed = jobs.owed(1).await.unwrap();
+    ledger.clock.advance(CLAIM_TIME + Duration::from_secs(1));
+    let owed = jobs.claim_owed(1).await.unwrap();
     jobs.sent(&[owed[0].id]).await.unwrap();
     drop(jobs.watch("bob@example.com").await.unwrap());
     direct.run_command(doc! { "profile": 0 }).await.unwrap();
@@ -362,8 +363,8 @@ async fn what_was_entered_survives_kills() {
     for id in &entered {
         assert_eq!(jobs.get(*id).await.unwrap().state, State::Queued);
     }
-    ledger.clock.advance(HOLD + Duration::from_secs(1));
-    let owed = jobs.owed(1000).await.unwrap();
+    ledger.clock.advance(CLAIM_TIME + Duration::from_secs(1));
+    let owed = jobs.claim_owed(1000).await.unwrap();
     let all = jobs.list(ANN, &Filter::default(), 1000).await.unwrap();
     assert_eq!(owed.len(), all.len(), "each job with its message");
     jobs.cancel(entered[0]).await.unwrap();

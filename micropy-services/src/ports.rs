@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use micropy_core::ports::jobs::Topics;
-use micropy_core::ports::{Clock, Id, Jobs, Queue, Storage};
+use micropy_core::ports::{Clock, Id, Ledger, Queue, Storage};
 
 /// What the services stand on.
 #[derive(Clone)]
@@ -12,7 +12,7 @@ pub struct Ports {
     /// Originals.
     pub videos: Arc<dyn Storage>,
     pub mp3s: Arc<dyn Storage>,
-    pub jobs: Arc<dyn Jobs>,
+    pub jobs: Arc<dyn Ledger>,
     pub queues: Topics<Arc<dyn Queue>>,
 }
 

@@ -16,8 +16,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{Stream, TryStreamExt};
 use micropy_core::ports::jobs::{
-    Begin, Census, Created, Entry, Error, Filter, HOLD, Job, JobStream, Jobs, Lease, Message,
-    Outcome, Output, Owed, State, Topic, Usage, Watchers,
+    Begin, CLAIM_TIME, Census, Created, Entry, Error, Filter, Job, JobOutbox, JobStream, JobViews,
+    Jobs, Lease, Message, Outcome, Output, Owed, State, Topic, Usage, Watchers,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use mongodb::bson::oid::ObjectId;
@@ -175,7 +175,7 @@ impl MongodbJobs {
                 "topic": owed.message.topic.name(),
                 "payload": payload,
                 "since": time(now),
-                "held": time(now.plus(HOLD)),
+                "held": time(now.plus(CLAIM_TIME)),
             };
             update.insert("$push", doc! { "owed": owed });
         }
@@ -209,7 +209,7 @@ impl MongodbJobs {
         let same = doc! { "id": owed.get("id"), "held": owed.get("held") };
         let given = self.jobs.update_one(
             doc! { "_id": job, "owed": { "$elemMatch": same } },
-            doc! { "$set": { "owed.$.held": time(now.plus(HOLD)) } },
+            doc! { "$set": { "owed.$.held": time(now.plus(CLAIM_TIME)) } },
         );
         Ok(given.await.map_err(backend)?.modified_count == 1)
     }
@@ -243,11 +243,6 @@ impl Jobs for MongodbJobs {
 
     async fn get(&self, id: Id) -> Result<Job, Error> {
         let found = self.find(doc! { "_id": object_id(id) }).await?;
-        Ok(entry_of(&found.ok_or(Error::NotFound)?)?.job)
-    }
-
-    async fn of_mp3(&self, mp3: Id) -> Result<Job, Error> {
-        let found = self.find(doc! { "mp3": object_id(mp3) }).await?;
         Ok(entry_of(&found.ok_or(Error::NotFound)?)?.job)
     }
 
@@ -301,6 +296,56 @@ impl Jobs for MongodbJobs {
     async fn notified(&self, id: Id) -> Result<(), Error> {
         self.change(id, None, Entry::notified).await.map(drop)
     }
+}
+
+#[async_trait]
+impl JobOutbox for MongodbJobs {
+    async fn claim_owed(&self, limit: usize) -> Result<Vec<Owed>, Error> {
+        self.index().await?;
+        let now = self.clock.now();
+        let free =
+            |owed: &&Document| field(owed, "held", time_of).is_ok_and(|held| held <= Some(now));
+        // By the index they come oldest first. A sort would gather all of them before the first.
+        let found = self
+            .jobs
+            .find(doc! { "owed.held": { "$lte": time(now) } })
+            .hint(Hint::Keys(doc! { "owed.held": 1 }))
+            .projection(doc! { "owed": 1 })
+            .batch_size(limit.clamp(1, 100) as u32);
+        let mut found = found.await.map_err(backend)?;
+        let mut given = Vec::new();
+        while given.len() < limit
+            && let Some(document) = found.try_next().await.map_err(backend)?
+        {
+            let job = document.get("_id").unwrap_or(&Bson::Null);
+            let messages = document.get_array("owed").map_or(&[][..], Vec::as_slice);
+            for owed in messages.iter().filter_map(Bson::as_document).filter(free) {
+                if given.len() < limit && self.give(job, owed, now).await? {
+                    given.push((needed(owed, "since", time_of)?, owed_of(owed)?));
+                }
+            }
+        }
+        given.sort_by_key(|(since, owed)| (*since, owed.id));
+        Ok(given.into_iter().map(|(_, owed)| owed).collect())
+    }
+
+    async fn sent(&self, owed: &[Id]) -> Result<(), Error> {
+        let sent: Vec<_> = owed.iter().map(|id| object_id(*id)).collect();
+        let any = doc! { "$in": sent };
+        let removed = self.jobs.update_many(
+            doc! { "owed.id": &any },
+            doc! { "$pull": { "owed": { "id": &any } } },
+        );
+        removed.await.map(drop).map_err(backend)
+    }
+}
+
+#[async_trait]
+impl JobViews for MongodbJobs {
+    async fn by_mp3(&self, mp3: Id) -> Result<Job, Error> {
+        let found = self.find(doc! { "mp3": object_id(mp3) }).await?;
+        Ok(entry_of(&found.ok_or(Error::NotFound)?)?.job)
+    }
 
     async fn list(&self, owner: &str, filter: &Filter, limit: usize) -> Result<Vec<Job>, Error> {
         let mut wanted = doc! { "owner": owner };
@@ -320,9 +365,20 @@ impl Jobs for MongodbJobs {
         &self,
         states: &[State],
         before: Timestamp,
+        after: Option<&Job>,
         limit: usize,
     ) -> Result<Vec<Job>, Error> {
-        let wanted = doc! { "state": any(states), "updated": { "$lt": time(before) } };
+        let mut updated = doc! { "$lt": time(before) };
+        let mut wanted = doc! { "state": any(states) };
+        if let Some(after) = after {
+            let last = time(after.updated);
+            // The bound on `updated` lets the index begin there.
+            updated.insert("$gte", last);
+            let later = doc! { "updated": { "$gt": last } };
+            let beside = doc! { "updated": last, "_id": { "$gt": object_id(after.id) } };
+            wanted.insert("$or", [later, beside]);
+        }
+        wanted.insert("updated", updated);
         self.select(wanted, doc! { "updated": 1, "_id": 1 }, limit)
             .await
     }
@@ -375,45 +431,6 @@ impl Jobs for MongodbJobs {
             }
         }
         Ok(census)
-    }
-
-    async fn owed(&self, limit: usize) -> Result<Vec<Owed>, Error> {
-        self.index().await?;
-        let now = self.clock.now();
-        let free =
-            |owed: &&Document| field(owed, "held", time_of).is_ok_and(|held| held <= Some(now));
-        // By the index they come oldest first. A sort would gather all of them before the first.
-        let found = self
-            .jobs
-            .find(doc! { "owed.held": { "$lte": time(now) } })
-            .hint(Hint::Keys(doc! { "owed.held": 1 }))
-            .projection(doc! { "owed": 1 })
-            .batch_size(limit.clamp(1, 100) as u32);
-        let mut found = found.await.map_err(backend)?;
-        let mut given = Vec::new();
-        while given.len() < limit
-            && let Some(document) = found.try_next().await.map_err(backend)?
-        {
-            let job = document.get("_id").unwrap_or(&Bson::Null);
-            let messages = document.get_array("owed").map_or(&[][..], Vec::as_slice);
-            for owed in messages.iter().filter_map(Bson::as_document).filter(free) {
-                if given.len() < limit && self.give(job, owed, now).await? {
-                    given.push((needed(owed, "since", time_of)?, owed_of(owed)?));
-                }
-            }
-        }
-        given.sort_by_key(|(since, owed)| (*since, owed.id));
-        Ok(given.into_iter().map(|(_, owed)| owed).collect())
-    }
-
-    async fn sent(&self, owed: &[Id]) -> Result<(), Error> {
-        let sent: Vec<_> = owed.iter().map(|id| object_id(*id)).collect();
-        let any = doc! { "$in": sent };
-        let removed = self.jobs.update_many(
-            doc! { "owed.id": &any },
-            doc! { "$pull": { "owed": { "id": &any } } },
-        );
-        removed.await.map(drop).map_err(backend)
     }
 
     async fn watch(&self, owner: &str) -> Result<JobStream, Error> {
@@ -543,7 +560,7 @@ impl Changes {
             let mut found = found.map_err(backend)?;
             while let Some(document) = found.try_next().await.map_err(backend)? {
                 let (id, version) = version_of(&document)?;
-                watchers.tell(&entry_of(&document)?.job);
+                watchers.publish(&entry_of(&document)?.job);
                 self.told.insert(id, version);
             }
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use micropy_core::ports::jobs::{
-    Begin, Census, Created, Entry, Error, Filter, Job, JobStream, Jobs, Lease, Message, Outcome,
-    Output, Owed, State, Topics, Usage, Watchers,
+    Begin, Census, Created, Entry, Error, Filter, Job, JobOutbox, JobStream, JobViews, Jobs, Lease,
+    Message, Outcome, Output, Owed, State, Topics, Usage, Watchers,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use sqlx::query::Query;
@@ -57,7 +57,7 @@ impl SqliteJobs {
 
     /// Lets those hear of a committed change who wait for it.
     fn announce(&self, job: &Job, message: Option<&Message>) {
-        self.watchers.tell(job);
+        self.watchers.publish(job);
         if let Some(message) = message {
             self.queues.of(message.topic).wake();
         }
@@ -186,12 +186,6 @@ impl Jobs for SqliteJobs {
         Ok(load(&mut connection, id).await?.job)
     }
 
-    async fn of_mp3(&self, mp3: Id) -> Result<Job, Error> {
-        let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE mp3 = ");
-        query.push_bind(mp3.as_bytes().to_vec());
-        self.select(query).await?.pop().ok_or(Error::NotFound)
-    }
-
     async fn enqueue(&self, id: Id, message: Message) -> Result<Option<Owed>, Error> {
         self.change(id, Some(message), Entry::enqueue).await?;
         Ok(None)
@@ -240,6 +234,26 @@ impl Jobs for SqliteJobs {
     async fn notified(&self, id: Id) -> Result<(), Error> {
         Ok(self.change(id, None, Entry::notified).await?)
     }
+}
+
+#[async_trait]
+impl JobOutbox for SqliteJobs {
+    async fn claim_owed(&self, _limit: usize) -> Result<Vec<Owed>, Error> {
+        Ok(Vec::new())
+    }
+
+    async fn sent(&self, _owed: &[Id]) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl JobViews for SqliteJobs {
+    async fn by_mp3(&self, mp3: Id) -> Result<Job, Error> {
+        let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE mp3 = ");
+        query.push_bind(mp3.as_bytes().to_vec());
+        self.select(query).await?.pop().ok_or(Error::NotFound)
+    }
 
     async fn list(&self, owner: &str, filter: &Filter, limit: usize) -> Result<Vec<Job>, Error> {
         let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE owner = ");
@@ -267,11 +281,20 @@ impl Jobs for SqliteJobs {
         &self,
         states: &[State],
         before: Timestamp,
+        after: Option<&Job>,
         limit: usize,
     ) -> Result<Vec<Job>, Error> {
         let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE updated < ");
         query.push_bind(before.as_millis());
         push_states(query.push(" AND state"), states);
+        if let Some(after) = after {
+            query
+                .push(" AND (updated, id) > (")
+                .push_bind(after.updated.as_millis())
+                .push(", ")
+                .push_bind(after.id.as_bytes().to_vec())
+                .push(")");
+        }
         query
             .push(" ORDER BY updated, id LIMIT ")
             .push_bind(limit_of(limit));
@@ -288,14 +311,6 @@ impl Jobs for SqliteJobs {
 
     async fn census(&self) -> Result<Census, Error> {
         Ok(self.take_census().await?)
-    }
-
-    async fn owed(&self, _limit: usize) -> Result<Vec<Owed>, Error> {
-        Ok(Vec::new())
-    }
-
-    async fn sent(&self, _owed: &[Id]) -> Result<(), Error> {
-        Ok(())
     }
 
     async fn watch(&self, owner: &str) -> Result<JobStream, Error> {

@@ -1,7 +1,6 @@
-//! Mail as files in a folder, for a machine without a mail server: `<key>.eml`, which any mail program
-//! opens.
+//! Mail as files in a folder, for a machine without a mail server: `<key>.eml`, which any mail program opens.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use lettre::message::Mailbox;
 use micropy_core::ports::notifier::{Error, Notification, Notifier};
 
 use super::message::compose;
+use crate::private::{self, sync_folder};
 
 /// A folder of mails.
 #[derive(Clone, Debug)]
@@ -19,7 +19,8 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Uses `folder`, which is made where it is missing, for mail from the address `from`.
+    /// Uses `folder`, which is made if it is missing, for mail from the address `from`. Other users of the machine
+    /// cannot read it.
     pub fn open(folder: impl AsRef<Path>, from: &str) -> io::Result<Self> {
         let from = from.parse().map_err(|e| {
             io::Error::new(
@@ -27,21 +28,25 @@ impl Outbox {
                 format!("{from:?} is no address: {e}"),
             )
         })?;
-        fs::create_dir_all(&folder)?;
+        private::create_folder(folder.as_ref())?;
         Ok(Outbox {
             folder: folder.as_ref().to_owned(),
             from,
         })
     }
 
-    /// Writes a mail, whole or not at all, over the one with the same key.
+    /// Writes a mail atomically, over the one with the same key.
     fn write(&self, key: &str, mail: &[u8]) -> io::Result<()> {
         let unfinished = self.folder.join(format!(".{key}.part"));
-        let mut file = File::create(&unfinished)?;
+        let mut file = private::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(&unfinished)?;
         file.write_all(mail)?;
         file.sync_all()?;
         fs::rename(&unfinished, self.folder.join(format!("{key}.eml")))?;
-        File::open(&self.folder)?.sync_all()
+        sync_folder(&self.folder)
     }
 }
 

@@ -1,11 +1,10 @@
 //! Objects as files in a folder.
 //!
-//! `unfinished/<id>` grows by appends; `whole/<id>` is read. A commit moves a file from the one to the
-//! other by a rename, so an object is visible whole or not at all. Bytes are fsynced before an append
-//! returns, both folders before a commit does: what was acknowledged survives a kill, and a power cut
-//! where the disk honours fsync.
+//! `unfinished/<id>` grows by appends; `whole/<id>` is read. A commit renames the file from one to the other, so an
+//! object is visible whole or not at all. Bytes are fsynced before an append returns, and both folders before a
+//! commit does. So what was acknowledged survives a kill, and a power cut if the disk honours fsync.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, ReadDir, TryLockError};
 use std::io::{self, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -13,17 +12,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures_util::StreamExt;
-use micropy_core::ports::storage::{ByteStream, Error, Head, Label, Storage};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use micropy_core::ports::storage::{
+    ByteStream, Error, Head, Label, Listing, Storage, Upload, UploadError,
+};
 use micropy_core::ports::{Id, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 
 use crate::clock::IntoTimestamp;
+use crate::private::{self, sync_folder};
 
 /// Bytes read or written at once.
 const PIECE: usize = 64 * 1024;
-/// How long a file that somebody writes to is asked for, and how often.
+/// Names that a listing reads at once.
+const NAMES: usize = 1024;
+/// How long to wait for another writer of a file, and how often to look.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
@@ -35,15 +39,17 @@ pub struct FilesystemStorage {
 }
 
 impl FilesystemStorage {
-    /// Uses the folder `root`, which is made where it is missing.
+    /// Uses the folder `root`, which is made if it is missing. Other users of the machine cannot read it.
     pub fn open(root: impl AsRef<Path>) -> io::Result<Self> {
+        let root = root.as_ref();
         let storage = FilesystemStorage {
-            whole: root.as_ref().join("whole"),
-            unfinished: root.as_ref().join("unfinished"),
+            whole: root.join("whole"),
+            unfinished: root.join("unfinished"),
         };
-        fs::create_dir_all(&storage.whole)?;
-        fs::create_dir_all(&storage.unfinished)?;
-        sync_folder(root.as_ref())?;
+        for folder in [root, &storage.whole, &storage.unfinished] {
+            private::create_folder(folder)?;
+        }
+        sync_folder(root)?;
         Ok(storage)
     }
 
@@ -61,8 +67,7 @@ impl FilesystemStorage {
             return Err(Error::Rejected(format!("{id} is whole already")));
         }
         let path = self.unfinished(id);
-        let mut options = OpenOptions::new();
-        let file = options
+        let file = private::options()
             .write(true)
             .create(offset == 0)
             .truncate(false)
@@ -102,42 +107,56 @@ impl FilesystemStorage {
         }
         sync_folder(&self.whole).map_err(backend)?;
         sync_folder(&self.unfinished).map_err(backend)?;
-        head_of(&self.whole(id), id)
+        head_of(&self.whole(id), id).map_err(backend)
     }
+}
 
-    fn older(&self, before: Timestamp, after: Option<Id>, limit: usize) -> io::Result<Vec<Id>> {
+/// A walk through both folders, once.
+struct Walk {
+    before: Timestamp,
+    /// Folders still to be read, the next one last.
+    folders: Vec<PathBuf>,
+    entries: Option<ReadDir>,
+}
+
+impl Walk {
+    /// The old objects among the next names; none at the end.
+    fn next(&mut self) -> io::Result<Option<Vec<Head>>> {
         let mut old = Vec::new();
-        for folder in [&self.whole, &self.unfinished] {
-            for entry in fs::read_dir(folder)? {
-                let entry = entry?;
-                // A name that is no id is none of ours.
-                let Some(id) = entry
-                    .file_name()
-                    .to_str()
-                    .and_then(|name| name.parse().ok())
-                else {
-                    continue;
-                };
-                if after.is_some_and(|after| id <= after) {
-                    continue;
+        for _ in 0..NAMES {
+            let entries = match (&mut self.entries, self.folders.pop()) {
+                (Some(entries), folder) => {
+                    self.folders.extend(folder);
+                    entries
                 }
-                match entry.metadata().and_then(|metadata| metadata.modified()) {
-                    Ok(written) if written.into_timestamp() < before => old.push(id),
-                    Ok(_) => {}
-                    Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                    Err(e) => return Err(e),
-                }
+                (None, Some(folder)) => self.entries.insert(fs::read_dir(folder)?),
+                (None, None) => return Ok((!old.is_empty()).then_some(old)),
+            };
+            let Some(entry) = entries.next() else {
+                self.entries = None;
+                continue;
+            };
+            let entry = entry?;
+            let name = entry.file_name();
+            // A name that is no id is not one of ours.
+            let Some(id) = name.to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            match head_of(&entry.path(), id) {
+                Ok(head) if head.written < self.before => old.push(head),
+                // It is young, or was removed meanwhile.
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => return Err(e),
             }
         }
-        old.sort_unstable();
-        old.truncate(limit);
-        Ok(old)
+        Ok(Some(old))
     }
 }
 
 #[async_trait]
 impl Storage for FilesystemStorage {
-    async fn append(&self, id: Id, offset: u64, body: ByteStream) -> Result<u64, Error> {
+    async fn append(&self, id: Id, offset: u64, body: Upload) -> Result<u64, Error> {
         let storage = self.clone();
         let file = blocking(move || storage.open_end(id, offset)).await?;
         let mut file = tokio::fs::File::from_std(file);
@@ -147,7 +166,7 @@ impl Storage for FilesystemStorage {
         let written = write_all(&mut file, body).await;
         let keep = match &written {
             Ok(length) => Some(offset + length),
-            Err(Error::Interrupted(e)) if e.kind() != io::ErrorKind::InvalidData => None,
+            Err(Error::Interrupted(UploadError::Broken(_))) => None,
             Err(_) => Some(offset),
         };
         if written.is_err()
@@ -159,11 +178,9 @@ impl Storage for FilesystemStorage {
         written.map(|length| offset + length)
     }
 
-    async fn written(&self, id: Id) -> Result<u64, Error> {
-        let metadata = tokio::fs::metadata(self.unfinished(id))
-            .await
-            .map_err(backend)?;
-        Ok(metadata.len())
+    async fn unfinished(&self, id: Id) -> Result<Head, Error> {
+        let path = self.unfinished(id);
+        blocking(move || head_of(&path, id).map_err(backend)).await
     }
 
     async fn commit(&self, id: Id, _label: &Label) -> Result<Head, Error> {
@@ -187,7 +204,7 @@ impl Storage for FilesystemStorage {
 
     async fn head(&self, id: Id) -> Result<Head, Error> {
         let path = self.whole(id);
-        blocking(move || head_of(&path, id)).await
+        blocking(move || head_of(&path, id).map_err(backend)).await
     }
 
     async fn delete(&self, id: Id) -> Result<(), Error> {
@@ -200,19 +217,26 @@ impl Storage for FilesystemStorage {
         Ok(())
     }
 
-    async fn list_older_than(
-        &self,
-        before: Timestamp,
-        after: Option<Id>,
-        limit: usize,
-    ) -> Result<Vec<Id>, Error> {
-        let storage = self.clone();
-        blocking(move || storage.older(before, after, limit).map_err(backend)).await
+    async fn list_older_than(&self, before: Timestamp) -> Result<Listing, Error> {
+        let walk = Walk {
+            before,
+            // Unfinished objects first: one that is committed meanwhile comes twice rather than never.
+            folders: vec![self.whole.clone(), self.unfinished.clone()],
+            entries: None,
+        };
+        let old = stream::try_unfold(walk, |mut walk| {
+            blocking(move || {
+                let old = walk.next().map_err(backend)?;
+                Ok(old.map(|old| (old, walk)))
+            })
+        });
+        let heads = old.map_ok(|old| stream::iter(old.into_iter().map(Ok)));
+        Ok(Box::pin(heads.try_flatten()))
     }
 }
 
 /// Writes the whole of `body`; returns how many bytes it had.
-async fn write_all(file: &mut tokio::fs::File, mut body: ByteStream) -> Result<u64, Error> {
+async fn write_all(file: &mut tokio::fs::File, mut body: Upload) -> Result<u64, Error> {
     let mut length = 0;
     let mut ended = Ok(());
     while let Some(piece) = body.next().await {
@@ -227,15 +251,15 @@ async fn write_all(file: &mut tokio::fs::File, mut body: ByteStream) -> Result<u
             }
         }
     }
-    // Writes go through a buffer and end in the background: only now are they known to have succeeded.
+    // Writes are buffered and finish in the background: only now are they known to have succeeded.
     file.flush().await.map_err(backend)?;
     ended.map(|()| length)
 }
 
-/// Takes the file for one writer: until it is closed, also across processes.
+/// Locks the file for one writer, also across processes, until it is closed.
 ///
-/// A process that is just being started has the file open as well, from `fork` to `exec`, so the writer before
-/// may be gone for a moment longer than its lock.
+/// A child process that is just being started inherits the open file from `fork` to `exec`. So the lock of a writer
+/// may outlive it for a moment.
 fn lock(file: &File, id: Id) -> Result<(), Error> {
     let asked = Instant::now();
     loop {
@@ -252,18 +276,13 @@ fn lock(file: &File, id: Id) -> Result<(), Error> {
     }
 }
 
-fn head_of(path: &Path, id: Id) -> Result<Head, Error> {
-    let metadata = fs::metadata(path).map_err(backend)?;
+fn head_of(path: &Path, id: Id) -> io::Result<Head> {
+    let metadata = fs::metadata(path)?;
     Ok(Head {
         id,
         bytes: metadata.len(),
-        written: metadata.modified().map_err(backend)?.into_timestamp(),
+        written: metadata.modified()?.into_timestamp(),
     })
-}
-
-/// Makes the names in a folder durable.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 async fn blocking<T: Send + 'static>(

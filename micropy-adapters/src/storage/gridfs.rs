@@ -17,8 +17,10 @@ use std::{fmt, io};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use micropy_core::ports::storage::{ByteStream, Error, Head, Label, Storage};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use micropy_core::ports::storage::{
+    ByteStream, Error, Head, Label, Listing, Storage, Upload, UploadError,
+};
 use micropy_core::ports::{Clock, Id, Timestamp};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
@@ -41,6 +43,9 @@ const CHUNKS_A_STEP: u32 = 4;
 
 /// Bytes asked for at once when reading, though never less than a chunk.
 const PIECE: u64 = 512 * 1024;
+
+/// Documents that a listing asks for at once. The server drops a cursor that rests for ten minutes.
+const HEADS: u32 = 1000;
 
 /// Chunks kept of which the last range took only a part, for the next one: whoever skips the video between
 /// two pieces of audio is often back in the same chunk, and no server gives less than all of it.
@@ -252,7 +257,7 @@ const DELETING: &str = "deleting";
 
 #[async_trait]
 impl Storage for GridfsStorage {
-    async fn append(&self, id: Id, offset: u64, mut body: ByteStream) -> Result<u64, Error> {
+    async fn append(&self, id: Id, offset: u64, mut body: Upload) -> Result<u64, Error> {
         let mut writer = self.take(id, offset).await?;
         let ended = loop {
             match body.next().await {
@@ -262,26 +267,30 @@ impl Storage for GridfsStorage {
             }
         };
         match ended {
-            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+            Err(e @ UploadError::Refused(_)) => {
                 writer.settle(offset).await?;
-                Err(Error::Interrupted(e))
+                Err(e.into())
             }
             ended => {
                 let length = writer.finish().await?;
-                ended.map(|()| length).map_err(Error::Interrupted)
+                Ok(ended.map(|()| length)?)
             }
         }
     }
 
-    async fn written(&self, id: Id) -> Result<u64, Error> {
+    async fn unfinished(&self, id: Id) -> Result<Head, Error> {
         let upload = self.upload(id).await?.ok_or(Error::NotFound)?;
         match upload.get_str("state") {
             Ok(OPEN) => {}
-            // Killed midway, on one side of the step that counts or the other.
+            // A commit was cut short, before the step that counts or after it.
             Ok(COMMITTING) if self.file(id).await?.is_none() => {}
             _ => return Err(Error::NotFound),
         }
-        Ok(integer(&upload, "length")? as u64)
+        Ok(Head {
+            id,
+            bytes: integer(&upload, "length")? as u64,
+            written: time(&upload, "updated")?,
+        })
     }
 
     async fn commit(&self, id: Id, label: &Label) -> Result<Head, Error> {
@@ -369,38 +378,47 @@ impl Storage for GridfsStorage {
         self.remove_upload(id, DELETING).await
     }
 
-    async fn list_older_than(
-        &self,
-        before: Timestamp,
-        after: Option<Id>,
-        limit: usize,
-    ) -> Result<Vec<Id>, Error> {
+    async fn list_older_than(&self, before: Timestamp) -> Result<Listing, Error> {
         let before = DateTime::from_millis(before.as_millis());
-        let mut uploads = doc! { "updated": { "$lt": before } };
-        let mut files = doc! { "metadata.storedBy": MARK, "uploadDate": { "$lt": before } };
-        let mut old = Vec::new();
-        for (collection, filter) in [(&self.uploads, &mut uploads), (&self.files, &mut files)] {
-            if let Some(after) = after {
-                filter.insert("_id", doc! { "$gt": object_id(after) });
-            }
-            let mut found = collection
-                .find(filter.clone())
-                .projection(doc! { "_id": 1 })
-                .sort(doc! { "_id": 1 })
-                .limit(i64::try_from(limit).unwrap_or(i64::MAX))
-                .await
-                .map_err(backend)?;
-            while let Some(document) = found.try_next().await.map_err(backend)? {
-                if let Ok(id) = document.get_object_id("_id") {
-                    old.push(server::id(id));
-                }
-            }
-        }
-        old.sort_unstable();
-        old.dedup();
-        old.truncate(limit);
-        Ok(old)
+        let uploads = doc! { "updated": { "$lt": before } };
+        let files = doc! { "metadata.storedBy": MARK, "uploadDate": { "$lt": before } };
+        // Unfinished objects first: one that is committed meanwhile comes twice rather than never.
+        let uploads = heads(self.uploads.clone(), uploads, "updated");
+        Ok(Box::pin(uploads.chain(heads(
+            self.files.clone(),
+            files,
+            "uploadDate",
+        ))))
     }
+}
+
+/// The heads of the documents that match `filter`, which bear the time of their last change as `written`. The server
+/// is asked when the stream is first read.
+fn heads(
+    collection: Collection<Document>,
+    filter: Document,
+    written: &'static str,
+) -> impl Stream<Item = Result<Head, Error>> + Send {
+    let found = async move {
+        let found = collection
+            .find(filter)
+            .projection(doc! { "length": 1, written: 1 })
+            .batch_size(HEADS);
+        Ok::<_, Error>(found.await.map_err(backend)?.map_err(backend))
+    };
+    let documents = stream::once(found).try_flatten();
+    documents.try_filter_map(move |document| async move {
+        // Whatever has another id than ours is not one of ours.
+        let Ok(id) = document.get_object_id("_id") else {
+            return Ok(None);
+        };
+        Ok(Some(Head {
+            id: server::id(id),
+            // The mark of an object that is being removed has none.
+            bytes: integer(&document, "length").unwrap_or(0) as u64,
+            written: time(&document, written)?,
+        }))
+    })
 }
 
 /// Somebody who writes to the end of an unfinished object.
@@ -504,15 +522,11 @@ impl File {
         if chunk_size == 0 {
             return Err(unreadable(format!("file {id} has a chunkSize of 0")));
         }
-        let written = document
-            .get_datetime("uploadDate")
-            .map_err(|e| unreadable(format!("file {id}: {e}")))?
-            .timestamp_millis();
         Ok(File {
             head: Head {
                 id,
                 bytes,
-                written: Timestamp::from_millis(written),
+                written: time(document, "uploadDate")?,
             },
             chunk_size,
         })
@@ -656,6 +670,12 @@ fn integer(document: &Document, key: &str) -> Result<i64, Error> {
             "a document without a proper {key}: {value:?}"
         ))),
     }
+}
+
+fn time(document: &Document, key: &str) -> Result<Timestamp, Error> {
+    let time = document.get_datetime(key);
+    let time = time.map_err(|e| unreadable(format!("the {key} of a file: {e}")))?;
+    Ok(Timestamp::from_millis(time.timestamp_millis()))
 }
 
 fn data_of(mut chunk: Document) -> Option<Vec<u8>> {

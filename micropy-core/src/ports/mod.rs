@@ -1,19 +1,22 @@
-//! What the services stand on: five ports, each a small trait with its contract.
+//! The interfaces of a conversion service to the systems around it: small traits, each with its contract.
 //!
-//! A port knows no codec, no network and no clock; an adapter (a folder on disk, SQLite, a broker) fulfils
-//! it. [`memory`] holds a reference of each port, and `conformance` (feature of the same name) the
-//! suites that every adapter must pass, ours and anyone else's.
+//! A port knows no codec, no network and no clock. An adapter (a folder on disk, SQLite, a broker) implements it.
+//! [`memory`] holds a reference implementation of each port, and `conformance` (the feature of the same name) the
+//! test suites that every adapter must pass, ours and anyone else's.
 //!
 //! | port | keeps |
 //! |---|---|
 //! | [`Storage`] | the bytes of videos and MP3s |
 //! | [`Queue`] | messages between services |
-//! | [`Jobs`] | the ledger: what was asked for, by whom, and how it went |
+//! | [`Ledger`] | the jobs: what was asked for, by whom, and how it went |
 //! | [`Auth`] | users and their passwords |
-//! | [`Notifier`] | nothing: it tells people |
+//! | [`Notifier`] | nothing: it sends mail |
 //!
-//! Every error enum of a port answers "what should the caller do?": `NotFound` and `Rejected` stay so
-//! when tried again, `Unavailable` may pass, `Backend` needs an operator.
+//! The ledger is split by caller. [`Jobs`] takes one job through its states, [`JobOutbox`] hands out the messages
+//! that the ledger still owes a queue, and [`JobViews`] lists, counts and watches. Ask for the narrowest that does.
+//!
+//! The variants of a port's error enum say what the caller should do: `NotFound` and `Rejected` stay the same when
+//! tried again, `Unavailable` may pass, `Backend` needs an operator.
 
 pub mod auth;
 #[cfg(feature = "conformance")]
@@ -28,11 +31,11 @@ pub mod time;
 
 pub use auth::Auth;
 pub use id::Id;
-pub use jobs::Jobs;
+pub use jobs::{JobOutbox, JobViews, Jobs, Ledger};
 pub use notifier::Notifier;
 pub use queue::Queue;
 pub use storage::Storage;
 pub use time::{Clock, Timestamp};
 
-/// What an adapter's own error is kept as.
+/// An adapter's own error.
 pub type BackendError = Box<dyn std::error::Error + Send + Sync>;

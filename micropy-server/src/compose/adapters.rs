@@ -14,7 +14,7 @@ use micropy_adapters::queue::sqlite::SqliteQueue;
 use micropy_adapters::sqlite::Database;
 use micropy_adapters::storage::filesystem::FilesystemStorage;
 use micropy_core::ports::jobs::{Topic, Topics};
-use micropy_core::ports::{Auth, Clock, Jobs, Notifier, Queue, Storage};
+use micropy_core::ports::{Auth, Clock, Ledger, Notifier, Queue, Storage};
 use tokio::sync::OnceCell;
 
 use super::folder;
@@ -222,7 +222,7 @@ impl Adapters {
     }
 
     /// The ledger: beside the videos where nothing else is said.
-    async fn jobs(&self, own: Option<Topics<SqliteQueue>>) -> io::Result<Arc<dyn Jobs>> {
+    async fn jobs(&self, own: Option<Topics<SqliteQueue>>) -> io::Result<Arc<dyn Ledger>> {
         let urls = &self.config.urls;
         let url = match (&*urls.jobs, scheme(&urls.storage)) {
             ("", "mongodb" | "mongodb+srv") => &*urls.storage,

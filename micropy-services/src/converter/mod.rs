@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::TryStreamExt;
 use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{self, Begin, Job, Lease, Outcome, Output, Topic};
 use micropy_core::ports::queue::{self, Delivery};
-use micropy_core::ports::storage::{self, Label, StorageExt};
+use micropy_core::ports::storage::{self, Label, StorageExt, UploadError};
 use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
@@ -117,8 +118,8 @@ impl ConverterService {
         };
         match self.ports.jobs.begin(id, LEASE).await {
             Ok(Begin::Started(lease, job)) => self.work(delivery, body, lease, job, stop).await,
-            Ok(Begin::Held(until)) => delivery.retry(until.since(self.ports.clock.now())).await,
-            Ok(Begin::Over(_)) => delivery.ack().await,
+            Ok(Begin::Leased(until)) => delivery.retry(until.since(self.ports.clock.now())).await,
+            Ok(Begin::NotQueued(_)) => delivery.ack().await,
             Err(jobs::Error::NotFound) => self.forget(delivery, &body).await,
             Err(e) => {
                 tracing::warn!(job_id = %id, error = %e, "the ledger fails");
@@ -369,7 +370,8 @@ impl ConverterService {
             file_name: made.product.file_name(&job.file_name),
             owner: job.owner.clone(),
         };
-        let stored = self.ports.mp3s.put(mp3, &label, Box::pin(body)).await;
+        let body = Box::pin(body.map_err(UploadError::from));
+        let stored = self.ports.mp3s.put(mp3, &label, body).await;
         let head = stored.map_err(|e| match e {
             storage::Error::Interrupted(e) => Fault::Transient(e.to_string()),
             e => Fault::Away(e.to_string()),

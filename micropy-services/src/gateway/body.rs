@@ -1,6 +1,5 @@
 //! What clients send: bytes watched as they arrive; JSON and queries, refused with problem details.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, ready};
@@ -12,7 +11,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
-use micropy_core::ports::storage::ByteStream;
+use micropy_core::ports::storage::{Upload, UploadError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -113,22 +112,23 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// As the end of a stream of bytes. What is wrong with the bytes themselves is of the kind
-    /// `InvalidData`: a storage then takes them back.
-    pub fn into_io(self) -> io::Error {
-        let kind = match self {
-            Refusal::TooLarge(_) | Refusal::Quota | Refusal::NotMp4 | Refusal::Checksum => {
-                io::ErrorKind::InvalidData
-            }
-            Refusal::TooSlow => io::ErrorKind::TimedOut,
-            Refusal::Superseded | Refusal::Broken => io::ErrorKind::ConnectionAborted,
-        };
-        io::Error::new(kind, self)
+    /// The refusal that ended an upload with this error.
+    pub fn of(e: &UploadError) -> Option<Self> {
+        e.reason().downcast_ref().copied()
     }
+}
 
-    /// The refusal that ended a stream with this error.
-    pub fn of(e: &io::Error) -> Option<Self> {
-        e.get_ref()?.downcast_ref().copied()
+/// Bytes that are wrong in themselves are taken back. What arrived before a connection broke stays.
+impl From<Refusal> for UploadError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::TooLarge(_) | Refusal::Quota | Refusal::NotMp4 | Refusal::Checksum => {
+                UploadError::Refused(refusal.into())
+            }
+            Refusal::TooSlow | Refusal::Superseded | Refusal::Broken => {
+                UploadError::Broken(refusal.into())
+            }
+        }
     }
 }
 
@@ -147,7 +147,7 @@ pub struct Watch {
 }
 
 /// `bytes`, as long as all is well with them.
-pub fn watched<S, E>(bytes: S, watch: Watch) -> ByteStream
+pub fn watched<S, E>(bytes: S, watch: Watch) -> Upload
 where
     S: Stream<Item = Result<Bytes, E>> + Send + 'static,
 {
@@ -157,21 +157,21 @@ where
         |(mut bytes, watch, before)| async move {
             let next = tokio::time::timeout(watch.pause, bytes.next());
             let next = match watch.cancel.run_until_cancelled(next).await {
-                None => return Err(Refusal::Superseded.into_io()),
-                Some(Err(_)) => return Err(Refusal::TooSlow.into_io()),
+                None => return Err(Refusal::Superseded.into()),
+                Some(Err(_)) => return Err(Refusal::TooSlow.into()),
                 Some(Ok(next)) => next,
             };
             let piece = match next {
                 None => return Ok(None),
-                Some(Err(_)) => return Err(Refusal::Broken.into_io()),
+                Some(Err(_)) => return Err(Refusal::Broken.into()),
                 Some(Ok(piece)) => piece,
             };
             let length = before + piece.len() as u64;
             if length > watch.limit {
-                return Err(watch.beyond.into_io());
+                return Err(watch.beyond.into());
             }
             if watch.sniff && before == 0 && !may_be_mp4(&piece) {
-                return Err(Refusal::NotMp4.into_io());
+                return Err(Refusal::NotMp4.into());
             }
             Ok(Some((piece, (bytes, watch, length))))
         },
@@ -242,6 +242,8 @@ fn may_be_mp4(start: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     async fn outcome(pieces: &[&'static [u8]], limit: u64) -> Result<usize, Refusal> {
@@ -293,17 +295,20 @@ mod tests {
             cancel,
         };
         let silent = || stream::pending::<Result<Bytes, io::Error>>();
+        let broken_by = |e: &UploadError| match e {
+            UploadError::Broken(_) => Refusal::of(e),
+            UploadError::Refused(_) => None,
+        };
         let error = watched(silent(), watch(CancellationToken::new()))
             .next()
             .await;
-        assert_eq!(error.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let error = error.unwrap().unwrap_err();
+        assert_eq!(broken_by(&error), Some(Refusal::TooSlow));
         let cancel = CancellationToken::new();
         cancel.cancel();
         let error = watched(silent(), watch(cancel)).next().await;
-        assert_eq!(
-            error.unwrap().unwrap_err().kind(),
-            io::ErrorKind::ConnectionAborted
-        );
+        let error = error.unwrap().unwrap_err();
+        assert_eq!(broken_by(&error), Some(Refusal::Superseded));
     }
 
     #[tokio::test]

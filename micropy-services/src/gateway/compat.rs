@@ -113,7 +113,7 @@ pub async fn download(
     let Ok(mp3) = fid.parse() else {
         return missing();
     };
-    let product = match gateway.ports.jobs.of_mp3(mp3).await {
+    let product = match gateway.ports.jobs.by_mp3(mp3).await {
         Ok(job) if job.owner == session.email => {
             job.output.as_ref().map_or(Product::Mp3, Product::of)
         }

@@ -5,7 +5,6 @@
 //! storage, so what a client is told is what is there.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::{Request, State};
@@ -16,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt, stream};
 use micropy_core::ports::jobs::{Created, Job, State as JobState};
-use micropy_core::ports::storage::{self, ByteStream};
+use micropy_core::ports::storage::{self, Upload, UploadError};
 use micropy_core::ports::{Id, Timestamp};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -268,8 +267,8 @@ impl Gateway {
         if job.state != JobState::Receiving {
             return Ok(job.source_bytes);
         }
-        match self.ports.videos.written(job.source).await {
-            Ok(written) => Ok(written),
+        match self.ports.videos.unfinished(job.source).await {
+            Ok(head) => Ok(head.bytes),
             // Not begun, or whole already.
             Err(storage::Error::NotFound) => match self.ports.videos.head(job.source).await {
                 Ok(head) => Ok(head.bytes),
@@ -450,7 +449,7 @@ impl Checksum {
         }
     }
 
-    fn verified(self, bytes: ByteStream) -> ByteStream {
+    fn verified(self, bytes: Upload) -> Upload {
         match self {
             Checksum::Sha1(sum) => verified::<Sha1>(bytes, sum),
             Checksum::Sha256(sum) => verified::<Sha256>(bytes, sum),
@@ -460,7 +459,7 @@ impl Checksum {
 
 /// `bytes`, which end with an error where they do not hash to `sum`, or break off: a sum over a part says
 /// nothing.
-fn verified<D: Digest + Send + 'static>(bytes: ByteStream, sum: Vec<u8>) -> ByteStream {
+fn verified<D: Digest + Send + 'static>(bytes: Upload, sum: Vec<u8>) -> Upload {
     let state = Some((bytes, D::new(), sum));
     Box::pin(stream::unfold(state, |state| async move {
         let (mut bytes, mut hasher, sum) = state?;
@@ -471,15 +470,16 @@ fn verified<D: Digest + Send + 'static>(bytes: ByteStream, sum: Vec<u8>) -> Byte
             }
             Some(Err(e)) => Some((Err(taken_back(e)), None)),
             None if hasher.finalize().as_slice() == sum => None,
-            None => Some((Err(Refusal::Checksum.into_io()), None)),
+            None => Some((Err(Refusal::Checksum.into()), None)),
         }
     }))
 }
 
-/// The same error, of the kind that makes a storage forget the bytes before it.
-fn taken_back(e: io::Error) -> io::Error {
-    let refusal = Refusal::of(&e).unwrap_or(Refusal::Broken);
-    io::Error::new(io::ErrorKind::InvalidData, refusal)
+/// The same error, but so that a storage takes the bytes before it back.
+fn taken_back(e: UploadError) -> UploadError {
+    match e {
+        UploadError::Broken(reason) | UploadError::Refused(reason) => UploadError::Refused(reason),
+    }
 }
 
 /// Who writes to which upload. A newcomer supersedes the one before: a client that comes back knows

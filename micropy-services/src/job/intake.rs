@@ -1,7 +1,7 @@
 //! Taking jobs in: video stored, then job and message, and only then a yes.
 
 use micropy_core::ports::jobs::{self, Created, Job, Owed, State, Topic};
-use micropy_core::ports::storage::{self, ByteStream, Label, StorageExt};
+use micropy_core::ports::storage::{self, Label, StorageExt, Upload};
 use micropy_core::ports::{Id, queue};
 
 use crate::Ports;
@@ -47,7 +47,7 @@ impl Ports {
     }
 
     /// Stores the video of a job that is not in the ledger yet.
-    pub async fn store(&self, request: Request, video: ByteStream) -> Result<Job, Error> {
+    pub async fn store(&self, request: Request, video: Upload) -> Result<Job, Error> {
         let mut job = self.draft(request);
         job.source_bytes = self
             .videos
@@ -128,7 +128,7 @@ impl Ports {
     pub async fn send_owed(&self) -> Result<(), Error> {
         const AT_ONCE: usize = 100;
         loop {
-            let owed = self.jobs.owed(AT_ONCE).await?;
+            let owed = self.jobs.claim_owed(AT_ONCE).await?;
             let all = owed.len() < AT_ONCE;
             let (mut failing, mut failure) = (Vec::new(), None);
             for owed in owed {

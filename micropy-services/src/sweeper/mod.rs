@@ -4,6 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use futures_util::stream::TryChunksError;
+use futures_util::{StreamExt, TryStreamExt};
 use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{self, Job, State};
 use micropy_core::ports::storage::{self, Storage};
@@ -17,8 +19,9 @@ use crate::job::message::Body;
 const PAUSE: Duration = Duration::from_secs(60);
 /// Entries at once.
 const PAGE: usize = 200;
-/// Files at once, and how often they are looked through: a folder is read from its beginning for each page.
-const FILES: usize = 5000;
+/// Files that the ledger is asked about at once.
+const FILES: usize = 500;
+/// How often the files are looked through.
 const FILES_PAUSE: Duration = Duration::from_secs(1800);
 /// A job that has not moved for so long may have lost its message, with the queue it was in.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
@@ -101,7 +104,7 @@ impl Sweeper {
         let mut asked = HashMap::new();
         let mut count = 0;
         for job in self
-            .stale(&[State::Queued, State::Running], FORGOTTEN)
+            .stale(&[State::Queued, State::Running], FORGOTTEN, None)
             .await?
         {
             if self.unowned && job.attempts == 0 {
@@ -124,15 +127,21 @@ impl Sweeper {
         Ok(count)
     }
 
-    async fn stale(&self, states: &[State], age: Duration) -> Result<Vec<Job>, jobs::Error> {
+    /// The page of jobs behind `after` that have not changed for `age`.
+    async fn stale(
+        &self,
+        states: &[State],
+        age: Duration,
+        after: Option<&Job>,
+    ) -> Result<Vec<Job>, jobs::Error> {
         let before = self.ports.clock.now().minus(age);
-        self.ports.jobs.stale(states, before, PAGE).await
+        self.ports.jobs.stale(states, before, after, PAGE).await
     }
 
     async fn sweep_jobs(&self, states: &[State], age: Duration) -> Result<usize, Error> {
         let mut count = 0;
         loop {
-            let jobs = self.stale(states, age).await?;
+            let jobs = self.stale(states, age, None).await?;
             for job in &jobs {
                 self.ports.discard(job.id).await?;
             }
@@ -146,36 +155,39 @@ impl Sweeper {
     /// An upload that is all there but not queued lost its process in between: it is queued now. One that
     /// nobody has continued for long is removed.
     async fn sweep_uploads(&self) -> Result<usize, Error> {
-        let mut count = 0;
-        for job in self.stale(&[State::Receiving], self.upload_expiry).await? {
-            match self.ports.videos.head(job.source).await {
-                Ok(_) => self.ports.complete(&job).await?,
-                Err(storage::Error::NotFound) if self.rests(job.source).await? => {
-                    self.ports.discard(job.id).await?;
-                    count += 1;
+        let (mut count, mut last) = (0, None);
+        loop {
+            let states = &[State::Receiving];
+            let jobs = self
+                .stale(states, self.upload_expiry, last.as_ref())
+                .await?;
+            for job in &jobs {
+                match self.ports.videos.head(job.source).await {
+                    Ok(_) => self.ports.complete(job).await?,
+                    Err(storage::Error::NotFound) if self.rests(job.source).await? => {
+                        self.ports.discard(job.id).await?;
+                        count += 1;
+                    }
+                    Err(storage::Error::NotFound) => {}
+                    Err(e) => return Err(e.into()),
                 }
-                Err(storage::Error::NotFound) => {}
-                Err(e) => return Err(e.into()),
             }
+            if jobs.len() < PAGE {
+                return Ok(count);
+            }
+            last = jobs.into_iter().last();
         }
-        Ok(count)
     }
 
     /// Whether nobody has written to an unfinished video for long. The ledger does not know: it hears of an
     /// upload when it begins and when it is complete.
     async fn rests(&self, video: Id) -> Result<bool, storage::Error> {
-        match self.ports.videos.written(video).await {
-            Ok(_) => {}
-            Err(storage::Error::NotFound) => return Ok(true),
-            Err(e) => return Err(e),
-        }
         let before = self.ports.clock.now().minus(self.upload_expiry);
-        let first = self
-            .ports
-            .videos
-            .list_older_than(before, Some(preceding(video)), 1)
-            .await?;
-        Ok(first.first() == Some(&video))
+        match self.ports.videos.unfinished(video).await {
+            Ok(head) => Ok(head.written < before),
+            Err(storage::Error::NotFound) => Ok(true),
+            Err(e) => Err(e),
+        }
     }
 
     async fn sweep_files(&mut self) -> Result<usize, Error> {
@@ -193,45 +205,18 @@ impl Sweeper {
 
     async fn sweep_orphans(&self, storage: &dyn Storage) -> Result<usize, Error> {
         let before = self.ports.clock.now().minus(ORPHAN_AGE);
-        let (mut count, mut after) = (0, None);
-        loop {
-            let page = storage.list_older_than(before, after, FILES).await?;
+        let files = storage.list_older_than(before).await?;
+        let mut pages = files.map_ok(|head| head.id).try_chunks(FILES);
+        let mut count = 0;
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|TryChunksError(_, e)| e)?;
             let owned = self.ports.jobs.referenced(&page).await?;
             let owned: HashSet<Id> = owned.into_iter().collect();
             for orphan in page.iter().filter(|id| !owned.contains(id)) {
                 storage.delete(*orphan).await?;
                 count += 1;
             }
-            after = page.last().copied();
-            if page.len() < FILES {
-                return Ok(count);
-            }
         }
-    }
-}
-
-/// The id just before, in the order of ids.
-fn preceding(id: Id) -> Id {
-    let mut bytes = *id.as_bytes();
-    for byte in bytes.iter_mut().rev() {
-        let (less, borrows) = byte.overflowing_sub(1);
-        *byte = less;
-        if !borrows {
-            break;
-        }
-    }
-    Id::from_bytes(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_has_one_before_it() {
-        let id: Id = "65a1b2c3d4e5f60718000000".parse().unwrap();
-        let before = preceding(id);
-        assert_eq!(before.to_string(), "65a1b2c3d4e5f60717ffffff");
-        assert!(before < id);
+        Ok(count)
     }
 }

@@ -1,4 +1,5 @@
-//! The suite of [`Jobs`].
+//! The suite of a [`Ledger`]: [`Jobs`](crate::ports::Jobs), [`JobOutbox`](crate::ports::JobOutbox) and
+//! [`JobViews`](crate::ports::JobViews).
 
 use std::future::poll_fn;
 use std::slice;
@@ -6,8 +7,8 @@ use std::time::Duration;
 
 use super::{Fixture, both, id, within};
 use crate::ports::jobs::{
-    Begin, Created, Error, Filter, HOLD, Job, Jobs, Lease, Message, Outcome, Output, Owed, State,
-    Topic, Topics, Usage,
+    Begin, CLAIM_TIME, Created, Error, Filter, Job, Lease, Ledger, Message, Outcome, Output, Owed,
+    State, Topic, Topics, Usage,
 };
 use crate::ports::{Id, Queue};
 
@@ -15,26 +16,26 @@ const TERM: Duration = Duration::from_secs(30);
 const ANN: &str = "ann@example.com";
 const BOB: &str = "bob@example.com";
 
-/// Where the ledger's messages are to be found.
+/// Where the ledger's messages go.
 #[derive(Clone, Copy)]
 pub enum Queues<'a> {
-    /// In these queues: the ledger shares its store with them.
+    /// Into these queues: the ledger shares its database with them.
     Shared(Topics<&'a dyn Queue>),
-    /// With the ledger, owed.
+    /// Nowhere: the ledger owes them.
     Owing,
 }
 
 /// Runs the suite on an empty ledger, and leaves it empty.
-pub async fn run(fixture: &dyn Fixture, jobs: &dyn Jobs, queues: Queues<'_>) {
+pub async fn run(fixture: &dyn Fixture, ledger: &dyn Ledger, queues: Queues<'_>) {
     let suite = Suite {
         fixture,
-        jobs,
+        ledger,
         queues,
     };
     suite.a_job_is_kept_as_it_was_entered().await;
     suite.a_key_enters_one_job().await;
     suite.of_two_with_one_key_one_is_new().await;
-    suite.a_job_goes_its_way().await;
+    suite.a_job_goes_through_its_states().await;
     suite.a_failed_job_says_why_and_can_be_tried_again().await;
     suite.a_lease_keeps_others_away_until_it_runs_out().await;
     suite.an_old_lease_changes_nothing().await;
@@ -47,12 +48,12 @@ pub async fn run(fixture: &dyn Fixture, jobs: &dyn Jobs, queues: Queues<'_>) {
     suite.stale_jobs_are_found().await;
     suite.references_usage_and_census_count().await;
     suite.a_watcher_sees_changes_of_its_owner().await;
-    suite.an_owed_message_is_one_senders_at_a_time().await;
+    suite.an_owed_message_has_one_sender_at_a_time().await;
 }
 
 struct Suite<'a> {
     fixture: &'a dyn Fixture,
-    jobs: &'a dyn Jobs,
+    ledger: &'a dyn Ledger,
     queues: Queues<'a>,
 }
 
@@ -89,7 +90,7 @@ impl Suite<'_> {
     }
 
     async fn get(&self, byte: u8) -> Job {
-        self.jobs.get(id(byte)).await.expect("get")
+        self.ledger.get(id(byte)).await.expect("get")
     }
 
     async fn enter_queued(&self, byte: u8, owner: &str) {
@@ -98,7 +99,7 @@ impl Suite<'_> {
             ..self.job(byte, owner)
         };
         let created = self
-            .jobs
+            .ledger
             .create(&job, Some(video("go")))
             .await
             .expect("create");
@@ -109,7 +110,7 @@ impl Suite<'_> {
     }
 
     async fn begin(&self, byte: u8) -> (Lease, Job) {
-        match self.jobs.begin(id(byte), TERM).await.expect("begin") {
+        match self.ledger.begin(id(byte), TERM).await.expect("begin") {
             Begin::Started(lease, job) => (lease, job),
             other => panic!("job {byte} can be begun, but it is {other:?}"),
         }
@@ -117,7 +118,7 @@ impl Suite<'_> {
 
     async fn delete(&self, bytes: impl IntoIterator<Item = u8>) {
         for byte in bytes {
-            self.jobs.delete(id(byte)).await.expect("delete");
+            self.ledger.delete(id(byte)).await.expect("delete");
         }
     }
 
@@ -136,13 +137,17 @@ impl Suite<'_> {
             Queues::Owing => {
                 let owed = owed.expect("the message of the change is owed");
                 assert_eq!(owed.message, message(topic, text));
-                self.jobs.sent(&[owed.id]).await.expect("sent");
+                self.ledger.sent(&[owed.id]).await.expect("sent");
                 return;
             }
         }
         assert_eq!(owed, None, "what is in its queue is not owed");
         assert!(
-            self.jobs.owed(9).await.expect("owed").is_empty(),
+            self.ledger
+                .claim_owed(9)
+                .await
+                .expect("claim_owed")
+                .is_empty(),
             "and no other"
         );
     }
@@ -154,47 +159,64 @@ impl Suite<'_> {
                 let got = within(self.fixture.settle(), got).await;
                 assert!(got.is_none(), "a refused change sends nothing");
             }
-            Queues::Owing => self.fixture.elapse(HOLD + Duration::from_secs(1)).await,
+            Queues::Owing => {
+                self.fixture
+                    .elapse(CLAIM_TIME + Duration::from_secs(1))
+                    .await
+            }
         }
         assert!(
-            self.jobs.owed(9).await.expect("owed").is_empty(),
+            self.ledger
+                .claim_owed(9)
+                .await
+                .expect("claim_owed")
+                .is_empty(),
             "a refused change sends nothing"
         );
     }
 
-    async fn an_owed_message_is_one_senders_at_a_time(&self) {
+    async fn an_owed_message_has_one_sender_at_a_time(&self) {
         let Queues::Owing = self.queues else { return };
         let job = Job {
             state: State::Queued,
             ..self.job(1, ANN)
         };
-        let created = self.jobs.create(&job, Some(video("go"))).await;
+        let created = self.ledger.create(&job, Some(video("go"))).await;
         let Created::New(Some(first)) = created.expect("create") else {
             panic!("the message is owed");
         };
-        let others = || async { self.jobs.owed(9).await.expect("owed") };
-        assert!(others().await.is_empty(), "it is its creator's to send");
-        self.fixture.elapse(HOLD + Duration::from_secs(1)).await;
+        let others = || async { self.ledger.claim_owed(9).await.expect("claim_owed") };
+        assert!(others().await.is_empty(), "it is its creator who sends it");
+        self.fixture
+            .elapse(CLAIM_TIME + Duration::from_secs(1))
+            .await;
         let (a, b) = both(others(), others()).await;
         assert_eq!(
             [a, b].concat(),
             slice::from_ref(&first),
-            "what was not sent is one other's to send"
+            "a message that was not sent is given to one other"
         );
-        self.fixture.elapse(HOLD + Duration::from_secs(1)).await;
+        self.fixture
+            .elapse(CLAIM_TIME + Duration::from_secs(1))
+            .await;
         assert_eq!(
             others().await,
             slice::from_ref(&first),
-            "and then the next one's"
+            "and, if that fails too, to the next"
         );
-        self.jobs.sent(&[first.id]).await.expect("sent");
-        self.fixture.elapse(HOLD + Duration::from_secs(1)).await;
-        assert!(others().await.is_empty(), "what was sent is owed no more");
+        self.ledger.sent(&[first.id]).await.expect("sent");
+        self.fixture
+            .elapse(CLAIM_TIME + Duration::from_secs(1))
+            .await;
+        assert!(
+            others().await.is_empty(),
+            "a message that was sent is no longer owed"
+        );
         self.delete([1]).await;
     }
 
     async fn a_job_is_kept_as_it_was_entered(&self) {
-        let missing = self.jobs.get(id(1)).await;
+        let missing = self.ledger.get(id(1)).await;
         assert!(matches!(missing, Err(Error::NotFound)), "no job yet");
         let job = Job {
             key: Some("key #1".into()),
@@ -205,7 +227,7 @@ impl Suite<'_> {
             ..self.job(1, ANN)
         };
         assert_eq!(
-            self.jobs.create(&job, None).await.expect("create"),
+            self.ledger.create(&job, None).await.expect("create"),
             Created::New(None)
         );
         assert_eq!(self.get(1).await, job, "kept as it was entered");
@@ -215,11 +237,11 @@ impl Suite<'_> {
             ..self.job(2, ANN)
         };
         assert!(
-            is_rejected(&self.jobs.create(&same_source, None).await),
+            is_rejected(&self.ledger.create(&same_source, None).await),
             "one video has one job"
         );
         assert!(
-            is_rejected(&self.jobs.create(&self.job(1, BOB), None).await),
+            is_rejected(&self.ledger.create(&self.job(1, BOB), None).await),
             "one id, one job"
         );
         self.expect_no_message().await;
@@ -233,11 +255,11 @@ impl Suite<'_> {
         };
         let first = keyed(1, ANN);
         assert_eq!(
-            self.jobs.create(&first, None).await.expect("create"),
+            self.ledger.create(&first, None).await.expect("create"),
             Created::New(None)
         );
         let again = self
-            .jobs
+            .ledger
             .create(&keyed(2, ANN), Some(video("twice")))
             .await
             .expect("create");
@@ -248,7 +270,7 @@ impl Suite<'_> {
         );
         self.expect_no_message().await;
         let other = self
-            .jobs
+            .ledger
             .create(&keyed(3, BOB), None)
             .await
             .expect("create");
@@ -266,7 +288,8 @@ impl Suite<'_> {
             ..self.job(byte, ANN)
         };
         let (a, b) = (keyed(1), keyed(2));
-        let (first, second) = both(self.jobs.create(&a, None), self.jobs.create(&b, None)).await;
+        let (first, second) =
+            both(self.ledger.create(&a, None), self.ledger.create(&b, None)).await;
         let created = [first.expect("create"), second.expect("create")];
         let new = created
             .iter()
@@ -274,25 +297,25 @@ impl Suite<'_> {
             .count();
         assert_eq!(new, 1, "one of two is new: {created:?}");
         let all = self
-            .jobs
+            .ledger
             .list(ANN, &Filter::default(), 9)
             .await
             .expect("list");
         assert_eq!(all.len(), 1);
-        self.jobs.delete(all[0].id).await.expect("delete");
+        self.ledger.delete(all[0].id).await.expect("delete");
     }
 
-    async fn a_job_goes_its_way(&self) {
-        self.jobs
+    async fn a_job_goes_through_its_states(&self) {
+        self.ledger
             .create(&self.job(1, ANN), None)
             .await
             .expect("create");
-        let over = self.jobs.begin(id(1), TERM).await.expect("begin");
+        let over = self.ledger.begin(id(1), TERM).await.expect("begin");
         assert!(
-            matches!(over, Begin::Over(_)),
+            matches!(over, Begin::NotQueued(_)),
             "what is still arriving cannot be begun"
         );
-        let owed = self.jobs.enqueue(id(1), video("start")).await;
+        let owed = self.ledger.enqueue(id(1), video("start")).await;
         self.expect_message(owed.expect("enqueue"), Topic::Video, "start")
             .await;
         assert_eq!(self.get(1).await.state, State::Queued);
@@ -306,12 +329,12 @@ impl Suite<'_> {
         );
         assert!(job.started.expect("started") > job.created);
         assert_eq!(self.get(1).await, job, "and noted before the work");
-        self.jobs.renew(lease, TERM, 0.5).await.expect("renew");
+        self.ledger.renew(lease, TERM, 0.5).await.expect("renew");
         assert_eq!(self.get(1).await.progress, 0.5);
 
         let done = Outcome::Done(output(id(50)));
         let told = message(Topic::Mp3, "done");
-        let owed = self.jobs.finish(lease, done, Some(told)).await;
+        let owed = self.ledger.finish(lease, done, Some(told)).await;
         self.expect_message(owed.expect("finish"), Topic::Mp3, "done")
             .await;
         let job = self.get(1).await;
@@ -321,10 +344,10 @@ impl Suite<'_> {
         );
         assert_eq!(job.output, Some(output(id(50))));
         assert!(job.finished.is_some() && job.notified.is_none());
-        assert_eq!(self.jobs.of_mp3(id(50)).await.expect("of_mp3"), job);
-        let nobody = self.jobs.of_mp3(id(51)).await;
+        assert_eq!(self.ledger.by_mp3(id(50)).await.expect("by_mp3"), job);
+        let nobody = self.ledger.by_mp3(id(51)).await;
         assert!(matches!(nobody, Err(Error::NotFound)), "an MP3 of no job");
-        self.jobs.notified(id(1)).await.expect("notified");
+        self.ledger.notified(id(1)).await.expect("notified");
         assert!(self.get(1).await.notified.is_some());
         self.delete([1]).await;
     }
@@ -334,15 +357,15 @@ impl Suite<'_> {
         let (lease, _) = self.begin(1).await;
         let failed = Outcome::Failed("no audio track".into());
         let told = message(Topic::Failed, "sorry");
-        let owed = self.jobs.finish(lease, failed, Some(told)).await;
+        let owed = self.ledger.finish(lease, failed, Some(told)).await;
         self.expect_message(owed.expect("finish"), Topic::Failed, "sorry")
             .await;
         let job = self.get(1).await;
         assert_eq!(job.state, State::Failed);
         assert_eq!(job.failure.as_deref(), Some("no audio track"));
 
-        self.jobs.notified(id(1)).await.expect("notified");
-        let owed = self.jobs.retry(id(1), video("again")).await;
+        self.ledger.notified(id(1)).await.expect("notified");
+        let owed = self.ledger.retry(id(1), video("again")).await;
         self.expect_message(owed.expect("retry"), Topic::Video, "again")
             .await;
         let job = self.get(1).await;
@@ -358,17 +381,17 @@ impl Suite<'_> {
     async fn a_lease_keeps_others_away_until_it_runs_out(&self) {
         self.enter_queued(1, ANN).await;
         let (lease, _) = self.begin(1).await;
-        let held = self.jobs.begin(id(1), TERM).await.expect("begin");
+        let held = self.ledger.begin(id(1), TERM).await.expect("begin");
         assert!(
-            matches!(held, Begin::Held(until) if until > self.fixture.now()),
+            matches!(held, Begin::Leased(until) if until > self.fixture.now()),
             "{held:?}"
         );
         self.fixture.elapse(TERM / 2).await;
-        self.jobs.renew(lease, TERM, 0.1).await.expect("renew");
+        self.ledger.renew(lease, TERM, 0.1).await.expect("renew");
         self.fixture.elapse(TERM / 2 + Duration::from_secs(1)).await;
-        let held = self.jobs.begin(id(1), TERM).await.expect("begin");
+        let held = self.ledger.begin(id(1), TERM).await.expect("begin");
         assert!(
-            matches!(held, Begin::Held(_)),
+            matches!(held, Begin::Leased(_)),
             "a renewed lease holds longer"
         );
 
@@ -390,29 +413,29 @@ impl Suite<'_> {
         let (new, _) = self.begin(1).await;
         let before = self.get(1).await;
         assert!(
-            is_rejected(&self.jobs.renew(old, TERM, 0.9).await),
+            is_rejected(&self.ledger.renew(old, TERM, 0.9).await),
             "renew by an old lease"
         );
         assert!(
-            is_rejected(&self.jobs.release(old, true).await),
+            is_rejected(&self.ledger.release(old, true).await),
             "release by an old lease"
         );
         let late = Outcome::Done(output(id(51)));
         let told = Some(message(Topic::Mp3, "late"));
         assert!(
-            is_rejected(&self.jobs.finish(old, late, told.clone()).await),
+            is_rejected(&self.ledger.finish(old, late, told.clone()).await),
             "finish by an old lease"
         );
         self.expect_no_message().await;
         assert_eq!(self.get(1).await, before, "an old lease changes nothing");
 
-        self.jobs
+        self.ledger
             .finish(new, Outcome::Done(output(id(52))), None)
             .await
             .expect("finish");
         let twice = Outcome::Done(output(id(53)));
         assert!(
-            is_rejected(&self.jobs.finish(new, twice, told).await),
+            is_rejected(&self.ledger.finish(new, twice, told).await),
             "a job ends once"
         );
         self.expect_no_message().await;
@@ -426,8 +449,11 @@ impl Suite<'_> {
 
     async fn of_two_workers_one_gets_the_lease(&self) {
         self.enter_queued(1, ANN).await;
-        let (first, second) =
-            both(self.jobs.begin(id(1), TERM), self.jobs.begin(id(1), TERM)).await;
+        let (first, second) = both(
+            self.ledger.begin(id(1), TERM),
+            self.ledger.begin(id(1), TERM),
+        )
+        .await;
         let begun = [first.expect("begin"), second.expect("begin")];
         let started = begun
             .iter()
@@ -441,25 +467,28 @@ impl Suite<'_> {
     async fn a_cancelled_job_stops_its_worker(&self) {
         self.enter_queued(1, ANN).await;
         let (lease, _) = self.begin(1).await;
-        self.jobs.cancel(id(1)).await.expect("cancel");
+        self.ledger.cancel(id(1)).await.expect("cancel");
         let job = self.get(1).await;
         assert!(job.state == State::Cancelled && job.finished.is_some());
         assert!(
-            is_rejected(&self.jobs.renew(lease, TERM, 0.9).await),
+            is_rejected(&self.ledger.renew(lease, TERM, 0.9).await),
             "its worker hears of it"
         );
         let late = Outcome::Done(output(id(51)));
         assert!(
-            is_rejected(&self.jobs.finish(lease, late, None).await),
+            is_rejected(&self.ledger.finish(lease, late, None).await),
             "and cannot finish it"
         );
-        let over = self.jobs.begin(id(1), TERM).await.expect("begin");
-        assert!(matches!(over, Begin::Over(_)), "nor can another begin it");
-        let owed = self.jobs.retry(id(1), video("again")).await;
+        let over = self.ledger.begin(id(1), TERM).await.expect("begin");
+        assert!(
+            matches!(over, Begin::NotQueued(_)),
+            "nor can another begin it"
+        );
+        let owed = self.ledger.retry(id(1), video("again")).await;
         self.expect_message(owed.expect("retry"), Topic::Video, "again")
             .await;
         assert!(
-            is_rejected(&self.jobs.renew(lease, TERM, 0.9).await),
+            is_rejected(&self.ledger.renew(lease, TERM, 0.9).await),
             "nor after a retry"
         );
         let (_, job) = self.begin(1).await;
@@ -470,14 +499,14 @@ impl Suite<'_> {
     async fn a_released_job_can_be_begun_at_once(&self) {
         self.enter_queued(1, ANN).await;
         let (lease, _) = self.begin(1).await;
-        self.jobs.release(lease, true).await.expect("release");
+        self.ledger.release(lease, true).await.expect("release");
         assert_eq!(
             (self.get(1).await.state, self.get(1).await.attempts),
             (State::Queued, 1)
         );
         let (lease, job) = self.begin(1).await;
         assert_eq!(job.attempts, 2);
-        self.jobs.release(lease, false).await.expect("release");
+        self.ledger.release(lease, false).await.expect("release");
         assert_eq!(
             self.get(1).await.attempts,
             1,
@@ -490,18 +519,18 @@ impl Suite<'_> {
         self.enter_queued(1, ANN).await;
         let (lease, job) = self.begin(1).await;
         assert_eq!(
-            self.jobs.delete(id(1)).await.expect("delete"),
+            self.ledger.delete(id(1)).await.expect("delete"),
             job,
             "as it was"
         );
         let gone = |result| matches!(result, Err(Error::NotFound));
-        assert!(gone(self.jobs.get(id(1)).await.map(drop)));
-        assert!(gone(self.jobs.delete(id(1)).await.map(drop)));
-        let renewed = self.jobs.renew(lease, TERM, 0.9).await;
+        assert!(gone(self.ledger.get(id(1)).await.map(drop)));
+        assert!(gone(self.ledger.delete(id(1)).await.map(drop)));
+        let renewed = self.ledger.renew(lease, TERM, 0.9).await;
         assert!(renewed.is_err(), "its worker hears of it");
         let late = Outcome::Done(output(id(51)));
         assert!(
-            self.jobs.finish(lease, late, None).await.is_err(),
+            self.ledger.finish(lease, late, None).await.is_err(),
             "and cannot finish it"
         );
     }
@@ -509,26 +538,26 @@ impl Suite<'_> {
     async fn states_forbid_what_makes_no_sense(&self) {
         self.enter_queued(1, ANN).await;
         assert!(
-            is_rejected(&self.jobs.enqueue(id(1), video("x")).await),
+            is_rejected(&self.ledger.enqueue(id(1), video("x")).await),
             "queued already"
         );
         assert!(
-            is_rejected(&self.jobs.retry(id(1), video("x")).await),
+            is_rejected(&self.ledger.retry(id(1), video("x")).await),
             "not failed"
         );
-        assert!(is_rejected(&self.jobs.notified(id(1)).await), "not done");
+        assert!(is_rejected(&self.ledger.notified(id(1)).await), "not done");
         let (lease, _) = self.begin(1).await;
         assert!(
-            is_rejected(&self.jobs.retry(id(1), video("x")).await),
+            is_rejected(&self.ledger.retry(id(1), video("x")).await),
             "not failed"
         );
-        self.jobs
+        self.ledger
             .finish(lease, Outcome::Done(output(id(50))), None)
             .await
             .expect("finish");
-        assert!(is_rejected(&self.jobs.cancel(id(1)).await), "over");
+        assert!(is_rejected(&self.ledger.cancel(id(1)).await), "over");
         assert!(
-            is_rejected(&self.jobs.retry(id(1), video("x")).await),
+            is_rejected(&self.ledger.retry(id(1), video("x")).await),
             "done"
         );
         self.expect_no_message().await;
@@ -544,11 +573,11 @@ impl Suite<'_> {
             batch: Some(id(200)),
             ..self.job(7, ANN)
         };
-        self.jobs.create(&batched, None).await.expect("create");
-        self.jobs.cancel(id(2)).await.expect("cancel");
+        self.ledger.create(&batched, None).await.expect("create");
+        self.ledger.cancel(id(2)).await.expect("cancel");
 
         let list = |filter: Filter, limit| async move {
-            let found = self.jobs.list(ANN, &filter, limit).await.expect("list");
+            let found = self.ledger.list(ANN, &filter, limit).await.expect("list");
             found.into_iter().map(|job| job.id).collect::<Vec<_>>()
         };
         let all = list(Filter::default(), 9).await;
@@ -580,12 +609,16 @@ impl Suite<'_> {
             self.enter_queued(byte, ANN).await;
             self.fixture.elapse(Duration::from_secs(1)).await;
         }
-        self.jobs.cancel(id(1)).await.expect("cancel");
+        self.ledger.cancel(id(1)).await.expect("cancel");
         self.fixture.elapse(Duration::from_secs(1)).await;
         let stale = |states: &'static [State], limit| async move {
             let now = self.fixture.now();
-            let found = self.jobs.stale(states, now, limit).await.expect("stale");
-            found.into_iter().map(|job| job.id).collect::<Vec<_>>()
+            let found = self.ledger.stale(states, now, None, limit).await;
+            found
+                .expect("stale")
+                .into_iter()
+                .map(|job| job.id)
+                .collect::<Vec<_>>()
         };
         assert_eq!(stale(&[State::Queued], 9).await, [2, 3].map(id));
         let both_states = &[State::Queued, State::Cancelled];
@@ -596,11 +629,27 @@ impl Suite<'_> {
         );
         let long_ago = self.fixture.now().minus(Duration::from_secs(3600));
         let none = self
-            .jobs
-            .stale(both_states, long_ago, 9)
+            .ledger
+            .stale(both_states, long_ago, None, 9)
             .await
             .expect("stale");
         assert_eq!(none, []);
+
+        let now = self.fixture.now();
+        let (mut paged, mut last) = (Vec::new(), None);
+        loop {
+            let page = self.ledger.stale(both_states, now, last.as_ref(), 1).await;
+            let page = page.expect("stale");
+            assert!(page.len() <= 1, "no more than asked for");
+            last = page.into_iter().next();
+            let Some(job) = &last else { break };
+            paged.push(job.id);
+        }
+        assert_eq!(
+            paged,
+            [2, 3, 1].map(id),
+            "pages get past jobs that stay as they are"
+        );
         self.delete(1..=3).await;
     }
 
@@ -608,13 +657,13 @@ impl Suite<'_> {
         self.enter_queued(1, ANN).await;
         self.enter_queued(2, ANN).await;
         let (lease, _) = self.begin(1).await;
-        self.jobs
+        self.ledger
             .finish(lease, Outcome::Done(output(id(50))), None)
             .await
             .expect("finish");
 
         let mut referenced = self
-            .jobs
+            .ledger
             .referenced(&[id(50), id(101), id(1), id(99)])
             .await
             .expect("referenced");
@@ -624,7 +673,7 @@ impl Suite<'_> {
             [id(50), id(101)],
             "videos and MP3s of jobs, nothing else"
         );
-        let usage = self.jobs.usage(ANN).await.expect("usage");
+        let usage = self.ledger.usage(ANN).await.expect("usage");
         assert_eq!(
             usage,
             Usage {
@@ -632,9 +681,12 @@ impl Suite<'_> {
                 bytes: 207
             }
         );
-        assert_eq!(self.jobs.usage(BOB).await.expect("usage"), Usage::default());
+        assert_eq!(
+            self.ledger.usage(BOB).await.expect("usage"),
+            Usage::default()
+        );
 
-        let census = self.jobs.census().await.expect("census");
+        let census = self.ledger.census().await.expect("census");
         let count = |state| {
             census
                 .states
@@ -651,7 +703,7 @@ impl Suite<'_> {
     }
 
     async fn a_watcher_sees_changes_of_its_owner(&self) {
-        let mut ann = self.jobs.watch(ANN).await.expect("watch");
+        let mut ann = self.ledger.watch(ANN).await.expect("watch");
         self.enter_queued(2, BOB).await;
         self.enter_queued(1, ANN).await;
         let (_, running) = self.begin(1).await;

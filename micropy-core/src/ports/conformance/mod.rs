@@ -1,7 +1,7 @@
-//! One suite per port: what its contract says, as code that any adapter can be run through.
+//! One test suite per port: its contract as code that any adapter can be run through.
 //!
-//! A suite takes an empty adapter and panics with the sentence of the contract that does not hold. Each
-//! runs in one task; what must not happen is waited for only as long as [`Fixture::settle`].
+//! A suite takes an empty adapter and panics with the sentence of the contract that does not hold. Each suite runs in
+//! one task. It waits for [`Fixture::settle`] before it concludes that something does not happen.
 
 pub mod auth;
 pub mod jobs;
@@ -21,14 +21,14 @@ use super::{Id, Timestamp};
 /// The surroundings of an adapter under test.
 #[async_trait]
 pub trait Fixture: Send + Sync {
-    /// The time, as the adapter sees it.
+    /// The time by the adapter's clock.
     fn now(&self) -> Timestamp;
 
     /// Lets `by` pass: moves the adapter's clock, or sleeps.
     async fn elapse(&self, by: Duration);
 
-    /// Waits as long as the adapter may need to do what it should not do, such as delivering a message
-    /// that is not due: at least one of its polling intervals.
+    /// Waits long enough for the adapter to do what it should not do, such as delivering a message that is not due:
+    /// at least one of its polling intervals.
     async fn settle(&self);
 }
 
@@ -37,7 +37,7 @@ const fn id(byte: u8) -> Id {
     Id::from_bytes([byte; 12])
 }
 
-/// What `wanted` gives, or nothing where `limit` is over first.
+/// The result of `wanted`; none if `limit` is over first.
 async fn within<T>(limit: impl Future<Output = ()>, wanted: impl Future<Output = T>) -> Option<T> {
     let (mut limit, mut wanted) = (pin!(limit), pin!(wanted));
     poll_fn(|context| {
@@ -49,7 +49,7 @@ async fn within<T>(limit: impl Future<Output = ()>, wanted: impl Future<Output =
     .await
 }
 
-/// What `first` and `second` give when they run at the same time.
+/// The results of `first` and `second`, run concurrently.
 async fn both<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>) -> (A, B) {
     let (mut first, mut second) = (pin!(first), pin!(second));
     let (mut a, mut b) = (None, None);

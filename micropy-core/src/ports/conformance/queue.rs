@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Fixture, both, within};
 use crate::ports::queue::{Delivery, Queue};
 
-/// Longer than any adapter's hold on a delivery.
+/// Longer than any adapter leaves a delivery to a receiver that is gone.
 const HOLD: Duration = Duration::from_secs(300);
 
 /// Runs the suite on an empty queue, and leaves it empty.

@@ -1,8 +1,8 @@
 //! The suite of [`Storage`].
 
 use std::collections::VecDeque;
+use std::error::Error as StdError;
 use std::future::poll_fn;
-use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -11,8 +11,10 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use super::{Fixture, id};
-use crate::ports::Id;
-use crate::ports::storage::{ByteStream, Error, Label, Storage, StorageExt};
+use crate::ports::storage::{
+    ByteStream, Error, Label, Listing, Storage, StorageExt, Upload, UploadError,
+};
+use crate::ports::{Id, Timestamp};
 
 /// Runs the suite on an empty storage, and leaves it empty.
 pub async fn run(fixture: &dyn Fixture, storage: &dyn Storage) {
@@ -22,34 +24,54 @@ pub async fn run(fixture: &dyn Fixture, storage: &dyn Storage) {
     an_object_grows_at_its_end_only(storage).await;
     a_whole_object_never_changes(storage).await;
     a_broken_upload_keeps_what_arrived(storage).await;
-    a_rejected_upload_is_taken_back(storage).await;
+    a_refused_upload_is_taken_back(storage).await;
     a_failed_put_leaves_nothing(storage).await;
     any_range_is_served(storage).await;
     deleting_twice_is_fine(storage).await;
-    the_old_are_listed_in_pages(fixture, storage).await;
+    old_objects_are_listed(fixture, storage).await;
+    listed_objects_can_be_removed_meanwhile(fixture, storage).await;
 }
 
-struct Pieces(VecDeque<io::Result<Bytes>>);
+struct Pieces(VecDeque<Result<Bytes, UploadError>>);
 
 impl Stream for Pieces {
-    type Item = io::Result<Bytes>;
+    type Item = Result<Bytes, UploadError>;
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         Poll::Ready(self.0.pop_front())
     }
 }
 
-fn body(pieces: &[&[u8]]) -> ByteStream {
+fn body(pieces: &[&[u8]]) -> Upload {
     let pieces = pieces.iter().map(|piece| Ok(Bytes::copy_from_slice(piece)));
     Box::pin(Pieces(pieces.collect()))
 }
 
-fn broken_body(piece: &[u8], kind: io::ErrorKind) -> ByteStream {
-    let pieces = [
-        Ok(Bytes::copy_from_slice(piece)),
-        Err(io::Error::from(kind)),
-    ];
+fn failing_body(piece: &[u8], e: UploadError) -> Upload {
+    let pieces = [Ok(Bytes::copy_from_slice(piece)), Err(e)];
     Box::pin(Pieces(pieces.into()))
+}
+
+/// An error that the sender of the bytes recognises when it comes back to them.
+#[derive(Debug, thiserror::Error)]
+#[error("the sender's own reason")]
+struct Reason;
+
+fn has_its_reason(e: &UploadError) -> bool {
+    let reason: &(dyn StdError + 'static) = e.reason();
+    reason.is::<Reason>()
+}
+
+/// The ids and lengths in a listing, sorted.
+async fn list(listing: Result<Listing, Error>) -> Vec<(Id, u64)> {
+    let mut listing = listing.expect("list_older_than");
+    let mut all = Vec::new();
+    while let Some(head) = poll_fn(|context| listing.as_mut().poll_next(context)).await {
+        let head = head.expect("the listing goes on to its end");
+        all.push((head.id, head.bytes));
+    }
+    all.sort_unstable();
+    all
 }
 
 async fn collect(mut stream: ByteStream) -> Vec<u8> {
@@ -82,8 +104,8 @@ async fn what_is_not_there_is_not_found(storage: &dyn Storage) {
         "get of nothing"
     );
     assert!(
-        is_not_found(&storage.written(id(1)).await),
-        "written of nothing"
+        is_not_found(&storage.unfinished(id(1)).await),
+        "unfinished of nothing"
     );
     assert!(
         is_not_found(&storage.commit(id(1), &label()).await),
@@ -120,10 +142,11 @@ async fn an_unfinished_object_is_invisible(storage: &dyn Storage) {
         is_not_found(&storage.get(id(1), 0..3).await),
         "no bytes before the commit"
     );
-    assert_eq!(storage.written(id(1)).await.expect("written"), 3);
+    let head = storage.unfinished(id(1)).await.expect("unfinished");
+    assert_eq!((head.id, head.bytes), (id(1), 3));
     storage.commit(id(1), &label()).await.expect("commit");
     assert!(
-        is_not_found(&storage.written(id(1)).await),
+        is_not_found(&storage.unfinished(id(1)).await),
         "a whole object is not unfinished"
     );
     let again = storage
@@ -180,14 +203,14 @@ async fn a_whole_object_never_changes(storage: &dyn Storage) {
 }
 
 async fn a_broken_upload_keeps_what_arrived(storage: &dyn Storage) {
-    let broken = broken_body(b"abc", io::ErrorKind::ConnectionReset);
+    let broken = failing_body(b"abc", UploadError::Broken(Reason.into()));
     let result = storage.append(id(1), 0, broken).await;
     assert!(
-        matches!(result, Err(Error::Interrupted(_))),
-        "the caller hears of the break"
+        matches!(&result, Err(Error::Interrupted(e @ UploadError::Broken(_))) if has_its_reason(e)),
+        "the caller gets the error that broke the upload: {result:?}"
     );
     assert_eq!(
-        storage.written(id(1)).await.expect("written"),
+        storage.unfinished(id(1)).await.expect("unfinished").bytes,
         3,
         "what arrived is there"
     );
@@ -200,31 +223,37 @@ async fn a_broken_upload_keeps_what_arrived(storage: &dyn Storage) {
     storage.delete(id(1)).await.expect("delete");
 }
 
-async fn a_rejected_upload_is_taken_back(storage: &dyn Storage) {
+async fn a_refused_upload_is_taken_back(storage: &dyn Storage) {
     storage
         .append(id(1), 0, body(&[b"abc"]))
         .await
         .expect("append");
-    let bad = broken_body(b"junk", io::ErrorKind::InvalidData);
+    let bad = failing_body(b"junk", UploadError::Refused(Reason.into()));
     let result = storage.append(id(1), 3, bad).await;
     assert!(
-        matches!(result, Err(Error::Interrupted(_))),
-        "the caller hears of it"
+        matches!(&result, Err(Error::Interrupted(e @ UploadError::Refused(_))) if has_its_reason(e)),
+        "the caller gets the reason of the refusal: {result:?}"
     );
     assert_eq!(
-        storage.written(id(1)).await.expect("written"),
+        storage.unfinished(id(1)).await.expect("unfinished").bytes,
         3,
-        "invalid data is taken back"
+        "refused bytes are taken back"
     );
+    storage
+        .append(id(1), 3, body(&[b"de"]))
+        .await
+        .expect("the upload goes on where it was");
+    storage.commit(id(1), &label()).await.expect("commit");
+    assert_eq!(read(storage, id(1)).await, b"abcde");
     storage.delete(id(1)).await.expect("delete");
 }
 
 async fn a_failed_put_leaves_nothing(storage: &dyn Storage) {
-    let broken = broken_body(b"abc", io::ErrorKind::ConnectionReset);
+    let broken = failing_body(b"abc", UploadError::Broken(Reason.into()));
     let result = storage.put(id(1), &label(), broken).await;
     assert!(matches!(result, Err(Error::Interrupted(_))));
     assert!(
-        is_not_found(&storage.written(id(1)).await),
+        is_not_found(&storage.unfinished(id(1)).await),
         "a failed put leaves nothing"
     );
     assert!(
@@ -278,7 +307,7 @@ async fn deleting_twice_is_fine(storage: &dyn Storage) {
         "a deleted object is gone"
     );
     assert!(
-        is_not_found(&storage.written(id(2)).await),
+        is_not_found(&storage.unfinished(id(2)).await),
         "a deleted upload is gone"
     );
     storage
@@ -289,7 +318,8 @@ async fn deleting_twice_is_fine(storage: &dyn Storage) {
     storage.delete(id(1)).await.expect("delete");
 }
 
-async fn the_old_are_listed_in_pages(fixture: &dyn Fixture, storage: &dyn Storage) {
+/// Three whole objects and an unfinished one, all old, and a new one. Returns the time between them.
+async fn put_old_and_new(fixture: &dyn Fixture, storage: &dyn Storage) -> Timestamp {
     for byte in [3, 1, 2] {
         storage
             .put(id(byte), &label(), body(&[b"old"]))
@@ -301,17 +331,51 @@ async fn the_old_are_listed_in_pages(fixture: &dyn Fixture, storage: &dyn Storag
         .await
         .expect("append");
     fixture.elapse(Duration::from_secs(2)).await;
-    let before = fixture.now().minus(Duration::from_secs(1));
+    let between = fixture.now().minus(Duration::from_secs(1));
     storage
         .put(id(5), &label(), body(&[b"new"]))
         .await
         .expect("put");
+    between
+}
 
-    let page = |after, limit| storage.list_older_than(before, after, limit);
-    assert_eq!(page(None, 2).await.expect("list"), [id(1), id(2)]);
-    assert_eq!(page(Some(id(2)), 9).await.expect("list"), [id(3), id(4)]);
-    assert_eq!(page(Some(id(4)), 9).await.expect("list"), []);
+async fn old_objects_are_listed(fixture: &dyn Fixture, storage: &dyn Storage) {
+    let start = fixture.now().minus(Duration::from_secs(1));
+    let between = put_old_and_new(fixture, storage).await;
+    let old = list(storage.list_older_than(between).await).await;
+    assert_eq!(
+        old,
+        [(id(1), 3), (id(2), 3), (id(3), 3), (id(4), 10)],
+        "whole and unfinished objects, each once"
+    );
+    let none = list(storage.list_older_than(start).await).await;
+    assert_eq!(none, [], "nothing was written before the test");
+    storage
+        .append(id(4), 10, body(&[b"!"]))
+        .await
+        .expect("append");
+    let old = list(storage.list_older_than(between).await).await;
+    assert_eq!(old.len(), 3, "an object that grows is not old");
+    let grown = storage.unfinished(id(4)).await.expect("unfinished");
+    assert!(grown.written > between, "and its head says so");
     for byte in 1..=5 {
         storage.delete(id(byte)).await.expect("delete");
     }
+}
+
+async fn listed_objects_can_be_removed_meanwhile(fixture: &dyn Fixture, storage: &dyn Storage) {
+    let between = put_old_and_new(fixture, storage).await;
+    let listing = storage.list_older_than(between).await;
+    let mut listing = listing.expect("list_older_than");
+    let mut removed = Vec::new();
+    while let Some(head) = poll_fn(|context| listing.as_mut().poll_next(context)).await {
+        let id = head.expect("the listing goes on to its end").id;
+        storage.delete(id).await.expect("delete");
+        removed.push(id);
+    }
+    removed.sort_unstable();
+    assert_eq!(removed, [id(1), id(2), id(3), id(4)], "each once");
+    let left = list(storage.list_older_than(between).await).await;
+    assert_eq!(left, [], "what was removed is not listed");
+    storage.delete(id(5)).await.expect("delete");
 }

@@ -1,4 +1,4 @@
-//! What may happen to a job, apart from where it is stored.
+//! What may happen to a job, wherever it is stored.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use crate::ports::Timestamp;
 
 /// A job and the lease on it: one row of a ledger.
 ///
-/// Its methods are the arrows of [`State`]; each refuses with [`Error::Rejected`] what its state forbids,
-/// and then has changed nothing. A ledger loads an entry, lets it change, and stores it, all in one
-/// transaction: so every ledger means the same.
+/// Its methods are the arrows of [`State`]. Each returns [`Error::Rejected`] where the state forbids it, and then has
+/// changed nothing. A ledger loads an entry, calls one of the methods and stores it, all in one transaction: so every
+/// ledger follows the same rules.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The job.
     pub job: Job,
-    /// How many leases there have been.
+    /// How many leases the job has had.
     pub fence: u64,
     /// When the last lease runs out.
     pub leased_until: Timestamp,
 }
 
 impl Entry {
-    /// The entry of a job that nobody has begun.
+    /// The entry of a new job.
     pub fn new(job: Job) -> Self {
         Entry {
             job,
@@ -42,8 +42,8 @@ impl Entry {
         match self.job.state {
             State::Queued => {}
             State::Running if self.leased_until <= now => {}
-            State::Running => return Begin::Held(self.leased_until),
-            _ => return Begin::Over(self.job.clone()),
+            State::Running => return Begin::Leased(self.leased_until),
+            _ => return Begin::NotQueued(self.job.clone()),
         }
         self.fence += 1;
         self.leased_until = now.plus(term);

@@ -1,4 +1,4 @@
-//! Telling watchers of changes, for ledgers that hear of every change themselves.
+//! Passing changes on to watchers, for ledgers through which every change goes.
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -10,10 +10,10 @@ use futures_core::Stream;
 use super::{Job, JobStream};
 use crate::ports::Id;
 
-/// Who is to be told of changes.
+/// The watchers of a ledger.
 ///
-/// What a slow watcher has not seen yet is kept by job, newest state only: it never misses the last one,
-/// and costs no more memory than its owner has jobs.
+/// What a slow watcher has not seen yet is kept by job, newest state only. So it never misses the last state, and its
+/// memory is bounded by the number of its owner's jobs.
 #[derive(Debug, Default)]
 pub struct Watchers(Mutex<Vec<Weak<Mutex<Watcher>>>>);
 
@@ -25,7 +25,7 @@ struct Watcher {
 }
 
 impl Watchers {
-    /// The owner's jobs, as they are told from now on.
+    /// The owner's jobs as they change from now on.
     pub fn watch(&self, owner: &str) -> JobStream {
         let watcher = Arc::new(Mutex::new(Watcher {
             owner: owner.to_owned(),
@@ -36,20 +36,20 @@ impl Watchers {
         Box::pin(Watch(watcher))
     }
 
-    /// Tells of a job's new state. Of two changes the later must be told later.
-    pub fn tell(&self, job: &Job) {
+    /// Passes a job's new state on. Two changes of one job must arrive here in their order.
+    pub fn publish(&self, job: &Job) {
         lock(&self.0).retain(|watcher| {
             let Some(watcher) = watcher.upgrade() else {
                 return false;
             };
-            lock(&watcher).see(job);
+            lock(&watcher).observe(job);
             true
         });
     }
 }
 
 impl Watcher {
-    fn see(&mut self, job: &Job) {
+    fn observe(&mut self, job: &Job) {
         if self.owner == job.owner {
             self.changed.insert(job.id, job.clone());
             if let Some(waker) = self.waker.take() {
@@ -74,7 +74,7 @@ impl Stream for Watch {
     }
 }
 
-/// Locks, also after another thread panicked: each change here is made in one step.
+/// Locks, even if another thread panicked while it held the lock: every change here is a single step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -6,53 +6,53 @@ use async_trait::async_trait;
 
 use super::lock;
 use crate::ports::jobs::{
-    Begin, Census, Created, Entry, Error, Filter, HOLD, Job, JobStream, Jobs, Lease, Message,
-    Outcome, Owed, State, Usage, Watchers,
+    Begin, CLAIM_TIME, Census, Created, Entry, Error, Filter, Job, JobOutbox, JobStream, JobViews,
+    Jobs, Lease, Message, Outcome, Owed, State, Usage, Watchers,
 };
 use crate::ports::{Clock, Id, Timestamp};
 
-/// A ledger in memory. It shares its store with no queue: every message is owed.
+/// A ledger in memory. It shares its memory with no queue: every message is owed.
 pub struct MemoryJobs {
     clock: Arc<dyn Clock>,
-    ledger: Mutex<Ledger>,
+    state: Mutex<Contents>,
     watchers: Watchers,
 }
 
 #[derive(Default)]
-struct Ledger {
+struct Contents {
     entries: BTreeMap<Id, Entry>,
-    /// With the time until which each is left to whoever was given it.
+    /// Each with the time its claim runs out.
     owed: VecDeque<(Timestamp, Owed)>,
     messages: u64,
 }
 
 impl MemoryJobs {
-    /// An empty ledger.
+    /// An empty contents.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         MemoryJobs {
             clock,
-            ledger: Mutex::default(),
+            state: Mutex::default(),
             watchers: Watchers::default(),
         }
     }
 
-    /// Lets the entry of `id` change, which it may refuse; then its message goes out and watchers hear.
+    /// Applies `change` to the entry of `id`. Unless it refuses, `message` is owed and watchers see the job.
     fn change<T>(
         &self,
         id: Id,
         message: Option<Message>,
         change: impl FnOnce(&mut Entry, Timestamp) -> Result<T, Error>,
     ) -> Result<(T, Option<Owed>), Error> {
-        let mut ledger = lock(&self.ledger);
+        let mut contents = lock(&self.state);
         let now = self.clock.now();
-        let entry = ledger.entries.get_mut(&id).ok_or(Error::NotFound)?;
+        let entry = contents.entries.get_mut(&id).ok_or(Error::NotFound)?;
         let changed = change(entry, now)?;
-        self.watchers.tell(&entry.job);
-        Ok((changed, ledger.owe(message, now)))
+        self.watchers.publish(&entry.job);
+        Ok((changed, contents.owe(message, now)))
     }
 }
 
-impl Ledger {
+impl Contents {
     fn owe(&mut self, message: Option<Message>, now: Timestamp) -> Option<Owed> {
         let message = message?;
         self.messages += 1;
@@ -60,7 +60,7 @@ impl Ledger {
         id[4..].copy_from_slice(&self.messages.to_be_bytes());
         let id = Id::from_bytes(id);
         let owed = Owed { id, message };
-        self.owed.push_back((now.plus(HOLD), owed.clone()));
+        self.owed.push_back((now.plus(CLAIM_TIME), owed.clone()));
         Some(owed)
     }
 
@@ -72,13 +72,13 @@ impl Ledger {
 #[async_trait]
 impl Jobs for MemoryJobs {
     async fn create(&self, job: &Job, message: Option<Message>) -> Result<Created, Error> {
-        let mut ledger = lock(&self.ledger);
+        let mut contents = lock(&self.state);
         let same =
             |known: &&Job| known.key.is_some() && known.owner == job.owner && known.key == job.key;
-        if let Some(known) = ledger.jobs().find(same) {
+        if let Some(known) = contents.jobs().find(same) {
             return Ok(Created::Existing(Box::new(known.clone())));
         }
-        if ledger
+        if contents
             .jobs()
             .any(|known| known.id == job.id || known.source == job.source)
         {
@@ -86,25 +86,19 @@ impl Jobs for MemoryJobs {
                 "there is a job with this id or video".into(),
             ));
         }
-        ledger.entries.insert(job.id, Entry::new(job.clone()));
-        self.watchers.tell(job);
-        let owed = ledger.owe(message, self.clock.now());
+        contents.entries.insert(job.id, Entry::new(job.clone()));
+        self.watchers.publish(job);
+        let owed = contents.owe(message, self.clock.now());
         Ok(Created::New(owed))
     }
 
     async fn get(&self, id: Id) -> Result<Job, Error> {
-        let ledger = lock(&self.ledger);
-        ledger
+        let contents = lock(&self.state);
+        contents
             .entries
             .get(&id)
             .map(|entry| entry.job.clone())
             .ok_or(Error::NotFound)
-    }
-
-    async fn of_mp3(&self, mp3: Id) -> Result<Job, Error> {
-        let ledger = lock(&self.ledger);
-        let made = |job: &&Job| job.output.as_ref().is_some_and(|output| output.mp3 == mp3);
-        ledger.jobs().find(made).cloned().ok_or(Error::NotFound)
     }
 
     async fn enqueue(&self, id: Id, message: Message) -> Result<Option<Owed>, Error> {
@@ -148,7 +142,7 @@ impl Jobs for MemoryJobs {
     }
 
     async fn delete(&self, id: Id) -> Result<Job, Error> {
-        lock(&self.ledger)
+        lock(&self.state)
             .entries
             .remove(&id)
             .map(|entry| entry.job)
@@ -158,16 +152,46 @@ impl Jobs for MemoryJobs {
     async fn notified(&self, id: Id) -> Result<(), Error> {
         self.change(id, None, Entry::notified).map(drop)
     }
+}
+
+#[async_trait]
+impl JobOutbox for MemoryJobs {
+    async fn claim_owed(&self, limit: usize) -> Result<Vec<Owed>, Error> {
+        let now = self.clock.now();
+        let mut contents = lock(&self.state);
+        let free = contents.owed.iter_mut().filter(|(held, _)| *held <= now);
+        let give = |(held, owed): &mut (Timestamp, Owed)| {
+            *held = now.plus(CLAIM_TIME);
+            owed.clone()
+        };
+        Ok(free.take(limit).map(give).collect())
+    }
+
+    async fn sent(&self, owed: &[Id]) -> Result<(), Error> {
+        lock(&self.state)
+            .owed
+            .retain(|(_, message)| !owed.contains(&message.id));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl JobViews for MemoryJobs {
+    async fn by_mp3(&self, mp3: Id) -> Result<Job, Error> {
+        let contents = lock(&self.state);
+        let made = |job: &&Job| job.output.as_ref().is_some_and(|output| output.mp3 == mp3);
+        contents.jobs().find(made).cloned().ok_or(Error::NotFound)
+    }
 
     async fn list(&self, owner: &str, filter: &Filter, limit: usize) -> Result<Vec<Job>, Error> {
-        let ledger = lock(&self.ledger);
+        let contents = lock(&self.state);
         let wanted = |job: &&Job| {
             job.owner == owner
                 && (filter.states.is_empty() || filter.states.contains(&job.state))
                 && (filter.batch.is_none() || filter.batch == job.batch)
                 && filter.before.is_none_or(|before| job.id < before)
         };
-        Ok(ledger
+        Ok(contents
             .jobs()
             .rev()
             .filter(wanted)
@@ -180,32 +204,38 @@ impl Jobs for MemoryJobs {
         &self,
         states: &[State],
         before: Timestamp,
+        after: Option<&Job>,
         limit: usize,
     ) -> Result<Vec<Job>, Error> {
-        let ledger = lock(&self.ledger);
-        let wanted = |job: &&Job| states.contains(&job.state) && job.updated < before;
-        let mut found: Vec<Job> = ledger.jobs().filter(wanted).cloned().collect();
-        found.sort_by_key(|job| (job.updated, job.id));
+        let contents = lock(&self.state);
+        let place = |job: &Job| (job.updated, job.id);
+        let wanted = |job: &&Job| {
+            states.contains(&job.state)
+                && job.updated < before
+                && after.is_none_or(|after| place(job) > place(after))
+        };
+        let mut found: Vec<Job> = contents.jobs().filter(wanted).cloned().collect();
+        found.sort_by_key(place);
         found.truncate(limit);
         Ok(found)
     }
 
     async fn referenced(&self, objects: &[Id]) -> Result<Vec<Id>, Error> {
-        let ledger = lock(&self.ledger);
+        let contents = lock(&self.state);
         let of = |job: &Job| {
             [
                 Some(job.source),
                 job.output.as_ref().map(|output| output.mp3),
             ]
         };
-        let all = ledger.jobs().flat_map(of).flatten();
+        let all = contents.jobs().flat_map(of).flatten();
         Ok(all.filter(|id| objects.contains(id)).collect())
     }
 
     async fn usage(&self, owner: &str) -> Result<Usage, Error> {
-        let ledger = lock(&self.ledger);
+        let contents = lock(&self.state);
         let mut usage = Usage::default();
-        for job in ledger.jobs().filter(|job| job.owner == owner) {
+        for job in contents.jobs().filter(|job| job.owner == owner) {
             usage.jobs += 1;
             usage.bytes += job.source_bytes + job.output.as_ref().map_or(0, |output| output.bytes);
         }
@@ -213,31 +243,13 @@ impl Jobs for MemoryJobs {
     }
 
     async fn census(&self) -> Result<Census, Error> {
-        let ledger = lock(&self.ledger);
-        let count = |state| ledger.jobs().filter(|job| job.state == state).count() as u64;
-        let queued = ledger.jobs().filter(|job| job.state == State::Queued);
+        let contents = lock(&self.state);
+        let count = |state| contents.jobs().filter(|job| job.state == state).count() as u64;
+        let queued = contents.jobs().filter(|job| job.state == State::Queued);
         Ok(Census {
             states: State::ALL.map(|state| (state, count(state))).to_vec(),
             oldest_queued: queued.map(|job| job.created).min(),
         })
-    }
-
-    async fn owed(&self, limit: usize) -> Result<Vec<Owed>, Error> {
-        let now = self.clock.now();
-        let mut ledger = lock(&self.ledger);
-        let free = ledger.owed.iter_mut().filter(|(held, _)| *held <= now);
-        let give = |(held, owed): &mut (Timestamp, Owed)| {
-            *held = now.plus(HOLD);
-            owed.clone()
-        };
-        Ok(free.take(limit).map(give).collect())
-    }
-
-    async fn sent(&self, owed: &[Id]) -> Result<(), Error> {
-        lock(&self.ledger)
-            .owed
-            .retain(|(_, message)| !owed.contains(&message.id));
-        Ok(())
     }
 
     async fn watch(&self, owner: &str) -> Result<JobStream, Error> {

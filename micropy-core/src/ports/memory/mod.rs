@@ -1,5 +1,5 @@
-//! A reference of each port that keeps everything in memory: what a contract means, in the fewest lines,
-//! and what a test of a service stands on. Nothing survives the process.
+//! A reference implementation of each port that keeps everything in memory: the contract in the fewest lines, and what
+//! tests of a service run on. Nothing survives the process.
 
 mod auth;
 mod jobs;
@@ -15,7 +15,7 @@ pub use storage::MemoryStorage;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks, also after another thread panicked: each change here is made in one step.
+/// Locks, even if another thread panicked while it held the lock: every change here is a single step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,7 +1,6 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
-use std::io;
-use std::ops::{Bound, Range};
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
@@ -11,7 +10,9 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use super::lock;
-use crate::ports::storage::{ByteStream, Error, Head, Label, Storage};
+use crate::ports::storage::{
+    ByteStream, Error, Head, Label, Listing, Storage, Upload, UploadError,
+};
 use crate::ports::{Clock, Id, Timestamp};
 
 /// Objects in memory.
@@ -57,7 +58,7 @@ impl MemoryStorage {
 
 #[async_trait]
 impl Storage for MemoryStorage {
-    async fn append(&self, id: Id, offset: u64, mut body: ByteStream) -> Result<u64, Error> {
+    async fn append(&self, id: Id, offset: u64, mut body: Upload) -> Result<u64, Error> {
         let present = lock(&self.objects).get(&id).cloned();
         let length = present
             .as_ref()
@@ -75,7 +76,7 @@ impl Storage for MemoryStorage {
                 None => break Ok(()),
             }
         };
-        if matches!(&ended, Err(e) if e.kind() == io::ErrorKind::InvalidData) {
+        if matches!(ended, Err(UploadError::Refused(_))) {
             arrived.clear();
         }
         let mut objects = lock(&self.objects);
@@ -86,12 +87,12 @@ impl Storage for MemoryStorage {
         });
         object.bytes.extend_from_slice(&arrived);
         object.written = self.clock.now();
-        ended.map_err(Error::Interrupted)?;
+        ended?;
         Ok(object.bytes.len() as u64)
     }
 
-    async fn written(&self, id: Id) -> Result<u64, Error> {
-        Ok(self.find(id, false)?.bytes.len() as u64)
+    async fn unfinished(&self, id: Id) -> Result<Head, Error> {
+        Ok(self.find(id, false)?.head(id))
     }
 
     async fn commit(&self, id: Id, _label: &Label) -> Result<Head, Error> {
@@ -106,9 +107,8 @@ impl Storage for MemoryStorage {
         let length = object.bytes.len() as u64;
         let end = range.end.min(length) as usize;
         let start = (range.start.min(length) as usize).min(end);
-        Ok(Box::pin(Once(Some(
-            object.bytes[start..end].to_vec().into(),
-        ))))
+        let bytes = Bytes::copy_from_slice(&object.bytes[start..end]);
+        Ok(Box::pin(Items([Ok(bytes)].into())))
     }
 
     async fn head(&self, id: Id) -> Result<Head, Error> {
@@ -120,28 +120,21 @@ impl Storage for MemoryStorage {
         Ok(())
     }
 
-    async fn list_older_than(
-        &self,
-        before: Timestamp,
-        after: Option<Id>,
-        limit: usize,
-    ) -> Result<Vec<Id>, Error> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+    async fn list_older_than(&self, before: Timestamp) -> Result<Listing, Error> {
         let objects = lock(&self.objects);
-        let old = objects
-            .range((start, Bound::Unbounded))
-            .filter(|(_, object)| object.written < before);
-        Ok(old.map(|(id, _)| *id).take(limit).collect())
+        let heads = objects.iter().map(|(id, object)| object.head(*id));
+        let old = heads.filter(|head| head.written < before);
+        Ok(Box::pin(Items(old.map(Ok).collect())))
     }
 }
 
-/// A stream of one piece.
-struct Once(Option<Bytes>);
+/// A stream of items that are all there.
+struct Items<T>(VecDeque<T>);
 
-impl Stream for Once {
-    type Item = io::Result<Bytes>;
+impl<T: Unpin> Stream for Items<T> {
+    type Item = T;
 
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Poll::Ready(self.0.take().map(Ok))
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<T>> {
+        Poll::Ready(self.0.pop_front())
     }
 }

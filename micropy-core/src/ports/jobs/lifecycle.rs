@@ -1,0 +1,97 @@
+//! One job on its way through its states.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Error, Job, Message, Outcome, Owed};
+use crate::ports::{Id, Timestamp};
+
+/// The right to work on a job until it runs out.
+///
+/// `fence` grows with every lease of a job. Every change by an older lease is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The job.
+    pub job: Id,
+    /// Which lease of this job it is.
+    pub fence: u64,
+}
+
+/// The answer to [`Jobs::begin`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Begin {
+    /// The lease is the caller's. [`Job::attempts`] already counts this attempt.
+    Started(Lease, Job),
+    /// Somebody else holds the lease until then, unless they renew it.
+    Leased(Timestamp),
+    /// There is nothing to do: the job is in a final state, or its upload is not complete.
+    NotQueued(Job),
+}
+
+/// The answer to [`Jobs::create`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Created {
+    /// The job and its message are in the ledger. An owed message is the caller's to send.
+    New(Option<Owed>),
+    /// The owner already has a job with this key: here it is, unchanged.
+    Existing(Box<Job>),
+}
+
+/// The state machine of a job. Every change is durable when its method returns, and happens completely or not at
+/// all.
+///
+/// A [`Message`] passed along becomes durable in the same step. A ledger that shares its database with the queues
+/// puts it there itself. Any other ledger *owes* it: it returns it to the caller, who publishes it and then reports
+/// it as [`sent`](super::JobOutbox::sent). If the caller dies first, others find it by
+/// [`claim_owed`](super::JobOutbox::claim_owed). So no crash separates a job from its message.
+#[async_trait]
+pub trait Jobs: Send + Sync {
+    /// Enters `job`, in [`State::Receiving`](super::State::Receiving), or in
+    /// [`State::Queued`](super::State::Queued) with its message, or without one if that is already in its queue.
+    ///
+    /// Of two at once with one owner and key, one is [`Created::New`]. [`Error::Rejected`] if another job has the id
+    /// or the video.
+    async fn create(&self, job: &Job, message: Option<Message>) -> Result<Created, Error>;
+
+    /// Looks up a job.
+    async fn get(&self, id: Id) -> Result<Job, Error>;
+
+    /// Receiving → queued: the upload is complete. [`Error::Rejected`] in any other state.
+    async fn enqueue(&self, id: Id, message: Message) -> Result<Option<Owed>, Error>;
+
+    /// Queued → running: leases the job for `term` and counts the attempt, before any work is done. A lease that
+    /// has run out is replaced.
+    async fn begin(&self, id: Id, term: Duration) -> Result<Begin, Error>;
+
+    /// Extends the lease to another `term` from now and records the progress. [`Error::Rejected`] if the lease is
+    /// lost or the job was cancelled: stop working.
+    async fn renew(&self, lease: Lease, term: Duration, progress: f32) -> Result<(), Error>;
+
+    /// Running → queued: gives the lease back. `counted` says whether the attempt still counts.
+    /// [`Error::Rejected`] if the lease is lost.
+    async fn release(&self, lease: Lease, counted: bool) -> Result<(), Error>;
+
+    /// Running → done or failed. [`Error::Rejected`] if the lease is lost: then nothing of `outcome` is kept, and
+    /// its MP3 is the caller's to remove.
+    async fn finish(
+        &self,
+        lease: Lease,
+        outcome: Outcome,
+        message: Option<Message>,
+    ) -> Result<Option<Owed>, Error>;
+
+    /// Receiving, queued or running → cancelled; a lease on it is lost. [`Error::Rejected`] in a final state.
+    async fn cancel(&self, id: Id) -> Result<(), Error>;
+
+    /// Failed or cancelled → queued, as if never attempted and nobody notified. [`Error::Rejected`] in any other
+    /// state.
+    async fn retry(&self, id: Id, message: Message) -> Result<Option<Owed>, Error>;
+
+    /// Removes the job, in any state, and returns it; a lease on it is lost. Its objects in the storage are the
+    /// caller's to remove.
+    async fn delete(&self, id: Id) -> Result<Job, Error>;
+
+    /// Records that the owner of a done or failed job was notified. [`Error::Rejected`] in any other state.
+    async fn notified(&self, id: Id) -> Result<(), Error>;
+}

@@ -1,0 +1,96 @@
+//! Messages that become durable together with a change of the ledger, until their queue has them.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::Error;
+use crate::ports::Id;
+
+/// The queues that messages about jobs go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// Videos to be converted.
+    Video,
+    /// MP3s whose owners are to be notified.
+    Mp3,
+    /// Failed jobs whose owners are to be notified.
+    Failed,
+}
+
+impl Topic {
+    /// Its name, in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Topic::Video => "video",
+            Topic::Mp3 => "mp3",
+            Topic::Failed => "failed",
+        }
+    }
+}
+
+/// One of something, such as a queue, for each topic.
+#[derive(Clone, Copy, Debug)]
+pub struct Topics<T> {
+    /// The one for [`Topic::Video`].
+    pub video: T,
+    /// The one for [`Topic::Mp3`].
+    pub mp3: T,
+    /// The one for [`Topic::Failed`].
+    pub failed: T,
+}
+
+impl<T> Topics<T> {
+    /// Makes one for each topic.
+    pub fn each(mut make: impl FnMut(Topic) -> T) -> Self {
+        Topics {
+            video: make(Topic::Video),
+            mp3: make(Topic::Mp3),
+            failed: make(Topic::Failed),
+        }
+    }
+
+    /// The one for `topic`.
+    pub fn of(&self, topic: Topic) -> &T {
+        match topic {
+            Topic::Video => &self.video,
+            Topic::Mp3 => &self.mp3,
+            Topic::Failed => &self.failed,
+        }
+    }
+}
+
+/// A message about a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The queue it goes to.
+    pub topic: Topic,
+    /// Its content.
+    pub payload: Vec<u8>,
+}
+
+/// How long a claimed message is left to whoever claimed it.
+pub const CLAIM_TIME: Duration = Duration::from_secs(30);
+
+/// A message that the ledger holds and no queue has yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owed {
+    /// Its name, for [`JobOutbox::sent`].
+    pub id: Id,
+    /// The message.
+    pub message: Message,
+}
+
+/// What the ledger owes the queues: a transactional outbox.
+///
+/// Whoever changes a job is given its message to send. This trait is for a process that sends what others did not
+/// live to send. A ledger that shares its database with the queues never owes anything.
+#[async_trait]
+pub trait JobOutbox: Send + Sync {
+    /// Claims up to `limit` messages that no queue has yet and nobody is sending, oldest first. They are the
+    /// caller's to send: nobody else is given them for [`CLAIM_TIME`].
+    async fn claim_owed(&self, limit: usize) -> Result<Vec<Owed>, Error>;
+
+    /// Forgets these messages: their queues have them. Unknown ids are fine.
+    async fn sent(&self, owed: &[Id]) -> Result<(), Error>;
+}
