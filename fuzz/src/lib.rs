@@ -132,7 +132,7 @@ fn convert(data: &[u8]) -> Result<Outcome, String> {
                 .fade_out(short),
             file,
         ),
-        5 => to_memory(Options::original().quality(9).jobs(1), file),
+        5 => to_memory(Options::moviepy_defaults().quality(9).jobs(1), file),
         6 => to_memory(
             options
                 .vbr(9.0)
@@ -177,7 +177,7 @@ fn chapters(options: Options, file: &[u8]) -> Result<Outcome, String> {
 fn through_pipes(options: Options, file: &[u8]) -> Result<Outcome, String> {
     let mut mp3 = Vec::new();
     let pipe: Box<dyn Read> = Box::new(file);
-    let sink = StreamSink(&mut mp3);
+    let sink = StreamSink::new(&mut mp3);
     let converted = Converter::new(options).convert(StreamSource::new(pipe), sink);
     match judge(converted)? {
         // What a pipe's Info tag foretold does not come where the file breaks off.

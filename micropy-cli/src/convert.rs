@@ -136,22 +136,18 @@ impl Batch<'_> {
         let mut converter = self.converter(bar);
         let report = match output {
             Output::File(path) => {
-                let mut file = self.create(path)?;
-                let report = converter
-                    .convert(source, &mut file)
-                    .map_err(Failure::Convert)?;
-                file.persist().map_err(Failure::create(path))?;
-                report
+                let converted = converter.convert(source, self.create(path)?);
+                converted.map_err(Failure::of(path))?
             }
             Output::Stream(path) => {
                 let stream = File::options().write(true).open(path);
                 let stream = BufWriter::new(stream.map_err(Failure::create(path))?);
-                let converted = converter.convert(source, StreamSink(stream));
+                let converted = converter.convert(source, StreamSink::new(stream));
                 converted.map_err(Failure::Convert)?
             }
             _ => {
                 let stdout = BufWriter::new(io::stdout().lock());
-                let sink = StreamSink(stdout);
+                let sink = StreamSink::new(stdout);
                 converter.convert(source, sink).map_err(Failure::Convert)?
             }
         };
@@ -181,11 +177,8 @@ impl Batch<'_> {
         for (index, path) in paths.iter().enumerate() {
             let started = Instant::now();
             bar.reset();
-            let mut file = self.create(path)?;
-            let report = chapters
-                .convert(index, &mut file)
-                .map_err(Failure::Convert)?;
-            file.persist().map_err(Failure::create(path))?;
+            let converted = chapters.convert(index, self.create(path)?);
+            let report = converted.map_err(Failure::of(path))?;
             let name = path.display().to_string();
             let exit = bar.suspend(|| self.report(input, &name, &report, started.elapsed()));
             worst = worst.max(exit);
@@ -259,9 +252,20 @@ impl Failure {
         |error| Failure::Create(path.to_owned(), error)
     }
 
+    /// A conversion into the file `path`, under whose name another may have appeared meanwhile.
+    fn of(path: &Path) -> impl FnOnce(Error) -> Failure {
+        |error| match error {
+            Error::Write(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Failure::Create(path.to_owned(), error)
+            }
+            error => Failure::Convert(error),
+        }
+    }
+
     fn exit(&self) -> Exit {
         match self {
             Failure::Convert(Error::InvalidOption(_)) => Exit::Usage,
+            Failure::Convert(Error::EmptyPart { start, .. }) if !start.is_zero() => Exit::Usage,
             _ => Exit::Failed,
         }
     }
@@ -283,7 +287,7 @@ impl Failure {
             Failure::Convert(Error::Write(error)) => {
                 format!("{}: cannot write: {error}", output.name())
             }
-            Failure::Convert(error) => format!("{input}: {error}"),
+            Failure::Convert(error) => format!("{input}: {}", error.with_causes()),
         }
     }
 }

@@ -44,7 +44,7 @@ impl Interrupt {
     /// Creates the file `path`. A signal leaves no part of it behind.
     pub fn create(&self, path: &Path, overwrite: bool) -> io::Result<FileSink> {
         let file = FileSink::create(path, overwrite)?;
-        *self.unfinished() = Some(file.temporary().to_owned());
+        *self.unfinished() = file.temporary().map(Path::to_owned);
         Ok(file)
     }
 

@@ -114,7 +114,7 @@ pub struct TagArgs {
 /// What the flags mean; an error says what is wrong with them.
 pub fn options(audio: &AudioArgs, tags: &TagArgs, jobs: Option<u16>) -> Result<Options, String> {
     let mut options = match audio.preset {
-        Some(Preset::Original) => Options::original(),
+        Some(Preset::Original) => Options::moviepy_defaults(),
         None => Options::new(),
     };
     options.bitrate = match (audio.bitrate, audio.abr, audio.vbr) {
@@ -156,15 +156,13 @@ fn tag_options(args: &TagArgs) -> Result<TagOptions, String> {
         let data = std::fs::read(path).map_err(|e| explain(&e))?;
         Cover::new(data).map_err(|e| explain(&e))
     });
-    Ok(TagOptions {
-        copy: !args.no_tags,
-        edits: args.edits.clone(),
-        cover: cover.transpose()?,
-        version: match args.id3v23 {
-            true => Id3Version::V23,
-            false => Id3Version::V24,
-        },
-    })
+    let mut options = TagOptions::new().copy(!args.no_tags);
+    options.edits = args.edits.clone();
+    options.cover = cover.transpose()?;
+    if args.id3v23 {
+        options.version = Id3Version::V23;
+    }
+    Ok(options)
 }
 
 fn tag(text: &str) -> Result<(Key, String), String> {

@@ -32,7 +32,7 @@ pub fn run(args: Args) -> Exit {
             }
             Ok(found) => write(input, &found, &mut io::stdout().lock()),
             Err(error) => {
-                message::problem(format_args!("{}: {error}", input.display()));
+                message::problem(format_args!("{}: {}", input.display(), error.with_causes()));
                 worst = worst.max(Exit::Failed);
                 continue;
             }

@@ -16,17 +16,14 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let tags = TagOptions {
-        version,
-        ..TagOptions::default()
-    };
+    let tags = TagOptions::new().version(version);
     match Converter::new(Options::new().tags(tags)).convert_file(input, output) {
         Ok(report) => {
             println!("{:?} of {}", report.duration(), report.codec);
             ExitCode::SUCCESS
         }
         Err(e) => {
-            eprintln!("{input}: {e}");
+            eprintln!("{input}: {}", e.with_causes());
             ExitCode::FAILURE
         }
     }

@@ -76,13 +76,11 @@ impl<'a> Converter<'a> {
         output: impl AsRef<Path>,
     ) -> Result<Report> {
         let source = SeekSource::open(input).map_err(Error::Read)?;
-        let mut file = FileSink::create(output.as_ref(), true).map_err(Error::Write)?;
-        let report = self.convert(source, &mut file)?;
-        file.persist().map_err(Error::Write)?;
-        Ok(report)
+        let file = FileSink::create(output.as_ref(), true).map_err(Error::Write)?;
+        self.convert(source, file)
     }
 
-    /// Converts what `source` holds into `sink`.
+    /// Converts what `source` holds into `sink`, and finishes it: a [`FileSink`] then has its name.
     ///
     /// # Errors
     /// Every [`Error`]; what was written to the sink by then is no MP3.
@@ -132,7 +130,7 @@ impl<'a> Converter<'a> {
             false => Ok(()),
         };
         kept.and_then(|()| Audio::read(&self.options.track, &mut source))
-            .map_err(|error| self.ended(error))
+            .map_err(|error| self.cancel.explain(error))
     }
 
     fn make(
@@ -151,15 +149,7 @@ impl<'a> Converter<'a> {
         };
         let mut source = Cancellable::new(source, &self.cancel);
         let report = conversion.run(&mut source, sink);
-        report.map_err(|error| self.ended(error))
-    }
-
-    /// What ended a conversion: a source that fails once the token is cancelled does so because of it.
-    fn ended(&self, error: Error) -> Error {
-        match error {
-            Error::Read(_) if self.cancel.is_cancelled() => Error::Cancelled,
-            error => error,
-        }
+        report.map_err(|error| self.cancel.explain(error))
     }
 }
 
@@ -172,9 +162,8 @@ impl<'a> Converter<'a> {
 /// let book = SeekSource::open("book.m4b").map_err(Error::Read)?;
 /// let mut chapters = Converter::new(Options::new()).chapters(book)?;
 /// for (number, name) in chapters.file_names().iter().enumerate() {
-///     let mut file = FileSink::create(name, false).map_err(Error::Write)?;
-///     chapters.convert(number, &mut file)?;
-///     file.persist().map_err(Error::Write)?;
+///     let file = FileSink::create(name, false).map_err(Error::Write)?;
+///     chapters.convert(number, file)?;
 /// }
 /// # Ok(())
 /// # }
@@ -203,7 +192,8 @@ impl<S: Source> Chapters<'_, S> {
     /// and number. Fades and loudness are the chapter's own.
     ///
     /// # Errors
-    /// As [`Converter::convert`]; [`Error::InvalidOption`] where there is no such chapter.
+    /// As [`Converter::convert`]; [`Error::InvalidOption`] where there is no such chapter, and
+    /// [`Error::EmptyPart`] where the audio ends before it.
     pub fn convert(&mut self, index: usize, mut sink: impl Sink) -> Result<Report> {
         let total = self.chapters.len();
         let chapter = self.chapters.get(index).ok_or_else(|| {

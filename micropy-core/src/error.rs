@@ -1,6 +1,8 @@
 //! What can go wrong, told apart by what the caller should do about it.
 
-use std::io;
+use std::error::Error as _;
+use std::time::Duration;
+use std::{fmt, io};
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -10,19 +12,23 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Variants answer "what should I do?": an [`Error::Read`] may be tried again, an
 /// [`Error::Malformed`] needs another file, an [`Error::Unsupported`] another program, an
 /// [`Error::InvalidOption`] another call.
+///
+/// The message of an error of the operating system is its [`source`](std::error::Error::source), and no part of
+/// its own; [`Error::with_causes`] shows both.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The source could not be read.
-    #[error("cannot read the input: {0}")]
+    #[error("cannot read the input")]
     Read(#[source] io::Error),
 
     /// The sink could not be written.
-    #[error("cannot write the output: {0}")]
+    #[error("cannot write the output")]
     Write(#[source] io::Error),
 
     /// The bytes are not what the format asks for.
     #[error("malformed {what} at byte {at}: {why}")]
+    #[non_exhaustive]
     Malformed {
         /// Byte offset in the source of the structure that is wrong.
         at: u64,
@@ -34,6 +40,7 @@ pub enum Error {
 
     /// The file is not an ISO base media file (MP4, M4A, MOV, 3GP) at all.
     #[error("not an MP4, M4A, MOV or 3GP file: {why}")]
+    #[non_exhaustive]
     NotMp4 {
         /// What was found instead.
         why: String,
@@ -41,6 +48,7 @@ pub enum Error {
 
     /// The file is sound but uses something this build cannot convert.
     #[error("unsupported: {what}")]
+    #[non_exhaustive]
     Unsupported {
         /// What is not supported, by its name in the standards.
         what: String,
@@ -50,12 +58,22 @@ pub enum Error {
     #[error("no audio track{}", if .0.is_empty() { String::new() } else { format!(": {}", .0) })]
     NoAudioTrack(String),
 
+    /// The part of the audio that was asked for holds none: it begins behind the end of the audio, or the
+    /// edit list presents nothing. So may a chapter.
+    #[error("{}", empty_part(*.start))]
+    #[non_exhaustive]
+    EmptyPart {
+        /// Where the part begins.
+        start: Duration,
+    },
+
     /// Chapters were asked for, and there are none.
     #[error("there are no chapters to split at")]
     NoChapters,
 
     /// The audio track is encrypted (ISO/IEC 23001-7 or FairPlay).
     #[error("the audio track is encrypted ({scheme}): decrypt it first")]
+    #[non_exhaustive]
     Encrypted {
         /// The protection scheme, such as `cenc`.
         scheme: String,
@@ -63,6 +81,7 @@ pub enum Error {
 
     /// The file asks for more than a limit allows.
     #[error("{what} at byte {at} is over the limit of {limit}")]
+    #[non_exhaustive]
     Limit {
         /// Byte offset in the source.
         at: u64,
@@ -81,7 +100,7 @@ pub enum Error {
     Encode(String),
 
     /// The system gives no thread to work in: it has too many, or too little memory. Later it may.
-    #[error("cannot start a thread: {0}")]
+    #[error("cannot start a thread")]
     Thread(#[source] io::Error),
 
     /// A fault of this library: please report it with the file.
@@ -93,7 +112,30 @@ pub enum Error {
     Cancelled,
 }
 
+/// The message of [`Error::EmptyPart`].
+fn empty_part(start: Duration) -> String {
+    if start.is_zero() {
+        return "no audio track: none of the audio is presented (edit list)".into();
+    }
+    format!(
+        "the audio ends before the start that was asked for ({:.3} s)",
+        start.as_secs_f64()
+    )
+}
+
 impl Error {
+    /// Displays the error with what caused it: for people, and logs that show nothing else.
+    ///
+    /// ```
+    /// use std::io;
+    /// let error = micropy_core::Error::Read(io::Error::other("the cable is out"));
+    /// assert_eq!(error.to_string(), "cannot read the input");
+    /// assert_eq!(error.with_causes().to_string(), "cannot read the input: the cable is out");
+    /// ```
+    pub fn with_causes(&self) -> impl fmt::Display + '_ {
+        WithCauses(self)
+    }
+
     /// A [`Error::Malformed`] at `at`.
     pub(crate) fn malformed(at: u64, what: impl Into<String>, why: impl Into<String>) -> Self {
         Error::Malformed {
@@ -106,5 +148,20 @@ impl Error {
     /// An [`Error::Unsupported`].
     pub(crate) fn unsupported(what: impl Into<String>) -> Self {
         Error::Unsupported { what: what.into() }
+    }
+}
+
+/// Shows an error and its chain of sources.
+struct WithCauses<'a>(&'a Error);
+
+impl fmt::Display for WithCauses<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
     }
 }

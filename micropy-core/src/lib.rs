@@ -21,7 +21,7 @@
 //! ```
 //!
 //! [`Converter::convert_file`] does the same from one path to another, [`Converter::chapters`] makes an MP3 of each
-//! chapter, and [`probe()`] tells what is in a file. A [`CancelToken`] ends a conversion early.
+//! chapter, and [`probe()`] tells what is in a file. A [`CancelToken`] ends either early.
 //!
 //! # The way of the data
 //!
@@ -133,7 +133,7 @@ pub use codec::{AacProfile, Codec, Companding, PcmFormat};
 pub use convert::{Chapters, Converter};
 pub use error::{Error, Result};
 pub use options::{Bitrate, Channels, Options, TrackChoice};
-pub use probe::{Probe, ProbedTrack, probe};
+pub use probe::{Probe, ProbedTrack, Prober, probe};
 pub use progress::{CancelToken, Progress};
 pub use report::{MeasuredLoudness, Report};
 pub use sink::{FileSink, SeekSink, Sink, StreamSink};

@@ -101,8 +101,8 @@ impl Options {
         Self::default()
     }
 
-    /// What the Flask services make with moviepy: 44.1 kHz, stereo, a constant 128 kbit/s.
-    pub fn original() -> Self {
+    /// What moviepy's `write_audiofile` makes by default: 44.1 kHz, stereo, a constant 128 kbit/s.
+    pub fn moviepy_defaults() -> Self {
         Options::new()
             .cbr(128)
             .sample_rate(44_100)
@@ -309,7 +309,7 @@ mod tests {
         }
         for right in [
             Options::new(),
-            Options::original(),
+            Options::moviepy_defaults(),
             Options::new().cbr(8),
             Options::new().cbr(320),
             Options::new().cbr(144),

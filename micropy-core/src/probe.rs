@@ -7,8 +7,9 @@ use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::mp4::Movie;
 use crate::options::TrackChoice;
+use crate::progress::CancelToken;
 use crate::report::duration_of;
-use crate::source::Source;
+use crate::source::{Cancellable, Source};
 use crate::tags::{Chapter, Cover, Tags};
 use crate::timeline::{MediaClock, Presented};
 use crate::warning::Warning;
@@ -80,9 +81,42 @@ pub struct ProbedTrack {
 /// ```
 ///
 /// # Errors
-/// [`Error::Read`], [`Error::NotMp4`] and [`Error::Malformed`]; a track that cannot be converted is none.
-pub fn probe(mut source: impl Source) -> Result<Probe> {
-    let source: &mut dyn Source = &mut source;
+/// [`Error::Read`], [`Error::NotMp4`] and [`Error::Malformed`]. A track that cannot be converted is no error:
+/// its [`ProbedTrack::problem`] says why.
+pub fn probe(source: impl Source) -> Result<Probe> {
+    Prober::new().probe(source)
+}
+
+/// [`probe()`] with more to say.
+#[derive(Clone, Debug, Default)]
+pub struct Prober {
+    cancel: CancelToken,
+}
+
+impl Prober {
+    /// A prober that nobody cancels.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends with [`Error::Cancelled`] when `token` is cancelled: see [`CancelToken`] for how soon.
+    #[must_use]
+    pub fn cancel(mut self, token: CancelToken) -> Self {
+        self.cancel = token;
+        self
+    }
+
+    /// Does what [`probe()`] does.
+    ///
+    /// # Errors
+    /// As [`probe()`].
+    pub fn probe(&self, mut source: impl Source) -> Result<Probe> {
+        let mut source = Cancellable::new(&mut source, &self.cancel);
+        look_into(&mut source).map_err(|error| self.cancel.explain(error))
+    }
+}
+
+fn look_into(source: &mut dyn Source) -> Result<Probe> {
     source.keep_from(0).map_err(Error::Read)?;
     let mut movie = Movie::read(source)?;
     let metadata = movie.metadata();

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::error::Error;
+
 /// How far a conversion is.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
@@ -51,6 +53,15 @@ impl CancelToken {
     /// Cancels every conversion that holds this token, now and later.
     pub fn cancel(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// What really ended a conversion with `error`: a source that fails once the token is cancelled does so
+    /// because of it.
+    pub(crate) fn explain(&self, error: Error) -> Error {
+        match error {
+            Error::Read(_) if self.is_cancelled() => Error::Cancelled,
+            error => error,
+        }
     }
 
     /// Whether [`CancelToken::cancel`] was called.

@@ -18,24 +18,33 @@ pub trait Sink {
     /// again. Counted from the end, so that nobody need know what was there before the MP3.
     fn rewrite(&mut self, back: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Nothing more follows: flushes.
+    /// The MP3 is whole: makes it available to others (flushes it, gives the file its name). A conversion
+    /// calls it once, at its end, and not at all if it fails.
     fn finish(&mut self) -> io::Result<()>;
 }
 
-impl<S: Sink + ?Sized> Sink for &mut S {
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        (**self).write_all(bytes)
-    }
-    fn can_rewrite(&self) -> bool {
-        (**self).can_rewrite()
-    }
-    fn rewrite(&mut self, back: u64, bytes: &[u8]) -> io::Result<()> {
-        (**self).rewrite(back, bytes)
-    }
-    fn finish(&mut self) -> io::Result<()> {
-        (**self).finish()
-    }
+/// Forwards to the sink behind a pointer.
+macro_rules! sink_behind {
+    ($pointer:ty) => {
+        impl<S: Sink + ?Sized> Sink for $pointer {
+            fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+                (**self).write_all(bytes)
+            }
+            fn can_rewrite(&self) -> bool {
+                (**self).can_rewrite()
+            }
+            fn rewrite(&mut self, back: u64, bytes: &[u8]) -> io::Result<()> {
+                (**self).rewrite(back, bytes)
+            }
+            fn finish(&mut self) -> io::Result<()> {
+                (**self).finish()
+            }
+        }
+    };
 }
+
+sink_behind!(&mut S);
+sink_behind!(Box<S>);
 
 /// In memory, after what the vector holds already.
 impl Sink for Vec<u8> {
@@ -63,11 +72,25 @@ impl Sink for Vec<u8> {
 
 /// A sink over anything that only writes: a pipe, a socket.
 #[derive(Debug)]
-pub struct StreamSink<W>(pub W);
+pub struct StreamSink<W> {
+    inner: W,
+}
+
+impl<W: Write> StreamSink<W> {
+    /// Writes to `inner`.
+    pub fn new(inner: W) -> Self {
+        StreamSink { inner }
+    }
+
+    /// Gives the writer back.
+    pub fn into_inner(self) -> W {
+        self.inner
+    }
+}
 
 impl<W: Write> Sink for StreamSink<W> {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes)
+        self.inner.write_all(bytes)
     }
     fn can_rewrite(&self) -> bool {
         false
@@ -76,7 +99,7 @@ impl<W: Write> Sink for StreamSink<W> {
         Err(io::ErrorKind::Unsupported.into())
     }
     fn finish(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.inner.flush()
     }
 }
 
@@ -122,20 +145,33 @@ impl<W: Write + Seek> Sink for SeekSink<W> {
 
 /// A file that appears under its name only when it is whole.
 ///
-/// What is written goes to a temporary file in the same folder; [`FileSink::persist`] renames it. Dropped
-/// before, it leaves nothing behind. A symbolic link stays one: the file that it names is written, or written
-/// anew.
+/// What is written goes to a temporary file in the same folder; [`Sink::finish`], which a conversion calls at
+/// its end, gives it its name. Dropped before, it leaves nothing behind. A symbolic link stays one: the file
+/// that it names is written, or written anew.
+///
+/// ```no_run
+/// use micropy_core::{Converter, Error, FileSink, Options, SeekSource};
+///
+/// # fn main() -> micropy_core::Result<()> {
+/// let video = SeekSource::open("talk.mp4").map_err(Error::Read)?;
+/// let mp3 = FileSink::create("talk.mp3", false).map_err(Error::Write)?;
+/// Converter::new(Options::new()).convert(video, mp3)?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
+#[must_use = "the file appears only once a conversion has finished it"]
 pub struct FileSink {
     sink: SeekSink<File>,
-    temporary: tempfile::TempPath,
+    /// `None` once it is finished.
+    temporary: Option<tempfile::TempPath>,
     path: PathBuf,
     overwrite: bool,
 }
 
 impl FileSink {
     /// Prepares to write `path`. Without `overwrite`, an existing file is an error here, and one that
-    /// appears meanwhile is an error of [`FileSink::persist`].
+    /// appears meanwhile is an error of [`Sink::finish`].
     ///
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] where `path` is there and no regular file: a device, a named pipe. It
@@ -171,25 +207,16 @@ impl FileSink {
         let (file, temporary) = builder.tempfile_in(folder)?.into_parts();
         Ok(FileSink {
             sink: SeekSink::new(file)?,
-            temporary,
+            temporary: Some(temporary),
             path,
             overwrite,
         })
     }
 
-    /// Where the bytes stand until then: what to remove in a program that ends without dropping this.
-    pub fn temporary(&self) -> &Path {
-        &self.temporary
-    }
-
-    /// The whole file takes its name.
-    pub fn persist(self) -> io::Result<()> {
-        let persisted = if self.overwrite {
-            self.temporary.persist(&self.path)
-        } else {
-            self.temporary.persist_noclobber(&self.path)
-        };
-        persisted.map_err(|e| e.error)
+    /// Where the bytes stand until the file is finished: what to remove in a program that ends without
+    /// dropping this.
+    pub fn temporary(&self) -> Option<&Path> {
+        self.temporary.as_deref()
     }
 }
 
@@ -216,6 +243,9 @@ fn behind_links(mut path: PathBuf) -> io::Result<PathBuf> {
 
 impl Sink for FileSink {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.temporary.is_none() {
+            return Err(io::Error::other("the file is finished already"));
+        }
         self.sink.write_all(bytes)
     }
     fn can_rewrite(&self) -> bool {
@@ -225,7 +255,16 @@ impl Sink for FileSink {
         self.sink.rewrite(back, bytes)
     }
     fn finish(&mut self) -> io::Result<()> {
-        self.sink.finish()
+        self.sink.finish()?;
+        let Some(temporary) = self.temporary.take() else {
+            return Ok(());
+        };
+        let persisted = if self.overwrite {
+            temporary.persist(&self.path)
+        } else {
+            temporary.persist_noclobber(&self.path)
+        };
+        persisted.map_err(|e| e.error)
     }
 }
 
@@ -237,8 +276,7 @@ mod tests {
     fn write(path: &Path, text: &str, overwrite: bool) -> io::Result<()> {
         let mut sink = FileSink::create(path, overwrite)?;
         sink.write_all(text.as_bytes())?;
-        sink.finish()?;
-        sink.persist()
+        sink.finish()
     }
 
     #[test]
@@ -263,7 +301,7 @@ mod tests {
         let path = folder.path().join("out.mp3");
         let mut sink = FileSink::create(&path, false).unwrap();
         sink.write_all(b"half").unwrap();
-        assert!(sink.temporary().exists() && !path.exists());
+        assert!(sink.temporary().unwrap().exists() && !path.exists());
         drop(sink);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         write(&path, "whole", false).unwrap();
@@ -272,6 +310,32 @@ mod tests {
         assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
         write(&path, "another", true).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "another");
+    }
+
+    #[test]
+    fn a_finished_file_takes_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out.mp3");
+        let mut sink = FileSink::create(&path, false).unwrap();
+        sink.write_all(b"whole").unwrap();
+        sink.finish().unwrap();
+        assert_eq!(sink.temporary(), None);
+        assert!(sink.write_all(b" and more").is_err());
+        drop(sink);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "whole");
+    }
+
+    #[test]
+    fn a_sink_may_be_boxed() {
+        let mut sinks: Vec<Box<dyn Sink>> = vec![
+            Box::new(Vec::new()),
+            Box::new(SeekSink::new(io::Cursor::new(Vec::new())).unwrap()),
+            Box::new(StreamSink::new(Vec::new())),
+        ];
+        for mut sink in &mut sinks {
+            Sink::write_all(&mut sink, b"bytes").unwrap();
+            Sink::finish(&mut sink).unwrap();
+        }
     }
 
     #[test]

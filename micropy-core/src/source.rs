@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::progress::CancelToken;
 
@@ -34,35 +34,28 @@ pub trait Source {
     }
 }
 
-impl<S: Source + ?Sized> Source for &mut S {
-    fn size(&self) -> Option<u64> {
-        (**self).size()
-    }
-    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        (**self).read_at(offset, buf)
-    }
-    fn keep_from(&mut self, offset: u64) -> io::Result<()> {
-        (**self).keep_from(offset)
-    }
-    fn cancel_with(&mut self, token: &CancelToken) {
-        (**self).cancel_with(token);
-    }
+/// Forwards to the source behind a pointer.
+macro_rules! source_behind {
+    ($pointer:ty) => {
+        impl<S: Source + ?Sized> Source for $pointer {
+            fn size(&self) -> Option<u64> {
+                (**self).size()
+            }
+            fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+                (**self).read_at(offset, buf)
+            }
+            fn keep_from(&mut self, offset: u64) -> io::Result<()> {
+                (**self).keep_from(offset)
+            }
+            fn cancel_with(&mut self, token: &CancelToken) {
+                (**self).cancel_with(token);
+            }
+        }
+    };
 }
 
-impl<S: Source + ?Sized> Source for Box<S> {
-    fn size(&self) -> Option<u64> {
-        (**self).size()
-    }
-    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        (**self).read_at(offset, buf)
-    }
-    fn keep_from(&mut self, offset: u64) -> io::Result<()> {
-        (**self).keep_from(offset)
-    }
-    fn cancel_with(&mut self, token: &CancelToken) {
-        (**self).cancel_with(token);
-    }
-}
+source_behind!(&mut S);
+source_behind!(Box<S>);
 
 impl Source for &[u8] {
     fn size(&self) -> Option<u64> {
@@ -141,6 +134,8 @@ pub struct StreamSource<R> {
     /// Bytes taken from `inner` so far.
     position: u64,
     spool: Option<Spool>,
+    spool_folder: Option<PathBuf>,
+    spool_limit: u64,
     cancel: CancelToken,
 }
 
@@ -151,24 +146,18 @@ struct Spool {
 }
 
 impl Spool {
+    fn create(folder: Option<&Path>, start: u64) -> io::Result<Self> {
+        let file = match folder {
+            Some(folder) => tempfile::tempfile_in(folder),
+            None => tempfile::tempfile(),
+        };
+        Ok(Spool { file: file?, start })
+    }
+
     fn write_at(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.file.seek(SeekFrom::Start(at))?;
         self.file.write_all(bytes)
     }
-}
-
-/// Tells a fault of the spool from one of the input, for which whoever calls takes it.
-fn unspooled(error: io::Error) -> io::Error {
-    let what = match error.kind() {
-        io::ErrorKind::StorageFull => "is full",
-        _ => "cannot be written",
-    };
-    io::Error::new(
-        error.kind(),
-        format!(
-            "the temporary folder {what}, where a stream is spooled (TMPDIR names another): {error}"
-        ),
-    )
 }
 
 impl<R: std::fmt::Debug> std::fmt::Debug for StreamSource<R> {
@@ -188,8 +177,43 @@ impl<R: Read> StreamSource<R> {
             inner,
             position: 0,
             spool: None,
+            spool_folder: None,
+            spool_limit: u64::MAX,
             cancel: CancelToken::new(),
         }
+    }
+
+    /// Spools in `folder`, not in the system's folder of temporary files.
+    #[must_use]
+    pub fn spool_folder(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.spool_folder = Some(folder.into());
+        self
+    }
+
+    /// Spools at most so many bytes. A stream that needs more fails with
+    /// [`io::ErrorKind::QuotaExceeded`].
+    #[must_use]
+    pub fn spool_limit(mut self, bytes: u64) -> Self {
+        self.spool_limit = bytes;
+        self
+    }
+
+    /// Tells a fault of the spool from one of the input, which the caller would take it for.
+    fn spool_error(&self, error: io::Error) -> io::Error {
+        let what = match error.kind() {
+            io::ErrorKind::StorageFull => "is full",
+            _ => "cannot be written",
+        };
+        let message = match &self.spool_folder {
+            Some(folder) => format!(
+                "the folder {} {what}, where a stream is spooled: {error}",
+                folder.display()
+            ),
+            None => format!(
+                "the temporary folder {what}, where a stream is spooled (TMPDIR names another): {error}"
+            ),
+        };
+        io::Error::new(error.kind(), message)
     }
 
     /// Takes bytes from the stream until `self.position` is `offset`, spooling them where asked.
@@ -210,7 +234,17 @@ impl<R: Read> StreamSource<R> {
         let n = read_some(&mut self.inner, buf)?;
         if let Some(spool) = &mut self.spool {
             let at = self.position - spool.start;
-            spool.write_at(at, &buf[..n]).map_err(unspooled)?;
+            if at + n as u64 > self.spool_limit {
+                return Err(io::Error::new(
+                    io::ErrorKind::QuotaExceeded,
+                    format!(
+                        "more than {} bytes of the stream would have to be spooled: convert it from a file",
+                        self.spool_limit
+                    ),
+                ));
+            }
+            let written = spool.write_at(at, &buf[..n]);
+            written.map_err(|error| self.spool_error(error))?;
         }
         self.position += n as u64;
         Ok(n)
@@ -259,10 +293,8 @@ impl<R: Read> Source for StreamSource<R> {
             ));
         }
         self.advance_to(offset)?;
-        self.spool = Some(Spool {
-            file: tempfile::tempfile().map_err(unspooled)?,
-            start: self.position,
-        });
+        let spool = Spool::create(self.spool_folder.as_deref(), self.position);
+        self.spool = Some(spool.map_err(|error| self.spool_error(error))?);
         Ok(())
     }
 
@@ -387,6 +419,26 @@ mod tests {
             told.contains("temporary folder is full") && told.contains("TMPDIR"),
             "{told}"
         );
+    }
+
+    #[test]
+    fn a_stream_spools_where_and_as_much_as_it_may() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut s = StreamSource::new(io::repeat(7))
+            .spool_folder(folder.path())
+            .spool_limit(100_000);
+        s.keep_from(1000).unwrap();
+        let mut buf = [0; 4];
+        assert_eq!(s.read_at(90_000, &mut buf).unwrap(), 4);
+        let error = s.read_at(200_000, &mut buf).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::QuotaExceeded);
+        assert!(error.to_string().contains("100000 bytes"), "{error}");
+
+        let missing = folder.path().join("missing");
+        let mut s = StreamSource::new(io::repeat(7)).spool_folder(&missing);
+        let error = s.keep_from(0).unwrap_err();
+        let named = missing.display().to_string();
+        assert!(error.to_string().contains(&named), "{error}");
     }
 
     #[test]

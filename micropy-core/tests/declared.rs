@@ -67,9 +67,11 @@ fn convert(
     let options = options.clone().jobs(2);
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
-        let mut mp3 = StreamSink(Vec::new());
+        let mut mp3 = StreamSink::new(Vec::new());
         let report = Converter::new(options).convert(source, &mut mp3);
-        sender.send(report.map(|report| (mp3.0, report))).ok()
+        sender
+            .send(report.map(|report| (mp3.into_inner(), report)))
+            .ok()
     });
     let result = receiver.recv_timeout(SOON);
     result.expect("it hangs, or a thread panicked")

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use micropy_core::{
-    CancelToken, Channels, Converter, Error, Options, Report, SeekSink, SeekSource, Sink, Source,
-    StreamSink, StreamSource,
+    CancelToken, Channels, Converter, Error, FileSink, Options, Prober, Report, SeekSink,
+    SeekSource, Sink, Source, StreamSink, StreamSource,
 };
 
 use movie::{Moov, pcm_movie};
@@ -284,9 +284,9 @@ fn every_sink_gets_the_same_mp3_as_far_as_it_can() {
         }
         assert!(memory == [before, &expected[..], &expected].concat());
 
-        let mut piped = StreamSink(Vec::new());
+        let mut piped = StreamSink::new(Vec::new());
         converter.convert(file.as_slice(), &mut piped).unwrap();
-        let piped = piped.0;
+        let piped = piped.into_inner();
         assert_eq!(piped.len(), expected.len());
         let audio = check(&expected).unwrap().frames[0];
         let id3 = id3_len(&expected);
@@ -312,14 +312,17 @@ fn id3_len(mp3: &[u8]) -> usize {
     10 + size
 }
 
-/// Runs `conversion` in a thread, and returns its error; it must come to one within a while.
-fn error_of(conversion: impl FnOnce() -> micropy_core::Result<Report> + Send + 'static) -> Error {
+/// Runs `work` in a thread, and returns its error; it must come to one within a while.
+fn error_of<T: Send + 'static>(
+    work: impl FnOnce() -> micropy_core::Result<T> + Send + 'static,
+) -> Error {
     // Long for two cores that others use too, but no conversion of these files ends as soon.
     const PROMPT: Duration = Duration::from_secs(20);
     let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || sender.send(conversion()).ok());
+    thread::spawn(move || sender.send(work().err()).ok());
     let result = receiver.recv_timeout(PROMPT);
-    result.expect("it hangs, or a thread panicked").unwrap_err()
+    let error = result.expect("it hangs, or a thread panicked");
+    error.expect("it succeeds")
 }
 
 /// A movie of some hours of noise that nobody stores.
@@ -437,6 +440,37 @@ fn endless(token: &CancelToken, cancel_at: usize) -> StreamSource<Endless> {
 }
 
 #[test]
+fn a_cancelled_probe_ends() {
+    for cancel_at in [0, 5 << 20] {
+        let token = CancelToken::new();
+        let source = endless(&token, cancel_at);
+        let error = error_of(move || Prober::new().cancel(token).probe(source));
+        assert!(matches!(error, Error::Cancelled), "{error}");
+    }
+}
+
+#[test]
+fn a_file_stands_under_its_name_once_a_conversion_has_succeeded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.mp3");
+    let file = FileSink::create(&path, false).unwrap();
+    let failed = Converter::new(options()).convert(&b"no film"[..], file);
+    assert!(matches!(failed, Err(Error::NotMp4 { .. })));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+
+    let file = FileSink::create(&path, false).unwrap();
+    let film = std::fs::read(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/media/mono-22050.mp4"
+    ))
+    .unwrap();
+    let report = Converter::new(options()).convert(film.as_slice(), file);
+    let mp3 = std::fs::read(&path).unwrap();
+    assert_eq!(mp3.len() as u64, report.unwrap().output_bytes);
+    check(&mp3).unwrap();
+}
+
+#[test]
 fn a_cancelled_conversion_spools_no_more() {
     for cancel_at in [0, 5 << 20] {
         for options in [options(), options().replay_gain(true)] {
@@ -445,7 +479,7 @@ fn a_cancelled_conversion_spools_no_more() {
             let error = error_of(move || {
                 Converter::new(options)
                     .cancel(token)
-                    .convert(source, StreamSink(Vec::new()))
+                    .convert(source, StreamSink::new(Vec::new()))
             });
             assert!(matches!(error, Error::Cancelled), "{error}");
         }
@@ -454,7 +488,7 @@ fn a_cancelled_conversion_spools_no_more() {
     let source = endless(&token, 5 << 20);
     let error = error_of(move || {
         let chapters = Converter::new(options()).cancel(token).chapters(source);
-        Err(chapters.map(drop).unwrap_err())
+        chapters.map(drop)
     });
     assert!(matches!(error, Error::Cancelled), "{error}");
 }
@@ -565,7 +599,7 @@ fn a_closed_pipe_ends_the_conversion() {
         }
     }
     let error = error_of(|| {
-        let sink = StreamSink(Closed(1000));
+        let sink = StreamSink::new(Closed(1000));
         Converter::new(options().vbr(9.0).jobs(3)).convert(Hours::new(), sink)
     });
     assert!(

@@ -70,7 +70,7 @@ pub fn exception(py: Python<'_>, error: Error) -> PyErr {
 }
 
 fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
-    let message = error.to_string();
+    let message = error.with_causes().to_string();
     let attributes = PyDict::new(py);
     let mut cause = None;
     let name = match error {
@@ -84,17 +84,17 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
             cause = Some(PyErr::from(error));
             "WriteError"
         }
-        Error::Malformed { at, what, why } => {
+        Error::Malformed { at, what, why, .. } => {
             attributes.set_item("at", at)?;
             attributes.set_item("what", what)?;
             attributes.set_item("why", why)?;
             "MalformedError"
         }
-        Error::NotMp4 { why } => {
+        Error::NotMp4 { why, .. } => {
             attributes.set_item("why", why)?;
             "NotMp4"
         }
-        Error::Unsupported { what } => {
+        Error::Unsupported { what, .. } => {
             attributes.set_item("what", what)?;
             "UnsupportedError"
         }
@@ -103,11 +103,17 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
             "NoAudioTrack"
         }
         Error::NoChapters => "NoChapters",
-        Error::Encrypted { scheme } => {
+        Error::Encrypted { scheme, .. } => {
             attributes.set_item("scheme", scheme)?;
             "EncryptedError"
         }
-        Error::Limit { at, what, limit } => {
+        Error::EmptyPart { start, .. } => {
+            attributes.set_item("start", start.as_secs_f64())?;
+            "EmptyPart"
+        }
+        Error::Limit {
+            at, what, limit, ..
+        } => {
             attributes.set_item("at", at)?;
             attributes.set_item("what", what)?;
             attributes.set_item("limit", limit)?;

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use micropy_core::{
-    CancelToken, Converter, Error, FileSink, Progress, SeekSink, SeekSource, Sink, Source,
+    CancelToken, Converter, Error, FileSink, Prober, Progress, SeekSink, SeekSource, Source,
     StreamSink, StreamSource,
 };
 use pyo3::prelude::*;
@@ -170,10 +170,8 @@ fn convert<'py>(
         let source = input.open(&faults)?;
         match &output {
             Output::Path { path, overwrite } => {
-                let mut file = FileSink::create(path, *overwrite).map_err(Error::Write)?;
-                let report = converter.convert(source, &mut file)?;
-                file.persist().map_err(Error::Write)?;
-                Ok((report, None))
+                let file = FileSink::create(path, *overwrite).map_err(Error::Write)?;
+                Ok((converter.convert(source, file)?, None))
             }
             Output::Memory => {
                 let mut memory = Vec::new();
@@ -186,7 +184,7 @@ fn convert<'py>(
                 Ok((converter.convert(source, sink)?, None))
             }
             Output::Stream(object) => {
-                let sink = StreamSink(PyFile::new(object, faults.clone()));
+                let sink = StreamSink::new(PyFile::new(object, faults.clone()));
                 Ok((converter.convert(source, sink)?, None))
             }
         }
@@ -216,10 +214,8 @@ fn split_chapters<'py>(
         let mut made = Vec::new();
         for (index, name) in chapters.file_names().iter().enumerate() {
             let path = folder.join(name);
-            let mut file = FileSink::create(&path, overwrite).map_err(Error::Write)?;
-            let report = chapters.convert(index, &mut file as &mut dyn Sink)?;
-            file.persist().map_err(Error::Write)?;
-            made.push((path, report));
+            let file = FileSink::create(&path, overwrite).map_err(Error::Write)?;
+            made.push((path, chapters.convert(index, file)?));
         }
         Ok(made)
     });
@@ -235,10 +231,12 @@ fn split_chapters<'py>(
 fn probe<'py>(
     py: Python<'py>,
     source: (String, Bound<'py, PyAny>),
+    cancel: &PyCancelToken,
 ) -> PyResult<Bound<'py, PyDict>> {
     let input = Input::new(&source.0, &source.1)?;
-    let faults = Faults::new(CancelToken::new());
-    let done = py.detach(|| micropy_core::probe(input.open(&faults)?));
+    let faults = Faults::new(cancel.0.clone());
+    let prober = Prober::new().cancel(faults.token());
+    let done = py.detach(|| prober.probe(input.open(&faults)?));
     outcome::probe(py, &faults.settle(py, done)?)
 }
 

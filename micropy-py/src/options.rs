@@ -47,7 +47,7 @@ pub fn read(arguments: &Bound<'_, PyDict>) -> PyResult<Options> {
 
     let mut options = match get("preset")? {
         None => Options::new(),
-        Some(name) if name.to_string() == "original" => Options::original(),
+        Some(name) if name.to_string() == "original" => Options::moviepy_defaults(),
         Some(name) => return Err(refuse(format!("there is no preset {name}, only original"))),
     };
     let cbr: Option<u16> = number("bitrate", get("bitrate")?)?;

@@ -114,6 +114,20 @@ def test_options_out_of_range_are_refused(clip, wrong):
         micropy.convert(clip, **wrong)
 
 
+def test_a_start_past_the_end_is_an_empty_part(clip):
+    with pytest.raises(micropy.EmptyPart) as raised:
+        micropy.convert(clip, start=1000)
+    assert raised.value.start == 1000
+
+
+def test_a_cancelled_probe_ends(clip):
+    token = micropy.CancelToken()
+    assert micropy.probe(clip, cancel=token).tracks
+    token.cancel()
+    with pytest.raises(micropy.Cancelled):
+        micropy.probe(clip, cancel=token)
+
+
 def test_reports_are_frozen_and_plain(clip):
     report = micropy.convert(clip)
     with pytest.raises(AttributeError):

@@ -251,13 +251,9 @@ impl Conversion<'_> {
 
     /// The error of a part that holds no audio.
     fn empty_part_error(&self) -> Error {
-        if self.part.start.is_zero() {
-            return Error::NoAudioTrack("none of the audio is presented (edit list)".into());
+        Error::EmptyPart {
+            start: self.part.start,
         }
-        Error::InvalidOption(format!(
-            "the audio ends before the start that was asked for ({:.3} s)",
-            self.part.start.as_secs_f64()
-        ))
     }
 
     fn jobs(&self) -> NonZeroUsize {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// A stretch of the file with a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Chapter {
     /// Where it begins.
     pub start: Duration,
@@ -11,6 +12,17 @@ pub struct Chapter {
     pub end: Duration,
     /// Its name; may be empty.
     pub title: String,
+}
+
+impl Chapter {
+    /// A chapter of this name from `start` to `end`.
+    pub fn new(start: Duration, end: Duration, title: impl Into<String>) -> Self {
+        Chapter {
+            start,
+            end,
+            title: title.into(),
+        }
+    }
 }
 
 /// The chapters of the part `[start, start + length)` of the presentation, on that part's own time line:

@@ -100,12 +100,12 @@ impl Tags {
 
     /// Drops what the file says of its loudness (`REPLAYGAIN_*`, `R128_*`, `iTunNORM`): wrong once the
     /// level has changed.
-    pub fn forget_loudness(&mut self) {
+    pub(crate) fn forget_loudness(&mut self) {
         self.items.retain(|(key, _)| !key.is_loudness());
     }
 
     /// Says how loud the audio is, in place of what was said of it.
-    pub fn set_replay_gain(&mut self, measured: ReplayGain) {
+    pub(crate) fn set_replay_gain(&mut self, measured: ReplayGain) {
         self.forget_loudness();
         let mut say = |name: &str, value: String| self.push(Key::Other(name.into()), &value);
         say("REPLAYGAIN_TRACK_GAIN", format!("{:.2} dB", measured.gain));
@@ -116,7 +116,7 @@ impl Tags {
     /// and track number, the whole's title as album unless there is one, and nothing that names the whole
     /// recording.
     #[must_use]
-    pub fn of_chapter(&self, chapter: &Chapter, number: usize, total: usize) -> Tags {
+    pub(crate) fn of_chapter(&self, chapter: &Chapter, number: usize, total: usize) -> Tags {
         let mut tags = self.clone();
         if tags.get(&Key::Album).is_none() {
             tags.set(Key::Album, self.get(&Key::Title).unwrap_or_default());
@@ -184,8 +184,14 @@ pub struct Gapless {
     pub length: u64,
 }
 
-/// What a user wants of the tags of the MP3.
+/// What a user wants of the tags of the MP3. Made with [`TagOptions::new`] and the methods that take and give it:
+///
+/// ```
+/// use micropy_core::{Id3Version, Key, TagOptions};
+/// let tags = TagOptions::new().edit(Key::Artist, "Nina").version(Id3Version::V23);
+/// ```
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TagOptions {
     /// Take over what the source says of itself (tags, cover, chapters).
     pub copy: bool,
@@ -210,9 +216,42 @@ impl Default for TagOptions {
 }
 
 impl TagOptions {
+    /// The default options: everything is copied, into ID3v2.4.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether to take over the source's tags, cover and chapters.
+    #[must_use]
+    pub fn copy(mut self, copy: bool) -> Self {
+        self.copy = copy;
+        self
+    }
+
+    /// Replaces the source's values of `key`. Given twice, the key has both values; an empty value removes it.
+    #[must_use]
+    pub fn edit(mut self, key: Key, value: impl Into<String>) -> Self {
+        self.edits.push((key, value.into()));
+        self
+    }
+
+    /// Replaces the source's pictures by this front cover.
+    #[must_use]
+    pub fn cover(mut self, cover: Cover) -> Self {
+        self.cover = Some(cover);
+        self
+    }
+
+    /// The version of ID3v2 to write.
+    #[must_use]
+    pub fn version(mut self, version: Id3Version) -> Self {
+        self.version = version;
+        self
+    }
+
     /// What the MP3 is to say of itself, from what its source says. `encoder` names the program and the
     /// encoder library that make it; the source's own stays behind.
-    pub fn apply(&self, source: &Metadata, encoder: &str) -> Metadata {
+    pub(crate) fn apply(&self, source: &Metadata, encoder: &str) -> Metadata {
         let mut result = match self.copy {
             true => source.clone(),
             false => Metadata::default(),

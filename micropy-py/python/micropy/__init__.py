@@ -8,6 +8,7 @@
 from ._convert import Progress, convert, convert_async, convert_many, probe, split_chapters
 from ._errors import (
     Cancelled,
+    EmptyPart,
     EncodeError,
     EncryptedError,
     InternalError,
@@ -31,6 +32,7 @@ __all__ = [
     "Cancelled",
     "Chapter",
     "Cover",
+    "EmptyPart",
     "EncodeError",
     "EncryptedError",
     "InternalError",

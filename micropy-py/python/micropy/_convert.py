@@ -284,13 +284,13 @@ def split_chapters(
     return [_report(fields, None, os.fspath(path)) for path, fields in made]
 
 
-def probe(src: Source) -> Probe:
+def probe(src: Source, *, cancel: Optional[CancelToken] = None) -> Probe:
     """Tell what is in a file: tracks, length, tags, chapters, covers.
 
     >>> probe("talk.mp4").tracks[0].codec
     'AAC-LC'
     """
-    fields = _micropy.probe(_source(src))
+    fields = _micropy.probe(_source(src), cancel or CancelToken())
     found = Probe(
         brand=fields["brand"],
         fragmented=fields["fragmented"],

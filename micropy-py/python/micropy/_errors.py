@@ -47,6 +47,13 @@ class NoAudioTrack(MicropyError):
     """Which one was asked for; empty where there is none at all."""
 
 
+class EmptyPart(MicropyError):
+    """The part that was asked for holds no audio: `start` lies behind its end, or a chapter does."""
+
+    start: float
+    """Where the part begins, in seconds."""
+
+
 class NoChapters(MicropyError):
     """Chapters were asked for, and there are none."""
 

@@ -105,7 +105,7 @@ impl Conversion {
     /// For the engine; a refusal says what is wrong.
     pub fn options(&self) -> Result<Options, String> {
         let mut options = match self.preset {
-            Some(Preset::Original) => Options::original(),
+            Some(Preset::Original) => Options::moviepy_defaults(),
             None => Options::new(),
         };
         options = match (self.bitrate, self.abr, self.vbr) {

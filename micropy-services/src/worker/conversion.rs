@@ -88,7 +88,7 @@ impl Work {
             match chapters.convert(index, &mut sink) {
                 Ok(report) => reports.push(report),
                 // The video breaks off: nothing is there of the chapters behind that place.
-                Err(Error::InvalidOption(_)) if reports.iter().any(|report| !report.complete) => {
+                Err(Error::EmptyPart { .. }) if reports.iter().any(|report| !report.complete) => {
                     break;
                 }
                 Err(e) => return Err(e.into()),
@@ -127,7 +127,7 @@ impl From<Error> for Failed {
         let (reason, cause) = match e {
             Error::Read(e) => (format!("the video cannot be read: {e}"), Cause::Chance),
             Error::Write(e) => (format!("the MP3 cannot be written: {e}"), Cause::Disk),
-            e @ Error::Thread(_) => (e.to_string(), Cause::Chance),
+            e @ Error::Thread(_) => (e.with_causes().to_string(), Cause::Chance),
             Error::Internal(e) => (e, Cause::Chance),
             e => (e.to_string(), Cause::Video),
         };
