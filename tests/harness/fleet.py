@@ -38,7 +38,7 @@ TABLE = """CREATE TABLE IF NOT EXISTS user (id INT NOT NULL AUTO_INCREMENT PRIMA
 
 
 def kind(name):
-    """What is named `converter-2` is another converter."""
+    """The kind of a service by its name: `converter-2` is a second converter."""
     return name.partition("-")[0]
 
 
@@ -71,7 +71,7 @@ class Fleet:
         raise AttributeError(name)
 
     def environment(self, name, twin=False):
-        """What a service is told: the Python services' own names, then what those have hard-coded."""
+        """A service's settings: under the names of the Python services, then what those have hard-coded."""
         told = {
             "auth": {"MYSQL_HOST": self.mysql.hostname, "MYSQL_PORT": str(self.mysql.port), "MYSQL_DB": self.mysql.path[1:],
                      "MYSQL_USER": unquote(self.mysql.username), "MYSQL_PASSWORD": unquote(self.mysql.password),
@@ -109,10 +109,10 @@ class Fleet:
         return [self.services[name].stop() for name in names]
 
     def become(self, *names, twins=(), **settings):
-        """Has these services run, and no others, with their usual settings or those that are given by name:
-        `become("auth", gateway={"unowned_downloads": True})`. What runs so already goes on."""
-        wanted = {name: (name in twins, settings.get(name, {})) for name in dict.fromkeys([*SERVICES, *self.running])
-                  if name in names or name in settings or name in twins}
+        """Runs exactly these services, with their usual settings or those given by name:
+        `become("auth", gateway={"unowned_downloads": True})`. A service that already runs like that is left alone."""
+        every = sorted({*names, *twins, *settings}, key=lambda name: (SERVICES.index(kind(name)), name))
+        wanted = {name: (name in twins, settings.get(name, {})) for name in every}
         stop = [name for name, how in self.running.items() if wanted.get(name) != how or not self.services[name].alive]
         assert set(self.stop(*stop)) <= {0, -15} or twins, f"{stop} did not stop well"
         for name in wanted:
@@ -193,7 +193,7 @@ class Fleet:
             return None
 
     def purge(self):
-        """Empties the queues, all of them there as made by hand."""
+        """Empties the queues, and declares those that services expect."""
         for queue in (VIDEO, MP3, FAILED, f"{VIDEO}.dead", f"{MP3}.dead"):
             if queue in (VIDEO, MP3):
                 self.declare(queue)
@@ -318,7 +318,7 @@ class Mailbox:
 
 
 class Proxy:
-    """A way to a server that can be cut, or held up."""
+    """A proxy before a server, which can cut or hold connections."""
 
     def __init__(self, url):
         parts = urlsplit(url)
@@ -356,14 +356,14 @@ class Proxy:
         shut(source, sink)
 
     def cut(self):
-        """Ends what goes through, and lets nothing through."""
+        """Cuts all connections and accepts no more."""
         self.open = False
         for pair in self.pairs:
             shut(*pair)
         self.pairs = []
 
     def hold(self):
-        """Keeps what is sent to itself; nobody is told."""
+        """Holds back everything that is sent, without closing a connection."""
         self.flows.clear()
 
     def mend(self):

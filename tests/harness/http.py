@@ -1,4 +1,4 @@
-"""One request and its whole answer, and what a user of the service does with it."""
+"""Requests, whole answers, and what a user does with the service."""
 
 import base64
 import json
@@ -97,7 +97,7 @@ class Events:
 
 
 class User:
-    """Somebody, signed in or not, who speaks to a gateway."""
+    """A client of a gateway, signed in or not."""
 
     def __init__(self, url, email=None, token=None):
         self.url, self.email, self.token = url, email, token

@@ -31,7 +31,7 @@ class Service:
     the environment as they stand.
     """
 
-    #: Those whose logs belong to a test that fails now.
+    #: Those whose logs are shown when a test fails.
     running = []
 
     def __init__(self, kind, folder, twin=False, program=SERVER, **settings):

@@ -1,8 +1,8 @@
-"""Nobody gets at a route, or at another's file, that the table below does not give them.
+"""Nobody reaches a route, or another user's file, unless the table below allows it.
 
 Every cell of the table is a request to a real service: with a bearer token, and again with the page's cookie. After
-each request of somebody else the owner's jobs and files must be what they were, and nothing of them may stand in the
-answer. A route that the service has and the table does not name is a failure, too.
+each request by somebody else the owner's jobs and files must be unchanged, and the answer must reveal nothing of them. A
+route that the service has and the table lacks is a failure, too.
 """
 
 import hashlib
@@ -228,14 +228,14 @@ class World:
                       for kind in ("videos", "mp3s") for file in (folder / kind).rglob("*") if file.is_file() and file.name[:24] in ids}
 
     def secrets(self):
-        """What nobody but Ann may read, by what it is."""
+        """What only Ann may read, by what it is."""
         pieces = {f"bytes of the {what}": [data[len(data) * n // 4:][:24] for n in (1, 2, 3)]
                   for what, data in (("MP3", self.mp3), ("video", GOOD.data))}
         ids = {f"the id {name}": [value.encode()] for name, value in self.values.items()}
         return {"the file's name": [NAME.encode()], "the owner's address": [ANN.encode()], **pieces, **ids}
 
     def ask(self, method, path, auth=False, headers={}, body=None, values=None):
-        """An answer; of a stream without end its first lines."""
+        """The answer; for an endless stream, its first lines."""
         self.requests += 1
         path = path.format_map(values or self.values)
         if (method, path) == ("GET", "/api/v1/events"):
@@ -268,7 +268,7 @@ def world(tmp_path_factory):
 
 
 def carried(how, token):
-    """The headers that a token comes in."""
+    """The headers that carry a token."""
     if token is None:
         return {}
     if how == "bearer":
@@ -277,7 +277,7 @@ def carried(how, token):
 
 
 def leaks(world, row, reply, headers, body, who):
-    """The owner's secrets in an answer to somebody else who did not say them."""
+    """The owner's secrets that an answer gives to a caller who did not send them."""
     heard = reply.body + json.dumps(reply.headers).encode()
     said = body if isinstance(body, bytes) else json.dumps(body).encode()
     known = json.dumps([row.path.format_map(world.values), headers]).encode() + said
@@ -287,14 +287,14 @@ def leaks(world, row, reply, headers, body, who):
 
 
 def plain(reply):
-    """All of an answer that does not depend on the time."""
+    """Everything in an answer but the time."""
     return reply.status, reply.body, {name: value for name, value in reply.headers.items() if name != "date"}
 
 
 # The auth service knows no cookies.
 @pytest.mark.parametrize("row, how", [pytest.param(row, how, id=f"{row.name} by {how}") for row in ROWS
                                       for how in (["bearer"] if row.auth else ["bearer", "cookie"])])
-def test_each_route_answers_each_who_asks_as_the_table_says(world, row, how):
+def test_each_route_answers_each_caller_as_the_table_says(world, row, how):
     for who, expected in row.expected.items():
         headers, body = world.sent(row.sent)
         before = world.state()
@@ -319,7 +319,7 @@ def test_each_route_answers_each_who_asks_as_the_table_says(world, row, how):
 
 
 def delivered(world, row, reply):
-    """The owner gets what is theirs."""
+    """The owner gets the whole MP3, or the part that was asked for."""
     if "/mp3" not in row.path and "/download" not in row.path or reply.status not in (200, 206):
         return
     whole = world.mp3 if reply.status == 200 else world.mp3[10:20]

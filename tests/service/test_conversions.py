@@ -1,4 +1,4 @@
-"""What befalls one conversion costs one attempt of one job, and no conversion takes all there is."""
+"""A worker that dies or hangs costs one attempt of one job, and no conversion exceeds its limits."""
 
 import os
 import signal

@@ -48,7 +48,7 @@ def test_a_range_is_a_part(owner, mp3, whole):
     assert part.headers["content-range"] == f"bytes 10-19/{len(whole.body)}"
 
 
-def test_a_range_behind_the_end_is_refused(owner, mp3, whole):
+def test_a_range_past_the_end_is_refused(owner, mp3, whole):
     beyond = owner.get(mp3, Range="bytes=99999999-")
     assert (beyond.status, beyond.headers.get("content-range")) == (416, f"bytes */{len(whole.body)}")
 
@@ -60,11 +60,11 @@ def test_if_range_gives_a_part_of_the_same_version_only(owner, mp3, whole, versi
     assert (part.status, part.body) == (status, whole.body[10:20] if status == 206 else whole.body)
 
 
-def test_if_range_comes_before_a_range_behind_the_end(owner, mp3):
+def test_if_range_is_checked_before_the_range(owner, mp3):
     assert owner.get(mp3, Range="bytes=99999999-", If_Range='"another"').status == 200
 
 
-def test_what_is_known_is_not_sent_again(owner, mp3, whole):
+def test_a_known_version_is_not_sent_again(owner, mp3, whole):
     known = owner.get(mp3, If_None_Match=whole.headers["etag"])
     assert (known.status, known.body) == (304, b"")
 

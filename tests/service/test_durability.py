@@ -1,4 +1,4 @@
-"""Nothing accepted is lost: not by a kill, by an order to stop, or by what the service removes itself."""
+"""Nothing accepted is lost: not by a kill, by SIGTERM, or by the sweeper."""
 
 import json
 import os
@@ -158,7 +158,7 @@ def test_sigterm_stops_in_time_and_loses_no_job_and_no_byte(start):
     assert ann.patch(place, data[5000:], 5000).status == 204
 
 
-def test_what_is_over_its_time_and_what_nobody_owns_is_removed(start):
+def test_expired_jobs_and_files_without_an_owner_are_removed(start):
     service = start("serve")
     ann = service.user("ann@example.com")
     id = ann.uploaded(GOOD)["id"]
@@ -213,12 +213,12 @@ def test_an_upload_is_on_the_disk_before_it_is_answered(start, tmp_path):
 def system_calls(trace):
     """Of each call in what strace has written: the lines where it began and ended, its name, its words."""
     open_calls = {}
-    for number, line in enumerate(trace.read_text(errors="replace").splitlines()):
+    for at, line in enumerate(trace.read_text(errors="replace").splitlines()):
         pid, call = line.split(None, 1)
         if call.endswith("<unfinished ...>"):
-            open_calls[pid] = (number, call)
+            open_calls[pid] = (at, call)
         elif call.startswith("<... ") and pid in open_calls:
             begin, started = open_calls.pop(pid)
-            yield begin, number, started.split("(")[0], started
+            yield begin, at, started.split("(")[0], started
         elif "(" in call:
-            yield number, number, call.split("(")[0], call
+            yield at, at, call.split("(")[0], call

@@ -1,4 +1,4 @@
-"""What one user, or one client, may take of the service."""
+"""How much of the service one user, or one client, can use up."""
 
 import socket
 import time
@@ -155,7 +155,7 @@ def test_a_body_that_comes_slowly_but_steadily_is_taken(user):
     assert steady.recv(1000)[:12] == b"HTTP/1.1 201"
 
 
-def test_clients_that_take_nothing_of_their_archives_are_cut_off(impatient, user):
+def test_clients_that_stop_reading_their_archives_are_cut_off(impatient, user):
     # An archive has a thread of the service until it is taken.
     job = user.uploaded(GOOD)["id"]
     path, clients = f"/api/v1/archive?jobs={','.join([job] * 300)}", []

@@ -23,7 +23,7 @@ def test_login_refuses_wrong_passwords_unknown_users_and_another_letter_case_ali
         assert login(basic=text).answer == (401, "invalid credentials"), text
 
 
-def test_login_asks_for_credentials_that_are_missing(login):
+def test_login_asks_for_missing_credentials(login):
     missing = login()
     assert (*missing.answer, missing.headers["www-authenticate"][:5]) == (401, "missing credentials", "Basic")
 
@@ -36,7 +36,7 @@ def test_validate_tells_the_claims_of_a_token_that_lasts_a_day(service, ann):
 
 
 @pytest.mark.parametrize("header", [{}, {"Authorization": ""}, {"Authorization": "x"}])
-def test_validate_asks_for_credentials_that_are_missing(service, header):
+def test_validate_asks_for_missing_credentials(service, header):
     assert service.ask_auth("POST", "/validate", **header).answer == (401, "missing credentials")
 
 
@@ -67,7 +67,7 @@ def test_download_is_inline_under_the_files_id(ann):
     assert (reply.status, reply.kind, reply.headers["content-disposition"]) == (200, "audio/mpeg", f"inline; filename={fid}.mp3")
 
 
-def test_download_needs_an_id_that_there_is(ann):
+def test_download_needs_a_known_id(ann):
     assert ann.get("/download").answer == (400, "fid is required")
     for fid in ("x", "0" * 24):
         assert ann.get(f"/download?fid={fid}").status == 404

@@ -54,7 +54,7 @@ def test_books_are_split_and_a_video_without_chapters_fails(reader, batch, book)
     assert (plain["state"], plain["failure"]) == ("failed", "there are no chapters to split at")
 
 
-def test_what_is_made_is_told_as_a_zip_file(book, chapters):
+def test_the_job_describes_the_zip_file(book, chapters):
     mp3 = book["mp3"]
     assert (mp3["content_type"], mp3["file_name"]) == ("application/zip", "chapters.zip")
     report = mp3["report"]
@@ -106,7 +106,7 @@ def test_a_book_that_breaks_off_is_split_as_far_as_it_goes(reader):
     assert (cut["mp3"]["report"]["chapters"], cut["mp3"]["report"]["complete"]) == (2, False)
 
 
-def test_there_is_no_other_way_to_split(reader):
+def test_an_unknown_way_to_split_is_refused(reader):
     assert reader.upload(BOOK, path="/api/v1/uploads?split=minutes").status == 400
 
 

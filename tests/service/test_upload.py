@@ -6,7 +6,7 @@ from harness.clips import GOOD, OTHER, Clip, Field, metadata
 from harness.http import TUS
 
 
-def test_what_is_wrong_is_told_as_problem_details(service, ann):
+def test_errors_come_as_problem_details(service, ann):
     for reply in (ann.upload(GOOD, path="/api/v1/uploads?bitrate=x"), service.ask("POST", "/api/v1/auth/login", {"email": 5}),
                   ann.get("/api/v1/jobs?limit=x")):
         assert (reply.status // 100, reply.kind) == (4, "application/problem+json")
@@ -29,7 +29,7 @@ def test_wrong_options_in_the_query_are_refused_and_nothing_is_taken(ann, query)
 
 
 @pytest.mark.parametrize("how", ["query", "field", "tus metadata", "tus query"])
-def test_an_unknown_option_is_named_with_the_nearest_that_there_is(ann, how):
+def test_an_unknown_option_is_named_with_the_nearest_known_one(ann, how):
     reply = {
         "query": lambda: ann.upload(GOOD, path="/api/v1/uploads?bitrat=64"),
         "field": lambda: ann.upload(Field("bitrat", b"64"), GOOD),
@@ -49,7 +49,7 @@ def test_wrong_options_in_fields_are_refused_and_nothing_is_taken(ann, fields):
     assert ann.jobs() == []
 
 
-def test_an_option_behind_a_file_is_refused(ann):
+def test_an_option_after_a_file_is_refused(ann):
     late = ann.upload(GOOD, Field("bitrate", b"64"))
     assert (late.status, "bitrate" in late.json()["detail"]) == (400, True)
     assert ann.jobs() == []
@@ -67,5 +67,5 @@ def test_options_come_in_metadata_of_tus(ann):
     assert (job["file_name"], job["options"]) == ("a.mp4", {"mono": True, "vbr": 4.0})
 
 
-def test_a_batch_that_is_none_is_refused(ann):
+def test_a_malformed_batch_is_refused(ann):
     assert ann.create(99, Upload_Metadata=metadata(batch="x")).status == 400

@@ -1,4 +1,4 @@
-"""The traces of the four services, as a collector gets them."""
+"""The traces of the four services, as a collector receives them."""
 
 import http.server
 import json
@@ -214,7 +214,7 @@ def a_converter_that_knows_no_traces_passes_them_on(traced, collector, client):
     mailed(collector, trace, publish.id, job)
 
 
-def test_a_collector_that_is_away_costs_a_line_in_the_log_and_nothing_else(fleet):
+def test_a_missing_collector_costs_one_line_in_the_log_and_nothing_else(fleet):
     port = free_port()
     traced = fleet("auth", "gateway", otlp_endpoint=f"http://127.0.0.1:{port}")
     client, gateway = client_of(traced), traced.gateway

@@ -12,6 +12,7 @@ from harness.clock import until
 from harness.fleet import PASSWORD, Proxy
 from harness.tokens import DAY, SECRET, token
 
+
 @pytest.fixture
 def login(fleet):
     return lambda user, password=PASSWORD, coding="utf-8": fleet.auth.ask("POST", "/login", basic=f"{user}:{password}".encode(coding))

@@ -1,4 +1,4 @@
-"""The Python services' names in the environment, and what other tests hold of the faults of these services."""
+"""The Python services' names in the environment, and promises that Rust tests hold."""
 
 import re
 import subprocess
@@ -56,5 +56,5 @@ def test_all_services_end_without_a_complaint_when_they_are_told_to(fleet):
     ("micropy-adapters", "pymongo_and_we_read_each_other"),
     ("micropy-server", "the_originals_database_and_mail_become_urls"),
 ])
-def test_what_a_rust_test_holds_is_there_under_its_name(crate, name):
+def test_the_rust_test_that_holds_this_promise_exists(crate, name):
     assert any(re.search(rf"\bfn {name}\b", file.read_text()) for file in ROOT.glob(f"{crate}/**/*.rs"))

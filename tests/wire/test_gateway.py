@@ -33,7 +33,7 @@ def test_upload_of_one_file_answers_success_with_ids_in_headers(ann, field):
     assert ann.get(f"/api/v1/jobs/{reply.job_id}").json()["id"] == reply.job_id
 
 
-def test_upload_answers_json_to_who_accepts_it(ann):
+def test_upload_answers_json_when_asked_to(ann):
     reply = ann.upload(GOOD, Accept="application/json")
     assert reply.json()["files"][0]["job"]["id"] == reply.headers["x-micropy-job-id"]
 
@@ -88,7 +88,7 @@ def test_download_gives_the_mp3_whole_in_ranges_and_by_head(fleet, ann, fid):
     assert (decoded.returncode, decoded.stderr) == (0, b"")
 
 
-def test_download_needs_an_id_that_there_is(ann, fid):
+def test_download_needs_a_known_id(ann, fid):
     for path in ("/download", "/download?fid="):
         assert ann.get(path).answer == (400, "fid is required")
     for bad in ("x", "0" * 24, str(ObjectId()), "../../etc/passwd", fid.upper() + "0"):
@@ -97,7 +97,7 @@ def test_download_needs_an_id_that_there_is(ann, fid):
 
 @pytest.mark.parametrize("method, headers", [
     ("GET", {}), ("HEAD", {}), ("GET", {"Range": "bytes=0-0"}), ("GET", {"If_None_Match": "*"})])
-def test_anothers_mp3_is_as_one_that_there_is_not(ann, bob, fid, method, headers):
+def test_another_users_mp3_looks_like_one_that_does_not_exist(ann, bob, fid, method, headers):
     if "If_None_Match" in headers:
         headers = {"If_None_Match": ann.download(fid).headers["etag"]}
     absent = bob.download(str(ObjectId()))

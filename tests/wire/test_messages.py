@@ -77,7 +77,7 @@ def test_the_same_message_twice_makes_one_mp3_and_is_told_once(fleet):
     "no JSON", "{}", "[]", '{"video_fid": "x", "mp3_fid": null, "username": "a"}', b"\xff",
     json.dumps({"video_fid": str(ObjectId()), "mp3_fid": None, "username": ""})],
     ids=["no JSON", "an empty object", "a list", "no id", "no UTF-8", "no user"])
-def test_what_is_no_message_is_a_dead_letter_with_the_reason(fleet, body):
+def test_a_malformed_message_becomes_a_dead_letter_with_the_reason(fleet, body):
     fleet.publish(VIDEO, body)
     assert until(lambda: fleet.state(f"{VIDEO}.dead"))
     _, properties, dead = fleet.take(f"{VIDEO}.dead")
