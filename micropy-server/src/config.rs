@@ -9,7 +9,8 @@ use std::str::FromStr;
 use std::time::Duration;
 use std::{env, fs};
 
-use micropy_services::{Limits, Secret};
+use micropy_services::accounts::Secret;
+use micropy_services::gateway::Limits;
 
 /// One thing that can be set: as `--listen`, `MICROPY_LISTEN` or `listen = …`.
 struct Setting {
@@ -291,6 +292,9 @@ pub struct Config {
     /// Bytes.
     pub conversion_output: u64,
     pub limits: Limits,
+    pub login_attempts: u32,
+    pub header_timeout: Duration,
+    pub trust_forwarded: bool,
     pub retention: Duration,
     pub grace: Duration,
     pub mail_from: String,
@@ -598,11 +602,11 @@ impl Layers {
                 quota_bytes: self.bytes("quota_bytes")?,
                 quota_jobs: self.parse("quota_jobs", "a number")?,
                 upload_expiry: self.duration("upload_expiry")?,
-                login_attempts: self.parse("login_attempts", "a number")?,
-                header_timeout: self.duration("header_timeout")?,
                 body_timeout: self.duration("body_timeout")?,
-                trust_forwarded: self.parse("trust_forwarded", "true or false")?,
             },
+            login_attempts: self.parse("login_attempts", "a number")?,
+            header_timeout: self.duration("header_timeout")?,
+            trust_forwarded: self.parse("trust_forwarded", "true or false")?,
             retention: self.duration("retention")?,
             grace: self.duration("grace")?,
             mail_from: self.get("mail_from").0.to_owned(),

@@ -1,4 +1,4 @@
-//! Serving HTTP to clients that may be slow, many, or gone.
+//! An HTTP server for clients that may be slow, many, or gone.
 
 use std::convert::Infallible;
 use std::io;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use hyper::body::Incoming;
@@ -22,104 +22,184 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
-use crate::Limits;
 use crate::telemetry;
 
-/// Connections at the same time; more wait to be accepted.
-const CONNECTIONS: usize = 4096;
-/// Bytes that a connection reads ahead; a request's headers must fit.
+/// Connections at the same time. More wait to be accepted.
+const MAX_CONNECTIONS: usize = 4096;
+/// Bytes of the read buffer of a connection. The headers of a request must fit.
 const BUFFER: usize = 64 * 1024;
-/// Uploads watch for pauses themselves, and have a better answer: they come first.
-const UPLOADS_FIRST: Duration = Duration::from_secs(1);
-/// Where a client is, as the proxy before us says it.
+/// Uploads notice pauses themselves, and have a better response: they get this much time to send it.
+const UPLOAD_MARGIN: Duration = Duration::from_secs(1);
+/// The header in which a proxy passes on the client's address.
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// After an error of `accept`, such as no more file descriptors.
+/// The pause after an error of `accept`, such as no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where the client of a request is: the other end of its connection; or what the proxy there says, where
-/// proxies are trusted.
+/// The address of a request's client, or what a trusted proxy says it is.
+///
+/// A [`Server`] knows it. Any other has to provide axum's `ConnectInfo`; without it, all clients seem to have one address,
+/// and share their failed logins.
 #[derive(Clone, Copy)]
-pub struct ClientAddress(pub IpAddr);
+pub(crate) struct ClientAddress(pub IpAddr);
 
 impl<S: Sync> FromRequestParts<S> for ClientAddress {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let unknown = ClientAddress(IpAddr::from([0, 0, 0, 0]));
-        Ok(parts.extensions.get().copied().unwrap_or(unknown))
+        if let Some(address) = parts.extensions.get::<ClientAddress>() {
+            return Ok(*address);
+        }
+        let connection = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+        let unknown = IpAddr::from([0, 0, 0, 0]);
+        Ok(ClientAddress(
+            connection.map_or(unknown, |ConnectInfo(address)| address.ip()),
+        ))
     }
 }
 
-/// The address that the nearest proxy added last: what stands before it is what the client says of itself.
+/// The last address in the header: the nearest proxy added it. Those before it may be made up by the client.
 fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
     let last = headers.get_all(FORWARDED_FOR).iter().next_back()?;
     let last = last.to_str().ok()?.rsplit(',').next()?;
     last.trim().parse().ok()
 }
 
-/// Serves `router` on `listener` until told to stop; requests under way then have `grace` to end.
+/// A server that protects its router from slow, many and vanished clients.
 ///
-/// A client whose request's headers take longer than the limit is cut off, as is one that pauses for too
-/// long within a body, or takes nothing of an answer for as long.
-pub async fn serve(
-    listener: TcpListener,
+/// It cuts off a client that takes too long to send the headers of a request, pauses for too long within a body, or stops
+/// reading a response.
+///
+/// ```
+/// use axum::Router;
+/// use axum::routing::get;
+/// use micropy_services::http::Server;
+/// use tokio::net::TcpListener;
+/// use tokio_util::sync::CancellationToken;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// let router = Router::new().route("/", get(|| async { "Hello" }));
+/// let listener = TcpListener::bind("127.0.0.1:0").await?;
+/// let shutdown = CancellationToken::new();
+/// let running = tokio::spawn(Server::new(router).run(listener, shutdown.clone()));
+///
+/// shutdown.cancel();
+/// running.await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Server {
     router: Router,
-    limits: Limits,
+    header_timeout: Duration,
+    body_timeout: Duration,
     grace: Duration,
-    stop: CancellationToken,
-) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .max_buf_size(BUFFER)
-        .header_read_timeout(limits.header_timeout);
-    let pause = limits.body_timeout + UPLOADS_FIRST;
-    let router = telemetry::traced(router.layer(RequestBodyTimeoutLayer::new(pause)));
-    let graceful = GracefulShutdown::new();
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
-    while let Some(accepted) = stop.run_until_cancelled(accept(&listener, &room)).await {
-        let (stream, client, permit) = match accepted {
-            Ok(accepted) => accepted,
-            Err(e) => {
-                tracing::warn!(error = %e, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        // Small answers go out at once; a client's other settings are its own affair.
-        let _ = stream.set_nodelay(true);
-        let router = router.clone();
-        let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let mut request: Request = request.map(axum::body::Body::new);
-            let from = limits.trust_forwarded.then(|| forwarded(request.headers()));
-            let from = from.flatten().unwrap_or(client.ip());
-            request.extensions_mut().insert(ClientAddress(from));
-            router.clone().oneshot(request)
-        });
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(limits.body_timeout));
-        let stream = TokioIo::new(Box::pin(stream));
-        let connection = graceful.watch(http.serve_connection(stream, service));
-        tokio::spawn(async move {
-            let _permit = permit;
-            if let Err(e) = connection.await {
-                tracing::debug!(%client, error = %e, "the connection broke off");
-            }
-        });
+    trust_forwarded: bool,
+}
+
+impl Server {
+    /// A server for `router`.
+    pub fn new(router: Router) -> Self {
+        Server {
+            router,
+            header_timeout: Duration::from_secs(20),
+            body_timeout: Duration::from_secs(30),
+            grace: Duration::from_secs(20),
+            trust_forwarded: false,
+        }
     }
-    drop(listener);
-    if tokio::time::timeout(grace, graceful.shutdown())
-        .await
-        .is_err()
-    {
-        tracing::warn!("some requests were cut off");
+
+    /// How long a client may take to send the headers of a request. The default is 20 seconds.
+    #[must_use]
+    pub fn header_timeout(mut self, timeout: Duration) -> Self {
+        self.header_timeout = timeout;
+        self
+    }
+
+    /// The longest pause within the body of a request, and of a client that does not read its response. The default is
+    /// 30 seconds.
+    #[must_use]
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.body_timeout = timeout;
+        self
+    }
+
+    /// How long requests may take to end after the shutdown. The default is 20 seconds.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Whether `X-Forwarded-For` is trusted. Only say yes where clients reach the server through a proxy and in no other
+    /// way. The default is no.
+    #[must_use]
+    pub fn trust_forwarded(mut self, trust: bool) -> Self {
+        self.trust_forwarded = trust;
+        self
+    }
+
+    /// Serves on `listener` until `shutdown`, and until the requests of that time have ended.
+    pub async fn run(self, listener: TcpListener, shutdown: CancellationToken) {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .max_buf_size(BUFFER)
+            .header_read_timeout(self.header_timeout);
+        let pause = self.body_timeout + UPLOAD_MARGIN;
+        let router = self.router.layer(RequestBodyTimeoutLayer::new(pause));
+        let router = telemetry::traced(router);
+        let graceful = GracefulShutdown::new();
+        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        while let Some(accepted) = shutdown
+            .run_until_cancelled(accept(&listener, &slots))
+            .await
+        {
+            let (stream, client, permit) = match accepted {
+                Ok(accepted) => accepted,
+                Err(e) => {
+                    tracing::warn!(error = %e, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            // Only a delay, where it fails.
+            let _ = stream.set_nodelay(true);
+            let router = router.clone();
+            let service = service_fn(move |request: hyper::Request<Incoming>| {
+                let mut request: Request = request.map(axum::body::Body::new);
+                let from = self
+                    .trust_forwarded
+                    .then(|| forwarded(request.headers()))
+                    .flatten()
+                    .unwrap_or(client.ip());
+                request.extensions_mut().insert(ClientAddress(from));
+                router.clone().oneshot(request)
+            });
+            let mut stream = TimeoutStream::new(stream);
+            stream.set_write_timeout(Some(self.body_timeout));
+            let stream = TokioIo::new(Box::pin(stream));
+            let connection = graceful.watch(http.serve_connection(stream, service));
+            tokio::spawn(async move {
+                let _permit = permit;
+                if let Err(e) = connection.await {
+                    tracing::debug!(%client, error = %e, "the connection broke");
+                }
+            });
+        }
+        drop(listener);
+        if tokio::time::timeout(self.grace, graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some requests were cut off");
+        }
     }
 }
 
 async fn accept(
     listener: &TcpListener,
-    room: &Arc<Semaphore>,
+    slots: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = room
+    let permit = slots
         .clone()
         .acquire_owned()
         .await
@@ -141,8 +221,8 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_client_that_takes_nothing_of_an_answer_is_cut_off() {
-        let (gone, stop) = (CancellationToken::new(), CancellationToken::new());
+    async fn a_client_that_stops_reading_is_cut_off() {
+        let (gone, shutdown) = (CancellationToken::new(), CancellationToken::new());
         let watched = gone.clone();
         let endless = move || {
             let guard: DropGuard = watched.clone().drop_guard();
@@ -155,13 +235,9 @@ mod tests {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let limits = Limits {
-            body_timeout: Duration::from_millis(300),
-            ..Limits::default()
-        };
         let router = Router::new().route("/", get(endless));
-        let grace = Duration::from_secs(1);
-        tokio::spawn(serve(listener, router, limits, grace, stop.clone()));
+        let server = Server::new(router).body_timeout(Duration::from_millis(300));
+        tokio::spawn(server.run(listener, shutdown.clone()));
 
         let mut client = TcpStream::connect(address).await.unwrap();
         client
@@ -171,6 +247,6 @@ mod tests {
         let began = Instant::now();
         gone.cancelled().await;
         assert!(began.elapsed() < Duration::from_secs(10));
-        stop.cancel();
+        shutdown.cancel();
     }
 }

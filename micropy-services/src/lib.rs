@@ -1,7 +1,19 @@
-//! The services of Micropy, MP4 video to MP3 audio: gateway, auth, converter, notification and sweeper.
+//! The services of Micropy, which turns MP4 video into MP3 audio: to be run alone, or embedded in your own application.
 //!
-//! Each does one thing, and meets the others only through the ports of `micropy_core`.
-#![allow(missing_docs)] // until the public API is settled
+//! | service | does |
+//! |---|---|
+//! | [`gateway`] | takes uploads, shows jobs and sends MP3s, over HTTP: an axum router that you can nest in your own |
+//! | [`auth`] | issues and checks tokens, over HTTP |
+//! | [`converter`] | converts the videos in the queue, each in a [`worker`] process |
+//! | [`notification`] | sends mails about finished jobs |
+//! | [`sweeper`] | removes what is expired or belongs to no job |
+//!
+//! Each service is a struct with builder methods and an async `run`. All of them use the [`Ports`] of `micropy_core` alone.
+//! So they run in one process or in many, over whatever stores and queues the adapters speak to, and meet each other only
+//! through those. [`accounts`] are the users of gateway and auth service; [`telemetry`] is traces, metrics and health;
+//! [`http`] is a server for the routers.
+//!
+//! This crate reads no settings and no environment: `micropy-server` is the program that does.
 
 pub mod accounts;
 pub mod auth;
@@ -11,14 +23,11 @@ pub mod gateway;
 #[doc(hidden)]
 pub mod hostile;
 pub mod http;
-pub mod job;
-mod limits;
+mod job;
 pub mod notification;
 mod ports;
 pub mod sweeper;
 pub mod telemetry;
 pub mod worker;
 
-pub use accounts::Secret;
-pub use limits::Limits;
 pub use ports::Ports;

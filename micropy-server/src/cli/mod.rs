@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::compose::Service;
-use micropy_services::worker::child as worker;
+use micropy_services::worker;
 
 /// The exit code of a wrong command line or setting, as clap has it.
 const USAGE: u8 = 2;
@@ -31,9 +31,9 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run everything in one process: gateway, auth, converter and notification (the default)
+    /// Run everything in one process: gateway, auth, converter, notification and sweeper (the default)
     Serve(serve::Args),
-    /// Run the gateway alone
+    /// Run the gateway and the sweeper
     Gateway(serve::Args),
     /// Run the auth service alone
     Auth(serve::Args),
@@ -53,7 +53,7 @@ pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
         None => serve::run(cli.serve, &Service::ALL),
         Some(Command::Serve(args)) => serve::run(args, &Service::ALL),
-        Some(Command::Gateway(args)) => serve::run(args, &[Service::Gateway]),
+        Some(Command::Gateway(args)) => serve::run(args, &[Service::Gateway, Service::Sweeper]),
         Some(Command::Auth(args)) => serve::run(args, &[Service::Auth]),
         Some(Command::Converter(args)) => serve::run(args, &[Service::Converter]),
         Some(Command::Notification(args)) => serve::run(args, &[Service::Notification]),

@@ -150,7 +150,7 @@ fn telemetry(config: &Config, services: &[Service]) -> std::io::Result<Telemetry
 /// What the services of this process are called in traces.
 fn name(services: &[Service]) -> &'static str {
     match services {
-        [Service::Gateway] => "micropy-gateway",
+        [Service::Gateway, ..] if services.len() < Service::ALL.len() => "micropy-gateway",
         [Service::Auth] => "micropy-auth",
         [Service::Converter] => "micropy-converter",
         [Service::Notification] => "micropy-notification",

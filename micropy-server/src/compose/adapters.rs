@@ -19,7 +19,8 @@ use tokio::sync::OnceCell;
 
 use super::folder;
 use crate::config::Config;
-use micropy_services::{Ports, Secret};
+use micropy_services::Ports;
+use micropy_services::accounts::Secret;
 
 /// The adapters of this process, each opened when it is first asked for, and then shared.
 pub struct Adapters {

@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::Path;
 
-use micropy_services::Secret;
+use micropy_services::accounts::Secret;
 
 /// Takes the folder, which is made where it is missing, for this process alone, for as long as the file is
 /// open.

@@ -5,13 +5,20 @@ mod folder;
 
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::thread;
 
 use axum::Router;
 use micropy_adapters::clock::SystemClock;
 use micropy_core::ports::Auth;
+use micropy_services::accounts::{Accounts, LocalAccounts, RemoteAccounts};
+use micropy_services::auth::AuthService;
+use micropy_services::converter::ConverterService;
+use micropy_services::gateway::Gateway;
+use micropy_services::http::Server;
+use micropy_services::notification::NotificationService;
+use micropy_services::sweeper::Sweeper;
+use micropy_services::telemetry::{Health, Metrics};
+use micropy_services::worker::Worker;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,19 +26,9 @@ use tokio_util::task::TaskTracker;
 use self::adapters::Adapters;
 use crate::config::Config;
 use crate::page;
-use micropy_services::accounts::OwnAccounts;
-use micropy_services::accounts::login::Login;
-use micropy_services::accounts::remote::AuthClient;
-use micropy_services::accounts::token::Tokens;
-use micropy_services::converter::ConverterService;
-use micropy_services::gateway::{self, Gateway};
-use micropy_services::job::outbox;
-use micropy_services::notification::Notifications;
-use micropy_services::sweeper::Sweeper;
-use micropy_services::telemetry::health::{self, Health};
-use micropy_services::telemetry::metrics::Metrics;
-use micropy_services::worker::process::{self, Workshop};
-use micropy_services::{Ports, auth, http};
+
+/// The argument that makes this program a worker process: see `cli`.
+const WORKER_COMMAND: &str = "worker-exec";
 
 /// One of the services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,15 +37,17 @@ pub enum Service {
     Auth,
     Converter,
     Notification,
+    Sweeper,
 }
 
 impl Service {
     /// All of them.
-    pub const ALL: [Service; 4] = [
+    pub const ALL: [Service; 5] = [
         Service::Gateway,
         Service::Auth,
         Service::Converter,
         Service::Notification,
+        Service::Sweeper,
     ];
 }
 
@@ -62,17 +61,17 @@ pub struct Services {
     config: Arc<Config>,
     adapters: Adapters,
     metrics: Arc<Metrics>,
-    accounts: Option<Arc<OwnAccounts>>,
+    accounts: Option<Arc<LocalAccounts>>,
     url: String,
-    /// Everything that is to run, waiting for the word.
+    /// The services, opened but not running yet.
     ready: Vec<Ready>,
 }
 
 enum Ready {
     Http(TcpListener, Router),
+    Gateway(Gateway),
     Converter(ConverterService),
-    Notifications(Notifications),
-    Sender(Ports),
+    Notification(NotificationService),
     Sweeper(Sweeper),
 }
 
@@ -86,7 +85,7 @@ impl Services {
         let config = Arc::new(config);
         let mut open = Services {
             adapters: Adapters::new(config.clone()),
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::default(),
             accounts: None,
             url: config.public_url.clone(),
             config,
@@ -94,10 +93,11 @@ impl Services {
         };
         for service in services {
             match service {
-                Service::Gateway => open.gateway(stop).await?,
+                Service::Gateway => open.gateway().await?,
                 Service::Auth => open.auth().await?,
                 Service::Converter => open.converter().await?,
                 Service::Notification => open.notification().await?,
+                Service::Sweeper => open.sweeper().await?,
             }
         }
         if !services.contains(&Service::Gateway) {
@@ -121,64 +121,36 @@ impl Services {
         Ok(listener)
     }
 
-    async fn gateway(&mut self, stop: &CancellationToken) -> io::Result<()> {
+    async fn gateway(&mut self) -> io::Result<()> {
         let listener = self.listen(self.config.listen).await?;
-        let ports = self.adapters.ports().await?;
-        let gateway = Gateway {
-            accounts: match &*self.config.urls.auth {
-                "" => self.own_accounts().await?,
-                url => {
-                    let tokens = self.config.jwt_secret.as_ref().map(Tokens::new);
-                    Arc::new(AuthClient::new(url, tokens, Arc::new(SystemClock))?)
-                }
-            },
-            ports: ports.clone(),
-            metrics: self.metrics.clone(),
-            limits: self.config.limits,
-            registration: self.config.registration,
-            unowned_downloads: self.config.unowned_downloads,
-            secure: self.url.starts_with("https:"),
-            writers: Default::default(),
-            entering: Default::default(),
-            archives: Default::default(),
-            stop: stop.clone(),
-        };
-        let router = gateway::router(Arc::new(gateway)).merge(page::router());
-        let (retention, expiry) = (self.config.retention, self.config.limits.upload_expiry);
-        let unowned = self.config.unowned_downloads;
-        self.ready.extend([
-            Ready::Http(listener, router),
-            Ready::Sender(ports.clone()),
-            Ready::Sweeper(Sweeper::new(ports, retention, expiry, unowned)),
-        ]);
+        let gateway = Gateway::new(self.adapters.ports().await?, self.accounts().await?)
+            .metrics(self.metrics.clone())
+            .limits(self.config.limits)
+            .unowned_downloads(self.config.unowned_downloads)
+            .secure_cookies(self.url.starts_with("https:"));
+        let router = gateway.router().merge(page::router());
+        self.ready
+            .extend([Ready::Http(listener, router), Ready::Gateway(gateway)]);
         Ok(())
     }
 
     async fn auth(&mut self) -> io::Result<()> {
         let listener = self.listen(self.config.auth_listen).await?;
-        let router = auth::router(self.own_accounts().await?);
+        let router = AuthService::new(self.local_accounts().await?).router();
         self.ready.push(Ready::Http(listener, router));
         Ok(())
     }
 
     async fn converter(&mut self) -> io::Result<()> {
-        let ports = self.adapters.ports().await?;
-        let converter = ConverterService {
-            ports: ports.clone(),
-            metrics: self.metrics.clone(),
-            workshop: Workshop {
-                program: process::this_program()?,
-                threads: threads_each(self.config.workers),
-                time: self.config.conversion_time,
-                memory: self.config.conversion_memory,
-                output: self.config.conversion_output,
-                folder: self.adapters.work_folder()?,
-                silence: process::SILENCE,
-            },
-        };
-        let workers = (0..self.config.workers).map(|_| Ready::Converter(converter.clone()));
-        self.ready.extend(workers);
-        self.ready.push(Ready::Sender(ports));
+        let worker = Worker::this_program([WORKER_COMMAND])?
+            .time_limit(self.config.conversion_time)
+            .memory_limit(self.config.conversion_memory)
+            .output_limit(self.config.conversion_output)
+            .folder(self.adapters.work_folder()?);
+        let converter = ConverterService::new(self.adapters.ports().await?, worker)
+            .workers(self.config.workers)
+            .metrics(self.metrics.clone());
+        self.ready.push(Ready::Converter(converter));
         Ok(())
     }
 
@@ -189,82 +161,85 @@ impl Services {
                 "public_url is missing: it is what the links in mails begin with",
             ));
         }
-        let notifications = Notifications {
-            ports: self.adapters.ports().await?,
-            notifier: self.adapters.notifier()?,
-            metrics: self.metrics.clone(),
-            public_url: self.url.clone(),
-        };
-        self.ready.push(Ready::Notifications(notifications));
+        let (ports, notifier) = (self.adapters.ports().await?, self.adapters.notifier()?);
+        let notification =
+            NotificationService::new(ports, notifier, &self.url).metrics(self.metrics.clone());
+        self.ready.push(Ready::Notification(notification));
         Ok(())
     }
 
-    /// How services without routes of their own are looked after.
+    async fn sweeper(&mut self) -> io::Result<()> {
+        let sweeper = Sweeper::new(self.adapters.ports().await?)
+            .retention(self.config.retention)
+            .upload_expiry(self.config.limits.upload_expiry)
+            .original_converters(self.config.unowned_downloads);
+        self.ready.push(Ready::Sweeper(sweeper));
+        Ok(())
+    }
+
+    /// Health and metrics of services that have no routes.
     async fn health(&mut self, services: &[Service], stop: &CancellationToken) -> io::Result<()> {
         let Some(address) = self.config.health_listen else {
             return Ok(());
         };
         let listener = self.listen(address).await?;
-        let works = |service| [Service::Converter, Service::Notification].contains(service);
-        let health = Health {
-            ports: match services.iter().any(works) {
-                true => Some(self.adapters.ports().await?),
-                false => None,
-            },
-            metrics: self.metrics.clone(),
-            stop: stop.clone(),
+        let ports = match services {
+            [Service::Auth] => None,
+            _ => Some(self.adapters.ports().await?),
         };
-        let router = health::router(Arc::new(health));
-        self.ready.push(Ready::Http(listener, router));
+        let health = Health::new(ports, self.metrics.clone(), stop.clone());
+        self.ready.push(Ready::Http(listener, health.router()));
         Ok(())
     }
 
-    /// The users of this process: the same for its gateway and its auth service, which count failed logins
-    /// together.
-    async fn own_accounts(&mut self) -> io::Result<Arc<OwnAccounts>> {
+    /// The accounts that the gateway asks.
+    async fn accounts(&mut self) -> io::Result<Arc<dyn Accounts>> {
+        let url = &*self.config.urls.auth;
+        if url.is_empty() {
+            return Ok(self.local_accounts().await?);
+        }
+        let mut accounts = RemoteAccounts::new(url, Arc::new(SystemClock))?
+            .allow_registration(self.config.registration);
+        if let Some(secret) = &self.config.jwt_secret {
+            accounts = accounts.secret(secret);
+        }
+        Ok(Arc::new(accounts))
+    }
+
+    /// The accounts of this process. Gateway and auth service share them, and so count failed logins together.
+    async fn local_accounts(&mut self) -> io::Result<Arc<LocalAccounts>> {
         if let Some(accounts) = &self.accounts {
             return Ok(accounts.clone());
         }
-        let users = self.adapters.users().await?;
-        let login = Login::new(
-            users.clone(),
-            Arc::new(SystemClock),
-            Tokens::new(&self.adapters.secret()?),
-            self.config.limits.login_attempts,
-        );
-        let accounts = Arc::new(OwnAccounts {
-            login,
-            users,
-            registration: self.config.registration,
-        });
-        self.accounts = Some(accounts.clone());
-        Ok(accounts)
+        let (users, secret) = (self.adapters.users().await?, self.adapters.secret()?);
+        let accounts = LocalAccounts::new(users, Arc::new(SystemClock), &secret)
+            .login_attempts(self.config.login_attempts)
+            .allow_registration(self.config.registration);
+        Ok(self.accounts.insert(Arc::new(accounts)).clone())
     }
 
-    /// Runs all services until told to stop, and until they have.
+    /// Runs all services until `stop`, and until they have ended.
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
-        let (limits, grace) = (self.config.limits, self.config.grace);
         for ready in self.ready {
             let stop = stop.clone();
             match ready {
                 Ready::Http(listener, router) => {
-                    tasks.spawn(http::serve(listener, router, limits, grace, stop));
+                    let server = Server::new(router)
+                        .header_timeout(self.config.header_timeout)
+                        .body_timeout(self.config.limits.body_timeout)
+                        .grace(self.config.grace)
+                        .trust_forwarded(self.config.trust_forwarded);
+                    tasks.spawn(server.run(listener, stop));
                 }
-                Ready::Converter(converter) => drop(tasks.spawn(converter.run(stop))),
-                Ready::Notifications(service) => drop(tasks.spawn(service.run(stop))),
-                Ready::Sender(ports) => drop(tasks.spawn(outbox::run(ports, stop))),
-                Ready::Sweeper(sweeper) => drop(tasks.spawn(sweeper.run(stop))),
+                Ready::Gateway(service) => drop(tasks.spawn(service.run(stop))),
+                Ready::Converter(service) => drop(tasks.spawn(service.run(stop))),
+                Ready::Notification(service) => drop(tasks.spawn(service.run(stop))),
+                Ready::Sweeper(service) => drop(tasks.spawn(service.run(stop))),
             }
         }
         tasks.close();
         tasks.wait().await;
         self.adapters.close().await;
     }
-}
-
-/// The cores, shared out to so many workers.
-fn threads_each(workers: usize) -> NonZeroUsize {
-    let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    NonZeroUsize::new(cores / workers.max(1)).unwrap_or(NonZeroUsize::MIN)
 }

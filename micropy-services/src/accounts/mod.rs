@@ -1,107 +1,161 @@
-//! Who may come in, as the gateway asks: the users it has itself, or an auth service elsewhere.
+//! Accounts: e-mail addresses, passwords, and the tokens that users sign in for.
+//!
+//! The gateway and the auth service ask [`Accounts`]. [`LocalAccounts`] keeps them behind the port
+//! [`Auth`](micropy_core::ports::Auth); [`RemoteAccounts`] asks an auth service over HTTP.
 
-pub mod login;
-pub mod remote;
+mod local;
+mod remote;
 mod secret;
-pub mod token;
+mod throttle;
+mod token;
 
+pub use local::LocalAccounts;
+pub use remote::RemoteAccounts;
 pub use secret::Secret;
+pub use token::Claims;
+
+pub(crate) use token::LIFETIME;
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use micropy_core::ports::Auth;
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use micropy_core::ports::auth::Error;
 
-use crate::accounts::login::{Credentials, Login, LoginError};
-use crate::accounts::token::Claims;
+/// Characters of an address or a password: more would only cost time.
+const MAX_LENGTH: usize = 254;
+const MIN_PASSWORD_LENGTH: usize = 8;
 
-/// Longer addresses and passwords only cost time.
-const LONGEST: usize = 254;
-const SHORTEST_PASSWORD: usize = 8;
-
-/// Signs people in, and knows their tokens.
+/// Signs users in and checks their tokens.
 #[async_trait]
 pub trait Accounts: Send + Sync {
-    /// A token for somebody who knows the password; `from` is where they are.
+    /// Issues a token to a user who knows the password. `from` is the client's address.
     async fn login(
         &self,
         credentials: Option<Credentials>,
         from: IpAddr,
     ) -> Result<String, LoginError>;
 
-    /// Adds a user, and signs them in.
+    /// Adds a user and issues a token. `from` is the client's address.
     async fn register(&self, account: Credentials, from: IpAddr) -> Result<String, RegisterError>;
 
-    /// What a token says, if it is good.
+    /// The claims of a token, or `None` where the token is not valid.
     async fn check(&self, token: &str) -> Result<Option<Claims>, Error>;
 
-    /// A newer token for somebody who has shown a good one; none where only another service makes tokens.
+    /// A new token for a user who has shown a valid one, or `None` where only another service issues tokens.
     fn renew(&self, username: &str) -> Option<String>;
+
+    /// Whether people may register themselves.
+    fn registration(&self) -> bool;
 }
 
-/// Why somebody is not registered.
+/// An e-mail address and a password, as a client sent them.
+pub struct Credentials {
+    /// The e-mail address, which names the user.
+    pub email: String,
+    /// The password, in clear.
+    pub password: String,
+}
+
+impl Credentials {
+    /// Reads an `Authorization: Basic` header (RFC 7617). Clients send UTF-8, older ones Latin-1.
+    pub(crate) fn from_basic(headers: &HeaderMap) -> Option<Self> {
+        let header = headers.get(AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, encoded) = header.split_once(' ')?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return None;
+        }
+        let decoded = STANDARD.decode(encoded.trim()).ok()?;
+        let text = match String::from_utf8(decoded) {
+            Ok(text) => text,
+            Err(e) => e.into_bytes().into_iter().map(char::from).collect(),
+        };
+        let (email, password) = text.split_once(':')?;
+        Some(Credentials {
+            email: email.to_owned(),
+            password: password.to_owned(),
+        })
+    }
+
+    /// Checks what can be checked without asking anybody; an error is a sentence for the user.
+    fn check(&self) -> Result<(), String> {
+        let Credentials { email, password } = self;
+        let is_address = email.split_once('@').is_some_and(|(user, host)| {
+            !user.is_empty() && !host.is_empty() && !host.contains('@')
+        });
+        let is_clean = !email.chars().any(|c| c.is_whitespace() || c.is_control());
+        if !is_address || !is_clean || email.chars().count() > MAX_LENGTH {
+            return Err("This is not an e-mail address.".into());
+        }
+        if !(MIN_PASSWORD_LENGTH..=MAX_LENGTH).contains(&password.chars().count()) {
+            return Err(format!(
+                "A password has {MIN_PASSWORD_LENGTH} to {MAX_LENGTH} characters."
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Why a login fails.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoginError {
+    /// The request carries no credentials.
+    #[error("missing credentials")]
+    Missing,
+    /// The address is unknown or the password wrong.
+    #[error("invalid credentials")]
+    Invalid,
+    /// A remote auth service refused, in these words.
+    #[error("{0}")]
+    Refused(String),
+    /// Too many logins failed: wait this long.
+    #[error("too many failed logins")]
+    TooMany(Duration),
+    /// The users cannot be asked.
+    #[error(transparent)]
+    Users(Error),
+}
+
+/// Why a registration fails.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RegisterError {
+    /// People may not register themselves.
     #[error("Registration is switched off here.")]
     Off,
-    /// What they typed.
+    /// The address or the password will not do: the reason, in a sentence for the user.
     #[error("{0}")]
     Unacceptable(String),
+    /// The user exists already, or the users cannot be asked.
     #[error(transparent)]
     Users(#[from] Error),
 }
 
-/// The users of this process.
-#[derive(Clone)]
-pub struct OwnAccounts {
-    pub login: Login,
-    pub users: std::sync::Arc<dyn Auth>,
-    /// People may register themselves.
-    pub registration: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[async_trait]
-impl Accounts for OwnAccounts {
-    async fn login(
-        &self,
-        credentials: Option<Credentials>,
-        from: IpAddr,
-    ) -> Result<String, LoginError> {
-        self.login.login(credentials, from).await
-    }
-
-    async fn register(&self, account: Credentials, _from: IpAddr) -> Result<String, RegisterError> {
-        if !self.registration {
-            return Err(RegisterError::Off);
+    #[test]
+    fn basic_credentials_are_utf8_or_latin1() {
+        let header = |encoded: String| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, encoded.parse().unwrap());
+            Credentials::from_basic(&headers)
+        };
+        for bytes in ["k\u{fc}che:p:w".as_bytes(), b"k\xfcche:p:w"] {
+            let credentials = header(format!("Basic {}", STANDARD.encode(bytes))).unwrap();
+            assert_eq!(
+                (&*credentials.email, &*credentials.password),
+                ("k\u{fc}che", "p:w")
+            );
         }
-        let Credentials { email, password } = &account;
-        check(email, password).map_err(RegisterError::Unacceptable)?;
-        self.users.register(email, password).await?;
-        Ok(self.login.issue(email))
+        for bad in ["Bearer YTpi", "Basic", "Basic ???", "Basic YWI="] {
+            assert!(header(bad.into()).is_none(), "{bad}");
+        }
     }
-
-    async fn check(&self, token: &str) -> Result<Option<Claims>, Error> {
-        Ok(self.login.check(token))
-    }
-
-    fn renew(&self, username: &str) -> Option<String> {
-        Some(self.login.issue(username))
-    }
-}
-
-fn check(email: &str, password: &str) -> Result<(), String> {
-    let is_address = email
-        .split_once('@')
-        .is_some_and(|(user, host)| !user.is_empty() && !host.is_empty() && !host.contains('@'));
-    let is_clean = !email.chars().any(|c| c.is_whitespace() || c.is_control());
-    if !is_address || !is_clean || email.chars().count() > LONGEST {
-        return Err("This is not an e-mail address.".into());
-    }
-    if !(SHORTEST_PASSWORD..=LONGEST).contains(&password.chars().count()) {
-        return Err(format!(
-            "A password has {SHORTEST_PASSWORD} to {LONGEST} characters."
-        ));
-    }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! The auth service elsewhere, ours or the original, as a gateway without users of its own asks it.
+//! Accounts kept by an auth service elsewhere: ours, or the original one.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,69 +16,89 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use crate::accounts::login::{Credentials, LoginError};
-use crate::accounts::token::{Claims, Tokens};
-use crate::accounts::{Accounts, RegisterError};
+use super::token::Tokens;
+use super::{Accounts, Claims, Credentials, LoginError, RegisterError, Secret};
 use crate::telemetry;
 
-/// Longest time for an answer: a login costs the service some 50 ms.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// A token that was good is so long not asked about again.
-const REMEMBERED_FOR: Duration = Duration::from_secs(30);
-/// More are not kept in mind.
-const REMEMBERED: usize = 10_000;
-/// A token, or a few words; more is no answer of an auth service.
-const LONGEST_ANSWER: usize = 64 * 1024;
-/// Where the client is, as proxies say it.
+/// How long a response may take: a login costs the service some 50 ms.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a token that was found valid is not checked again.
+const CACHE_TIME: Duration = Duration::from_secs(30);
+/// Valid tokens remembered at once.
+const CACHE_CAPACITY: usize = 10_000;
+/// Bytes of a response: it is a token or a short message.
+const MAX_RESPONSE: usize = 64 * 1024;
+/// The header in which proxies pass on the client's address.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// An auth service, asked over HTTP.
-pub struct AuthClient {
+/// Accounts that an auth service keeps, asked over HTTP.
+pub struct RemoteAccounts {
     http: Client,
     url: String,
-    /// Checks tokens and makes new ones without asking, where the secret is known here too.
+    /// Where this process knows the secret too.
     tokens: Option<Tokens>,
     clock: Arc<dyn Clock>,
-    good: Mutex<HashMap<[u8; 32], (Claims, Instant)>>,
+    registration: bool,
+    /// Tokens found valid, by their hash, and when.
+    valid: Mutex<HashMap<[u8; 32], (Claims, Instant)>>,
 }
 
-impl AuthClient {
-    /// The service at `url`, such as `http://auth:5000`.
-    pub fn new(url: &str, tokens: Option<Tokens>, clock: Arc<dyn Clock>) -> io::Result<Self> {
-        let http = Client::builder().timeout(PATIENCE).build();
-        Ok(AuthClient {
+impl RemoteAccounts {
+    /// Accounts of the auth service at `url`, such as `http://auth:5000`. It need not be up yet.
+    ///
+    /// # Errors
+    /// When this machine's TLS or resolver cannot be set up.
+    pub fn new(url: &str, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        let http = Client::builder().timeout(TIMEOUT).build();
+        Ok(RemoteAccounts {
             http: http.map_err(io::Error::other)?,
             url: url.trim_end_matches('/').to_owned(),
-            tokens,
+            tokens: None,
             clock,
-            good: Mutex::default(),
+            registration: true,
+            valid: Mutex::default(),
         })
+    }
+
+    /// The secret that the auth service signs tokens with. Tokens are then checked and renewed here.
+    #[must_use]
+    pub fn secret(mut self, secret: &Secret) -> Self {
+        self.tokens = Some(Tokens::new(secret));
+        self
+    }
+
+    /// Whether people are told that they may register themselves. The default is yes; the auth service has the
+    /// last word.
+    #[must_use]
+    pub fn allow_registration(mut self, allow: bool) -> Self {
+        self.registration = allow;
+        self
     }
 
     fn post(&self, path: &str) -> RequestBuilder {
         self.http.post(format!("{}{path}", self.url))
     }
 
-    fn remembered(&self, key: &[u8; 32]) -> Option<Claims> {
-        let good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
-        let (claims, since) = good.get(key)?;
-        let is_good = claims.exp > self.clock.now().as_millis().div_euclid(1000);
-        (is_good && since.elapsed() < REMEMBERED_FOR).then(|| claims.clone())
+    fn cached(&self, key: &[u8; 32]) -> Option<Claims> {
+        let valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
+        let (claims, since) = valid.get(key)?;
+        let is_current = claims.exp > self.clock.now().as_millis().div_euclid(1000);
+        (is_current && since.elapsed() < CACHE_TIME).then(|| claims.clone())
     }
 
-    fn remember(&self, key: [u8; 32], claims: &Claims) {
-        let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
-        if good.len() >= REMEMBERED {
-            good.retain(|_, (_, since)| since.elapsed() < REMEMBERED_FOR);
+    fn cache(&self, key: [u8; 32], claims: &Claims) {
+        let mut valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
+        if valid.len() >= CACHE_CAPACITY {
+            valid.retain(|_, (_, since)| since.elapsed() < CACHE_TIME);
         }
-        if good.len() < REMEMBERED {
-            good.insert(key, (claims.clone(), Instant::now()));
+        if valid.len() < CACHE_CAPACITY {
+            valid.insert(key, (claims.clone(), Instant::now()));
         }
     }
 }
 
 #[async_trait]
-impl Accounts for AuthClient {
+impl Accounts for RemoteAccounts {
     async fn login(
         &self,
         credentials: Option<Credentials>,
@@ -89,12 +109,12 @@ impl Accounts for AuthClient {
             let basic = STANDARD.encode(format!("{email}:{password}"));
             request = request.header(AUTHORIZATION, format!("Basic {basic}"));
         }
-        let (status, wait, words) = answer(request).await.map_err(LoginError::Users)?;
+        let (status, wait, text) = send(request).await.map_err(LoginError::Users)?;
         match status {
-            StatusCode::OK => Ok(words),
-            StatusCode::UNAUTHORIZED => Err(LoginError::Refused(words)),
+            StatusCode::OK => Ok(text),
+            StatusCode::UNAUTHORIZED => Err(LoginError::Refused(text)),
             StatusCode::TOO_MANY_REQUESTS => Err(LoginError::TooMany(wait)),
-            // The original answers this when its database is away.
+            // The original service answers 500 when its database is down.
             _ => Err(LoginError::Users(unavailable(format!(
                 "the auth service answers {status}"
             )))),
@@ -107,9 +127,9 @@ impl Accounts for AuthClient {
             .post("/register")
             .header(FORWARDED_FOR, from.to_string())
             .json(&json!({"email": email, "password": password}));
-        match answer(request).await? {
+        match send(request).await? {
             (StatusCode::CREATED, _, token) => Ok(token),
-            (status, _, words) => Err(refused(status, words)),
+            (status, _, text) => Err(register_error(status, text)),
         }
     }
 
@@ -118,16 +138,16 @@ impl Accounts for AuthClient {
             return Ok(tokens.check(token, self.clock.now()));
         }
         let key = Sha256::digest(token).into();
-        if let Some(claims) = self.remembered(&key) {
+        if let Some(claims) = self.cached(&key) {
             return Ok(Some(claims));
         }
         let request = self
             .post("/validate")
             .header(AUTHORIZATION, format!("Bearer {token}"));
-        match answer(request).await? {
+        match send(request).await? {
             (StatusCode::OK, _, json) => {
                 let claims: Claims = serde_json::from_str(&json).map_err(unavailable)?;
-                self.remember(key, &claims);
+                self.cache(key, &claims);
                 Ok(Some(claims))
             }
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, ..) => Ok(None),
@@ -139,38 +159,41 @@ impl Accounts for AuthClient {
         let tokens = self.tokens.as_ref()?;
         Some(tokens.issue(username, self.clock.now()))
     }
+
+    fn registration(&self) -> bool {
+        self.registration
+    }
 }
 
-/// The status, how long to wait, and the body as text.
-async fn answer(request: RequestBuilder) -> Result<(StatusCode, Duration, String), Error> {
+/// Sends a request. Returns the status, how long to wait before trying again, and the body as text.
+async fn send(request: RequestBuilder) -> Result<(StatusCode, Duration, String), Error> {
     let mut response: Response = telemetry::call(request).await.map_err(unavailable)?;
     let wait = response.headers().get(RETRY_AFTER);
     let wait = wait.and_then(|value| value.to_str().ok()?.parse().ok());
     let mut body = Vec::new();
     while let Some(piece) = response.chunk().await.map_err(unavailable)? {
         body.extend_from_slice(&piece);
-        if body.len() > LONGEST_ANSWER {
-            return Err(unavailable("the auth service's answer is too long"));
+        if body.len() > MAX_RESPONSE {
+            return Err(unavailable("the auth service's response is too long"));
         }
     }
-    let words = String::from_utf8_lossy(&body).trim().to_owned();
+    let text = String::from_utf8_lossy(&body).trim().to_owned();
     Ok((
         response.status(),
         Duration::from_secs(wait.unwrap_or(60)),
-        words,
+        text,
     ))
 }
 
-/// An error for whatever the auth service did not do.
 fn unavailable(e: impl Into<BackendError>) -> Error {
     Error::Unavailable(e.into())
 }
 
-/// What an auth service answers to a registration, read as one of ours.
-fn refused(status: StatusCode, words: String) -> RegisterError {
+/// The error for a registration that an auth service answers with `status`.
+fn register_error(status: StatusCode, text: String) -> RegisterError {
     match status {
         StatusCode::CONFLICT => Error::Rejected(Rejection::Taken).into(),
-        StatusCode::BAD_REQUEST => RegisterError::Unacceptable(words),
+        StatusCode::BAD_REQUEST => RegisterError::Unacceptable(text),
         // The original auth service has no such route.
         StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
             RegisterError::Off

@@ -1,6 +1,6 @@
-//! Tokens: JSON Web Tokens (RFC 7519) signed with HS256, as the original services make and check them.
+//! JSON Web Tokens (RFC 7519) signed with HS256, as the original services issue and check them.
 //!
-//! There is one algorithm and no negotiation: a token that names another is refused.
+//! There is one algorithm and no negotiation: a token that names another is rejected.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,19 +11,20 @@ use sha2::Sha256;
 
 use super::Secret;
 
-/// How long a token is good for, in seconds.
+/// How long a token is valid, in seconds.
 pub const LIFETIME: i64 = 86_400;
 
-/// What a token says. Claims that Python services add are let be; `aud` is never set: PyJWT would refuse
-/// the token.
+/// The claims of a token. Claims that Python services add are ignored. `aud` is never set: PyJWT would reject the
+/// token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// E-mail address.
+    /// E-mail address of the user.
     pub username: String,
-    /// Seconds since the epoch.
+    /// When the token expires, in seconds since the epoch.
     pub exp: i64,
-    /// Seconds since the epoch.
+    /// When the token was issued, in seconds since the epoch.
     pub iat: i64,
+    /// Whether the user may use the service.
     pub admin: bool,
 }
 
@@ -34,13 +35,14 @@ struct Header {
     typ: String,
 }
 
-/// Makes tokens and checks them.
+/// Issues and checks tokens.
 #[derive(Clone)]
 pub struct Tokens {
     key: Hmac<Sha256>,
 }
 
 impl Tokens {
+    /// Tokens signed with `secret`.
     pub fn new(secret: &Secret) -> Self {
         // HMAC takes keys of any length.
         let key = Hmac::new_from_slice(secret.reveal().as_bytes());
@@ -49,7 +51,7 @@ impl Tokens {
         }
     }
 
-    /// A token for `username`, from `now` on.
+    /// A token for `username` that is valid from `now` on.
     pub fn issue(&self, username: &str, now: Timestamp) -> String {
         let iat = now.as_millis().div_euclid(1000);
         let header = Header {
@@ -67,7 +69,7 @@ impl Tokens {
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// What a token says, if we (or a service with our secret) said it and it is good at `now`.
+    /// The claims of a token that is signed with our secret and valid at `now`.
     pub fn check(&self, token: &str, now: Timestamp) -> Option<Claims> {
         let (signed, signature) = token.rsplit_once('.')?;
         let (header, claims) = signed.split_once('.')?;
@@ -115,14 +117,14 @@ mod tests {
     );
 
     #[test]
-    fn a_token_of_pyjwt_is_understood() {
+    fn a_token_of_pyjwt_is_accepted() {
         let claims = tokens("sarcasm").check(PYJWT, NOW).unwrap();
         assert_eq!(claims.username, "ann@example.com");
         assert_eq!((claims.iat, claims.exp), (1_700_000_000, 1_700_086_400));
     }
 
     #[test]
-    fn a_token_is_good_until_it_expires() {
+    fn a_token_is_valid_until_it_expires() {
         let ours = tokens("sarcasm");
         let token = ours.issue("ann@example.com", NOW);
         let at = |seconds: i64| Timestamp::from_millis(NOW.as_millis() + seconds * 1000);
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_we_did_not_sign_is_refused() {
+    fn a_token_with_another_signature_is_rejected() {
         let ours = tokens("sarcasm");
         let token = ours.issue("ann@example.com", NOW);
         assert_eq!(tokens("irony").check(&token, NOW), None, "another secret");

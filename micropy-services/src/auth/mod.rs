@@ -1,5 +1,4 @@
-//! The auth service: tokens for credentials, and whether a token is good, on a port of its own, as the
-//! original services ask for it.
+//! The auth service: issues tokens for credentials and validates tokens, by the routes of the original auth service.
 
 use std::sync::Arc;
 
@@ -13,28 +12,63 @@ use micropy_core::ports::auth::Error;
 
 use serde::Deserialize;
 
-use crate::accounts::login::{Credentials, LoginError};
-use crate::accounts::{Accounts, RegisterError};
+use crate::accounts::{Accounts, Credentials, LoginError, RegisterError};
 use crate::http::ClientAddress;
 
-/// Whoever answers the service's routes.
-#[derive(Clone)]
-pub struct Shared(pub Arc<dyn Accounts>);
-
-/// The auth service's routes.
-pub fn router(accounts: Arc<dyn Accounts>) -> Router {
-    let alive = get(|| async { "ok\n" });
-    Router::new()
-        .route("/login", post(sign_in))
-        .route("/validate", post(validate))
-        .route("/register", post(register))
-        .route("/healthz", alive.clone())
-        .route("/readyz", alive)
-        .with_state(Shared(accounts))
+/// The auth service. It does nothing in the background: whoever serves its [`router`](AuthService::router) runs it.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use micropy_core::ports::time::{ManualClock, Timestamp};
+/// use axum::body::Body;
+/// use axum::http::{Request, StatusCode};
+/// use micropy_core::ports::memory::MemoryAuth;
+/// use micropy_services::accounts::{LocalAccounts, Secret};
+/// use micropy_services::auth::AuthService;
+/// use tower::ServiceExt as _;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let clock = Arc::new(ManualClock::new(Timestamp::default()));
+/// let users = Arc::new(MemoryAuth::default());
+/// let secret = Secret::new("32 bytes that nobody can guess …");
+/// let accounts = Arc::new(LocalAccounts::new(users, clock, &secret));
+/// let router = AuthService::new(accounts).router();
+///
+/// let login = Request::post("/login").body(Body::empty()).unwrap();
+/// let response = router.oneshot(login).await.unwrap();
+/// assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+/// # }
+/// ```
+pub struct AuthService {
+    accounts: Arc<dyn Accounts>,
 }
 
-/// `POST /login`: the answer's body is the bare token. The gateway has the same.
-pub async fn sign_in(
+impl AuthService {
+    /// An auth service for `accounts`.
+    pub fn new(accounts: Arc<dyn Accounts>) -> Self {
+        AuthService { accounts }
+    }
+
+    /// Its routes: `/login`, `/validate`, `/register`, `/healthz` and `/readyz`.
+    pub fn router(&self) -> Router {
+        let alive = get(|| async { "ok\n" });
+        Router::new()
+            .route("/login", post(login))
+            .route("/validate", post(validate))
+            .route("/register", post(register))
+            .route("/healthz", alive.clone())
+            .route("/readyz", alive)
+            .with_state(Shared(self.accounts.clone()))
+    }
+}
+
+/// The state of the routes.
+#[derive(Clone)]
+pub(crate) struct Shared(pub Arc<dyn Accounts>);
+
+/// `POST /login`: responds with the bare token. The gateway has the same route.
+pub(crate) async fn login(
     State(Shared(accounts)): State<Shared>,
     ClientAddress(from): ClientAddress,
     headers: HeaderMap,
@@ -44,14 +78,14 @@ pub async fn sign_in(
         .await
 }
 
-/// Who is to be registered.
+/// The body of a registration.
 #[derive(Deserialize)]
 struct Account {
     email: String,
     password: String,
 }
 
-/// `POST /register`, for our gateway: the answer's body is the bare token of the new user.
+/// `POST /register`, for our gateway: responds with the bare token of the new user.
 async fn register(
     State(Shared(accounts)): State<Shared>,
     ClientAddress(from): ClientAddress,
@@ -71,8 +105,8 @@ async fn register(
     }
 }
 
-/// `POST /validate`: the claims of a good token. Whatever stands before the token, a scheme or not, is not
-/// looked at, as in the original.
+/// `POST /validate`: responds with the claims of a valid token. The scheme before the token is ignored, as in the
+/// original.
 async fn validate(State(Shared(accounts)): State<Shared>, headers: HeaderMap) -> Response {
     let header = headers
         .get(AUTHORIZATION)
@@ -90,7 +124,7 @@ async fn validate(State(Shared(accounts)): State<Shared>, headers: HeaderMap) ->
     }
 }
 
-/// JSON in which every character beyond ASCII is escaped: Python clients guess the charset.
+/// Escapes every character beyond ASCII in JSON: Python clients guess the charset.
 fn ascii(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -115,7 +149,7 @@ impl IntoResponse for LoginError {
             LoginError::Invalid => {
                 (StatusCode::UNAUTHORIZED, "invalid credentials").into_response()
             }
-            LoginError::Refused(words) => (StatusCode::UNAUTHORIZED, words).into_response(),
+            LoginError::Refused(text) => (StatusCode::UNAUTHORIZED, text).into_response(),
             LoginError::TooMany(wait) => {
                 let after = [(RETRY_AFTER, (wait.as_secs() + 1).to_string())];
                 (

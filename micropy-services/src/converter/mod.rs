@@ -1,12 +1,13 @@
-//! The converter service: videos from the queue, MP3s into the storage.
+//! The converter service: takes videos from the queue and puts MP3s into the storage.
 //!
-//! The engine runs in a process of its own for each attempt, the [`worker`]. It is given the video's bytes as
-//! it asks for them, and writes the MP3, or the ZIP file of chapters, to an unnamed temporary file, which then
-//! goes into the storage.
+//! The engine runs in a [worker process](crate::worker), a new one for each attempt. It writes the MP3, or the ZIP file
+//! of chapters, to an unnamed temporary file, which then goes into the storage.
 
 use std::fs::File;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
@@ -14,81 +15,144 @@ use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{self, Begin, Job, Lease, Outcome, Output, Topic};
 use micropy_core::ports::queue::{self, Delivery};
 use micropy_core::ports::storage::{self, Label, StorageExt, UploadError};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use crate::Ports;
-use crate::job::adoption::Adoption;
+use crate::job::adoption::AdoptionError;
 use crate::job::message::Body;
-use crate::telemetry;
-use crate::telemetry::metrics::Metrics;
-use crate::worker::process::Workshop;
-use crate::worker::protocol::Made;
+use crate::job::outbox;
+use crate::telemetry::{self, Metrics};
+use crate::worker::{Converted, Fault, Worker};
 
-/// How long a worker has a job without renewing.
+/// How long a lease lasts without being renewed.
 const LEASE: Duration = Duration::from_secs(30);
-/// How often it renews, which also shows its progress and tells it of a cancellation.
-const RENEW: Duration = Duration::from_secs(1);
-/// So many failed renewals in a row and the lease may be lost: stop.
+/// How often a lease is renewed, which also reports progress and notices a cancellation.
+const RENEWAL: Duration = Duration::from_secs(1);
+/// How long before the end of a lease that could not be renewed the work stops.
 const LEASE_MARGIN: Duration = Duration::from_secs(10);
-/// How often work on a job is started.
-const ATTEMPTS: u32 = 3;
-/// Before another attempt after a fault that may pass; the second time it is twice as long.
+/// Attempts at a job.
+const MAX_ATTEMPTS: u32 = 3;
+/// The pause before the second attempt; before the third it is twice as long.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
-/// How often a job is taken up whose stores are away or full: for more than an hour.
-const PATIENCE: u32 = 20;
-/// Before it is taken up again: twice as long each time, up to the longest pause.
-const AWAY_PAUSE: Duration = Duration::from_secs(5);
-const LONGEST_AWAY_PAUSE: Duration = Duration::from_secs(5 * 60);
-/// How long a deleted job's video may outlive it.
-const FORGET_PAUSE: Duration = Duration::from_secs(5);
-/// Before asking a queue or a ledger again that cannot be reached.
+/// Deliveries of a job whose stores stay unavailable or full: they take more than an hour.
+const MAX_DELIVERIES: u32 = 20;
+/// The first pause of a job whose stores are unavailable. It doubles each time, up to the longest.
+const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// The pause before looking again whether the video of a deleted job is gone.
+const DELETED_PAUSE: Duration = Duration::from_secs(5);
+/// The pause before asking a queue or a ledger again that failed.
 const BACKEND_PAUSE: Duration = Duration::from_secs(1);
-/// What the owner is told of a video that ends whoever converts it.
-const DEADLY: &str = "The conversion of this file ended unexpectedly several times.";
-/// For the service to be told to stop, where its worker processes were told first.
-const STOPPING: Duration = Duration::from_millis(200);
+/// The reason that a job's owner is given when the video crashes every worker process.
+const CRASHES: &str = "The conversion of this file ended unexpectedly several times.";
+/// How long to wait for the shutdown of this service when its worker processes received the signal first.
+const SHUTDOWN_DELAY: Duration = Duration::from_millis(200);
 /// Bytes of the MP3 read at once.
 const PIECE: usize = 64 * 1024;
 
-/// Converts videos.
+/// The converter service.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use micropy_core::ports::time::{ManualClock, Timestamp};
+/// use micropy_services::Ports;
+/// use micropy_services::converter::ConverterService;
+/// use micropy_services::worker::Worker;
+/// use tokio_util::sync::CancellationToken;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> std::io::Result<()> {
+/// # let clock = Arc::new(ManualClock::new(Timestamp::default()));
+/// let ports = Ports::in_memory(clock);
+/// let worker = Worker::this_program(["convert-one"])?;
+/// let shutdown = CancellationToken::new();
+/// let service = ConverterService::new(ports, worker).workers(2);
+/// let running = tokio::spawn(service.run(shutdown.clone()));
+///
+/// shutdown.cancel();
+/// running.await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ConverterService {
-    pub ports: Ports,
-    pub metrics: Arc<Metrics>,
-    pub workshop: Workshop,
+    ports: Ports,
+    metrics: Arc<Metrics>,
+    worker: Worker,
+    workers: usize,
 }
 
-/// Why a conversion gave no MP3.
+/// Why work on a job stopped without an MP3.
 #[derive(Debug)]
-pub(crate) enum Fault {
-    /// It never will: the reason, for the job's owner.
-    Permanent(String),
-    /// It may the next time: the reason, for the log.
-    Transient(String),
-    /// What it takes is out of reach, or full: no fault of this video, and no attempt at it. How, for the log.
-    Away(String),
-    /// The worker process died, hung or went mad, which it may do with this video every time: how, for the log.
-    Died(String),
-    /// The lease is lost, or the owner called it off: the job is none of ours any more.
-    Lost,
-    /// The service stops.
-    Stopped,
+enum Stop {
+    /// The conversion failed.
+    Fault(Fault),
+    /// The lease is lost, or the owner cancelled the job: it is not ours any more.
+    LeaseLost,
+    /// The service shuts down.
+    Shutdown,
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Stop::Fault(fault)
+    }
 }
 
 impl ConverterService {
-    /// One worker: works until told to stop. What it has begun then is given back.
-    pub async fn run(self, stop: CancellationToken) {
-        while let Some(received) = stop
+    /// A converter service whose worker processes are started as `worker` says.
+    pub fn new(ports: Ports, worker: Worker) -> Self {
+        ConverterService {
+            ports,
+            metrics: Arc::default(),
+            worker,
+            workers: cores().div_ceil(2),
+        }
+    }
+
+    /// How many videos to convert at the same time. The default is one for every two cores.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers.max(1);
+        self
+    }
+
+    /// Where to count what happens.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Converts videos until `shutdown`. Jobs that are not finished by then go back into the queue.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let threads = NonZeroUsize::new(cores() / self.workers).unwrap_or(NonZeroUsize::MIN);
+        self.worker = self.worker.default_threads(threads);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(outbox::run(self.ports.clone(), shutdown.clone()));
+        for _ in 0..self.workers {
+            tasks.spawn(self.clone().work_through_queue(shutdown.clone()));
+        }
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(e) = ended {
+                tracing::error!(error = %e, "a task of the converter panicked");
+            }
+        }
+    }
+
+    async fn work_through_queue(self, shutdown: CancellationToken) {
+        while let Some(received) = shutdown
             .run_until_cancelled(self.ports.queues.video.receive())
             .await
         {
             let handled = match received {
                 Ok(delivery) => {
                     let span = telemetry::processing(Topic::Video, delivery.payload());
-                    self.handle(delivery, &stop).instrument(span).await
+                    self.handle(delivery, &shutdown).instrument(span).await
                 }
                 Err(e) => Err(e),
             };
@@ -102,7 +166,7 @@ impl ConverterService {
     async fn handle(
         &self,
         delivery: Box<dyn Delivery>,
-        stop: &CancellationToken,
+        shutdown: &CancellationToken,
     ) -> Result<(), queue::Error> {
         let body = match Body::parse(delivery.payload()) {
             Ok(body) => body,
@@ -110,17 +174,17 @@ impl ConverterService {
         };
         let (id, body) = match self.ports.adopt(body).await {
             Ok(adopted) => adopted,
-            Err(Adoption::Refused(why)) => return delivery.dead(&why).await,
-            Err(Adoption::Failed(e)) => {
+            Err(AdoptionError::Malformed(why)) => return delivery.dead(&why).await,
+            Err(AdoptionError::Ledger(e)) => {
                 tracing::warn!(error = %e, "the ledger fails");
                 return delivery.retry(BACKEND_PAUSE).await;
             }
         };
         match self.ports.jobs.begin(id, LEASE).await {
-            Ok(Begin::Started(lease, job)) => self.work(delivery, body, lease, job, stop).await,
+            Ok(Begin::Started(lease, job)) => self.work(delivery, body, lease, job, shutdown).await,
             Ok(Begin::Leased(until)) => delivery.retry(until.since(self.ports.clock.now())).await,
             Ok(Begin::NotQueued(_)) => delivery.ack().await,
-            Err(jobs::Error::NotFound) => self.forget(delivery, &body).await,
+            Err(jobs::Error::NotFound) => self.drop_deleted(delivery, &body).await,
             Err(e) => {
                 tracing::warn!(job_id = %id, error = %e, "the ledger fails");
                 delivery.retry(BACKEND_PAUSE).await
@@ -128,38 +192,41 @@ impl ConverterService {
         }
     }
 
-    /// Drops the message about a job that was deleted, as its video shows. A video that is still there
-    /// after a while means that the message comes from a gateway with another ledger: an operator must
-    /// know.
-    async fn forget(&self, delivery: Box<dyn Delivery>, body: &Body) -> Result<(), queue::Error> {
+    /// Drops the message about a job that was deleted: its video is gone too. If the video stays, the message comes from
+    /// a gateway with another ledger, and an operator must know.
+    async fn drop_deleted(
+        &self,
+        delivery: Box<dyn Delivery>,
+        body: &Body,
+    ) -> Result<(), queue::Error> {
         let video = match body.video() {
             Some(video) => self.ports.videos.head(video).await,
             None => return delivery.ack().await,
         };
         match video {
             Err(storage::Error::NotFound) => delivery.ack().await,
-            Ok(_) if delivery.attempt() >= ATTEMPTS => {
+            Ok(_) if delivery.attempt() >= MAX_ATTEMPTS => {
                 delivery
-                    .dead("no job of this ledger, but there is a video")
+                    .dead("the ledger has no such job, but its video exists")
                     .await
             }
-            _ => delivery.retry(FORGET_PAUSE).await,
+            _ => delivery.retry(DELETED_PAUSE).await,
         }
     }
 
-    /// Brings a begun job to its end, or back into the queue.
+    /// Works on a leased job, until it is finished or back in the queue.
     async fn work(
         &self,
         delivery: Box<dyn Delivery>,
         body: Body,
         lease: Lease,
         job: Job,
-        stop: &CancellationToken,
+        shutdown: &CancellationToken,
     ) -> Result<(), queue::Error> {
         let started = Instant::now();
-        telemetry::about(job.id);
+        telemetry::record_job(job.id);
         tracing::info!(job_id = %job.id, attempt = job.attempts, "conversion started");
-        let fault = match self.convert(&job, lease, stop).await {
+        let stop = match self.convert(&job, lease, shutdown).await {
             Ok((output, audio)) => match self.finish(lease, output, body.clone()).await {
                 Ok(()) => {
                     let took = started.elapsed();
@@ -167,63 +234,66 @@ impl ConverterService {
                     self.metrics.job_ended("done", took, Some(audio));
                     return delivery.ack().await;
                 }
-                Err(fault) => fault,
+                Err(stop) => stop,
             },
-            Err(fault) => fault,
+            Err(stop) => stop,
+        };
+        let fault = match stop {
+            Stop::Fault(fault) => fault,
+            Stop::LeaseLost => {
+                tracing::info!(job_id = %job.id, "conversion cancelled");
+                return delivery.ack().await;
+            }
+            Stop::Shutdown => {
+                self.release(lease, false).await;
+                return delivery.retry(Duration::ZERO).await;
+            }
         };
         match fault {
             Fault::Permanent(reason) => {
                 self.fail(delivery, lease, body, reason, started.elapsed())
                     .await
             }
-            Fault::Transient(why) if job.attempts >= ATTEMPTS => {
+            Fault::Transient(why) if job.attempts >= MAX_ATTEMPTS => {
                 tracing::error!(job_id = %job.id, why, "conversion given up");
                 let reason = "The conversion failed several times. Please try again later.";
                 self.fail(delivery, lease, body, reason.into(), started.elapsed())
                     .await
             }
-            Fault::Died(why) if job.attempts >= ATTEMPTS => {
+            Fault::Crashed(why) if job.attempts >= MAX_ATTEMPTS => {
                 tracing::error!(job_id = %job.id, why, "conversion given up");
-                self.fail(delivery, lease, body, DEADLY.into(), started.elapsed())
+                self.fail(delivery, lease, body, CRASHES.into(), started.elapsed())
                     .await
             }
-            Fault::Away(why) if delivery.attempt() >= PATIENCE => {
+            Fault::Unavailable(why) if delivery.attempt() >= MAX_DELIVERIES => {
                 tracing::error!(job_id = %job.id, why, "conversion given up");
-                let reason = "What the conversion needs was out of reach for over an hour. Please try again later.";
+                let reason = "A service that the conversion needs was unavailable for over an hour. Please try again later.";
                 self.fail(delivery, lease, body, reason.into(), started.elapsed())
                     .await
             }
-            Fault::Away(why) => {
+            Fault::Unavailable(why) => {
                 let doubled =
-                    AWAY_PAUSE * 2_u32.saturating_pow(delivery.attempt().saturating_sub(1));
-                let pause = doubled.min(LONGEST_AWAY_PAUSE);
-                telemetry::failed(&Span::current(), &why);
+                    UNAVAILABLE_PAUSE * 2_u32.saturating_pow(delivery.attempt().saturating_sub(1));
+                let pause = doubled.min(LONGEST_UNAVAILABLE_PAUSE);
+                telemetry::record_failure(&Span::current(), &why);
                 tracing::warn!(job_id = %job.id, why, ?pause, "conversion put off");
                 self.release(lease, false).await;
                 delivery.retry(pause).await
             }
-            Fault::Transient(why) | Fault::Died(why) => {
+            Fault::Transient(why) | Fault::Crashed(why) => {
                 let pause = RETRY_PAUSE * job.attempts;
-                telemetry::failed(&Span::current(), &why);
-                tracing::warn!(job_id = %job.id, why, ?pause, "conversion failed, once more");
+                telemetry::record_failure(&Span::current(), &why);
+                tracing::warn!(job_id = %job.id, why, ?pause, "conversion failed, trying again");
                 self.release(lease, true).await;
                 delivery.retry(pause).await
-            }
-            Fault::Lost => {
-                tracing::info!(job_id = %job.id, "conversion called off");
-                delivery.ack().await
-            }
-            Fault::Stopped => {
-                self.release(lease, false).await;
-                delivery.retry(Duration::ZERO).await
             }
         }
     }
 
-    /// Gives a lease back; where that fails, it runs out.
+    /// Gives a lease back. Where this fails, it expires.
     async fn release(&self, lease: Lease, counted: bool) {
         if let Err(e) = self.ports.jobs.release(lease, counted).await {
-            tracing::warn!(job_id = %lease.job, error = %e, "the lease must run out");
+            tracing::warn!(job_id = %lease.job, error = %e, "the lease must expire");
         }
     }
 
@@ -236,18 +306,18 @@ impl ConverterService {
         took: Duration,
     ) -> Result<(), queue::Error> {
         tracing::info!(job_id = %lease.job, reason, "conversion failed");
-        telemetry::failed(&Span::current(), &reason);
+        telemetry::record_failure(&Span::current(), &reason);
         let publishing = telemetry::publishing(Topic::Failed, lease.job);
-        let told = publishing.in_scope(|| body.telling_failure(&reason));
+        let message = publishing.in_scope(|| body.conversion_failed(&reason));
         match self
             .ports
             .jobs
-            .finish(lease, Outcome::Failed(reason), Some(told))
+            .finish(lease, Outcome::Failed(reason), Some(message))
             .await
         {
             Ok(owed) => {
                 self.metrics.job_ended("failed", took, None);
-                self.ports.send_now_or_later(owed).await;
+                self.ports.try_send(owed).await;
             }
             Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => {}
             Err(e) => {
@@ -258,32 +328,33 @@ impl ConverterService {
         delivery.ack().await
     }
 
-    /// Enters the MP3 into the ledger, with the message that tells of it; or removes it.
-    async fn finish(&self, lease: Lease, output: Output, body: Body) -> Result<(), Fault> {
+    /// Records the MP3 in the ledger, with the message that announces it. Removes the MP3 where the lease is lost.
+    async fn finish(&self, lease: Lease, output: Output, body: Body) -> Result<(), Stop> {
         let mp3 = output.mp3;
         let publishing = telemetry::publishing(Topic::Mp3, lease.job);
-        let told = publishing.in_scope(|| body.telling(mp3));
+        let message = publishing.in_scope(|| body.mp3_ready(mp3));
         let finished = self
             .ports
             .jobs
-            .finish(lease, Outcome::Done(output), Some(told))
+            .finish(lease, Outcome::Done(output), Some(message))
             .await;
-        let fault = match finished {
+        match finished {
             Ok(owed) => {
-                self.ports.send_now_or_later(owed).await;
-                return Ok(());
+                self.ports.try_send(owed).await;
+                Ok(())
             }
-            Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => Fault::Lost,
-            // It may have been entered all the same: the MP3 stays, and the sweeper decides.
-            Err(e) => return Err(Fault::Away(e.to_string())),
-        };
-        self.remove(mp3).await;
-        Err(fault)
+            Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => {
+                self.remove(mp3).await;
+                Err(Stop::LeaseLost)
+            }
+            // It may have been recorded all the same: the MP3 stays, and the sweeper decides.
+            Err(e) => Err(Fault::Unavailable(e.to_string()).into()),
+        }
     }
 
     async fn remove(&self, mp3: Id) {
         if let Err(e) = self.ports.mp3s.delete(mp3).await {
-            tracing::warn!(%mp3, error = %e, "an MP3 nobody owns is left to the sweeper");
+            tracing::warn!(%mp3, error = %e, "an MP3 of no job is left to the sweeper");
         }
     }
 
@@ -292,11 +363,11 @@ impl ConverterService {
         &self,
         job: &Job,
         lease: Lease,
-        stop: &CancellationToken,
-    ) -> Result<(Output, Duration), Fault> {
-        if job.attempts > ATTEMPTS {
-            // Work was started three times and never ended: the converter itself died each time.
-            return Err(Fault::Permanent(DEADLY.into()));
+        shutdown: &CancellationToken,
+    ) -> Result<(Output, Duration), Stop> {
+        if job.attempts > MAX_ATTEMPTS {
+            // No attempt ended: the converter itself crashed each time.
+            return Err(Fault::Permanent(CRASHES.into()).into());
         }
         let video = self
             .ports
@@ -307,79 +378,95 @@ impl ConverterService {
                 storage::Error::NotFound => {
                     Fault::Permanent("The video is no longer there.".into())
                 }
-                e => Fault::Away(e.to_string()),
+                e => Fault::Unavailable(e.to_string()),
             })?;
         let converting = telemetry::step("convert");
 
         let progress = AtomicU32::new(0);
         let work = self
-            .workshop
+            .worker
             .convert(&job.options, &self.ports.videos, &video, &progress);
-        // The lease is kept until the MP3 is stored, which a slow storage may draw out.
-        let kept = self.keep(lease, &progress, stop);
-        tokio::pin!(kept);
-        let (made, file) = tokio::select! {
-            made = work => match made {
-                // Who ends all processes of a service may have come to this one first.
-                Err(Fault::Died(_)) if timeout(STOPPING, stop.cancelled()).await.is_ok() => {
-                    return Err(Fault::Stopped);
+        // The lease is kept until the MP3 is stored, which may take long.
+        let lease = self.keep_lease(lease, &progress, shutdown);
+        tokio::pin!(lease);
+        let (converted, file) = tokio::select! {
+            converted = work => match converted {
+                // Whoever ends the processes of this service may have ended that one first.
+                Err(Fault::Crashed(_))
+                    if timeout(SHUTDOWN_DELAY, shutdown.cancelled()).await.is_ok() =>
+                {
+                    return Err(Stop::Shutdown);
                 }
-                made => made?,
+                converted => converted?,
             },
-            fault = &mut kept => return Err(fault),
+            stop = &mut lease => return Err(stop),
         };
         drop(converting);
-        let audio = made.audio;
+        let audio = converted.audio;
         let output = tokio::select! {
-            stored = self.store(job, made, file) => stored?,
-            // What is stored by then is an orphan, which the sweeper removes.
-            fault = kept => return Err(fault),
+            stored = self.store(job, converted, file) => stored?,
+            // What is stored by then belongs to no job, and the sweeper removes it.
+            stop = lease => return Err(stop),
         };
         Ok((output, audio))
     }
 
-    /// Renews the lease until it is lost or the service stops: the reason to stop working.
-    async fn keep(&self, lease: Lease, progress: &AtomicU32, stop: &CancellationToken) -> Fault {
+    /// Renews the lease for as long as possible. Returns why the work must stop.
+    async fn keep_lease(
+        &self,
+        lease: Lease,
+        progress: &AtomicU32,
+        shutdown: &CancellationToken,
+    ) -> Stop {
         let mut renewed = Instant::now();
-        while stop
-            .run_until_cancelled(tokio::time::sleep(RENEW))
+        while shutdown
+            .run_until_cancelled(tokio::time::sleep(RENEWAL))
             .await
             .is_some()
         {
             let progress = f32::from_bits(progress.load(Ordering::Relaxed));
             match self.ports.jobs.renew(lease, LEASE, progress).await {
                 Ok(()) => renewed = Instant::now(),
-                Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => return Fault::Lost,
+                Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => return Stop::LeaseLost,
                 Err(e) if renewed.elapsed() + LEASE_MARGIN >= LEASE => {
-                    return Fault::Away(e.to_string());
+                    return Fault::Unavailable(e.to_string()).into();
                 }
                 Err(e) => {
                     tracing::warn!(job_id = %lease.job, error = %e, "the lease is not renewed yet");
                 }
             }
         }
-        Fault::Stopped
+        Stop::Shutdown
     }
 
-    async fn store(&self, job: &Job, made: Made, mut file: File) -> Result<Output, Fault> {
+    async fn store(
+        &self,
+        job: &Job,
+        converted: Converted,
+        mut file: File,
+    ) -> Result<Output, Fault> {
         std::io::Seek::rewind(&mut file).map_err(|e| Fault::Transient(e.to_string()))?;
         let body = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE);
         let _storing = telemetry::step("store");
         let mp3 = self.ports.new_id();
         let label = Label {
-            file_name: made.product.file_name(&job.file_name),
+            file_name: converted.product.file_name(&job.file_name),
             owner: job.owner.clone(),
         };
         let body = Box::pin(body.map_err(UploadError::from));
         let stored = self.ports.mp3s.put(mp3, &label, body).await;
         let head = stored.map_err(|e| match e {
             storage::Error::Interrupted(e) => Fault::Transient(e.to_string()),
-            e => Fault::Away(e.to_string()),
+            e => Fault::Unavailable(e.to_string()),
         })?;
         Ok(Output {
             mp3,
             bytes: head.bytes,
-            report: made.report,
+            report: converted.report,
         })
     }
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }

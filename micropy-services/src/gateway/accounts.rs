@@ -1,4 +1,4 @@
-//! Registering, signing in and out.
+//! Registration, login and logout.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,22 +11,20 @@ use utoipa::ToSchema;
 use super::problem::Problem;
 use super::session::{COOKIE_NAME, Session};
 use super::{Shared, body};
-use crate::accounts::RegisterError;
-use crate::accounts::login::{Credentials, LoginError};
-use crate::accounts::token;
+use crate::accounts::{Credentials, LIFETIME, LoginError, RegisterError};
 use crate::http::ClientAddress;
 
-/// Who wants to sign in or to register.
+/// An account, to log in or to register.
 #[derive(Deserialize, ToSchema)]
 pub struct Account {
-    /// Compared letter by letter: another letter case is another account.
+    /// Case-sensitive.
     #[schema(
         example = "ann@example.com",
         max_length = 254,
         pattern = r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+$"
     )]
     email: String,
-    /// At least 8 characters, to register.
+    /// At least 8 characters when registering.
     #[schema(format = Password, min_length = 8, max_length = 254)]
     password: String,
 }
@@ -47,36 +45,36 @@ impl From<RegisterError> for Problem {
     }
 }
 
-/// Somebody signed in.
+/// A user who has logged in.
 #[derive(Serialize, ToSchema)]
 pub struct SignedIn {
     email: String,
-    /// A JSON Web Token, for `Authorization: Bearer …`. Browsers have it as a cookie as well.
+    /// A JSON Web Token for `Authorization: Bearer …`. Browsers also get it as a cookie.
     token: String,
-    /// Seconds the token is good for.
+    /// Seconds until the token expires.
     expires_in: i64,
 }
 
-/// Who is signed in.
+/// The current user.
 #[derive(Serialize, ToSchema)]
 pub struct Me {
     email: String,
 }
 
-/// Register, and sign in.
+/// Register, and log in.
 #[utoipa::path(
     post, path = "/api/v1/auth/register", tag = "accounts", security(()),
     request_body = Account,
     responses(
         (status = 201, body = SignedIn),
-        (status = 400, description = "No e-mail address, or too short a password", body = Problem),
+        (status = 400, description = "Not an e-mail address, or a password that is too short", body = Problem),
         (status = 403, description = "Registration is switched off", body = Problem),
         (status = 408, description = "The body took too long", body = Problem),
         (status = 409, description = "The address is registered already", body = Problem),
         (status = 413, description = "Too long", body = Problem),
         (status = 415, description = "Not JSON", body = Problem),
         (status = 422, description = "Other JSON", body = Problem),
-        (status = 503, description = "The users are out of reach; Retry-After says when again", body = Problem),
+        (status = 503, description = "The users are unavailable; see Retry-After", body = Problem),
     )
 )]
 pub async fn register(
@@ -89,7 +87,7 @@ pub async fn register(
     Ok((StatusCode::CREATED, signed_in(&gateway, email, token)).into_response())
 }
 
-/// Sign in.
+/// Log in.
 #[utoipa::path(
     post, path = "/api/v1/auth/login", tag = "accounts", security(()),
     request_body = Account,
@@ -101,9 +99,9 @@ pub async fn register(
         (status = 413, description = "Too long", body = Problem),
         (status = 415, description = "Not JSON", body = Problem),
         (status = 422, description = "Other JSON", body = Problem),
-        (status = 429, description = "Too many failed logins; Retry-After says when again", body = Problem,
+        (status = 429, description = "Too many failed logins; see Retry-After", body = Problem,
             headers(("Retry-After" = u64))),
-        (status = 503, description = "The users are out of reach; Retry-After says when again", body = Problem),
+        (status = 503, description = "The users are unavailable; see Retry-After", body = Problem),
     )
 )]
 pub async fn login(
@@ -126,28 +124,28 @@ pub async fn login(
     Ok(signed_in(&gateway, email, token).into_response())
 }
 
-/// A new token, for as long as the present one is good.
+/// Get a new token before the current one expires.
 #[utoipa::path(
     post, path = "/api/v1/auth/refresh", tag = "accounts",
     responses(
         (status = 200, body = SignedIn),
-        (status = 501, description = "Tokens come from an auth service that renews none", body = Problem),
+        (status = 501, description = "Tokens come from an auth service that does not renew them", body = Problem),
     )
 )]
 pub async fn refresh(State(gateway): State<Shared>, session: Session) -> Result<Response, Problem> {
     let token = gateway.accounts.renew(&session.email).ok_or_else(|| {
         Problem::new(
             StatusCode::NOT_IMPLEMENTED,
-            "The auth service renews no tokens: sign in again when yours has expired.",
+            "The auth service does not renew tokens: sign in again when yours has expired.",
         )
     })?;
     Ok(signed_in(&gateway, session.email, token).into_response())
 }
 
-/// Sign out: takes the browser's cookie away. A token that was copied is good until it expires.
+/// Log out: removes the browser's cookie. A copy of the token stays valid until it expires.
 #[utoipa::path(
     post, path = "/api/v1/auth/logout", tag = "accounts", security(()),
-    responses((status = 204, description = "Signed out"))
+    responses((status = 204, description = "Logged out"))
 )]
 pub async fn logout(State(gateway): State<Shared>) -> Response {
     let mut headers = HeaderMap::new();
@@ -155,7 +153,7 @@ pub async fn logout(State(gateway): State<Shared>) -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-/// Who is signed in.
+/// Get the current user.
 #[utoipa::path(
     get, path = "/api/v1/auth/me", tag = "accounts",
     responses((status = 200, body = Me))
@@ -168,19 +166,24 @@ pub async fn me(session: Session) -> Json<Me> {
 
 fn signed_in(gateway: &Shared, email: String, token: String) -> impl IntoResponse + use<> {
     let mut headers = HeaderMap::new();
-    set_cookie(gateway, &mut headers, &token, token::LIFETIME);
+    set_cookie(gateway, &mut headers, &token, LIFETIME);
     let body = SignedIn {
         email,
         token,
-        expires_in: token::LIFETIME,
+        expires_in: LIFETIME,
     };
     (headers, Json(body))
 }
 
 fn set_cookie(gateway: &Shared, headers: &mut HeaderMap, token: &str, seconds: i64) {
-    let secure = if gateway.secure { "; Secure" } else { "" };
+    let secure = if gateway.secure_cookies {
+        "; Secure"
+    } else {
+        ""
+    };
+    let base = &gateway.base;
     let cookie = format!(
-        "{COOKIE_NAME}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}"
+        "{COOKIE_NAME}={token}; Path={base}/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}"
     );
     // A token is base64 and dots.
     if let Ok(value) = cookie.parse() {

@@ -1,4 +1,4 @@
-//! Many MP3s as one ZIP file, made while it is sent.
+//! Many MP3s as one ZIP file, which is made while it is sent.
 
 use std::collections::HashSet;
 use std::io::{self, Write};
@@ -28,41 +28,41 @@ use super::session::Session;
 use crate::job::product::Product;
 
 /// Jobs in one archive.
-const MOST: usize = 1000;
-/// Pieces that wait for a slow client.
-const WAITING: usize = 4;
-/// Archives made at the same time: each has a thread until its client has taken it, of which everything else that
-/// blocks has need, too.
-const AT_ONCE: usize = 32;
+const MAX_JOBS: usize = 1000;
+/// Pieces that may wait for a slow client.
+const QUEUED: usize = 4;
+/// Archives made at the same time. Each occupies a thread of the pool for blocking work until its client has received
+/// it.
+const MAX_ARCHIVES: usize = 32;
 
-/// Room for the archives that are made.
+/// Slots for the archives that are being made.
 #[derive(Clone, Debug)]
-pub struct Room(Arc<Semaphore>);
+pub struct Slots(Arc<Semaphore>);
 
-impl Default for Room {
+impl Default for Slots {
     fn default() -> Self {
-        Room(Arc::new(Semaphore::new(AT_ONCE)))
+        Slots(Arc::new(Semaphore::new(MAX_ARCHIVES)))
     }
 }
 
-/// Which MP3s.
+/// The MP3s to download.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Selection {
-    /// Those of this batch.
+    /// The jobs of this batch.
     batch: Option<String>,
-    /// Those of these jobs, separated by commas.
+    /// These jobs, separated by commas.
     jobs: Option<String>,
 }
 
-/// The MP3s of a batch, of some jobs, or all, as a ZIP file. Those of one video's chapters stand in a folder.
+/// Download the MP3s of a batch, of some jobs, or all, as a ZIP file. The chapters of a video are in a folder.
 #[utoipa::path(
     get, path = "/api/v1/archive", tag = "jobs",
     params(Selection),
     responses(
-        (status = 200, content_type = "application/zip", description = "MP3s, not compressed again"),
-        (status = 400, description = "Not such a query", body = Problem),
-        (status = 404, description = "No MP3 among them", body = Problem),
+        (status = 200, content_type = "application/zip", description = "The ZIP file, not compressed"),
+        (status = 400, description = "Invalid query", body = Problem),
+        (status = 404, description = "None of them has an MP3", body = Problem),
     )
 )]
 pub async fn archive(
@@ -73,7 +73,7 @@ pub async fn archive(
     let jobs = match &selection.jobs {
         Some(ids) => {
             let mut jobs = Vec::new();
-            for id in ids.split(',').take(MOST) {
+            for id in ids.split(',').take(MAX_JOBS) {
                 jobs.push(gateway.own_job(&session, id.trim()).await?);
             }
             jobs
@@ -88,7 +88,7 @@ pub async fn archive(
             gateway
                 .ports
                 .jobs
-                .list(&session.email, &filter, MOST)
+                .list(&session.email, &filter, MAX_JOBS)
                 .await?
         }
     };
@@ -96,15 +96,15 @@ pub async fn archive(
     if entries.is_empty() {
         return Err(Problem::not_found());
     }
-    let room = gateway.archives.0.clone().try_acquire_owned();
-    let room = room.map_err(|_| Problem::busy("Too many archives are being made right now."))?;
-    let (sender, mut receiver) = mpsc::channel(WAITING);
+    let slot = gateway.archives.0.clone().try_acquire_owned();
+    let slot = slot.map_err(|_| Problem::busy("Too many archives are being made right now."))?;
+    let (sender, mut receiver) = mpsc::channel(QUEUED);
     let (storage, runtime) = (gateway.ports.mp3s.clone(), Handle::current());
     tokio::task::spawn_blocking(move || {
-        let _room = room;
+        let _slot = slot;
         let pipe = Pipe(sender.clone());
         if let Err(e) = write(pipe, entries, &storage, &runtime) {
-            // Cuts the answer off, so that the client does not take it for whole.
+            // Breaks the connection, so that the client does not mistake the file for complete.
             let _ = sender.blocking_send(Err(e));
         }
     });
@@ -120,13 +120,13 @@ pub async fn archive(
 }
 
 struct Entry {
-    /// Of the MP3, or of the folder that its chapters' MP3s stand in.
+    /// The name of the MP3, or of the folder of its chapters.
     name: String,
     product: Product,
     mp3: Id,
 }
 
-/// Done jobs under names of which no two are the same.
+/// The entries for jobs, under unique names.
 fn entries(jobs: Vec<Job>) -> Vec<Entry> {
     let mut taken = HashSet::new();
     let mut entries = Vec::new();
@@ -136,7 +136,7 @@ fn entries(jobs: Vec<Job>) -> Vec<Entry> {
         let name = product.file_name(&job.file_name);
         let extension = match product {
             Product::Mp3 => ".mp3",
-            // Becomes a folder.
+            // It becomes a folder.
             Product::Zip => "",
         };
         let stem = name.rsplit_once('.').map_or(&*name, |(stem, _)| stem);
@@ -186,7 +186,7 @@ fn write(
     zip.finish()?.into_inner().flush()
 }
 
-/// Writes into a channel; a client that is gone ends it.
+/// Writes into a channel, until the client is gone.
 struct Pipe(mpsc::Sender<io::Result<Bytes>>);
 
 impl Write for Pipe {

@@ -1,4 +1,4 @@
-//! What clients send: bytes watched as they arrive; JSON and queries, refused with problem details.
+//! What clients send: bytes that are checked as they arrive, and JSON and queries whose rejections are problem details.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,12 +19,12 @@ use utoipa::IntoParams;
 
 use super::problem::Problem;
 
-/// For a body of JSON, all of which fits into a few packets.
-const JSON_TIME: Duration = Duration::from_secs(20);
-/// Bytes of a form that may arrive before something of it can be handed on: multer keeps them in memory.
-const MOST_HELD: usize = 128 * 1024;
+/// How long a body of JSON may take. It fits into a few packets.
+const JSON_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes of a form that multer may buffer in memory before it makes progress.
+const MAX_BUFFERED: usize = 128 * 1024;
 
-/// As axum's, but a refusal is a problem.
+/// Like axum's, but a rejection is a problem.
 pub struct Json<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
@@ -32,7 +32,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
         let body = axum::Json::from_request(request, state);
-        let Ok(body) = tokio::time::timeout(JSON_TIME, body).await else {
+        let Ok(body) = tokio::time::timeout(JSON_TIMEOUT, body).await else {
             let detail = "The body took too long.";
             return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, detail));
         };
@@ -40,7 +40,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-/// As axum's, but a refusal is a problem.
+/// Like axum's, but a rejection is a problem.
 pub struct Query<T>(pub T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
@@ -52,7 +52,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// As axum's, but a refusal is a problem.
+/// Like axum's, but a rejection is a problem.
 pub struct Path<T>(pub T);
 
 impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
@@ -64,11 +64,11 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-/// Which job, in a path.
+/// The id of a job, in a path.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Path)]
 pub struct JobId {
-    /// The job
+    /// The id of the job
     #[param(pattern = "^[0-9a-fA-F]{24}$", example = "65a1b2c3d4e5f60718293a4b")]
     pub id: String,
 }
@@ -79,7 +79,7 @@ impl From<JsonRejection> for Problem {
     }
 }
 
-/// What is no text names nothing that is there.
+/// A path that is not UTF-8 does not exist.
 impl From<PathRejection> for Problem {
     fn from(_: PathRejection) -> Self {
         Problem::not_found()
@@ -92,9 +92,9 @@ impl From<QueryRejection> for Problem {
     }
 }
 
-/// Why an upload is not taken.
+/// Why an upload is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum Rejection {
     #[error("The file has more than {0} bytes.")]
     TooLarge(u64),
     #[error("The file does not fit into your storage.")]
@@ -111,98 +111,96 @@ pub enum Refusal {
     Broken,
 }
 
-impl Refusal {
-    /// The refusal that ended an upload with this error.
+impl Rejection {
+    /// The rejection that ended an upload with this error.
     pub fn of(e: &UploadError) -> Option<Self> {
         e.reason().downcast_ref().copied()
     }
 }
 
-/// Bytes that are wrong in themselves are taken back. What arrived before a connection broke stays.
-impl From<Refusal> for UploadError {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::TooLarge(_) | Refusal::Quota | Refusal::NotMp4 | Refusal::Checksum => {
-                UploadError::Refused(refusal.into())
+/// Where the bytes themselves are wrong, a storage drops them. What arrived before a connection broke stays.
+impl From<Rejection> for UploadError {
+    fn from(rejection: Rejection) -> Self {
+        match rejection {
+            Rejection::TooLarge(_) | Rejection::Quota | Rejection::NotMp4 | Rejection::Checksum => {
+                UploadError::Refused(rejection.into())
             }
-            Refusal::TooSlow | Refusal::Superseded | Refusal::Broken => {
-                UploadError::Broken(refusal.into())
+            Rejection::TooSlow | Rejection::Superseded | Rejection::Broken => {
+                UploadError::Broken(rejection.into())
             }
         }
     }
 }
 
-/// What is asked of arriving bytes.
-pub struct Watch {
-    /// At most so many bytes…
+/// What is checked while bytes arrive.
+pub struct Checks {
+    /// Bytes that may arrive.
     pub limit: u64,
-    /// …or else this.
-    pub beyond: Refusal,
+    /// The rejection of more.
+    pub too_large: Rejection,
     /// The longest pause.
     pub pause: Duration,
-    /// They must begin as an MP4 file does.
+    /// Whether they must begin like an MP4 file.
     pub sniff: bool,
-    /// Ends the upload; what has arrived stays.
+    /// Interrupts the upload. What has arrived stays.
     pub cancel: CancellationToken,
 }
 
-/// `bytes`, as long as all is well with them.
-pub fn watched<S, E>(bytes: S, watch: Watch) -> Upload
+/// `bytes`, until a check fails.
+pub fn checked<S, E>(bytes: S, checks: Checks) -> Upload
 where
     S: Stream<Item = Result<Bytes, E>> + Send + 'static,
 {
-    let state = (Box::pin(bytes), watch, 0_u64);
+    let state = (Box::pin(bytes), checks, 0_u64);
     Box::pin(stream::try_unfold(
         state,
-        |(mut bytes, watch, before)| async move {
-            let next = tokio::time::timeout(watch.pause, bytes.next());
-            let next = match watch.cancel.run_until_cancelled(next).await {
-                None => return Err(Refusal::Superseded.into()),
-                Some(Err(_)) => return Err(Refusal::TooSlow.into()),
+        |(mut bytes, checks, before)| async move {
+            let next = tokio::time::timeout(checks.pause, bytes.next());
+            let next = match checks.cancel.run_until_cancelled(next).await {
+                None => return Err(Rejection::Superseded.into()),
+                Some(Err(_)) => return Err(Rejection::TooSlow.into()),
                 Some(Ok(next)) => next,
             };
             let piece = match next {
                 None => return Ok(None),
-                Some(Err(_)) => return Err(Refusal::Broken.into()),
+                Some(Err(_)) => return Err(Rejection::Broken.into()),
                 Some(Ok(piece)) => piece,
             };
             let length = before + piece.len() as u64;
-            if length > watch.limit {
-                return Err(watch.beyond.into());
+            if length > checks.limit {
+                return Err(checks.too_large.into());
             }
-            if watch.sniff && before == 0 && !may_be_mp4(&piece) {
-                return Err(Refusal::NotMp4.into());
+            if checks.sniff && before == 0 && !may_be_mp4(&piece) {
+                return Err(Rejection::NotMp4.into());
             }
-            Ok(Some((piece, (bytes, watch, length))))
+            Ok(Some((piece, (bytes, checks, length))))
         },
     ))
 }
 
-/// What arrived of a form since something of it was handed on.
+/// Bytes of a form that arrived since multer last made progress.
 #[derive(Clone, Debug, Default)]
-pub struct Held(Arc<AtomicUsize>);
+pub struct Buffered(Arc<AtomicUsize>);
 
-impl Held {
-    /// Something was handed on.
+impl Buffered {
+    /// Multer made progress.
     pub fn clear(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
 }
 
-/// A form has a part whose head does not end, or none at all.
+/// The header of a part does not end, or no part begins.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "Where a part of the form should begin, there are more than {MOST_HELD} bytes of something else."
-)]
-pub struct Endless;
+#[error("More than {MAX_BUFFERED} bytes of the form are not the header of a part.")]
+pub struct EndlessHeader;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// `pieces` for multer, which takes into its memory what it cannot hand on: so few of them, and with a pause after
-/// each, as otherwise it takes all that arrives without one, which is what a fast client makes of it.
-pub fn one_by_one<S, E>(
+/// `pieces` for multer, which buffers as much as arrives without a pause, and so all that a fast client sends. There is a
+/// pause after each piece, and a limit to what it may buffer.
+pub fn paced<S, E>(
     pieces: S,
-    held: Held,
+    buffered: Buffered,
 ) -> impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static
 where
     S: Stream<Item = Result<Bytes, E>> + Send + 'static,
@@ -219,17 +217,17 @@ where
         pause = next.is_some();
         Poll::Ready(next.map(|piece| {
             let piece = piece.map_err(Into::into)?;
-            let before = held.0.fetch_add(piece.len(), Ordering::Relaxed);
-            match before + piece.len() > MOST_HELD {
-                true => Err(Endless.into()),
+            let before = buffered.0.fetch_add(piece.len(), Ordering::Relaxed);
+            match before + piece.len() > MAX_BUFFERED {
+                true => Err(EndlessHeader.into()),
                 false => Ok(piece),
             }
         }))
     })
 }
 
-/// Whether a file may begin so: with a box of ISO/IEC 14496-12 or QuickTime. Fewer than eight bytes tell
-/// nothing; the engine looks closer.
+/// Whether a file may begin like this: with a box of ISO/IEC 14496-12 or QuickTime. Fewer than eight bytes pass; the
+/// engine looks closer.
 fn may_be_mp4(start: &[u8]) -> bool {
     const FIRST_BOXES: [&[u8; 4]; 12] = [
         b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid",
@@ -246,69 +244,69 @@ mod tests {
 
     use super::*;
 
-    async fn outcome(pieces: &[&'static [u8]], limit: u64) -> Result<usize, Refusal> {
+    async fn outcome(pieces: &[&'static [u8]], limit: u64) -> Result<usize, Rejection> {
         let pieces: Vec<Result<Bytes, io::Error>> = pieces
             .iter()
             .map(|piece| Ok(Bytes::from_static(piece)))
             .collect();
-        let watch = Watch {
+        let checks = Checks {
             limit,
-            beyond: Refusal::TooLarge(limit),
+            too_large: Rejection::TooLarge(limit),
             pause: Duration::from_secs(60),
             sniff: true,
             cancel: CancellationToken::new(),
         };
-        let mut stream = watched(stream::iter(pieces), watch);
+        let mut stream = checked(stream::iter(pieces), checks);
         let mut length = 0;
         while let Some(piece) = stream.next().await {
             match piece {
                 Ok(piece) => length += piece.len(),
-                Err(e) => return Err(Refusal::of(&e).unwrap()),
+                Err(e) => return Err(Rejection::of(&e).unwrap()),
             }
         }
         Ok(length)
     }
 
     #[tokio::test]
-    async fn bytes_pass_until_something_is_wrong() {
+    async fn bytes_pass_until_a_check_fails() {
         let mp4: &[u8] = b"\0\0\0\x18ftypisom";
         assert_eq!(outcome(&[mp4, b"more"], 16).await, Ok(16));
         assert_eq!(
             outcome(&[mp4, b"more"], 15).await,
-            Err(Refusal::TooLarge(15))
+            Err(Rejection::TooLarge(15))
         );
         assert_eq!(
             outcome(&[b"PK\x03\x04\x14\0\x08\0"], 99).await,
-            Err(Refusal::NotMp4)
+            Err(Rejection::NotMp4)
         );
         assert_eq!(outcome(&[b"\0\0"], 99).await, Ok(2), "too short to tell");
         assert_eq!(outcome(&[], 0).await, Ok(0));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stalled_client_is_cut_off_and_a_superseded_one_too() {
-        let watch = |cancel| Watch {
+    async fn a_stalled_client_is_cut_off_and_so_is_a_superseded_one() {
+        let checks = |cancel| Checks {
             limit: 99,
-            beyond: Refusal::TooLarge(99),
+            too_large: Rejection::TooLarge(99),
             pause: Duration::from_secs(30),
             sniff: false,
             cancel,
         };
         let silent = || stream::pending::<Result<Bytes, io::Error>>();
         let broken_by = |e: &UploadError| match e {
-            UploadError::Broken(_) => Refusal::of(e),
+            UploadError::Broken(_) => Rejection::of(e),
             UploadError::Refused(_) => None,
         };
-        let error = watched(silent(), watch(CancellationToken::new()))
+        let error = checked(silent(), checks(CancellationToken::new()))
             .next()
             .await;
         let error = error.unwrap().unwrap_err();
-        assert_eq!(broken_by(&error), Some(Refusal::TooSlow));
+        assert_eq!(broken_by(&error), Some(Rejection::TooSlow));
         let cancel = CancellationToken::new();
         cancel.cancel();
-        let error = watched(silent(), watch(cancel)).next().await;
+        let error = checked(silent(), checks(cancel)).next().await;
         let error = error.unwrap().unwrap_err();
-        assert_eq!(broken_by(&error), Some(Refusal::Superseded));
+        assert_eq!(broken_by(&error), Some(Rejection::Superseded));
     }
 
     #[tokio::test]
@@ -321,7 +319,7 @@ mod tests {
                 .map(|piece| Ok(Bytes::copy_from_slice(piece)))
                 .collect();
             let mut form =
-                multer::Multipart::new(one_by_one(stream::iter(pieces), Held::default()), "x");
+                multer::Multipart::new(paced(stream::iter(pieces), Buffered::default()), "x");
             let field = form.next_field().await.unwrap().unwrap();
             assert_eq!(
                 field.bytes().await.unwrap(),

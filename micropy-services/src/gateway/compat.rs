@@ -1,4 +1,4 @@
-//! The routes of the original gateway, in its words.
+//! The routes of the original gateway, with its responses.
 
 use axum::Json;
 use axum::extract::{Query, Request, State};
@@ -10,45 +10,45 @@ use serde::Deserialize;
 
 use super::problem::Problem;
 use super::session::CompatSession;
-use super::uploads::{Form, Taken, Uploaded};
-use super::{Shared, download};
-use crate::job::options::Conversion;
+use super::uploads::{Form, Received};
+use super::{Gateway, Shared, download};
+use crate::job::options::ConversionOptions;
 use crate::job::product::Product;
 
 const JOB_ID: HeaderName = HeaderName::from_static("x-micropy-job-id");
 
-/// `POST /upload`: files under any field names; `success!` when all of them are taken.
+/// `POST /upload`: files in fields of any name; responds `success!` when all of them are accepted.
 pub async fn upload(
     State(gateway): State<Shared>,
     CompatSession(session): CompatSession,
-    Query(conversion): Query<Conversion>,
+    Query(options): Query<ConversionOptions>,
     request: Request,
 ) -> Response {
     let json = wants_json(request.headers());
     let batch = gateway.ports.new_id();
-    let taken = match Form::read(request, conversion, false) {
-        Ok(form) => gateway.take_form(&session, form, batch).await,
+    let received = match Form::read(request, options, false) {
+        Ok(form) => gateway.receive_form(&session, form, batch).await,
         Err(problem) => Err(problem),
     };
-    let taken = match taken {
-        Ok(taken) => taken,
+    let received = match received {
+        Ok(received) => received,
         Err(problem) if problem.status() == StatusCode::BAD_REQUEST => {
             return (StatusCode::BAD_REQUEST, "exactly 1 file required").into_response();
         }
-        Err(problem) => return refusal(&problem),
+        Err(problem) => return rejection(&problem),
     };
-    // The original knows one answer for the whole request: all or nothing.
-    if let Some(problem) = taken
+    // The original has one response for the whole request: all or nothing.
+    if let Some(problem) = received
         .iter()
         .find_map(|file| file.result.as_ref().err())
         .cloned()
     {
-        gateway.take_back(&taken, batch).await;
-        return refusal(&problem);
+        gateway.remove_received(&received, batch).await;
+        return rejection(&problem);
     }
-    let headers = headers(&taken);
+    let headers = headers(&gateway, &received);
     if json {
-        (headers, Json(Uploaded::new(batch, taken))).into_response()
+        (headers, Json(gateway.uploaded(batch, received))).into_response()
     } else {
         (headers, "success!").into_response()
     }
@@ -59,10 +59,10 @@ fn wants_json(headers: &HeaderMap) -> bool {
     accept.is_some_and(|accept| accept.contains("application/json"))
 }
 
-/// One id for each job, and where the first one is.
-fn headers(taken: &[Taken]) -> HeaderMap {
+/// The ids of the jobs, and the location of the first.
+fn headers(gateway: &Gateway, received: &[Received]) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let jobs: Vec<&Job> = taken
+    let jobs: Vec<&Job> = received
         .iter()
         .filter_map(|file| file.result.as_ref().ok())
         .collect();
@@ -71,15 +71,17 @@ fn headers(taken: &[Taken]) -> HeaderMap {
             headers.append(JOB_ID, id);
         }
     }
-    let location = jobs.first().map(|job| format!("/api/v1/jobs/{}", job.id));
+    let location = jobs
+        .first()
+        .map(|job| gateway.url(format_args!("/api/v1/jobs/{}", job.id)));
     if let Some(Ok(location)) = location.map(|location| location.parse()) {
         headers.insert(LOCATION, location);
     }
     headers
 }
 
-fn refusal(problem: &Problem) -> Response {
-    let words = match problem.status() {
+fn rejection(problem: &Problem) -> Response {
+    let text = match problem.status() {
         StatusCode::INTERNAL_SERVER_ERROR | StatusCode::SERVICE_UNAVAILABLE => {
             "internal server error".to_owned()
         }
@@ -88,8 +90,8 @@ fn refusal(problem: &Problem) -> Response {
             .clone()
             .unwrap_or_else(|| problem.title.clone()),
     };
-    let mut response = (problem.status(), words).into_response();
-    problem.decorate(&mut response);
+    let mut response = (problem.status(), text).into_response();
+    problem.add_headers(&mut response);
     response
 }
 
@@ -98,7 +100,7 @@ pub struct Wanted {
     fid: Option<String>,
 }
 
-/// `GET /download?fid=…`: an MP3, or a ZIP file of chapters, to its owner.
+/// `GET /download?fid=…`: an MP3, or a ZIP file of chapters, for its owner.
 pub async fn download(
     State(gateway): State<Shared>,
     CompatSession(session): CompatSession,
@@ -119,11 +121,11 @@ pub async fn download(
         }
         Err(jobs::Error::NotFound) if gateway.unowned_downloads => Product::Mp3,
         Ok(_) | Err(jobs::Error::NotFound) => return missing(),
-        Err(e) => return refusal(&e.into()),
+        Err(e) => return rejection(&e.into()),
     };
     let name = format!("inline; filename={mp3}.{}", product.extension());
     match download::serve(&gateway, mp3, product, &name, &method, &headers).await {
         Ok(response) => response,
-        Err(problem) => refusal(&problem),
+        Err(problem) => rejection(&problem),
     }
 }

@@ -1,4 +1,4 @@
-//! MP3s, and ZIP files of them, on their way out: whole or a range (RFC 9110, section 14), as the client asks.
+//! Downloads of MP3s and ZIP files, whole or by range (RFC 9110, section 14).
 
 use std::ops::Range;
 
@@ -13,44 +13,42 @@ use axum::response::{IntoResponse, Response};
 use micropy_core::ports::Id;
 use serde::Deserialize;
 
-use super::body::{JobId, Path, Query};
+use super::body::{JobId, Query};
 use super::problem::Problem;
-use super::session::Session;
+use super::session::OwnJob;
 use super::{Gateway, Shared};
 use crate::job::product::Product;
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Disposition {
-    /// `1`: as a file to be saved, not to be played.
+    /// `1`: save the file instead of playing it.
     #[param(maximum = 255)]
     download: Option<u8>,
 }
 
-/// The MP3 of a job, or the ZIP file of its chapters' MP3s; ranges, ETags and HEAD are understood.
+/// Download the MP3 of a job, or the ZIP file of its chapters. Ranges, ETags and HEAD are supported.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{id}/mp3", tag = "jobs",
     params(JobId, Disposition),
     responses(
         (status = 200, description = "The MP3, or the ZIP file",
             content((serde_json::Value = "audio/mpeg"), (serde_json::Value = "application/zip"))),
-        (status = 206, description = "The range that was asked for",
+        (status = 206, description = "The requested range",
             content((serde_json::Value = "audio/mpeg"), (serde_json::Value = "application/zip"))),
-        (status = 304, description = "The client has it"),
-        (status = 400, description = "Not such a query", body = Problem),
+        (status = 304, description = "The client has it already"),
+        (status = 400, description = "Invalid query", body = Problem),
         (status = 404, description = "No such job, or no MP3 yet", body = Problem),
         (status = 416, description = "No such range", body = Problem),
     )
 )]
 pub async fn mp3(
     State(gateway): State<Shared>,
-    session: Session,
-    Path(JobId { id }): Path<JobId>,
+    OwnJob(job): OwnJob,
     Query(disposition): Query<Disposition>,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let job = gateway.own_job(&session, &id).await?;
     let kind = if disposition.download == Some(1) {
         "attachment"
     } else {
@@ -62,7 +60,7 @@ pub async fn mp3(
     serve(&gateway, output.mp3, product, &name, &method, &headers).await
 }
 
-/// Answers with what a job made.
+/// Responds with the product of a job.
 pub async fn serve(
     gateway: &Gateway,
     mp3: Id,
@@ -72,7 +70,7 @@ pub async fn serve(
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let head = gateway.ports.mp3s.head(mp3).await?;
-    // An MP3 never changes, so its id tells all.
+    // An MP3 never changes, so its id identifies its content.
     let etag = format!("\"{}\"", head.id);
     let common: [(HeaderName, String); 5] = [
         (CONTENT_TYPE, product.content_type().into()),
@@ -84,15 +82,15 @@ pub async fn serve(
     if matches_etag(headers, &etag) {
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
     }
-    // Ranges are a matter of GET alone (section 14.2).
-    let wanted = match *method {
-        Method::HEAD => Wanted::All,
-        _ => wanted(headers, &etag, head.bytes),
+    // Only GET has ranges (section 14.2).
+    let requested = match *method {
+        Method::HEAD => Requested::All,
+        _ => requested(headers, &etag, head.bytes),
     };
-    let (status, range) = match wanted {
-        Wanted::All => (StatusCode::OK, 0..head.bytes),
-        Wanted::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Wanted::Nothing => {
+    let (status, range) = match requested {
+        Requested::All => (StatusCode::OK, 0..head.bytes),
+        Requested::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+        Requested::Unsatisfiable => {
             let problem =
                 Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "There is no such range.");
             let range = [(CONTENT_RANGE, format!("bytes */{}", head.bytes))];
@@ -114,7 +112,8 @@ pub async fn serve(
     Ok(response)
 }
 
-pub fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
+/// Whether the client has the version with this ETag.
+fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
     let known = headers
         .get(IF_NONE_MATCH)
         .and_then(|value| value.to_str().ok());
@@ -127,43 +126,43 @@ pub fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Wanted {
+enum Requested {
     All,
     Part(Range<u64>),
-    /// A range behind the end.
-    Nothing,
+    /// A range beyond the end.
+    Unsatisfiable,
 }
 
-/// What a client asks for of `length` bytes. Several ranges at once, and what is no range at all, get the
-/// whole, as RFC 9110 allows.
-fn wanted(headers: &HeaderMap, etag: &str, length: u64) -> Wanted {
+/// The part of `length` bytes that a client requests. Several ranges at once and malformed ones get all of it, as RFC 9110
+/// allows.
+fn requested(headers: &HeaderMap, etag: &str, length: u64) -> Requested {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if text(IF_RANGE).is_some_and(|known| known != etag) {
-        return Wanted::All;
+        return Requested::All;
     }
     let Some(range) = text(RANGE).and_then(|range| range.strip_prefix("bytes=")) else {
-        return Wanted::All;
+        return Requested::All;
     };
     let Some((first, last)) = range.split_once('-') else {
-        return Wanted::All;
+        return Requested::All;
     };
     let range = match (first.trim().parse::<u64>(), last.trim()) {
         (Ok(first), "") => first..length,
         (Ok(first), last) => match last.parse::<u64>() {
             Ok(last) if last >= first => first..last.saturating_add(1).min(length),
-            _ => return Wanted::All,
+            _ => return Requested::All,
         },
         (Err(_), last) if first.trim().is_empty() => match last.parse::<u64>() {
-            Ok(0) => return Wanted::Nothing,
+            Ok(0) => return Requested::Unsatisfiable,
             Ok(last) => length.saturating_sub(last)..length,
-            Err(_) => return Wanted::All,
+            Err(_) => return Requested::All,
         },
-        _ => return Wanted::All,
+        _ => return Requested::All,
     };
     if range.start >= length {
-        Wanted::Nothing
+        Requested::Unsatisfiable
     } else {
-        Wanted::Part(range)
+        Requested::Part(range)
     }
 }
 
@@ -192,22 +191,22 @@ pub fn content_disposition(kind: &str, name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn asked(range: &str) -> Wanted {
+    fn range(range: &str) -> Requested {
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, range.parse().unwrap());
-        wanted(&headers, "\"tag\"", 100)
+        requested(&headers, "\"tag\"", 100)
     }
 
     #[test]
     fn ranges_are_those_of_rfc_9110() {
-        assert_eq!(asked("bytes=0-0"), Wanted::Part(0..1));
-        assert_eq!(asked("bytes=10-19"), Wanted::Part(10..20));
-        assert_eq!(asked("bytes=90-"), Wanted::Part(90..100));
-        assert_eq!(asked("bytes=90-1000"), Wanted::Part(90..100));
-        assert_eq!(asked("bytes=-10"), Wanted::Part(90..100));
-        assert_eq!(asked("bytes=-1000"), Wanted::Part(0..100));
-        for behind in ["bytes=100-", "bytes=100-200", "bytes=-0"] {
-            assert_eq!(asked(behind), Wanted::Nothing, "{behind}");
+        assert_eq!(range("bytes=0-0"), Requested::Part(0..1));
+        assert_eq!(range("bytes=10-19"), Requested::Part(10..20));
+        assert_eq!(range("bytes=90-"), Requested::Part(90..100));
+        assert_eq!(range("bytes=90-1000"), Requested::Part(90..100));
+        assert_eq!(range("bytes=-10"), Requested::Part(90..100));
+        assert_eq!(range("bytes=-1000"), Requested::Part(0..100));
+        for beyond in ["bytes=100-", "bytes=100-200", "bytes=-0"] {
+            assert_eq!(range(beyond), Requested::Unsatisfiable, "{beyond}");
         }
         for odd in [
             "bytes=5-4",
@@ -217,7 +216,7 @@ mod tests {
             "lines=1-2",
             "bytes=0-1,3-4",
         ] {
-            assert_eq!(asked(odd), Wanted::All, "{odd}");
+            assert_eq!(range(odd), Requested::All, "{odd}");
         }
     }
 
@@ -226,13 +225,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(RANGE, "bytes=0-1".parse().unwrap());
         headers.insert(IF_RANGE, "\"old\"".parse().unwrap());
-        assert_eq!(wanted(&headers, "\"tag\"", 100), Wanted::All);
+        assert_eq!(requested(&headers, "\"tag\"", 100), Requested::All);
         headers.insert(IF_RANGE, "\"tag\"".parse().unwrap());
-        assert_eq!(wanted(&headers, "\"tag\"", 100), Wanted::Part(0..2));
+        assert_eq!(requested(&headers, "\"tag\"", 100), Requested::Part(0..2));
     }
 
     #[test]
-    fn any_file_name_can_be_told() {
+    fn any_file_name_can_be_sent() {
         assert_eq!(
             content_disposition("attachment", "K\u{fc}che \"1\".mp3"),
             "attachment; filename=\"K_che _1_.mp3\"; filename*=UTF-8''K%C3%BCche%20%221%22.mp3"

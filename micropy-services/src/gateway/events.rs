@@ -1,6 +1,7 @@
-//! Jobs as they change: server-sent events.
+//! Changes of jobs, as server-sent events.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -12,24 +13,23 @@ use utoipa::ToSchema;
 use super::Shared;
 use super::problem::Problem;
 use super::session::Session;
-use super::view::JobView;
 
-/// Shorter than what proxies wait for.
+/// Shorter than the timeout of common proxies.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// An event of the stream.
+/// An event.
 #[derive(ToSchema)]
-#[expect(dead_code, reason = "this is for the document; axum has its own")]
+#[expect(dead_code, reason = "it describes axum's type in the document")]
 struct JobEvent {
     /// `ready` or `job`.
     #[schema(pattern = "^(ready|job)$")]
     event: String,
-    /// A job in JSON, as a `JobView`; `{}` where it is ready.
+    /// A `JobView` in JSON; `{}` for `ready`.
     data: String,
 }
 
-/// Your jobs as they change: events `job`, each with a job as its data, and first one `ready`: changes
-/// after it are told.
+/// Watch your jobs. Each change is an event `job` whose data is the job. The first event is `ready`: changes after it are
+/// not missed.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "jobs",
     responses((status = 200, content_type = "text/event-stream", body = JobEvent))
@@ -39,14 +39,13 @@ pub async fn events(
     session: Session,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
     let changes = gateway.ports.jobs.watch(&session.email).await?;
-    let jobs = changes.filter_map(|job| async move {
-        Event::default()
-            .event("job")
-            .json_data(JobView::from(job))
-            .ok()
+    let viewer = gateway.clone();
+    let jobs = changes.filter_map(move |job| {
+        let event = Event::default().event("job").json_data(viewer.view(job));
+        ready(event.ok())
     });
-    let ready = stream::iter([Event::default().event("ready").data("{}")]);
-    let stop = gateway.stop.clone().cancelled_owned();
-    let events = ready.chain(jobs).take_until(stop).map(Ok);
+    let first = stream::iter([Event::default().event("ready").data("{}")]);
+    let shutdown = gateway.shutdown.clone().cancelled_owned();
+    let events = first.chain(jobs).take_until(shutdown).map(Ok);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }

@@ -1,4 +1,4 @@
-//! Jobs: looked at, called off, tried again, removed.
+//! Jobs: list, show, cancel, retry, delete.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,42 +8,43 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Shared;
-use super::body::{JobId, Path, Query};
+use super::body::{JobId, Query};
 use super::problem::Problem;
-use super::session::Session;
+use super::session::{OwnJob, Session};
 use super::view::JobView;
 use crate::job::message::Body;
 use crate::telemetry;
 
+/// Jobs on a page, unless the client asks for more or fewer.
 const PAGE: usize = 50;
-const LONGEST_PAGE: usize = 500;
+const MAX_PAGE: usize = 500;
 
-/// Which jobs.
+/// The jobs to list.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Selection {
-    /// Only these states, separated by commas.
+    /// Only jobs in these states, separated by commas.
     #[param(
         example = "queued,running",
         pattern = r"^(\s*(receiving|queued|running|done|failed|cancelled)\s*)?(,(\s*(receiving|queued|running|done|failed|cancelled)\s*)?)*$"
     )]
     state: Option<String>,
-    /// Only this batch.
+    /// Only jobs of this batch.
     #[param(pattern = "^[0-9a-fA-F]{24}$")]
     batch: Option<String>,
-    /// Only jobs older than this one: `next` of the page before.
+    /// Only jobs older than this one: the `next` of the previous page.
     #[param(pattern = "^[0-9a-fA-F]{24}$")]
     before: Option<String>,
-    /// How many at most: 50, or up to 500.
+    /// How many at most, up to 500. The default is 50.
     #[param(maximum = 65535)]
     limit: Option<u16>,
 }
 
-/// Jobs, newest first.
+/// A page of jobs, newest first.
 #[derive(Serialize, ToSchema)]
 pub struct JobPage {
     jobs: Vec<JobView>,
-    /// For `before`, where there are more.
+    /// The `before` of the next page, if there is one.
     next: Option<String>,
 }
 
@@ -53,7 +54,7 @@ impl Selection {
             Some(text) => text
                 .parse()
                 .map(Some)
-                .map_err(|_| Problem::bad_request(format!("{text:?} is no id"))),
+                .map_err(|_| Problem::bad_request(format!("{text:?} is not an id"))),
             None => Ok(None),
         };
         let names = self.state.iter().flat_map(|states| states.split(','));
@@ -70,7 +71,7 @@ impl Selection {
     }
 }
 
-/// Your jobs, newest first.
+/// List your jobs, newest first.
 #[utoipa::path(
     get, path = "/api/v1/jobs", tag = "jobs",
     params(Selection),
@@ -83,8 +84,8 @@ pub async fn list(
 ) -> Result<Json<JobPage>, Problem> {
     let filter = selection.filter()?;
     let limit = selection.limit.map_or(PAGE, usize::from);
-    let limit = limit.clamp(1, LONGEST_PAGE);
-    // One more than asked for tells whether there is another page.
+    let limit = limit.clamp(1, MAX_PAGE);
+    // One more job tells whether there is another page.
     let mut jobs = gateway
         .ports
         .jobs
@@ -94,86 +95,76 @@ pub async fn list(
     jobs.truncate(limit);
     let next = jobs.last().filter(|_| more).map(|job| job.id.to_string());
     Ok(Json(JobPage {
-        jobs: jobs.into_iter().map(JobView::from).collect(),
+        jobs: jobs.into_iter().map(|job| gateway.view(job)).collect(),
         next,
     }))
 }
 
-/// A job.
+/// Show a job.
 #[utoipa::path(
     get, path = "/api/v1/jobs/{id}", tag = "jobs",
     params(JobId),
     responses((status = 200, body = JobView), (status = 404, body = Problem))
 )]
-pub async fn show(
-    State(gateway): State<Shared>,
-    session: Session,
-    Path(JobId { id }): Path<JobId>,
-) -> Result<Json<JobView>, Problem> {
-    Ok(Json(gateway.own_job(&session, &id).await?.into()))
+pub async fn show(State(gateway): State<Shared>, OwnJob(job): OwnJob) -> Json<JobView> {
+    Json(gateway.view(job))
 }
 
-/// Call a job off that has not ended.
+/// Cancel a job that is not finished.
 #[utoipa::path(
     post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs",
     params(JobId),
     responses(
         (status = 200, body = JobView),
         (status = 404, body = Problem),
-        (status = 409, description = "It has ended", body = Problem),
+        (status = 409, description = "It is finished", body = Problem),
     )
 )]
 pub async fn cancel(
     State(gateway): State<Shared>,
-    session: Session,
-    Path(JobId { id }): Path<JobId>,
+    OwnJob(job): OwnJob,
 ) -> Result<Json<JobView>, Problem> {
-    let job = gateway.own_job(&session, &id).await?;
     gateway.ports.jobs.cancel(job.id).await?;
     if job.state == JobState::Receiving {
-        gateway.writers.stop(job.id).await;
+        gateway.writers.interrupt(job.id).await;
         gateway.ports.videos.delete(job.source).await?;
     }
-    Ok(Json(gateway.ports.jobs.get(job.id).await?.into()))
+    Ok(Json(gateway.view(gateway.ports.jobs.get(job.id).await?)))
 }
 
-/// Try a job again that failed or was called off.
+/// Retry a job that failed or was cancelled.
 #[utoipa::path(
     post, path = "/api/v1/jobs/{id}/retry", tag = "jobs",
     params(JobId),
     responses(
         (status = 200, body = JobView),
         (status = 404, description = "No such job, or its video is gone", body = Problem),
-        (status = 409, description = "It has not ended, or is done", body = Problem),
+        (status = 409, description = "It is not finished, or it succeeded", body = Problem),
     )
 )]
 pub async fn retry(
     State(gateway): State<Shared>,
-    session: Session,
-    Path(JobId { id }): Path<JobId>,
+    OwnJob(job): OwnJob,
 ) -> Result<Json<JobView>, Problem> {
-    let job = gateway.own_job(&session, &id).await?;
     gateway.ports.videos.head(job.source).await?;
     let publishing = telemetry::publishing(Topic::Video, job.id);
-    let message = publishing.in_scope(|| Body::of(&job).asking());
+    let message = publishing.in_scope(|| Body::of(&job).conversion_request());
     let owed = gateway.ports.jobs.retry(job.id, message).await?;
-    gateway.ports.send_now_or_later(owed).await;
-    Ok(Json(gateway.ports.jobs.get(job.id).await?.into()))
+    gateway.ports.try_send(owed).await;
+    Ok(Json(gateway.view(gateway.ports.jobs.get(job.id).await?)))
 }
 
-/// Remove a job with its video and its MP3; one that has not ended is called off.
+/// Delete a job with its video and its MP3. A job that is not finished is cancelled.
 #[utoipa::path(
     delete, path = "/api/v1/jobs/{id}", tag = "jobs",
     params(JobId),
-    responses((status = 204, description = "Removed"), (status = 404, body = Problem))
+    responses((status = 204, description = "Deleted"), (status = 404, body = Problem))
 )]
 pub async fn delete(
     State(gateway): State<Shared>,
-    session: Session,
-    Path(JobId { id }): Path<JobId>,
+    OwnJob(job): OwnJob,
 ) -> Result<StatusCode, Problem> {
-    let job = gateway.own_job(&session, &id).await?;
-    gateway.writers.stop(job.id).await;
-    gateway.ports.discard(job.id).await?;
+    gateway.writers.interrupt(job.id).await;
+    gateway.ports.remove(job.id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

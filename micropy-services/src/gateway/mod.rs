@@ -7,51 +7,92 @@ mod compat;
 mod download;
 mod events;
 mod jobs;
+mod limits;
 mod operation;
 mod problem;
 mod quota;
 mod routes;
 mod session;
-pub mod tus;
-pub mod uploads;
+pub(crate) mod tus;
+pub(crate) mod uploads;
 mod view;
 
+pub use limits::Limits;
 pub use problem::Problem;
-pub use routes::router;
+
+pub(crate) use limits::UPLOAD_EXPIRY;
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::extract::FromRef;
-use micropy_core::ports::jobs::Job;
-use micropy_core::ports::{Id, jobs as ledger};
 use tokio_util::sync::CancellationToken;
 
-use self::session::Session;
-use crate::Limits;
-use crate::Ports;
 use crate::accounts::Accounts;
-use crate::auth;
-use crate::telemetry::metrics::Metrics;
+use crate::job::outbox;
+use crate::telemetry::Metrics;
+use crate::{Ports, auth};
 
-/// What the gateway's routes work with.
+/// The gateway: the HTTP API for uploads, jobs and downloads, and the routes of the original gateway.
+///
+/// [`router`](Gateway::router) is an axum router, to be served alone by [`http::Server`](crate::http::Server), or as a
+/// part of another application. [`run`](Gateway::run) is the rest: keep it running for as long as the router is served.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use micropy_core::ports::time::{ManualClock, Timestamp};
+/// use axum::Router;
+/// use axum::body::Body;
+/// use axum::http::{Request, StatusCode};
+/// use micropy_core::ports::memory::MemoryAuth;
+/// use micropy_services::Ports;
+/// use micropy_services::accounts::{LocalAccounts, Secret};
+/// use micropy_services::gateway::{Gateway, Limits};
+/// use tokio_util::sync::CancellationToken;
+/// use tower::ServiceExt as _;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let clock = Arc::new(ManualClock::new(Timestamp::default()));
+/// let secret = Secret::new("32 bytes that nobody can guess …");
+/// let accounts = LocalAccounts::new(Arc::new(MemoryAuth::default()), clock.clone(), &secret);
+/// let limits = Limits {
+///     upload: 1 << 30,
+///     ..Limits::default()
+/// };
+/// let gateway = Gateway::new(Ports::in_memory(clock), Arc::new(accounts))
+///     .limits(limits)
+///     .mounted_at("/audio");
+/// let app: Router = Router::new().nest("/audio", gateway.router());
+/// let shutdown = CancellationToken::new();
+/// let running = tokio::spawn(gateway.run(shutdown.clone()));
+///
+/// let request = Request::get("/audio/api/v1/about").body(Body::empty()).unwrap();
+/// let response = app.oneshot(request).await.unwrap();
+/// assert_eq!(response.status(), StatusCode::OK);
+///
+/// shutdown.cancel();
+/// running.await.unwrap();
+/// # }
+/// ```
+#[derive(Clone)]
 pub struct Gateway {
-    pub ports: Ports,
-    pub accounts: Arc<dyn Accounts>,
-    pub metrics: Arc<Metrics>,
-    pub limits: Limits,
-    /// People may register themselves.
-    pub registration: bool,
-    /// An MP3 that no job owns is anybody's who is signed in: those of an original converter are.
-    pub unowned_downloads: bool,
-    /// Cookies are for HTTPS only.
-    pub secure: bool,
-    pub writers: tus::Writers,
-    pub entering: quota::Entering,
-    pub archives: archive::Room,
-    /// The service stops: streams without end must end.
-    pub stop: CancellationToken,
+    ports: Ports,
+    accounts: Arc<dyn Accounts>,
+    metrics: Arc<Metrics>,
+    limits: Limits,
+    unowned_downloads: bool,
+    secure_cookies: bool,
+    /// The path that the router is mounted at, without a slash at its end.
+    base: Arc<str>,
+    writers: Arc<tus::Writers>,
+    admission: Arc<quota::Admission>,
+    archives: archive::Slots,
+    /// Cancelled when the service shuts down: endless responses must end.
+    shutdown: CancellationToken,
 }
 
+/// The state of the routes.
 type Shared = Arc<Gateway>;
 
 impl FromRef<Shared> for auth::Shared {
@@ -61,13 +102,77 @@ impl FromRef<Shared> for auth::Shared {
 }
 
 impl Gateway {
-    /// A job, for its owner alone: to anybody else there is no such job.
-    async fn own_job(&self, session: &Session, id: &str) -> Result<Job, Problem> {
-        let id: Id = id.parse().map_err(|_| Problem::not_found())?;
-        let job = self.ports.jobs.get(id).await?;
-        if job.owner != session.email {
-            return Err(ledger::Error::NotFound.into());
+    /// A gateway for the users of `accounts`.
+    pub fn new(ports: Ports, accounts: Arc<dyn Accounts>) -> Self {
+        Gateway {
+            ports,
+            accounts,
+            metrics: Arc::default(),
+            limits: Limits::default(),
+            unowned_downloads: false,
+            secure_cookies: false,
+            base: "".into(),
+            writers: Arc::default(),
+            admission: Arc::default(),
+            archives: archive::Slots::default(),
+            shutdown: CancellationToken::new(),
         }
-        Ok(job)
+    }
+
+    /// Where to count what happens.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// What users and clients may do.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Whether an MP3 that belongs to no job is given to every user. Those of an original converter belong to none. The
+    /// default is no.
+    #[must_use]
+    pub fn unowned_downloads(mut self, allow: bool) -> Self {
+        self.unowned_downloads = allow;
+        self
+    }
+
+    /// Whether browsers may send the session cookie over HTTPS only. The default is no.
+    #[must_use]
+    pub fn secure_cookies(mut self, secure: bool) -> Self {
+        self.secure_cookies = secure;
+        self
+    }
+
+    /// The path that the router is nested under, such as `/audio`. URLs in responses begin with it. The default is the
+    /// root.
+    #[must_use]
+    pub fn mounted_at(mut self, path: &str) -> Self {
+        self.base = path.trim_end_matches('/').into();
+        self
+    }
+
+    /// The routes: `/api/v1/…`, those of the original gateway, `/healthz`, `/readyz` and `/metrics`, and a viewer of the
+    /// API's documentation at `/api/docs/`.
+    pub fn router(&self) -> Router {
+        routes::router(Arc::new(self.clone()))
+    }
+
+    /// Publishes what the ledger owes the queues, until `shutdown`. Then ends the responses that would never end by
+    /// themselves.
+    pub async fn run(self, shutdown: CancellationToken) {
+        tokio::join!(outbox::run(self.ports, shutdown.clone()), async {
+            shutdown.cancelled().await;
+            self.shutdown.cancel();
+        });
+    }
+
+    /// The URL of one of our paths.
+    fn url(&self, path: std::fmt::Arguments<'_>) -> String {
+        format!("{}{path}", self.base)
     }
 }

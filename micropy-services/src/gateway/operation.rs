@@ -1,4 +1,4 @@
-//! For those who run the service.
+//! Routes for running the service: health, metrics, and what it allows.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,55 +8,55 @@ use utoipa::ToSchema;
 
 use super::Shared;
 use super::problem::Problem;
-use crate::telemetry::health;
+use crate::telemetry;
 
-/// The process is alive.
+/// Check that the process is alive.
 #[utoipa::path(get, path = "/healthz", tag = "operation", security(()), responses((status = 200, body = String)))]
 pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// The service can take requests.
+/// Check that the service takes requests.
 #[utoipa::path(
     get, path = "/readyz", tag = "operation", security(()),
-    responses((status = 200, body = String), (status = 503, body = String, description = "A backend is out of reach, or the service stops"))
+    responses((status = 200, body = String), (status = 503, body = String, description = "A backend is unavailable, or the service shuts down"))
 )]
 pub async fn readyz(State(gateway): State<Shared>) -> Response {
-    health::readiness(Some(&gateway.ports), &gateway.stop).await
+    telemetry::readiness(Some(&gateway.ports), &gateway.shutdown).await
 }
 
-/// What Prometheus reads.
+/// Metrics for Prometheus.
 #[utoipa::path(
     get, path = "/metrics", tag = "operation", security(()),
     responses(
         (status = 200, content_type = "application/openmetrics-text"),
-        (status = 503, description = "The ledger is out of reach; Retry-After says when again", body = Problem),
+        (status = 503, description = "The ledger is unavailable; see Retry-After", body = Problem),
     )
 )]
 pub async fn metrics(State(gateway): State<Shared>) -> Result<Response, Problem> {
     let census = gateway.ports.jobs.census().await?;
     let text = gateway.metrics.text(&census, gateway.ports.clock.now());
-    Ok(health::exposition(text))
+    Ok(telemetry::exposition(text))
 }
 
-/// What this service is and allows.
+/// The version and the limits of the service.
 #[derive(Serialize, ToSchema)]
 pub struct About {
     version: &'static str,
-    /// People may register themselves.
+    /// Whether people may register themselves.
     registration: bool,
-    /// Bytes of one video.
+    /// Bytes of the largest video.
     max_upload: u64,
     /// Videos in one request.
     max_files: usize,
 }
 
-/// What this service is and allows.
+/// Get the version and the limits of the service.
 #[utoipa::path(get, path = "/api/v1/about", tag = "operation", security(()), responses((status = 200, body = About)))]
 pub async fn about(State(gateway): State<Shared>) -> Json<About> {
     Json(About {
         version: env!("CARGO_PKG_VERSION"),
-        registration: gateway.registration,
+        registration: gateway.accounts.registration(),
         max_upload: gateway.limits.upload,
         max_files: gateway.limits.files,
     })

@@ -1,4 +1,4 @@
-//! What went wrong, for programs and people: problem details (RFC 9457).
+//! Errors for programs and people: problem details (RFC 9457).
 
 use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -8,22 +8,22 @@ use micropy_core::ports::{auth, jobs, queue, storage};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::body::Refusal;
-use crate::job::intake;
+use super::body::Rejection;
+use crate::job::intake::IntakeError;
 
-/// Seconds after which a client may try again what is out of reach for now.
+/// Seconds after which a client may try again what is unavailable.
 const RETRY_SECONDS: u64 = 5;
 
-/// Problem details.
+/// An error response: problem details.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
     /// HTTP status code.
     #[schema(example = 404)]
     pub status: u16,
-    /// What kind of problem it is: the same for every problem of the kind.
+    /// The kind of problem.
     #[schema(example = "Not Found")]
     pub title: String,
-    /// What is wrong here, in a sentence.
+    /// What is wrong, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     #[serde(skip)]
@@ -31,6 +31,7 @@ pub struct Problem {
 }
 
 impl Problem {
+    /// A problem with the title of its status.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Problem {
             status: status.as_u16(),
@@ -40,34 +41,41 @@ impl Problem {
         }
     }
 
+    /// 400: the request is malformed.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    pub fn conflict(detail: impl Into<String>) -> Self {
+    /// 409: not in this state.
+    pub(super) fn conflict(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, detail)
     }
 
+    /// 403: not allowed.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, detail)
     }
 
+    /// 404: nothing is there, or nothing that the user may see.
     pub fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "There is no such thing here.")
+        Self::new(StatusCode::NOT_FOUND, "There is nothing here.")
     }
 
+    /// 401: not signed in.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
-    pub fn quota(detail: impl Into<String>) -> Self {
+    /// 403: the user may not store more.
+    pub(super) fn quota(detail: impl Into<String>) -> Self {
         Problem {
             title: "Quota exceeded".into(),
             ..Self::forbidden(detail)
         }
     }
 
-    pub fn too_many(seconds: u64) -> Self {
+    /// 429: too many failed logins.
+    pub(super) fn too_many(seconds: u64) -> Self {
         Problem {
             retry_after: Some(seconds),
             ..Self::new(
@@ -77,21 +85,21 @@ impl Problem {
         }
     }
 
-    /// Too much of it goes on already.
-    pub fn busy(detail: impl Into<String>) -> Self {
+    /// 503: try again.
+    pub(super) fn busy(detail: impl Into<String>) -> Self {
         Problem {
             retry_after: Some(RETRY_SECONDS),
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
         }
     }
 
-    /// Out of reach for now.
+    /// 503: a backend is unavailable.
     fn unavailable(e: &dyn std::fmt::Display) -> Self {
-        tracing::warn!(error = %e, "a backend is out of reach");
+        tracing::warn!(error = %e, "a backend is unavailable");
         Self::busy("The service cannot do this right now. Please try again.")
     }
 
-    /// Ours to mend: the log says what it is, the client does not hear it.
+    /// 500: the log has the reason, the client does not get it.
     fn internal(e: &dyn std::fmt::Display) -> Self {
         tracing::error!(error = %e, "a backend failed");
         Problem {
@@ -100,12 +108,13 @@ impl Problem {
         }
     }
 
-    pub fn status(&self) -> StatusCode {
+    /// The status code of the response.
+    pub(super) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// Adds what every answer with this problem carries beside the body.
-    pub fn decorate(&self, response: &mut Response) {
+    /// Adds the headers that every response with this problem needs.
+    pub(super) fn add_headers(&self, response: &mut Response) {
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after {
             headers.insert(RETRY_AFTER, seconds.into());
@@ -121,7 +130,7 @@ impl IntoResponse for Problem {
         let mut response = (self.status(), Json(&self)).into_response();
         let json = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(CONTENT_TYPE, json);
-        self.decorate(&mut response);
+        self.add_headers(&mut response);
         response
     }
 }
@@ -142,7 +151,7 @@ impl From<storage::Error> for Problem {
         match e {
             storage::Error::NotFound => Problem::not_found(),
             storage::Error::Rejected(why) => Problem::conflict(why),
-            storage::Error::Interrupted(e) => Refusal::of(&e).unwrap_or(Refusal::Broken).into(),
+            storage::Error::Interrupted(e) => Rejection::of(&e).unwrap_or(Rejection::Broken).into(),
             storage::Error::Full => {
                 tracing::error!("the storage is full");
                 let detail = "The service has no room left.";
@@ -163,12 +172,12 @@ impl From<queue::Error> for Problem {
     }
 }
 
-impl From<intake::Error> for Problem {
-    fn from(e: intake::Error) -> Self {
+impl From<IntakeError> for Problem {
+    fn from(e: IntakeError) -> Self {
         match e {
-            intake::Error::Storage(e) => e.into(),
-            intake::Error::Jobs(e) => e.into(),
-            intake::Error::Queue(e) => e.into(),
+            IntakeError::Storage(e) => e.into(),
+            IntakeError::Jobs(e) => e.into(),
+            IntakeError::Queue(e) => e.into(),
         }
     }
 }
@@ -187,20 +196,20 @@ impl From<auth::Error> for Problem {
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        let status = match refusal {
-            Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Refusal::Quota => return Problem::quota(refusal.to_string()),
-            Refusal::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Refusal::NotMp4 => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        let status = match rejection {
+            Rejection::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Rejection::Quota => return Problem::quota(rejection.to_string()),
+            Rejection::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Rejection::NotMp4 => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             // The status that tus names for it.
-            Refusal::Checksum => StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST),
-            Refusal::Superseded => StatusCode::CONFLICT,
-            Refusal::Broken => StatusCode::BAD_REQUEST,
+            Rejection::Checksum => StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST),
+            Rejection::Superseded => StatusCode::CONFLICT,
+            Rejection::Broken => StatusCode::BAD_REQUEST,
         };
-        let mut problem = Problem::new(status, refusal.to_string());
-        if refusal == Refusal::Checksum {
+        let mut problem = Problem::new(status, rejection.to_string());
+        if rejection == Rejection::Checksum {
             problem.title = "Checksum Mismatch".into();
         }
         problem

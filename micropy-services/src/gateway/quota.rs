@@ -1,33 +1,33 @@
-//! What a user may store.
+//! Quotas of users.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::Gateway;
-use super::body::Refusal;
+use super::body::Rejection;
 use super::problem::Problem;
 use super::session::Session;
 
-/// Lets a user's jobs into the ledger one at a time, so that each sees what the others take: nothing is
-/// reserved for uploads that are on their way. Gateways of several processes do not see each other's, for
-/// as long as it takes to enter a job.
+/// Creates a user's jobs one at a time, so that each check of the quota sees the jobs before: uploads in progress reserve
+/// nothing. Gateways in several processes do not wait for each other, so a user with two of them can exceed the quota by a
+/// job.
 #[derive(Default)]
-pub struct Entering([Mutex<()>; 32]);
+pub struct Admission([Mutex<()>; 32]);
 
-impl Entering {
-    /// This user's turn; a few others wait for it too.
-    pub async fn turn(&self, email: &str) -> MutexGuard<'_, ()> {
+impl Admission {
+    /// Locks the user, together with others of the same hash.
+    pub async fn lock(&self, email: &str) -> MutexGuard<'_, ()> {
         let mut hasher = DefaultHasher::new();
         email.hash(&mut hasher);
-        let place = hasher.finish() % self.0.len() as u64;
-        self.0[place as usize].lock().await
+        let index = hasher.finish() % self.0.len() as u64;
+        self.0[index as usize].lock().await
     }
 }
 
 impl Gateway {
-    /// How many bytes a user may still store.
-    pub async fn room(&self, session: &Session) -> Result<u64, Problem> {
+    /// Bytes that a user may still store.
+    async fn remaining_quota(&self, session: &Session) -> Result<u64, Problem> {
         let usage = self.ports.jobs.usage(&session.email).await?;
         if usage.jobs >= self.limits.quota_jobs {
             return Err(Problem::quota(format!(
@@ -37,25 +37,26 @@ impl Gateway {
         }
         match self.limits.quota_bytes.saturating_sub(usage.bytes) {
             0 => Err(Problem::quota("You have used all your storage.")),
-            room => Ok(room),
+            remaining => Ok(remaining),
         }
     }
 
-    /// The largest video that may be sent, and what is said to a larger one.
-    pub fn allowed(&self, room: u64) -> (u64, Refusal) {
-        if self.limits.upload <= room {
-            (self.limits.upload, Refusal::TooLarge(self.limits.upload))
-        } else {
-            (room, Refusal::Quota)
-        }
+    /// Bytes of the largest video that a user may send, and why a larger one is rejected.
+    pub async fn upload_limit(&self, session: &Session) -> Result<(u64, Rejection), Problem> {
+        let remaining = self.remaining_quota(session).await?;
+        let limit = self.limits.upload;
+        Ok(match limit <= remaining {
+            true => (limit, Rejection::TooLarge(limit)),
+            false => (remaining, Rejection::Quota),
+        })
     }
 
-    /// Refuses a video for which there is no room.
-    pub async fn admit(&self, session: &Session, bytes: u64) -> Result<(), Problem> {
-        let (limit, beyond) = self.allowed(self.room(session).await?);
-        if bytes > limit {
-            return Err(beyond.into());
+    /// Rejects a video that is larger than the user may store.
+    pub async fn check_quota(&self, session: &Session, bytes: u64) -> Result<(), Problem> {
+        let (limit, rejection) = self.upload_limit(session).await?;
+        match bytes <= limit {
+            true => Ok(()),
+            false => Err(rejection.into()),
         }
-        Ok(())
     }
 }

@@ -9,34 +9,34 @@ use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::openapi::path::Parameter;
 use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
-use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder, Schema};
+use utoipa::openapi::{Content, Ref, RefOr, ResponseBuilder, Schema, Server};
 use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-use utoipa_swagger_ui::SwaggerUi;
+use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::session::COOKIE_NAME;
 use super::{Shared, accounts, archive, compat, download, events, jobs, operation, tus, uploads};
 use crate::auth;
 
-/// JSON bodies are small; uploads have limits of their own.
-const LARGEST_JSON: usize = 64 * 1024;
+/// Bytes of a JSON body. Uploads have limits of their own.
+const MAX_JSON: usize = 64 * 1024;
 
 const JSON: &str = "application/json";
 
-/// What those can be answered who have to sign in.
-const REFUSALS: [(StatusCode, &str); 3] = [
+/// The responses of every route that needs a session.
+const SESSION_PROBLEMS: [(StatusCode, &str); 3] = [
     (
         StatusCode::UNAUTHORIZED,
-        "No token, or one that is not good",
+        "No token, or one that is not valid",
     ),
     (
         StatusCode::FORBIDDEN,
-        "The token gives no right to use the service",
+        "The token does not allow to use the service",
     ),
     (
         StatusCode::SERVICE_UNAVAILABLE,
-        "A backend is out of reach; Retry-After says when again",
+        "A backend is unavailable; see Retry-After",
     ),
 ];
 
@@ -64,9 +64,13 @@ pub fn router(gateway: Shared) -> Router {
         .routes(routes!(operation::metrics))
         .split_for_parts();
     describe(&mut openapi);
+    if !gateway.base.is_empty() {
+        openapi.servers = Some(vec![Server::new(&*gateway.base)]);
+    }
+    let document = gateway.url(format_args!("/api/v1/openapi.json"));
 
     let originals = Router::new()
-        .route("/login", post(auth::sign_in))
+        .route("/login", post(auth::login))
         .route("/upload", post(compat::upload))
         .route("/download", get(compat::download));
 
@@ -74,8 +78,12 @@ pub fn router(gateway: Shared) -> Router {
         .merge(v1)
         .merge(originals)
         .with_state(gateway)
-        .merge(SwaggerUi::new("/api/docs").url("/api/v1/openapi.json", openapi))
-        .layer(DefaultBodyLimit::max(LARGEST_JSON))
+        .merge(
+            SwaggerUi::new("/api/docs")
+                .url("/api/v1/openapi.json", openapi)
+                .config(Config::new([document])),
+        )
+        .layer(DefaultBodyLimit::max(MAX_JSON))
         .layer(header("x-content-type-options", "nosniff"))
         .layer(header("referrer-policy", "same-origin"))
         .layer(header("x-frame-options", "DENY"))
@@ -87,10 +95,10 @@ fn header(name: &'static str, value: &'static str) -> SetResponseHeaderLayer<Hea
     SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
 }
 
-/// What holds of every route.
+/// Adds to the document what all routes have in common.
 ///
-/// Errors are problem details. Who has to sign in can be refused. A parameter is never null. Every response must have a description
-/// (OpenAPI 3.1.0, section 4.8.17): one without words of its own has those of its status.
+/// Errors are problem details. Routes that need a session can refuse one. A parameter is never null. Every response needs
+/// a description (OpenAPI 3.1.0, section 4.8.17): the default is that of its status.
 fn describe(openapi: &mut utoipa::openapi::OpenApi) {
     for path in openapi.paths.paths.values_mut() {
         let operations = [
@@ -107,7 +115,7 @@ fn describe(openapi: &mut utoipa::openapi::OpenApi) {
             }
             let responses = &mut operation.responses.responses;
             if operation.security.is_none() {
-                for (status, why) in REFUSALS {
+                for (status, why) in SESSION_PROBLEMS {
                     let problem = Content::new(Some(Ref::from_schema_name("Problem")));
                     let refusal = ResponseBuilder::new().description(why);
                     let refusal = refusal.content(JSON, problem).build();
@@ -136,7 +144,7 @@ fn describe(openapi: &mut utoipa::openapi::OpenApi) {
     }
 }
 
-/// A parameter is there or not; `null` would be a text of four letters.
+/// A parameter is present or absent; `null` would be a string of four letters.
 fn never_null(parameter: &mut RefOr<Parameter>) {
     if let RefOr::T(parameter) = parameter
         && let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema
@@ -157,9 +165,9 @@ fn never_null(parameter: &mut RefOr<Parameter>) {
     security(("token" = []), ("cookie" = [])),
     tags(
         (name = "accounts", description = "Register, sign in and out"),
-        (name = "uploads", description = "Send videos: in one request, or in parts (tus 1.0)"),
+        (name = "uploads", description = "Send videos in one request, or resumably (tus 1.0)"),
         (name = "jobs", description = "Follow conversions and get their MP3s"),
-        (name = "operation", description = "For those who run the service"),
+        (name = "operation", description = "Run the service"),
     )
 )]
 struct Document;

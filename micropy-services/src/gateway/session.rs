@@ -1,33 +1,34 @@
-//! Who is asking: by a bearer token, or by the cookie that the page has.
+//! The user of a request, by a bearer token or the session cookie.
 
 use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use micropy_core::ports::jobs::Job;
+use micropy_core::ports::{Id, auth, jobs};
 
-use micropy_core::ports::auth;
-
-use super::Shared;
+use super::body::{JobId, Path};
 use super::problem::Problem;
-use crate::accounts::login::LoginError;
+use super::{Gateway, Shared};
+use crate::accounts::LoginError;
 
-/// The cookie's name.
+/// Name of the session cookie.
 pub const COOKIE_NAME: &str = "micropy_session";
 
-/// Somebody who has shown who they are.
+/// An authenticated user.
 #[derive(Clone, Debug)]
 pub struct Session {
     pub email: String,
 }
 
-/// Why nobody is let in.
-enum Refused {
+/// Why a request has no session.
+enum NoSession {
     Missing,
-    Bad,
+    Invalid,
     NotAdmin,
-    /// Nobody can say whether the token is good.
-    Unknown(auth::Error),
+    /// The token could not be checked.
+    Unchecked(auth::Error),
 }
 
 impl FromRequestParts<Shared> for Session {
@@ -36,67 +37,94 @@ impl FromRequestParts<Shared> for Session {
     async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, Problem> {
         identify(parts, gateway)
             .await
-            .map_err(|refused| match refused {
-                Refused::Missing => Problem::unauthorized("Please sign in."),
-                Refused::Bad => {
+            .map_err(|reason| match reason {
+                NoSession::Missing => Problem::unauthorized("Please sign in."),
+                NoSession::Invalid => {
                     Problem::unauthorized("Your session has ended. Please sign in again.")
                 }
-                Refused::NotAdmin => Problem::forbidden("You are not authorized."),
-                Refused::Unknown(e) => e.into(),
+                NoSession::NotAdmin => Problem::forbidden("You are not authorized."),
+                NoSession::Unchecked(e) => e.into(),
             })
     }
 }
 
-/// A session on the original routes, which answer a refusal with the original's words.
+/// A session on a route of the original gateway, which rejects requests in the original's words.
 pub struct CompatSession(pub Session);
 
 impl FromRequestParts<Shared> for CompatSession {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, Response> {
-        let session = identify(parts, gateway).await.map_err(|refused| {
-            let (status, words) = match refused {
-                Refused::Missing => (StatusCode::UNAUTHORIZED, "missing credentials"),
-                Refused::Bad => (StatusCode::FORBIDDEN, "not authorized"),
-                Refused::NotAdmin => (StatusCode::UNAUTHORIZED, "not authorized"),
-                Refused::Unknown(e) => return LoginError::Users(e).into_response(),
+        let session = identify(parts, gateway).await.map_err(|reason| {
+            let (status, text) = match reason {
+                NoSession::Missing => (StatusCode::UNAUTHORIZED, "missing credentials"),
+                NoSession::Invalid => (StatusCode::FORBIDDEN, "not authorized"),
+                NoSession::NotAdmin => (StatusCode::UNAUTHORIZED, "not authorized"),
+                NoSession::Unchecked(e) => return LoginError::Users(e).into_response(),
             };
-            (status, words).into_response()
+            (status, text).into_response()
         });
         session.map(CompatSession)
     }
 }
 
-async fn identify(parts: &Parts, gateway: &Shared) -> Result<Session, Refused> {
+/// A job of the user, by the id in the path. To everybody else there is no such job.
+pub struct OwnJob(pub Job);
+
+impl FromRequestParts<Shared> for OwnJob {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, Problem> {
+        let session = Session::from_request_parts(parts, gateway).await?;
+        let Path(JobId { id }) = Path::from_request_parts(parts, gateway).await?;
+        gateway.own_job(&session, &id).await.map(OwnJob)
+    }
+}
+
+impl Gateway {
+    /// A job of the user. To everybody else there is no such job.
+    pub(super) async fn own_job(&self, session: &Session, id: &str) -> Result<Job, Problem> {
+        let id: Id = id.parse().map_err(|_| Problem::not_found())?;
+        let job = self.ports.jobs.get(id).await?;
+        match job.owner == session.email {
+            true => Ok(job),
+            false => Err(jobs::Error::NotFound.into()),
+        }
+    }
+}
+
+async fn identify(parts: &Parts, gateway: &Shared) -> Result<Session, NoSession> {
     let token = match bearer(&parts.headers)? {
         Some(token) => token,
         None => {
-            let token = cookie(&parts.headers).ok_or(Refused::Missing)?;
+            let token = cookie(&parts.headers).ok_or(NoSession::Missing)?;
             if !is_own_page(parts) {
-                return Err(Refused::Bad);
+                return Err(NoSession::Invalid);
             }
             token
         }
     };
     let claims = gateway.accounts.check(token).await;
-    let claims = claims.map_err(Refused::Unknown)?.ok_or(Refused::Bad)?;
+    let claims = claims
+        .map_err(NoSession::Unchecked)?
+        .ok_or(NoSession::Invalid)?;
     if !claims.admin {
-        return Err(Refused::NotAdmin);
+        return Err(NoSession::NotAdmin);
     }
     Ok(Session {
         email: claims.username,
     })
 }
 
-/// The token of an `Authorization` header; the scheme's name is not looked at, as in the original.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refused> {
+/// The token of an `Authorization` header. The scheme is ignored, as in the original.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, NoSession> {
     let Some(header) = headers.get(AUTHORIZATION) else {
         return Ok(None);
     };
-    let header = header.to_str().map_err(|_| Refused::Bad)?;
+    let header = header.to_str().map_err(|_| NoSession::Invalid)?;
     match header.split_once(' ') {
         Some((_, token)) => Ok(Some(token.trim())),
-        None => Err(Refused::Missing),
+        None => Err(NoSession::Missing),
     }
 }
 
@@ -113,8 +141,8 @@ fn cookie(headers: &HeaderMap) -> Option<&str> {
         .map(|(_, value)| value.trim())
 }
 
-/// A browser that sends the cookie along with a change says that our own page asked for it. The cookie is
-/// `SameSite=Strict` too; this holds where that is not known.
+/// Whether a request that changes something comes from our own page, as far as the browser tells. The cookie is
+/// `SameSite=Strict` as well; this protects browsers that do not know that.
 fn is_own_page(parts: &Parts) -> bool {
     if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return true;

@@ -1,14 +1,15 @@
 //! Resumable uploads: tus 1.0 (<https://tus.io/protocols/resumable-upload>) with creation,
 //! creation-with-upload, termination, expiration and checksum.
 //!
-//! An upload is a job in the state `receiving`; its offset is the length of its unfinished video in the
-//! storage, so what a client is told is what is there.
+//! An upload is a job in the state `receiving`. Its offset is the length of the unfinished video in the storage, so a
+//! client resumes exactly where the stored bytes end.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, LOCATION};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -22,22 +23,21 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
-use super::body::{JobId, Path, Query, Refusal, Watch, watched};
+use super::body::{Checks, JobId, Query, Rejection, checked};
 use super::problem::Problem;
-use super::session::Session;
+use super::session::{OwnJob, Session};
 use super::uploads::{clean_name, idempotency_key};
 use super::view::system_time;
 use super::{Gateway, Shared};
-use crate::job::intake;
-use crate::job::options::Conversion;
+use crate::job::intake::Submission;
+use crate::job::options::ConversionOptions;
 
 const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
 const EXTENSIONS: &str = "creation,creation-with-upload,termination,expiration,checksum";
 const CHECKSUMS: &str = "sha1,sha256";
 const OFFSET_TYPE: &str = "application/offset+octet-stream";
-/// What clients say in the metadata that is no option: the first is ours, the others are what tus clients
-/// tell of a file by themselves.
-const OF_THE_FILE: [&str; 9] = [
+/// Names in the metadata that are not options: the first is ours, the others are what tus clients send by themselves.
+const FILE_METADATA: [&str; 9] = [
     "batch",
     "contenttype",
     "filename",
@@ -57,7 +57,7 @@ const UPLOAD_CHECKSUM: HeaderName = HeaderName::from_static("upload-checksum");
 const UPLOAD_EXPIRES: HeaderName = HeaderName::from_static("upload-expires");
 const JOB_ID: HeaderName = HeaderName::from_static("x-micropy-job-id");
 
-/// What the server can do.
+/// Get the version and extensions of tus that are supported.
 #[utoipa::path(
     options, path = "/api/v1/tus", tag = "uploads", operation_id = "tus_options", security(()),
     responses((status = 204, description = "See the headers Tus-Version, Tus-Extension, Tus-Max-Size"))
@@ -73,146 +73,139 @@ pub async fn options(State(gateway): State<Shared>) -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-/// Begin an upload. `Upload-Metadata` may have `filename`, `batch` (24 hexadecimal digits that the files
-/// of one selection share) and any of the conversion's options; what clients such as Uppy tell of a file
-/// besides is passed over, and any other name refused.
+/// Begin a resumable upload. `Upload-Metadata` may have `filename`, `batch` (24 hexadecimal digits that the files of one
+/// selection share) and any of the conversion's options. What clients such as Uppy add by themselves is ignored; any
+/// other name is an error.
 #[utoipa::path(
     post, path = "/api/v1/tus", tag = "uploads", operation_id = "tus_create",
     params(
-        Conversion,
+        ConversionOptions,
         ("Tus-Resumable" = String, Header, description = "1.0.0", pattern = r"^1\.0\.0$"),
         ("Upload-Length" = u64, Header, description = "Bytes of the video"),
         ("Upload-Metadata" = Option<String>, Header, description = "Pairs of a name and base64"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Tells a repeated request", min_length = 1, max_length = 200),
+        ("Idempotency-Key" = Option<String>, Header, description = "Identifies a repeated request", min_length = 1, max_length = 200),
     ),
     responses(
-        (status = 201, description = "Location says where to send the bytes",
+        (status = 201, description = "Location is where to send the bytes",
             headers(("Location" = String), ("Upload-Offset" = u64), ("X-Micropy-Job-Id" = String))),
         (status = 400, body = Problem),
         (status = 403, description = "The quota is exceeded", body = Problem),
-        (status = 408, description = "Nothing arrived for too long", body = Problem),
-        (status = 409, description = "Another request goes on with it", body = Problem),
-        (status = 410, description = "It was begun before, and called off", body = Problem),
+        (status = 408, description = "The client paused for too long", body = Problem),
+        (status = 409, description = "Another request continues it", body = Problem),
+        (status = 410, description = "It was begun before, and cancelled", body = Problem),
         (status = 412, description = "Another version of tus", body = Problem),
         (status = 413, description = "Too large", body = Problem),
         (status = 415, description = "Not MP4", body = Problem),
         (status = 422, description = "The Idempotency-Key of another upload", body = Problem),
-        (status = 507, description = "No room left", body = Problem),
+        (status = 507, description = "The storage is full", body = Problem),
     )
 )]
 pub async fn create(
     State(gateway): State<Shared>,
     session: Session,
-    Query(conversion): Query<Conversion>,
+    _: Resumable,
+    Query(options): Query<ConversionOptions>,
     request: Request,
 ) -> Result<Response, Problem> {
-    check_version(request.headers())?;
     let length = number(request.headers(), &UPLOAD_LENGTH)?;
     let metadata = Metadata::read(request.headers())?;
-    let conversion = metadata.conversion(conversion)?;
-    let mut job = gateway.ports.draft(intake::Request {
+    let options = metadata.options(options)?;
+    let mut job = gateway.ports.draft(Submission {
         owner: session.email.clone(),
         key: idempotency_key(request.headers())?,
         batch: metadata.batch()?,
         file_name: metadata.file_name(),
-        options: conversion.to_json(),
+        options: options.to_json(),
     });
     job.source_bytes = length;
     let mut offset = 0;
-    let turn = gateway.entering.turn(&session.email).await;
-    gateway.admit(&session, length).await?;
+    let admission = gateway.admission.lock(&session.email).await;
+    gateway.check_quota(&session, length).await?;
     let created = gateway.ports.jobs.create(&job, None).await?;
-    drop(turn);
+    drop(admission);
     if let Created::Existing(first) = created {
         if first.source_bytes != length {
-            let detail = "This Idempotency-Key is that of another upload.";
+            let detail = "This Idempotency-Key belongs to another upload.";
             return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
         }
-        job = not_called_off(*first)?;
-        offset = gateway.offset_now(&job).await?;
+        job = not_cancelled(*first)?;
+        offset = gateway.settled_offset(&job).await?;
     }
     let carries_bytes = content_type(request.headers()) == Some(OFFSET_TYPE);
     if job.state == JobState::Receiving && offset == 0 && (carries_bytes || length == 0) {
         offset = gateway.append(&job, 0, request).await?;
     }
-    let mut response = gateway.answer(StatusCode::CREATED, &job, offset);
-    if let Ok(location) = format!("/api/v1/tus/{}", job.id).parse() {
+    let mut response = gateway.tus_response(StatusCode::CREATED, &job, offset);
+    if let Ok(location) = gateway.url(format_args!("/api/v1/tus/{}", job.id)).parse() {
         response.headers_mut().insert(LOCATION, location);
     }
     Ok(response)
 }
 
-/// How far an upload has come. A connection that still sends to it is cut off.
+/// Get the offset of an upload. Interrupts a connection that still sends to it.
 #[utoipa::path(
     head, path = "/api/v1/tus/{id}", tag = "uploads", operation_id = "tus_head",
     params(JobId, ("Tus-Resumable" = String, Header, description = "1.0.0", pattern = r"^1\.0\.0$")),
     responses(
-        (status = 200, description = "Upload-Offset says how far", headers(("Upload-Offset" = u64), ("Upload-Length" = u64))),
+        (status = 200, description = "Upload-Offset is the new offset", headers(("Upload-Offset" = u64), ("Upload-Length" = u64))),
         (status = 404, description = "No such upload"),
-        (status = 410, description = "It was called off"),
+        (status = 410, description = "It was cancelled"),
         (status = 412, description = "Another version of tus"),
     )
 )]
 pub async fn head(
     State(gateway): State<Shared>,
-    session: Session,
-    Path(JobId { id }): Path<JobId>,
-    headers: HeaderMap,
+    OwnUpload(job): OwnUpload,
 ) -> Result<Response, Problem> {
-    check_version(&headers)?;
-    let job = gateway.own_upload(&session, &id).await?;
-    let offset = gateway.offset_now(&job).await?;
-    Ok(gateway.answer(StatusCode::OK, &job, offset))
+    let offset = gateway.settled_offset(&job).await?;
+    Ok(gateway.tus_response(StatusCode::OK, &job, offset))
 }
 
-/// Go on with an upload. When the last byte is there, its job is queued.
+/// Continue an upload. The job is queued when the last byte has arrived.
 #[utoipa::path(
     patch, path = "/api/v1/tus/{id}", tag = "uploads", operation_id = "tus_patch",
     params(
         JobId,
         ("Tus-Resumable" = String, Header, description = "1.0.0", pattern = r"^1\.0\.0$"),
-        ("Upload-Offset" = u64, Header, description = "Where these bytes begin"),
+        ("Upload-Offset" = u64, Header, description = "Offset of the first of these bytes"),
         ("Upload-Checksum" = Option<String>, Header, description = "`sha1` or `sha256` and base64",
             pattern = "^(sha1 [A-Za-z0-9+/]{26}[AEIMQUYcgkosw048]=|sha256 [A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)$"),
     ),
     request_body(content_type = "application/offset+octet-stream"),
     responses(
-        (status = 204, description = "Upload-Offset says how far", headers(("Upload-Offset" = u64))),
+        (status = 204, description = "Upload-Offset is the new offset", headers(("Upload-Offset" = u64))),
         (status = 400, body = Problem),
         (status = 404, body = Problem),
-        (status = 408, description = "Nothing arrived for too long", body = Problem),
-        (status = 409, description = "The upload stands at another offset", body = Problem),
-        (status = 410, description = "It was called off", body = Problem),
+        (status = 408, description = "The client paused for too long", body = Problem),
+        (status = 409, description = "The upload has another offset", body = Problem),
+        (status = 410, description = "It was cancelled", body = Problem),
         (status = 412, description = "Another version of tus", body = Problem),
-        (status = 413, description = "More bytes than the upload has", body = Problem),
-        (status = 415, description = "Another content type, or not MP4: then the upload is gone", body = Problem),
+        (status = 413, description = "More bytes than Upload-Length", body = Problem),
+        (status = 415, description = "Another content type; or not MP4, and then the upload is removed", body = Problem),
         (status = 460, description = "Checksum mismatch", body = Problem),
-        (status = 507, description = "No room left", body = Problem),
+        (status = 507, description = "The storage is full", body = Problem),
     )
 )]
 pub async fn patch(
     State(gateway): State<Shared>,
-    session: Session,
-    Path(JobId { id }): Path<JobId>,
+    OwnUpload(job): OwnUpload,
     request: Request,
 ) -> Result<Response, Problem> {
-    check_version(request.headers())?;
     if content_type(request.headers()) != Some(OFFSET_TYPE) {
         let detail = format!("The content type is {OFFSET_TYPE}.");
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     let offset = number(request.headers(), &UPLOAD_OFFSET)?;
-    let job = gateway.own_upload(&session, &id).await?;
     let offset = gateway.append(&job, offset, request).await?;
-    Ok(gateway.answer(StatusCode::NO_CONTENT, &job, offset))
+    Ok(gateway.tus_response(StatusCode::NO_CONTENT, &job, offset))
 }
 
-/// Give an upload up.
+/// Remove an upload.
 #[utoipa::path(
     delete, path = "/api/v1/tus/{id}", tag = "uploads", operation_id = "tus_delete",
     params(JobId, ("Tus-Resumable" = String, Header, description = "1.0.0", pattern = r"^1\.0\.0$")),
     responses(
-        (status = 204, description = "Gone"),
+        (status = 204, description = "Removed"),
         (status = 404, body = Problem),
         (status = 409, description = "It is complete: delete the job", body = Problem),
         (status = 412, description = "Another version of tus", body = Problem),
@@ -220,56 +213,48 @@ pub async fn patch(
 )]
 pub async fn delete(
     State(gateway): State<Shared>,
-    session: Session,
-    Path(JobId { id }): Path<JobId>,
-    headers: HeaderMap,
+    OwnJob(job): OwnJob,
+    _: Resumable,
 ) -> Result<Response, Problem> {
-    check_version(&headers)?;
-    let job = gateway.own_job(&session, &id).await?;
-    let _turn = gateway.writers.take(job.id).await;
-    // Whoever wrote to it may have completed it meanwhile.
+    let _lock = gateway.writers.lock(job.id).await;
+    // The previous writer may have completed it meanwhile.
     let job = gateway.ports.jobs.get(job.id).await?;
     if job.state != JobState::Receiving {
         return Err(Problem::conflict(
             "The upload is complete: delete the job instead.",
         ));
     }
-    gateway.ports.discard(job.id).await?;
+    gateway.ports.remove(job.id).await?;
     Ok((StatusCode::NO_CONTENT, [(RESUMABLE, VERSION)]).into_response())
 }
 
 impl Gateway {
-    /// A job that is, or was, an upload in parts: not one that was called off.
-    async fn own_upload(&self, session: &Session, id: &str) -> Result<Job, Problem> {
-        not_called_off(self.own_job(session, id).await?)
-    }
-
-    /// How many bytes of a job's video are there when nobody writes to it any more. Where a crash came
-    /// between the last byte and the queue, it is queued now.
-    async fn offset_now(&self, job: &Job) -> Result<u64, Problem> {
-        let (_turn, job) = self.turn(job.id).await?;
+    /// The offset of an upload, once nobody writes to it any more. If a crash came between the last byte and the queue, the
+    /// job is queued now.
+    async fn settled_offset(&self, job: &Job) -> Result<u64, Problem> {
+        let (_lock, job) = self.lock_upload(job.id).await?;
         let offset = self.offset(&job).await?;
         if job.state == JobState::Receiving && offset > 0 && offset == job.source_bytes {
-            self.ports.complete(&job).await?;
+            self.ports.complete_upload(&job).await?;
         }
         Ok(offset)
     }
 
-    /// The turn to write to an upload, and the upload as it is by then.
-    async fn turn(&self, id: Id) -> Result<(Turn, Job), Problem> {
-        let turn = self.writers.take(id).await;
-        let job = not_called_off(self.ports.jobs.get(id).await?)?;
-        Ok((turn, job))
+    /// The right to write to an upload, and the upload as it is by then.
+    async fn lock_upload(&self, id: Id) -> Result<(WriteLock, Job), Problem> {
+        let lock = self.writers.lock(id).await;
+        let job = not_cancelled(self.ports.jobs.get(id).await?)?;
+        Ok((lock, job))
     }
 
-    /// How many bytes of a job's video are there.
+    /// How many bytes of a job's video are stored.
     async fn offset(&self, job: &Job) -> Result<u64, Problem> {
         if job.state != JobState::Receiving {
             return Ok(job.source_bytes);
         }
         match self.ports.videos.unfinished(job.source).await {
             Ok(head) => Ok(head.bytes),
-            // Not begun, or whole already.
+            // Not begun, or complete already.
             Err(storage::Error::NotFound) => match self.ports.videos.head(job.source).await {
                 Ok(head) => Ok(head.bytes),
                 Err(storage::Error::NotFound) => Ok(0),
@@ -279,47 +264,46 @@ impl Gateway {
         }
     }
 
-    /// Writes a request's bytes to an upload, and queues its job when it is complete. Returns how far it
-    /// is then.
+    /// Appends a request's bytes to an upload, and queues the job when it is complete. Returns the new offset.
     async fn append(&self, job: &Job, offset: u64, request: Request) -> Result<u64, Problem> {
         let checksum = Checksum::read(request.headers())?;
-        let (turn, job) = self.turn(job.id).await?;
+        let (lock, job) = self.lock_upload(job.id).await?;
         let present = self.offset(&job).await?;
         if job.state != JobState::Receiving || offset != present {
             return Err(Problem::conflict(format!(
-                "The upload stands at byte {present}."
+                "The offset of the upload is {present}."
             )));
         }
         let left = job.source_bytes - offset.min(job.source_bytes);
-        let watch = Watch {
+        let checks = Checks {
             limit: left,
-            beyond: Refusal::TooLarge(job.source_bytes),
+            too_large: Rejection::TooLarge(job.source_bytes),
             pause: self.limits.body_timeout,
             sniff: offset == 0,
-            cancel: turn.superseded.clone(),
+            cancel: lock.superseded.clone(),
         };
-        let bytes = watched(request.into_body().into_data_stream(), watch);
+        let bytes = checked(request.into_body().into_data_stream(), checks);
         let bytes = match checksum {
             Some(checksum) => checksum.verified(bytes),
             None => bytes,
         };
         let offset = match self.ports.videos.append(job.source, offset, bytes).await {
-            Err(storage::Error::Interrupted(e)) if Refusal::of(&e) == Some(Refusal::NotMp4) => {
-                // No part of it is worth going on with.
-                self.ports.discard(job.id).await?;
-                return Err(Refusal::NotMp4.into());
+            Err(storage::Error::Interrupted(e)) if Rejection::of(&e) == Some(Rejection::NotMp4) => {
+                // There is nothing to resume.
+                self.ports.remove(job.id).await?;
+                return Err(Rejection::NotMp4.into());
             }
             appended => appended?,
         };
         self.metrics.uploaded(offset - present);
         if offset == job.source_bytes {
-            self.ports.complete(&job).await?;
-            tracing::info!(job_id = %job.id, bytes = offset, "video taken in");
+            self.ports.complete_upload(&job).await?;
+            tracing::info!(job_id = %job.id, bytes = offset, "video received");
         }
         Ok(offset)
     }
 
-    fn answer(&self, status: StatusCode, job: &Job, offset: u64) -> Response {
+    fn tus_response(&self, status: StatusCode, job: &Job, offset: u64) -> Response {
         let expires = self.ports.clock.now().plus(self.limits.upload_expiry);
         let headers = [
             (RESUMABLE, VERSION),
@@ -340,9 +324,9 @@ impl Gateway {
     }
 }
 
-fn not_called_off(job: Job) -> Result<Job, Problem> {
+fn not_cancelled(job: Job) -> Result<Job, Problem> {
     match job.state {
-        JobState::Cancelled => Err(Problem::new(StatusCode::GONE, "The upload was called off.")),
+        JobState::Cancelled => Err(Problem::new(StatusCode::GONE, "The upload was cancelled.")),
         _ => Ok(job),
     }
 }
@@ -352,14 +336,34 @@ fn http_date(time: Timestamp) -> String {
     httpdate::fmt_http_date(system_time(time))
 }
 
-fn check_version(headers: &HeaderMap) -> Result<(), Problem> {
-    if headers.get(RESUMABLE) == Some(&VERSION) {
-        return Ok(());
+/// A request that names our version of tus.
+pub struct Resumable;
+
+impl FromRequestParts<Shared> for Resumable {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Problem> {
+        match parts.headers.get(RESUMABLE) == Some(&VERSION) {
+            true => Ok(Resumable),
+            false => Err(Problem::new(
+                StatusCode::PRECONDITION_FAILED,
+                "This is tus 1.0.0.",
+            )),
+        }
     }
-    Err(Problem::new(
-        StatusCode::PRECONDITION_FAILED,
-        "This is tus 1.0.0.",
-    ))
+}
+
+/// A job of the user that is, or was, a resumable upload and is not cancelled.
+pub struct OwnUpload(Job);
+
+impl FromRequestParts<Shared> for OwnUpload {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, Problem> {
+        let OwnJob(job) = OwnJob::from_request_parts(parts, gateway).await?;
+        Resumable::from_request_parts(parts, gateway).await?;
+        not_cancelled(job).map(OwnUpload)
+    }
 }
 
 fn content_type(headers: &HeaderMap) -> Option<&str> {
@@ -372,7 +376,7 @@ fn number(headers: &HeaderMap, name: &HeaderName) -> Result<u64, Problem> {
     number.ok_or_else(|| Problem::bad_request(format!("{name} is a number of bytes.")))
 }
 
-/// What a client says about its file.
+/// The `Upload-Metadata` of a file.
 #[derive(Debug, Default)]
 struct Metadata(HashMap<String, String>);
 
@@ -411,20 +415,20 @@ impl Metadata {
         batch.map_err(|_| Problem::bad_request("batch is 24 hexadecimal digits."))
     }
 
-    /// The options of the query, and over them those of the metadata.
-    fn conversion(&self, query: Conversion) -> Result<Conversion, Problem> {
-        let mut conversion = query;
+    /// The options of the query, overridden by those of the metadata.
+    fn options(&self, query: ConversionOptions) -> Result<ConversionOptions, Problem> {
+        let mut options = query;
         for (name, value) in &self.0 {
-            if !OF_THE_FILE.contains(&name.as_str()) {
-                conversion = conversion.with(name, value).map_err(Problem::bad_request)?;
+            if !FILE_METADATA.contains(&name.as_str()) {
+                options = options.with(name, value).map_err(Problem::bad_request)?;
             }
         }
-        conversion.options().map_err(Problem::bad_request)?;
-        Ok(conversion)
+        options.engine_options().map_err(Problem::bad_request)?;
+        Ok(options)
     }
 }
 
-/// What the bytes of one request must hash to.
+/// The checksum of the bytes of one request.
 enum Checksum {
     Sha1(Vec<u8>),
     Sha256(Vec<u8>),
@@ -457,7 +461,7 @@ impl Checksum {
     }
 }
 
-/// `bytes`, which end with an error where they do not hash to `sum`, or break off: a sum over a part says
+/// `bytes`, ending with an error where their checksum is not `sum`, or where they break off: a checksum of a part tells
 /// nothing.
 fn verified<D: Digest + Send + 'static>(bytes: Upload, sum: Vec<u8>) -> Upload {
     let state = Some((bytes, D::new(), sum));
@@ -468,22 +472,22 @@ fn verified<D: Digest + Send + 'static>(bytes: Upload, sum: Vec<u8>) -> Upload {
                 hasher.update(&piece);
                 Some((Ok(piece), Some((bytes, hasher, sum))))
             }
-            Some(Err(e)) => Some((Err(taken_back(e)), None)),
+            Some(Err(e)) => Some((Err(invalid(e)), None)),
             None if hasher.finalize().as_slice() == sum => None,
-            None => Some((Err(Refusal::Checksum.into()), None)),
+            None => Some((Err(Rejection::Checksum.into()), None)),
         }
     }))
 }
 
-/// The same error, but so that a storage takes the bytes before it back.
-fn taken_back(e: UploadError) -> UploadError {
+/// The same error, but so that a storage drops the bytes before it.
+fn invalid(e: UploadError) -> UploadError {
     match e {
         UploadError::Broken(reason) | UploadError::Refused(reason) => UploadError::Refused(reason),
     }
 }
 
-/// Who writes to which upload. A newcomer supersedes the one before: a client that comes back knows
-/// better than a connection that has not yet noticed that it is dead.
+/// The writers of uploads. A new writer supersedes the one before: a client that returns knows better than a connection
+/// that has not noticed yet that it is dead.
 #[derive(Default)]
 pub struct Writers(Mutex<HashMap<Id, Writer>>);
 
@@ -492,15 +496,15 @@ struct Writer {
     superseded: CancellationToken,
 }
 
-/// The right to write to an upload, until somebody else comes.
-pub struct Turn {
+/// The right to write to an upload, until another writer comes.
+pub struct WriteLock {
     pub superseded: CancellationToken,
     _lock: OwnedMutexGuard<()>,
 }
 
 impl Writers {
-    /// Supersedes whoever writes to `id`, and waits until they have stopped.
-    pub async fn take(&self, id: Id) -> Turn {
+    /// Supersedes the writer of `id`, and waits until it has stopped.
+    pub async fn lock(&self, id: Id) -> WriteLock {
         let superseded = CancellationToken::new();
         let lock = {
             let mut writers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -515,15 +519,15 @@ impl Writers {
             }
             writer.lock.clone()
         };
-        Turn {
+        WriteLock {
             superseded,
             _lock: lock.lock_owned().await,
         }
     }
 
-    /// Supersedes whoever writes to `id`.
-    pub async fn stop(&self, id: Id) {
-        drop(self.take(id).await);
+    /// Supersedes the writer of `id`, if there is one.
+    pub async fn interrupt(&self, id: Id) {
+        drop(self.lock(id).await);
     }
 }
 
@@ -545,20 +549,17 @@ mod tests {
         headers.insert(UPLOAD_METADATA, value.parse().unwrap());
         let metadata = Metadata::read(&headers).unwrap();
         assert_eq!(metadata.get("filename"), Some("K\u{fc}che.mp4"));
-        let conversion = metadata.conversion(Conversion::default()).unwrap();
-        assert_eq!(
-            (conversion.bitrate, conversion.mono),
-            (Some(128), Some(true))
-        );
-        let both = Conversion {
+        let options = metadata.options(ConversionOptions::default()).unwrap();
+        assert_eq!((options.bitrate, options.mono), (Some(128), Some(true)));
+        let both = ConversionOptions {
             vbr: Some(2.0),
-            ..Conversion::default()
+            ..ConversionOptions::default()
         };
-        assert!(metadata.conversion(both).is_err(), "two bitrates");
+        assert!(metadata.options(both).is_err(), "two bitrates");
         for (bad, why) in [("bitrat MQ==", "`bitrat`"), ("is_private", "`is_private`")] {
             headers.insert(UPLOAD_METADATA, bad.parse().unwrap());
             let metadata = Metadata::read(&headers).unwrap();
-            let problem = metadata.conversion(Conversion::default()).unwrap_err();
+            let problem = metadata.options(ConversionOptions::default()).unwrap_err();
             assert!(problem.detail.unwrap().contains(why), "{bad}");
         }
         headers.insert(UPLOAD_METADATA, "batch eA==".parse().unwrap());
@@ -568,25 +569,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_newcomer_supersedes_the_writer_before() {
+    async fn a_new_writer_supersedes_the_previous_one() {
         let writers = Arc::new(Writers::default());
         let id = Id::from_bytes([1; 12]);
-        let first = writers.take(id).await;
+        let first = writers.lock(id).await;
         assert!(!first.superseded.is_cancelled());
         let superseded = first.superseded.clone();
         let again = writers.clone();
-        let second = tokio::spawn(async move { again.take(id).await });
+        let second = tokio::spawn(async move { again.lock(id).await });
         superseded.cancelled().await;
         assert!(!second.is_finished(), "the second waits for the first");
         drop(first);
         let second = second.await.unwrap();
         assert!(!second.superseded.is_cancelled());
         drop(second);
-        drop(writers.take(Id::from_bytes([2; 12])).await);
+        drop(writers.lock(Id::from_bytes([2; 12])).await);
         assert_eq!(
             writers.0.lock().unwrap().len(),
             1,
-            "those who are done are forgotten"
+            "writers that are done are forgotten"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Uploads in one request: a form with any number of files, each its own job.
+//! Uploads in one request: a form with any number of files, each of which becomes a job.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,30 +17,30 @@ use multer::{Field, Multipart};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::body::{Endless, Held, Query, Watch, one_by_one, watched};
+use super::body::{Buffered, Checks, EndlessHeader, Query, checked, paced};
 use super::problem::Problem;
 use super::session::Session;
 use super::view::JobView;
 use super::{Gateway, Shared};
-use crate::job::intake;
-use crate::job::options::Conversion;
+use crate::job::intake::Submission;
+use crate::job::options::ConversionOptions;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const LONGEST_KEY: usize = 200;
-const LONGEST_NAME: usize = 255;
-/// No option has a longer value.
-const LONGEST_VALUE: usize = 100;
+const MAX_KEY: usize = 200;
+const MAX_FILE_NAME: usize = 255;
+/// Bytes of the value of an option.
+const MAX_VALUE: usize = 100;
 
-/// What became of the files of one request.
+/// The result of one request.
 #[derive(Serialize, ToSchema)]
 pub struct Uploaded {
-    /// The jobs of this request, for the archive.
+    /// The batch of the jobs, for the archive.
     pub batch: String,
     /// In the order of the files.
     pub files: Vec<UploadedFile>,
 }
 
-/// What became of one file: a job or a problem.
+/// The result for one file: a job or a problem.
 #[derive(Serialize, ToSchema)]
 pub struct UploadedFile {
     pub file_name: String,
@@ -50,56 +50,57 @@ pub struct UploadedFile {
     pub problem: Option<Problem>,
 }
 
-/// Upload videos, each to be converted.
+/// Upload videos to be converted.
 ///
-/// A job that is answered with is safe: no crash loses it. With an `Idempotency-Key`, a request that is
-/// repeated gets the jobs of the first.
+/// A job in the response is durable: no crash loses it. With an `Idempotency-Key`, a repeated request gets the jobs of the
+/// first one.
 #[utoipa::path(
     post, path = "/api/v1/uploads", tag = "uploads",
     params(
-        Conversion,
-        ("Idempotency-Key" = Option<String>, Header, description = "Tells a repeated request", min_length = 1, max_length = 200),
+        ConversionOptions,
+        ("Idempotency-Key" = Option<String>, Header, description = "Identifies a repeated request", min_length = 1, max_length = 200),
     ),
     request_body(
         content = std::collections::HashMap<String, serde_json::Value>, content_type = "multipart/form-data",
-        description = "Files, in fields of any name. Before the first one, fields without a file name may be options.",
+        description = "Files, in fields of any name. Fields without a file name are options, and come before the first file.",
     ),
     responses(
         (status = 201, description = "At least one file became a job", body = Uploaded),
-        (status = 400, description = "No files, unknown options, or such that contradict each other", body = Problem),
+        (status = 400, description = "No files, or unknown or contradictory options", body = Problem),
         (status = 403, description = "The quota is exceeded", body = Problem),
-        (status = 408, description = "Nothing arrived for too long", body = Problem),
+        (status = 408, description = "The client paused for too long", body = Problem),
         (status = 413, description = "Too large", body = Problem),
         (status = 415, description = "Not MP4", body = Problem),
-        (status = 503, description = "Nothing was accepted; Retry-After says when again", body = Problem),
-        (status = 507, description = "No room left", body = Problem),
+        (status = 503, description = "Nothing was accepted; see Retry-After", body = Problem),
+        (status = 507, description = "The storage is full", body = Problem),
     )
 )]
 pub async fn upload(
     State(gateway): State<Shared>,
     session: Session,
-    Query(conversion): Query<Conversion>,
+    Query(options): Query<ConversionOptions>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let form = Form::read(request, conversion, true)?;
+    let form = Form::read(request, options, true)?;
     let batch = gateway.ports.new_id();
-    let taken = gateway.take_form(&session, form, batch).await?;
-    let failed = taken.iter().all(|file| file.result.is_err());
-    let first = taken
+    let received = gateway.receive_form(&session, form, batch).await?;
+    let failed = received.iter().all(|file| file.result.is_err());
+    let first = received
         .first()
         .and_then(|file| file.result.as_ref().err())
         .cloned();
     if let (true, Some(problem)) = (failed, first) {
         return Err(problem);
     }
-    Ok((StatusCode::CREATED, Json(Uploaded::new(batch, taken))).into_response())
+    Ok((StatusCode::CREATED, Json(gateway.uploaded(batch, received))).into_response())
 }
 
-impl Uploaded {
-    pub fn new(batch: Id, taken: Vec<Taken>) -> Self {
-        let view = |file: Taken| {
+impl Gateway {
+    /// The response for the files of a request.
+    pub fn uploaded(&self, batch: Id, received: Vec<Received>) -> Uploaded {
+        let view = |file: Received| {
             let (job, problem) = match file.result {
-                Ok(job) => (Some(job.into()), None),
+                Ok(job) => (Some(self.view(job)), None),
                 Err(problem) => (None, Some(problem)),
             };
             UploadedFile {
@@ -110,36 +111,36 @@ impl Uploaded {
         };
         Uploaded {
             batch: batch.to_string(),
-            files: taken.into_iter().map(view).collect(),
+            files: received.into_iter().map(view).collect(),
         }
     }
 }
 
-/// A form with files, not read yet.
+/// A form that is being read.
 pub struct Form {
     multipart: Multipart<'static>,
-    held: Held,
-    /// What may be left of the part that came last.
-    rest: Option<PartBytes>,
-    conversion: Conversion,
+    buffered: Buffered,
+    /// The previous part, which may not have been read to its end.
+    previous: Option<PartBytes>,
+    options: ConversionOptions,
     key: Option<String>,
-    /// Refuse at once what is no MP4 and no option.
+    /// Whether to reject files that are not MP4 and fields that are not options.
     strict: bool,
 }
 
 /// A part of a form.
 struct Part {
     name: String,
-    /// Of a file.
+    /// Only files have one.
     file_name: Option<String>,
     bytes: PartBytes,
 }
 
-/// The bytes of a part, as they come. Who takes only some of them leaves the rest to the form.
+/// The bytes of a part. The form skips those that are not read.
 #[derive(Clone)]
 struct PartBytes {
     field: Arc<Mutex<Field<'static>>>,
-    held: Held,
+    buffered: Buffered,
 }
 
 impl Stream for PartBytes {
@@ -149,21 +150,28 @@ impl Stream for PartBytes {
         let mut field = self.field.lock().unwrap_or_else(PoisonError::into_inner);
         let next = Pin::new(&mut *field).poll_next(context);
         if next.is_ready() {
-            self.held.clear();
+            self.buffered.clear();
         }
         next
     }
 }
 
-/// A file that was read.
-pub struct Taken {
+/// A file of a form, once it was read.
+pub struct Received {
+    /// Its name.
     pub file_name: String,
+    /// The job, or why there is none.
     pub result: Result<Job, Problem>,
 }
 
 impl Form {
-    pub fn read(request: Request, conversion: Conversion, strict: bool) -> Result<Self, Problem> {
-        conversion.options().map_err(Problem::bad_request)?;
+    /// Begins to read a form.
+    pub fn read(
+        request: Request,
+        options: ConversionOptions,
+        strict: bool,
+    ) -> Result<Self, Problem> {
+        options.engine_options().map_err(Problem::bad_request)?;
         let key = idempotency_key(request.headers())?;
         let boundary = request
             .headers()
@@ -171,34 +179,34 @@ impl Form {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| multer::parse_boundary(value).ok())
             .ok_or_else(|| Problem::bad_request("Files come as multipart/form-data."))?;
-        let held = Held::default();
-        let pieces = one_by_one(request.into_body().into_data_stream(), held.clone());
+        let buffered = Buffered::default();
+        let pieces = paced(request.into_body().into_data_stream(), buffered.clone());
         Ok(Form {
             multipart: Multipart::new(pieces, boundary),
-            held,
-            rest: None,
-            conversion,
+            buffered,
+            previous: None,
+            options,
             key,
             strict,
         })
     }
 
-    /// The next part; what nobody took of the one before is passed over.
+    /// The next part. Skips what was not read of the previous one.
     async fn next(&mut self) -> multer::Result<Option<Part>> {
-        if let Some(mut rest) = self.rest.take() {
-            while rest.next().await.transpose()?.is_some() {}
+        if let Some(mut previous) = self.previous.take() {
+            while previous.next().await.transpose()?.is_some() {}
         }
         let Some(field) = self.multipart.next_field().await? else {
             return Ok(None);
         };
-        self.held.clear();
+        self.buffered.clear();
         let name = field.name().unwrap_or_default().to_owned();
         let file_name = field.file_name().map(clean_name);
         let bytes = PartBytes {
             field: Arc::new(Mutex::new(field)),
-            held: self.held.clone(),
+            buffered: self.buffered.clone(),
         };
-        self.rest = Some(bytes.clone());
+        self.previous = Some(bytes.clone());
         Ok(Some(Part {
             name,
             file_name,
@@ -206,53 +214,52 @@ impl Form {
         }))
     }
 
-    /// Takes a part that is no file for an option.
-    async fn set(&mut self, part: Part) -> Result<(), Problem> {
+    /// Reads a part that is an option.
+    async fn set_option(&mut self, part: Part) -> Result<(), Problem> {
         let Part {
             name, mut bytes, ..
         } = part;
         let mut value = Vec::new();
-        while let Some(piece) = bytes.next().await.transpose().map_err(of_form)? {
+        while let Some(piece) = bytes.next().await.transpose().map_err(form_problem)? {
             value.extend_from_slice(&piece);
-            if value.len() > LONGEST_VALUE {
-                let detail = format!("{name}: no option is as long; a file has a file name.");
+            if value.len() > MAX_VALUE {
+                let detail =
+                    format!("{name}: too long for an option, and a file needs a file name.");
                 return Err(Problem::bad_request(detail));
             }
         }
-        let set = self
-            .conversion
-            .with(&name, &String::from_utf8_lossy(&value));
-        self.conversion = set.map_err(Problem::bad_request)?;
+        let options = self.options.with(&name, &String::from_utf8_lossy(&value));
+        self.options = options.map_err(Problem::bad_request)?;
         Ok(())
     }
 }
 
-fn of_form(e: multer::Error) -> Problem {
+fn form_problem(e: multer::Error) -> Problem {
     Problem::bad_request(match e {
-        multer::Error::StreamReadFailed(e) if e.is::<Endless>() => e.to_string(),
+        multer::Error::StreamReadFailed(e) if e.is::<EndlessHeader>() => e.to_string(),
         e => e.to_string(),
     })
 }
 
 impl Gateway {
-    /// Takes the files of a form, each on its own.
-    pub async fn take_form(
+    /// Receives the files of a form, each on its own.
+    pub async fn receive_form(
         &self,
         session: &Session,
         mut form: Form,
         batch: Id,
-    ) -> Result<Vec<Taken>, Problem> {
-        let mut taken = Vec::new();
+    ) -> Result<Vec<Received>, Problem> {
+        let mut received = Vec::new();
         loop {
             let part = match form.next().await {
                 Ok(Some(part)) => part,
                 Ok(None) => break,
-                Err(e) if taken.is_empty() => return Err(of_form(e)),
-                // What is complete was taken; what is not must not look as if it were.
+                Err(e) if received.is_empty() => return Err(form_problem(e)),
+                // Complete files were received; the others must not seem to be.
                 Err(e) => {
-                    taken.push(Taken {
+                    received.push(Received {
                         file_name: "the rest of the request".into(),
-                        result: Err(of_form(e)),
+                        result: Err(form_problem(e)),
                     });
                     break;
                 }
@@ -261,116 +268,117 @@ impl Gateway {
                 if !form.strict {
                     continue;
                 }
-                if !taken.is_empty() {
-                    self.take_back(&taken, batch).await;
+                if !received.is_empty() {
+                    self.remove_received(&received, batch).await;
                     let detail = format!("{}: options come before the first file.", part.name);
                     return Err(Problem::bad_request(detail));
                 }
-                form.set(part).await?;
+                form.set_option(part).await?;
                 continue;
             };
-            if taken.is_empty() {
-                form.conversion.options().map_err(Problem::bad_request)?;
+            if received.is_empty() {
+                form.options
+                    .engine_options()
+                    .map_err(Problem::bad_request)?;
             }
-            if taken.len() >= self.limits.files {
+            if received.len() >= self.limits.files {
                 let problem = Problem::new(
                     StatusCode::PAYLOAD_TOO_LARGE,
                     format!("One request takes {} files.", self.limits.files),
                 );
-                taken.push(Taken {
+                received.push(Received {
                     file_name,
                     result: Err(problem),
                 });
                 break;
             }
-            let request = intake::Request {
+            let submission = Submission {
                 owner: session.email.clone(),
                 key: form
                     .key
                     .as_ref()
-                    .map(|key| format!("{key}#{}", taken.len())),
+                    .map(|key| format!("{key}#{}", received.len())),
                 batch: Some(batch),
                 file_name: file_name.clone(),
-                options: form.conversion.to_json(),
+                options: form.options.to_json(),
             };
             let result = self
-                .take_file(session, request, part.bytes, form.strict)
+                .receive_file(session, submission, part.bytes, form.strict)
                 .await;
-            // The rest of a file that is too large is not worth waiting for.
+            // There is no point in waiting for the rest of a file that is too large.
             let stop = result
                 .as_ref()
                 .is_err_and(|problem| problem.status() == StatusCode::PAYLOAD_TOO_LARGE);
-            taken.push(Taken { file_name, result });
+            received.push(Received { file_name, result });
             if stop {
                 break;
             }
         }
-        if taken.is_empty() {
+        if received.is_empty() {
             return Err(Problem::bad_request("There is no file in this request."));
         }
-        Ok(taken)
+        Ok(received)
     }
 
-    /// Removes what became jobs in this request, and not in an earlier one that it repeats.
-    pub async fn take_back(&self, taken: &[Taken], batch: Id) {
-        for job in taken.iter().filter_map(|file| file.result.as_ref().ok()) {
+    /// Removes the jobs of this request, but not those of an earlier one that it repeats.
+    pub async fn remove_received(&self, received: &[Received], batch: Id) {
+        for job in received.iter().filter_map(|file| file.result.as_ref().ok()) {
             if job.batch == Some(batch) {
-                // A sweeper removes what a failure leaves.
-                let _ = self.ports.discard(job.id).await;
+                // Where this fails, the sweeper removes it.
+                let _ = self.ports.remove(job.id).await;
             }
         }
     }
 
-    async fn take_file(
+    async fn receive_file(
         &self,
         session: &Session,
-        request: intake::Request,
+        submission: Submission,
         video: PartBytes,
         sniff: bool,
     ) -> Result<Job, Problem> {
-        let room = self.room(session).await?;
-        let (limit, beyond) = self.allowed(room);
-        let watch = Watch {
+        let (limit, too_large) = self.upload_limit(session).await?;
+        let checks = Checks {
             limit,
-            beyond,
+            too_large,
             pause: self.limits.body_timeout,
             sniff,
             cancel: tokio_util::sync::CancellationToken::new(),
         };
-        let job = self.ports.store(request, watched(video, watch)).await?;
-        let turn = self.entering.turn(&session.email).await;
-        // What came in meanwhile may have taken the room.
-        if let Err(problem) = self.admit(session, job.source_bytes).await {
-            // A sweeper removes what a failure leaves.
+        let job = self.ports.store(submission, checked(video, checks)).await?;
+        let admission = self.admission.lock(&session.email).await;
+        // Other uploads may have used up the quota meanwhile.
+        if let Err(problem) = self.check_quota(session, job.source_bytes).await {
+            // Where this fails, the sweeper removes it.
             let _ = self.ports.videos.delete(job.source).await;
             return Err(problem);
         }
-        let job = self.ports.take_in(job).await?;
-        drop(turn);
+        let job = self.ports.submit(job).await?;
+        drop(admission);
         self.metrics.uploaded(job.source_bytes);
-        tracing::info!(job_id = %job.id, bytes = job.source_bytes, "video taken in");
+        tracing::info!(job_id = %job.id, bytes = job.source_bytes, "video received");
         Ok(job)
     }
 }
 
-/// The client's name for this request.
+/// The key of a request that the client may repeat.
 pub fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(key) = headers.get(IDEMPOTENCY_KEY) else {
         return Ok(None);
     };
     match key.to_str() {
-        Ok(key) if (1..=LONGEST_KEY).contains(&key.len()) => Ok(Some(key.to_owned())),
+        Ok(key) if (1..=MAX_KEY).contains(&key.len()) => Ok(Some(key.to_owned())),
         _ => Err(Problem::bad_request(
             "An Idempotency-Key has 1 to 200 visible characters.",
         )),
     }
 }
 
-/// A file's name without the folders that some clients send along, and short enough for any disk.
+/// The name of a file without the folders that some clients send, and short enough for any disk.
 pub fn clean_name(name: &str) -> String {
     let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
     let mut clean: String = name.chars().filter(|c| !c.is_control()).collect();
-    while clean.len() > LONGEST_NAME {
+    while clean.len() > MAX_FILE_NAME {
         clean.pop();
     }
     if clean.is_empty() {
@@ -394,11 +402,10 @@ mod tests {
 
     const PIECE: usize = 64 * 1024;
 
-    /// A form that begins with `start`, goes on with so many pieces of `filler`, and ends with `end`; and how many
-    /// pieces of it were asked for.
+    /// A form of `start`, so many pieces of `filler`, and `end`; and a counter of the pieces that were read.
     fn form(start: &str, pieces: usize, filler: u8, end: &str) -> (Form, Arc<AtomicUsize>) {
-        let asked = Arc::new(AtomicUsize::new(0));
-        let counted = asked.clone();
+        let read = Arc::new(AtomicUsize::new(0));
+        let counted = read.clone();
         let (start, end) = (Bytes::from(start.to_owned()), Bytes::from(end.to_owned()));
         let filler = (0..pieces).map(move |_| Bytes::from(vec![filler; PIECE]));
         let all = std::iter::once(start)
@@ -412,31 +419,31 @@ mod tests {
             .header(CONTENT_TYPE, "multipart/form-data; boundary=x")
             .body(Body::from_stream(all))
             .unwrap();
-        let form = Form::read(request, Conversion::default(), true);
-        (form.unwrap_or_else(|_| panic!("a form")), asked)
+        let form = Form::read(request, ConversionOptions::default(), true);
+        (form.unwrap_or_else(|_| panic!("a form")), read)
     }
 
     const HEAD: &str =
         "--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.mp4\"\r\n";
 
     #[tokio::test]
-    async fn a_form_whose_part_never_begins_is_refused_before_it_is_in_memory() {
+    async fn a_form_without_parts_is_rejected_before_it_fills_the_memory() {
         for (start, filler) in [
             ("no boundary", b'a'),
             (HEAD, b'a'),
             (HEAD, b'\n'),
             ("--x", b' '),
         ] {
-            let (mut form, asked) = form(start, 256, filler, "");
-            let refusal = of_form(form.next().await.err().unwrap());
-            assert_eq!(refusal.status(), StatusCode::BAD_REQUEST);
-            let asked = asked.load(Ordering::Relaxed);
-            assert!(asked < 5, "{asked} pieces of {start:?} and {filler}");
+            let (mut form, read) = form(start, 256, filler, "");
+            let problem = form_problem(form.next().await.err().unwrap());
+            assert_eq!(problem.status(), StatusCode::BAD_REQUEST);
+            let read = read.load(Ordering::Relaxed);
+            assert!(read < 5, "{read} pieces of {start:?} and {filler}");
         }
     }
 
     #[tokio::test]
-    async fn what_nobody_took_of_a_part_is_passed_over() {
+    async fn the_unread_rest_of_a_part_is_skipped() {
         let last = "\r\n--x\r\nContent-Disposition: form-data; name=\"b\"\r\n\r\nlast\r\n--x--\r\n";
         let (mut form, _) = form(&format!("{HEAD}\r\n"), 256, 0, last);
         let mut file = form.next().await.unwrap().unwrap();
@@ -461,6 +468,6 @@ mod tests {
         ] {
             assert_eq!(clean_name(sent), kept, "{sent:?}");
         }
-        assert!(clean_name(&"\u{fc}".repeat(300)).len() <= LONGEST_NAME);
+        assert!(clean_name(&"\u{fc}".repeat(300)).len() <= MAX_FILE_NAME);
     }
 }

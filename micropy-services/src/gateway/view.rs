@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::Gateway;
 use crate::job::product::Product;
 
 /// A conversion.
@@ -15,9 +16,9 @@ use crate::job::product::Product;
 pub struct JobView {
     #[schema(example = "65a1b2c3d4e5f60718293a4b")]
     pub id: String,
-    /// Jobs that were sent in one request share one.
+    /// Shared by the jobs of one request.
     pub batch: Option<String>,
-    /// The video's name.
+    /// Name of the video.
     pub file_name: String,
     /// Length of the video in bytes.
     pub bytes: u64,
@@ -26,47 +27,47 @@ pub struct JobView {
         pattern = "^(receiving|queued|running|done|failed|cancelled)$"
     )]
     pub state: &'static str,
-    /// How much of the conversion is done, 0 to 1.
+    /// The fraction of the conversion that is done, 0 to 1.
     pub progress: f32,
     /// How often the conversion was started.
     pub attempts: u32,
     /// Why it failed, in words for people.
     pub failure: Option<String>,
-    /// When it is done.
+    /// The result, when it is done.
     pub mp3: Option<Mp3View>,
-    /// How it was asked to be converted.
+    /// The options of the conversion.
     pub options: Value,
-    /// Where the upload can be resumed (tus), as long as it is on its way.
+    /// Where to resume the upload (tus), until it is complete.
     pub upload_url: Option<String>,
-    /// RFC 3339, as all times here.
+    /// All times are in the format of RFC 3339.
     pub created: String,
     pub started: Option<String>,
     pub finished: Option<String>,
-    /// When anything about it last changed: of two views of a job, the later one counts.
+    /// When the job last changed. Of two views of a job, the later one is current.
     pub updated: String,
-    /// When the mail was sent.
+    /// When the mail to its owner was sent.
     pub mailed: Option<String>,
 }
 
-/// What a conversion made: an MP3, or a ZIP file with one for each chapter.
+/// The result of a conversion: an MP3, or a ZIP file with one for each chapter.
 #[derive(Serialize, ToSchema)]
 pub struct Mp3View {
-    /// Its id on the original route, `/download?fid=…`.
+    /// Its id for the original route, `/download?fid=…`.
     pub fid: String,
     pub file_name: String,
     #[schema(pattern = "^(audio/mpeg|application/zip)$")]
     pub content_type: &'static str,
     pub bytes: u64,
-    /// Where to get it; with `?download=1` as a file to be saved.
+    /// Where to get it. With `?download=1`, browsers save it.
     pub url: String,
-    /// What the engine reports: `codec`, `duration` in seconds, `sample_rate`, `channels`,
-    /// `mean_bitrate`, `samples`, `complete`, `warnings`; of a ZIP file, of all its MP3s together, and
-    /// their number as `chapters`.
+    /// The engine's report: `codec`, `duration` in seconds, `sample_rate`, `channels`, `mean_bitrate`, `samples`,
+    /// `complete`, `warnings`. For a ZIP file it is about all its MP3s together, and has their number as `chapters`.
     pub report: Value,
 }
 
-impl From<Job> for JobView {
-    fn from(job: Job) -> Self {
+impl Gateway {
+    /// A job as clients see it.
+    pub fn view(&self, job: Job) -> JobView {
         let receiving = job.state == State::Receiving;
         JobView {
             id: job.id.to_string(),
@@ -81,12 +82,12 @@ impl From<Job> for JobView {
                 file_name: Product::of(&output).file_name(&job.file_name),
                 content_type: Product::of(&output).content_type(),
                 bytes: output.bytes,
-                url: format!("/api/v1/jobs/{}/mp3", job.id),
+                url: self.url(format_args!("/api/v1/jobs/{}/mp3", job.id)),
                 report: parse(&output.report),
             }),
             file_name: job.file_name,
             options: parse(&job.options),
-            upload_url: receiving.then(|| format!("/api/v1/tus/{}", job.id)),
+            upload_url: receiving.then(|| self.url(format_args!("/api/v1/tus/{}", job.id))),
             created: rfc3339(job.created),
             started: job.started.map(rfc3339),
             finished: job.finished.map(rfc3339),
@@ -96,11 +97,12 @@ impl From<Job> for JobView {
     }
 }
 
-/// JSON that a service of ours wrote.
+/// Parses JSON that one of our services wrote.
 fn parse(json: &str) -> Value {
     serde_json::from_str(json).unwrap_or(Value::Null)
 }
 
+/// The system's form of a time.
 pub fn system_time(time: Timestamp) -> SystemTime {
     let millis = u64::try_from(time.as_millis()).unwrap_or(0);
     SystemTime::UNIX_EPOCH + Duration::from_millis(millis)

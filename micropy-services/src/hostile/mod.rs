@@ -1,7 +1,7 @@
-//! What reads bytes from outside, as a fuzzer drives it: the tests with mutations of `tests/seeds`, the same every
-//! time; libFuzzer (`fuzz/libfuzzer`) with what it thinks of.
+//! The parsers of bytes from outside, as fuzzers drive them: the tests with mutations of `tests/seeds`, the same every
+//! time; libFuzzer (`fuzz/libfuzzer`) with whatever it finds.
 //!
-//! Each entry point says whether the bytes were taken, and panics where a promise about them is broken.
+//! Each entry point tells whether the bytes were accepted, and panics where a promise about them is broken.
 
 mod mutation;
 

@@ -1,9 +1,9 @@
-//! Sound text made hostile, the same every time.
+//! Mutations of valid input, the same every time.
 
 use std::fs;
 use std::path::Path;
 
-/// Text that parsers trip over.
+/// Text that parsers stumble over.
 const PIECES: [&str; 24] = [
     "\"",
     "'",
@@ -31,7 +31,7 @@ const PIECES: [&str; 24] = [
     "\\ud800",
 ];
 
-/// So many mutations of the files in a folder.
+/// Mutations of the files in a folder, `count` of them.
 pub fn mutations(folder: &str, count: usize) -> impl Iterator<Item = Vec<u8>> + use<> {
     let seeds = seeds(Path::new(folder));
     let mut random = Random(0x9E37_79B9_7F4A_7C15);
@@ -44,7 +44,7 @@ pub fn mutations(folder: &str, count: usize) -> impl Iterator<Item = Vec<u8>> + 
     })
 }
 
-/// By their names.
+/// The files in the order of their names.
 fn seeds(folder: &Path) -> Vec<Vec<u8>> {
     let mut files: Vec<_> = fs::read_dir(folder)
         .unwrap()

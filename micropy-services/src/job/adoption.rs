@@ -1,5 +1,5 @@
-//! Taking into the ledger what came past it: messages of an original gateway name no job, and an original
-//! converter finishes jobs without telling.
+//! Jobs of the original services: an original gateway sends messages that name no job, and an original converter
+//! does not report to the ledger.
 
 use std::time::Duration;
 
@@ -9,34 +9,33 @@ use micropy_core::ports::{Id, storage};
 use crate::Ports;
 use crate::job::message::Body;
 
-/// Only for as long as it takes to enter what is known.
+/// The lease while an MP3 is recorded.
 const LEASE: Duration = Duration::from_secs(10);
 
-/// Why there is no job for a message.
+/// Why a message cannot be given a job.
 #[derive(Debug)]
-pub enum Adoption {
-    /// There never will be.
-    Refused(String),
-    /// There may be, next time.
-    Failed(jobs::Error),
+pub enum AdoptionError {
+    /// The message is malformed.
+    Malformed(String),
+    /// The ledger failed: try again.
+    Ledger(jobs::Error),
 }
 
 impl Ports {
-    /// The job that a message of the topic `video` is about, and the message with that job's name in it.
+    /// The job that a message of the topic `video` is about, and the message with the job's id in it.
     ///
-    /// A message without one becomes a job of its own. Its video names it, so that however often the
-    /// message comes it is one job.
-    pub async fn adopt(&self, mut body: Body) -> Result<(Id, Body), Adoption> {
+    /// A message without an id becomes a new job. The video is its key, so that a message that comes twice is one job.
+    pub async fn adopt(&self, mut body: Body) -> Result<(Id, Body), AdoptionError> {
         if let Some(id) = body.job() {
             return Ok((id, body));
         }
         let Some(video) = body.video() else {
-            return Err(Adoption::Refused("video_fid is no id".into()));
+            return Err(AdoptionError::Malformed("video_fid is no id".into()));
         };
         if body.username.is_empty() {
-            return Err(Adoption::Refused("username is missing".into()));
+            return Err(AdoptionError::Malformed("username is missing".into()));
         }
-        // A video that is not there, or not now, is the conversion's to complain of.
+        // A missing video is reported by the conversion.
         let bytes = self.videos.head(video).await.map_or(0, |head| head.bytes);
         let job = Job {
             key: Some(format!("video {video}")),
@@ -48,22 +47,22 @@ impl Ports {
         let id = match self.jobs.create(&job, None).await {
             Ok(Created::New(_)) => job.id,
             Ok(Created::Existing(first)) => first.id,
-            Err(jobs::Error::Rejected(why)) => return Err(Adoption::Refused(why)),
-            Err(e) => return Err(Adoption::Failed(e)),
+            Err(jobs::Error::Rejected(why)) => return Err(AdoptionError::Malformed(why)),
+            Err(e) => return Err(AdoptionError::Ledger(e)),
         };
         body.job_id = Some(id.to_string());
         Ok((id, body))
     }
 
-    /// Enters the MP3 that an original converter made of a job's video, unless the ledger knows of it.
-    /// Returns the job; none where the ledger has no such job.
-    pub async fn settle(&self, id: Id, mp3: Id) -> Result<Option<Job>, jobs::Error> {
+    /// Records the MP3 that an original converter made for a job, unless the ledger knows it already. Returns the job,
+    /// or `None` where the ledger has no such job.
+    pub async fn record_mp3(&self, id: Id, mp3: Id) -> Result<Option<Job>, jobs::Error> {
         let job = match self.jobs.get(id).await {
             Ok(job) => job,
             Err(jobs::Error::NotFound) => return Ok(None),
             Err(e) => return Err(e),
         };
-        // A converter of ours that died on it left it running: its lease decides.
+        // A running job may be one that a converter of ours died on: `begin` below checks its lease.
         if !matches!(job.state, State::Queued | State::Running) {
             return Ok(Some(job));
         }

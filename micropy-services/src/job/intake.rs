@@ -1,6 +1,6 @@
-//! Taking jobs in: video stored, then job and message, and only then a yes.
+//! Submitting jobs: the video is stored, then the job and its message, and only then the client gets a yes.
 
-use micropy_core::ports::jobs::{self, Created, Job, Owed, State, Topic};
+use micropy_core::ports::jobs::{self, Created, Job, State, Topic};
 use micropy_core::ports::storage::{self, Label, StorageExt, Upload};
 use micropy_core::ports::{Id, queue};
 
@@ -8,9 +8,9 @@ use crate::Ports;
 use crate::job::message::Body;
 use crate::telemetry;
 
-/// Why something was not taken in. Nothing of it is left behind.
+/// Why a job was not submitted. Nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum IntakeError {
     #[error(transparent)]
     Storage(#[from] storage::Error),
     #[error(transparent)]
@@ -19,27 +19,31 @@ pub enum Error {
     Queue(#[from] queue::Error),
 }
 
-/// What is to become a job.
-pub struct Request {
+/// A video that is about to become a job.
+pub struct Submission {
+    /// E-mail address of the user.
     pub owner: String,
+    /// The client's key for a request that it may repeat.
     pub key: Option<String>,
+    /// Shared by the jobs of one request.
     pub batch: Option<Id>,
+    /// Name of the video.
     pub file_name: String,
-    /// See [`Conversion`](crate::job::options::Conversion).
+    /// [`ConversionOptions`](crate::job::options::ConversionOptions) in JSON.
     pub options: String,
 }
 
 impl Ports {
-    /// The job a request asks for, not yet in the ledger.
-    pub fn draft(&self, request: Request) -> Job {
+    /// The job of a submission, not in the ledger yet.
+    pub fn draft(&self, submission: Submission) -> Job {
         Job {
-            key: request.key,
-            batch: request.batch,
-            file_name: request.file_name,
-            options: request.options,
+            key: submission.key,
+            batch: submission.batch,
+            file_name: submission.file_name,
+            options: submission.options,
             ..Job::new(
                 self.new_id(),
-                request.owner,
+                submission.owner,
                 self.new_id(),
                 self.clock.now(),
             )
@@ -47,8 +51,12 @@ impl Ports {
     }
 
     /// Stores the video of a job that is not in the ledger yet.
-    pub async fn store(&self, request: Request, video: Upload) -> Result<Job, Error> {
-        let mut job = self.draft(request);
+    pub async fn store(
+        &self,
+        submission: Submission,
+        video: Upload,
+    ) -> Result<Job, IntakeError> {
+        let mut job = self.draft(submission);
         job.source_bytes = self
             .videos
             .put(job.source, &label(&job), video)
@@ -58,24 +66,24 @@ impl Ports {
         Ok(job)
     }
 
-    /// Queues the conversion of a stored video. When this returns `Ok`, no crash loses either; otherwise
-    /// nothing is left of them, or, of a request that can be repeated, a job that the repetition gets.
+    /// Submits a job whose video is stored. After `Ok`, no crash loses either. After an error nothing is left of them,
+    /// except that a request with a key may leave its job for the repeated request.
     ///
-    /// A repeated request is given the job of the first.
-    pub async fn take_in(&self, job: Job) -> Result<Job, Error> {
-        match self.enter(&job).await {
+    /// A repeated request gets the job of the first one.
+    pub async fn submit(&self, job: Job) -> Result<Job, IntakeError> {
+        match self.create(&job).await {
             Ok(None) => Ok(job),
             Ok(Some(first)) => {
-                // The other job is the answer; a sweeper removes what this leaves.
+                // Where this fails, the sweeper removes the video.
                 let _ = self.videos.delete(job.source).await;
                 Ok(first)
             }
-            // Whoever repeats the request meanwhile, at another gateway, may have been given the job already. It
-            // is in the ledger, with its message.
-            Err(e @ Error::Queue(_)) if job.key.is_some() => Err(e),
+            // The job and its message are in the ledger. The client may have repeated the request at another gateway
+            // meanwhile, and have been given this job.
+            Err(e @ IntakeError::Queue(_)) if job.key.is_some() => Err(e),
             Err(e) => {
-                // What failed may have been done all the same. The video goes only where the job is gone for
-                // sure: a job without its video would fail for no reason that its owner understands.
+                // The call that failed may have taken effect all the same. The video is deleted only when the job is
+                // certainly gone: a job without its video would fail for no reason that its owner understands.
                 let gone = self.jobs.delete(job.id).await;
                 if matches!(gone, Ok(_) | Err(jobs::Error::NotFound)) {
                     let _ = self.videos.delete(job.source).await;
@@ -85,10 +93,10 @@ impl Ports {
         }
     }
 
-    /// Enters a job and sends its message; or returns the job that a repeated request has already.
-    async fn enter(&self, job: &Job) -> Result<Option<Job>, Error> {
+    /// Creates a job and sends its message. Returns the job of the first request where this one is a repetition.
+    async fn create(&self, job: &Job) -> Result<Option<Job>, IntakeError> {
         let publishing = telemetry::publishing(Topic::Video, job.id);
-        let message = publishing.in_scope(|| Body::of(job).asking());
+        let message = publishing.in_scope(|| Body::of(job).conversion_request());
         match self.jobs.create(job, Some(message)).await? {
             Created::New(owed) => {
                 if let Some(owed) = owed {
@@ -100,65 +108,23 @@ impl Ports {
         }
     }
 
-    /// Queues a job whose video has arrived in parts, and is complete.
+    /// Queues a job whose resumable upload is complete.
     ///
-    /// May be called again after a crash anywhere within: a video that is whole stays so, and a job that
-    /// is queued is left alone.
-    pub async fn complete(&self, job: &Job) -> Result<(), Error> {
+    /// It may be called again after a crash at any point: it then does what is left to do.
+    pub async fn complete_upload(&self, job: &Job) -> Result<(), IntakeError> {
         self.videos.commit(job.source, &label(job)).await?;
         let publishing = telemetry::publishing(Topic::Video, job.id);
-        let message = publishing.in_scope(|| Body::of(job).asking());
+        let message = publishing.in_scope(|| Body::of(job).conversion_request());
         match self.jobs.enqueue(job.id, message).await {
-            Ok(owed) => self.send_now_or_later(owed).await,
+            Ok(owed) => self.try_send(owed).await,
             Err(jobs::Error::Rejected(_)) => {}
             Err(e) => return Err(e.into()),
         }
         Ok(())
     }
 
-    /// Puts what the ledger owes into its queue. What fails now is in the ledger, and the sweeper sends it.
-    pub async fn send_now_or_later(&self, owed: Option<Owed>) {
-        let Some(owed) = owed else { return };
-        if let Err(e) = self.send(owed).await {
-            tracing::warn!(error = %e, "a message waits in the ledger");
-        }
-    }
-
-    /// Puts into the queues what others owe and did not live to send. A queue that fails holds up no other.
-    pub async fn send_owed(&self) -> Result<(), Error> {
-        const AT_ONCE: usize = 100;
-        loop {
-            let owed = self.jobs.claim_owed(AT_ONCE).await?;
-            let all = owed.len() < AT_ONCE;
-            let (mut failing, mut failure) = (Vec::new(), None);
-            for owed in owed {
-                let topic = owed.message.topic;
-                if failing.contains(&topic) {
-                    continue;
-                }
-                if let Err(e) = self.send(owed).await {
-                    failing.push(topic);
-                    failure = Some(e);
-                }
-            }
-            match failure {
-                Some(e) => return Err(e),
-                None if all => return Ok(()),
-                None => {}
-            }
-        }
-    }
-
-    async fn send(&self, Owed { id, message }: Owed) -> Result<(), Error> {
-        self.queues
-            .of(message.topic)
-            .publish(message.payload)
-            .await?;
-        Ok(self.jobs.sent(&[id]).await?)
-    }
-
-    /// Removes a job and what it stored. A sweeper removes what a failure leaves.
-    pub async fn discard(&self, id: Id) -> Result<(), Error> {
+    /// Removes a job and its files. Where this fails, the sweeper removes what is left.
+    pub async fn remove(&self, id: Id) -> Result<(), IntakeError> {
         let job = self.jobs.delete(id).await?;
         self.videos.delete(job.source).await?;
         if let Some(output) = job.output {

@@ -1,4 +1,4 @@
-//! What the services tell each other through the queues, in the form of the original services.
+//! The messages on the queues, in the format of the original services.
 
 use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{Job, Message, Topic};
@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::telemetry;
 
-/// The body of a message on every queue: `mp3_fid` is filled on the way from `video` to `mp3`.
+/// The body of a message on any queue. The converter fills in `mp3_fid`.
 ///
-/// A Python converter keeps keys it does not know and drops everything outside of the body, so what must
-/// survive it stands here.
+/// An original converter keeps the keys of a body that it does not know, but drops everything outside of the body. So
+/// whatever must pass through it is part of the body.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Body {
     pub video_fid: String,
@@ -20,7 +20,7 @@ pub struct Body {
     pub job_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_name: Option<String>,
-    /// Why there is no MP3 and will be none.
+    /// Why the job failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
     /// Keys that are not ours.
@@ -29,7 +29,7 @@ pub struct Body {
 }
 
 impl Body {
-    /// What is told about a job.
+    /// The body of a message about a job.
     pub fn of(job: &Job) -> Self {
         Body {
             video_fid: job.source.to_string(),
@@ -42,45 +42,46 @@ impl Body {
         }
     }
 
+    /// Reads a message's payload.
     pub fn parse(payload: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(payload)
     }
 
-    /// The job it is about, if it is about one.
+    /// The job, unless the message comes from an original gateway.
     pub fn job(&self) -> Option<Id> {
         self.job_id.as_ref()?.parse().ok()
     }
 
-    /// The video it is about.
+    /// The video in the storage.
     pub fn video(&self) -> Option<Id> {
         self.video_fid.parse().ok()
     }
 
-    /// The MP3 that was made of it.
+    /// The MP3 in the storage.
     pub fn mp3(&self) -> Option<Id> {
         self.mp3_fid.as_ref()?.parse().ok()
     }
 
     /// The message that asks for a conversion.
-    pub fn asking(self) -> Message {
+    pub fn conversion_request(self) -> Message {
         self.message(Topic::Video)
     }
 
-    /// The message that says that the MP3 is there.
-    pub fn telling(mut self, mp3: Id) -> Message {
+    /// The message that announces the MP3.
+    pub fn mp3_ready(mut self, mp3: Id) -> Message {
         self.mp3_fid = Some(mp3.to_string());
         self.message(Topic::Mp3)
     }
 
-    /// The message that says that there will be no MP3. It goes to a queue of its own: an original
-    /// notification service would tell that an MP3 called `None` is ready.
-    pub fn telling_failure(mut self, reason: &str) -> Message {
+    /// The message that announces a failure. It goes to a queue of its own: an original notification service would
+    /// announce an MP3 called `None`.
+    pub fn conversion_failed(mut self, reason: &str) -> Message {
         self.failure = Some(reason.to_owned());
         self.message(Topic::Failed)
     }
 
     fn message(mut self, topic: Topic) -> Message {
-        telemetry::name_message(&mut self.others);
+        telemetry::inject_into_message(&mut self.others);
         Message {
             topic,
             // Text and JSON values always serialise.
@@ -96,15 +97,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_of_the_original_gateway_is_understood_and_unknown_keys_are_kept() {
+    fn a_message_of_the_original_gateway_is_read_and_unknown_keys_are_kept() {
         let original = br#"{"video_fid": "0123456789abcdef01234567", "mp3_fid": null,
             "username": "ann@example.com", "traceparent": "00-x"}"#;
         let body = Body::parse(original).unwrap();
         assert_eq!((body.job(), &*body.username), (None, "ann@example.com"));
-        let told = body.telling("00112233445566778899aabb".parse().unwrap());
-        let told: serde_json::Value = serde_json::from_slice(&told.payload).unwrap();
-        assert_eq!(told["mp3_fid"], "00112233445566778899aabb");
-        assert_eq!(told["traceparent"], "00-x");
-        assert!(told.get("job_id").is_none());
+        let ready = body.mp3_ready("00112233445566778899aabb".parse().unwrap());
+        let ready: serde_json::Value = serde_json::from_slice(&ready.payload).unwrap();
+        assert_eq!(ready["mp3_fid"], "00112233445566778899aabb");
+        assert_eq!(ready["traceparent"], "00-x");
+        assert!(ready.get("job_id").is_none());
     }
 }

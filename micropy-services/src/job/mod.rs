@@ -1,4 +1,4 @@
-//! A job on its way through the services.
+//! A job on its way through the services: how it is asked for, submitted, announced and sent on.
 
 pub mod adoption;
 pub mod intake;

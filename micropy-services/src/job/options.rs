@@ -1,18 +1,17 @@
-//! How a client may ask for its video to be converted.
+//! The options of a conversion, as clients send them and the ledger keeps them.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use micropy_core::{Channels, Options, TrackChoice};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-/// How to convert a video. What is not given is as good as the source: variable bitrate of quality 2, the
-/// source's sample rate and channels.
+/// How to convert a video. The defaults keep the source's quality: variable bitrate of quality 2, the source's sample
+/// rate and channels.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams, ToSchema)]
 #[into_params(parameter_in = Query)]
 #[serde(default, deny_unknown_fields)]
-pub struct Conversion {
+pub struct ConversionOptions {
     /// Constant bitrate in kbit/s, 8 to 320.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(minimum = 8, maximum = 320)]
@@ -29,11 +28,11 @@ pub struct Conversion {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(maximum = 9)]
     pub quality: Option<u8>,
-    /// Hz of the MP3.
+    /// Sample rate of the MP3 in Hz.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(minimum = 8000, maximum = 48000)]
     pub sample_rate: Option<u32>,
-    /// One channel.
+    /// Mix down to one channel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mono: Option<bool>,
     /// Seconds to skip at the start.
@@ -44,25 +43,25 @@ pub struct Conversion {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(exclusive_minimum = 0)]
     pub duration: Option<f64>,
-    /// Seconds over which the level rises at the start.
+    /// Length of the fade-in in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(minimum = 0)]
     pub fade_in: Option<f64>,
-    /// Seconds over which it falls at the end.
+    /// Length of the fade-out in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(minimum = 0)]
     pub fade_out: Option<f64>,
-    /// Loudness to bring the audio to, in LUFS: -60 to -5; -16 is usual for podcasts.
+    /// Target loudness in LUFS, -60 to -5; -16 is usual for podcasts.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(minimum = -60, maximum = -5)]
     pub normalize: Option<f64>,
     /// Measure the loudness and write it as ReplayGain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replay_gain: Option<bool>,
-    /// Silence before audio that starts later than the video.
+    /// Begin with silence where the audio starts later than the video.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late_start: Option<bool>,
-    /// Take over tags, cover and chapters; so unless it is false.
+    /// Copy tags, cover and chapters. The default is true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tags: Option<bool>,
     /// The audio track with this number, from 0.
@@ -72,38 +71,40 @@ pub struct Conversion {
     /// The audio track in this language, as its ISO 639-2 code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
-    /// `original`: 44.1 kHz, stereo, 128 kbit/s, as the original service makes them.
+    /// `original`: 44.1 kHz, stereo, 128 kbit/s, like the original service.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub preset: Option<Preset>,
-    /// `chapters`: each chapter as an MP3 of its own, all of them in one ZIP file.
+    /// `chapters`: one MP3 for each chapter, in one ZIP file.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub split: Option<Split>,
 }
 
+/// A set of options by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
     Original,
 }
 
+/// How to cut a video into several MP3s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
     Chapters,
 }
 
-impl Conversion {
-    /// These options, but for the one that a client names, whose value is JSON or text.
+impl ConversionOptions {
+    /// These options with one of them changed, by name. The value is JSON or text.
     pub fn with(&self, name: &str, value: &str) -> Result<Self, String> {
         let mut options = serde_json::to_value(self).map_err(|e| e.to_string())?;
         options[name] = serde_json::from_str(value).unwrap_or_else(|_| value.into());
         serde_json::from_value(options).map_err(|e| format!("{name}: {e}"))
     }
 
-    /// For the engine; a refusal says what is wrong.
-    pub fn options(&self) -> Result<Options, String> {
+    /// The options for the engine. An error says what is wrong, in words for the client.
+    pub fn engine_options(&self) -> Result<Options, String> {
         let mut options = match self.preset {
             Some(Preset::Original) => Options::moviepy_defaults(),
             None => Options::new(),
@@ -150,16 +151,12 @@ impl Conversion {
         Ok(options)
     }
 
-    /// As [`Conversion::options`], with so many threads for the engine.
-    pub fn options_with(&self, threads: NonZeroUsize) -> Result<Options, String> {
-        Ok(self.options()?.jobs(threads.get()))
-    }
-
-    /// As the ledger keeps it.
+    /// The options as the ledger keeps them.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|e| unreachable!("{e}"))
     }
 
+    /// Reads what [`to_json`](Self::to_json) wrote.
     pub fn from_json(json: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json)
     }
@@ -174,13 +171,13 @@ mod tests {
     use super::*;
 
     fn parse(json: &str) -> Result<Options, String> {
-        Conversion::from_json(json)
+        ConversionOptions::from_json(json)
             .map_err(|e| e.to_string())?
-            .options()
+            .engine_options()
     }
 
     #[test]
-    fn what_is_asked_for_reaches_the_engine() {
+    fn options_reach_the_engine() {
         assert_eq!(parse("{}").unwrap(), Options::new());
         assert_eq!(
             parse(r#"{"bitrate": 192}"#).unwrap(),
@@ -204,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn contradictory_and_unknown_options_are_rejected() {
         for bad in [
             r#"{"bitrate": 128, "vbr": 2}"#,
             r#"{"bitrate": 1000}"#,
@@ -221,19 +218,20 @@ mod tests {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }
+
     #[test]
-    fn options_are_named_one_by_one() {
-        let options = Conversion::default();
+    fn options_can_be_set_by_name() {
+        let options = ConversionOptions::default();
         let options = options.with("bitrate", "128").unwrap();
         let options = options.with("language", "deu").unwrap();
         let options = options.with("mono", "true").unwrap();
         let options = options.with("split", "chapters").unwrap();
-        let whole = Conversion {
+        let whole = ConversionOptions {
             bitrate: Some(128),
             language: Some("deu".into()),
             mono: Some(true),
             split: Some(Split::Chapters),
-            ..Conversion::default()
+            ..ConversionOptions::default()
         };
         assert_eq!(options, whole);
         assert!(options.with("bitrate", "high").is_err());
@@ -241,7 +239,7 @@ mod tests {
         assert!(unknown.contains("`bitrat`"), "{unknown}");
         assert!(
             unknown.contains("`fade_out`"),
-            "it names those there are: {unknown}"
+            "it lists the known options: {unknown}"
         );
     }
 }

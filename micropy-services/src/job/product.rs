@@ -1,9 +1,9 @@
-//! What a job makes: an MP3, or a ZIP file with one for each chapter.
+//! The file that a job produces: an MP3, or a ZIP file with one for each chapter.
 
 use micropy_core::ports::jobs::Output;
 use serde::{Deserialize, Serialize};
 
-/// What a job makes.
+/// The kind of file that a job produces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Product {
@@ -14,8 +14,8 @@ pub enum Product {
 }
 
 impl Product {
-    /// What a finished job made. Its report says so, not its options: an original converter does not know
-    /// them and makes an MP3.
+    /// The product of a finished job. The report tells, not the options: an original converter ignores them and makes
+    /// an MP3.
     pub fn of(output: &Output) -> Self {
         #[derive(Deserialize)]
         struct Report {
@@ -27,6 +27,7 @@ impl Product {
         }
     }
 
+    /// Its media type.
     pub fn content_type(self) -> &'static str {
         match self {
             Product::Mp3 => "audio/mpeg",
@@ -34,6 +35,7 @@ impl Product {
         }
     }
 
+    /// The extension of its name.
     pub fn extension(self) -> &'static str {
         match self {
             Product::Mp3 => "mp3",
@@ -41,7 +43,7 @@ impl Product {
         }
     }
 
-    /// `talk.mp4` → `talk.mp3`.
+    /// The name of the file for a video's name: `talk.mp4` → `talk.mp3`.
     pub fn file_name(self, video: &str) -> String {
         let stem = match video.rsplit_once('.') {
             Some((stem, extension)) if !stem.is_empty() && extension.len() <= 5 => stem,
@@ -73,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_report_says_what_was_made() {
+    fn the_report_tells_the_product() {
         for (report, product) in [
             (r#"{"codec": "AAC-LC", "chapters": 3}"#, Product::Zip),
             (r#"{"codec": "AAC-LC"}"#, Product::Mp3),

@@ -1,54 +1,92 @@
-//! The notification service: tells owners that their MP3 is there, or why there will be none.
+//! The notification service: tells the owners of jobs that their MP3 is ready, or why the conversion failed.
+
+mod mail;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use micropy_core::ports::Notifier;
 use micropy_core::ports::jobs::{self, Topic};
-use micropy_core::ports::notifier::{Error, Notification};
+use micropy_core::ports::notifier::Error;
 use micropy_core::ports::queue::{self, Delivery};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use crate::Ports;
 use crate::job::message::Body;
-use crate::telemetry;
-use crate::telemetry::metrics::Metrics;
+use crate::telemetry::{self, Metrics};
 
-/// A mail that cannot be delivered is tried again after 5 s, 10 s, 20 s … and given up after the tenth
-/// try: after some 40 minutes.
-const TRIES: u32 = 10;
+/// Attempts at a mail. The pause between them doubles: 5 s, 10 s, 20 s …, some 40 minutes in all.
+const MAX_ATTEMPTS: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// Before asking the ledger again when it cannot be reached.
+/// The pause before asking a ledger again that failed.
 const LEDGER_PAUSE: Duration = Duration::from_secs(5);
-/// Before asking the queue again when it cannot be reached.
+/// The pause before asking a queue again that failed.
 const QUEUE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Tells owners of finished jobs.
-pub struct Notifications {
-    pub ports: Ports,
-    pub notifier: Arc<dyn Notifier>,
-    pub metrics: Arc<Metrics>,
-    /// What links in mails begin with.
-    pub public_url: String,
+/// The notification service.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use micropy_core::ports::time::{ManualClock, Timestamp};
+/// use micropy_core::ports::memory::MemoryNotifier;
+/// use micropy_services::Ports;
+/// use micropy_services::notification::NotificationService;
+/// use tokio_util::sync::CancellationToken;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let clock = Arc::new(ManualClock::new(Timestamp::default()));
+/// let ports = Ports::in_memory(clock);
+/// let notifier = Arc::new(MemoryNotifier::default());
+/// let shutdown = CancellationToken::new();
+/// let service = NotificationService::new(ports, notifier, "https://example.com");
+/// let running = tokio::spawn(service.run(shutdown.clone()));
+///
+/// shutdown.cancel();
+/// running.await.unwrap();
+/// # }
+/// ```
+pub struct NotificationService {
+    ports: Ports,
+    notifier: Arc<dyn Notifier>,
+    metrics: Arc<Metrics>,
+    public_url: String,
 }
 
-impl Notifications {
-    /// Works until told to stop. What it holds then is told by the next to run.
-    pub async fn run(self, stop: CancellationToken) {
+impl NotificationService {
+    /// A notification service that sends mails by `notifier`. Links in mails begin with `public_url`.
+    pub fn new(ports: Ports, notifier: Arc<dyn Notifier>, public_url: impl Into<String>) -> Self {
+        NotificationService {
+            ports,
+            notifier,
+            metrics: Arc::default(),
+            public_url: public_url.into(),
+        }
+    }
+
+    /// Where to count what happens.
+    #[must_use]
+    pub fn metrics(mut self, metrics: Arc<Metrics>) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// Sends mails until `shutdown`. Those that are not sent by then stay in the queue.
+    pub async fn run(self, shutdown: CancellationToken) {
         tokio::join!(
-            self.serve(Topic::Mp3, &stop),
-            self.serve(Topic::Failed, &stop)
+            self.work_through_queue(Topic::Mp3, &shutdown),
+            self.work_through_queue(Topic::Failed, &shutdown)
         );
     }
 
-    async fn serve(&self, topic: Topic, stop: &CancellationToken) {
+    async fn work_through_queue(&self, topic: Topic, shutdown: &CancellationToken) {
         let queue = self.ports.queues.of(topic);
-        while let Some(received) = stop.run_until_cancelled(queue.receive()).await {
+        while let Some(received) = shutdown.run_until_cancelled(queue.receive()).await {
             let handled = match received {
                 Ok(delivery) => {
                     let span = telemetry::processing(topic, delivery.payload());
-                    self.handle(delivery, stop).instrument(span).await
+                    self.handle(delivery, shutdown).instrument(span).await
                 }
                 Err(e) => Err(e),
             };
@@ -62,7 +100,7 @@ impl Notifications {
     async fn handle(
         &self,
         delivery: Box<dyn Delivery>,
-        stop: &CancellationToken,
+        shutdown: &CancellationToken,
     ) -> Result<(), queue::Error> {
         let body = match Body::parse(delivery.payload()) {
             Ok(body) => body,
@@ -70,19 +108,19 @@ impl Notifications {
         };
         let job_id = body.job_id.as_deref().unwrap_or_default();
         let notification = match (&body.failure, body.mp3()) {
-            (Some(reason), _) if body.job().is_some() => self.compose_failure(&body, reason),
-            (_, Some(mp3)) => self.compose(&body, &mp3.to_string()),
+            (Some(reason), _) if body.job().is_some() => self.failure_mail(&body, reason),
+            (_, Some(mp3)) => self.mp3_mail(&body, &mp3.to_string()),
             _ => return delivery.dead("mp3_fid is missing").await,
         };
-        // A message that is given back counts as tried, and mails are tried only so often: it is kept.
+        // Giving the message back would count as an attempt, and the mail has not been tried yet.
         loop {
-            match self.is_told(&body).await {
+            match self.was_notified(&body).await {
                 Ok(false) => break,
                 Ok(true) => return delivery.ack().await,
                 Err(e) => tracing::warn!(job_id, error = %e, "the ledger fails"),
             }
             let pause = tokio::time::sleep(LEDGER_PAUSE);
-            if stop.run_until_cancelled(pause).await.is_none() {
+            if shutdown.run_until_cancelled(pause).await.is_none() {
                 return delivery.retry(Duration::ZERO).await;
             }
         }
@@ -93,45 +131,45 @@ impl Notifications {
             .instrument(mailing.clone())
             .await;
         if let Err(e) = &sent {
-            telemetry::failed(&mailing, e);
-            telemetry::failed(&Span::current(), e);
+            telemetry::record_failure(&mailing, e);
+            telemetry::record_failure(&Span::current(), e);
         }
         drop(mailing);
         match sent {
             Ok(()) => {
                 self.metrics.mail("sent");
-                tracing::info!(job_id, "the owner is told");
-                self.note(&body).await;
+                tracing::info!(job_id, "mail sent");
+                self.record(&body).await;
                 delivery.ack().await
             }
             Err(Error::Rejected(why)) => {
                 self.metrics.mail("refused");
-                tracing::warn!(job_id, why, "the owner cannot be told");
+                tracing::warn!(job_id, why, "mail rejected");
                 delivery.dead(&why).await
             }
-            Err(e) if delivery.attempt() >= TRIES => {
+            Err(e) if delivery.attempt() >= MAX_ATTEMPTS => {
                 self.metrics.mail("given up");
-                tracing::error!(job_id, error = %e, "the owner could not be told");
+                tracing::error!(job_id, error = %e, "mail given up");
                 delivery.dead(&e.to_string()).await
             }
             Err(e) => {
                 self.metrics.mail("delayed");
                 let pause =
                     FIRST_PAUSE * 2_u32.saturating_pow(delivery.attempt().saturating_sub(1));
-                tracing::warn!(job_id, error = %e, ?pause, "the owner cannot be told yet");
+                tracing::warn!(job_id, error = %e, ?pause, "mail delayed");
                 delivery.retry(pause).await
             }
         }
     }
 
-    /// Whether the owner was told before: a message may come twice. A job that the ledger does not know is
-    /// news.
-    async fn is_told(&self, body: &Body) -> Result<bool, jobs::Error> {
+    /// Whether the owner was notified already: a message may come twice. Owners of jobs that the ledger does not know
+    /// were not.
+    async fn was_notified(&self, body: &Body) -> Result<bool, jobs::Error> {
         let Some(id) = body.job() else {
             return Ok(false);
         };
         let known = match body.mp3() {
-            Some(mp3) => self.ports.settle(id, mp3).await?,
+            Some(mp3) => self.ports.record_mp3(id, mp3).await?,
             None => match self.ports.jobs.get(id).await {
                 Ok(job) => Some(job),
                 Err(jobs::Error::NotFound) => None,
@@ -141,63 +179,14 @@ impl Notifications {
         Ok(known.is_some_and(|job| job.notified.is_some()))
     }
 
-    /// Notes in the ledger that the owner was told. A job that is gone by now needs no note.
-    async fn note(&self, body: &Body) {
+    /// Records in the ledger that the owner was notified, unless the job was deleted meanwhile.
+    async fn record(&self, body: &Body) {
         let Some(id) = body.job() else { return };
         match self.ports.jobs.notified(id).await {
             Ok(()) | Err(jobs::Error::NotFound) => {}
-            Err(e) => tracing::warn!(job_id = %id, error = %e, "the mail is not in the ledger"),
+            Err(e) => {
+                tracing::warn!(job_id = %id, error = %e, "the ledger does not know of the mail")
+            }
         }
     }
-
-    /// Where the owner finds the MP3. The page, not the file: a browser sends our cookie, which is
-    /// `SameSite=Strict`, with what the page asks for, but not with a link out of a web mailer. A message
-    /// that names no job comes from another gateway, which has no page.
-    fn link(&self, body: &Body, mp3: &str) -> String {
-        match body.job() {
-            Some(job) => format!("{}/#job-{job}", self.public_url),
-            None => format!("{}/download?fid={mp3}", self.public_url),
-        }
-    }
-
-    /// The mail about a job that failed. A job that is tried again and then succeeds is other news.
-    fn compose_failure(&self, body: &Body, reason: &str) -> Notification {
-        let link = self.link(body, "");
-        let name = body.file_name.as_deref().unwrap_or("your video");
-        Notification {
-            key: format!("{}.failed", body.job_id.as_deref().unwrap_or_default()),
-            to: body.username.clone(),
-            subject: "MP3 conversion failed".into(),
-            text: format!("{name} could not be converted: {reason}\n\n{link}\n"),
-            html: Some(format!(
-                "<p><b>{}</b> could not be converted: {}</p>\n<p><a href=\"{link}\">Look at the job</a></p>\n",
-                escape(name),
-                escape(reason)
-            )),
-        }
-    }
-
-    /// The original's mail, and a link. One job is one key, however often it is told.
-    fn compose(&self, body: &Body, mp3: &str) -> Notification {
-        let link = self.link(body, mp3);
-        let name = body.file_name.as_deref().unwrap_or("your video");
-        Notification {
-            key: body.job_id.as_deref().unwrap_or(mp3).to_owned(),
-            to: body.username.clone(),
-            subject: "MP3 Download".into(),
-            text: format!("mp3 file_id: {mp3} is now ready!\n\n{name}: {link}\n"),
-            html: Some(format!(
-                "<p>The MP3 of <b>{}</b> is ready: <a href=\"{link}\">play or download it</a></p>\n",
-                escape(name)
-            )),
-        }
-    }
-}
-
-/// Text within HTML.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
 }

@@ -1,5 +1,5 @@
-//! Removing what is over: finished jobs after their time, uploads that were given up, files that no job
-//! owns; and asking again for what seems forgotten.
+//! The sweeper: removes finished jobs after their retention, abandoned uploads, and files that belong to no job. It also
+//! requests conversions again whose message seems lost.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -12,122 +12,158 @@ use micropy_core::ports::storage::{self, Storage};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ports;
-use crate::job::intake::Error;
+use crate::gateway::UPLOAD_EXPIRY;
+use crate::job::intake::IntakeError;
 use crate::job::message::Body;
 
-/// How often.
+/// The pause between two rounds.
 const PAUSE: Duration = Duration::from_secs(60);
-/// Entries at once.
+/// Jobs read from the ledger at once.
 const PAGE: usize = 200;
 /// Files that the ledger is asked about at once.
 const FILES: usize = 500;
-/// How often the files are looked through.
+/// The pause between two searches for files of no job.
 const FILES_PAUSE: Duration = Duration::from_secs(1800);
-/// A job that has not moved for so long may have lost its message, with the queue it was in.
-const FORGOTTEN: Duration = Duration::from_secs(3600);
-/// A file this young may belong to a job that is being entered.
+/// How long a job must not have changed before its message is thought lost, together with its queue.
+const STUCK: Duration = Duration::from_secs(3600);
+/// How old a file of no job must be: the job of a younger one may be about to be created.
 const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
-/// Removes what is over.
+/// The sweeper.
+///
+/// Sweeping twice does no harm, so several sweepers may run on the same stores. Run one wherever a gateway runs.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use std::time::Duration;
+/// # use micropy_core::ports::time::{ManualClock, Timestamp};
+/// use micropy_services::Ports;
+/// use micropy_services::sweeper::Sweeper;
+/// use tokio_util::sync::CancellationToken;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let clock = Arc::new(ManualClock::new(Timestamp::default()));
+/// let shutdown = CancellationToken::new();
+/// let week = Duration::from_secs(7 * 24 * 60 * 60);
+/// let sweeper = Sweeper::new(Ports::in_memory(clock)).retention(week);
+/// let running = tokio::spawn(sweeper.run(shutdown.clone()));
+///
+/// shutdown.cancel();
+/// running.await.unwrap();
+/// # }
+/// ```
 pub struct Sweeper {
     ports: Ports,
-    /// How long a finished job is kept.
     retention: Duration,
-    /// How long an upload may pause.
     upload_expiry: Duration,
-    /// Original converters may be at work, which the ledger does not hear of.
-    unowned: bool,
-    /// Jobs that were asked for again, and when.
-    asked: HashMap<Id, Instant>,
+    original_converters: bool,
+    /// Jobs that were requested again, and when.
+    requested: HashMap<Id, Instant>,
     /// When the files were last looked through to the end.
     searched: Option<Instant>,
 }
 
 impl Sweeper {
-    /// One that has not swept yet.
-    pub fn new(ports: Ports, retention: Duration, upload_expiry: Duration, unowned: bool) -> Self {
+    /// A sweeper that has not swept yet.
+    pub fn new(ports: Ports) -> Self {
         Sweeper {
             ports,
-            retention,
-            upload_expiry,
-            unowned,
-            asked: HashMap::new(),
+            retention: Duration::from_secs(30 * 24 * 60 * 60),
+            upload_expiry: UPLOAD_EXPIRY,
+            original_converters: false,
+            requested: HashMap::new(),
             searched: None,
         }
     }
 
-    /// Works until told to stop.
-    pub async fn run(mut self, stop: CancellationToken) {
-        loop {
-            if stop.run_until_cancelled(self.sweep()).await.is_none() {
-                return;
-            }
-            if stop
-                .run_until_cancelled(tokio::time::sleep(PAUSE))
-                .await
-                .is_none()
-            {
-                return;
-            }
-        }
+    /// How long a finished job and its files are kept. The default is 30 days.
+    #[must_use]
+    pub fn retention(mut self, retention: Duration) -> Self {
+        self.retention = retention;
+        self
     }
 
-    /// One round.
-    pub async fn sweep(&mut self) {
+    /// How long a resumable upload may pause. The default is one day, as for [`Limits`](crate::gateway::Limits).
+    #[must_use]
+    pub fn upload_expiry(mut self, expiry: Duration) -> Self {
+        self.upload_expiry = expiry;
+        self
+    }
+
+    /// Whether converters of the original services may be at work, which the ledger does not hear of. The default is no.
+    #[must_use]
+    pub fn original_converters(mut self, at_work: bool) -> Self {
+        self.original_converters = at_work;
+        self
+    }
+
+    /// Sweeps every minute until `shutdown`.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let sweeping = async {
+            loop {
+                self.sweep().await;
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        shutdown.run_until_cancelled(sweeping).await;
+    }
+
+    /// Sweeps once.
+    async fn sweep(&mut self) {
         let finished = &[State::Done, State::Failed, State::Cancelled];
         let rounds = [
             (
                 "finished jobs",
                 self.sweep_jobs(finished, self.retention).await,
             ),
-            ("uploads", self.sweep_uploads().await),
-            ("files", self.sweep_files().await),
+            ("abandoned uploads", self.sweep_uploads().await),
+            ("files of no job", self.sweep_files().await),
         ];
         for (what, swept) in rounds {
             match swept {
                 Ok(0) => {}
-                Ok(count) => tracing::info!(count, "removed {what} that are over"),
-                Err(e) => tracing::warn!(error = %e, "cannot remove {what} that are over"),
+                Ok(count) => tracing::info!(count, "removed {what}"),
+                Err(e) => tracing::warn!(error = %e, "cannot remove {what}"),
             }
         }
-        match self.ask_again().await {
+        match self.request_stuck().await {
             Ok(0) => {}
-            Ok(count) => tracing::info!(count, "asked again for jobs that do not move"),
-            Err(e) => tracing::warn!(error = %e, "cannot ask for jobs that do not move"),
+            Ok(count) => tracing::info!(count, "requested stuck jobs again"),
+            Err(e) => tracing::warn!(error = %e, "cannot request stuck jobs again"),
         }
     }
 
-    /// A second message about a job does no harm: whoever gets it finds the job held, or over. An original
-    /// converter looks for neither, and would make another MP3 and another mail every time: where there may
-    /// be one, only jobs that a converter of ours has begun are asked for again.
-    async fn ask_again(&mut self) -> Result<usize, Error> {
-        let mut asked = HashMap::new();
+    /// Requests the conversion of jobs again that have not changed for long. A second message does no harm: its receiver
+    /// finds the job leased or finished. But an original converter checks neither, and would make another MP3 and mail
+    /// each time. Where there may be one, only jobs that a converter of ours has begun are requested again.
+    async fn request_stuck(&mut self) -> Result<usize, IntakeError> {
+        let mut requested = HashMap::new();
         let mut count = 0;
         for job in self
-            .stale(&[State::Queued, State::Running], FORGOTTEN, None)
-            .await?
-        {
-            if self.unowned && job.attempts == 0 {
+            .stale(&[State::Queued, State::Running], STUCK, None)
+            .await? {
+            if self.original_converters && job.attempts == 0 {
                 continue;
             }
-            let last = self.asked.get(&job.id).copied();
-            let last = match last.filter(|last: &Instant| last.elapsed() < FORGOTTEN) {
+            let last = self.requested.get(&job.id).copied();
+            let last = match last.filter(|last: &Instant| last.elapsed() < STUCK) {
                 Some(last) => last,
                 None => {
-                    let message = Body::of(&job).asking();
+                    let message = Body::of(&job).conversion_request();
                     let queue = self.ports.queues.of(message.topic);
                     queue.publish(message.payload).await?;
                     count += 1;
                     Instant::now()
                 }
             };
-            asked.insert(job.id, last);
+            requested.insert(job.id, last);
         }
-        self.asked = asked;
+        self.requested = requested;
         Ok(count)
     }
 
-    /// The page of jobs behind `after` that have not changed for `age`.
+    /// The page of jobs after `after` that have not changed for `age`.
     async fn stale(
         &self,
         states: &[State],
@@ -138,12 +174,12 @@ impl Sweeper {
         self.ports.jobs.stale(states, before, after, PAGE).await
     }
 
-    async fn sweep_jobs(&self, states: &[State], age: Duration) -> Result<usize, Error> {
+    async fn sweep_jobs(&self, states: &[State], age: Duration) -> Result<usize, IntakeError> {
         let mut count = 0;
         loop {
             let jobs = self.stale(states, age, None).await?;
             for job in &jobs {
-                self.ports.discard(job.id).await?;
+                self.ports.remove(job.id).await?;
             }
             count += jobs.len();
             if jobs.len() < PAGE {
@@ -152,9 +188,9 @@ impl Sweeper {
         }
     }
 
-    /// An upload that is all there but not queued lost its process in between: it is queued now. One that
-    /// nobody has continued for long is removed.
-    async fn sweep_uploads(&self) -> Result<usize, Error> {
+    /// Queues the uploads that are complete but were not queued, because a process died in between. Removes those that
+    /// nobody has continued for long.
+    async fn sweep_uploads(&self) -> Result<usize, IntakeError> {
         let (mut count, mut last) = (0, None);
         loop {
             let states = &[State::Receiving];
@@ -163,9 +199,9 @@ impl Sweeper {
                 .await?;
             for job in &jobs {
                 match self.ports.videos.head(job.source).await {
-                    Ok(_) => self.ports.complete(job).await?,
-                    Err(storage::Error::NotFound) if self.rests(job.source).await? => {
-                        self.ports.discard(job.id).await?;
+                    Ok(_) => self.ports.complete_upload(job).await?,
+                    Err(storage::Error::NotFound) if self.is_abandoned(job.source).await? => {
+                        self.ports.remove(job.id).await?;
                         count += 1;
                     }
                     Err(storage::Error::NotFound) => {}
@@ -179,9 +215,9 @@ impl Sweeper {
         }
     }
 
-    /// Whether nobody has written to an unfinished video for long. The ledger does not know: it hears of an
-    /// upload when it begins and when it is complete.
-    async fn rests(&self, video: Id) -> Result<bool, storage::Error> {
+    /// Whether nobody has written to an unfinished video for long. The ledger does not know: it hears of an upload only
+    /// when it begins and when it is complete.
+    async fn is_abandoned(&self, video: Id) -> Result<bool, storage::Error> {
         let before = self.ports.clock.now().minus(self.upload_expiry);
         match self.ports.videos.unfinished(video).await {
             Ok(head) => Ok(head.written < before),
@@ -190,7 +226,7 @@ impl Sweeper {
         }
     }
 
-    async fn sweep_files(&mut self) -> Result<usize, Error> {
+    async fn sweep_files(&mut self) -> Result<usize, IntakeError> {
         if self
             .searched
             .is_some_and(|last| last.elapsed() < FILES_PAUSE)
@@ -203,7 +239,7 @@ impl Sweeper {
         Ok(videos + mp3s)
     }
 
-    async fn sweep_orphans(&self, storage: &dyn Storage) -> Result<usize, Error> {
+    async fn sweep_orphans(&self, storage: &dyn Storage) -> Result<usize, IntakeError> {
         let before = self.ports.clock.now().minus(ORPHAN_AGE);
         let files = storage.list_older_than(before).await?;
         let mut pages = files.map_ok(|head| head.id).try_chunks(FILES);

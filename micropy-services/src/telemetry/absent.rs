@@ -1,4 +1,4 @@
-//! In place of what sends traces, in a build without it.
+//! Takes the place of the exporter in a build without the feature `otlp`.
 
 use std::convert::Infallible;
 use std::io;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tracing::Span;
 use tracing_subscriber::layer::Identity;
 
-/// There is none.
+/// An exporter that cannot exist.
 pub struct Exporter(Infallible);
 
 impl Exporter {
@@ -33,6 +33,6 @@ pub fn continue_request(_: &Span, _: &HeaderMap) {}
 
 pub fn continue_message(_: &Span, _: &Map<String, Value>) {}
 
-pub fn name_request(_: &Span, _: &mut HeaderMap) {}
+pub fn inject_into_request(_: &Span, _: &mut HeaderMap) {}
 
-pub fn name_message(_: &Span, _: &mut Map<String, Value>) {}
+pub fn inject_into_message(_: &Span, _: &mut Map<String, Value>) {}

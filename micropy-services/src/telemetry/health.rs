@@ -1,4 +1,4 @@
-//! How those who run it look after a service that has no other routes.
+//! Whether a service is alive and ready, and its metrics, over HTTP.
 
 use std::sync::Arc;
 
@@ -11,33 +11,42 @@ use axum::routing::get;
 use micropy_core::ports::jobs::Census;
 use tokio_util::sync::CancellationToken;
 
+use super::Metrics;
 use crate::Ports;
-use crate::telemetry::metrics::Metrics;
 
-/// What the routes tell of.
+/// Routes for services that have no other: `/healthz`, `/readyz` and `/metrics`.
+#[derive(Clone)]
 pub struct Health {
-    /// None for a service that stands on none.
-    pub ports: Option<Ports>,
-    pub metrics: Arc<Metrics>,
-    pub stop: CancellationToken,
+    ports: Option<Ports>,
+    metrics: Arc<Metrics>,
+    shutdown: CancellationToken,
 }
 
-type Shared = Arc<Health>;
+impl Health {
+    /// The health of services that use `ports`, if any. They are not ready once `shutdown` is cancelled.
+    pub fn new(ports: Option<Ports>, metrics: Arc<Metrics>, shutdown: CancellationToken) -> Self {
+        Health {
+            ports,
+            metrics,
+            shutdown,
+        }
+    }
 
-/// `/healthz`, `/readyz` and `/metrics`.
-pub fn router(health: Shared) -> Router {
-    Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .with_state(health)
+    /// The routes.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .with_state(self.clone())
+    }
 }
 
-async fn readyz(State(health): State<Shared>) -> Response {
-    readiness(health.ports.as_ref(), &health.stop).await
+async fn readyz(State(health): State<Health>) -> Response {
+    readiness(health.ports.as_ref(), &health.shutdown).await
 }
 
-async fn metrics(State(health): State<Shared>) -> Result<Response, Response> {
+async fn metrics(State(health): State<Health>) -> Result<Response, Response> {
     let census = census(health.ports.as_ref()).await?;
     let now = health.ports.as_ref().map(|ports| ports.clock.now());
     Ok(exposition(
@@ -45,9 +54,9 @@ async fn metrics(State(health): State<Shared>) -> Result<Response, Response> {
     ))
 }
 
-/// Whether a service takes requests or work: what its `/readyz` answers.
-pub async fn readiness(ports: Option<&Ports>, stop: &CancellationToken) -> Response {
-    if stop.is_cancelled() {
+/// The response of `/readyz`: whether a service takes requests or work.
+pub async fn readiness(ports: Option<&Ports>, shutdown: &CancellationToken) -> Response {
+    if shutdown.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }
     match census(ports).await {
@@ -56,20 +65,20 @@ pub async fn readiness(ports: Option<&Ports>, stop: &CancellationToken) -> Respo
     }
 }
 
-/// What Prometheus reads.
+/// The response of `/metrics`.
 pub fn exposition(text: String) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], text).into_response()
 }
 
-/// The ledger as it stands; an empty one for a service that has none.
+/// The counts of the ledger; empty for a service that uses none.
 async fn census(ports: Option<&Ports>) -> Result<Census, Response> {
     let Some(ports) = ports else {
         return Ok(Census::default());
     };
     ports.jobs.census().await.map_err(|e| {
         tracing::warn!(error = %e, "not ready");
-        let words = "the job ledger is out of reach\n";
-        (StatusCode::SERVICE_UNAVAILABLE, words).into_response()
+        let text = "the job ledger is unavailable\n";
+        (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
     })
 }

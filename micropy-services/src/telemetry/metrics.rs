@@ -1,4 +1,4 @@
-//! What the services count, for Prometheus.
+//! Counters for Prometheus.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 type Labels = [(&'static str, &'static str); 1];
 
-/// The counters, and the text they are read as.
+/// The counters of the services in a process. Give all of them the same one.
 pub struct Metrics {
     registry: Registry,
     jobs: Family<Labels, Counter>,
@@ -26,8 +26,8 @@ pub struct Metrics {
     mails: Family<Labels, Counter>,
 }
 
-impl Metrics {
-    pub fn new() -> Self {
+impl Default for Metrics {
+    fn default() -> Self {
         let jobs = Family::default();
         let states = Family::default();
         let duration = Histogram::new([
@@ -39,28 +39,28 @@ impl Metrics {
         let mails = Family::default();
 
         let mut registry = Registry::with_prefix("micropy");
-        registry.register("jobs", "Jobs that came to an end, by outcome", jobs.clone());
+        registry.register("jobs", "Finished jobs, by outcome", jobs.clone());
         registry.register("jobs_now", "Jobs in the ledger, by state", states.clone());
         registry.register_with_unit(
             "job_duration",
-            "Time from the start of a conversion to its end",
+            "Duration of conversions",
             Unit::Seconds,
             duration.clone(),
         );
         registry.register(
             "realtime_factor",
-            "Length of the audio by the time its conversion took",
+            "Length of the audio divided by the duration of its conversion",
             realtime.clone(),
         );
         registry.register_with_unit(
             "queue_oldest",
-            "How long the oldest queued job has waited",
+            "Waiting time of the oldest queued job",
             Unit::Seconds,
             oldest.clone(),
         );
         registry.register_with_unit(
             "uploaded",
-            "Bytes of video taken in",
+            "Bytes of video received",
             Unit::Bytes,
             uploaded.clone(),
         );
@@ -76,9 +76,11 @@ impl Metrics {
             mails,
         }
     }
+}
 
-    /// A conversion has ended after `took`, with so much audio where it succeeded.
-    pub fn job_ended(&self, outcome: &'static str, took: Duration, audio: Option<Duration>) {
+impl Metrics {
+    /// Counts a conversion that took `took`, of so much audio where it succeeded.
+    pub(crate) fn job_ended(&self, outcome: &'static str, took: Duration, audio: Option<Duration>) {
         self.jobs.get_or_create(&[("outcome", outcome)]).inc();
         self.duration.observe(took.as_secs_f64());
         if let Some(audio) = audio
@@ -89,16 +91,18 @@ impl Metrics {
         }
     }
 
-    pub fn uploaded(&self, bytes: u64) {
+    /// Counts bytes of video.
+    pub(crate) fn uploaded(&self, bytes: u64) {
         self.uploaded.inc_by(bytes);
     }
 
-    pub fn mail(&self, outcome: &'static str) {
+    /// Counts a mail.
+    pub(crate) fn mail(&self, outcome: &'static str) {
         self.mails.get_or_create(&[("outcome", outcome)]).inc();
     }
 
-    /// All of it in the OpenMetrics text format, with the ledger as it stands.
-    pub fn text(&self, census: &Census, now: Timestamp) -> String {
+    /// The counters in the OpenMetrics text format, together with the counts of the ledger.
+    pub(crate) fn text(&self, census: &Census, now: Timestamp) -> String {
         for state in State::ALL {
             let count = census
                 .states

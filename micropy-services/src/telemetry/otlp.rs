@@ -1,7 +1,7 @@
 //! Sending spans to a collector (OTLP over HTTP, in Protocol Buffers).
 //!
-//! The SDK sends in batches, on a thread of its own, and drops what a collector does not take in time:
-//! nothing waits for it.
+//! The SDK sends in batches, on a thread of its own, and drops what a collector does not take in time. Nothing waits
+//! for it.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,19 +21,19 @@ use tracing::{Span, Subscriber};
 use tracing_opentelemetry::{OpenTelemetryLayer, OpenTelemetrySpanExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
-/// How long a collector has to take a batch.
+/// How long a collector may take for a batch.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// What a tracestate may have at least is what it may have here: it is kept with every message (W3C Trace
-/// Context, section 3.3.1.5).
-const LONGEST_TRACESTATE: usize = 512;
+/// Bytes of the longest tracestate. It is kept with every message, so it may be no longer than the standard asks for
+/// (W3C Trace Context, section 3.3.1.5).
+const MAX_TRACESTATE: usize = 512;
 const TRACEPARENT: &str = "traceparent";
 const TRACESTATE: &str = "tracestate";
 
-/// The way to a collector.
+/// Sends spans to a collector.
 pub struct Exporter(SdkTracerProvider);
 
 impl Exporter {
-    /// `endpoint` is the collector's base URL; traces have their path below it.
+    /// `endpoint` is the collector's base URL.
     pub fn open(endpoint: &str, service: &'static str) -> io::Result<Self> {
         if !endpoint.starts_with("http://") {
             return Err(wrong(
@@ -72,7 +72,7 @@ impl Exporter {
     }
 
     pub fn close(self, within: Duration) {
-        // A collector that is away was reported.
+        // That a collector is unreachable was logged.
         let _ = self.0.shutdown_with_timeout(within);
     }
 }
@@ -81,11 +81,10 @@ fn wrong(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
-/// Who sends: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, which the SDK reads, count more than our
-/// own name.
+/// The name of the service. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, which the SDK reads, override ours.
 fn resource(service: &'static str) -> Resource {
-    let said = Resource::builder().build();
-    let name = said.get(&Key::from_static_str("service.name"));
+    let given = Resource::builder().build();
+    let name = given.get(&Key::from_static_str("service.name"));
     let named = name.is_some_and(|name| !name.as_str().starts_with("unknown_service"));
     let resource = Resource::builder().with_attribute(opentelemetry::KeyValue::new(
         "service.version",
@@ -97,7 +96,7 @@ fn resource(service: &'static str) -> Resource {
     }
 }
 
-/// Says once that a collector is away, and once that it is back.
+/// Logs once that the collector fails, and once that it is back.
 #[derive(Debug)]
 struct Reporting {
     exporter: SpanExporter,
@@ -126,34 +125,34 @@ impl trace::SpanExporter for Reporting {
     }
 }
 
-/// Makes a span a part of the trace that the request's client names.
+/// Continues the trace that a request names.
 pub fn continue_request(span: &Span, headers: &HeaderMap) {
-    follow(span, &Headers(headers));
+    set_parent(span, &Headers(headers));
 }
 
-/// Makes a span a part of the trace that a message's body names.
+/// Continues the trace that a message names.
 pub fn continue_message(span: &Span, body: &Map<String, Value>) {
-    follow(span, &Fields(body));
+    set_parent(span, &Fields(body));
 }
 
-fn follow(span: &Span, carrier: &dyn Extractor) {
+fn set_parent(span: &Span, carrier: &dyn Extractor) {
     let parent = TraceContextPropagator::new().extract_with_context(&Context::new(), carrier);
-    // Only a span that nobody collects has no parent.
+    // It fails only for a span that nobody collects.
     let _ = span.set_parent(parent);
 }
 
-/// Names a span's trace in the headers of a request.
-pub fn name_request(span: &Span, headers: &mut HeaderMap) {
+/// Writes a span's trace into the headers of a request.
+pub fn inject_into_request(span: &Span, headers: &mut HeaderMap) {
     TraceContextPropagator::new().inject_context(&span.context(), &mut NewHeaders(headers));
 }
 
-/// Names a span's trace in the body of a message.
-pub fn name_message(span: &Span, body: &mut Map<String, Value>) {
+/// Writes a span's trace into the body of a message.
+pub fn inject_into_message(span: &Span, body: &mut Map<String, Value>) {
     TraceContextPropagator::new().inject_context(&span.context(), &mut NewFields(body));
 }
 
 fn allowed<'a>(key: &str, value: &'a str) -> Option<&'a str> {
-    (key != TRACESTATE || value.len() <= LONGEST_TRACESTATE).then_some(value)
+    (key != TRACESTATE || value.len() <= MAX_TRACESTATE).then_some(value)
 }
 
 struct Headers<'a>(&'a HeaderMap);
@@ -162,7 +161,7 @@ impl Extractor for Headers<'_> {
     fn get(&self, key: &str) -> Option<&str> {
         let mut values = self.0.get_all(key).iter();
         let value = values.next()?.to_str().ok()?;
-        // Two of them are no name (section 3.2): a client that repeats itself starts a trace of its own.
+        // Two headers name no trace (section 3.2): this client starts a new one.
         match values.next() {
             Some(_) => None,
             None => allowed(key, value),
@@ -225,34 +224,34 @@ mod tests {
     }
 
     #[test]
-    fn a_body_names_the_trace_it_was_read_from() {
+    fn a_trace_survives_a_body() {
         let body = serde_json::json!({ TRACEPARENT: PARENT, TRACESTATE: "a=1", "other": [1] });
         let context = read(&Fields(body.as_object().unwrap()));
-        let mut told = Map::new();
-        TraceContextPropagator::new().inject_context(&context, &mut NewFields(&mut told));
-        let told = Value::Object(told);
+        let mut sent = Map::new();
+        TraceContextPropagator::new().inject_context(&context, &mut NewFields(&mut sent));
+        let sent = Value::Object(sent);
         assert_eq!(
-            told,
+            sent,
             serde_json::json!({ TRACEPARENT: PARENT, TRACESTATE: "a=1" })
         );
     }
 
     #[test]
-    fn a_state_of_another_trace_does_not_stay() {
+    fn the_state_of_another_trace_is_removed() {
         let context = read(&Fields(
             serde_json::json!({ TRACEPARENT: PARENT })
                 .as_object()
                 .unwrap(),
         ));
-        let mut told = serde_json::json!({ TRACEPARENT: "00-x", TRACESTATE: "a=1" });
-        let told = told.as_object_mut().unwrap();
-        TraceContextPropagator::new().inject_context(&context, &mut NewFields(told));
-        assert_eq!(told.len(), 1);
-        assert_eq!(told[TRACEPARENT], PARENT);
+        let mut sent = serde_json::json!({ TRACEPARENT: "00-x", TRACESTATE: "a=1" });
+        let sent = sent.as_object_mut().unwrap();
+        TraceContextPropagator::new().inject_context(&context, &mut NewFields(sent));
+        assert_eq!(sent.len(), 1);
+        assert_eq!(sent[TRACEPARENT], PARENT);
     }
 
     #[test]
-    fn what_is_no_name_of_a_trace_names_none() {
+    fn a_malformed_parent_names_no_trace() {
         for parent in [
             Value::Null,
             1.into(),
@@ -268,10 +267,10 @@ mod tests {
     }
 
     #[test]
-    fn a_client_cannot_grow_messages_nor_name_two_traces() {
+    fn a_client_can_neither_grow_messages_nor_name_two_traces() {
         let mut headers = HeaderMap::new();
         headers.append(TRACEPARENT, HeaderValue::from_static(PARENT));
-        let long = format!("a={}", "x".repeat(LONGEST_TRACESTATE));
+        let long = format!("a={}", "x".repeat(MAX_TRACESTATE));
         headers.append(TRACESTATE, HeaderValue::try_from(long).unwrap());
         let context = read(&Headers(&headers));
         let span = context.span();

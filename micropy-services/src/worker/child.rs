@@ -1,8 +1,4 @@
-//! The worker process, `micropy worker-exec`: converts one video and ends.
-//!
-//! What LAME or a decoder does to a process, it does to this one. It is given no settings, no secrets and no
-//! connection to the stores: it asks the converter, its parent, for the video's bytes, and what it makes goes
-//! into a file that the parent opened.
+//! The worker process as seen from within: reads its task, converts, ends.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -15,47 +11,51 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::conversion::Work;
-use super::protocol::{Failed, LONGEST_LINE, Made, Progress, Said, Task};
+use super::conversion::Conversion;
+use super::protocol::{Converted, Failure, MAX_LINE, Message, Progress, Task};
 use super::read_ahead::ReadAhead;
-use crate::job::options::Conversion;
+use crate::job::options::ConversionOptions;
 
-/// Between two words about progress.
+/// The pause between two reports of progress.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 
-/// Does what the converter says at the other end of standard input.
+/// Runs this process as the worker process that a converter started, and returns when the video is converted or was
+/// found to be unconvertible.
+///
+/// # Errors
+/// When the converter at the other end of standard input is gone, or sends nonsense.
 pub fn run() -> io::Result<()> {
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let product = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let mut answers = BufReader::new(socket.try_clone()?);
+    let output = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let mut responses = BufReader::new(socket.try_clone()?);
     let mut line = String::new();
-    (&mut answers).take(LONGEST_LINE).read_line(&mut line)?;
+    (&mut responses).take(MAX_LINE).read_line(&mut line)?;
     let task: Task = serde_json::from_str(&line)?;
-    limit(&task)?;
-    let mouth = Mouth::new(socket);
-    let ended = match convert(&task, &mouth, answers, product) {
-        Ok(made) => Said::Made(made),
-        Err(failed) => Said::Failed(failed),
+    limit_resources(&task)?;
+    let parent = Parent::new(socket);
+    let result = match convert(&task, &parent, responses, output) {
+        Ok(converted) => Message::Converted(converted),
+        Err(failure) => Message::Failed(failure),
     };
-    mouth.say(&ended)
+    parent.send(&result)
 }
 
-/// Whatever happens to this process must not happen to the machine, also when the parent is no more.
-fn limit(task: &Task) -> io::Result<()> {
-    for (resource, most) in [
+/// Whatever goes wrong in this process must not harm the machine, even when the parent is gone.
+fn limit_resources(task: &Task) -> io::Result<()> {
+    for (resource, limit) in [
         (Resource::Data, task.memory),
         (Resource::Cpu, task.cpu.as_secs() + 1),
-        // The signal that comes of it tells the parent why.
+        // The signal that follows tells the parent the reason.
         (Resource::Fsize, task.output),
         (Resource::Core, 0),
     ] {
         let maximum = getrlimit(resource).maximum;
-        let most = Some(maximum.map_or(most, |maximum| maximum.min(most)));
+        let limit = Some(maximum.map_or(limit, |maximum| maximum.min(limit)));
         setrlimit(
             resource,
             Rlimit {
-                current: most,
-                maximum: most,
+                current: limit,
+                maximum: limit,
             },
         )?;
     }
@@ -64,55 +64,55 @@ fn limit(task: &Task) -> io::Result<()> {
 
 fn convert(
     task: &Task,
-    mouth: &Mouth,
-    mut answers: BufReader<UnixStream>,
-    product: File,
-) -> Result<Made, Failed> {
-    let conversion =
-        Conversion::from_json(&task.options).map_err(|e| Failed::refused(e.to_string()))?;
-    let options = conversion.options_with(task.threads);
-    let work = Work {
-        options: options.map_err(Failed::refused)?,
-        split: conversion.split,
+    parent: &Parent,
+    mut responses: BufReader<UnixStream>,
+    output: File,
+) -> Result<Converted, Failure> {
+    let options =
+        ConversionOptions::from_json(&task.options).map_err(|e| Failure::input(e.to_string()))?;
+    let engine = options.engine_options().map_err(Failure::input)?;
+    let conversion = Conversion {
+        options: engine.jobs(task.threads.get()),
+        split: options.split,
     };
     let fetch = |range: Range<u64>| {
         let mut bytes = vec![0; (range.end - range.start) as usize];
-        mouth.say(&Said::Read(range))?;
-        answers.read_exact(&mut bytes)?;
+        parent.send(&Message::Read(range))?;
+        responses.read_exact(&mut bytes)?;
         Ok(bytes)
     };
     let source = ReadAhead::new(task.video_bytes, fetch);
-    work.run(source, product, |done| mouth.progress(done))
+    conversion.run(source, output, |progress| parent.report(progress))
 }
 
-/// Says things to the parent.
-struct Mouth {
+/// The converter at the other end of the socket.
+struct Parent {
     socket: UnixStream,
-    /// When it last told how much is done.
-    told: Mutex<Instant>,
+    /// When progress was last reported.
+    reported: Mutex<Instant>,
 }
 
-impl Mouth {
+impl Parent {
     fn new(socket: UnixStream) -> Self {
-        Mouth {
+        Parent {
             socket,
-            told: Mutex::new(Instant::now()),
+            reported: Mutex::new(Instant::now()),
         }
     }
 
-    fn say(&self, said: &Said) -> io::Result<()> {
-        let mut line = serde_json::to_vec(said)?;
+    fn send(&self, message: &Message) -> io::Result<()> {
+        let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');
         (&self.socket).write_all(&line)
     }
 
-    fn progress(&self, done: Progress) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.elapsed() < PROGRESS_PAUSE {
+    fn report(&self, progress: Progress) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.elapsed() < PROGRESS_PAUSE {
             return;
         }
-        *told = Instant::now();
-        if self.say(&Said::Progress(done)).is_err() {
+        *reported = Instant::now();
+        if self.send(&Message::Progress(progress)).is_err() {
             // The parent is gone: nobody waits for the rest.
             process::exit(1);
         }

@@ -1,4 +1,4 @@
-//! The work itself: a video read, one MP3 written, or one for each chapter.
+//! The conversion of one video: to one MP3, or to one for each chapter.
 
 use std::fs::File;
 use std::io::{self, Seek};
@@ -9,76 +9,77 @@ use micropy_core::{Converter, Error, Options, Report, SeekSink, Source};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::protocol::{Cause, Failed, Made, Progress};
+use super::protocol::{Cause, Converted, Failure, Progress};
 use crate::job::options::Split;
 use crate::job::product::Product;
 
-/// Chapters that are split: a small file can claim thousands of them.
-const MOST_CHAPTERS: usize = 1000;
-/// Bytes of all their tags together: each chapter repeats the cover.
-const MOST_TAGS: u64 = 1 << 30;
+/// Chapters of one video: a small file can declare thousands.
+const MAX_CHAPTERS: usize = 1000;
+/// Bytes of the tags of all chapters together: each chapter repeats the cover.
+const MAX_TAG_BYTES: u64 = 1 << 30;
 
-/// What is to be done.
-pub struct Work {
+/// How to convert it.
+pub struct Conversion {
     pub options: Options,
+    /// One MP3 for each of these, instead of one for the whole video.
     pub split: Option<Split>,
 }
 
-impl Work {
-    /// Does it, into `product`, an empty file; `progress` hears how much is done, from 0 to 1.
+impl Conversion {
+    /// Converts `source` into `output`, an empty file.
     pub fn run(
         self,
         source: impl Source,
-        product: File,
+        output: File,
         progress: impl Fn(Progress) + Sync,
-    ) -> Result<Made, Failed> {
+    ) -> Result<Converted, Failure> {
         match self.split {
-            None => self.whole(source, product, progress),
-            Some(Split::Chapters) => self.chapters(source, product, progress),
+            None => self.whole(source, output, progress),
+            Some(Split::Chapters) => self.chapters(source, output, progress),
         }
     }
 
     fn whole(
         self,
         source: impl Source,
-        product: File,
+        output: File,
         progress: impl Fn(Progress) + Sync,
-    ) -> Result<Made, Failed> {
-        let mut sink = SeekSink::new(product).map_err(Error::Write)?;
+    ) -> Result<Converted, Failure> {
+        let mut sink = SeekSink::new(output).map_err(Error::Write)?;
         let report = Converter::new(self.options)
-            .on_progress(|step| progress(told(&step, 0, 1)))
+            .on_progress(|step| progress(progress_of(&step, 0, 1)))
             .convert(source, &mut sink)?;
-        Ok(Made {
+        Ok(Converted {
             product: Product::Mp3,
             audio: report.duration(),
             report: describe(&[report], None),
         })
     }
 
-    /// The MP3s go into a ZIP file one after the other, as they are: there is nothing left in them to
-    /// compress. Each is written to a file of its own first, as its Info tag is completed at its end.
+    /// The MP3s go into a ZIP file one after the other, stored: they do not compress further. Each is written to a file
+    /// of its own first, because its Info tag is filled in last.
     fn chapters(
         self,
         source: impl Source,
-        product: File,
+        output: File,
         progress: impl Fn(Progress) + Sync,
-    ) -> Result<Made, Failed> {
+    ) -> Result<Converted, Failure> {
         let done = Mutex::new((0, 1));
         let lock = || done.lock().unwrap_or_else(PoisonError::into_inner);
         let mut chapters = Converter::new(self.options)
             .on_progress(|step| {
                 let (before, all) = *lock();
-                progress(told(&step, before, all));
+                progress(progress_of(&step, before, all));
             })
             .chapters(source)?;
         let names = chapters.file_names();
-        if names.len() > MOST_CHAPTERS {
-            return Err(Failed::refused(format!(
-                "there are {} chapters, and no more than {MOST_CHAPTERS} are split",
+        if names.len() > MAX_CHAPTERS {
+            return Err(Failure::input(format!(
+                "there are {} chapters; at most {MAX_CHAPTERS} can be split",
                 names.len()
             )));
         }
-        let mut zip = ZipWriter::new(product);
+        let mut zip = ZipWriter::new(output);
         let mut reports: Vec<Report> = Vec::new();
         for (index, name) in names.iter().enumerate() {
             *lock() = (index, names.len());
@@ -87,21 +88,21 @@ impl Work {
                 .map_err(Error::Write)?;
             match chapters.convert(index, &mut sink) {
                 Ok(report) => reports.push(report),
-                // The video breaks off: nothing is there of the chapters behind that place.
+                // The video is truncated: the chapters after that point are not in it.
                 Err(Error::EmptyPart { .. }) if reports.iter().any(|report| !report.complete) => {
                     break;
                 }
                 Err(e) => return Err(e.into()),
             }
-            if reports.iter().map(|report| report.tag_bytes).sum::<u64>() > MOST_TAGS {
-                return Err(Failed::refused(
+            if reports.iter().map(|report| report.tag_bytes).sum::<u64>() > MAX_TAG_BYTES {
+                return Err(Failure::input(
                     "the cover is too large to be repeated in every chapter: convert without tags",
                 ));
             }
             add(&mut zip, name, sink.into_inner()).map_err(Error::Write)?;
         }
         zip.finish().map_err(|e| Error::Write(e.into()))?;
-        Ok(Made {
+        Ok(Converted {
             product: Product::Zip,
             audio: reports.iter().map(Report::duration).sum(),
             report: describe(&reports, Some(reports.len())),
@@ -109,29 +110,29 @@ impl Work {
     }
 }
 
-/// A step of the engine, in a file of which there are `all`, `before` of them done.
-fn told(step: &micropy_core::Progress, before: usize, all: usize) -> Progress {
+/// The progress of the whole: `step` is of one of `all` files, of which `before` are done.
+fn progress_of(step: &micropy_core::Progress, before: usize, all: usize) -> Progress {
     let fraction = (before as f64 + step.fraction().unwrap_or(0.0)) / all as f64;
     Progress {
         fraction: fraction as f32,
-        place: (
+        position: (
             before as u64 * 256 + u64::from(step.pass),
             step.done.as_secs_f64(),
         ),
     }
 }
 
-/// What is wrong with the file stays wrong; a disk or the machine's memory may be less full the next time.
-impl From<Error> for Failed {
+/// What is wrong with the file stays wrong; a full disk or memory may have room the next time.
+impl From<Error> for Failure {
     fn from(e: Error) -> Self {
         let (reason, cause) = match e {
-            Error::Read(e) => (format!("the video cannot be read: {e}"), Cause::Chance),
+            Error::Read(e) => (format!("the video cannot be read: {e}"), Cause::Transient),
             Error::Write(e) => (format!("the MP3 cannot be written: {e}"), Cause::Disk),
-            e @ Error::Thread(_) => (e.with_causes().to_string(), Cause::Chance),
-            Error::Internal(e) => (e, Cause::Chance),
-            e => (e.to_string(), Cause::Video),
+            e @ Error::Thread(_) => (e.with_causes().to_string(), Cause::Transient),
+            Error::Internal(e) => (e, Cause::Transient),
+            e => (e.to_string(), Cause::Input),
         };
-        Failed { reason, cause }
+        Failure { reason, cause }
     }
 }
 
@@ -145,7 +146,7 @@ fn add(zip: &mut ZipWriter<File>, name: &str, mut mp3: File) -> io::Result<()> {
     Ok(())
 }
 
-/// What the job's owner is told of the conversion: of all chapters together, where it was split.
+/// The report for the job's owner, in JSON: of all chapters together, where the video was split.
 fn describe(reports: &[Report], chapters: Option<usize>) -> String {
     let first = reports.first();
     let audio: Duration = reports.iter().map(Report::duration).sum();
@@ -158,7 +159,7 @@ fn describe(reports: &[Report], chapters: Option<usize>) -> String {
             warnings.push(warning);
         }
     }
-    let mut told = serde_json::json!({
+    let mut report = serde_json::json!({
         "codec": first.map(|report| report.codec.to_string()),
         "duration": audio.as_secs_f64(),
         "sample_rate": first.map(|report| report.output_sample_rate),
@@ -169,7 +170,7 @@ fn describe(reports: &[Report], chapters: Option<usize>) -> String {
         "warnings": warnings,
     });
     if let Some(chapters) = chapters {
-        told["chapters"] = chapters.into();
+        report["chapters"] = chapters.into();
     }
-    told.to_string()
+    report.to_string()
 }

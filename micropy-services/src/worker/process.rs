@@ -1,7 +1,4 @@
-//! A worker process as its converter sees it: started for one attempt at one job, answered, and ended.
-//!
-//! A panic, an abort in native code or the kernel's hand takes the process, and with it this attempt of this
-//! job; nothing else.
+//! The worker process as its converter sees it: started for one attempt, served, and ended.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +6,6 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,23 +20,18 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::protocol::{Cause, LONGEST_LINE, MOST_READ, Made, Said, Task};
-use crate::converter::Fault;
+use super::protocol::{Cause, Converted, MAX_LINE, MAX_READ, Message, Task};
+use super::{Fault, Worker};
 
-/// The command that makes this program a worker process.
-const COMMAND: &str = "worker-exec";
-/// A process that neither reads nor gets on for so long never will. An engine that is well needs seconds for
-/// that, on a slow machine with much else to do.
-pub const SILENCE: Duration = Duration::from_secs(5 * 60);
-/// What ends a process that writes more to a file than it may: `SIGXFSZ`.
-const TOO_LARGE: i32 = rustix::process::Signal::XFSZ.as_raw();
-/// For a process that has hung up to end.
-const PARTING: Duration = Duration::from_secs(1);
-/// Bytes of its last words that are kept.
-const LAST_WORDS: usize = 2048;
-/// Letters of the longest reason.
-const LONGEST_REASON: usize = 1000;
-/// What of the environment a process is given: a hostile file must not find our secrets.
+/// The signal that ends a process whose file grows beyond its limit.
+const FILE_TOO_LARGE: i32 = rustix::process::Signal::XFSZ.as_raw();
+/// How long a process may take to end after it closed its socket.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Bytes kept of the end of its standard error.
+const STDERR_BYTES: usize = 2048;
+/// Characters of the longest reason.
+const MAX_REASON: usize = 1000;
+/// The variables that a process inherits: a hostile file must not find our secrets.
 const ENVIRONMENT: [&str; 5] = [
     "LD_LIBRARY_PATH",
     "DYLD_LIBRARY_PATH",
@@ -49,96 +40,73 @@ const ENVIRONMENT: [&str; 5] = [
     "LLVM_PROFILE_FILE",
 ];
 
-/// How worker processes are run.
-#[derive(Clone, Debug)]
-pub struct Workshop {
-    /// This program.
-    pub program: PathBuf,
-    /// Threads that the engine may use for one job.
-    pub threads: NonZeroUsize,
-    /// How long one attempt may take.
-    pub time: Duration,
-    /// Bytes that one process may allocate.
-    pub memory: u64,
-    /// Bytes of the largest product.
-    pub output: u64,
-    /// Where products are written: a place with room for as many as there are workers.
-    pub folder: PathBuf,
-    /// How long a process may neither read nor get on.
-    pub silence: Duration,
-}
-
-impl Workshop {
-    /// Converts `video` with `options` as the ledger keeps them, in a process of its own, which is killed
-    /// when this future is dropped; `progress` holds how much is done, as the bits of a float.
+impl Worker {
+    /// Converts `video` with `options`, as the ledger keeps them, in a process of its own. Dropping the future kills the
+    /// process. `progress` holds the fraction done, as the bits of a float.
     pub(crate) async fn convert(
         &self,
         options: &str,
         videos: &Arc<dyn Storage>,
         video: &Head,
         progress: &AtomicU32,
-    ) -> Result<(Made, File), Fault> {
+    ) -> Result<(Converted, File), Fault> {
+        let threads = self.threads.unwrap_or(NonZeroUsize::MIN);
         let task = Task {
             options: options.into(),
-            threads: self.threads,
+            threads,
             video_bytes: video.bytes,
             memory: self.memory,
-            // Beside its threads there is the one that reads and writes.
-            cpu: self.time.saturating_mul(self.threads.get() as u32 + 1),
+            // One thread more reads and writes.
+            cpu: self.time.saturating_mul(threads.get() as u32 + 1),
             output: self.output,
         };
-        let product = tempfile::tempfile_in(&self.folder).map_err(unstarted)?;
-        let mut worker = WorkerProcess::start(self, &product).map_err(unstarted)?;
-        let made = timeout(self.time, worker.answer(&task, videos, video, progress)).await;
-        match made {
-            Ok(made) => Ok((made?, product)),
+        let output = tempfile::tempfile_in(&self.folder).map_err(cannot_start)?;
+        let mut process = WorkerProcess::start(self, &output).map_err(cannot_start)?;
+        let work = process.work(&task, videos, video, progress);
+        match timeout(self.time, work).await {
+            Ok(converted) => Ok((converted?, output)),
             Err(_) => Err(Fault::Permanent(format!(
-                "The conversion took longer than {}, which is all that this service gives to one.",
+                "The conversion took longer than {}, the most that this service allows.",
                 humantime::format_duration(self.time)
             ))),
         }
     }
 }
 
-/// The file that runs as this process, also when another was put in its place meanwhile.
-pub fn this_program() -> io::Result<PathBuf> {
-    if cfg!(target_os = "linux") {
-        return Ok("/proc/self/exe".into());
-    }
-    std::env::current_exe()
-}
-
-fn unstarted(e: io::Error) -> Fault {
-    Fault::Away(format!("no worker process can be started: {e}"))
+fn cannot_start(e: io::Error) -> Fault {
+    Fault::Unavailable(format!("the worker process cannot be started: {e}"))
 }
 
 /// A running worker process; dropping it kills it.
 struct WorkerProcess {
     process: Child,
     socket: BufReader<UnixStream>,
-    silence: Duration,
-    output: u64,
-    last_words: JoinHandle<String>,
+    stall: Duration,
+    output_limit: u64,
+    stderr: JoinHandle<String>,
 }
 
 impl WorkerProcess {
-    fn start(workshop: &Workshop, product: &File) -> io::Result<Self> {
+    fn start(worker: &Worker, output: &File) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let mut process = Command::new(&workshop.program)
-            .arg0("micropy")
-            .arg(COMMAND)
+        let mut command = Command::new(&worker.program);
+        if let Some(name) = &worker.name {
+            command.arg0(name);
+        }
+        let mut process = command
+            .args(&worker.arguments)
             .env_clear()
             .envs(
                 ENVIRONMENT
                     .into_iter()
                     .filter_map(|name| Some((name, std::env::var_os(name)?))),
             )
-            .env("TMPDIR", &workshop.folder)
+            .env("TMPDIR", &worker.folder)
             .stdin(OwnedFd::from(theirs))
-            .stdout(product.try_clone()?)
+            .stdout(output.try_clone()?)
             .stderr(Stdio::piped())
-            // What Ctrl-C ends are the services, which end this in their own time.
+            // Ctrl-C reaches the service alone, which then ends this process in order.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
@@ -146,79 +114,80 @@ impl WorkerProcess {
         Ok(WorkerProcess {
             process,
             socket: BufReader::new(UnixStream::from_std(ours)?),
-            silence: workshop.silence,
-            output: workshop.output,
-            last_words: tokio::spawn(last_words(stderr)),
+            stall: worker.stall,
+            output_limit: worker.output,
+            stderr: tokio::spawn(stderr_end(stderr)),
         })
     }
 
-    /// Gives it the task and the bytes it asks for, until it has ended.
-    async fn answer(
+    /// Sends it the task and the bytes that it asks for, until it sends the result.
+    async fn work(
         &mut self,
         task: &Task,
         videos: &Arc<dyn Storage>,
         video: &Head,
         progress: &AtomicU32,
-    ) -> Result<Made, Fault> {
-        let mut line = serde_json::to_vec(task).map_err(|e| unstarted(e.into()))?;
+    ) -> Result<Converted, Fault> {
+        let mut line = serde_json::to_vec(task).map_err(|e| cannot_start(e.into()))?;
         line.push(b'\n');
-        self.tell(&line).await?;
-        let mut place = None;
+        self.send(&line).await?;
+        let mut position = None;
         let mut alive = Instant::now();
         loop {
-            let said = match timeout_at(alive + self.silence, self.hear()).await {
-                Ok(Ok(Some(said))) => said,
-                Ok(Ok(None)) => return Err(self.end().await),
-                Ok(Err(e)) => return Err(Fault::Died(format!("the worker process says: {e}"))),
-                Err(_) => return Err(Fault::Died(self.nothing("did nothing"))),
+            let message = match timeout_at(alive + self.stall, self.receive()).await {
+                Ok(Ok(Some(message))) => message,
+                Ok(Ok(None)) => return Err(self.exit_fault().await),
+                Ok(Err(e)) => return Err(Fault::Crashed(format!("the worker process sent: {e}"))),
+                Err(_) => return Err(Fault::Crashed(self.stalled("did nothing"))),
             };
-            match said {
-                Said::Read(range) => {
-                    let bytes = timeout(self.silence, fetch(videos, video, range)).await;
+            match message {
+                Message::Read(range) => {
+                    let bytes = timeout(self.stall, fetch(videos, video, range)).await;
                     let bytes = bytes.map_err(|_| {
-                        Fault::Away("the video cannot be read: its storage is silent".into())
+                        Fault::Unavailable(
+                            "the video cannot be read: its storage does not respond".into(),
+                        )
                     })??;
-                    self.tell(&bytes).await?;
+                    self.send(&bytes).await?;
                     alive = Instant::now();
                 }
-                Said::Progress(done) => {
-                    let fraction = done.fraction.clamp(0.0, 1.0);
+                Message::Progress(now) => {
+                    let fraction = now.fraction.clamp(0.0, 1.0);
                     progress.store(fraction.to_bits(), Ordering::Relaxed);
-                    if place.replace(done.place) != Some(done.place) {
+                    if position.replace(now.position) != Some(now.position) {
                         alive = Instant::now();
                     }
                 }
-                Said::Made(made) => return Ok(made),
-                Said::Failed(failed) => {
-                    let reason = failed.reason.chars().take(LONGEST_REASON).collect();
-                    return Err(match failed.cause {
-                        Cause::Video => Fault::Permanent(reason),
-                        Cause::Chance => Fault::Transient(reason),
-                        Cause::Disk => Fault::Away(reason),
+                Message::Converted(converted) => return Ok(converted),
+                Message::Failed(failure) => {
+                    let reason = failure.reason.chars().take(MAX_REASON).collect();
+                    return Err(match failure.cause {
+                        Cause::Input => Fault::Permanent(reason),
+                        Cause::Transient => Fault::Transient(reason),
+                        Cause::Disk => Fault::Unavailable(reason),
                     });
                 }
             }
         }
     }
 
-    /// Sends it what it waits for.
-    async fn tell(&mut self, bytes: &[u8]) -> Result<(), Fault> {
-        match timeout(self.silence, self.socket.write_all(bytes)).await {
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        match timeout(self.stall, self.socket.write_all(bytes)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(self.end().await),
-            Err(_) => Err(Fault::Died(self.nothing("took nothing"))),
+            Ok(Err(_)) => Err(self.exit_fault().await),
+            Err(_) => Err(Fault::Crashed(self.stalled("read nothing"))),
         }
     }
 
-    fn nothing(&self, what: &str) -> String {
-        let silence = humantime::format_duration(self.silence);
-        format!("the worker process {what} for {silence}")
+    fn stalled(&self, what: &str) -> String {
+        let stall = humantime::format_duration(self.stall);
+        format!("the worker process {what} for {stall}")
     }
 
-    /// The next thing it says; nothing when it has hung up.
-    async fn hear(&mut self) -> io::Result<Option<Said>> {
+    /// The next message; `None` when the process has closed its socket.
+    async fn receive(&mut self) -> io::Result<Option<Message>> {
         let mut line = Vec::new();
-        let mut socket = (&mut self.socket).take(LONGEST_LINE);
+        let mut socket = (&mut self.socket).take(MAX_LINE);
         match socket.read_until(b'\n', &mut line).await {
             Ok(0) => return Ok(None),
             Err(e) if e.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
@@ -227,47 +196,49 @@ impl WorkerProcess {
         Ok(Some(serde_json::from_slice(&line)?))
     }
 
-    /// Why it ended before its work did.
-    async fn end(&mut self) -> Fault {
+    /// Why the process ended before its work was done.
+    async fn exit_fault(&mut self) -> Fault {
         let ended = async {
             let status = self.process.wait().await?;
-            let words = (&mut self.last_words).await.unwrap_or_default();
-            io::Result::Ok((status, words))
+            let stderr = (&mut self.stderr).await.unwrap_or_default();
+            io::Result::Ok((status, stderr))
         };
-        match timeout(PARTING, ended).await {
-            Ok(Ok((status, _))) if status.signal() == Some(TOO_LARGE) => Fault::Permanent(format!(
-                "The MP3 is larger than {} bytes, which is all that this service makes of one video.",
-                self.output
-            )),
-            Ok(Ok((status, words))) => Fault::Died(died(status, &words)),
-            Ok(Err(e)) => Fault::Died(e.to_string()),
-            Err(_) => Fault::Died("the worker process hung up".into()),
+        match timeout(EXIT_TIMEOUT, ended).await {
+            Ok(Ok((status, _))) if status.signal() == Some(FILE_TOO_LARGE) => {
+                Fault::Permanent(format!(
+                    "The MP3 would be larger than {} bytes, the most that this service allows.",
+                    self.output_limit
+                ))
+            }
+            Ok(Ok((status, stderr))) => Fault::Crashed(exit_reason(status, &stderr)),
+            Ok(Err(e)) => Fault::Crashed(e.to_string()),
+            Err(_) => Fault::Crashed("the worker process closed its socket".into()),
         }
     }
 }
 
-fn died(status: ExitStatus, words: &str) -> String {
-    let words = words.trim().replace('\n', "; ");
-    match words.is_empty() {
+fn exit_reason(status: ExitStatus, stderr: &str) -> String {
+    let stderr = stderr.trim().replace('\n', "; ");
+    match stderr.is_empty() {
         true => format!("the worker process ended: {status}"),
-        false => format!("the worker process ended: {status}: {words}"),
+        false => format!("the worker process ended: {status}: {stderr}"),
     }
 }
 
-/// The end of what it writes to standard error, all of which is read: it must not wait for us.
-async fn last_words(stderr: Option<ChildStderr>) -> String {
+/// The end of what the process writes to standard error. All of it is read, so that the process never blocks.
+async fn stderr_end(stderr: Option<ChildStderr>) -> String {
     let mut kept = Vec::new();
-    let mut piece = [0; LAST_WORDS];
+    let mut piece = [0; STDERR_BYTES];
     if let Some(mut stderr) = stderr {
         while let Ok(n @ 1..) = stderr.read(&mut piece).await {
             kept.extend_from_slice(&piece[..n]);
-            kept.drain(..kept.len().saturating_sub(LAST_WORDS));
+            kept.drain(..kept.len().saturating_sub(STDERR_BYTES));
         }
     }
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// A range of the video, as the process asked for it; it may have gone mad.
+/// The range of the video that the process asked for. The process is not trusted.
 async fn fetch(
     videos: &Arc<dyn Storage>,
     video: &Head,
@@ -275,9 +246,9 @@ async fn fetch(
 ) -> Result<Vec<u8>, Fault> {
     if range.start > range.end
         || range.end > video.bytes
-        || range.end - range.start > MOST_READ as u64
+        || range.end - range.start > MAX_READ as u64
     {
-        return Err(Fault::Died(format!(
+        return Err(Fault::Crashed(format!(
             "the worker process asks for bytes {range:?} of {}",
             video.bytes
         )));
@@ -288,7 +259,7 @@ async fn fetch(
     let stream = videos.get(video.id, range).await;
     let mut stream = stream.map_err(|e| match e {
         storage::Error::NotFound => unread(&e),
-        e => Fault::Away(format!("the video cannot be read: {e}")),
+        e => Fault::Unavailable(format!("the video cannot be read: {e}")),
     })?;
     let mut bytes = Vec::with_capacity(length);
     while let Some(piece) = stream.try_next().await.map_err(|e| unread(&e))? {
@@ -296,7 +267,10 @@ async fn fetch(
     }
     match bytes.len() == length {
         true => Ok(bytes),
-        false => Err(unread(&format!("{} of {length} bytes came", bytes.len()))),
+        false => Err(unread(&format!(
+            "{} of {length} bytes arrived",
+            bytes.len()
+        ))),
     }
 }
 
@@ -304,7 +278,7 @@ async fn fetch(
 mod tests {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use bytes::Bytes;
     use micropy_core::ports::memory::MemoryStorage;
@@ -314,21 +288,18 @@ mod tests {
 
     use super::*;
 
-    fn workshop(program: PathBuf, folder: &Path) -> Workshop {
-        Workshop {
-            program,
-            threads: NonZeroUsize::MIN,
-            time: Duration::from_secs(20),
-            memory: 1 << 30,
-            output: 1000,
-            folder: folder.into(),
-            silence: Duration::from_millis(500),
-        }
+    fn worker(program: PathBuf, folder: &Path) -> Worker {
+        Worker::new(program, ["worker"])
+            .time_limit(Duration::from_secs(20))
+            .memory_limit(1 << 30)
+            .output_limit(1000)
+            .folder(folder)
+            .stall_limit(Duration::from_millis(500))
     }
 
-    /// What comes of a video of ten bytes where the worker process does what `script` says once it has its
-    /// task; `3` is a copy of the socket that is its standard input.
-    async fn convert(script: &str) -> Result<(Made, File), Fault> {
+    /// The outcome for a video of ten bytes when the worker process runs `script` once it has its task. File descriptor 3
+    /// is a copy of the socket, its standard input.
+    async fn convert(script: &str) -> Result<(Converted, File), Fault> {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("program");
         let mut options = File::options();
@@ -349,57 +320,58 @@ mod tests {
             .put(id, &Label::default(), Box::pin(body))
             .await
             .unwrap();
-        let workshop = workshop(program, folder.path());
-        workshop
+        let worker = worker(program, folder.path());
+        worker
             .convert("{}", &videos, &video, &AtomicU32::new(0))
             .await
     }
 
-    async fn death(script: &str) -> String {
+    async fn crash(script: &str) -> String {
         match convert(script).await {
-            Err(Fault::Died(why)) => why,
+            Err(Fault::Crashed(why)) => why,
             other => panic!("{script}: {other:?}"),
         }
     }
 
-    const MADE: &str = r#"{"made":{"product":"mp3","audio":{"secs":1,"nanos":0},"report":"{}"}}"#;
+    const CONVERTED: &str =
+        r#"{"converted":{"product":"mp3","audio":{"secs":1,"nanos":0},"report":"{}"}}"#;
 
     #[tokio::test]
-    async fn a_process_is_given_what_it_asks_for() {
+    async fn a_process_gets_the_bytes_it_asks_for() {
         let script = format!(
             r#"echo '{{"read":{{"start":2,"end":6}}}}' >&3
                head -c 4
-               echo '{{"progress":{{"fraction":0.5,"place":[0,1.5]}}}}' >&3
-               echo '{MADE}' >&3"#
+               echo '{{"progress":{{"fraction":0.5,"position":[0,1.5]}}}}' >&3
+               echo '{CONVERTED}' >&3"#
         );
-        let (made, mut file) = convert(&script).await.unwrap();
-        assert_eq!(made.audio, Duration::from_secs(1));
+        let (converted, mut file) = convert(&script).await.unwrap();
+        assert_eq!(converted.audio, Duration::from_secs(1));
         io::Seek::rewind(&mut file).unwrap();
         assert_eq!(io::read_to_string(file).unwrap(), "2345");
     }
 
     #[tokio::test]
-    async fn what_it_cannot_do_is_told_as_it_says() {
-        let refused = r#"echo '{"failed":{"reason":"no audio","cause":"video"}}' >&3"#;
-        assert!(matches!(convert(refused).await, Err(Fault::Permanent(why)) if why == "no audio"));
-        let chance = r#"echo '{"failed":{"reason":"a bug","cause":"chance"}}' >&3"#;
-        assert!(matches!(convert(chance).await, Err(Fault::Transient(why)) if why == "a bug"));
+    async fn a_failure_has_the_cause_that_the_process_names() {
+        let input = r#"echo '{"failed":{"reason":"no audio","cause":"input"}}' >&3"#;
+        assert!(matches!(convert(input).await, Err(Fault::Permanent(why)) if why == "no audio"));
+        let transient = r#"echo '{"failed":{"reason":"a bug","cause":"transient"}}' >&3"#;
+        assert!(matches!(convert(transient).await, Err(Fault::Transient(why)) if why == "a bug"));
         let disk = r#"echo '{"failed":{"reason":"disk full","cause":"disk"}}' >&3"#;
-        assert!(matches!(convert(disk).await, Err(Fault::Away(why)) if why == "disk full"));
+        assert!(matches!(convert(disk).await, Err(Fault::Unavailable(why)) if why == "disk full"));
         let large = convert("kill -XFSZ $$").await;
         assert!(matches!(large, Err(Fault::Permanent(why)) if why.contains("1000 bytes")));
     }
 
     #[tokio::test]
-    async fn its_death_is_one_failed_attempt() {
-        let why = death("echo 'munmap_chunk(): invalid pointer' >&2; kill -ABRT $$").await;
+    async fn a_crash_is_one_failed_attempt() {
+        let why = crash("echo 'munmap_chunk(): invalid pointer' >&2; kill -ABRT $$").await;
         assert!(
             why.contains("signal: 6") && why.ends_with("invalid pointer"),
             "{why}"
         );
-        let why = death("exit 101").await;
+        let why = crash("exit 101").await;
         assert!(why.contains("exit status: 101"), "{why}");
-        let why = death("head -c 100000 /dev/zero >&2; echo the end >&2; exit 1").await;
+        let why = crash("head -c 100000 /dev/zero >&2; echo the end >&2; exit 1").await;
         assert!(
             why.ends_with("the end") && why.len() < 3000,
             "{}",
@@ -408,15 +380,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn silence_and_nonsense_end_it() {
+    async fn stalls_and_nonsense_end_the_process() {
         assert!(
-            death("exec sleep 60")
+            crash("exec sleep 60")
                 .await
                 .contains("did nothing for 500ms")
         );
-        let idle =
-            r#"while sleep 0.1; do echo '{"progress":{"fraction":0.5,"place":[0,1.5]}}' >&3; done"#;
-        assert!(death(idle).await.contains("did nothing for 500ms"));
+        let idle = r#"while sleep 0.1; do echo '{"progress":{"fraction":0.5,"position":[0,1.5]}}' >&3; done"#;
+        assert!(crash(idle).await.contains("did nothing for 500ms"));
         for nonsense in [
             "echo '{\"read\":{\"start\":2,\"end\":11}}'",
             "echo '{\"read\":{\"start\":6,\"end\":2}}'",
@@ -424,16 +395,16 @@ mod tests {
             "echo '{\"sing\":1}'",
             "head -c 3000000 /dev/zero",
         ] {
-            let why = death(&format!("{nonsense} >&3; exec sleep 60")).await;
+            let why = crash(&format!("{nonsense} >&3; exec sleep 60")).await;
             assert!(why.starts_with("the worker process "), "{nonsense}: {why}");
             assert!(!why.contains("did nothing"), "{nonsense}: {why}");
         }
     }
 
     #[tokio::test]
-    async fn a_program_that_is_not_there_is_a_failed_attempt() {
-        let workshop = workshop("/nowhere/micropy".into(), Path::new("/"));
-        let Err(e) = WorkerProcess::start(&workshop, &tempfile::tempfile().unwrap()) else {
+    async fn a_missing_program_is_a_failed_attempt() {
+        let worker = worker("/nowhere/micropy".into(), Path::new("/"));
+        let Err(e) = WorkerProcess::start(&worker, &tempfile::tempfile().unwrap()) else {
             panic!("started");
         };
         assert_eq!(e.kind(), io::ErrorKind::NotFound);

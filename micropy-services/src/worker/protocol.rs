@@ -1,9 +1,7 @@
-//! What a converter and its worker process say to each other, over a socket that is the process's standard
-//! input.
+//! What a converter and its worker process send to each other, over a socket that is the process's standard input.
 //!
-//! The converter begins with a [`Task`]. The process asks for bytes of the video, tells how much is done, and
-//! ends with what came of it, each in one line of JSON. The answer to [`Said::Read`] is the bytes, and nothing
-//! else.
+//! The converter begins with a [`Task`]. The process asks for bytes of the video, reports progress, and ends with the
+//! result; each [`Message`] is one line of JSON. The response to [`Message::Read`] is the bytes and nothing else.
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -14,11 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::job::product::Product;
 
 /// Bytes of the longest line: a report repeats what is wrong with a file.
-pub const LONGEST_LINE: u64 = 1 << 20;
-/// Most bytes of one read.
-pub const MOST_READ: usize = 1 << 20;
+pub const MAX_LINE: u64 = 1 << 20;
+/// Bytes of the largest read.
+pub const MAX_READ: usize = 1 << 20;
 
-/// What is to be done.
+/// What the process has to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Task {
     /// The job's options, as the ledger keeps them.
@@ -27,72 +25,75 @@ pub struct Task {
     pub threads: NonZeroUsize,
     /// Length of the video.
     pub video_bytes: u64,
-    /// What the process may allocate.
+    /// Bytes that the process may allocate.
     pub memory: u64,
-    /// What it may use of all cores together.
+    /// CPU time that it may use, of all cores together.
     pub cpu: Duration,
     /// Bytes of the largest file that it may write.
     pub output: u64,
 }
 
-/// What the worker process says.
+/// What the process sends.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Said {
+pub enum Message {
     /// It needs these bytes of the video.
     Read(Range<u64>),
-    /// It is still there.
+    /// It is making progress.
     Progress(Progress),
-    /// What it made stands in its standard output.
-    Made(Made),
-    /// It made nothing.
-    Failed(Failed),
+    /// It is done: the result is in its standard output.
+    Converted(Converted),
+    /// It failed.
+    Failed(Failure),
 }
 
-/// How far it has come.
+/// How far the conversion is.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// How much is done, from 0 to 1; 0 where nobody knows how much there is.
+    /// The fraction that is done, from 0 to 1; 0 where the length is unknown.
     pub fraction: f32,
-    /// The pass over the audio and the seconds done in it: what stays as it is does not get on.
-    pub place: (u64, f64),
+    /// The pass over the audio, and the seconds done in it. A position that does not change is no progress.
+    pub position: (u64, f64),
 }
 
-/// What came of the work.
+/// A conversion that succeeded.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Made {
+pub struct Converted {
+    /// What is in the output.
     pub product: Product,
     /// Length of the audio.
     pub audio: Duration,
-    /// What the job's owner is told of the conversion.
+    /// The report for the job's owner, in JSON.
     pub report: String,
 }
 
-/// Why there is nothing.
+/// A conversion that failed.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Failed {
+pub struct Failure {
+    /// Why, in words for people.
     pub reason: String,
+    /// Whether it would fail again.
     pub cause: Cause,
 }
 
-/// What it comes of.
+/// What a failure is due to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cause {
-    /// The video, or what is asked of it: every attempt ends so.
-    Video,
-    /// Something that may not be so the next time.
-    Chance,
-    /// There is no room to write to.
+    /// The video or the options: every attempt fails.
+    Input,
+    /// Something that may be different next time.
+    Transient,
+    /// A disk that is full or fails.
     Disk,
 }
 
-impl Failed {
-    /// Every attempt ends so.
-    pub fn refused(reason: impl Into<String>) -> Self {
-        Failed {
+impl Failure {
+    /// A failure that is due to the video or the options.
+    pub fn input(reason: impl Into<String>) -> Self {
+        Failure {
             reason: reason.into(),
-            cause: Cause::Video,
+            cause: Cause::Input,
         }
     }
 }

@@ -1,19 +1,19 @@
-//! A video that is fetched in pieces, as a source of the engine.
+//! The video as a source of the engine, fetched range by range.
 
 use std::io;
 use std::ops::Range;
 
 use micropy_core::Source;
 
-use super::protocol::MOST_READ;
+use super::protocol::MAX_READ;
 
-/// Bytes fetched for a read that goes on somewhere else than the last one ended.
+/// Bytes fetched for a read that does not continue the one before.
 const FIRST: usize = 16 * 1024;
 
-/// Reads ranges, each of which costs a way to the storage.
+/// Reads ranges, each of which costs a round trip to the storage.
 ///
-/// The engine skips the video between pieces of audio, so what is fetched beyond a read begins small and
-/// grows only while reads follow each other: each fetch is twice as long as the one before.
+/// The engine skips the pictures between pieces of audio. So a fetch reads little ahead at first, and twice as much each
+/// time that reads follow one another.
 pub struct ReadAhead<F> {
     size: u64,
     fetch: F,
@@ -23,7 +23,7 @@ pub struct ReadAhead<F> {
 }
 
 impl<F: FnMut(Range<u64>) -> io::Result<Vec<u8>>> ReadAhead<F> {
-    /// A source of `size` bytes; `fetch` gets the bytes of a range within them.
+    /// A source of `size` bytes; `fetch` returns the bytes of a range of them.
     pub fn new(size: u64, fetch: F) -> Self {
         ReadAhead {
             size,
@@ -37,7 +37,7 @@ impl<F: FnMut(Range<u64>) -> io::Result<Vec<u8>>> ReadAhead<F> {
         self.start + self.fetched.len() as u64
     }
 
-    /// What is fetched, from `offset` on; nothing where it is not among it.
+    /// The fetched bytes from `offset` on; empty where they do not include it.
     fn fetched_from(&self, offset: u64) -> &[u8] {
         if (self.start..self.end()).contains(&offset) {
             &self.fetched[(offset - self.start) as usize..]
@@ -53,7 +53,7 @@ impl<F: FnMut(Range<u64>) -> io::Result<Vec<u8>>> ReadAhead<F> {
         } else {
             FIRST
         };
-        let length = ahead.max(least).min(MOST_READ) as u64;
+        let length = ahead.max(least).min(MAX_READ) as u64;
         let end = offset.saturating_add(length).min(self.size);
         self.fetched = (self.fetch)(offset..end)?;
         self.start = offset;
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn reads_are_right_and_video_between_them_is_not_fetched() {
+    fn reads_are_right_and_skipped_bytes_are_not_fetched() {
         let data: Vec<u8> = (0..4_000_000_u32).map(|n| (n % 251) as u8).collect();
         let fetches = RefCell::new(Vec::new());
         let mut source = ReadAhead::new(data.len() as u64, |range: Range<u64>| {
@@ -140,13 +140,13 @@ mod tests {
         let fetches = fetches.take();
         assert!(
             fetches.len() < 20,
-            "reads that follow each other are fetched together: {fetches:?}"
+            "consecutive reads are fetched together: {fetches:?}"
         );
-        assert!(fetches.iter().all(|bytes| *bytes <= MOST_READ as u64));
+        assert!(fetches.iter().all(|bytes| *bytes <= MAX_READ as u64));
     }
 
     #[test]
-    fn a_fetch_that_fails_is_an_error_of_the_read() {
+    fn a_failed_fetch_is_a_read_error() {
         let mut source = ReadAhead::new(10, |_| Err(io::Error::other("away")));
         let error = source.read_at(0, &mut [0; 4]).unwrap_err();
         assert_eq!(error.to_string(), "away");

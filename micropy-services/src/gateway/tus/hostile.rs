@@ -1,9 +1,9 @@
-//! Headers of a resumable upload that no client would send: a refusal, or what can be kept and read again.
+//! Headers of resumable uploads that no client would send: rejected, or stored and read again.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::{Checksum, Metadata, UPLOAD_CHECKSUM, UPLOAD_LENGTH, UPLOAD_METADATA, number};
-use crate::job::options::Conversion;
+use crate::job::options::ConversionOptions;
 
 fn headers(name: HeaderName, value: &[u8]) -> Option<HeaderMap> {
     let value = HeaderValue::from_bytes(value).ok()?;
@@ -13,16 +13,17 @@ fn headers(name: HeaderName, value: &[u8]) -> Option<HeaderMap> {
 /// Whether it is an `Upload-Metadata`.
 ///
 /// # Panics
-/// Where it makes options that cannot be kept.
+/// When it makes options that cannot be stored.
 pub fn metadata(value: &[u8]) -> bool {
-    let conversion = headers(UPLOAD_METADATA, value)
+    let options = headers(UPLOAD_METADATA, value)
         .and_then(|headers| Metadata::read(&headers).ok())
-        .and_then(|metadata| metadata.conversion(Conversion::default()).ok());
-    let Some(conversion) = conversion else {
+        .and_then(|metadata| metadata.options(ConversionOptions::default()).ok());
+    let Some(options) = options else {
         return false;
     };
-    let again = Conversion::from_json(&conversion.to_json()).expect("what is kept can be read");
-    assert!(again.options().is_ok(), "{}", conversion.to_json());
+    let again =
+        ConversionOptions::from_json(&options.to_json()).expect("what is stored can be read");
+    assert!(again.engine_options().is_ok(), "{}", options.to_json());
     true
 }
 
@@ -35,7 +36,7 @@ pub fn checksum(value: &[u8]) -> bool {
 /// Whether it is an `Upload-Length`.
 ///
 /// # Panics
-/// Where it is taken for another number.
+/// When it is read as another number.
 pub fn length(value: &[u8]) -> bool {
     let Some(length) =
         headers(UPLOAD_LENGTH, value).and_then(|given| number(&given, &UPLOAD_LENGTH).ok())
@@ -54,12 +55,15 @@ mod tests {
     use crate::hostile::mutations;
 
     #[test]
-    fn a_header_is_refused_or_can_be_kept() {
-        let taken = |header: fn(&[u8]) -> bool| {
+    fn a_header_is_rejected_or_can_be_stored() {
+        let accepted = |header: fn(&[u8]) -> bool| {
             let values = mutations("tests/seeds/tus", 7000);
             values.filter(|value| header(value)).count()
         };
-        let taken = [metadata, checksum, length].map(taken);
-        assert!(taken.iter().all(|&taken| taken > 50), "{taken:?} of 7000");
+        let accepted = [metadata, checksum, length].map(accepted);
+        assert!(
+            accepted.iter().all(|&count| count > 50),
+            "{accepted:?} of 7000"
+        );
     }
 }

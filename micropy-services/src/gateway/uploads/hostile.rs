@@ -1,4 +1,4 @@
-//! Forms that no browser would send: read to their end or refused, and what they call a file names one.
+//! Forms that no browser would send: read to their end or rejected, and every file has a valid name.
 
 use std::convert::Infallible;
 use std::future::Future as _;
@@ -9,33 +9,33 @@ use axum::body::Body;
 use axum::extract::Request;
 use futures_util::{StreamExt as _, stream};
 
-use super::{CONTENT_TYPE, Form, LONGEST_NAME};
-use crate::job::options::Conversion;
+use super::{CONTENT_TYPE, Form, MAX_FILE_NAME};
+use crate::job::options::ConversionOptions;
 
-const SOUND: &[u8] = b"multipart/form-data; boundary=XboundaryX";
+const VALID: &[u8] = b"multipart/form-data; boundary=XboundaryX";
 
 fn begin(content_type: &[u8], body: Body) -> Option<Form> {
     let request = Request::builder().header(CONTENT_TYPE, content_type);
     let request = request.body(body).ok()?;
-    Form::read(request, Conversion::default(), false).ok()
+    Form::read(request, ConversionOptions::default(), false).ok()
 }
 
-/// Whether it announces a form.
+/// Whether it is the content type of a form.
 pub fn content_type(value: &[u8]) -> bool {
     begin(value, Body::empty()).is_some()
 }
 
-/// Whether a form, whose boundary is `XboundaryX`, has a file. How it is cut into pieces follows from its length.
+/// Whether a form with the boundary `XboundaryX` has a file. Its length determines how it is cut into pieces.
 ///
 /// # Panics
-/// Where a file has a name that names none, or more is read than there is.
+/// When the name of a file is not one, or more is read than there is.
 pub fn form(body: &[u8]) -> bool {
     let pieces: Vec<_> = body
         .chunks(1 + body.len() % 37)
         .map(|piece| Ok::<_, Infallible>(piece.to_vec()))
         .collect();
     let pieces = Body::from_stream(stream::iter(pieces));
-    let mut form = begin(SOUND, pieces).expect("the boundary is sound");
+    let mut form = begin(VALID, pieces).expect("the boundary is valid");
     let reading = async {
         let (mut files, mut read) = (0, 0);
         while let Ok(Some(mut part)) = form.next().await {
@@ -44,7 +44,7 @@ pub fn form(body: &[u8]) -> bool {
             }
             if let Some(name) = part.file_name {
                 files += 1;
-                assert!(!name.is_empty() && name.len() <= LONGEST_NAME, "{name:?}");
+                assert!(!name.is_empty() && name.len() <= MAX_FILE_NAME, "{name:?}");
                 assert!(
                     !name.contains(['/', '\\']) && !name.contains(char::is_control),
                     "{name:?}"
@@ -53,7 +53,7 @@ pub fn form(body: &[u8]) -> bool {
         }
         (files, read)
     };
-    // All of it is there: where it waits, it only lets others go first.
+    // All of it is there: where it is pending, it only yields.
     let (mut reading, mut context) = (pin!(reading), Context::from_waker(Waker::noop()));
     let (files, read) = loop {
         if let Poll::Ready(read) = reading.as_mut().poll(&mut context) {
@@ -72,16 +72,16 @@ mod tests {
 
     #[test]
     fn a_form_ends_and_its_files_have_names() {
-        let taken = mutations("tests/seeds/form", 5000)
+        let accepted = mutations("tests/seeds/form", 5000)
             .filter(|body| form(body))
             .count();
-        assert!(taken > 300, "{taken} of 5000");
+        assert!(accepted > 300, "{accepted} of 5000");
     }
 
     #[test]
-    fn a_boundary_is_refused_or_one() {
-        let taken = mutations("tests/seeds/form", 5000).filter(|value| content_type(value));
-        let taken = taken.count();
-        assert!(taken > 50 && taken < 2000, "{taken} of 5000");
+    fn a_boundary_is_rejected_or_valid() {
+        let accepted = mutations("tests/seeds/form", 5000).filter(|value| content_type(value));
+        let accepted = accepted.count();
+        assert!(accepted > 50 && accepted < 2000, "{accepted} of 5000");
     }
 }

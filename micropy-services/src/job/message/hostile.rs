@@ -1,17 +1,17 @@
-//! Whatever a broker hands over: an error, or a body that is told on as it was understood.
+//! Payloads that no service of ours sent: an error, or a body that is sent on unchanged.
 
 use super::Body;
 
-/// Whether it is understood.
+/// Whether it is a message.
 ///
 /// # Panics
-/// Where another is told on.
+/// When the body that is sent on differs.
 pub fn message(payload: &[u8]) -> bool {
     let Ok(body) = Body::parse(payload) else {
         return false;
     };
-    let told = body.clone().asking().payload;
-    let again = Body::parse(&told).expect("what is told on is understood");
+    let sent = body.clone().conversion_request().payload;
+    let again = Body::parse(&sent).expect("a message that we send can be read");
     assert_eq!(again, body, "{}", String::from_utf8_lossy(payload));
     assert_eq!(again.job(), body.job());
     true
@@ -23,14 +23,14 @@ mod tests {
     use crate::hostile::mutations;
 
     #[test]
-    fn a_body_that_is_understood_is_told_on_unchanged() {
-        let understood = mutations("tests/seeds/message", 5000).filter(|payload| message(payload));
-        let understood = understood.count();
-        assert!(understood > 300, "{understood} of 5000");
+    fn a_body_that_can_be_read_is_sent_on_unchanged() {
+        let read = mutations("tests/seeds/message", 5000).filter(|payload| message(payload));
+        let read = read.count();
+        assert!(read > 300, "{read} of 5000");
     }
 
     #[test]
-    fn depth_is_no_way_to_end_the_process() {
+    fn deep_nesting_does_not_end_the_process() {
         let deep = format!(
             r#"{{"video_fid": "", "mp3_fid": null, "username": "", "x": {}"#,
             "[".repeat(100_000)
