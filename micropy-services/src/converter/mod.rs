@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, Span};
+use tracing::Span;
 
 use crate::Ports;
 use crate::job::adoption::AdoptionError;
@@ -145,22 +145,10 @@ impl ConverterService {
     }
 
     async fn work_through_queue(self, shutdown: CancellationToken) {
-        while let Some(received) = shutdown
-            .run_until_cancelled(self.ports.queues.video.receive())
-            .await
-        {
-            let handled = match received {
-                Ok(delivery) => {
-                    let span = telemetry::processing(Topic::Video, delivery.payload());
-                    self.handle(delivery, &shutdown).instrument(span).await
-                }
-                Err(e) => Err(e),
-            };
-            if let Err(e) = handled {
-                tracing::warn!(error = %e, "the video queue fails");
-                tokio::time::sleep(BACKEND_PAUSE).await;
-            }
-        }
+        let handle = async |delivery| self.handle(delivery, &shutdown).await;
+        self.ports
+            .work_through(Topic::Video, &shutdown, handle)
+            .await;
     }
 
     async fn handle(

@@ -15,7 +15,7 @@ use micropy_core::ports::storage::{Upload, UploadError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
-use utoipa::IntoParams;
+use utoipa::{IntoParams, IntoResponses};
 
 use super::problem::Problem;
 
@@ -92,6 +92,36 @@ impl From<QueryRejection> for Problem {
     }
 }
 
+/// The problems of a JSON body, for the API's document.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it only describes")]
+pub enum JsonProblems {
+    #[response(status = 408, description = "The body took too long")]
+    TooSlow(Problem),
+    #[response(status = 413, description = "Too long")]
+    TooLong(Problem),
+    #[response(status = 415, description = "Not JSON")]
+    NotJson(Problem),
+    #[response(status = 422, description = "Other JSON")]
+    OtherJson(Problem),
+}
+
+/// The problems of a video that is uploaded, for the API's document.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it only describes")]
+pub enum UploadProblems {
+    #[response(status = 403, description = "The quota is exceeded")]
+    Quota(Problem),
+    #[response(status = 408, description = "The client paused for too long")]
+    TooSlow(Problem),
+    #[response(status = 413, description = "Too large")]
+    TooLarge(Problem),
+    #[response(status = 415, description = "Not MP4")]
+    NotMp4(Problem),
+    #[response(status = 507, description = "The storage is full")]
+    Full(Problem),
+}
+
 /// Why an upload is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejection {
@@ -99,15 +129,15 @@ pub enum Rejection {
     TooLarge(u64),
     #[error("The file does not fit into your storage.")]
     Quota,
-    #[error("Nothing arrived for too long.")]
+    #[error("The upload paused for too long.")]
     TooSlow,
     #[error("This is not an MP4, M4A, MOV or 3GP file.")]
     NotMp4,
     #[error("The checksum does not match.")]
     Checksum,
-    #[error("The client has begun again elsewhere.")]
+    #[error("Another connection continues the upload.")]
     Superseded,
-    #[error("The upload broke off.")]
+    #[error("The connection broke.")]
     Broken,
 }
 

@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OwnedMutexGuard;
 use tokio_util::sync::CancellationToken;
 
-use super::body::{Checks, JobId, Query, Rejection, checked};
+use super::body::{Checks, JobId, Query, Rejection, UploadProblems, checked};
 use super::problem::Problem;
 use super::session::{OwnJob, Session};
 use super::uploads::{clean_name, idempotency_key};
@@ -89,15 +89,11 @@ pub async fn options(State(gateway): State<Shared>) -> Response {
         (status = 201, description = "Location is where to send the bytes",
             headers(("Location" = String), ("Upload-Offset" = u64), ("X-Micropy-Job-Id" = String))),
         (status = 400, body = Problem),
-        (status = 403, description = "The quota is exceeded", body = Problem),
-        (status = 408, description = "The client paused for too long", body = Problem),
         (status = 409, description = "Another request continues it", body = Problem),
         (status = 410, description = "It was begun before, and cancelled", body = Problem),
         (status = 412, description = "Another version of tus", body = Problem),
-        (status = 413, description = "Too large", body = Problem),
-        (status = 415, description = "Not MP4", body = Problem),
         (status = 422, description = "The Idempotency-Key of another upload", body = Problem),
-        (status = 507, description = "The storage is full", body = Problem),
+        UploadProblems,
     )
 )]
 pub async fn create(
@@ -147,7 +143,7 @@ pub async fn create(
     head, path = "/api/v1/tus/{id}", tag = "uploads", operation_id = "tus_head",
     params(JobId, ("Tus-Resumable" = String, Header, description = "1.0.0", pattern = r"^1\.0\.0$")),
     responses(
-        (status = 200, description = "Upload-Offset is the new offset", headers(("Upload-Offset" = u64), ("Upload-Length" = u64))),
+        (status = 200, description = "Upload-Offset is its offset", headers(("Upload-Offset" = u64), ("Upload-Length" = u64))),
         (status = 404, description = "No such upload"),
         (status = 410, description = "It was cancelled"),
         (status = 412, description = "Another version of tus"),

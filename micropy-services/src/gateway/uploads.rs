@@ -17,7 +17,7 @@ use multer::{Field, Multipart};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::body::{Buffered, Checks, EndlessHeader, Query, checked, paced};
+use super::body::{Buffered, Checks, EndlessHeader, Query, UploadProblems, checked, paced};
 use super::problem::Problem;
 use super::session::Session;
 use super::view::JobView;
@@ -67,12 +67,8 @@ pub struct UploadedFile {
     responses(
         (status = 201, description = "At least one file became a job", body = Uploaded),
         (status = 400, description = "No files, or unknown or contradictory options", body = Problem),
-        (status = 403, description = "The quota is exceeded", body = Problem),
-        (status = 408, description = "The client paused for too long", body = Problem),
-        (status = 413, description = "Too large", body = Problem),
-        (status = 415, description = "Not MP4", body = Problem),
+        UploadProblems,
         (status = 503, description = "Nothing was accepted; see Retry-After", body = Problem),
-        (status = 507, description = "The storage is full", body = Problem),
     )
 )]
 pub async fn upload(

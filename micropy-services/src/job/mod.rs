@@ -1,6 +1,7 @@
 //! A job on its way through the services: how it is asked for, submitted, announced and sent on.
 
 pub mod adoption;
+pub mod inbox;
 pub mod intake;
 pub mod message;
 pub mod options;

@@ -21,8 +21,6 @@ const MAX_ATTEMPTS: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 /// The pause before asking a ledger again that failed.
 const LEDGER_PAUSE: Duration = Duration::from_secs(5);
-/// The pause before asking a queue again that failed.
-const QUEUE_PAUSE: Duration = Duration::from_secs(1);
 
 /// The notification service.
 ///
@@ -74,27 +72,11 @@ impl NotificationService {
 
     /// Sends mails until `shutdown`. Those that are not sent by then stay in the queue.
     pub async fn run(self, shutdown: CancellationToken) {
+        let handle = async |delivery| self.handle(delivery, &shutdown).await;
         tokio::join!(
-            self.work_through_queue(Topic::Mp3, &shutdown),
-            self.work_through_queue(Topic::Failed, &shutdown)
+            self.ports.work_through(Topic::Mp3, &shutdown, &handle),
+            self.ports.work_through(Topic::Failed, &shutdown, &handle)
         );
-    }
-
-    async fn work_through_queue(&self, topic: Topic, shutdown: &CancellationToken) {
-        let queue = self.ports.queues.of(topic);
-        while let Some(received) = shutdown.run_until_cancelled(queue.receive()).await {
-            let handled = match received {
-                Ok(delivery) => {
-                    let span = telemetry::processing(topic, delivery.payload());
-                    self.handle(delivery, shutdown).instrument(span).await
-                }
-                Err(e) => Err(e),
-            };
-            if let Err(e) = handled {
-                tracing::warn!(queue = topic.name(), error = %e, "the queue fails");
-                tokio::time::sleep(QUEUE_PAUSE).await;
-            }
-        }
     }
 
     async fn handle(

@@ -1,0 +1,38 @@
+//! Working through a queue.
+
+use std::time::Duration;
+
+use micropy_core::ports::jobs::Topic;
+use micropy_core::ports::queue::{self, Delivery};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::{Ports, telemetry};
+
+/// The pause before asking a queue again that failed.
+const QUEUE_PAUSE: Duration = Duration::from_secs(1);
+
+impl Ports {
+    /// Handles the messages of a topic, one after the other, until `shutdown`.
+    pub async fn work_through(
+        &self,
+        topic: Topic,
+        shutdown: &CancellationToken,
+        handle: impl AsyncFn(Box<dyn Delivery>) -> Result<(), queue::Error>,
+    ) {
+        let queue = self.queues.of(topic);
+        while let Some(received) = shutdown.run_until_cancelled(queue.receive()).await {
+            let handled = match received {
+                Ok(delivery) => {
+                    let span = telemetry::processing(topic, delivery.payload());
+                    handle(delivery).instrument(span).await
+                }
+                Err(e) => Err(e),
+            };
+            if let Err(e) = handled {
+                tracing::warn!(queue = topic.name(), error = %e, "the queue fails");
+                tokio::time::sleep(QUEUE_PAUSE).await;
+            }
+        }
+    }
+}
