@@ -13,8 +13,8 @@ from harness.clock import until
 # A worker has minutes of work with that.
 SLOWLY = "/api/v1/uploads?quality=0&sample_rate=48000"
 SECRET = "only-the-services-know-of-this-one"
-TOO_LARGE = "The MP3 is larger than 10000 bytes, which is all that this service makes of one video."
-TOO_LONG = "The conversion took longer than 2s, which is all that this service gives to one."
+TOO_LARGE = "The MP3 would be larger than 10000 bytes, the most that this service allows."
+TOO_LONG = "The conversion took longer than 2s, the most that this service allows."
 
 
 @pytest.fixture(scope="session")

@@ -145,7 +145,7 @@ impl ConverterService {
     }
 
     async fn work_through_queue(self, shutdown: CancellationToken) {
-        let handle = async |delivery| self.handle(delivery, &shutdown).await;
+        let handle = |delivery| self.handle(delivery, &shutdown);
         self.ports
             .work_through(Topic::Video, &shutdown, handle)
             .await;

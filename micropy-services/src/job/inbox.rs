@@ -14,12 +14,14 @@ const QUEUE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Ports {
     /// Handles the messages of a topic, one after the other, until `shutdown`.
-    pub async fn work_through(
+    pub async fn work_through<H>(
         &self,
         topic: Topic,
         shutdown: &CancellationToken,
-        handle: impl AsyncFn(Box<dyn Delivery>) -> Result<(), queue::Error>,
-    ) {
+        handle: impl Fn(Box<dyn Delivery>) -> H,
+    ) where
+        H: Future<Output = Result<(), queue::Error>>,
+    {
         let queue = self.queues.of(topic);
         while let Some(received) = shutdown.run_until_cancelled(queue.receive()).await {
             let handled = match received {

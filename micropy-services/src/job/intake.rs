@@ -51,11 +51,7 @@ impl Ports {
     }
 
     /// Stores the video of a job that is not in the ledger yet.
-    pub async fn store(
-        &self,
-        submission: Submission,
-        video: Upload,
-    ) -> Result<Job, IntakeError> {
+    pub async fn store(&self, submission: Submission, video: Upload) -> Result<Job, IntakeError> {
         let mut job = self.draft(submission);
         job.source_bytes = self
             .videos

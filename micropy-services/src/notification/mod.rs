@@ -72,7 +72,7 @@ impl NotificationService {
 
     /// Sends mails until `shutdown`. Those that are not sent by then stay in the queue.
     pub async fn run(self, shutdown: CancellationToken) {
-        let handle = async |delivery| self.handle(delivery, &shutdown).await;
+        let handle = |delivery| self.handle(delivery, &shutdown);
         tokio::join!(
             self.ports.work_through(Topic::Mp3, &shutdown, &handle),
             self.ports.work_through(Topic::Failed, &shutdown, &handle)

@@ -142,7 +142,8 @@ impl Sweeper {
         let mut count = 0;
         for job in self
             .stale(&[State::Queued, State::Running], STUCK, None)
-            .await? {
+            .await?
+        {
             if self.original_converters && job.attempts == 0 {
                 continue;
             }
