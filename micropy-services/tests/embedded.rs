@@ -22,11 +22,12 @@ impl Application {
     fn start() -> Self {
         let test = std::env::current_exe().unwrap();
         let target = test.parent().unwrap().parent().unwrap();
-        let mut process = Command::new(target.join("examples/embedded"))
+        let program = target.join("examples/embedded");
+        let mut process = Command::new(&program)
             .arg("127.0.0.1:0")
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap();
+            .unwrap_or_else(|e| panic!("{}: {e}: build the examples", program.display()));
         let mut line = String::new();
         let mut output = BufReader::new(process.stdout.take().unwrap());
         output.read_line(&mut line).unwrap();

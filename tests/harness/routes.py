@@ -6,9 +6,10 @@ from . import ROOT
 
 
 def sources():
-    """The product's Rust source, without the tests in it, by path."""
+    """The product's Rust source, without the tests and comments in it, by path."""
     files = sorted(file for crate in ("micropy-server", "micropy-services") for file in ROOT.glob(f"{crate}/src/**/*.rs"))
-    return {file.relative_to(ROOT).as_posix(): file.read_text().split("#[cfg(test)]")[0] for file in files}
+    return {file.relative_to(ROOT).as_posix(): re.sub(r"^\s*//.*", "", file.read_text().split("#[cfg(test)]")[0], flags=re.M)
+            for file in files}
 
 
 def added(text):

@@ -355,7 +355,7 @@ def served(world):
     [text] = [source[name] for name in adding if name.endswith("gateway/routes.rs")]
     operations = sum(method in map(str.lower, METHODS) for path in document["paths"].values() for method in path)
     assert operations == sum(len(group.split(",")) for group in re.findall(r"routes!\(([^)]*)\)", text))
-    [(viewer, url)] = re.findall(r'SwaggerUi::new\("([^"]+)"\)\.url\("([^"]+)"', text)
+    [(viewer, url)] = re.findall(r'SwaggerUi::new\("([^"]+)"\)\s*\.url\("([^"]+)"', text)
     return sorted(found | {(False, path) for path in (url, viewer, f"{viewer}/", f"{viewer}/{{*rest}}")})
 
 

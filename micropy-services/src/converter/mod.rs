@@ -145,7 +145,7 @@ impl ConverterService {
     }
 
     async fn work_through_queue(self, shutdown: CancellationToken) {
-        let handle = |delivery| self.handle(delivery, &shutdown);
+        let handle = |delivery, body| self.handle(delivery, body, &shutdown);
         self.ports
             .work_through(Topic::Video, &shutdown, handle)
             .await;
@@ -154,12 +154,9 @@ impl ConverterService {
     async fn handle(
         &self,
         delivery: Box<dyn Delivery>,
+        body: Body,
         shutdown: &CancellationToken,
     ) -> Result<(), queue::Error> {
-        let body = match Body::parse(delivery.payload()) {
-            Ok(body) => body,
-            Err(e) => return delivery.dead(&format!("not a message of ours: {e}")).await,
-        };
         let (id, body) = match self.ports.adopt(body).await {
             Ok(adopted) => adopted,
             Err(AdoptionError::Malformed(why)) => return delivery.dead(&why).await,

@@ -72,7 +72,7 @@ impl NotificationService {
 
     /// Sends mails until `shutdown`. Those that are not sent by then stay in the queue.
     pub async fn run(self, shutdown: CancellationToken) {
-        let handle = |delivery| self.handle(delivery, &shutdown);
+        let handle = |delivery, body| self.handle(delivery, body, &shutdown);
         tokio::join!(
             self.ports.work_through(Topic::Mp3, &shutdown, &handle),
             self.ports.work_through(Topic::Failed, &shutdown, &handle)
@@ -82,12 +82,9 @@ impl NotificationService {
     async fn handle(
         &self,
         delivery: Box<dyn Delivery>,
+        body: Body,
         shutdown: &CancellationToken,
     ) -> Result<(), queue::Error> {
-        let body = match Body::parse(delivery.payload()) {
-            Ok(body) => body,
-            Err(e) => return delivery.dead(&format!("not a message of ours: {e}")).await,
-        };
         let job_id = body.job_id.as_deref().unwrap_or_default();
         let notification = match (&body.failure, body.mp3()) {
             (Some(reason), _) if body.job().is_some() => self.failure_mail(&body, reason),

@@ -197,7 +197,7 @@ pub(crate) fn publishing(topic: Topic, job: Id) -> Span {
 }
 
 /// The span of processing a message from the queue of `topic`, in the trace that the message names.
-pub(crate) fn processing(topic: Topic, payload: &[u8]) -> Span {
+pub(crate) fn processing(topic: Topic, body: &Body) -> Span {
     let Some(Messaging { system, queues }) = MESSAGING.get() else {
         return Span::none();
     };
@@ -215,11 +215,9 @@ pub(crate) fn processing(topic: Topic, payload: &[u8]) -> Span {
         "messaging.operation.type" = "process",
         job_id = Empty,
     );
-    if let Ok(body) = Body::parse(payload) {
-        exporter::continue_message(&span, &body.others);
-        if let Some(job) = body.job() {
-            span.record("job_id", display(job));
-        }
+    exporter::continue_message(&span, &body.others);
+    if let Some(job) = body.job() {
+        span.record("job_id", display(job));
     }
     span
 }
