@@ -1,4 +1,4 @@
-//! A file opened for conversion: its audio track, and what it says of itself.
+//! A file opened for conversion: its audio track and its metadata.
 
 use std::collections::VecDeque;
 
@@ -25,14 +25,14 @@ pub struct Audio {
 pub struct Beginning {
     /// What the track decodes to.
     pub format: Format,
-    /// Packets that were read to find that out, with their bytes; at least one.
+    /// The packets that were read to find that out, with their bytes; at least one.
     pub ahead: VecDeque<(Packet, Vec<u8>)>,
-    /// Those that follow.
+    /// The packets after those.
     pub packets: Packets,
 }
 
 impl Audio {
-    /// Reads everything that stands before the packets, and chooses the track.
+    /// Reads everything before the packets, and chooses the track.
     pub fn read(choice: &TrackChoice, source: &mut dyn Source) -> Result<Audio> {
         let mut movie = Movie::read(source)?;
         let index = choose(&movie, choice)?;
@@ -71,7 +71,7 @@ impl Audio {
         &self.metadata
     }
 
-    /// What was odd so far.
+    /// The warnings so far.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
@@ -79,8 +79,8 @@ impl Audio {
     /// Goes to the first packet.
     ///
     /// # Errors
-    /// [`Error::Malformed`] where not one packet is there; those of the decoder where it cannot decode such
-    /// a track.
+    /// [`Error::Malformed`] if there is not one whole packet; otherwise what the decoder says of a track that it
+    /// cannot decode.
     pub fn begin(&self, source: &mut dyn Source) -> Result<Beginning> {
         begin(&self.movie, self.index, &self.parameters, source)
     }
@@ -116,13 +116,13 @@ pub fn begin(
             Some(at) => Error::malformed(
                 at,
                 "media",
-                format!("the file ends before it: none of {declared} packets is there"),
+                format!("the file ends before it: none of its {declared} packets is there"),
             ),
-            None => Error::NoAudioTrack("there is one, but without a single packet".into()),
+            None => Error::NoAudioTrack("there is one, but it has no packets".into()),
         });
     }
     let format = decode::inspect(parameters, &first).map_err(|e| match e {
-        // Decoders see packets, but not where they stand.
+        // Decoders see packets, but not where they are.
         Error::Malformed { at: 0, what, why } => Error::malformed(ahead[0].0.offset, what, why),
         e => e,
     })?;

@@ -1,5 +1,5 @@
-//! How audio is coded: the word that `mp4` hands to `decode`, and that [`probe`](crate::probe()) and
-//! [`Report`](crate::Report) give to the caller.
+//! How audio is coded: what `mp4` hands to `decode`, and what [`probe`](crate::probe()) and
+//! [`Report`](crate::Report) show the caller.
 
 use std::fmt;
 
@@ -137,9 +137,9 @@ impl fmt::Display for PcmFormat {
 pub struct CodecParameters {
     /// The coding.
     pub codec: Codec,
-    /// Channels by the sample entry; the decoder's own configuration is more to be trusted.
+    /// Channels by the sample entry. The decoder's own configuration is more reliable.
     pub channels: u16,
-    /// Hz by the sample entry; likewise.
+    /// Hz by the sample entry. The same holds.
     pub sample_rate: u32,
     /// The decoder's configuration: AudioSpecificConfig (AAC), the `alac` cookie, the `dfLa` metadata
     /// blocks, the `dOps` body, the `dac3`/`dec3` body; empty where the codec has none.

@@ -57,15 +57,15 @@ impl<'a> Converter<'a> {
         self
     }
 
-    /// Ends with [`Error::Cancelled`] when `token` is cancelled: see [`CancelToken`] for how soon.
+    /// Ends with [`Error::Cancelled`] once `token` is cancelled; [`CancelToken`] says how soon.
     #[must_use]
     pub fn cancel(mut self, token: CancelToken) -> Self {
         self.cancel = token;
         self
     }
 
-    /// Converts the file `input` to the file `output`, which appears only when it is whole and replaces
-    /// one that exists.
+    /// Converts the file `input` to the file `output`, which appears only when it is whole, and replaces one that
+    /// exists.
     ///
     /// # Errors
     /// As [`Converter::convert`]; [`Error::Write`] where `output` is a device or a named pipe: write to those
@@ -83,7 +83,7 @@ impl<'a> Converter<'a> {
     /// Converts what `source` holds into `sink`, and finishes it: a [`FileSink`] then has its name.
     ///
     /// # Errors
-    /// Every [`Error`]; what was written to the sink by then is no MP3.
+    /// Every [`Error`]. What was written to the sink by then is not an MP3.
     pub fn convert(&mut self, mut source: impl Source, mut sink: impl Sink) -> Result<Report> {
         let audio = self.open(&mut source, !sink.can_rewrite())?;
         let part = Part {
@@ -100,7 +100,7 @@ impl<'a> Converter<'a> {
     /// Opens what `source` holds, to convert each of its chapters into an MP3 of its own.
     ///
     /// # Errors
-    /// [`Error::NoChapters`] where there are none in the part that the options ask for; else as
+    /// [`Error::NoChapters`] if there are none in the part that the options ask for; otherwise as
     /// [`Converter::convert`].
     pub fn chapters<S: Source>(self, mut source: S) -> Result<Chapters<'a, S>> {
         // Chapters overlap by some packets, and what their sinks can do is not known yet.
@@ -120,8 +120,7 @@ impl<'a> Converter<'a> {
         })
     }
 
-    /// Reads what there is before the packets. `twice`: the packets may be needed more than once, whatever
-    /// the sink.
+    /// Reads everything before the packets. `twice`: the packets may be needed more than once, whatever the sink.
     fn open(&self, source: &mut dyn Source, twice: bool) -> Result<Audio> {
         self.options.check()?;
         let mut source = Cancellable::new(source, &self.cancel);
@@ -177,8 +176,8 @@ pub struct Chapters<'a, S> {
 }
 
 impl<S: Source> Chapters<'_, S> {
-    /// The chapters, on the time line of the part that the options ask for. The last one ends at
-    /// [`Duration::MAX`] where the options do not end it: where the audio does.
+    /// The chapters, on the time line of the part that the options ask for. The last one ends with the audio, shown
+    /// as [`Duration::MAX`], unless the options end it earlier.
     pub fn list(&self) -> &[Chapter] {
         &self.chapters
     }
@@ -188,12 +187,12 @@ impl<S: Source> Chapters<'_, S> {
         chapter_file_names(&self.chapters)
     }
 
-    /// Converts the chapter with this index into `sink`. Its tags are the file's, with the chapter's title
-    /// and number. Fades and loudness are the chapter's own.
+    /// Converts the chapter with this index into `sink`. It has the file's tags, with its own title and number.
+    /// Fades and loudness apply to each chapter on its own.
     ///
     /// # Errors
-    /// As [`Converter::convert`]; [`Error::InvalidOption`] where there is no such chapter, and
-    /// [`Error::EmptyPart`] where the audio ends before it.
+    /// As [`Converter::convert`]; [`Error::InvalidOption`] if there is no such chapter, and [`Error::EmptyPart`] if
+    /// the audio ends before it.
     pub fn convert(&mut self, index: usize, mut sink: impl Sink) -> Result<Report> {
         let total = self.chapters.len();
         let chapter = self.chapters.get(index).ok_or_else(|| {

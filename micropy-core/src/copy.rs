@@ -1,5 +1,5 @@
-//! Audio that is MP3 already: its frames are taken over as they are, and only what cannot be decoded is
-//! silenced.
+//! Audio that is MP3 already: its frames are copied as they are. Only a frame that cannot be decoded is replaced
+//! by a silent one.
 
 use std::collections::VecDeque;
 
@@ -20,17 +20,17 @@ use crate::span::Extent;
 use crate::timeline::{MediaClock, Presented};
 use crate::writer::Foreseen;
 
-/// PCM samples by which any decoder of layer III lags behind, which players add to the delay that the
-/// Info tag tells: 528 of the filter banks and one of LAME's counting.
+/// The delay of every layer III decoder in PCM samples, which players add to the delay in the Info tag: 528 of
+/// the filter banks, and one by LAME's way of counting.
 const DECODER_DELAY: u64 = 529;
 
-/// Whether frames of such audio can stand in the MP3 that `options` ask for, cut as `presented` says.
+/// Whether the MP3 that `options` ask for can hold the frames of such audio, cut as `presented` says.
 pub fn applies(options: &Options, format: &Format, presented: &Presented) -> bool {
-    let told = presented.start == 0
+    let can_be_cut = presented.start == 0
         || (DECODER_DELAY..=DECODER_DELAY + u64::from(MAX_TRIM)).contains(&presented.start);
     let channels = format.layout.channels() as u16;
     format.codec == Codec::Mp3
-        && told
+        && can_be_cut
         && !options.change_audio()
         && options
             .sample_rate
@@ -38,17 +38,17 @@ pub fn applies(options: &Options, format: &Format, presented: &Presented) -> boo
         && options.channels.is_none_or(|c| c.count() == channels)
 }
 
-/// Goes through a track of MP3 and gives its frames.
+/// Reads a track of MP3 frame by frame.
 pub struct Copier {
     ahead: VecDeque<(Packet, Vec<u8>)>,
     packets: Packets,
     clock: MediaClock,
     presented: Presented,
-    /// Of the first frame that has one.
+    /// The first valid header.
     header: FrameHeader,
     /// All frames so far have its bitrate.
     constant: bool,
-    /// Main data of earlier frames that the next one can reach back to, in bytes.
+    /// Bytes of main data in earlier frames that the next one can reach back to.
     reservoir: usize,
     frames: u64,
     units: u64,
@@ -56,7 +56,7 @@ pub struct Copier {
     faults: Faults,
 }
 
-/// What a [`Copier`] found when it came to the end.
+/// What a [`Copier`] knows at the end.
 pub struct End {
     /// What was read.
     pub extent: Extent,
@@ -67,7 +67,7 @@ pub struct End {
 }
 
 impl Copier {
-    /// At the first of `beginning`'s packets, of which at least one has a header.
+    /// A copier at the first packet of `beginning`, of whose packets at least one has a header.
     pub fn new(beginning: Beginning, clock: MediaClock, presented: Presented) -> Result<Self> {
         let Beginning { ahead, packets, .. } = beginning;
         let mut headers = ahead.iter().filter_map(|(_, data)| header_of(data).ok());
@@ -100,12 +100,12 @@ impl Copier {
         &self.packets
     }
 
-    /// What could not be taken over.
+    /// What could not be copied.
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// What the Info tag tells, by the frames so far.
+    /// What the Info tag says of the frames so far.
     pub fn encoding(&self) -> Encoding {
         Encoding {
             rate: match self.constant {
@@ -117,12 +117,12 @@ impl Copier {
             flags: 0,
             preset: 0,
             lowpass: 0,
-            // Many players heed delay and padding behind this name only.
+            // Many players read delay and padding only after this name.
             encoder: "LAME".into(),
         }
     }
 
-    /// What is known before the end, when `len` PCM samples are presented.
+    /// What is known beforehand of an MP3 that presents `len` PCM samples.
     pub fn foresee(&self, len: Option<u64>) -> Foreseen {
         let frames = len.map(|len| {
             let end = self.presented.start.saturating_add(len);
@@ -191,7 +191,7 @@ impl Copier {
         Ok(packet.map(|packet| (packet, data)))
     }
 
-    /// How players come to `len` PCM samples out of so many frames; `None` where they take all there is.
+    /// What players leave out of so many frames so that `len` PCM samples remain; `None`: nothing.
     fn trim(&self, frames: u64, len: u64) -> Option<Trim> {
         let delay = self.presented.start.checked_sub(DECODER_DELAY)?;
         let padding = frames
@@ -203,24 +203,24 @@ impl Copier {
         })
     }
 
-    /// The frame in `packet`, if it can be decoded after those before; its sound is silenced where only that
-    /// cannot.
+    /// The frame in `packet`, if it can be decoded after those before it. Where only its main data is missing, the
+    /// frame stays and falls silent.
     fn admit(&mut self, offset: u64, mut packet: Vec<u8>) -> Result<Vec<u8>, String> {
         let header = header_of(&packet)?;
         if header.sample_rate() != self.header.sample_rate()
             || header.channels() != self.header.channels()
         {
-            return Err("its sample rate or channels are not those of the first frame".into());
+            return Err("its sample rate or channels differ from those of the first frame".into());
         }
         packet.truncate(header.frame_len());
         let side_info = packet
             .get(header.side_info_offset()..)
             .and_then(|bytes| SideInfo::parse(header, bytes))
-            .ok_or("no whole side information")?;
+            .ok_or("its side information is cut short")?;
         let slot = packet.len() - header.main_data_offset();
         let begin = side_info.main_data_begin();
         if begin > self.reservoir || side_info.main_data_bits() > 8 * (begin + slot) {
-            let why = format!("{begin} bytes of its main data are not there");
+            let why = format!("{begin} bytes of its main data are missing");
             self.faults.add(offset, why);
             side_info::silence(header, &mut packet);
         } else {

@@ -8,14 +8,14 @@ const HALF_POWER: f32 = std::f32::consts::FRAC_1_SQRT_2;
 /// A matrix from the planes of one layout to those of mono or stereo.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Downmix {
-    /// For each plane that comes out, the gain of each plane that goes in.
+    /// For each output plane, the gain of each input plane.
     rows: Vec<Vec<f32>>,
 }
 
 impl Downmix {
-    /// From `layout` to two channels: centre and surrounds by −3 dB to both or their side, the LFE left
-    /// out (ITU-R BS.775-3, annex 4). `scaled`: all gains are divided so that nothing that goes in can
-    /// clip, 7.7 dB for 5.1. Mono goes to both sides unchanged.
+    /// From `layout` to two channels: the centre at −3 dB to both, the surrounds at −3 dB to their side, no LFE
+    /// (ITU-R BS.775-3, annex 4). `scaled`: all gains are lowered so that no input can clip, by 7.7 dB for 5.1.
+    /// Mono goes to both sides unchanged.
     pub fn stereo(layout: Layout, scaled: bool) -> Downmix {
         let rows = [left_gain, right_gain].map(|gain| row(layout, gain));
         Downmix::scaled(rows.into(), scaled)
@@ -43,7 +43,7 @@ impl Downmix {
         })
     }
 
-    /// Channels that come out.
+    /// Output channels.
     pub fn channels(&self) -> usize {
         self.rows.len()
     }
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn mono_and_stereo_stay_what_they_are() {
+    fn mono_and_stereo_are_unchanged() {
         assert!(Downmix::stereo(Layout::STEREO, true).is_identity());
         assert!(Downmix::mono(Layout::MONO, true).is_identity());
         assert!(!Downmix::stereo(Layout::MONO, true).is_identity());

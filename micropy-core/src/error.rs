@@ -1,4 +1,4 @@
-//! What can go wrong, told apart by what the caller should do about it.
+//! Errors, distinguished by what the caller can do about them.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -7,14 +7,13 @@ use std::{fmt, io};
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a conversion or a probe did not happen.
+/// Why a conversion or a probe failed.
 ///
-/// Variants answer "what should I do?": an [`Error::Read`] may be tried again, an
-/// [`Error::Malformed`] needs another file, an [`Error::Unsupported`] another program, an
-/// [`Error::InvalidOption`] another call.
+/// The variants say what can be done about it: an [`Error::Read`] may be tried again, an [`Error::Malformed`] needs
+/// another file, an [`Error::Unsupported`] another program, and an [`Error::InvalidOption`] another call.
 ///
-/// The message of an error of the operating system is its [`source`](std::error::Error::source), and no part of
-/// its own; [`Error::with_causes`] shows both.
+/// An error of the operating system is the [`source`](std::error::Error::source) and not part of the message;
+/// [`Error::with_causes`] shows both.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -54,12 +53,12 @@ pub enum Error {
         what: String,
     },
 
-    /// There is no audio track, or not the one asked for.
+    /// There is no audio track, or not the one that was asked for.
     #[error("no audio track{}", if .0.is_empty() { String::new() } else { format!(": {}", .0) })]
     NoAudioTrack(String),
 
-    /// The part of the audio that was asked for holds none: it begins behind the end of the audio, or the
-    /// edit list presents nothing. So may a chapter.
+    /// The part or chapter that was asked for holds no audio: it begins after the audio ends, or the edit list
+    /// presents nothing.
     #[error("{}", empty_part(*.start))]
     #[non_exhaustive]
     EmptyPart {
@@ -99,11 +98,11 @@ pub enum Error {
     #[error("the MP3 encoder failed: {0}")]
     Encode(String),
 
-    /// The system gives no thread to work in: it has too many, or too little memory. Later it may.
+    /// The operating system refused a thread: it has too many, or too little memory. Later it may grant one.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
 
-    /// A fault of this library: please report it with the file.
+    /// A bug in this library: please report it with the file.
     #[error("internal error: {0}; please report it")]
     Internal(String),
 

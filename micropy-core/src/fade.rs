@@ -1,10 +1,10 @@
-//! Fades: the level rises from silence at the start and falls back to it at the end.
+//! Fades: the level rises from silence at the start and falls to silence at the end.
 
 use std::ops::Range;
 
 use crate::pcm::Pcm;
 
-/// Linear fades at both ends of an output, as a function of the position alone.
+/// Linear fades at both ends of an output. They depend on the position alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fade {
     /// PCM samples that the level takes to rise.
@@ -14,7 +14,7 @@ pub struct Fade {
 }
 
 impl Fade {
-    /// Applies it to `pcm`, whose first PCM sample is that at `position` of the output.
+    /// Fades `pcm`, which begins at `position` of the output.
     pub fn apply(&self, pcm: &mut Pcm, position: u64) {
         let end = position + pcm.len() as u64;
         if position >= self.rise && (self.fall.is_empty() || end <= self.fall.start) {
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn it_rises_and_falls_however_the_pcm_is_cut() {
+    fn the_level_rises_and_falls_however_the_pcm_is_cut() {
         let fade = Fade {
             rise: 4,
             fall: 8..12,
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn none_changes_nothing() {
+    fn no_fade_changes_nothing() {
         assert_eq!(faded(&Fade::default(), &[5]), [1.0; 5]);
     }
 }

@@ -12,8 +12,8 @@
 use std::fmt;
 
 /// Bitrates in kbit/s by bitrate index: ISO/IEC 11172-3 §2.4.2.3 for MPEG-1, layers I to III; ISO/IEC
-/// 13818-3 §2.4.2.3 for the lower sampling frequencies (and, by custom, for MPEG-2.5), layer I, then
-/// layers II and III. Index 0 is the free format and 15 is forbidden: both stand here as 0.
+/// 13818-3 §2.4.2.3 for the lower sampling frequencies (and, by custom, for MPEG-2.5), layer I, then layers II
+/// and III. Index 0 is the free format and 15 is forbidden: both are 0 here.
 const BITRATES: [[u16; 16]; 5] = [
     [
         0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448, 0,
@@ -40,18 +40,18 @@ const NO_CRC: u32 = 1 << 16;
 const BITRATE: u32 = 0xF << 12;
 const PADDING: u32 = 1 << 9;
 
-/// Which of the three codings of MPEG audio a frame holds.
+/// The three codings of MPEG audio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
     /// MP1.
-    I,
+    One,
     /// MP2.
-    II,
+    Two,
     /// MP3.
-    III,
+    Three,
 }
 
-/// Which of the standards a frame follows.
+/// The standard that a frame follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// ISO/IEC 11172-3: 32, 44.1 and 48 kHz.
@@ -63,7 +63,7 @@ pub enum Version {
 }
 
 impl Version {
-    /// The version and the sample rate index of a rate in Hz; `None` where MP3 has no such rate.
+    /// The version and the sample rate index of a rate in Hz; `None` if MP3 has no such rate.
     pub fn of_sample_rate(rate: u32) -> Option<(Version, u8)> {
         [
             (Version::Mpeg1, 0),
@@ -77,14 +77,14 @@ impl Version {
         })
     }
 
-    /// The bitrates that `layer` allows, in kbit/s, rising.
+    /// The bitrates of `layer` in kbit/s, ascending.
     pub fn bitrates(self, layer: Layer) -> &'static [u16] {
         let row = match (self, layer) {
-            (Version::Mpeg1, Layer::I) => 0,
-            (Version::Mpeg1, Layer::II) => 1,
-            (Version::Mpeg1, Layer::III) => 2,
-            (_, Layer::I) => 3,
-            (_, Layer::II | Layer::III) => 4,
+            (Version::Mpeg1, Layer::One) => 0,
+            (Version::Mpeg1, Layer::Two) => 1,
+            (Version::Mpeg1, Layer::Three) => 2,
+            (_, Layer::One) => 3,
+            (_, Layer::Two | Layer::Three) => 4,
         };
         &BITRATES[row][1..15]
     }
@@ -95,7 +95,7 @@ impl Version {
 pub enum ChannelMode {
     /// Two channels, each on its own.
     Stereo,
-    /// Two channels, which the mode extension may tie together frame by frame.
+    /// Two channels, which the mode extension may combine frame by frame.
     JointStereo,
     /// Two programmes of one channel.
     DualChannel,
@@ -103,7 +103,7 @@ pub enum ChannelMode {
     Mono,
 }
 
-/// Why four bytes do not begin a frame that can be walked over.
+/// Why four bytes are not the header of a frame of known length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// The first eleven bits are not all ones.
@@ -163,7 +163,7 @@ impl FrameHeader {
     /// Reads and validates the header of an MP3 frame.
     pub fn parse_layer_3(bytes: [u8; FrameHeader::LEN]) -> Result<Self, HeaderError> {
         match FrameHeader::parse(bytes)? {
-            header if header.layer() == Layer::III => Ok(header),
+            header if header.layer() == Layer::Three => Ok(header),
             _ => Err(HeaderError::NotLayer3),
         }
     }
@@ -173,7 +173,7 @@ impl FrameHeader {
     pub fn new(sample_rate: u32, bitrate: u16, mode: ChannelMode) -> Option<Self> {
         let (version, rate_index) = Version::of_sample_rate(sample_rate)?;
         let bitrate_index = 1 + version
-            .bitrates(Layer::III)
+            .bitrates(Layer::Three)
             .iter()
             .position(|&b| b == bitrate)? as u32;
         let version_bits = match version {
@@ -200,22 +200,22 @@ impl FrameHeader {
         self.0.to_be_bytes()
     }
 
-    /// The same frame with the next higher bitrate, so with a longer slot; `None` at the highest.
+    /// The same header with the next higher bitrate, so with a longer slot; `None` at the highest.
     pub fn raised(self) -> Option<Self> {
         (self.bitrate_index() < 14).then(|| FrameHeader(self.0 + (1 << 12)))
     }
 
-    /// The same frame without a CRC behind the header.
+    /// The same header without a CRC after it.
     pub fn without_crc(self) -> Self {
         FrameHeader(self.0 | NO_CRC)
     }
 
-    /// Whether both say the same of the audio: all but bitrate and padding, which only size the slot.
+    /// Whether both describe the same audio: equal but for bitrate and padding, which only size the slot.
     pub fn same_audio(self, other: FrameHeader) -> bool {
         (self.0 ^ other.0) & !(BITRATE | PADDING) == 0
     }
 
-    /// The standard it follows.
+    /// The version.
     pub fn version(self) -> Version {
         match self.field(19, 2) {
             0b11 => Version::Mpeg1,
@@ -227,9 +227,9 @@ impl FrameHeader {
     /// The layer.
     pub fn layer(self) -> Layer {
         match self.field(17, 2) {
-            0b11 => Layer::I,
-            0b10 => Layer::II,
-            _ => Layer::III,
+            0b11 => Layer::One,
+            0b10 => Layer::Two,
+            _ => Layer::Three,
         }
     }
 
@@ -238,12 +238,12 @@ impl FrameHeader {
         self.0 & NO_CRC == 0
     }
 
-    /// kbit/s.
+    /// The bitrate in kbit/s.
     pub fn bitrate(self) -> u16 {
         self.version().bitrates(self.layer())[self.bitrate_index() as usize - 1]
     }
 
-    /// Hz.
+    /// The sample rate in Hz.
     pub fn sample_rate(self) -> u32 {
         let shift = match self.version() {
             Version::Mpeg1 => 0,
@@ -268,7 +268,7 @@ impl FrameHeader {
         }
     }
 
-    /// 1 or 2.
+    /// The number of channels, 1 or 2.
     pub fn channels(self) -> usize {
         match self.channel_mode() {
             ChannelMode::Mono => 1,
@@ -287,9 +287,9 @@ impl FrameHeader {
     /// PCM samples per channel.
     pub fn samples(self) -> u32 {
         match self.layer() {
-            Layer::I => 384,
-            Layer::II => 1152,
-            Layer::III => 576 * self.granules() as u32,
+            Layer::One => 384,
+            Layer::Two => 1152,
+            Layer::Three => 576 * self.granules() as u32,
         }
     }
 
@@ -297,8 +297,8 @@ impl FrameHeader {
     pub fn frame_len(self) -> usize {
         // A slot has four bytes in layer I, else one; padding is one slot.
         let slot_len = match self.layer() {
-            Layer::I => 4,
-            Layer::II | Layer::III => 1,
+            Layer::One => 4,
+            Layer::Two | Layer::Three => 1,
         };
         // A frame lasts `samples / sample_rate` seconds, and 1 kbit/s is 125 bytes a second.
         let bytes_by_rate = 125 * self.samples() * u32::from(self.bitrate());
@@ -382,7 +382,7 @@ mod tests {
             8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000,
         ] {
             let (version, _) = Version::of_sample_rate(rate).unwrap();
-            for &bitrate in version.bitrates(Layer::III) {
+            for &bitrate in version.bitrates(Layer::Three) {
                 for mode in [
                     ChannelMode::Stereo,
                     ChannelMode::JointStereo,
@@ -422,7 +422,10 @@ mod tests {
     fn verify_layers_1_and_2() {
         // 384 kbit/s at 44.1 kHz: floor(12 · 384,000 / 44,100) = 104 slots of four bytes.
         let h = FrameHeader::parse([0xFF, 0xFF, 0xC0, 0x00]).unwrap();
-        assert_eq!((h.layer(), h.bitrate(), h.samples()), (Layer::I, 384, 384));
+        assert_eq!(
+            (h.layer(), h.bitrate(), h.samples()),
+            (Layer::One, 384, 384)
+        );
         assert_eq!(h.frame_len(), 416);
         let h = FrameHeader::parse([0xFF, 0xFF, 0xC2, 0x00]).unwrap();
         assert_eq!(h.frame_len(), 420);
@@ -430,7 +433,7 @@ mod tests {
         let h = FrameHeader::parse([0xFF, 0xFD, 0xA4, 0x00]).unwrap();
         assert_eq!(
             (h.layer(), h.bitrate(), h.samples()),
-            (Layer::II, 192, 1152)
+            (Layer::Two, 192, 1152)
         );
         assert_eq!(h.frame_len(), 576);
         // The same index in MPEG-2, layer II: 96 kbit/s at 24 kHz.

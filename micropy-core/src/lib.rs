@@ -1,8 +1,8 @@
 //! MP4 video to MP3 audio, on all cores.
 //!
 //! A [`Converter`] reads MP4, M4A, MOV or 3GP from a [`Source`] (a file, bytes in memory, a pipe, an object in a
-//! store), decodes its audio and writes it as one MP3, with tags, cover and chapters, to a [`Sink`]. The MP3 decodes
-//! to exactly the PCM samples that the file presents, and its bytes are the same for every number of threads.
+//! store), decodes its audio and writes one MP3, with tags, cover and chapters, to a [`Sink`]. The MP3 decodes to
+//! exactly as many PCM samples as the file presents, and its bytes are the same for every number of threads.
 //!
 //! ```
 //! use std::time::Duration;
@@ -20,10 +20,10 @@
 //! # }
 //! ```
 //!
-//! [`Converter::convert_file`] does the same from one path to another, [`Converter::chapters`] makes an MP3 of each
-//! chapter, and [`probe()`] tells what is in a file. A [`CancelToken`] ends either early.
+//! [`Converter::convert_file`] converts one path to another, [`Converter::chapters`] makes an MP3 of each chapter,
+//! and [`probe()`] looks into a file. A [`CancelToken`] ends any of them early.
 //!
-//! # The way of the data
+//! # How the data flows
 //!
 //! ```text
 //! Source ─▶ boxes ─▶ sample table, fragments, edit list ─▶ packets ─▶ spans ─┬─▶ decode ▶ PCM ▶ encode ─┐
@@ -31,9 +31,9 @@
 //!                                                                            └─▶ decode ▶ PCM ▶ encode ─┘
 //! ```
 //!
-//! The caller's thread goes through the source once, forward, takes only the audio's bytes, and writes the frames in
-//! order. Packets are small, and few spans are under way at a time: memory is bounded by the number of cores, not by
-//! the length of the file. Everything is synchronous; there is no runtime, no network and no clock.
+//! The caller's thread reads the source once, forward, takes only the audio's bytes, and writes the frames in order.
+//! Packets are small, and few spans are in flight at a time, so memory depends on the number of cores and not on the
+//! length of the file. Everything is synchronous; there is no runtime, no network and no clock.
 //!
 //! # Features
 //!
@@ -50,10 +50,10 @@
 //! | `ports` | yes | what a service of conversions stands on ([`ports`]): async traits, no runtime |
 //! | `conformance` | no | the suites that every adapter of a port must pass (`ports::conformance`) |
 //!
-//! `fdk-aac` is no default because of its licence: the *Software License for The Fraunhofer FDK AAC Codec Library for
+//! `fdk-aac` is off by default because of its licence: the *Software License for The Fraunhofer FDK AAC Codec Library for
 //! Android* asks that its text and the library's source be offered with a binary, and grants no patent licence.
-//! Without it such files end in [`Error::Unsupported`]. It compiles C++. The encoder, LAME, is always there: it is
-//! compiled from C, and under the LGPL.
+//! Without the feature such files end in [`Error::Unsupported`]. It compiles C++. The encoder, LAME, is always
+//! there: it is compiled from C, and under the LGPL.
 //!
 //! The [`ports`] are the interfaces of a conversion service to its storage, queue and ledger of jobs. A program that
 //! only converts can leave them out: `default-features = false` with the decoders it needs.
@@ -69,9 +69,9 @@
 //! | PCM sample | one value of one channel |
 //! | frame | an MP3 frame (2 granules in MPEG-1, 1 in MPEG-2) |
 //! | chunk, fragment | ISO terms only (`stco`, `moof`) |
-//! | span | one stretch of the track that is converted on its own |
-//! | roll | packets decoded and thrown away before the output is right |
-//! | warm-up | frames encoded and thrown away |
+//! | span | one stretch of the track, converted on its own |
+//! | roll | packets decoded and thrown away until the output is right |
+//! | warm-up | frames encoded and thrown away until the encoder has heard enough |
 //! | seam | where two spans meet in the output |
 //! | job | one conversion somebody asked the service for |
 

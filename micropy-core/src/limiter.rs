@@ -1,8 +1,8 @@
-//! A limiter for true peaks whose gain is a function of the position alone.
+//! A true-peak limiter whose gain depends on the position alone.
 //!
 //! The gain at a PCM sample follows from a window of input around it: the lowest gain needed nearby, then
-//! smoothed. So a limiter restarted with its roll gives bit for bit what one run from the start gives, and
-//! spans can be limited on their own.
+//! smoothed. So a limiter restarted with its roll gives, bit for bit, what one run from the start gives, and spans
+//! can be limited on their own.
 
 use std::collections::VecDeque;
 
@@ -19,8 +19,7 @@ const INTERPOLATION_HALF: usize = 12;
 
 /// Limits peaks, also those between PCM samples, to a ceiling.
 ///
-/// What goes in comes out delayed but complete: after [`Limiter::finish`], as many PCM samples as were
-/// pushed, sample for sample.
+/// The output is delayed but complete: after [`Limiter::finish`], there are as many PCM samples as were pushed.
 pub struct Limiter {
     ceiling: f32,
     gain: f32,
@@ -29,8 +28,8 @@ pub struct Limiter {
     /// Smoothing weights, `2 · reach + 1` of them, that sum up to 1.
     weights: Vec<f32>,
     interpolation: Vec<[f32; 2 * INTERPOLATION_HALF]>,
-    /// Amplified input from `input_start` on; positions count from the first sample of a roll's worth of silence that stands
-    /// before the first one pushed.
+    /// Amplified input from `input_start` on. Positions count from the start of a roll of silence before the first
+    /// PCM sample pushed.
     input: Pcm,
     input_start: u64,
     pushed: u64,
@@ -42,7 +41,7 @@ pub struct Limiter {
     lowest: VecDeque<f32>,
     lowest_known: u64,
     emitted: u64,
-    /// Where what was pushed begins.
+    /// Position of the first PCM sample pushed.
     begin: u64,
 }
 
@@ -54,7 +53,7 @@ impl Limiter {
         let mut input = Pcm::new(channels);
         input.resize(begin as usize);
         Limiter {
-            // The gain's own slope can raise a peak between two samples, by far less than this.
+            // The slope of the gain can raise a peak between two PCM samples, by far less than this.
             ceiling: 10f32.powf((ceiling_dbtp - 0.05) / 20.0),
             gain,
             reach,
@@ -72,13 +71,13 @@ impl Limiter {
         }
     }
 
-    /// PCM samples to be pushed before a span, and after it, so that its own come out as from a limiter
-    /// run from the start.
+    /// PCM samples to push before a span, and after it, so that the span comes out as from a limiter run from the
+    /// start.
     pub fn roll(rate: u32) -> u64 {
         u64::from((rate * REACH_MS / 1000).max(1)) * 2 + INTERPOLATION_HALF as u64
     }
 
-    /// Takes the PCM that follows and appends what is now known.
+    /// Takes the next PCM and appends what is final by now.
     pub fn push(&mut self, input: &Pcm, output: &mut Pcm) {
         for (to, from) in self.input.planes_mut().iter_mut().zip(input.planes()) {
             to.extend(from.iter().map(|sample| sample * self.gain));
@@ -100,7 +99,7 @@ impl Limiter {
         debug_assert_eq!(self.emitted, end);
     }
 
-    /// Learns the gains needed before `end`, and emits what follows from them.
+    /// Finds the gains needed before `end`, and emits the output that follows from them.
     fn advance(&mut self, end: u64, output: &mut Pcm) {
         let reach = self.reach as u64;
         while self.needed < end {
@@ -142,7 +141,7 @@ impl Limiter {
         let first = (at + 1).checked_sub(INTERPOLATION_HALF);
         let window = first.and_then(|first| plane.get(first..first + 2 * INTERPOLATION_HALF));
         let Some(window) = window else {
-            // The very first of the silence before what was pushed.
+            // The very first of the silence before the input.
             return 0.0;
         };
         let between = self.interpolation.iter().map(|taps| {
@@ -180,8 +179,8 @@ impl Limiter {
         self.emitted += 1;
     }
 
-    /// The weighted mean of the lowest gains around. All of those windows hold this sample, so the mean is at
-    /// most what it needs. (At the very first of the silence before what was pushed, some windows are missing.)
+    /// The weighted mean of the lowest gains around. All those windows hold this PCM sample, so the mean is at most
+    /// the gain it needs. (At the very start of the silence before the input, some windows are missing.)
     fn smoothed(&self) -> f32 {
         if self.lowest.iter().all(|&gain| gain == 1.0) {
             return 1.0;
@@ -228,7 +227,7 @@ mod tests {
 
     const RATE: u32 = 44100;
 
-    /// Loud bursts over a quiet tone; the tones of a quarter of the rate peak between PCM samples.
+    /// Loud bursts over a quiet tone; tones at a quarter of the rate peak between PCM samples.
     fn bursts(seconds: f64) -> Pcm {
         let mut pcm = Pcm::new(2);
         for n in 0..(seconds * f64::from(RATE)) as usize {

@@ -1,8 +1,8 @@
 //! Loudness by EBU R 128 (ITU-R BS.1770-4), measured span by span.
 //!
-//! The standard's 400 ms blocks begin every 100 ms of the track, whatever the spans are, and each block
-//! belongs to the span in which it ends. So the blocks of all spans together are those of one measurement
-//! from the start, and the gates, which need all of them, come last.
+//! The standard's 400 ms blocks begin every 100 ms of the track, whatever the spans are, and each block belongs to
+//! the span in which it ends. So the blocks of all spans are those of one measurement from the start. The gates
+//! need all blocks and come last.
 
 use ebur128::{EbuR128, Mode};
 
@@ -18,10 +18,10 @@ const ABSOLUTE_GATE: f64 = -70.0;
 /// Blocks quieter than the mean by this many LU are pauses (relative gate).
 const RELATIVE_GATE: f64 = -10.0;
 
-/// What a stretch of a track measures.
+/// The measurement of a stretch of a track.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Loudness {
-    /// Mean power of each block that ends in the stretch and is above the absolute gate: 80 bytes a second.
+    /// Mean power of each block that ends in the stretch and passes the absolute gate: 80 bytes a second.
     blocks: Vec<f64>,
     /// Highest true peak, 1.0 for full scale.
     true_peak: f64,
@@ -77,7 +77,7 @@ fn power(lufs: f64) -> f64 {
     10f64.powf((lufs + 0.691) / 10.0)
 }
 
-/// The same in whatever order the spans were measured: a sum of floating-point numbers depends on theirs.
+/// Independent of the order in which spans were measured, unlike a plain sum of floating-point numbers.
 fn mean(blocks: &[f64]) -> Option<f64> {
     let mut sorted = blocks.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
@@ -91,21 +91,21 @@ pub struct Meter {
     step: u64,
     /// Position in the track of the next PCM sample.
     position: u64,
-    /// From here on it counts.
+    /// Where counting begins.
     start: u64,
     measured: Loudness,
     piece: Pcm,
 }
 
 impl Meter {
-    /// PCM samples at `rate` Hz to be pushed before the start of a span: a block less a step, and a fifth
-    /// of a second for the filters to settle.
+    /// PCM samples at `rate` Hz to push before a span: a block less a step, and a fifth of a second for the filters
+    /// to settle.
     pub fn roll(rate: u32) -> u64 {
         u64::from(rate) / 2
     }
 
-    /// A meter of the span that begins at `start`; the first PCM sample it gets is that at `position`,
-    /// [`Meter::roll`] before `start` or, nearer to it, the beginning of the track.
+    /// A meter of the span that begins at `start`. The first PCM sample it gets is at `position`: [`Meter::roll`]
+    /// before `start`, or the beginning of the track if that is nearer.
     pub fn new(rate: u32, channels: usize, position: u64, start: u64) -> Result<Meter> {
         let mode = Mode::M | Mode::TRUE_PEAK;
         let inner = EbuR128::new(channels as u32, rate, mode).map_err(refused)?;
@@ -119,7 +119,7 @@ impl Meter {
         })
     }
 
-    /// Takes the PCM that follows.
+    /// Takes the next PCM.
     pub fn push(&mut self, pcm: &Pcm) -> Result<()> {
         let mut done = 0;
         while done < pcm.len() {
@@ -181,7 +181,7 @@ mod tests {
 
     const RATE: u32 = 48000;
 
-    /// Tones that come and go, so that both gates have something to do, and a click between two samples.
+    /// Tones that come and go, so that both gates matter, and a click between two PCM samples.
     fn music(seconds: usize) -> Pcm {
         let mut pcm = Pcm::new(2);
         for n in 0..seconds * RATE as usize {
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_the_spans_does_not_show() {
+    fn the_order_of_the_spans_does_not_matter() {
         let part = |seed: u64| Loudness {
             blocks: (0..500)
                 .map(|i| (seed * 500 + i) as f64)

@@ -1,4 +1,4 @@
-//! What a caller may ask of a conversion.
+//! The options of a conversion.
 
 use std::num::NonZeroUsize;
 use std::ops::RangeInclusive;
@@ -35,13 +35,13 @@ pub enum TrackChoice {
     /// The first enabled track that can be decoded, else the first that can.
     #[default]
     Default,
-    /// By place among the audio tracks, from 0.
+    /// By its index among the audio tracks, from 0.
     Index(usize),
-    /// The first in a language, as its ISO 639-2 code (`eng`, `deu`).
+    /// The first in a language, by its ISO 639-2 code (`eng`, `deu`).
     Language(String),
 }
 
-/// How a file is converted. Made with [`Options::new`] and the methods that take and give it:
+/// How a file is converted. Built with [`Options::new`] and its methods:
 ///
 /// ```
 /// use micropy_core::Options;
@@ -49,12 +49,12 @@ pub enum TrackChoice {
 /// ```
 ///
 /// The default is variable bitrate of quality 2, at the rate and channels of the source (more than two
-/// channels are mixed down to two). A source that is MP3 already is copied, frame by frame, unless an
-/// option asks for another MP3.
+/// channels are mixed down to two). A source that is MP3 already is copied frame by frame, unless an option asks
+/// for another MP3.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Options {
-    /// Bits to spend; `None`: [`Options::DEFAULT_BITRATE`], or the source's own where it is MP3.
+    /// The bitrate; `None`: [`Options::DEFAULT_BITRATE`], or the source's own if it is MP3.
     pub bitrate: Option<Bitrate>,
     /// LAME's own effort: 0 (best, slow) to 9 (worst, fast); `None`: [`Options::DEFAULT_QUALITY`].
     pub quality: Option<u8>,
@@ -62,7 +62,7 @@ pub struct Options {
     pub sample_rate: Option<u32>,
     /// Channels of the MP3; `None`: the source's.
     pub channels: Option<Channels>,
-    /// Mix more than two channels down at full level, which may clip, rather than scaled so that nothing can.
+    /// Mix more than two channels down at full level, which may clip, rather than scaled so that nothing clips.
     pub unscaled_downmix: bool,
     /// The track to convert.
     pub track: TrackChoice,
@@ -70,30 +70,30 @@ pub struct Options {
     pub start: Duration,
     /// How much to convert from there; `None`: to the end.
     pub duration: Option<Duration>,
-    /// Audio that starts later than the video gets silence before it, for as long.
+    /// Put silence before audio that starts later than the video.
     pub late_start: bool,
-    /// How long the level rises from silence at the start.
+    /// Length of the fade from silence at the start.
     pub fade_in: Duration,
-    /// How long it falls back to silence at the end.
+    /// Length of the fade to silence at the end.
     pub fade_out: Duration,
-    /// Loudness to bring the audio to, in LUFS (EBU R 128), with true peaks limited to −1 dBTP.
+    /// Target loudness in LUFS (EBU R 128), with true peaks limited to −1 dBTP; `None`: as it is.
     pub normalize: Option<f64>,
     /// Measure the loudness and write it as ReplayGain.
     pub replay_gain: bool,
-    /// What the MP3 says of itself.
+    /// Tags, cover and chapters of the MP3.
     pub tags: TagOptions,
     /// Worker threads; `None`: one for each core. More than 1,024 count as that many.
     pub jobs: Option<NonZeroUsize>,
 }
 
 impl Options {
-    /// What is spent where [`Options::bitrate`] says nothing.
+    /// The bitrate where [`Options::bitrate`] is `None`.
     pub const DEFAULT_BITRATE: Bitrate = Bitrate::Vbr(2.0);
 
-    /// LAME's effort where [`Options::quality`] says nothing: LAME's own default.
+    /// LAME's effort where [`Options::quality`] is `None`: LAME's own default.
     pub const DEFAULT_QUALITY: u8 = 3;
 
-    /// Loudness that [`Options::normalize`] can be asked for, in LUFS.
+    /// The targets that [`Options::normalize`] accepts, in LUFS.
     pub const LOUDNESS: RangeInclusive<f64> = -60.0..=-5.0;
 
     /// The default options.
@@ -165,60 +165,59 @@ impl Options {
         self
     }
 
-    /// Skips so much at the start; exact to the PCM sample.
+    /// Skips this much at the start, exact to the PCM sample.
     #[must_use]
     pub fn start(mut self, start: Duration) -> Self {
         self.start = start;
         self
     }
 
-    /// Converts so much and no more; exact to the PCM sample.
+    /// Converts this much and no more, exact to the PCM sample.
     #[must_use]
     pub fn duration(mut self, duration: Duration) -> Self {
         self.duration = Some(duration);
         self
     }
 
-    /// Puts silence before audio that starts later than the video (an empty edit), for as long. More than a day is
-    /// refused.
+    /// Puts silence before audio that starts later than the video (an empty edit). More than a day is refused.
     #[must_use]
     pub fn late_start(mut self, silence: bool) -> Self {
         self.late_start = silence;
         self
     }
 
-    /// Lets the level rise from silence, for so long.
+    /// Fades in from silence over this length.
     #[must_use]
     pub fn fade_in(mut self, length: Duration) -> Self {
         self.fade_in = length;
         self
     }
 
-    /// Lets the level fall to silence at the end, for so long. The packets are read twice for it, since a
-    /// file may end before it says it does.
+    /// Fades out to silence over this length. The packets are read twice for it, since a file may end before its
+    /// tables say.
     #[must_use]
     pub fn fade_out(mut self, length: Duration) -> Self {
         self.fade_out = length;
         self
     }
 
-    /// Brings the audio to this loudness in LUFS, −60 to −5, with its true peaks limited to −1 dBTP. The
-    /// audio is decoded twice for it.
+    /// Brings the audio to this loudness in LUFS, −60 to −5, with true peaks limited to −1 dBTP. The audio is
+    /// decoded twice for it.
     #[must_use]
     pub fn normalize(mut self, lufs: f64) -> Self {
         self.normalize = Some(lufs);
         self
     }
 
-    /// Measures the loudness of the MP3's audio and writes it as ReplayGain 2.0 into the tags. On a sink that
-    /// cannot be rewritten the audio is decoded twice for it.
+    /// Measures the loudness of the MP3 and writes it into the tags as ReplayGain 2.0. On a sink that cannot be
+    /// rewritten, the audio is decoded twice for it.
     #[must_use]
     pub fn replay_gain(mut self, write: bool) -> Self {
         self.replay_gain = write;
         self
     }
 
-    /// What becomes of tags, cover and chapters.
+    /// Tags, cover and chapters of the MP3.
     #[must_use]
     pub fn tags(mut self, tags: TagOptions) -> Self {
         self.tags = tags;
@@ -232,7 +231,7 @@ impl Options {
         self
     }
 
-    /// Refuses what no file could satisfy, without looking at one.
+    /// Checks the options without a file: refuses those that no file could satisfy.
     ///
     /// # Errors
     /// [`Error::InvalidOption`].
@@ -245,12 +244,12 @@ impl Options {
             && !Self::LOUDNESS.contains(&lufs)
         {
             return refuse(format!(
-                "{lufs} LUFS is no loudness to normalize to: choose one from {} to {}",
+                "cannot normalize to {lufs} LUFS: choose a loudness from {} to {}",
                 Self::LOUDNESS.start(),
                 Self::LOUDNESS.end()
             ));
         }
-        // Where the file decides upon the rate, one is enough for which the others are right.
+        // Where the file decides on the sample rate, one rate that fits the other options is enough.
         let given = self.sample_rate.as_slice();
         let rates = match given {
             [] => &[44_100, 22_050, 11_025],
@@ -263,7 +262,7 @@ impl Options {
         }
     }
 
-    /// The encoder's settings for an output of `sample_rate` Hz and so many channels.
+    /// The encoder's settings for an output of `sample_rate` Hz and this many channels.
     pub(crate) fn encoder(&self, sample_rate: u32, channels: u8) -> micropy_lame::Settings {
         micropy_lame::Settings {
             sample_rate,
@@ -273,7 +272,7 @@ impl Options {
         }
     }
 
-    /// Whether MP3 has to be encoded anew for them, rather than copied.
+    /// Whether a source that is MP3 has to be encoded again, rather than copied.
     pub(crate) fn change_audio(&self) -> bool {
         self.bitrate.is_some()
             || self.quality.is_some()
@@ -291,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_no_file_could_satisfy_is_refused_before_one_is_read() {
+    fn options_that_no_file_could_satisfy_are_refused_before_one_is_read() {
         for wrong in [
             Options::new().cbr(1000),
             Options::new().cbr(100),

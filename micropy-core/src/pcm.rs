@@ -34,8 +34,8 @@ impl Speaker {
     ];
 }
 
-/// Which loudspeaker each plane of a [`Pcm`] is for. The planes stand in WAVE order: FL FR FC LFE BL BR
-/// FLC FRC BC SL SR, those absent left out. Mono is the centre alone.
+/// Which loudspeaker each plane of a [`Pcm`] is for. The planes are in WAVE order: FL FR FC LFE BL BR FLC FRC BC
+/// SL SR, without those that are absent. Mono is the centre alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Layout(u16);
 
@@ -49,7 +49,7 @@ impl Layout {
     /// FL FR FC LFE BL BR SL SR.
     pub const SURROUND_7_1: Layout = Layout(0x63f);
 
-    /// The layout of these loudspeakers, whatever order they are named in.
+    /// The layout of these loudspeakers, in any order.
     pub const fn of(speakers: &[Speaker]) -> Layout {
         let mut bits = 0;
         let mut i = 0;
@@ -65,7 +65,7 @@ impl Layout {
         (mask > 0 && mask < 1 << Speaker::ALL.len()).then_some(Layout(mask as u16))
     }
 
-    /// The usual layout of so many channels; `None` for 0 and above 8.
+    /// The usual layout of this many channels; `None` for 0 and above 8.
     pub fn usual(channels: u16) -> Option<Layout> {
         Some(match channels {
             1 => Layout::MONO,

@@ -1,11 +1,11 @@
 //! One reader, a worker on each core, one writer: spans go out as packets and come back as frames, in
 //! order, through a bounded window.
 //!
-//! The caller's thread reads and writes, so neither the source nor the sink has to be `Send`. A worker
-//! converts a span with an encoder of its own and then goes on into the next span, until its frames and
-//! those of that span's own encoder agree: there is the seam ([`crate::stitch`]). Nobody waits for a
-//! neighbour: an encoder that arrives at a span whose first frames are not there yet is parked, and
-//! whoever publishes them puts it back to work.
+//! The caller's thread reads and writes, so neither the source nor the sink has to be `Send`. A worker converts a
+//! span with an encoder of its own and then goes on into the next span, until its frames and those of that span's
+//! own encoder agree: there is the seam ([`crate::stitch`]). No worker waits for a neighbour: an encoder that
+//! arrives at a span whose first frames are not there yet is parked, and put back to work once they are
+//! published.
 
 use std::any::Any;
 use std::num::NonZeroUsize;
@@ -24,13 +24,13 @@ use crate::span::{Advance, Span, SpanReader};
 use crate::stitch::{SeamSearch, Verdict};
 use crate::window::{Arrival, Output, Task, Window};
 
-/// How often the caller hears of progress, and at the latest how soon a cancellation is seen.
+/// How often progress is reported, and how soon at the latest a cancellation is seen.
 const TICK: Duration = Duration::from_millis(50);
 
-/// First frames of a span that its left neighbour is shown: a seam is found within them or not at all.
+/// First frames of a span that are shown to its left neighbour: a seam is found within them or not at all.
 const HEAD_FRAMES: usize = 224;
 
-/// First frames of an encoder that are never used: its psychoacoustic model has not heard enough yet.
+/// First frames of an encoder, which are never used: its psychoacoustic model has not heard enough yet.
 pub const WARM_UP: usize = 8;
 
 /// Worker threads at most: with more, the window would hold gigabytes.
@@ -42,7 +42,7 @@ pub struct Engine<'a> {
     pub recipe: &'a Recipe,
     /// From PCM to frames; `None`: the spans are only measured.
     pub encoder: Option<micropy_lame::Settings>,
-    /// Worker threads; above [`MOST_JOBS`], and above the spans there are, they are not started.
+    /// Worker threads. No more are started than [`MOST_JOBS`], or than there are spans.
     pub jobs: NonZeroUsize,
     /// Where faults and loudness are noted.
     pub findings: &'a Findings,
@@ -50,7 +50,7 @@ pub struct Engine<'a> {
 
 /// What the caller's thread does between reading spans.
 pub trait Observer {
-    /// Takes frames that follow each other in the output.
+    /// Takes the next frames of the output.
     fn frames(&mut self, frames: &mut dyn Iterator<Item = &[u8]>) -> Result<()>;
 
     /// Called at least every [`TICK`] with the PCM samples encoded so far; an error ends the conversion.
@@ -68,7 +68,7 @@ impl Engine<'_> {
         let window = Window::default();
         let window = &window;
         thread::scope(|scope| {
-            // However this ends, the workers must learn of it before the scope waits for them.
+            // However this ends, the workers must stop before the scope waits for them.
             let _stop = StopOnDrop(window);
             let mut workers = 0;
             let mut refused = false;
@@ -82,7 +82,7 @@ impl Engine<'_> {
                     Err(why) if workers == 0 => {
                         return Err(Error::Thread(why));
                     }
-                    // Fewer write the same.
+                    // Fewer workers write the same bytes.
                     Err(_) => refused = true,
                 }
                 Ok(())
@@ -95,8 +95,8 @@ impl Engine<'_> {
         self.jobs.get().min(MOST_JOBS)
     }
 
-    /// The caller's thread: passes on what is done, and keeps the window full meanwhile. `employ` is told how many
-    /// spans there have been, whenever there is one more: no worker is started that had nothing to do.
+    /// The caller's thread: passes on the output and keeps the window full. It calls `employ` with the number of
+    /// spans so far after each new one, so that no worker is started without work.
     fn drive(
         &self,
         window: &Window,
@@ -115,7 +115,7 @@ impl Engine<'_> {
                 return Ok(());
             }
             let reads = !exhausted && window.has_room(most, index);
-            // Reading may take long, from a pipe: what is done, and an error, does not wait for it.
+            // Reading from a pipe may take long: neither output nor errors wait for it.
             let patience = if reads { Duration::ZERO } else { TICK };
             if let Some(output) = window.take_output(index, patience)? {
                 observer.frames(&mut output.frames.iter_from(from))?;
@@ -141,10 +141,10 @@ impl Engine<'_> {
         }
     }
 
-    /// A worker: does what there is to do until the conversion is over.
+    /// A worker: does tasks until the conversion is over.
     ///
-    /// A panic is caught, so that it ends this conversion and not the caller's process. What the process's panic
-    /// hook says of it stays: a fault of ours should be told with its place, and a library replaces no hook.
+    /// A panic is caught, so that it ends this conversion and not the caller's process. The process's panic hook
+    /// still runs: a bug of ours should be shown with its place, and a library replaces no hook.
     fn work(&self, window: &Window) {
         while let Some(task) = window.next_task() {
             let done = catch_unwind(AssertUnwindSafe(|| match task {
@@ -173,7 +173,7 @@ impl Engine<'_> {
         let mut runner = Runner::new(&span, encoder)?;
         let mut renderer = Renderer::new(self.recipe, span, Some(self.findings))?;
         let mut pcm = Pcm::default();
-        // The first frames, until they are published; nobody asks for those of the first span.
+        // The first frames, until they are published. Those of the first span have no left neighbour.
         let mut head = (index > 0).then(Vec::new);
         let mut more = true;
         while more {
@@ -193,7 +193,7 @@ impl Engine<'_> {
         self.arrive(window, runner, index + 1)
     }
 
-    /// Renders `span` for what its recipe measures.
+    /// Renders `span` only to measure it.
     fn measure(&self, window: &Window, span: Arc<Span>) -> Result<()> {
         let index = span.index;
         let mut renderer = Renderer::new(self.recipe, span, Some(self.findings))?;
@@ -210,8 +210,8 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// `runner` has encoded everything before span `boundary`: it ends there if the file does, else it
-    /// goes on until a seam with that span is found.
+    /// `runner` has encoded everything before span `boundary`. It ends there if the file does; otherwise it goes on
+    /// until a seam with that span is found.
     fn arrive(&self, window: &Window, runner: Runner, boundary: usize) -> Result<()> {
         match window.arrive(runner, boundary) {
             Arrival::Parked => Ok(()),
@@ -270,15 +270,15 @@ impl Engine<'_> {
             }
         }
         if let Some(search) = search {
-            // The span is shorter than what is shown of it, and A's reservoir still holds back a frame that B's does
-            // not: A has come through the whole span.
+            // The span is shorter than its head, and A's reservoir still holds back a frame that B's does not: A has
+            // gone through the whole span.
             runner.put_back(search.into_tail());
         }
         self.arrive(window, runner, right + 1)
     }
 }
 
-/// Ends the workers when the caller's thread leaves, by whichever way.
+/// Ends the workers when the caller's thread leaves, however it does.
 struct StopOnDrop<'a>(&'a Window);
 
 impl Drop for StopOnDrop<'_> {

@@ -22,11 +22,11 @@ pub struct Probe {
     pub brand: Option<String>,
     /// The packets stand in movie fragments.
     pub fragmented: bool,
-    /// Bytes of the file, where the source knows.
+    /// Bytes of the file, if the source knows.
     pub size: Option<u64>,
     /// The audio tracks, in file order.
     pub tracks: Vec<ProbedTrack>,
-    /// The track that a conversion takes by default, by its place among them.
+    /// The index of the track that a conversion takes by default.
     pub default_track: Option<usize>,
     /// Tracks that are not audio.
     pub other_tracks: usize,
@@ -48,27 +48,27 @@ pub struct ProbedTrack {
     pub id: u32,
     /// The coding; its profile is known only where the track can be decoded.
     pub codec: Option<Codec>,
-    /// Why it cannot be converted, if it cannot.
+    /// Why it cannot be converted; `None`: it can.
     pub problem: Option<String>,
     /// Hz of the decoded audio.
     pub sample_rate: Option<u32>,
     /// Channels of the decoded audio.
     pub channels: Option<u16>,
-    /// ISO 639-2 code of the language, where it is determined.
+    /// ISO 639-2 code of the language, if the file gives one.
     pub language: Option<String>,
-    /// The file has it enabled.
+    /// The file marks it as enabled.
     pub enabled: bool,
     /// Packets.
     pub packets: u64,
     /// PCM samples per channel that are presented (edit list, encoder delay and padding applied).
     pub samples: Option<u64>,
-    /// How long they last.
+    /// Their duration.
     pub duration: Option<Duration>,
-    /// Mean bitrate of the packets in bit/s, where their sizes stand in one table.
+    /// Mean bitrate of the packets in bit/s; `None` in a fragmented file.
     pub bitrate: Option<u64>,
 }
 
-/// Looks into the file that `source` holds. No more of its media is read than some packets of each track.
+/// Looks into the file that `source` holds. Of its media, only some packets of each track are read.
 ///
 /// ```no_run
 /// use micropy_core::{Error, SeekSource, probe};
@@ -87,19 +87,19 @@ pub fn probe(source: impl Source) -> Result<Probe> {
     Prober::new().probe(source)
 }
 
-/// [`probe()`] with more to say.
+/// [`probe()`] with options.
 #[derive(Clone, Debug, Default)]
 pub struct Prober {
     cancel: CancelToken,
 }
 
 impl Prober {
-    /// A prober that nobody cancels.
+    /// A prober with the default options.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Ends with [`Error::Cancelled`] when `token` is cancelled: see [`CancelToken`] for how soon.
+    /// Ends with [`Error::Cancelled`] once `token` is cancelled; [`CancelToken`] says how soon.
     #[must_use]
     pub fn cancel(mut self, token: CancelToken) -> Self {
         self.cancel = token;

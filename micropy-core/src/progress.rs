@@ -1,4 +1,4 @@
-//! How far a conversion is, and how to end it early.
+//! The progress of a conversion, and how to end it early.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,22 +6,23 @@ use std::time::Duration;
 
 use crate::error::Error;
 
-/// How far a conversion is.
+/// The progress of a conversion.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Progress {
     /// Audio done so far in this pass.
     pub done: Duration,
-    /// Audio to be done in each pass, where the file says beforehand.
+    /// Audio to be done in each pass; `None` if the file does not say beforehand.
     pub total: Option<Duration>,
     /// Which pass over the audio this is, from 0.
     pub pass: u8,
-    /// How many there are: two where the audio has to be known before it is encoded.
+    /// How many passes there are: two if the audio has to be measured before it is encoded.
     pub passes: u8,
 }
 
 impl Progress {
-    /// Of all passes together, from 0.0 to 1.0; `None` where the length is not known beforehand (movie fragments).
+    /// The fraction done of all passes, from 0.0 to 1.0; `None` if the length is not known beforehand (movie
+    /// fragments).
     pub fn fraction(&self) -> Option<f64> {
         let total = self.total?.as_secs_f64();
         let of_pass = if total > 0.0 {
@@ -33,19 +34,18 @@ impl Progress {
     }
 }
 
-/// Ends a conversion from another thread or a signal handler: it returns
-/// [`Error::Cancelled`](crate::Error::Cancelled) within a fraction of a second, also while a stream is
-/// skipped or spooled.
+/// Ends a conversion or a probe from another thread or a signal handler: it returns [`Error::Cancelled`] within a
+/// fraction of a second, also while a stream is skipped or spooled.
 ///
-/// A call that blocks is not ended: while the reader behind a source has nothing to give (a silent pipe or
-/// socket) or the writer behind a sink takes nothing, the conversion waits with it. A reader that may wait for
-/// long should hold the token too, wait with a timeout, and fail once the token is cancelled: whatever its
-/// error is then, the conversion returns [`Error::Cancelled`](crate::Error::Cancelled).
+/// A call that blocks is not interrupted: while the reader behind a source has nothing to give (a silent pipe or
+/// socket), or the writer behind a sink accepts nothing, the conversion waits too. A reader that may wait long
+/// should hold the token as well, wait with a timeout, and fail once the token is cancelled. Whatever its error is
+/// then, the conversion returns [`Error::Cancelled`].
 #[derive(Clone, Debug, Default)]
 pub struct CancelToken(Arc<AtomicBool>);
 
 impl CancelToken {
-    /// A token nobody has cancelled yet.
+    /// A token that is not cancelled.
     pub fn new() -> Self {
         Self::default()
     }
@@ -55,8 +55,7 @@ impl CancelToken {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// What really ended a conversion with `error`: a source that fails once the token is cancelled does so
-    /// because of it.
+    /// The true reason for `error`: a source that fails once the token is cancelled fails because of it.
     pub(crate) fn explain(&self, error: Error) -> Error {
         match error {
             Error::Read(_) if self.is_cancelled() => Error::Cancelled,

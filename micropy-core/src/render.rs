@@ -1,5 +1,5 @@
-//! The PCM of one span: decode, mix down, resample, fade, level. Every stage is restarted for each span
-//! with as much roll as it needs, so both neighbours of a seam hear the same.
+//! The PCM of one span: decode, mix down, resample, fade, limit. Every stage is restarted for each span with as
+//! much roll as it needs, so that both encoders at a seam hear the same.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -17,10 +17,10 @@ use crate::resample;
 use crate::span::{Mapping, Span};
 use crate::warning::Warning;
 
-/// PCM samples of silence that are made at a time.
+/// PCM samples of silence made at a time.
 const BLOCK: u64 = 4096;
 
-/// What is done to every span alike.
+/// What is done to every span.
 pub struct Recipe {
     /// The track's coding.
     pub parameters: CodecParameters,
@@ -32,19 +32,19 @@ pub struct Recipe {
     pub sample_rate: u32,
     /// From the decoder's channels to the output's.
     pub downmix: Downmix,
-    /// A factor for the level, with a limiter behind it.
+    /// A gain (a factor), with a limiter after it.
     pub gain: Option<f32>,
-    /// At both ends.
+    /// The fades at both ends.
     pub fade: Fade,
     /// Measure the loudness of what comes out.
     pub measure: bool,
 }
 
-/// The ceiling of a changed level, in dB of true peak: a decoder of the MP3 may go a little above it.
+/// The true-peak ceiling after a change of level, in dBTP: decoders of the MP3 may go a little above it.
 pub const CEILING_DBTP: f32 = -1.0;
 
 impl Recipe {
-    /// PCM samples of the output that its stages need before and behind a span.
+    /// PCM samples of the output that the stages need before and after a span.
     pub fn roll(measure: bool, limit: bool, sample_rate: u32) -> (u64, u64) {
         let limiter = if limit { Limiter::roll(sample_rate) } else { 0 };
         let meter = if measure { Meter::roll(sample_rate) } else { 0 };
@@ -52,17 +52,17 @@ impl Recipe {
     }
 }
 
-/// What came up while spans were rendered.
+/// What was found while spans were rendered.
 #[derive(Debug, Default)]
 pub struct Findings {
     faults: Mutex<Faults>,
     loudness: Mutex<Loudness>,
 }
 
-/// Packets that were right, and those that could not be decoded and were replaced by silence.
+/// Counts of packets that were decoded, and of those that could not be and were replaced by silence.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// Packets that were right.
+    /// Packets that were decoded.
     sound: u64,
     count: u64,
     /// The first of them: byte offset, and what is wrong.
@@ -70,7 +70,7 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// So many are warned of one by one; the others are only counted.
+    /// The most that are warned of one by one; the others are only counted.
     const DETAILED: usize = 8;
 
     /// Notes the packet at byte `offset`.
@@ -82,17 +82,17 @@ impl Faults {
         }
     }
 
-    /// Counts packets that were right.
+    /// Counts packets that were decoded.
     pub fn add_sound(&mut self, packets: u64) {
         self.sound += packets;
     }
 
-    /// How many packets were right.
+    /// How many packets were decoded.
     pub fn sound(&self) -> u64 {
         self.sound
     }
 
-    /// How many.
+    /// How many packets could not be decoded.
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -134,25 +134,25 @@ impl Findings {
 pub struct Renderer<'a> {
     recipe: &'a Recipe,
     span: Arc<Span>,
-    /// Where faults and loudness are noted; the span's own pass has it, not its neighbour's.
+    /// Where faults and loudness are noted: by the span's own encoder, not by its neighbour's.
     findings: Option<&'a Findings>,
     decoder: Box<dyn Decoder>,
     next_packet: usize,
-    /// The span's own packets that were right.
+    /// The span's own packets that were decoded.
     sound: u64,
-    /// PCM samples of silence before the first packet's.
+    /// PCM samples of silence still to come before the first packet's.
     silence: u64,
     resampler: Option<resample::Run>,
     limiter: Option<Limiter>,
     meter: Option<Meter>,
-    /// Place in the output of the PCM that comes next to the fades.
+    /// Position in the output of the next PCM to be faded.
     faded: u64,
-    /// Place in the output of the PCM that comes next out of the stages.
+    /// Position in the output of the next PCM to leave the stages.
     position: u64,
     stages: Stages,
 }
 
-/// What the stages hand on.
+/// The PCM between the stages.
 #[derive(Default)]
 struct Stages {
     decoded: Pcm,
@@ -162,7 +162,7 @@ struct Stages {
 }
 
 impl<'a> Renderer<'a> {
-    /// Starts on `span` with everything afresh.
+    /// Starts on `span` with fresh stages.
     pub fn new(
         recipe: &'a Recipe,
         span: Arc<Span>,
@@ -195,7 +195,7 @@ impl<'a> Renderer<'a> {
         })
     }
 
-    /// Replaces `out` by the PCM that follows, of the output's channels; false once the span is whole.
+    /// Replaces `out` by the next PCM, in the output's channels; false once the span is whole.
     pub fn render(&mut self, out: &mut Pcm) -> Result<bool> {
         out.reset(self.recipe.downmix.channels());
         while out.is_empty() && self.position < self.span.output.end {
@@ -218,7 +218,7 @@ impl<'a> Renderer<'a> {
         Ok(more)
     }
 
-    /// Puts the next of the input into `decoded`; false when there is no more.
+    /// Decodes the next packet into `decoded`; false if there is none.
     fn decode_next(&mut self) -> bool {
         let decoded = &mut self.stages.decoded;
         decoded.reset(self.recipe.format.layout.channels());
@@ -270,8 +270,8 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// The input is at its end: what the stages still hold comes out, and silence where the packets gave
-    /// less than they promised.
+    /// The input has ended: takes out what the stages still hold, and adds silence where the packets gave less than
+    /// they declared.
     fn end_input(&mut self) {
         let resampled = &mut self.stages.resampled;
         resampled.reset(self.recipe.downmix.channels());
@@ -283,7 +283,7 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Fades `resampled` and takes it through the limiter; at the end of the input, all that it holds comes out.
+    /// Fades `resampled` and limits it; at the end of the input, takes out all that the limiter holds.
     fn level(&mut self, ended: bool) {
         let Stages {
             resampled, limited, ..
@@ -303,8 +303,7 @@ impl<'a> Renderer<'a> {
         }
     }
 
-    /// Measures what has come out of the stages, and appends to `out` what of it belongs to the
-    /// span.
+    /// Measures the output of the stages, and appends to `out` the part that belongs to the span.
     fn cut(&mut self, out: &mut Pcm) -> Result<()> {
         let pcm = &mut self.stages.limited;
         let start = self.position;
@@ -319,7 +318,7 @@ impl<'a> Renderer<'a> {
     }
 }
 
-/// Leaves of `pcm`, which begins at `start`, what lies within `wanted`.
+/// Cuts `pcm`, which begins at `start`, down to `wanted`.
 fn keep(pcm: &mut Pcm, start: u64, wanted: &Range<u64>) {
     let end = start + pcm.len() as u64;
     let from = wanted.start.clamp(start, end);

@@ -11,7 +11,7 @@ use crate::warning::Warning;
 pub struct Report {
     /// The source's coding with its profile.
     pub codec: Codec,
-    /// The source's MP3 frames were taken over as they are.
+    /// The source's MP3 frames were copied as they are.
     pub copied: bool,
     /// Hz of the source's decoded audio.
     pub input_sample_rate: u32,
@@ -23,7 +23,7 @@ pub struct Report {
     pub input_bytes: u64,
     /// Packets from the track's first to the last that was converted.
     pub packets: u64,
-    /// Packets that there would be if the source did not break off.
+    /// Packets that the source declares up to there; more than [`Report::packets`] if it breaks off.
     pub expected_packets: u64,
     /// Packets that could not be decoded and were replaced by silence of their length.
     pub concealed_packets: u64,
@@ -31,20 +31,21 @@ pub struct Report {
     pub output_sample_rate: u32,
     /// Channels of the MP3.
     pub output_channels: u16,
-    /// PCM samples that the MP3 decodes to with delay and padding applied.
+    /// PCM samples that the MP3 decodes to once delay and padding are cut off.
     pub output_samples: u64,
     /// Bytes of the MP3, tags included.
     pub output_bytes: u64,
-    /// Bytes of them that are the ID3 tag: text, cover, chapters.
+    /// Bytes of its ID3 tag: text, cover, chapters.
     pub tag_bytes: u64,
-    /// MP3 frames, without the Info tag's.
+    /// MP3 frames, not counting the Info tag's.
     pub frames: u64,
-    /// False where the source breaks off before its end: the MP3 is what was there.
+    /// False if the source breaks off before its end: the MP3 holds what was there, and a warning says where it
+    /// ended.
     pub complete: bool,
-    /// Length that the container declares for what was asked, where it does. In a file that breaks off it
-    /// is more than [`Report::duration`].
+    /// Length that the container declares for the part that was asked for, if it does. For a source that breaks off
+    /// it is more than [`Report::duration`].
     pub expected_duration: Option<Duration>,
-    /// How loud the source is, where it was measured.
+    /// How loud the source is, if it was measured.
     pub loudness: Option<MeasuredLoudness>,
     /// What a user should know of.
     pub warnings: Vec<Warning>,
@@ -54,7 +55,7 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct MeasuredLoudness {
-    /// Integrated loudness in LUFS; `None` where all is silence.
+    /// Integrated loudness in LUFS; `None` for silence.
     pub integrated: Option<f64>,
     /// Highest true peak in dBTP; −∞ for digital silence.
     pub true_peak: f64,
@@ -68,7 +69,7 @@ impl Report {
         duration_of(self.output_samples, self.output_sample_rate)
     }
 
-    /// Mean bitrate of the MP3's audio in bit/s: its ID3 tag does not count.
+    /// Mean bitrate of the MP3's audio in bit/s, without its ID3 tag.
     pub fn mean_bitrate(&self) -> f64 {
         let seconds = self.duration().as_secs_f64();
         if seconds > 0.0 {
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_and_samples_agree_both_ways() {
+    fn time_and_samples_convert_both_ways() {
         for samples in [0, 1, 44_099, 44_100, 396_900, 10_000_000_001] {
             assert_eq!(samples_of(duration_of(samples, 44_100), 44_100), samples);
         }

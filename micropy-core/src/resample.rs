@@ -1,12 +1,12 @@
-//! Other sampling rates, exactly: every PCM sample that comes out is a function of its position alone.
+//! Exact resampling: every output PCM sample depends on its position alone.
 //!
-//! A polyphase filter with a fixed window of input around each output instant has no state that a restart
-//! could lose: spans that are resampled on their own meet bit for bit, and there is no delay to subtract.
-//! Resamplers that work block by block or interpolate their filter give one or the other away.
+//! A polyphase filter with a fixed window of input around each output instant has no state that a restart could
+//! lose: spans that are resampled on their own meet bit for bit, and there is no delay to subtract. Resamplers that
+//! work block by block or interpolate their filter lack one or the other.
 //!
-//! Hence no library: rubato's resamplers hold their place in the input as a state and begin with a delay in
-//! whole output samples. Restarted in the middle of a track at a ratio such as 147/320, one stands at
-//! another fraction of a sample than one that has run from the start, so that spans would not meet.
+//! Hence no library: rubato's resamplers keep their place in the input as state and begin with a delay in whole
+//! output samples. Restarted in the middle of a track at a ratio such as 147/320, one is at another fraction of a
+//! sample than one that has run from the start, so spans would not meet.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::pcm::Pcm;
 
-/// What MP3 can be sampled at (MPEG-1, MPEG-2 and MPEG-2.5).
+/// The sample rates of MP3 (MPEG-1, MPEG-2 and MPEG-2.5).
 pub const MP3_RATES: [u32; 9] = [8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000];
 
 /// The MP3 rate for audio of `rate` Hz: itself where MP3 has it; the next one above, so that nothing is
@@ -36,7 +36,7 @@ const ATTENUATION: f64 = 125.0;
 /// The pass band ends at this part of the lower Nyquist frequency; the stop band begins at all of it.
 const PASS_BAND: f64 = 0.955;
 
-/// Coefficients at most (64 MiB): two rates that have nothing in common are refused.
+/// The most coefficients (64 MiB): two rates with no common factor are refused.
 const MAX_COEFFICIENTS: u64 = 16 << 20;
 
 /// A filter from one rate to another. Cheap to share: a clone is another handle.
@@ -89,8 +89,8 @@ impl Resampler {
         (u128::from(n) * u128::from(self.down) / u128::from(self.up)) as u64
     }
 
-    /// The input that the output `range` depends on, as positions from the start of the track; what is
-    /// before the start, or behind the end, is silence.
+    /// The input that the output `range` depends on, as positions from the start of the track. Before the start and
+    /// after the end there is silence.
     pub fn input_range(&self, output: Range<u64>) -> Range<u64> {
         let start = self.first_tap(output.start);
         let end = self.first_tap(output.end.saturating_sub(1)) + self.taps as i64;
@@ -98,8 +98,8 @@ impl Resampler {
         clamped(start)..clamped(end)
     }
 
-    /// A run of the filter that gives the output from `output_start` on. The first input it is given must
-    /// be that at `input_start`, which is the start of [`Resampler::input_range`] or before.
+    /// A run of the filter for the output from `output_start` on. Its first input must be at `input_start`, which is
+    /// the start of [`Resampler::input_range`] or before.
     pub fn run(&self, input_start: u64, output_start: u64, channels: usize) -> Run {
         Run {
             resampler: self.clone(),
@@ -121,7 +121,7 @@ impl Resampler {
     }
 }
 
-/// A resampler on its way through the input.
+/// A resampler partway through its input.
 #[derive(Debug)]
 pub struct Run {
     resampler: Resampler,
@@ -132,7 +132,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Takes the input that follows and appends all output that is now known.
+    /// Takes the next input and appends all output that follows from it.
     pub fn push(&mut self, input: &Pcm, output: &mut Pcm) {
         self.input.extend_from(input, 0, input.len());
         let end = self.input_start + self.input.len() as i64;
@@ -155,7 +155,7 @@ impl Run {
         self.next += 1;
         let phase = self.resampler.phase(n);
         let first = self.resampler.first_tap(n) - self.input_start;
-        // Silence before the first and behind the last sample: their coefficients do not count.
+        // Silence before the first and after the last PCM sample: their coefficients do not count.
         let skip = usize::try_from(-first).unwrap_or(0).min(phase.len());
         let first = usize::try_from(first).unwrap_or(0);
         for (from, to) in self.input.planes().iter().zip(output.planes_mut()) {
@@ -167,7 +167,7 @@ impl Run {
     fn forget(&mut self) {
         let needed = self.resampler.first_tap(self.next) - self.input_start;
         let passed = usize::try_from(needed).unwrap_or(0).min(self.input.len());
-        // Moving the rest down costs as much as the rest is long: not for every little piece.
+        // Moving the rest down costs time in proportion to the rest: not for every little piece.
         if passed >= 4096 {
             for plane in self.input.planes_mut() {
                 plane.drain(..passed);
@@ -195,8 +195,8 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     sums.iter().sum::<f32>() + rest
 }
 
-/// The windowed sinc around an output instant that lies `fraction` behind an input sample, normalised so
-/// that a constant stays what it is.
+/// The windowed sinc around an output instant that is `fraction` after an input PCM sample, normalised so that a
+/// constant stays the same.
 fn coefficients(fraction: f64, taps: u64, cutoff: f64) -> Vec<f32> {
     let half = taps as f64 / 2.0;
     let distance = |tap: u64| tap as f64 - (half - 1.0) - fraction;
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pass_band_is_flat_to_95_percent_and_what_would_alias_is_gone() {
+    fn the_pass_band_is_flat_to_95_percent_and_aliases_are_gone() {
         let step = std::f64::consts::TAU * 0.95 * 22050.0 / 44100.0;
         let kept = resample(48000, 44100, &tone(0.95 * 22050.0, 48000, 20000));
         assert!(error(&kept, |n| (step * n as f64).sin()) < -100.0);
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_stays_what_it_is() {
+    fn a_constant_stays_the_same() {
         let mut input = Pcm::new(1);
         input.planes_mut()[0].resize(20000, 0.5);
         for to in [44100, 32000, 8000] {
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_without_a_common_measure_are_refused_rather_than_filling_memory() {
+    fn rates_with_no_common_factor_are_refused_and_do_not_fill_the_memory() {
         assert!(Resampler::new(16_777_213, 48000).is_err());
         assert!(Resampler::new(0, 48000).is_err());
         assert!(Resampler::new(47_999, 48_000).is_err());

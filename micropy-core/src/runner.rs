@@ -1,4 +1,4 @@
-//! An encoder under way: PCM in, frames out.
+//! A running encoder: PCM in, frames out.
 
 use micropy_lame::{Bitrate, Encoder, Settings};
 
@@ -18,13 +18,13 @@ pub struct Runner {
     rate_control: RateControl,
     encoder: Encoder,
     splitter: FrameSplitter,
-    /// What the encoder gave last.
+    /// The last output of the encoder.
     piece: Vec<u8>,
-    /// Frames that nothing changes any more.
+    /// Frames that no seam can change any more.
     settled: Stretch,
     /// Frames after those.
     tail: Tail,
-    /// Frames that are whole, wherever they are.
+    /// Complete frames so far.
     count: u64,
 }
 
@@ -44,12 +44,12 @@ impl Runner {
         })
     }
 
-    /// How it spends its bits.
+    /// How the encoder spends its bits.
     pub fn rate_control(&self) -> RateControl {
         self.rate_control
     }
 
-    /// Encodes `pcm` and returns the frames that are whole by it, each with its number in the output.
+    /// Encodes `pcm` and returns the frames that it completes, each with its number in the output.
     pub fn encode(&mut self, pcm: &Pcm) -> Result<impl Iterator<Item = (u64, Frame)> + use<>> {
         let right = (pcm.channels() > 1).then(|| pcm.plane(1));
         self.encoder.encode(pcm.plane(0), right, &mut self.piece)?;
@@ -59,32 +59,32 @@ impl Runner {
         Ok((first..).zip(frames))
     }
 
-    /// Puts the next frame behind the others.
+    /// Appends the next frame.
     pub fn keep(&mut self, frame: Frame) {
         self.tail.push(frame);
         self.settle();
     }
 
-    /// Takes out the frames that a seam may still change; what becomes of them comes back by
-    /// [`Runner::put_back`] or goes to [`Runner::end_with`].
+    /// Takes out the frames that a seam may still change. Return them with [`Runner::put_back`], or end with
+    /// [`Runner::end_with`].
     pub fn take_tail(&mut self) -> Tail {
         std::mem::take(&mut self.tail)
     }
 
-    /// Puts back what [`Runner::take_tail`] took out, whatever was added to it.
+    /// Puts back what [`Runner::take_tail`] took out, with any frames added since.
     pub fn put_back(&mut self, tail: Tail) {
         self.tail = tail;
         self.settle();
     }
 
-    /// All its frames, when `tail` is what became of the last at a seam.
+    /// All its frames, of which `tail` are the last, as joined at a seam.
     pub fn end_with(mut self, tail: Tail) -> Stretch {
         tail.into_frames()
             .for_each(|frame| self.settled.push(frame.bytes()));
         self.settled
     }
 
-    /// All its frames, when the file ends here.
+    /// All its frames, if the file ends here.
     pub fn finish(mut self) -> Result<Stretch> {
         self.encoder.flush(&mut self.piece)?;
         for frame in split(&mut self.splitter, &mut self.piece)? {
@@ -113,7 +113,7 @@ pub fn rate_control(bitrate: Bitrate) -> RateControl {
     }
 }
 
-/// Takes the frames out of an encoder's `piece` that are whole with it.
+/// Takes the frames that an encoder's `piece` completes out of the stream.
 fn split(splitter: &mut FrameSplitter, piece: &mut Vec<u8>) -> Result<Vec<Frame>> {
     splitter.push(piece);
     piece.clear();
@@ -124,12 +124,12 @@ fn split(splitter: &mut FrameSplitter, piece: &mut Vec<u8>) -> Result<Vec<Frame>
     Ok(frames)
 }
 
-/// Frames that follow each other, as bytes.
+/// A run of frames, as bytes.
 #[derive(Debug, Default)]
 pub struct Stretch {
-    /// Pieces of some frames each: one that grew as a whole would be copied, and take twice its room.
+    /// Pieces of some frames each: a single buffer would be copied as it grows, and take twice the memory.
     pieces: Vec<Vec<u8>>,
-    /// Piece and place in it where each frame ends.
+    /// Where each frame ends: which piece, and the offset in it.
     ends: Vec<(u32, u32)>,
 }
 

@@ -4,22 +4,22 @@ use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// A place for one MP3: written from its first byte to its last; where it can be rewritten, the tags in
-/// front and the Info tag in its first frame are completed at the end. What was there before stays.
+/// A place for one MP3. It is written from its first byte to its last. If it can be rewritten, the ID3 tag and the
+/// Info tag at its beginning are completed at the end. What the sink held before stays.
 pub trait Sink {
     /// Appends all of `bytes`.
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Whether [`Sink::rewrite`] works here. A pipe says no: its Info tag then holds what is known
-    /// before the audio is encoded.
+    /// Whether [`Sink::rewrite`] works here. Not for a pipe: its Info tag holds what is known before the audio is
+    /// encoded.
     fn can_rewrite(&self) -> bool;
 
-    /// Replaces bytes already written, those from `back` bytes before the end on, and stands at the end
-    /// again. Counted from the end, so that nobody need know what was there before the MP3.
+    /// Replaces bytes already written, beginning `back` bytes before the end, and returns to the end. It counts from
+    /// the end because the sink may have held other bytes before the MP3.
     fn rewrite(&mut self, back: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// The MP3 is whole: makes it available to others (flushes it, gives the file its name). A conversion
-    /// calls it once, at its end, and not at all if it fails.
+    /// Makes the finished MP3 available: flushes it, gives the file its name. A conversion calls this once, when it
+    /// has succeeded.
     fn finish(&mut self) -> io::Result<()>;
 }
 
@@ -46,7 +46,7 @@ macro_rules! sink_behind {
 sink_behind!(&mut S);
 sink_behind!(Box<S>);
 
-/// In memory, after what the vector holds already.
+/// In memory, after what the vector already holds.
 impl Sink for Vec<u8> {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.extend_from_slice(bytes);
@@ -103,16 +103,16 @@ impl<W: Write> Sink for StreamSink<W> {
     }
 }
 
-/// A sink over anything that writes and seeks; the MP3 begins where it stands.
+/// A sink over anything that writes and seeks. The MP3 begins at its current position.
 #[derive(Debug)]
 pub struct SeekSink<W> {
     inner: W,
 }
 
 impl<W: Write + Seek> SeekSink<W> {
-    /// Writes from where `inner` stands.
+    /// Writes from the current position of `inner`.
     pub fn new(mut inner: W) -> io::Result<Self> {
-        // What only seems to seek, such as a pipe opened as a file, is found out now and not at the end.
+        // A pipe opened as a file only seems to seek: found out now, not at the end.
         inner.stream_position()?;
         Ok(SeekSink { inner })
     }
@@ -145,9 +145,9 @@ impl<W: Write + Seek> Sink for SeekSink<W> {
 
 /// A file that appears under its name only when it is whole.
 ///
-/// What is written goes to a temporary file in the same folder; [`Sink::finish`], which a conversion calls at
-/// its end, gives it its name. Dropped before, it leaves nothing behind. A symbolic link stays one: the file
-/// that it names is written, or written anew.
+/// The bytes go to a temporary file in the same folder. [`Sink::finish`], which a conversion calls at its end, gives
+/// it its name. If the sink is dropped before, nothing is left behind. A symbolic link stays a link: the file that
+/// it points to is created or replaced.
 ///
 /// ```no_run
 /// use micropy_core::{Converter, Error, FileSink, Options, SeekSource};
@@ -170,12 +170,12 @@ pub struct FileSink {
 }
 
 impl FileSink {
-    /// Prepares to write `path`. Without `overwrite`, an existing file is an error here, and one that
-    /// appears meanwhile is an error of [`Sink::finish`].
+    /// Prepares to write `path`. Without `overwrite`, an existing file is an error here, and a file that appears
+    /// meanwhile is an error in [`Sink::finish`].
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] where `path` is there and no regular file: a device, a named pipe. It
-    /// would be replaced, not written to. Open such a place and write to it with a [`StreamSink`].
+    /// [`io::ErrorKind::InvalidInput`] if `path` exists and is not a regular file but a device or a named pipe, which
+    /// would be replaced rather than written to. Open it and write to it with a [`StreamSink`].
     pub fn create(path: impl Into<PathBuf>, overwrite: bool) -> io::Result<Self> {
         let path = path.into();
         match fs::metadata(&path) {
@@ -183,7 +183,7 @@ impl FileSink {
             Ok(found) if !found.is_file() => {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidInput,
-                    "it is no regular file: open it and write to it with a StreamSink",
+                    "not a regular file: open it and write to it with a StreamSink",
                 ));
             }
             Ok(_) if !overwrite => return Err(io::ErrorKind::AlreadyExists.into()),
@@ -200,7 +200,7 @@ impl FileSink {
         builder.prefix(".micropy-").suffix(".part");
         #[cfg(unix)]
         {
-            // As any new file: what the umask leaves of rw-rw-rw-, not a temporary file's rw-------.
+            // The mode of any new file: rw-rw-rw- less the umask, not a temporary file's rw-------.
             use std::os::unix::fs::PermissionsExt;
             builder.permissions(std::fs::Permissions::from_mode(0o666));
         }
@@ -213,23 +213,22 @@ impl FileSink {
         })
     }
 
-    /// Where the bytes stand until the file is finished: what to remove in a program that ends without
-    /// dropping this.
+    /// Where the bytes are until the file is finished. A program that exits without dropping this should remove it.
     pub fn temporary(&self) -> Option<&Path> {
         self.temporary.as_deref()
     }
 }
 
-/// Where a file of the name `path` stands or would stand: renaming to a link replaces the link.
+/// Where the file `path` is or would be, behind symbolic links: renaming to a link would replace the link.
 fn behind_links(mut path: PathBuf) -> io::Result<PathBuf> {
     /// As many as Linux follows.
     const MOST: usize = 40;
     for _ in 0..MOST {
-        // An error: it is no link, or nothing at all.
+        // An error: it is not a link, or does not exist.
         let Ok(target) = fs::read_link(&path) else {
             return Ok(path);
         };
-        // Where the target is absolute, nothing of the folder remains.
+        // An absolute target replaces the folder.
         path = match path.parent() {
             Some(folder) => folder.join(target),
             None => target,
@@ -280,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_rewritten_is_counted_from_the_end() {
+    fn rewriting_counts_from_the_end() {
         let (mut memory, mut file) = (b"before".to_vec(), io::Cursor::new(b"before".to_vec()));
         file.set_position(6);
         let mut seek = SeekSink::new(file).unwrap();
@@ -359,7 +358,7 @@ mod tests {
         }
 
         #[test]
-        fn what_a_link_names_is_written() {
+        fn the_target_of_a_link_is_written() {
             let folder = tempfile::tempdir().unwrap();
             let other = folder.path().join("other");
             fs::create_dir(&other).unwrap();
@@ -367,7 +366,7 @@ mod tests {
             let (near, far) = (folder.path().join("near"), folder.path().join("far"));
             symlink("other/file.mp3", &near).unwrap();
             symlink(&near, &far).unwrap();
-            // It names nothing yet.
+            // Its target does not exist yet.
             write(&far, "new", false).unwrap();
             assert_eq!(fs::read_to_string(&file).unwrap(), "new");
             assert!(write(&far, "again", false).is_err());
@@ -380,7 +379,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_no_regular_file_is_refused_and_stays() {
+        fn other_than_a_regular_file_is_refused_and_stays() {
             let folder = tempfile::tempdir().unwrap();
             let pipe = folder.path().join("pipe");
             assert!(

@@ -8,27 +8,27 @@ use crate::progress::CancelToken;
 
 /// Positioned bytes of one input: a file, a slice, a pipe, an object in a store.
 ///
-/// The engine goes through a source once, forward, and skips what it does not need; a source that can
-/// seek never reads the video's bytes.
+/// The engine reads a source once, forward, and skips what it does not need: a source that can seek never reads
+/// the bytes of the video.
 pub trait Source {
-    /// Length in bytes, where it is known beforehand.
+    /// Length in bytes, if it is known beforehand.
     fn size(&self) -> Option<u64>;
 
     /// Reads up to `buf.len()` bytes at `offset`; 0 means the end of the input.
     ///
-    /// A source that can only go forward may refuse an offset before its position unless
-    /// [`Source::keep_from`] covered it.
+    /// A source that can only go forward may refuse an offset before its position, unless [`Source::keep_from`]
+    /// covered it.
     fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// From now on, bytes at or after `offset` may be asked for again, in any order. A source that can
-    /// seek has nothing to do; one that cannot spools them to disk.
+    /// From now on, bytes at or after `offset` may be asked for again, in any order. A source that can seek has
+    /// nothing to do. One that cannot spools them to disk.
     fn keep_from(&mut self, offset: u64) -> io::Result<()>;
 
-    /// What is asked of it from now on is for a conversion that ends when `token` is cancelled.
+    /// Gives the source the token that cancels the conversion it is read for.
     ///
-    /// The engine looks at the token before each call. A source that may be busy for long within one (a pipe
-    /// that is skipped or spooled) looks at it between the pieces, and fails; any error will do. Others have
-    /// nothing to do.
+    /// The engine checks the token before each call. A source that may be busy for long within one call (a pipe
+    /// that is skipped or spooled) should check it between the pieces and fail with any error. Others have nothing
+    /// to do.
     fn cancel_with(&mut self, token: &CancelToken) {
         let _ = token;
     }
@@ -90,7 +90,7 @@ impl SeekSource<File> {
 }
 
 impl<R: Read + Seek> SeekSource<R> {
-    /// Takes `inner` from its first byte to its last, wherever it stands now.
+    /// Reads `inner` from its first byte to its last, whatever its current position.
     pub fn new(mut inner: R) -> io::Result<Self> {
         let size = inner.seek(SeekFrom::End(0))?;
         Ok(SeekSource {
@@ -107,7 +107,7 @@ impl<R: Read + Seek> Source for SeekSource<R> {
     }
 
     fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        // Behind the end there is nothing; files refuse to seek behind 2⁶³.
+        // After the end there is nothing; files refuse to seek past 2⁶³.
         if offset >= self.size {
             return Ok(0);
         }
@@ -127,8 +127,8 @@ impl<R: Read + Seek> Source for SeekSource<R> {
 
 /// A source over anything that only reads: a pipe, a socket, a response body.
 ///
-/// What is asked for in order is served as it arrives. What must be kept (a `moov` box behind the media)
-/// is spooled to an unnamed temporary file, which the operating system removes.
+/// Bytes asked for in order are served as they arrive. Bytes that must be kept (a `moov` box after the media) are
+/// spooled to an unnamed temporary file, which the operating system removes.
 pub struct StreamSource<R> {
     inner: R,
     /// Bytes taken from `inner` so far.
@@ -171,7 +171,7 @@ impl<R: std::fmt::Debug> std::fmt::Debug for StreamSource<R> {
 }
 
 impl<R: Read> StreamSource<R> {
-    /// Takes what `inner` gives from now on.
+    /// Reads `inner` from its current position.
     pub fn new(inner: R) -> Self {
         StreamSource {
             inner,
@@ -183,14 +183,14 @@ impl<R: Read> StreamSource<R> {
         }
     }
 
-    /// Spools in `folder`, not in the system's folder of temporary files.
+    /// Spools in `folder` rather than in the system's folder for temporary files.
     #[must_use]
     pub fn spool_folder(mut self, folder: impl Into<PathBuf>) -> Self {
         self.spool_folder = Some(folder.into());
         self
     }
 
-    /// Spools at most so many bytes. A stream that needs more fails with
+    /// Spools at most this many bytes. A stream that needs more fails with
     /// [`io::ErrorKind::QuotaExceeded`].
     #[must_use]
     pub fn spool_limit(mut self, bytes: u64) -> Self {
@@ -198,7 +198,7 @@ impl<R: Read> StreamSource<R> {
         self
     }
 
-    /// Tells a fault of the spool from one of the input, which the caller would take it for.
+    /// Marks an error of the spool as such: the caller would take it for one of the input.
     fn spool_error(&self, error: io::Error) -> io::Error {
         let what = match error.kind() {
             io::ErrorKind::StorageFull => "is full",
@@ -206,18 +206,18 @@ impl<R: Read> StreamSource<R> {
         };
         let message = match &self.spool_folder {
             Some(folder) => format!(
-                "the folder {} {what}, where a stream is spooled: {error}",
+                "cannot spool the stream: the folder {} {what}: {error}",
                 folder.display()
             ),
             None => format!(
-                "the temporary folder {what}, where a stream is spooled (TMPDIR names another): {error}"
+                "cannot spool the stream: the temporary folder {what} (set TMPDIR to use another): {error}"
             ),
         };
         io::Error::new(error.kind(), message)
     }
 
-    /// Takes bytes from the stream until `self.position` is `offset`, spooling them where asked.
-    /// Returns false where the stream ends before.
+    /// Reads the stream up to `offset`, spooling the bytes if they are to be kept. Returns false if the stream ends
+    /// before.
     fn advance_to(&mut self, offset: u64) -> io::Result<bool> {
         let mut scratch = [0; 64 * 1024];
         while self.position < offset {
@@ -238,7 +238,7 @@ impl<R: Read> StreamSource<R> {
                 return Err(io::Error::new(
                     io::ErrorKind::QuotaExceeded,
                     format!(
-                        "more than {} bytes of the stream would have to be spooled: convert it from a file",
+                        "more than {} bytes of the stream would have to be spooled: convert it from a file instead",
                         self.spool_limit
                     ),
                 ));
@@ -262,7 +262,7 @@ impl<R: Read> Source for StreamSource<R> {
                 return Err(io::Error::new(
                     io::ErrorKind::Unsupported,
                     format!(
-                        "byte {offset} of a stream was asked for after byte {}",
+                        "byte {offset} of a stream is needed after byte {}",
                         self.position
                     ),
                 ));
@@ -287,7 +287,7 @@ impl<R: Read> Source for StreamSource<R> {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 format!(
-                    "byte {offset} of a stream is gone: it stands at {}",
+                    "byte {offset} of a stream is gone: its position is {}",
                     self.position
                 ),
             ));
@@ -333,7 +333,7 @@ impl Source for Cancellable<'_> {
     }
 }
 
-/// An error once `token` is cancelled; which one does not matter, the caller is told of the cancelling.
+/// An error once `token` is cancelled. Which one does not matter: the caller gets `Error::Cancelled`.
 fn check(token: &CancelToken) -> io::Result<()> {
     match token.is_cancelled() {
         true => Err(io::Error::other("cancelled")),
@@ -341,7 +341,7 @@ fn check(token: &CancelToken) -> io::Result<()> {
     }
 }
 
-/// `read`, again when a signal interrupts it.
+/// `read`, repeated if a signal interrupts it.
 fn read_some(reader: &mut impl Read, buf: &mut [u8]) -> io::Result<usize> {
     loop {
         match reader.read(buf) {
@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_serves_what_is_asked_in_order_without_a_spool() {
+    fn a_stream_read_in_order_needs_no_spool() {
         let data: Vec<u8> = (0..=255).collect();
         let mut s = StreamSource::new(Drip(&data));
         let mut buf = [0; 4];
@@ -408,16 +408,16 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_full_disk_is_no_fault_of_the_input() {
+    fn a_full_disk_is_not_blamed_on_the_input() {
         let mut s = StreamSource::new(io::repeat(7));
         s.keep_from(0).unwrap();
         s.spool.as_mut().unwrap().file = File::options().write(true).open("/dev/full").unwrap();
         let error = s.read_at(0, &mut [0; 4]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        let told = error.to_string();
+        let message = error.to_string();
         assert!(
-            told.contains("temporary folder is full") && told.contains("TMPDIR"),
-            "{told}"
+            message.contains("temporary folder is full") && message.contains("TMPDIR"),
+            "{message}"
         );
     }
 
@@ -451,7 +451,7 @@ mod tests {
         assert_eq!(s.read_at(100_000, &mut buf).unwrap(), 4);
         token.cancel();
         assert!(s.read_at(u64::MAX / 2, &mut buf).is_err());
-        // What is kept can still be had, whoever asks for it.
+        // What was kept can still be read.
         assert_eq!(s.read_at(16, &mut buf).unwrap(), 4);
     }
 

@@ -1,5 +1,5 @@
-//! Stages of a conversion one by one, for benchmarks and for hostile bytes (`fuzz/`). No part of the library's
-//! interface: it changes with what it lays open.
+//! Stages of a conversion one by one, for benchmarks and for the fuzzer. Not part of the public interface: it changes
+//! with the stages.
 
 use micropy_lame::Bitrate;
 
@@ -15,7 +15,7 @@ use crate::pipeline::WARM_UP;
 use crate::runner::rate_control;
 use crate::stitch::{SeamSearch, Tail, Verdict};
 
-/// What [`demux`] has read.
+/// What [`demux`] read.
 #[derive(Clone, Copy, Debug)]
 pub struct Demuxed {
     /// Packets of the first audio track.
@@ -75,25 +75,31 @@ pub fn decode(mut file: &[u8]) -> Result<u64> {
 /// Joins the frames of an encoder with those of another that began `start` frames later, at their first seam;
 /// returns how many frames after that start it is.
 pub fn stitch(left: &[u8], right: &[u8], start: usize, bitrate: Bitrate) -> Result<Option<usize>> {
-    let (mut left, head) = (frames(left)?.into_iter(), frames(right)?);
+    let (left, right) = (frames(left)?, frames(right)?);
+    Ok(first_seam(left, &right, start, rate_control(bitrate)))
+}
+
+/// The frame of `right` at which the frames of `left`, from number `start` on, join it first.
+fn first_seam(left: Vec<Frame>, right: &[Frame], start: usize, rate: RateControl) -> Option<usize> {
+    let mut left = left.into_iter();
     let mut tail = Tail::new();
     left.by_ref().take(start).for_each(|frame| tail.push(frame));
-    let mut search = SeamSearch::new(tail, &head, rate_control(bitrate), WARM_UP);
+    let mut search = SeamSearch::new(tail, right, rate, WARM_UP);
     for frame in left {
         match search.offer(frame) {
             Verdict::GoOn => {}
             Verdict::NoSeam => break,
             Verdict::Seam(seam) => {
                 search.join(seam);
-                return Ok(Some(seam.k));
+                return Some(seam.k);
             }
         }
     }
-    Ok(None)
+    None
 }
 
-/// Takes a stream of MP3 frames apart, `piece` bytes at a time, with all that is read of a frame anywhere, up to
-/// the first that makes no sense; returns how many there were.
+/// Splits a stream of MP3 frames, `piece` bytes at a time, and reads all that is read of a frame anywhere, up to the
+/// first malformed one. Returns how many there were.
 pub fn mp3(stream: &[u8], piece: usize) -> u64 {
     let mut splitter = FrameSplitter::new();
     let mut audio = info_tag::FrameStats::new();
@@ -134,29 +140,12 @@ pub fn mp3(stream: &[u8], piece: usize) -> u64 {
         };
         InfoTag::new(header, &encoding, &audio, trim, None)
             .to_frame(InfoTag::header(header, RateControl::Vbr));
-        seam(taken, header.bitrate());
+        // A seam of the frames with themselves, some frames later.
+        let start = taken.len() / 4;
+        let head = taken[start..].to_vec();
+        first_seam(taken, &head, start, RateControl::Cbr);
     }
     audio.frames()
-}
-
-/// Looks for a seam of frames with themselves, some frames later.
-fn seam(taken: Vec<Frame>, bitrate: u16) {
-    let start = taken.len() / 4;
-    let head = taken[start..].to_vec();
-    let mut tail = Tail::new();
-    let mut left = taken.into_iter();
-    left.by_ref().take(start).for_each(|frame| tail.push(frame));
-    let mut search = SeamSearch::new(tail, &head, rate_control(Bitrate::Cbr(bitrate)), WARM_UP);
-    for frame in left {
-        match search.offer(frame) {
-            Verdict::GoOn => {}
-            Verdict::NoSeam => break,
-            Verdict::Seam(seam) => {
-                search.join(seam);
-                break;
-            }
-        }
-    }
 }
 
 fn frames(bytes: &[u8]) -> Result<Vec<Frame>> {

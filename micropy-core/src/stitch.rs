@@ -1,10 +1,9 @@
 //! Seams: where the frames of one span end in the output and those of the next begin.
 //!
-//! Each span is encoded by an encoder of its own, started in the midst of the track. Given the same PCM,
-//! such an encoder comes, frame by frame, to what the encoder of the span before would have made had it
-//! gone on. So the left one (A) does go on past its end, beside the first frames of the right one (B),
-//! until both make the same; there B takes over. Where that never happens, a frame where both have the
-//! same windows still gives a sound stream.
+//! Each span is encoded by an encoder of its own, started in the middle of the track. Given the same PCM, its
+//! frames converge on those that the encoder of the span before would have made. So the left encoder (A) goes on
+//! past its end, alongside the first frames of the right one (B), until both make the same; there B takes over.
+//! Where that never happens, a frame where both have the same windows still gives a sound stream.
 //!
 //! ```text
 //! A  …──────────────┬──0──1──2─ … ─k−1─┐          frames are counted from B's start
@@ -23,9 +22,8 @@
 //!    next seam is between A and C. It does so without rules 2 and 3 where B is the end of the track and so short
 //!    that A has come through it already.
 //!
-//! A joined stream holds A up to the header of `k`, and B from there, untouched. B's frame `k` begins in
-//! the slots before it, which are A's: there A had reserved bytes for its own frame `k`, which give place to
-//! B's.
+//! A joined stream holds A up to the header of `k`, and B from there, untouched. B's frame `k` begins in the slots
+//! before it, which are A's: the bytes that A had reserved there for its own frame `k` are replaced by B's.
 
 use std::collections::VecDeque;
 
@@ -34,8 +32,8 @@ use crate::mp3::RateControl;
 use crate::mp3::frame::Frame;
 use crate::mp3::reservoir::MAX_MAIN_DATA_BEGIN;
 
-/// So many equal frames in a row are taken as proof that both encoders stay equal. Eight are not: at
-/// CBR 32 and 22.05 kHz, and at CBR 128 and 48 kHz, encoders have met for eight frames and parted again.
+/// Equal frames in a row that are taken as proof that both encoders stay equal. Eight are too few: at CBR 32 and
+/// 22.05 kHz, and at CBR 128 and 48 kHz, encoders have agreed for eight frames and parted again.
 pub const EQUAL_FRAMES: usize = 16;
 
 /// The last frames of a span, as far as a seam may still change or replace them.
@@ -47,7 +45,7 @@ pub struct Tail {
 }
 
 impl Tail {
-    /// Of a span that has not begun.
+    /// The tail of a span that has not begun.
     pub fn new() -> Self {
         Self::default()
     }
@@ -58,7 +56,7 @@ impl Tail {
         self.frames.push_back(frame);
     }
 
-    /// Gives out the first frame, if it is further from the end than any main data reaches back.
+    /// Takes out the first frame, if it is further from the end than any main data reaches back.
     pub fn pop_settled(&mut self) -> Option<Frame> {
         let rest = self.main_data - self.frames.front()?.slot().len();
         if rest < MAX_MAIN_DATA_BEGIN {
@@ -68,7 +66,7 @@ impl Tail {
         self.frames.pop_front()
     }
 
-    /// Gives out all frames: the span is the last, or joined to the next.
+    /// All frames: the span is the last, or joined to the next.
     pub fn into_frames(self) -> impl ExactSizeIterator<Item = Frame> {
         self.frames.into_iter()
     }
@@ -88,7 +86,7 @@ impl Tail {
         }
     }
 
-    /// Puts `bytes` in place of the last main-data bytes, of which there are as many.
+    /// Replaces as many of the last main-data bytes by `bytes`.
     fn overwrite_main_data(&mut self, mut bytes: &[u8]) {
         debug_assert!(bytes.len() <= self.main_data);
         for frame in self.frames.iter_mut().rev() {
@@ -117,7 +115,7 @@ pub struct Seam {
     raise: Option<FrameHeader>,
 }
 
-/// What a further frame of A has brought.
+/// What the next frame of A leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The next frame of A is needed.
@@ -128,9 +126,9 @@ pub enum Verdict {
     NoSeam,
 }
 
-/// The search for a seam between a span that has come to its end, A, and the next, B.
+/// The search for a seam between a span that has ended, A, and the next, B.
 ///
-/// It ends with the last of B's frames that it was given, at the latest. Where these are [all](SeamSearch::of_all)
+/// It ends at the latest with the last of B's frames that it was given. If these are [all](SeamSearch::of_all)
 /// there are, A has encoded the whole of B by then.
 #[derive(Debug)]
 pub struct SeamSearch<'b> {
@@ -140,7 +138,7 @@ pub struct SeamSearch<'b> {
     head: &'b [Frame],
     rate: RateControl,
     warm_up: usize,
-    /// Frames directly before the next that are equal.
+    /// How many frames directly before the next are equal.
     equal: usize,
     /// Whether A and B have the same windows at the end of the last frame offered.
     same_windows: bool,
@@ -167,14 +165,14 @@ impl<'b> SeamSearch<'b> {
         }
     }
 
-    /// With `all`, B is the end of the track and has no more frames than A was shown: a seam is then made only where
-    /// both have become equal. Any other would put B's frames in place of A's, which are there and exact.
+    /// With `all`, B is the end of the track and has no more frames than A was shown. A seam is then made only where
+    /// both have become equal: any other would replace A's frames, which are exact, by B's.
     pub fn of_all(mut self, all: bool) -> Self {
         self.all = all;
         self
     }
 
-    /// Takes the next frame of A, at first the one that stands where B's first does.
+    /// Takes the next frame of A, beginning with the one at B's start.
     pub fn offer(&mut self, ours: Frame) -> Verdict {
         let k = self.left.frames.len() - self.before;
         let Some(theirs) = self.head.get(k) else {
@@ -214,7 +212,7 @@ impl<'b> SeamSearch<'b> {
         self.left
     }
 
-    /// All of A's frames not yet given out, as they are.
+    /// All of A's frames that are left, as they are.
     pub fn into_tail(self) -> Tail {
         self.left
     }

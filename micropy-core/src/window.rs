@@ -10,7 +10,7 @@ use crate::mp3::frame::Frame;
 use crate::runner::{Runner, Stretch};
 use crate::span::{SPAN_BYTES, Span};
 
-/// Something for a worker to do.
+/// A task for a worker.
 pub enum Task {
     /// Convert a span with an encoder of its own.
     Begin(Arc<Span>),
@@ -20,7 +20,7 @@ pub enum Task {
 
 /// What an encoder finds at the start of a span.
 pub enum Arrival {
-    /// Nothing yet: the window keeps the encoder and makes a [`Task::Resume`] of it.
+    /// Nothing yet: the window keeps the encoder, and later makes a [`Task::Resume`] of it.
     Parked,
     /// There is no such span: the file ends here.
     End(Runner),
@@ -62,7 +62,7 @@ impl State {
         self.slots.get_mut(index.checked_sub(self.base)?)
     }
 
-    /// Puts the encoders back to work that wait at a span for which `ready` holds.
+    /// Puts encoders back to work that wait at a span for which `ready` holds.
     fn resume(&mut self, ready: impl Fn(usize) -> bool) {
         for (boundary, runner) in std::mem::take(&mut self.parked) {
             if ready(boundary) {
@@ -90,11 +90,11 @@ pub struct Window {
 
 impl Window {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A worker that panicked has said so through `fail`.
+        // A worker that panicked has reported it through `fail`.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether another span may be read: fewer than `most` are under way, and no more bytes than so many take on
+    /// Whether another span may be read: fewer than `most` are in flight, with no more bytes than so many take on
     /// average; or the encoder of span `needed`, which the writer waits for, has passed all of them.
     pub fn has_room(&self, most: usize, needed: usize) -> bool {
         let state = self.lock();
@@ -138,7 +138,7 @@ impl Window {
                 return None;
             }
             match state.tasks.pop_front() {
-                // A neighbour went on through the whole span: nobody needs it any more.
+                // A neighbour went on through the whole span: it is no longer needed.
                 Some(Task::Begin(span)) if span.index < state.base => {}
                 Some(task) => return Some(task),
                 None => {
@@ -184,7 +184,7 @@ impl Window {
         }
     }
 
-    /// Waits up to `timeout` for the output of span `index`; `None` when it is not there yet.
+    /// Waits up to `timeout` for the output of span `index`; `None` if it is not there yet.
     pub fn take_output(&self, index: usize, timeout: Duration) -> Result<Option<Output>> {
         let pending = |state: &mut State| {
             state.error.is_none() && state.slot(index).is_none_or(|slot| slot.output.is_none())

@@ -1,4 +1,4 @@
-//! An MP3 file from its first byte to its last: ID3, the Info tag's frame, the audio's frames.
+//! Writes an MP3 from its first byte to its last: the ID3 tag, the Info tag's frame, the audio's frames.
 
 use crate::error::{Error, Result};
 use crate::frame_header::FrameHeader;
@@ -7,14 +7,14 @@ use crate::mp3::info_tag::{Encoding, FrameStats, InfoTag, Trim};
 use crate::sink::Sink;
 use crate::tags::ReplayGain;
 
-/// What is known of an MP3 before its frames are.
+/// What is known of an MP3 before its frames are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Foreseen {
-    /// Frames, the Info tag's not counted, where that is known.
+    /// How many frames, not counting the Info tag's, if that is known.
     pub frames: Option<u64>,
     /// What decoders leave out; `None`: nothing, not even their own delay.
     pub trim: Option<Trim>,
-    /// They lie as LAME would lay frames of the first one's bitrate.
+    /// They are padded as LAME pads frames of a constant bitrate.
     pub evenly: bool,
 }
 
@@ -25,7 +25,7 @@ pub struct Mp3Writer<'a> {
     foreseen: Foreseen,
     /// Bytes written.
     bytes: u64,
-    /// The Info tag's frame, once the first of the audio's has shown what it looks like.
+    /// The Info tag's frame, once the first frame of the audio has shown its format.
     info: Option<Info>,
     audio: FrameStats,
 }
@@ -35,7 +35,7 @@ struct Info {
     /// Where it was written.
     at: u64,
     header: FrameHeader,
-    /// Of the audio's first frame.
+    /// The header of the audio's first frame.
     first: FrameHeader,
 }
 
@@ -69,18 +69,18 @@ impl<'a> Mp3Writer<'a> {
         self.write(frame)
     }
 
-    /// Frames so far, the Info tag's not counted.
+    /// Frames so far, not counting the Info tag's.
     pub fn frames(&self) -> u64 {
         self.audio.frames()
     }
 
-    /// Corrects what was said of the frames' bitrates.
+    /// Corrects how the Info tag describes the frames' bitrates.
     pub fn set_rate(&mut self, rate: RateControl) {
         self.encoding.rate = rate;
     }
 
-    /// Writes `id3`, as long as the first, and the Info tag again with what is known now, where the sink can
-    /// be rewritten. Returns the length of the file in bytes.
+    /// Writes `id3`, which is as long as the first, and the Info tag again with what is known now, if the sink can
+    /// be rewritten. Finishes the sink, and returns the length of the MP3 in bytes.
     pub fn finish(
         self,
         id3: &[u8],
@@ -102,13 +102,12 @@ impl<'a> Mp3Writer<'a> {
         Ok(self.bytes)
     }
 
-    /// Writes the Info tag's frame before the audio's first: what will be rewritten, or all that can be
-    /// known by now.
+    /// Writes the Info tag's frame before the audio's first, to be rewritten at the end if possible.
     fn begin(&mut self, frame: &[u8]) -> Result<()> {
         let bytes = frame.first_chunk().copied().unwrap_or_default();
         let first = FrameHeader::parse_layer_3(bytes).map_err(|e| Error::Encode(e.to_string()))?;
         let header = InfoTag::header(first, self.encoding.rate);
-        let tag = self.foretell(first);
+        let tag = self.predict(first);
         self.info = Some(Info {
             at: self.bytes,
             header,
@@ -117,9 +116,9 @@ impl<'a> Mp3Writer<'a> {
         self.write(&tag.to_frame(header))
     }
 
-    /// The Info tag as far as it is known before the audio: for a constant bitrate everything but the CRC
-    /// of the music.
-    fn foretell(&self, first: FrameHeader) -> InfoTag {
+    /// The Info tag as far as it is known before the audio: for a constant bitrate, everything but the CRC of the
+    /// music.
+    fn predict(&self, first: FrameHeader) -> InfoTag {
         let Foreseen {
             frames,
             trim,
@@ -129,7 +128,7 @@ impl<'a> Mp3Writer<'a> {
             && evenly
             && self.encoding.rate == RateControl::Cbr
         {
-            let audio = FrameStats::foretold(first, frames);
+            let audio = FrameStats::predicted(first, frames);
             return info_tag(first, &self.encoding, &audio, trim, None);
         }
         let mut tag = info_tag(first, &self.encoding, &FrameStats::new(), trim, None);
@@ -145,7 +144,7 @@ impl<'a> Mp3Writer<'a> {
     }
 }
 
-/// The tag of `audio`; without LAME's extension where nothing is to be left out.
+/// The tag of `audio`; without LAME's extension if nothing is to be cut off.
 fn info_tag(
     first: FrameHeader,
     encoding: &Encoding,
@@ -153,11 +152,11 @@ fn info_tag(
     trim: Option<Trim>,
     replay_gain: Option<ReplayGain>,
 ) -> InfoTag {
-    let untold = Trim {
+    let none = Trim {
         delay: 0,
         padding: 0,
     };
-    let mut tag = InfoTag::new(first, encoding, audio, trim.unwrap_or(untold), replay_gain);
+    let mut tag = InfoTag::new(first, encoding, audio, trim.unwrap_or(none), replay_gain);
     if trim.is_none() {
         tag.extension = None;
     }

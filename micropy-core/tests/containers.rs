@@ -1,32 +1,20 @@
-//! The shipped clips, one of every kind of container and codec: each becomes an MP3 of exactly the length
-//! that `media/expected.tsv` gives, from a file and from a pipe.
+//! The clips of the repository, one for each kind of container and codec: each becomes an MP3 of exactly the length in
+//! `media/expected.tsv`, from a file and from a pipe.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use micropy_core::{
     Converter, Error, Options, Report, SeekSource, Sink, Source, StreamSource, TrackChoice,
 };
-use mp3_check::check;
-use music::music;
-use programs::{assert_silent, presented};
+use support::media;
+use support::mp3_check::check;
+use support::music::music;
+use support::programs::{aac_movie, assert_silent, presented};
 
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/mp3_check.rs"]
-mod mp3_check;
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/music.rs"]
-mod music;
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/programs.rs"]
-mod programs;
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/media")
-}
+mod support;
 
 fn convert(options: Options, source: impl Source) -> Result<(Vec<u8>, Report), Error> {
     let mut mp3 = Vec::new();
@@ -42,7 +30,7 @@ struct Row {
 }
 
 fn table() -> Vec<Row> {
-    let text = std::fs::read_to_string(folder().join("expected.tsv")).unwrap();
+    let text = std::fs::read_to_string(media().join("expected.tsv")).unwrap();
     text.lines()
         .skip(1)
         .map(|line| {
@@ -58,10 +46,10 @@ fn table() -> Vec<Row> {
 }
 
 #[test]
-fn every_clip_becomes_exactly_as_long_as_it_must() {
+fn every_clip_becomes_exactly_as_long_as_the_table_says() {
     let mut converted = 0;
     for Row { name, audio } in table() {
-        let path = folder().join(&name);
+        let path = media().join(&name);
         let result = convert(Options::new().cbr(64), SeekSource::open(&path).unwrap());
         let (samples, rate, channels) = match audio {
             Some(audio) => audio,
@@ -117,16 +105,16 @@ fn every_clip_becomes_exactly_as_long_as_it_must() {
         }
         let pipe = StreamSource::new(std::fs::File::open(&path).unwrap());
         let (piped, _) = convert(Options::new().cbr(64), pipe).unwrap();
-        assert!(piped == mp3, "{name}: from a pipe it is another MP3");
+        assert!(piped == mp3, "{name}: a pipe gives a different MP3");
         converted += 1;
     }
     assert!(converted > 40, "{converted}");
 }
 
 #[test]
-fn tracks_are_chosen_by_place_by_language_and_by_default() {
+fn tracks_are_chosen_by_index_by_language_and_by_default() {
     let of = |name: &str, choice| {
-        let source = SeekSource::open(folder().join(name)).unwrap();
+        let source = SeekSource::open(media().join(name)).unwrap();
         convert(Options::new().track(choice), source).map(|(_, report)| report.input_channels)
     };
     let two = |choice| of("two-tracks.mp4", choice);
@@ -142,7 +130,7 @@ fn tracks_are_chosen_by_place_by_language_and_by_default() {
         };
         assert!(why.contains("0 to 1") || why.contains("eng, deu"), "{why}");
     }
-    // The second track alone is enabled.
+    // Only the second track is enabled.
     let second = of("second-track-default.mp4", TrackChoice::Default).unwrap();
     assert_eq!(
         second,
@@ -150,7 +138,7 @@ fn tracks_are_chosen_by_place_by_language_and_by_default() {
     );
 }
 
-/// Counts what has been taken of it.
+/// Counts the bytes read from it.
 struct Counted<'a> {
     bytes: &'a [u8],
     taken: &'a AtomicU64,
@@ -164,7 +152,7 @@ impl Read for Counted<'_> {
     }
 }
 
-/// Notes how much of the input had been taken when the second frame came.
+/// Notes how much of the input had been read when the second frame came.
 struct Watch<'a> {
     taken: &'a AtomicU64,
     writes: u32,
@@ -191,7 +179,7 @@ impl Sink for Watch<'_> {
     }
 }
 
-/// Which part of `file` has been taken from a pipe when the first frame of the MP3 comes out.
+/// The fraction of `file` that has been read from a pipe when the first frame of the MP3 is written.
 fn taken_before_the_first_frame(file: &[u8]) -> f64 {
     let taken = AtomicU64::new(0);
     let mut watch = Watch {
@@ -211,12 +199,12 @@ fn taken_before_the_first_frame(file: &[u8]) -> f64 {
 }
 
 #[test]
-fn what_can_be_is_converted_as_it_arrives() {
-    // Eight minutes: twice what two workers and the window between them hold of it.
+fn a_stream_is_converted_as_it_arrives() {
+    // Eight minutes: twice what two workers and their window hold.
     let mut planes = music(5, 22_050, 1, 22_050 * 30);
     planes[0] = planes[0].repeat(16);
     for flags in ["+faststart", "+frag_keyframe+empty_moov"] {
-        let Some(file) = programs::aac_movie(&planes, 22_050, flags) else {
+        let Some(file) = aac_movie(&planes, 22_050, flags) else {
             return;
         };
         let part = taken_before_the_first_frame(&file);

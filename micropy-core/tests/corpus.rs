@@ -1,5 +1,5 @@
-//! Real files that no one here made, each with what must become of it. Runs where `MICROPY_CORPUS` names
-//! their folder; that it does not, `scripts/test` counts as skipped.
+//! Real files of others, each with its expected outcome. Runs if `MICROPY_CORPUS` names their folder; otherwise
+//! `scripts/test` counts it as skipped.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
@@ -7,21 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use micropy_core::{Converter, Error, Options, SeekSource, StreamSource, TrackChoice};
-use mp3_check::check;
-use programs::{assert_silent, presented};
+use support::mp3_check::check;
+use support::programs::{assert_silent, presented};
 
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/mp3_check.rs"]
-mod mp3_check;
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/programs.rs"]
-mod programs;
+mod support;
 
-/// What a file must become.
+/// The expected outcome of a file.
 enum Becomes {
-    /// A whole MP3 of audio in this codec, as the report names it.
+    /// A complete MP3 of audio in this codec, as the report names it.
     Whole(&'static str),
-    /// An error of this kind, which says this.
+    /// An error of this kind, with this in its message.
     Refused(fn(&Error) -> bool, &'static str),
 }
 
@@ -39,7 +34,7 @@ fn encrypted(e: &Error) -> bool {
     matches!(e, Error::Encrypted { .. })
 }
 
-/// Damage is always somewhere.
+/// A malformed file: the error names a byte.
 fn malformed(e: &Error) -> bool {
     matches!(e, Error::Malformed { at: 1.., .. })
 }
@@ -57,7 +52,7 @@ const FILES: [(&str, Becomes); 33] = [
     ("bigbuckbunny-51.mp4", Whole("AAC-LC")),
     (
         "chapters-issue-127.m4b",
-        Refused(malformed, "none of 677292 packets is there"),
+        Refused(malformed, "none of its 677292 packets is there"),
     ),
     ("chunk_out_of_range.mp4", Refused(no_audio, "not audio")),
     ("eac3.mp4", Whole("E-AC-3")),
@@ -71,7 +66,7 @@ const FILES: [(&str, Becomes); 33] = [
     ("heaac-fraunhofer.mp4", Whole("HE-AAC")),
     (
         "invalid_userdata.mp4",
-        Refused(malformed, "none of 5422 packets is there"),
+        Refused(malformed, "none of its 5422 packets is there"),
     ),
     ("multiple-aac-tracks.mp4", Whole("AAC-LC")),
     ("muted_b.mp4", Refused(no_audio, "not audio")),
@@ -92,7 +87,7 @@ const FILES: [(&str, Becomes); 33] = [
         Refused(malformed, "not one of its packets can be decoded"),
     ),
     ("world.mp4", Whole("AAC-LC")),
-    // Beside the files: what they are.
+    // Descriptions of the files.
     (
         "README.md",
         Refused(|e| matches!(e, Error::NotMp4 { .. }), "begins with"),
@@ -115,7 +110,7 @@ fn gold(folder: &std::path::Path) -> BTreeMap<String, u64> {
     .collect()
 }
 
-/// Bytes of the ID3 tag, whose length is told in four times seven bits.
+/// Bytes of the ID3 tag, whose length is four times seven bits.
 fn id3_len(mp3: &[u8]) -> usize {
     assert!(mp3.starts_with(b"ID3"));
     10 + mp3[6..10]
@@ -124,7 +119,7 @@ fn id3_len(mp3: &[u8]) -> usize {
 }
 
 #[test]
-fn every_file_becomes_what_it_must() {
+fn every_file_has_its_expected_outcome() {
     let Some(folder) = corpus() else { return };
     let gold = gold(&folder);
     let mut met = 0;
@@ -159,7 +154,7 @@ fn every_file_becomes_what_it_must() {
             let channels = u64::from(report.output_channels);
             assert_eq!(pcm.len() as u64, told * channels, "{name}: mpg123");
         }
-        // That one's cover is cut off in the source already, about which ffmpeg complains.
+        // Its cover is cut off in the source already; ffmpeg complains about that.
         let judged = match *name {
             "has-tags.m4a" => &mp3[id3_len(&mp3)..],
             _ => &mp3,
@@ -173,7 +168,7 @@ fn every_file_becomes_what_it_must() {
                 &mut piped,
             )
             .unwrap();
-        assert!(piped == mp3, "{name}: from a pipe it is another MP3");
+        assert!(piped == mp3, "{name}: a pipe gives a different MP3");
     }
     assert_eq!(met, gold.len(), "rows of gold.tsv");
 }

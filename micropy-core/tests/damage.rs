@@ -1,28 +1,14 @@
-//! Files that break off or are damaged: what is there comes out, the rest is told, and nothing panics.
+//! Files that break off or are damaged: what is there is converted, the rest is reported, and nothing panics.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
-use std::path::Path;
-
 use micropy_core::{Converter, Error, Options, Report, Warning};
-use mp3_check::check;
-use music::Random;
-use programs::{presented, run};
+use support::clip;
+use support::mp3_check::check;
+use support::music::Random;
+use support::programs::{presented, run};
 
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/mp3_check.rs"]
-mod mp3_check;
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/music.rs"]
-mod music;
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/programs.rs"]
-mod programs;
-
-fn clip(name: &str) -> Vec<u8> {
-    let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/media");
-    std::fs::read(media.join(name)).unwrap()
-}
+mod support;
 
 fn convert(file: &[u8]) -> Result<(Vec<u8>, Report), Error> {
     let mut mp3 = Vec::new();
@@ -30,7 +16,7 @@ fn convert(file: &[u8]) -> Result<(Vec<u8>, Report), Error> {
     Ok((mp3, report))
 }
 
-/// What an MP3 decodes to by its own structure: as many PCM samples as the report says.
+/// Checks that an MP3 is sound, and decodes to as many PCM samples as the report says.
 fn assert_sound(mp3: &[u8], report: &Report, what: &str) {
     let stream = check(mp3).unwrap_or_else(|why| panic!("{what}: {why}"));
     let tag = stream.tag.expect(what);
@@ -48,8 +34,8 @@ fn names_a_byte(warning: &Warning) -> bool {
         .any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// ffmpeg has nothing to say about an MP3 that it is told to be one: it doubts the kind of any file of less
-/// than seven frames, of LAME's own as well.
+/// ffmpeg is silent about an MP3. It is told the format, which it doubts in any file of fewer than seven frames, even
+/// LAME's own.
 fn assert_ffmpeg_silent(mp3: &[u8], what: &str) {
     let file = tempfile::NamedTempFile::with_suffix(".mp3").unwrap();
     std::fs::write(file.path(), mp3).unwrap();
@@ -64,7 +50,7 @@ fn assert_ffmpeg_silent(mp3: &[u8], what: &str) {
 }
 
 #[test]
-fn a_file_cut_anywhere_gives_what_is_there_and_tells_the_rest() {
+fn a_file_cut_anywhere_gives_what_is_there_and_reports_the_rest() {
     for name in [
         "moov-first-stereo-44100.mp4",
         "fragmented-dash.mp4",
@@ -96,11 +82,11 @@ fn a_file_cut_anywhere_gives_what_is_there_and_tells_the_rest() {
             assert_eq!(report.concealed_packets, 0, "{what}: {:?}", report.warnings);
             assert!(
                 report.output_samples >= longest,
-                "{what}: less than of a shorter file"
+                "{what}: less than from a shorter file"
             );
             longest = report.output_samples;
             if report.output_samples < whole.output_samples && name != "fragmented-cmaf.m4a" {
-                // Between two fragments nothing tells that there were more.
+                // Between two fragments nothing shows that there were more.
                 assert!(!report.complete || name.starts_with("fragmented"), "{what}");
             }
             if !report.complete {
@@ -120,7 +106,7 @@ fn a_file_cut_anywhere_gives_what_is_there_and_tells_the_rest() {
                 }
             }
         }
-        // Without the sample table, at the end of some files, nothing can be found.
+        // Without the sample table, which some files have at their end, nothing can be found.
         let place = |kind: &[u8; 4]| file.windows(4).position(|window| window == kind);
         let findable = place(b"moov") < place(b"mdat");
         assert_eq!(partial > 5, findable, "{name}: {partial} cuts gave a part");
@@ -135,7 +121,7 @@ fn media(file: &[u8]) -> std::ops::Range<usize> {
 }
 
 #[test]
-fn damaged_packets_are_silence_of_their_length_counted_and_placed() {
+fn damaged_packets_become_silence_of_their_length_and_are_reported() {
     let mut concealed = 0;
     for name in [
         "stereo-48000.mp4",
@@ -157,12 +143,12 @@ fn damaged_packets_are_silence_of_their_length_counted_and_placed() {
             let what = format!("{name}, round {round}");
             let (mp3, report) = match convert(&file) {
                 Ok(done) => done,
-                // The first packets tell what the track is.
+                // The first packets show the format of the track.
                 Err(Error::Malformed { at, .. }) => {
                     assert!(media.contains(&(at as usize)), "{what}: byte {at}");
                     continue;
                 }
-                // So damaged, they may tell of another rate or of SBR.
+                // Damaged, they may show another rate or SBR.
                 Err(e) => panic!("{what}: {e}"),
             };
             assert_sound(&mp3, &report, &what);
@@ -183,7 +169,7 @@ fn damaged_packets_are_silence_of_their_length_counted_and_placed() {
 }
 
 #[test]
-fn bytes_changed_anywhere_end_in_an_mp3_or_an_error() {
+fn bytes_changed_anywhere_lead_to_an_mp3_or_an_error() {
     for name in [
         "moov-first-stereo-44100.mp4",
         "fragmented-dash.mp4",

@@ -1,29 +1,26 @@
-//! Files of some kilobytes that declare years of audio: what is there is converted, and soon.
+//! Files of a few kilobytes that declare years of audio: what is there is converted, and quickly.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
-use std::io;
-use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use build::{audio_entry, ftyp, make, mvhd, stsd, table, trak, words};
 use micropy_core::{Converter, Error, Options, Report, Source, StreamSink, StreamSource};
+use support::clip;
+use support::zeros::Zeros;
+
+mod support;
 
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "../src/mp4/tests/build.rs"]
 mod build;
 
-/// Long for two cores that others use too; counting what these files declare takes minutes or years.
+/// Ample for two busy cores; counting what these files declare would take minutes or years.
 const SOON: Duration = Duration::from_secs(10);
 
-fn clip(name: &str) -> Vec<u8> {
-    let media = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/media");
-    std::fs::read(media.join(name)).unwrap()
-}
-
-/// Where the last box of that kind has its payload: the sound's, where there are pictures too.
+/// Offset of the payload of the last box of this kind: that of the audio, if there is video too.
 fn payload(file: &[u8], kind: &[u8; 4]) -> usize {
     file.windows(4).rposition(|w| w == kind).unwrap() + 4
 }
@@ -33,7 +30,7 @@ fn put(file: &mut [u8], at: usize, words: &[u32]) {
     file[at..at + bytes.len()].copy_from_slice(&bytes);
 }
 
-/// Every packet lasts 136 years, and no edit list says that less is presented.
+/// Every packet lasts 136 years, and no edit list presents less.
 fn of_endless_packets(name: &str) -> Vec<u8> {
     let mut file = clip(name);
     let timescale = payload(&file, b"mdhd") + 12;
@@ -48,7 +45,7 @@ fn of_endless_packets(name: &str) -> Vec<u8> {
     file
 }
 
-/// Four thousand million AAC packets are declared, all as large as the first.
+/// Declares four billion AAC packets, all as large as the first.
 fn of_countless_packets() -> Vec<u8> {
     let mut file = clip("mono-8000.mp4");
     let stsz = payload(&file, b"stsz");
@@ -59,7 +56,7 @@ fn of_countless_packets() -> Vec<u8> {
     file
 }
 
-/// Converts `source` in a thread; it must come to an end soon.
+/// Converts `source` in a thread; it must end soon.
 fn convert(
     options: &Options,
     source: impl Source + Send + 'static,
@@ -100,14 +97,14 @@ fn declared_lengths_cost_nothing() {
             Options::new().cbr(64).start(Duration::from_secs(1)),
         ] {
             let result = convert(&options, file);
-            // Of the AAC, the first packet alone is where the table says.
+            // Only the first AAC packet is where the table says.
             let first_only = what == "AAC" && !options.start.is_zero();
             assert_eq!(result.is_err(), first_only, "{what}");
         }
     }
 }
 
-/// The sound starts so many milliseconds late.
+/// The audio starts this many milliseconds late.
 fn late_by(millis: u32) -> Vec<u8> {
     let mut file = clip("edit-list-late.mp4");
     let elst = payload(&file, b"elst");
@@ -130,7 +127,7 @@ fn a_late_start_is_not_years_of_silence() {
         "{error}"
     );
     assert!(error.to_string().contains("4294967 seconds"), "{error}");
-    // Where little of it is asked for, or none.
+    // If little of it is asked for, or none.
     let part = options.duration(Duration::from_secs(3));
     let (_, report) = convert(&part, years).unwrap();
     assert_eq!(report.output_samples, 3 * 44_100);
@@ -138,30 +135,7 @@ fn a_late_start_is_not_years_of_silence() {
     assert_eq!(without.output_samples, in_time.output_samples);
 }
 
-/// A file of which only the head is stored; the rest is zeros.
-struct Zeros {
-    head: Vec<u8>,
-    size: u64,
-}
-
-impl Source for Zeros {
-    fn size(&self) -> Option<u64> {
-        Some(self.size)
-    }
-    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        if offset < self.head.len() as u64 {
-            return self.head.as_slice().read_at(offset, buf);
-        }
-        let len = buf.len().min((self.size - offset.min(self.size)) as usize);
-        buf[..len].fill(0);
-        Ok(len)
-    }
-    fn keep_from(&mut self, _offset: u64) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Opus, of which the first packet lasts ten seconds, and the `count` others, of `size` bytes, no time at all.
+/// Opus with a first packet of ten seconds, and `count` others of `size` bytes that last no time at all.
 fn in_a_moment(count: u32, size: u32) -> Zeros {
     let dops = make(b"dOps", &[&[0, 2, 0, 0], &words(&[48_000]), &[0, 0, 0]]);
     let stsd = stsd(&audio_entry(b"Opus", &dops));

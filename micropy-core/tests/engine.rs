@@ -1,5 +1,5 @@
-//! The parallel engine from outside: whatever the number of workers, the source and the sink, one file and
-//! one set of options give the same MP3, and every MP3 is sound.
+//! The parallel engine from outside: one file and one set of options give the same MP3, whatever the number of workers,
+//! the source and the sink, and every MP3 is sound.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
@@ -13,24 +13,15 @@ use micropy_core::{
     CancelToken, Channels, Converter, Error, FileSink, Options, Prober, Report, SeekSink,
     SeekSource, Sink, Source, StreamSink, StreamSource,
 };
+use support::clip;
+use support::movie::{Moov, pcm_movie};
+use support::mp3_check::{Stream, check};
+use support::music::music;
+use support::programs::{aac_movie, assert_silent};
 
-use movie::{Moov, pcm_movie};
-use mp3_check::{Stream, check};
-use music::music;
-use programs::{aac_movie, assert_silent};
+mod support;
 
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/movie.rs"]
-mod movie;
-#[path = "support/mp3_check.rs"]
-mod mp3_check;
-#[path = "support/music.rs"]
-mod music;
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/programs.rs"]
-mod programs;
-
-/// Workers; the window holds twice as many spans, so some of these have all of a file in it.
+/// Numbers of workers. The window holds twice as many spans, so for some of these it holds the whole file.
 const JOBS: [usize; 4] = [1, 2, 3, 7];
 
 fn convert(options: &Options, source: impl Source) -> (Vec<u8>, Report) {
@@ -41,7 +32,7 @@ fn convert(options: &Options, source: impl Source) -> (Vec<u8>, Report) {
     (mp3, report)
 }
 
-/// Checks an MP3 with our checker and with two decoders, against what the report says.
+/// Checks an MP3 with our checker and with two decoders, and compares it with the report.
 fn assert_sound(mp3: &[u8], report: &Report, what: &str) -> Stream {
     let stream = check(mp3).unwrap_or_else(|why| panic!("{what}: {why}"));
     assert_eq!(stream.frames.len() as u64, report.frames, "{what}");
@@ -68,13 +59,13 @@ fn assert_the_same(file: &[u8], settings: &[(&str, Options)]) {
             let (mp3, _) = convert(&options.clone().jobs(*jobs), file);
             assert!(
                 mp3 == first,
-                "{what}: {jobs} jobs write another file than one"
+                "{what}: {jobs} jobs write a different file from one"
             );
         }
     }
 }
 
-/// Three spans and more of music, as a movie.
+/// Over three spans of music, as a movie.
 fn movie(seed: u64, rate: u32, channels: usize) -> Vec<u8> {
     let frame_len = if rate < 32_000 { 576 } else { 1152 };
     pcm_movie(
@@ -184,7 +175,7 @@ fn any_number_of_jobs_reads_fragments_the_same() {
     }
 }
 
-/// Gives a third of what is asked for, or a byte, or all, or is interrupted: sources may.
+/// Gives a third of the bytes asked for, or one, or all, or is interrupted, as sources may.
 struct ShortReads<'a> {
     bytes: &'a [u8],
     reads: usize,
@@ -261,7 +252,7 @@ fn every_source_gives_the_same_mp3() {
 }
 
 #[test]
-fn every_sink_gets_the_same_mp3_as_far_as_it_can() {
+fn every_sink_gets_the_same_mp3_as_far_as_possible() {
     let file = pcm_movie(&music(13, 24_000, 1, 24_000 * 35), 24_000, Moov::First);
     for (what, options) in [
         ("CBR", options().cbr(32).jobs(2)),
@@ -293,7 +284,7 @@ fn every_sink_gets_the_same_mp3_as_far_as_it_can() {
         assert!(piped[..id3] == expected[..id3] && piped[audio..] == expected[audio..]);
         let differ: Vec<usize> = (id3..audio).filter(|&i| piped[i] != expected[i]).collect();
         if what == "CBR" {
-            // All but the CRC of the music, and so that of the tag, is known beforehand.
+            // All but the CRC of the music, and so the CRC of the tag, is known beforehand.
             let crcs = id3 + 4 + 9 + 152..id3 + 4 + 9 + 156;
             assert!(differ.iter().all(|at| crcs.contains(at)), "{differ:?}");
             assert_sound(&piped, &report, "CBR through a pipe");
@@ -312,11 +303,11 @@ fn id3_len(mp3: &[u8]) -> usize {
     10 + size
 }
 
-/// Runs `work` in a thread, and returns its error; it must come to one within a while.
+/// Runs `work` in a thread and returns its error, which must come soon.
 fn error_of<T: Send + 'static>(
     work: impl FnOnce() -> micropy_core::Result<T> + Send + 'static,
 ) -> Error {
-    // Long for two cores that others use too, but no conversion of these files ends as soon.
+    // Ample for two busy cores, but no conversion of these files ends as soon.
     const PROMPT: Duration = Duration::from_secs(20);
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || sender.send(work().err()).ok());
@@ -325,7 +316,7 @@ fn error_of<T: Send + 'static>(
     error.expect("it succeeds")
 }
 
-/// A movie of some hours of noise that nobody stores.
+/// A movie of hours of noise that is not stored.
 struct Hours {
     head: Vec<u8>,
     size: u64,
@@ -335,7 +326,7 @@ struct Hours {
 
 impl Hours {
     fn new() -> Self {
-        // The tables of a whole movie; its media is made up when it is read.
+        // The tables of a whole movie; its media is generated when it is read.
         let file = pcm_movie(&[vec![0.0; 8_000 * 3600 * 3]], 8_000, Moov::First);
         let media_at = file.windows(4).position(|w| w == b"mdat").unwrap() + 4;
         Hours {
@@ -403,7 +394,7 @@ fn a_conversion_cancelled_beforehand_writes_nothing() {
     assert!(mp3.is_empty());
 }
 
-/// An endless pipe whose `mdat` comes before its `moov`; the token is cancelled when some of it was taken.
+/// An endless pipe whose `mdat` comes before its `moov`. The token is cancelled when some of it has been read.
 struct Endless {
     head: Vec<u8>,
     given: usize,
@@ -416,7 +407,7 @@ impl Read for Endless {
         if self.given >= self.cancel_at {
             self.token.cancel();
         }
-        // A whole piece each time, so that none of them is the last before the token is looked at.
+        // A whole piece each time, so that the token is checked between them.
         buf.fill(0);
         let rest = self.head.get(self.given..).unwrap_or_default();
         let len = rest.len().min(buf.len());
@@ -426,7 +417,7 @@ impl Read for Endless {
     }
 }
 
-/// A pipe of more bytes of media than anybody waits for.
+/// A pipe with more bytes of media than anyone waits for.
 fn endless(token: &CancelToken, cancel_at: usize) -> StreamSource<Endless> {
     let mut head = b"\0\0\0\x14ftypisom\0\0\0\0isom".to_vec();
     head.extend_from_slice(b"\0\0\0\x01mdat");
@@ -459,11 +450,7 @@ fn a_file_stands_under_its_name_once_a_conversion_has_succeeded() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 
     let file = FileSink::create(&path, false).unwrap();
-    let film = std::fs::read(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/media/mono-22050.mp4"
-    ))
-    .unwrap();
+    let film = clip("mono-22050.mp4");
     let report = Converter::new(options()).convert(film.as_slice(), file);
     let mp3 = std::fs::read(&path).unwrap();
     assert_eq!(mp3.len() as u64, report.unwrap().output_bytes);
@@ -535,7 +522,7 @@ fn an_error_of_the_source_ends_the_conversion() {
     }
 }
 
-/// Takes so many bytes, and then no more.
+/// Accepts this many bytes, and then no more.
 struct Full {
     room: usize,
     rewrites: bool,

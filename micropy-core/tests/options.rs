@@ -1,4 +1,4 @@
-//! What people ask of a conversion, from outside: trims, fades, loudness, copies, chapters.
+//! The options of a conversion from outside: trims, fades, loudness, copies, chapters.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
 
@@ -8,23 +8,13 @@ use std::time::Duration;
 use micropy_core::{
     Channels, Converter, Error, Options, Report, Source, StreamSink, StreamSource, Warning, probe,
 };
+use support::clip;
+use support::movie::{Moov, pcm_movie};
+use support::mp3_check::check;
+use support::music::music;
+use support::programs::{aac_movie, assert_silent, presented, run};
 
-use movie::{Moov, pcm_movie};
-use mp3_check::check;
-use music::music;
-use programs::{aac_movie, assert_silent, presented, run};
-
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/movie.rs"]
-mod movie;
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/mp3_check.rs"]
-mod mp3_check;
-#[path = "support/music.rs"]
-mod music;
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "support/programs.rs"]
-mod programs;
+mod support;
 
 const RATE: u32 = 44_100;
 
@@ -42,17 +32,12 @@ fn error(options: Options, source: impl Source) -> Error {
         .unwrap_err()
 }
 
-fn clip(name: &str) -> Vec<u8> {
-    let path = format!("{}/tests/media/{name}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(&path).unwrap_or_else(|e| panic!("{path}: {e}"))
-}
-
-/// Length of so many PCM samples.
+/// Duration of this many PCM samples.
 fn time(samples: u64) -> Duration {
     Duration::from_nanos((samples * 1_000_000_000).div_ceil(RATE.into()))
 }
 
-/// Power of the difference of `a` to `b`, in dB below `b`'s.
+/// Power of `b` over that of its difference from `a`, in dB.
 fn likeness(a: &[f32], b: &[f32]) -> f64 {
     let power = |x: f32| f64::from(x) * f64::from(x);
     let noise: f64 = a.iter().zip(b).map(|(&a, &b)| power(a - b)).sum();
@@ -100,7 +85,7 @@ fn a_trim_is_exact_to_the_pcm_sample() {
     }
 }
 
-/// Counts what is read of a slice.
+/// Counts the bytes read from a slice.
 struct Counted<'a> {
     bytes: &'a [u8],
     read: &'a mut usize,
@@ -121,7 +106,7 @@ impl Source for Counted<'_> {
 }
 
 #[test]
-fn what_lies_before_a_trim_is_not_read_and_does_not_matter() {
+fn what_comes_before_a_trim_is_not_read_and_does_not_matter() {
     let planes = music(2, RATE, 2, 60 * RATE as usize);
     let Some(file) = aac_movie(&planes, RATE, "+faststart") else {
         return;
@@ -158,7 +143,7 @@ fn a_part_past_the_end_of_the_audio_is_empty() {
 }
 
 #[test]
-fn fades_begin_and_end_in_silence_also_where_the_length_is_not_known() {
+fn fades_begin_and_end_in_silence_even_if_the_length_is_unknown() {
     let planes = music(3, RATE, 1, 6 * RATE as usize);
     let plain = pcm_movie(&planes, RATE, Moov::Last);
     let fragmented = aac_movie(&planes, RATE, "frag_keyframe+empty_moov+default_base_moof");
@@ -212,7 +197,7 @@ fn measured(file: &[u8]) -> Option<(f64, f64)> {
     Some((value("I:"), value("Peak:")))
 }
 
-/// Music at a level.
+/// Music at this level.
 fn leveled(seed: u64, gain: f32) -> Vec<u8> {
     let mut planes = music(seed, RATE, 2, 40 * RATE as usize);
     planes.iter_mut().flatten().for_each(|x| *x *= gain);
@@ -232,7 +217,7 @@ fn normalizing_reaches_its_target_and_no_peak_passes_the_ceiling() {
             return;
         };
         assert!((loudness - target).abs() < 0.5, "{gain}: {loudness} LUFS");
-        // What a lossy codec adds to peaks at 320 kbit/s stays under half a dB.
+        // At 320 kbit/s a lossy codec adds less than half a dB to peaks.
         assert!(peak <= -0.5, "{gain}: {peak} dBTP");
         assert!((told.integrated.unwrap() + told.gain - target).abs() < 0.01);
     }
@@ -242,7 +227,7 @@ fn normalizing_reaches_its_target_and_no_peak_passes_the_ceiling() {
 fn own_tag(mp3: &[u8], name: &str) -> Option<String> {
     let wanted: Vec<u8> = [name.as_bytes(), b"\0"].concat();
     let at = mp3.windows(wanted.len()).position(|w| w == wanted)?;
-    // Behind the frame's header of ten bytes and the encoding.
+    // After the frame's header of ten bytes and the encoding.
     let size: [u8; 4] = mp3[at - 7..at - 3].try_into().unwrap();
     let end = at - 1 + u32::from_be_bytes(size) as usize;
     let value = &mp3[at + wanted.len()..end];
@@ -254,7 +239,7 @@ fn own_tag(mp3: &[u8], name: &str) -> Option<String> {
 }
 
 #[test]
-fn replay_gain_is_what_others_measure_and_a_pipe_gets_it_too() {
+fn replay_gain_is_what_ffmpeg_measures_and_a_pipe_gets_it_too() {
     let file = leveled(5, 0.5);
     let options = Options::new().cbr(320).replay_gain(true);
     let (mp3, report) = convert(options.clone(), file.as_slice());
@@ -280,7 +265,7 @@ fn replay_gain_is_what_others_measure_and_a_pipe_gets_it_too() {
 }
 
 #[test]
-fn a_late_start_becomes_silence_where_asked() {
+fn a_late_start_becomes_silence_on_request() {
     let file = clip("edit-list-late.mp4");
     let (_, plain) = convert(Options::new(), file.as_slice());
     let options = Options::new().cbr(192).late_start(true);
@@ -308,7 +293,7 @@ fn mp3_is_copied_unless_another_is_asked_for() {
     let mut at = 0;
     let stream = check(&mp3).unwrap();
     assert_eq!(stream.frames.len() as u64, report.frames);
-    // The frames of the source stand there one behind the other.
+    // The frames of the source are there one after another.
     let first = stream.frames[0];
     for window in stream.frames.windows(2) {
         let frame = &mp3[window[0]..window[1]];
@@ -343,7 +328,7 @@ fn mp3_is_copied_unless_another_is_asked_for() {
 }
 
 #[test]
-fn a_damaged_mp3_is_copied_with_silence_in_place_of_what_is_lost() {
+fn a_damaged_mp3_is_copied_with_silence_for_what_is_lost() {
     let file = clip("mp3.mp4");
     let (sound, whole) = convert(Options::new(), file.as_slice());
     let stream = check(&sound).unwrap();
@@ -378,7 +363,7 @@ fn chapters_become_files_that_together_are_the_whole() {
         let (mut mp3, mut piped) = (Vec::new(), Vec::new());
         let report = from_file.convert(index, &mut mp3).unwrap();
         from_pipe.convert(index, &mut piped).unwrap();
-        assert!(mp3 == piped, "{name}: a pipe gives another MP3");
+        assert!(mp3 == piped, "{name}: a pipe gives a different MP3");
         check(&mp3).unwrap();
         assert_silent(&mp3, name);
         samples += report.output_samples;
@@ -400,7 +385,7 @@ fn chapters_become_files_that_together_are_the_whole() {
 }
 
 #[test]
-fn a_probe_tells_the_length_of_every_clip() {
+fn a_probe_finds_the_length_of_every_clip() {
     let mut looked_at = 0;
     for line in String::from_utf8(clip("expected.tsv")).unwrap().lines() {
         let fields: Vec<&str> = line.split('\t').collect();
@@ -428,7 +413,7 @@ fn a_probe_tells_the_length_of_every_clip() {
 }
 
 #[test]
-fn audio_that_is_not_there_is_an_error_and_no_empty_mp3() {
+fn missing_audio_is_an_error_and_not_an_empty_mp3() {
     let file = clip("moov-first-stereo-44100.mp4");
     let mdat = file.windows(4).position(|w| w == b"mdat").unwrap();
     let cut = error(Options::new(), &file[..mdat + 4]);

@@ -1,5 +1,5 @@
-//! What LAME makes of so many PCM samples: how many frames, with what in front and behind, and what the Info
-//! tag says of it.
+//! What LAME makes of a number of PCM samples: how many frames, how much delay and padding, and what the Info tag
+//! says of it.
 
 use crate::error::Result;
 use crate::mp3::info_tag::{Encoding, Trim};
@@ -7,10 +7,10 @@ use crate::options::Bitrate;
 use crate::runner::rate_control;
 use crate::writer::Foreseen;
 
-/// PCM samples that LAME puts in front, the decoder's own 529 not counted (`ENCDELAY` in its `encoder.h`).
+/// PCM samples that LAME puts before the audio, without the decoder's own 529 (`ENCDELAY` in its `encoder.h`).
 const DELAY: u64 = 576;
 
-/// PCM samples that LAME puts behind at least (`lame_encode_flush`).
+/// PCM samples that LAME puts after the audio at least (`lame_encode_flush`).
 const LEAST_PADDING: u64 = 576;
 
 /// What the Info tag says of an encoder with these settings.
@@ -38,7 +38,7 @@ pub fn describe(settings: &micropy_lame::Settings) -> Result<Encoding> {
     })
 }
 
-/// What is known beforehand of an MP3 of `samples` PCM samples, where their number is known.
+/// What is known beforehand of an MP3 of `samples` PCM samples; `None`: their number is not known.
 pub fn foresee(samples: Option<u64>, sample_rate: u32) -> Foreseen {
     match samples {
         Some(samples) => {

@@ -1,4 +1,4 @@
-//! The making of one MP3: a survey of the part where one is needed, then its frames, copied or encoded.
+//! One conversion: a survey of the part where one is needed, then its frames, copied or encoded.
 
 mod encoder;
 mod observer;
@@ -33,7 +33,7 @@ use setup::Setup;
 pub struct Part {
     /// Where it begins on the presentation.
     pub start: Duration,
-    /// Where it ends; `None`: with the audio.
+    /// Where it ends; `None`: where the audio ends.
     pub end: Option<Duration>,
     /// Its tags; chapters on the file's time line.
     pub metadata: Metadata,
@@ -46,8 +46,8 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Whether the packets may be gone through once more. `twice`: the sink cannot be rewritten, or nobody
-    /// knows yet.
+    /// Whether the packets may have to be read twice. `twice`: the sink cannot be rewritten, or that is not known
+    /// yet.
     pub fn may_be_needed(options: &Options, twice: bool) -> bool {
         // MP3 that is copied is decoded for its loudness alone, in a pass of its own.
         options.replay_gain && (twice || !options.change_audio())
@@ -85,7 +85,7 @@ impl Conversion<'_> {
         }
     }
 
-    /// Goes over the part without encoding it.
+    /// Reads the part once without encoding it.
     fn survey(
         &mut self,
         beginning: Beginning,
@@ -189,7 +189,7 @@ impl Conversion<'_> {
         self.complete(writer, outcome)
     }
 
-    /// Takes the frames over as they are.
+    /// Copies the frames as they are.
     fn copy(
         &mut self,
         beginning: Beginning,
@@ -284,7 +284,7 @@ fn passes(survey: Option<&Survey>) -> (u8, u8) {
     }
 }
 
-/// What ReplayGain says of this loudness.
+/// This loudness as ReplayGain.
 fn replay_gain_of(loudness: &Loudness) -> Option<ReplayGain> {
     loudness.track_gain().map(|gain| ReplayGain {
         gain,

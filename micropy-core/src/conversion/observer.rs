@@ -1,4 +1,4 @@
-//! What the caller hears of a conversion, and where its frames go.
+//! Progress to the caller, and frames to the writer.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::progress::{CancelToken, Progress};
 use crate::report::duration_of;
 use crate::writer::Mp3Writer;
 
-/// Tells the caller of one pass over the audio, and looks whether the caller has cancelled.
+/// Reports the progress of one pass over the audio, and ends it when the caller has cancelled.
 pub struct Watch<'a> {
     pub cancel: &'a CancelToken,
     pub on_progress: &'a mut dyn FnMut(Progress),

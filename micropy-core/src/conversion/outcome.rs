@@ -14,7 +14,7 @@ use crate::warning::Warning;
 pub struct Outcome<'a> {
     /// What the source decodes to.
     pub format: Format,
-    /// Its frames were taken over as they are.
+    /// Its frames were copied as they are.
     pub copied: bool,
     /// What was read.
     pub extent: Extent,
@@ -36,12 +36,12 @@ pub struct Outcome<'a> {
     pub tag_bytes: usize,
     /// How loud the source is, where it was measured.
     pub loudness: Option<MeasuredLoudness>,
-    /// How loud the MP3 is, where it is to say so.
+    /// How loud the MP3 is, where its tags are to say so.
     pub replay_gain: Option<ReplayGain>,
 }
 
 impl Outcome<'_> {
-    /// Refuses audio of which not one packet was right.
+    /// Refuses audio of which not one packet could be decoded.
     pub fn check(&self) -> Result<()> {
         match self.faults.first() {
             Some((at, why)) if self.faults.sound() == 0 => Err(Error::malformed(
@@ -53,7 +53,7 @@ impl Outcome<'_> {
         }
     }
 
-    /// The report of an MP3 of so many frames and bytes; `container`: what was odd before its packets.
+    /// The report of an MP3 of so many frames and bytes. `container` are the warnings from before its packets.
     pub fn report(self, container: &[Warning], frames: u64, bytes: u64) -> Report {
         let missing = self.packets.missing();
         let rate = self.output_sample_rate;
@@ -74,7 +74,7 @@ impl Outcome<'_> {
             output_bytes: bytes,
             tag_bytes: self.tag_bytes as u64,
             frames,
-            complete: self.extent.cut_at.is_none() && missing.is_nothing(),
+            complete: self.extent.cut_at.is_none() && missing.is_empty(),
             expected_duration: self.declared.map(|len| duration_of(len, rate)),
             loudness: self.loudness,
         }

@@ -1,5 +1,5 @@
-//! What the stages of a conversion are set up with: from the options and the track to packets of spans and
-//! the recipe for their PCM.
+//! Sets up the stages of a conversion: from the options and the track to the reader of spans and the recipe for
+//! their PCM.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::resample::{self, Resampler};
 use crate::span::{Mapping, Plan, SpanReader};
 use crate::timeline::{MediaClock, Presented};
 
-/// The longest silence that is made of an empty edit before the audio: some bytes can declare years of it.
+/// The longest silence made of an empty edit before the audio: a few bytes can declare years of it.
 const LATEST_START: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// From packets to PCM, ready to run.

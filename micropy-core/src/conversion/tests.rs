@@ -1,12 +1,14 @@
 //! What the spans of whole files hold.
 
-use std::io;
-
 use super::*;
 use crate::options::TrackChoice;
 use crate::pipeline::tests::movie::{Moov, pcm_movie};
 use crate::pipeline::tests::programs::aac_movie;
 use crate::span::{Plan, SPAN_BYTES, Span};
+use zeros::Zeros;
+
+#[path = "../../tests/support/zeros.rs"]
+mod zeros;
 
 /// All spans of `source`, each as `look` sees it.
 fn spans<T>(source: &mut dyn Source, look: impl Fn(&Span) -> T) -> Vec<T> {
@@ -32,36 +34,13 @@ fn spans<T>(source: &mut dyn Source, look: impl Fn(&Span) -> T) -> Vec<T> {
     seen
 }
 
-/// A file of which only the head is stored; the rest is zeros.
-struct Silence {
-    head: Vec<u8>,
-    size: u64,
-}
-
-impl Source for Silence {
-    fn size(&self) -> Option<u64> {
-        Some(self.size)
-    }
-    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        if offset < self.head.len() as u64 {
-            return self.head.as_slice().read_at(offset, buf);
-        }
-        let len = buf.len().min((self.size - offset.min(self.size)) as usize);
-        buf[..len].fill(0);
-        Ok(len)
-    }
-    fn keep_from(&mut self, _offset: u64) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Minutes of linear PCM, 16 bits at 48 kHz.
-fn minutes(minutes: usize, channels: usize) -> Silence {
+fn minutes(minutes: usize, channels: usize) -> Zeros {
     let planes = vec![vec![0.0; 48_000 * 60 * minutes]; channels];
     let mut head = pcm_movie(&planes, 48_000, Moov::First);
     let size = head.len() as u64;
     head.truncate(1 << 20);
-    Silence { head, size }
+    Zeros { head, size }
 }
 
 #[test]

@@ -13,14 +13,7 @@ const COOKIE_LENS: [usize; 2] = [24, 48];
 
 /// What the track decodes to. A packet holds `frameLength` PCM samples, the last one fewer.
 pub fn inspect(track: &CodecParameters, _first_packets: &[&[u8]]) -> Result<Format> {
-    let (sample_rate, layout) = open(track)?.rate_and_layout()?;
-    Ok(Format {
-        codec: Codec::Alac,
-        sample_rate,
-        layout,
-        packet_len: None,
-        roll: 0,
-    })
+    open(track)?.format(Codec::Alac)
 }
 
 /// The decoder for it.

@@ -1,10 +1,10 @@
 //! Bits of a packet or of a decoder's configuration, most significant first.
 
-/// Reads unsigned fields from the front of a byte slice; `None` means that the slice has ended.
+/// Reads unsigned fields from a byte slice; `None` means that the slice has ended.
 #[derive(Clone)]
 pub struct Bits<'a> {
     bytes: &'a [u8],
-    /// Next bit, counted from the start of `bytes`.
+    /// The next bit, counted from the start of `bytes`.
     position: usize,
 }
 
@@ -44,12 +44,12 @@ impl<'a> Bits<'a> {
         self.read(1).map(|bit| bit == 1)
     }
 
-    /// Passes over `count` bits.
+    /// Skips `count` bits.
     pub fn skip(&mut self, count: usize) -> Option<()> {
         (self.left() >= count).then(|| self.position += count)
     }
 
-    /// Passes over what is left of a byte that has been begun.
+    /// Skips to the next byte boundary.
     pub fn align(&mut self) {
         self.position = self.position.next_multiple_of(8);
     }

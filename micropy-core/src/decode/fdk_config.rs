@@ -1,10 +1,10 @@
-//! What only the FDK decoder asks of an AudioSpecificConfig.
+//! What only the FDK decoder needs of an AudioSpecificConfig.
 
 use super::aac_config::{AacConfig, BitWriter};
 use crate::pcm::Layout;
 
 impl AacConfig {
-    /// The plane of each channel that the decoder gives, where the planes are those of `layout`.
+    /// The plane in `layout` of each channel that the decoder gives.
     pub fn planes(&self, layout: Layout) -> Vec<usize> {
         match &self.coded_order {
             Some(order) if Layout::of(order) == layout => {
@@ -14,8 +14,8 @@ impl AacConfig {
         }
     }
 
-    /// The configuration with `extension` (SBR or PS) said explicitly; `None` where the channels are not
-    /// those of a channel configuration.
+    /// The configuration with `extension` (SBR or PS) signalled explicitly; `None` if the channels are not those of a
+    /// channel configuration.
     pub fn hierarchical(&self, extension: u32, rate: u32) -> Option<Vec<u8>> {
         if self.channel_configuration == 0 {
             return None;

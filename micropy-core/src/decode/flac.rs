@@ -12,16 +12,9 @@ use crate::error::{Error, Result};
 const STREAMINFO_LEN: usize = 34;
 const BLOCK_HEADER_LEN: usize = 4;
 
-/// What the track decodes to. Blocks may vary in length.
+/// What the track decodes to. Packets may vary in length.
 pub fn inspect(track: &CodecParameters, _first_packets: &[&[u8]]) -> Result<Format> {
-    let (sample_rate, layout) = open(track)?.rate_and_layout()?;
-    Ok(Format {
-        codec: Codec::Flac,
-        sample_rate,
-        layout,
-        packet_len: None,
-        roll: 0,
-    })
+    open(track)?.format(Codec::Flac)
 }
 
 /// The decoder for it.
@@ -36,7 +29,7 @@ fn open(track: &CodecParameters) -> Result<Symphonia> {
     Symphonia::new(FlacDecoder::try_new(&parameters, &Default::default()))
 }
 
-/// The first metadata block, which has to be STREAMINFO (type 0; the top bit marks the last block).
+/// The first metadata block, which must be STREAMINFO (type 0; the top bit marks the last block).
 fn stream_info(blocks: &[u8]) -> Option<&[u8]> {
     let is_stream_info = blocks.first()? & 0x7f == 0;
     let block = blocks.get(BLOCK_HEADER_LEN..BLOCK_HEADER_LEN + STREAMINFO_LEN)?;

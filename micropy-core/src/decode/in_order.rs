@@ -1,14 +1,14 @@
-//! Tracks without a place to restart a decoder at: every packet builds on those before it.
+//! Tracks in which no decoder can be restarted: every packet depends on those before it.
 //!
-//! USAC does have independent packets (`usacIndependencyFlag`, ISO/IEC 23003-3), but a decoder started at one gives
-//! other PCM than one run from the start, however long it goes on: the noise that it fills in depends on all before,
-//! and at some the level is far off until the next.
+//! USAC does have independent packets (`usacIndependencyFlag`, ISO/IEC 23003-3). But a decoder started at one never gives
+//! the same PCM as one run from the start: the noise that it fills in depends on everything before, and after some of
+//! these packets the level is far off until the next.
 //!
-//! One decoder goes through the packets once, in order, before they are shared out to the spans, and what the
-//! spans carry is the PCM. So nothing is decoded twice, and memory does not grow with the track.
+//! So one decoder decodes the packets once, in order, before they are split into spans, and the spans carry PCM. Nothing
+//! is decoded twice, and memory does not grow with the track.
 //!
-//! A decoded packet is a byte that says whether it could be decoded, then its PCM, channel by channel, as
-//! little-endian `f32`; or, in words, why not.
+//! A decoded packet is a byte that says whether it could be decoded, then its PCM, channel by channel, as little-endian
+//! `f32`, or the reason as text.
 
 use super::{DecodeError, Decoder};
 use crate::pcm::Pcm;
@@ -23,7 +23,7 @@ pub struct InOrder {
 }
 
 impl InOrder {
-    /// `decoder` gives so many channels.
+    /// Decodes with `decoder`, whose output has this many channels.
     pub fn new(decoder: Box<dyn Decoder>, channels: usize) -> Self {
         InOrder {
             decoder,
@@ -31,7 +31,7 @@ impl InOrder {
         }
     }
 
-    /// Decodes the next packet and appends what came of it to `decoded`.
+    /// Decodes the next packet and appends the result to `decoded`.
     pub fn decode(&mut self, packet: &[u8], decoded: &mut Vec<u8>) {
         self.pcm.clear();
         match self.decoder.decode(packet, &mut self.pcm) {
@@ -48,7 +48,7 @@ impl InOrder {
     }
 }
 
-/// Bytes of a PCM sample of all of `channels`, decoded.
+/// Bytes of one PCM sample of all channels in a decoded packet.
 pub fn bytes_per_sample(channels: usize) -> u64 {
     size_of::<f32>() as u64 * channels as u64
 }
@@ -75,7 +75,7 @@ impl Decoder for Decoded {
 mod tests {
     use super::*;
 
-    /// Gives a packet's bytes as PCM of two channels; refuses the empty one.
+    /// Decodes the bytes of a packet as PCM of two channels; refuses an empty packet.
     struct Bytes;
 
     impl Decoder for Bytes {
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_decoded_in_order_is_read_as_it_was() {
+    fn what_was_decoded_in_order_reads_back() {
         let mut in_order = InOrder::new(Box::new(Bytes), 2);
         for packet in [&[1, 2, 3][..], &[7], &[0; 2048]] {
             let (mut expected, mut pcm) = (Pcm::new(2), Pcm::new(2));
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn why_a_packet_could_not_be_decoded_is_told_later() {
+    fn a_packet_that_could_not_be_decoded_keeps_its_reason() {
         let mut decoded = Vec::new();
         InOrder::new(Box::new(Bytes), 2).decode(&[], &mut decoded);
         let mut pcm = Pcm::new(2);

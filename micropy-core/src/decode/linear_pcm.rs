@@ -68,7 +68,7 @@ impl Decoder for LinearPcm {
     }
 }
 
-/// How to read a PCM sample of that layout.
+/// How to read a PCM sample of this format.
 fn reader(pcm: PcmFormat) -> Result<Read> {
     Ok(match (pcm.bits, pcm.float, pcm.big_endian) {
         (8, ..) if pcm.companding == Some(Companding::ALaw) => |b| a_law(b[0]),
@@ -99,7 +99,7 @@ fn bits64(big_endian: &[u8]) -> u64 {
         .fold(0, |bits, &byte| bits << 8 | u64::from(byte))
 }
 
-/// Neither infinities nor NaN may reach a filter with a memory.
+/// Neither infinities nor NaN may reach a filter with state.
 fn finite(sample: f32) -> f32 {
     if sample.is_finite() { sample } else { 0.0 }
 }

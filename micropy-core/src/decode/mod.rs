@@ -1,4 +1,4 @@
-//! From packets to PCM: which decoder serves a track, and what it will give.
+//! From packets to PCM: which decoder a track needs, and what it decodes to.
 
 #[cfg(feature = "aac")]
 mod aac;
@@ -40,7 +40,7 @@ use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm};
 
-/// What the decoder of a track will give, known before the first packet is decoded for good.
+/// What a track decodes to, known before its first packet is decoded for the output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Format {
     /// The coding with its profile.
@@ -49,20 +49,19 @@ pub struct Format {
     pub sample_rate: u32,
     /// Channels of the PCM, in the order of the planes.
     pub layout: Layout,
-    /// PCM samples per channel that every packet gives, where the codec fixes it (AAC: 1024, 960, 2048).
+    /// PCM samples per channel of every packet, if the codec fixes it (AAC: 1024, 960, 2048).
     pub packet_len: Option<u32>,
-    /// Packets to decode and throw away after a restart before the output is that of a decoder that has
-    /// run from the start (but for noise substitution). [`ROLL_TO_THE_START`] where there is no such place.
+    /// Packets to decode and throw away after a restart until the output is that of a decoder that has run from the
+    /// start (apart from noise substitution). [`ROLL_TO_THE_START`] if it never is.
     pub roll: u32,
 }
 
-/// The [`Format::roll`] of a codec whose packets all build on those before them: they are decoded [in
-/// order](Format::in_order), once, before the spans.
+/// The [`Format::roll`] of a codec whose packets all depend on those before them: they are decoded once, [in
+/// order](Format::in_order), before they are split into spans.
 pub const ROLL_TO_THE_START: u32 = u32::MAX;
 
 impl Format {
-    /// The decoder that the packets of the whole track go through before they are shared out to the spans, where
-    /// none can be restarted in between.
+    /// The decoder of the whole track before it is split into spans, if no decoder can be restarted in between.
     pub fn in_order(&self, parameters: &CodecParameters) -> Result<Option<InOrder>> {
         if self.roll != ROLL_TO_THE_START {
             return Ok(None);
@@ -71,16 +70,16 @@ impl Format {
         Ok(Some(InOrder::new(decoder, self.layout.channels())))
     }
 
-    /// Bytes that a span carries for each PCM sample of all channels, where packets are decoded before.
+    /// Bytes that a span carries for each PCM sample of all channels, if its packets are decoded beforehand.
     pub fn carried(&self) -> Option<u64> {
         (self.roll == ROLL_TO_THE_START).then(|| in_order::bytes_per_sample(self.layout.channels()))
     }
 }
 
-/// A decoder of one track. Made anew at each span: a decoder's state is never carried over a seam.
+/// A decoder of one track. Each span has a new one: no decoder state crosses a seam.
 pub trait Decoder: Send {
-    /// Decodes one packet and appends its PCM to `pcm` (of the channels of `Format::layout`). On an error
-    /// nothing is appended, and the next packet may be tried.
+    /// Decodes one packet and appends its PCM to `pcm`, in the channels of [`Format::layout`]. On an error nothing is
+    /// appended, and the next packet may be tried.
     fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError>;
 }
 
@@ -89,11 +88,11 @@ pub trait Decoder: Send {
 #[error("{0}")]
 pub struct DecodeError(pub String);
 
-/// As many of a track's first packets as [`inspect`] wants to see.
+/// How many of a track's first packets [`inspect`] looks at.
 pub const INSPECTED_PACKETS: usize = 8;
 
-/// Finds out what `parameters` and the first packets (up to [`INSPECTED_PACKETS`]; implicit SBR shows
-/// only there) will decode to.
+/// Finds out what a track decodes to, from `parameters` and its first packets (up to [`INSPECTED_PACKETS`]): only they
+/// show implicit SBR.
 pub fn inspect(parameters: &CodecParameters, first_packets: &[impl AsRef<[u8]>]) -> Result<Format> {
     let packets = first_packets.iter().take(INSPECTED_PACKETS);
     let packets: Vec<&[u8]> = packets.map(AsRef::as_ref).collect();
@@ -105,7 +104,7 @@ pub fn decoder(parameters: &CodecParameters, format: &Format) -> Result<Box<dyn 
     (family(&parameters.codec)?.decoder)(parameters, format)
 }
 
-/// A new decoder for what a span carries of such a track: its packets, or what [`Format::in_order`] made of them.
+/// A new decoder for what the spans of such a track carry: its packets, or what [`Format::in_order`] made of them.
 pub fn span_decoder(parameters: &CodecParameters, format: &Format) -> Result<Box<dyn Decoder>> {
     match format.roll {
         ROLL_TO_THE_START => Ok(Box::new(in_order::Decoded)),
@@ -113,7 +112,7 @@ pub fn span_decoder(parameters: &CodecParameters, format: &Format) -> Result<Box
     }
 }
 
-/// The modules below, by the codecs that they serve.
+/// The modules of this folder, by the codecs that they decode.
 struct Family {
     serves: fn(&Codec) -> bool,
     inspect: fn(&CodecParameters, &[&[u8]]) -> Result<Format>,
@@ -175,7 +174,7 @@ fn family(codec: &Codec) -> Result<&'static Family> {
     })
 }
 
-/// The feature of this crate that brings the decoder.
+/// The feature of this crate for the decoder.
 fn feature(codec: &Codec) -> Option<&'static str> {
     Some(match codec {
         Codec::Aac(_) => "aac",

@@ -10,9 +10,9 @@ use crate::error::{Error, Result};
 use crate::frame_header::{FrameHeader, Layer, Version};
 use crate::pcm::{Layout, Pcm};
 
-/// Frames that the main data of this one may reach back over, at most, if all are as small as it.
+/// How many frames the main data of this one may reach back over at most, if all are as small.
 fn reservoir_frames(header: FrameHeader) -> u32 {
-    if header.layer() != Layer::III {
+    if header.layer() != Layer::Three {
         return 0;
     }
     let main_data_begin_max = match header.version() {
@@ -24,7 +24,7 @@ fn reservoir_frames(header: FrameHeader) -> u32 {
     u32::div_ceil(main_data_begin_max, main_data)
 }
 
-/// More frames of roll than this are not worth it: at 8 kbit/s a second would be decoded twice.
+/// The most frames of roll: at 8 kbit/s this is a second decoded twice.
 const MAX_ROLL: u32 = 40;
 
 /// What the track decodes to.
@@ -36,9 +36,9 @@ pub fn inspect(_track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Form
     let reservoir = headers.iter().map(|h| reservoir_frames(*h)).max();
     Ok(Format {
         codec: match first.layer() {
-            Layer::I => Codec::Mp1,
-            Layer::II => Codec::Mp2,
-            Layer::III => Codec::Mp3,
+            Layer::One => Codec::Mp1,
+            Layer::Two => Codec::Mp2,
+            Layer::Three => Codec::Mp3,
         },
         sample_rate: first.sample_rate(),
         layout: match first.channels() {
@@ -46,7 +46,7 @@ pub fn inspect(_track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Form
             _ => Layout::STEREO,
         },
         packet_len: Some(first.samples()),
-        // One more for the overlap of the transform, one for the filter bank.
+        // One more for the overlap of the transform, and one for the filter bank.
         roll: reservoir.map_or(2, |frames| (frames + 2).min(MAX_ROLL)),
     })
 }
@@ -65,7 +65,7 @@ pub fn decoder(_track: &CodecParameters, format: &Format) -> Result<Box<dyn Deco
     ))?)))
 }
 
-/// Symphonia wants a frame to be exactly as long as its header says: padding after it is cut off.
+/// Symphonia needs a frame to be exactly as long as its header says: padding after it is cut off.
 struct MpegAudio(Symphonia);
 
 impl Decoder for MpegAudio {
@@ -77,8 +77,7 @@ impl Decoder for MpegAudio {
     }
 }
 
-/// The header that `packet` begins with. A frame of free format has none that can be used: it does not
-/// tell its length.
+/// The header that `packet` begins with. A free-format header cannot be used: it does not give the length.
 fn header_of(packet: &[u8]) -> Option<FrameHeader> {
     FrameHeader::parse(*packet.first_chunk()?).ok()
 }

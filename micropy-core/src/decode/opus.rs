@@ -7,7 +7,7 @@ use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm, Speaker};
 
-/// Opus decodes to this rate whatever was put in.
+/// Opus decodes to this rate whatever the input was.
 const SAMPLE_RATE: u32 = 48000;
 
 /// The longest packet by RFC 6716, 120 ms.
@@ -103,9 +103,9 @@ pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Forma
     })
 }
 
-/// PCM samples per channel to decode before the output is right. RFC 7845, 4.6 asks for 80 ms, after which
-/// a tone was still 19 dB off full scale wrong: the energies of the bands are told as differences that die
-/// away by 6 dB a packet. After half a second the difference is lost in the rounding to 16 bits.
+/// PCM samples per channel to decode until the output is right. RFC 7845, 4.6 asks for 80 ms, after which a tone was
+/// still wrong by −19 dB of full scale: band energies are coded as differences, whose errors decay by 6 dB a packet.
+/// After half a second the difference is lost in the rounding to 16 bits.
 const ROLL: u32 = SAMPLE_RATE / 2;
 
 /// PCM samples per channel of one frame of a packet, by its TOC byte (RFC 6716, table 2).

@@ -1,11 +1,12 @@
-//! The decoders of the Symphonia project behind our trait.
+//! Adapts the decoders of the Symphonia project to our trait.
 
 use symphonia_core::audio::{Audio, AudioBuffer, Channels, GenericAudioBufferRef};
 use symphonia_core::codecs::audio::{AudioCodecId, AudioCodecParameters, AudioDecoder};
 use symphonia_core::packet::PacketRef;
 use symphonia_core::units::{Duration, Timestamp};
 
-use super::{DecodeError, Decoder};
+use super::{DecodeError, Decoder, Format};
+use crate::codec::Codec;
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm};
 
@@ -13,7 +14,7 @@ use crate::pcm::{Layout, Pcm};
 pub struct Symphonia(Box<dyn AudioDecoder>);
 
 impl Symphonia {
-    /// Any of them.
+    /// Wraps any of its decoders.
     pub fn new(
         decoder: symphonia_core::errors::Result<impl AudioDecoder + 'static>,
     ) -> Result<Self> {
@@ -23,8 +24,9 @@ impl Symphonia {
         }
     }
 
-    /// Hz and loudspeakers, as the decoder read them from its configuration.
-    pub fn rate_and_layout(&self) -> Result<(u32, Layout)> {
+    /// What a track decodes to, as the decoder read it from its configuration, for a codec whose packets are
+    /// independent and may vary in length.
+    pub fn format(&self, codec: Codec) -> Result<Format> {
         let parameters = self.0.codec_params();
         let layout = match &parameters.channels {
             Some(channels) if channels.count() <= 2 => Layout::usual(channels.count() as u16),
@@ -33,7 +35,13 @@ impl Symphonia {
             None => None,
         };
         match (parameters.sample_rate, layout) {
-            (Some(rate), Some(layout)) if rate > 0 => Ok((rate, layout)),
+            (Some(sample_rate), Some(layout)) if sample_rate > 0 => Ok(Format {
+                codec,
+                sample_rate,
+                layout,
+                packet_len: None,
+                roll: 0,
+            }),
             _ => Err(Error::unsupported(
                 "an audio configuration without rate or channels",
             )),

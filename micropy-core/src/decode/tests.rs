@@ -26,7 +26,7 @@ impl Track {
         )
     }
 
-    /// A clip encoded anew without noise substitution, whose decoding depends on all that came before.
+    /// A clip encoded again without noise substitution, which depends on all packets before.
     fn without_noise_substitution(name: &str, directory: &Path) -> Track {
         let path = directory.join(name);
         let status = Command::new("ffmpeg")
@@ -60,7 +60,7 @@ impl Track {
         inspect(&self.parameters, &self.packets).unwrap()
     }
 
-    /// Packets from `first` on, by a decoder made for them.
+    /// The packets from `first` on, decoded by a new decoder.
     fn decode_from(&self, first: usize) -> Pcm {
         let format = self.format();
         let mut decoder = decoder(&self.parameters, &format).unwrap();
@@ -100,7 +100,7 @@ impl Track {
         20.0 * f64::from(worst).max(1e-10).log10()
     }
 
-    /// What ffmpeg makes of the same packets, without the edit list, by that decoder (or its own).
+    /// The same packets decoded by ffmpeg without the edit list, with this decoder (or its own).
     fn by_ffmpeg(&self, decoder: Option<&str>) -> Pcm {
         let channels = self.format().layout.channels();
         let mut ffmpeg = Command::new("ffmpeg");
@@ -186,7 +186,7 @@ fn opus_agrees_with_libopus() {
     assert_snr(&Track::clip("opus.mp4"), Some("libopus"), 60.0);
 }
 
-/// AC-3 leaves to the decoder which noise fills bits that were not spent.
+/// AC-3 leaves it to the decoder which noise fills unspent bits.
 #[test]
 fn ac3_agrees_with_ffmpeg() {
     assert_snr(&Track::clip("ac3.mp4"), None, 30.0);
@@ -250,18 +250,18 @@ fn after_its_roll_a_restarted_decoder_gives_the_same() {
     }
 }
 
-/// The noise that fills unspent bits goes on from packet to packet, so a restarted decoder makes another;
-/// that this is all, is seen from a longer roll bringing nothing.
+/// The noise that fills unspent bits continues from packet to packet, so a restarted decoder makes different noise. A
+/// longer roll changes nothing, so that is the only difference.
 #[test]
 fn after_its_roll_ac3_differs_by_its_noise_alone() {
     for clip in ["ac3.mp4", "eac3.mp4"] {
         let track = Track::clip(clip);
         let [none, one, eight] = [0, 1, 8].map(|roll| track.restart_error(1, roll));
-        let told = format!("{clip}: {none:.0}, {one:.0}, {eight:.0} dB");
-        eprintln!("{told}");
+        let figures = format!("{clip}: {none:.0}, {one:.0}, {eight:.0} dB");
+        eprintln!("{figures}");
         assert_eq!(track.format().roll, 1);
-        assert!(none > one + 10.0, "this clip proves nothing: {told}");
-        assert!(one <= -40.0 && (one - eight).abs() < 3.0, "{told}");
+        assert!(none > one + 10.0, "this clip proves nothing: {figures}");
+        assert!(one <= -40.0 && (one - eight).abs() < 3.0, "{figures}");
     }
 }
 
@@ -273,8 +273,8 @@ fn a_codec_without_decoder_is_named() {
     assert!(error.to_string().contains("MPEG-4 ALS"), "{error}");
 }
 
-/// How many damaged packets each decoder gets: enough to find a panic, few enough to be quick; more with
-/// `MICROPY_MUTATIONS`.
+/// How many damaged packets each decoder gets: enough to find a panic, few enough to be quick. `MICROPY_MUTATIONS` sets
+/// another number.
 fn mutations() -> usize {
     let asked = std::env::var("MICROPY_MUTATIONS");
     asked.map_or(1000, |count| count.parse().unwrap())
@@ -311,7 +311,7 @@ fn mutate(packet: &[u8], random: &mut Random) -> Vec<u8> {
     packet
 }
 
-/// One decoder through all of them, as in a conversion, so that a broken state is met by the next packet.
+/// One decoder for all of them, as in a conversion, so that the next packet meets a broken state.
 fn assert_survives(clip: &str) {
     let track = Track::clip(clip);
     let format = track.format();

@@ -1,10 +1,10 @@
-//! FrameSplitter out of the bytes that an encoder gives piece by piece.
+//! Splits what an encoder writes, piece by piece, into frames.
 
 use super::reservoir::{Reservoir, ReservoirError};
 use super::side_info::SideInfo;
 use crate::frame_header::{FrameHeader, HeaderError};
 
-/// Why the bytes of a stream are not frames one after the other.
+/// Why the bytes of a stream are not a sequence of frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("MP3 frame at byte {at}: {fault}")]
 pub struct FrameError {
@@ -28,12 +28,12 @@ pub enum FrameFault {
     Truncated,
 }
 
-/// One frame, with all that is needed to decode it (but for the overlap with its neighbours).
+/// One frame, with all that is needed to decode it, apart from the overlap with its neighbours.
 #[derive(Clone, Debug)]
 pub struct Frame {
     header: FrameHeader,
     side_info: SideInfo,
-    /// From the header to the next frame's.
+    /// From its header up to the next frame's.
     bytes: Vec<u8>,
     /// The main-data bytes of this frame that lie in earlier slots.
     reserved: Box<[u8]>,
@@ -50,7 +50,7 @@ impl Frame {
         &self.side_info
     }
 
-    /// The frame as it stands in the stream: header, side information and slot.
+    /// The frame as it is in the stream: header, side information and slot.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -65,13 +65,12 @@ impl Frame {
         &self.bytes[self.header.main_data_offset()..]
     }
 
-    /// The slot, to put other main data there.
+    /// The slot, to replace the main data there.
     pub fn slot_mut(&mut self) -> &mut [u8] {
         &mut self.bytes[self.header.main_data_offset()..]
     }
 
-    /// Puts `header`, which differs in bitrate only, before the frame and makes the slot as long as it
-    /// says: cut, or continued with zeros.
+    /// Replaces the header by `header`, which differs in bitrate only, and cuts or pads the slot to its length.
     pub fn set_header(&mut self, header: FrameHeader) {
         debug_assert!(header.same_audio(self.header) && !header.has_crc());
         self.header = header;
@@ -79,15 +78,15 @@ impl Frame {
         self.bytes.resize(header.frame_len(), 0);
     }
 
-    /// Whether both decode to the same: equal headers and side information, but for what only says where
-    /// the main data lies, and equal main data, bit for bit.
+    /// Whether both decode to the same: headers and side information are equal, apart from where the main data
+    /// begins, and the main data is equal bit for bit.
     pub fn same_audio(&self, other: &Frame) -> bool {
         self.header.same_audio(other.header)
             && self.side_info.same_audio(&other.side_info)
             && self.main_data().eq(other.main_data())
     }
 
-    /// The main data, its last byte with zeros behind the last bit.
+    /// The main data, with zeros after the last bit of its last byte.
     fn main_data(&self) -> impl Iterator<Item = u8> + '_ {
         let bits = self.side_info.main_data_bits();
         let bytes = self.reserved.iter().chain(self.slot());
@@ -105,7 +104,7 @@ impl Frame {
 /// encoder's does.
 #[derive(Debug, Default)]
 pub struct FrameSplitter {
-    /// Bytes not yet given out; those before `start` are.
+    /// Bytes of the stream; those before `start` are done.
     buffer: Vec<u8>,
     start: usize,
     /// Offset of `start` in the stream.
@@ -114,25 +113,25 @@ pub struct FrameSplitter {
 }
 
 impl FrameSplitter {
-    /// At the beginning of a stream.
+    /// A splitter at the beginning of a stream.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next bytes of the stream, however they are cut.
+    /// Takes the next bytes of the stream, cut anywhere.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.drain(..self.start);
         self.start = 0;
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next frame, once it is whole; `None` while it is not.
+    /// The next frame; `None` until it is complete.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let at = self.at;
         self.split().map_err(|fault| FrameError { at, fault })
     }
 
-    /// The end of the stream: an error where a frame is left in pieces.
+    /// Ends the stream: an error if a frame is incomplete.
     pub fn finish(self) -> Result<(), FrameError> {
         if self.start == self.buffer.len() {
             return Ok(());
@@ -220,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_main_data_is_equal_wherever_it_lies() {
+    fn equal_main_data_is_equal_wherever_it_begins() {
         let begun_early = all(&[
             frame(0, 0, [0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3]),
             frame(3, 37, [4, 0b1010_1000, 9, 9, 9, 9, 9, 9, 9, 9, 9]),

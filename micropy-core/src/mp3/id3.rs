@@ -1,6 +1,6 @@
 //! The ID3v2 tag before the audio (<https://id3.org/id3v2.4.0-structure>, `-frames`; id3v2-chapters-1.0).
 //!
-//! The `id3` crate lays out the bytes; here stands which frame says what, in each version.
+//! The `id3` crate lays out the bytes. This module decides which frame holds what in each version.
 
 use std::iter;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use id3::{Content, Encoder, Encoding, Frame, Tag, Version};
 use crate::error::{Error, Result};
 use crate::tags::{Chapter, Cover, Id3Version, Key, Metadata};
 
-/// Empty bytes behind the frames: room for a tag editor to work without moving the audio.
+/// Empty bytes after the frames: room for a tag editor to work without moving the audio.
 const PADDING: usize = 1024;
 
 /// The sizes of a tag and its frames have 28 bits.
@@ -23,14 +23,14 @@ const MAX_SIZE: usize = 1 << 28;
 /// A table of contents counts its entries in one byte.
 const MAX_ENTRIES: usize = 255;
 
-/// The language of comments and lyrics, of which MP4 says nothing: "not known" in ID3v2.4.
+/// The language of comments and lyrics, which MP4 does not give: "not known" in ID3v2.4.
 const LANGUAGE: &str = "XXX";
 
-/// The tag that says `metadata`, with some padding behind it; no bytes at all where there is nothing to
-/// say. The same metadata always give the same bytes.
+/// The tag for `metadata`, with some padding after it; no bytes if there is nothing to tag. The same metadata always
+/// gives the same bytes.
 ///
 /// # Errors
-/// [`Error::InvalidOption`] where the tag is too large for ID3v2 (256 MiB).
+/// [`Error::InvalidOption`] if the tag is too large for ID3v2 (256 MiB).
 pub fn encode(metadata: &Metadata, version: Id3Version) -> Result<Vec<u8>> {
     let tag = encode_bare(metadata, version)?;
     match tag.len() {
@@ -42,7 +42,7 @@ pub fn encode(metadata: &Metadata, version: Id3Version) -> Result<Vec<u8>> {
 /// As [`encode`], in exactly `size` bytes: to write it again in place, once the audio has been measured.
 ///
 /// # Errors
-/// [`Error::InvalidOption`] also where `size` bytes do not hold it.
+/// [`Error::InvalidOption`] also if `size` bytes cannot hold it.
 pub fn encode_within(metadata: &Metadata, version: Id3Version, size: usize) -> Result<Vec<u8>> {
     pad(encode_bare(metadata, version)?, size)
 }
@@ -61,7 +61,7 @@ fn encode_bare(metadata: &Metadata, version: Id3Version) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Continues `tag` with padding to `size` bytes.
+/// Pads `tag` to `size` bytes.
 fn pad(mut tag: Vec<u8>, size: usize) -> Result<Vec<u8>> {
     let refuse = |limit| {
         let len = tag.len();
@@ -97,7 +97,7 @@ impl TagWriter {
         }
     }
 
-    /// Text first, so that a player that reads only the beginning has it, then pictures, then chapters.
+    /// Text first, for players that read only the beginning, then pictures, then chapters.
     fn frames(&self, metadata: &Metadata) -> Vec<Frame> {
         let mut frames = Vec::new();
         for (key, values) in metadata.tags.grouped() {
@@ -185,7 +185,7 @@ impl TagWriter {
         Frame::with_content(id, Content::Unknown(Unknown { data, version }))
     }
 
-    /// ID3v2.3 takes a date apart: `TYER` (yyyy), `TDAT` (ddMM), `TIME` (HHmm).
+    /// ID3v2.3 splits a date: `TYER` (yyyy), `TDAT` (ddMM), `TIME` (HHmm).
     fn push_date_of_2_3(&self, frames: &mut Vec<Frame>, date: &str) {
         frames.push(self.text("TYER", &[year(date)]));
         if let (Some(month), Some(day)) = (digits(date, 5, '-'), digits(date, 8, '-')) {
@@ -196,7 +196,7 @@ impl TagWriter {
         }
     }
 
-    /// Several values of one frame: parted by NUL in ID3v2.4, by a slash in 2.3.
+    /// Several values of one frame: separated by NUL in ID3v2.4, by a slash in 2.3.
     fn join(&self, values: &[&str]) -> String {
         values.join(match self.version {
             Id3Version::V23 => "/",
@@ -204,8 +204,8 @@ impl TagWriter {
         })
     }
 
-    /// ID3v2.3 knows no UTF-8; and what it calls Latin-1, players take for the code page of their user, so
-    /// beyond ASCII it is UTF-16.
+    /// ID3v2.3 has no UTF-8, and players read its Latin-1 in the code page of their user: anything beyond ASCII is
+    /// UTF-16.
     fn encoding(&self, text: &str) -> Encoding {
         match self.version {
             Id3Version::V24 => Encoding::UTF8,
@@ -214,8 +214,8 @@ impl TagWriter {
         }
     }
 
-    /// A `CHAP` frame for each chapter, and the table of contents that orders them: of one level as long
-    /// as its count allows, otherwise of two.
+    /// A `CHAP` frame for each chapter, and the table of contents that orders them: one level if its count allows,
+    /// otherwise two.
     fn push_chapters(&self, frames: &mut Vec<Frame>, chapters: &[Chapter]) {
         if chapters.is_empty() {
             return;
@@ -254,7 +254,7 @@ impl TagWriter {
             element_id: format!("chp{index}"),
             start_time: milliseconds(chapter.start),
             end_time: milliseconds(chapter.end),
-            // Byte offsets are not given: the times count.
+            // No byte offsets: the times count.
             start_offset: u32::MAX,
             end_offset: u32::MAX,
             frames: title,
@@ -272,8 +272,7 @@ fn contents(id: &str, top_level: bool, elements: Vec<String>) -> Frame {
     })
 }
 
-/// All pictures of an MP4 are covers; only their descriptions may tell them apart, and no player reads
-/// those.
+/// All pictures of an MP4 are covers. Only their descriptions distinguish them, and no player reads those.
 fn picture(index: usize, cover: &Cover) -> Frame {
     let description = match index {
         0 => String::new(),
@@ -285,7 +284,7 @@ fn picture(index: usize, cover: &Cover) -> Frame {
         description,
         data: cover.data().to_vec(),
     };
-    // Old players stumble over a description in UTF-16 and, in ID3v2.4, in UTF-8.
+    // Old players fail on a description in UTF-16 and, in ID3v2.4, in UTF-8.
     Frame::from(picture).set_encoding(Some(Encoding::Latin1))
 }
 
@@ -301,8 +300,8 @@ fn milliseconds(time: Duration) -> u32 {
     u32::try_from(rounded).unwrap_or(u32::MAX)
 }
 
-/// `date` as an ID3v2.4 timestamp (`yyyy-MM-ddTHH:mm:ss` or a beginning of it), which has no time zone:
-/// UTC is understood, and with another zone only the day is kept. Other text stays as it is.
+/// `date` as an ID3v2.4 timestamp (`yyyy-MM-ddTHH:mm:ss` or a prefix of it). It has no time zone: UTC is assumed, so
+/// of a date in another zone only the day is kept. Other text stays as it is.
 fn timestamp(date: &str) -> &str {
     let is_full = |at, mark| digits(date, at, mark).is_some();
     if !(is_full(5, '-') && is_full(8, '-') && is_full(11, 'T')) {
@@ -316,7 +315,7 @@ fn timestamp(date: &str) -> &str {
     }
 }
 
-/// The first four characters if they are a year, otherwise all.
+/// The first four characters if they are a year, otherwise the whole text.
 fn year(date: &str) -> &str {
     date.get(..4)
         .filter(|year| year.bytes().all(|b| b.is_ascii_digit()))
@@ -456,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn the_older_version_says_the_same_in_its_own_frames() {
+    fn version_2_3_has_frames_of_its_own() {
         assert_eq!(
             texts(
                 &[
@@ -472,7 +471,7 @@ mod tests {
             ),
             pairs(&[
                 ("TIT2", "Tïtel 大"),
-                // Written with a slash, at which the crate's reader parts it again.
+                // Written with a slash, at which the crate's reader splits it again.
                 ("TPE1", "a\0b"),
                 ("TYER", "2006"),
                 ("TDAT", "3107"),
@@ -485,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn several_values_stand_in_one_frame() {
+    fn several_values_share_one_frame() {
         let items = [
             (Key::Artist, "a"),
             (Key::Comment, "one"),
@@ -514,7 +513,7 @@ mod tests {
     }
 
     #[test]
-    fn a_year_is_four_digits_or_what_was_said() {
+    fn a_year_is_four_digits_or_the_text_as_it_is() {
         for (date, written) in [
             ("2006-07", "2006"),
             ("2006", "2006"),
@@ -552,7 +551,7 @@ mod tests {
     fn sizes_of_chapters_are_synchsafe_in_2_4_only() {
         let mut long = book(1);
         long.chapters[0].title = "x".repeat(300);
-        // `CHAP` and, behind the identifier and four times, its `TIT2`.
+        // `CHAP` and, after the identifier and four times, its `TIT2`.
         let sizes = |version| {
             let bytes = encode(&long, version).unwrap();
             let size_after = |id: &[u8]| {
@@ -601,7 +600,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_say_is_no_tag() {
+    fn empty_metadata_is_no_tag() {
         assert!(encode(&metadata(&[]), Id3Version::V24).unwrap().is_empty());
     }
 

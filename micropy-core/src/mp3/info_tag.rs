@@ -1,18 +1,18 @@
-//! The Info tag: a frame without sound before the others, which tells how many there are, where they lie
-//! and how much to leave out at both ends.
+//! The Info tag: a silent frame before the others. It says how many frames there are, where they are, and how much
+//! to cut off at both ends.
 //!
-//! It is Xing's VBR header with LAME's extension, in no standard but read by every player. The tag lies
-//! behind the side information, which is all zeros:
+//! It is Xing's VBR header with LAME's extension: in no standard, but read by every player. The tag follows the side
+//! information, which is all zeros:
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 4 | `Info` (constant bitrate) or `Xing` |
-//! | 4 | 4 | which of the next four there are: 1 frames, 2 bytes, 4 TOC, 8 quality |
-//! | 8 | 4 | frames, this one not counted |
-//! | 12 | 4 | bytes, this frame's too |
-//! | 16 | 100 | TOC: the place at each per cent of the time, in 256ths of the bytes |
+//! | 4 | 4 | which of the next four are present: 1 frames, 2 bytes, 4 TOC, 8 quality |
+//! | 8 | 4 | frames, not counting this one |
+//! | 12 | 4 | bytes, including this frame |
+//! | 16 | 100 | TOC: the position at each per cent of the time, in 256ths of the bytes |
 //! | 116 | 4 | quality, 0 to 100 |
-//! | 120 | 9 | the encoder's name; players heed what follows if it begins with `LAME` |
+//! | 120 | 9 | the encoder's name; players use what follows if it begins with `LAME` |
 //! | 129 | 1 | revision of the tag (0) and method: 1 CBR, 2 ABR, 4 VBR (mtrh) |
 //! | 130 | 1 | lowpass in 100 Hz |
 //! | 131 | 4 | peak, 1.0 = 2²³ |
@@ -28,7 +28,7 @@
 //! | 152 | 2 | CRC of all later frames |
 //! | 154 | 2 | CRC of this frame up to here |
 //!
-//! Offsets from 12 on move forward where a field before them is missing; we always write all.
+//! If a field is missing, those after it move forward. We always write all.
 
 use std::ops::Range;
 
@@ -42,7 +42,7 @@ const TAG_LEN: usize = 156;
 /// The fields delay and padding have 12 bits each.
 pub const MAX_TRIM: u16 = 0xFFF;
 
-/// What there is to tell of an encode besides what its frames tell.
+/// What the tag says of an encode, apart from its frames.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Encoding {
     /// How bits were spent.
@@ -61,8 +61,8 @@ pub struct Encoding {
     pub encoder: String,
 }
 
-/// What to leave out of the decoded PCM, in samples per channel: frames · samples per frame = delay +
-/// length + padding. Over 4095 cannot be told, and is written as that.
+/// What to cut off the decoded PCM, in PCM samples per channel: frames · samples per frame = delay + length +
+/// padding. More than 4095 cannot be expressed and is written as 4095.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trim {
     /// At the start.
@@ -71,16 +71,16 @@ pub struct Trim {
     pub padding: u16,
 }
 
-/// What an Info tag says.
+/// The contents of an Info tag.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InfoTag {
     /// `Xing` rather than `Info`: the bitrate is not constant.
     pub variable: bool,
-    /// Frames, the tag's own not counted.
+    /// Frames, not counting the tag's own.
     pub frames: Option<u32>,
-    /// Bytes, the tag's frame counted.
+    /// Bytes, including the tag's frame.
     pub bytes: Option<u32>,
-    /// The place at each per cent of the time, in 256ths of the bytes.
+    /// The position at each per cent of the time, in 256ths of the bytes.
     pub toc: Option<[u8; 100]>,
     /// The quality, 0 to 100.
     pub quality: Option<u32>,
@@ -103,20 +103,20 @@ pub struct Extension {
     pub flags: u8,
     /// kbit/s, 255 for all above.
     pub bitrate: u8,
-    /// What to leave out at both ends.
+    /// What to cut off at both ends.
     pub trim: Trim,
     /// Rate of the source, channel mode, noise shaping.
     pub misc: u8,
     /// LAME's preset.
     pub preset: u16,
-    /// Bytes, the tag's frame counted.
+    /// Bytes, including the tag's frame.
     pub music_len: u32,
-    /// CRC of all later frames; 0 where the tag was written before them.
+    /// CRC of all later frames; 0 if the tag was written before them.
     pub music_crc: u16,
 }
 
 impl InfoTag {
-    /// The tag of the frames that `audio` has gone over, the first of which has the header `first`.
+    /// The tag of the frames that `audio` has counted, the first of which has the header `first`.
     pub fn new(
         first: FrameHeader,
         encoding: &Encoding,
@@ -156,10 +156,10 @@ impl InfoTag {
         }
     }
 
-    /// The header of the tag's frame before frames of which the first has the header `first`.
+    /// The header of the tag's frame, where the audio's first frame has the header `first`.
     ///
-    /// With a constant bitrate it has that bitrate, since players reckon the length from it; where the
-    /// frame were too small for the tag, and with a variable bitrate, the lowest that is large enough.
+    /// With a constant bitrate it has that bitrate, from which players compute the length. With a variable bitrate,
+    /// or if the frame would be too small for the tag, it has the lowest bitrate that is large enough.
     pub fn header(first: FrameHeader, rate: RateControl) -> FrameHeader {
         let with = |bitrate| FrameHeader::new(first.sample_rate(), bitrate, first.channel_mode());
         let fits = |h: &FrameHeader| h.frame_len() >= h.main_data_offset() + TAG_LEN;
@@ -167,7 +167,7 @@ impl InfoTag {
             RateControl::Cbr => first.bitrate(),
             _ => 0,
         };
-        let bitrates = first.version().bitrates(Layer::III).iter();
+        let bitrates = first.version().bitrates(Layer::Three).iter();
         bitrates
             .filter(|&&bitrate| bitrate >= lowest)
             .filter_map(|&bitrate| with(bitrate))
@@ -202,7 +202,7 @@ impl InfoTag {
 }
 
 impl Extension {
-    /// Appends the extension to `to`, which begins with the tag's frame, and the CRC of all that.
+    /// Appends the extension to `to`, which begins with the tag's frame, and the CRC of all of it.
     fn write(&self, to: &mut Vec<u8>) {
         let (peak, track_gain) = self.replay_gain.map_or((0, 0), gain_fields);
         let delay = self.trim.delay.min(MAX_TRIM);
@@ -241,7 +241,7 @@ fn gain_fields(of: ReplayGain) -> (u32, u16) {
 }
 
 /// LAME's misc byte: 2 bits rate of the source (up to 32, 44.1, 48 kHz, above), 1 bit unwise settings, 3 bits
-/// channel mode, 2 bits noise shaping, which LAME does not tell.
+/// channel mode, 2 bits noise shaping, which LAME leaves at 0.
 fn misc(header: FrameHeader) -> u8 {
     let source = match header.sample_rate() {
         48_000 => 2,
@@ -257,13 +257,13 @@ fn misc(header: FrameHeader) -> u8 {
     source << 6 | mode << 2
 }
 
-/// What a tag tells of the frames behind it, gathered while they go by.
+/// What a tag says of the frames after it, gathered while they are written.
 #[derive(Clone, Debug)]
 pub struct FrameStats {
     frames: u64,
     bytes: u64,
     crc: u16,
-    /// Where the frames 0, `stride`, 2 · `stride`… begin, counted in bytes from the first.
+    /// Where the frames 0, `stride`, 2 · `stride`… begin, in bytes from the first.
     points: Vec<u64>,
     stride: u64,
 }
@@ -275,8 +275,8 @@ impl Default for FrameStats {
 }
 
 impl FrameStats {
-    /// So many seek points are kept at most: at least half of them for any length, so that a place
-    /// reckoned between two is far closer than the TOC can tell.
+    /// The most seek points kept. At least half of them are there for any length, so interpolation between two is
+    /// far more precise than the TOC.
     const MAX_POINTS: usize = 2048;
 
     /// No frames yet.
@@ -290,16 +290,16 @@ impl FrameStats {
         }
     }
 
-    /// What there will be to tell of `frames` frames of a constant bitrate by LAME, the first of which has
-    /// the header `first`: all but the CRC. For a pipe, where a tag cannot be written later.
+    /// The statistics of `frames` frames of a constant bitrate by LAME, the first of which has the header `first`:
+    /// all but the CRC. For a pipe, where a tag cannot be written later.
     ///
-    /// Reckoned, not counted through: a file of some bytes can declare more frames than could ever be counted.
-    pub fn foretold(first: FrameHeader, frames: u64) -> Self {
+    /// Computed in constant time: a file of a few bytes can declare more frames than could ever be counted.
+    pub fn predicted(first: FrameHeader, frames: u64) -> Self {
         let rate = u128::from(first.sample_rate());
         let exact = 125 * u128::from(first.samples()) * u128::from(first.bitrate());
-        // Every frame is short of `exact / rate` bytes by a fraction. LAME starts with a lag of one such
-        // fraction and pads a frame by one byte whenever the lag is used up: so n frames have as many bytes
-        // of padding as are needed for n − 1 fractions.
+        // Every frame is a fraction of a byte short of `exact / rate` bytes. LAME starts with a lag of one such
+        // fraction and pads a frame by one byte whenever the lag is used up: so n frames have as many bytes of
+        // padding as n − 1 fractions need.
         let fraction = exact % rate;
         let place = |frame: u64| {
             let n = u128::from(frame);
@@ -307,7 +307,7 @@ impl FrameStats {
             u64::try_from(n * (exact / rate) + padded).unwrap_or(u64::MAX)
         };
         let least = frames.div_ceil(Self::MAX_POINTS as u64).max(1);
-        // A power of two that is too large for the type comes of no number of frames.
+        // No number of frames leads to a power of two that is too large for the type.
         let stride = least.checked_next_power_of_two().unwrap_or(1 << 63);
         let points = (0..Self::MAX_POINTS as u64).map_while(|i| i.checked_mul(stride));
         FrameStats {
@@ -322,7 +322,7 @@ impl FrameStats {
         }
     }
 
-    /// Goes over the next frames, which are whole.
+    /// Counts the next frames, which are complete.
     pub fn add(&mut self, mut frames: &[u8]) -> Result<(), HeaderError> {
         self.crc = crc16(self.crc, frames);
         while let Some(&header) = frames.first_chunk() {
@@ -357,7 +357,7 @@ impl FrameStats {
         self.bytes += len;
     }
 
-    /// Drops every second seek point. The frame at hand is the 2048th of the old stride, so one of the new.
+    /// Drops every second seek point. The current frame is the 2048th of the old stride, so one of the new.
     fn thin_out(&mut self) {
         let mut i = 0;
         self.points.retain(|_| {
@@ -378,7 +378,7 @@ impl FrameStats {
         })
     }
 
-    /// Where the frame begins; between two seek points, as if all frames there were equally long.
+    /// Where the frame begins: between two seek points, as if all frames there had one length.
     fn place(&self, frame: u64) -> u64 {
         let point = frame / self.stride;
         let span: Range<u64> = match self.points.get(point as usize..) {
@@ -393,7 +393,7 @@ impl FrameStats {
     }
 }
 
-/// Carries a CRC-16 (reflected polynomial 0xA001, known as CRC-16/ARC) on over `bytes`.
+/// Continues a CRC-16 (reflected polynomial 0xA001, known as CRC-16/ARC) over `bytes`.
 fn crc16(crc: u16, bytes: &[u8]) -> u16 {
     const TABLE: [u16; 256] = {
         let mut table = [0; 256];
@@ -424,7 +424,7 @@ mod tests {
     use super::*;
 
     impl InfoTag {
-        /// Reads the tag in a frame; `None` where there is none. TagReader are taken as they are.
+        /// Reads the tag in a frame; `None` if there is none. Fields are taken as they are.
         pub fn parse(frame: &[u8]) -> Option<Self> {
             let header = FrameHeader::parse_layer_3(*frame.first_chunk()?).ok()?;
             let mut rest = TagReader(frame.get(header.main_data_offset()..)?);
@@ -571,7 +571,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn a_written_tag_reads_back() {
         for (rate_hz, mode) in [
             (48_000, ChannelMode::Mono),
             (44_100, ChannelMode::Stereo),
@@ -580,7 +580,7 @@ mod tests {
         ] {
             for rate in [RateControl::Cbr, RateControl::Abr, RateControl::Vbr] {
                 let first = FrameHeader::new(rate_hz, 64, mode).unwrap();
-                let audio = FrameStats::foretold(first, 777);
+                let audio = FrameStats::predicted(first, 777);
                 let gain = ReplayGain {
                     peak: 1.25,
                     gain: 3.2,
@@ -592,7 +592,7 @@ mod tests {
         }
     }
 
-    /// As `foretold` reckons it, frame by frame.
+    /// As `predicted` computes it, but frame by frame.
     fn counted(first: FrameHeader, frames: u64) -> FrameStats {
         let mut audio = FrameStats::new();
         let rate = u64::from(first.sample_rate());
@@ -608,11 +608,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_foretold_is_what_counting_gives() {
+    fn the_prediction_equals_the_count() {
         for (rate_hz, bitrate) in [(44_100, 128), (48_000, 320), (22_050, 8), (11_025, 56)] {
             let first = FrameHeader::new(rate_hz, bitrate, ChannelMode::Stereo).unwrap();
             for frames in [0, 1, 2, 50, 2047, 2048, 2049, 4096, 4097, 22_970, 1_000_003] {
-                let (told, counted) = (FrameStats::foretold(first, frames), counted(first, frames));
+                let (told, counted) =
+                    (FrameStats::predicted(first, frames), counted(first, frames));
                 assert_eq!(told.bytes, counted.bytes, "{rate_hz} Hz, {frames} frames");
                 assert_eq!(told.stride, counted.stride, "{frames} frames");
                 assert_eq!(told.points, counted.points, "{frames} frames");
@@ -622,10 +623,10 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_frames_is_foretold_at_once() {
+    fn any_number_of_frames_is_predicted_at_once() {
         let first = FrameHeader::new(32_000, 320, ChannelMode::Stereo).unwrap();
         for frames in [1 << 33, 90_000_000_000_000, u64::MAX / 1152, u64::MAX] {
-            let audio = FrameStats::foretold(first, frames);
+            let audio = FrameStats::predicted(first, frames);
             assert!(audio.points.len() <= FrameStats::MAX_POINTS);
             let tag = InfoTag::new(first, &encoding(RateControl::Cbr), &audio, TRIM, None);
             assert_eq!((tag.frames, tag.bytes), (None, None));
@@ -662,7 +663,7 @@ mod tests {
         ] {
             for mode in [ChannelMode::Mono, ChannelMode::JointStereo] {
                 let (version, _) = crate::frame_header::Version::of_sample_rate(rate_hz).unwrap();
-                for &bitrate in version.bitrates(Layer::III) {
+                for &bitrate in version.bitrates(Layer::Three) {
                     let first = FrameHeader::new(rate_hz, bitrate, mode).unwrap();
                     let cbr = InfoTag::header(first, RateControl::Cbr);
                     let vbr = InfoTag::header(first, RateControl::Vbr);

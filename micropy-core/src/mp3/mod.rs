@@ -1,5 +1,5 @@
-//! MPEG-1/2 layer III (ISO/IEC 11172-3, 13818-3) from the outside: frames, side information, the bit
-//! reservoir, the Info tag, ID3. No PCM passes here.
+//! MPEG-1/2 layer III (ISO/IEC 11172-3, 13818-3) as a format: frames, side information, the bit reservoir, the Info
+//! tag, ID3. There is no PCM here.
 
 pub mod frame;
 pub mod id3;

@@ -1,8 +1,8 @@
-//! The bit reservoir (ISO/IEC 11172-3 §2.4.3.4, annex C.1.5.4.2): a frame's main data may begin in the slots of
-//! earlier frames, where those left room.
+//! The bit reservoir (ISO/IEC 11172-3 §2.4.3.4, annex C.1.5.4.2): a frame's main data may begin in the slots of earlier
+//! frames that left room.
 //!
-//! Seen without headers and side information, the slots form one stream of main data. Frame by frame it
-//! holds the main data, in order, each from a byte boundary, with stuffing (ancillary data) in between:
+//! Without headers and side information, the slots form one stream of main data. It holds the main data frame by
+//! frame, each beginning at a byte, with stuffing (ancillary data) in between:
 //!
 //! ```text
 //! slots        |......k−1......|.......k.......|.....k+1.....|
@@ -24,10 +24,10 @@ pub enum ReservoirError {
     Overlap {
         /// `main_data_begin`.
         begin: usize,
-        /// Bytes behind the main data of the frame before.
+        /// Bytes after the main data of the previous frame.
         spare: usize,
     },
-    /// The main data goes on past the end of the slot.
+    /// The main data extends past the end of the slot.
     #[error("{needed} bytes of main data, but only {room} up to the end of the frame")]
     Overrun {
         /// Bytes of main data.
@@ -92,7 +92,7 @@ mod tests {
         let header = FrameHeader::new(24_000, 8, ChannelMode::Mono).unwrap();
         let mut info = [0; 9];
         info[0] = begin;
-        // Behind main_data_begin and one private bit: part2_3_length, 12 bits.
+        // After main_data_begin and one private bit: part2_3_length, 12 bits.
         info[1] = (bits >> 5) as u8;
         info[2] = (bits << 3) as u8;
         let info = SideInfo::parse(header, &info).unwrap();
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_frame_leaves_the_next_may_use() {
+    fn the_next_frame_may_use_what_one_leaves() {
         let mut r = Reservoir::default();
         assert!(advance(&mut r, 0, 41, 1).unwrap().is_empty()); // 6 bytes; 5 are left
         assert_eq!(*advance(&mut r, 3, 8 * 8, 2).unwrap(), [1; 3]); // 6 are left
@@ -128,7 +128,7 @@ mod tests {
             // Nothing is used, so all is spare: the longest reach is full slots back.
             assert!(r.recent.len() <= MAX_MAIN_DATA_BEGIN && r.spare <= 11);
         }
-        // A frame without main data still ends what was before it: only its own slot is spare.
+        // A frame without main data still ends the main data before it: only its own slot is spare.
         assert_eq!(*advance(&mut r, 11, 0, 100).unwrap(), [99; 11]);
         assert_eq!(
             *advance(&mut r, 22, 0, 101).unwrap(),

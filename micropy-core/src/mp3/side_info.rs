@@ -37,7 +37,7 @@ pub struct SideInfo {
 impl SideInfo {
     /// Takes the side information of a frame from `bytes`, which begin with it.
     ///
-    /// Returns `None` where they are fewer than [`FrameHeader::side_info_len`].
+    /// Returns `None` if there are fewer than [`FrameHeader::side_info_len`].
     pub fn parse(header: FrameHeader, bytes: &[u8]) -> Option<Self> {
         let raw = bytes.get(..header.side_info_len())?;
         let mut bytes = [0; MAX_LEN];
@@ -74,7 +74,7 @@ impl SideInfo {
         leading(self) == leading(other) && self.bytes[2..] == other.bytes[2..]
     }
 
-    /// The window of a granule in a channel, both counted in one row.
+    /// The window of granule and channel `i`, both counted in one sequence.
     fn window(&self, i: usize) -> Window {
         let scalefac_compress = match self.header.version() {
             Version::Mpeg1 => 4,
@@ -100,7 +100,7 @@ impl SideInfo {
         }
     }
 
-    /// The first bit of a granule in a channel, both counted in one row.
+    /// The first bit of granule and channel `i`, both counted in one sequence.
     fn granule_at(&self, i: usize) -> usize {
         let (before, each) = match (self.header.version(), self.header.channels()) {
             (Version::Mpeg1, 1) => (9 + 5 + 4, 59),
@@ -111,7 +111,7 @@ impl SideInfo {
         before + i * each
     }
 
-    /// `count` ≤ 12 bits from bit `at`, which lie within the side information.
+    /// `count` ≤ 12 bits from bit `at`, which are within the side information.
     fn bits(&self, at: usize, count: usize) -> u32 {
         let byte = |i: usize| u32::from(self.bytes.get(at / 8 + i).copied().unwrap_or(0));
         let window = byte(0) << 16 | byte(1) << 8 | byte(2);
@@ -119,8 +119,8 @@ impl SideInfo {
     }
 }
 
-/// Takes the sound out of `frame`, which has this header: its side information then says that there is no
-/// main data. The slot stays, since later frames may have main data there.
+/// Silences `frame`, which has this header: its side information then declares no main data. The slot stays, since
+/// later frames may have main data there.
 pub fn silence(header: FrameHeader, frame: &mut [u8]) {
     let side_info = header.side_info_offset()..header.main_data_offset();
     frame[side_info.clone()].fill(0);

@@ -1,15 +1,15 @@
 //! Boxes (ISO/IEC 14496-12, 4.2): a size, a four-character code, a payload.
 //!
-//! Two walkers with one set of rules: [`BoxReader`] over a source, for `moov` and `moof`, whose big tables
-//! are not held whole; [`Boxes`] over bytes already read, for the small ones. Neither calls itself, so
-//! nesting in a file costs no stack.
+//! Two walkers with one set of rules: [`BoxReader`] over a source, for `moov` and `moof`, whose large tables are not
+//! held in memory; [`Boxes`] over bytes already read, for small boxes. Neither is recursive, so nesting in a file costs
+//! no stack.
 
 use std::fmt;
 
 use crate::error::{Error, Result};
 use crate::source::{Source, read_full_at};
 
-/// A four-character code: printable ASCII as a rule, but not always.
+/// A four-character code: usually printable ASCII.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct FourCc(pub [u8; 4]);
 
@@ -31,7 +31,7 @@ impl fmt::Debug for FourCc {
     }
 }
 
-/// Where a box stands in the source.
+/// Where a box is in the source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BoxHeader {
     /// The box type.
@@ -40,7 +40,7 @@ pub struct BoxHeader {
     pub at: u64,
     /// Offset of the first byte after the size and the type.
     pub payload: u64,
-    /// Offset of the first byte behind it; `u64::MAX` for a box that goes to the end of the file.
+    /// Offset of the first byte after it; `u64::MAX` for a box that extends to the end of the file.
     pub end: u64,
 }
 
@@ -55,9 +55,9 @@ impl BoxHeader {
     }
 }
 
-/// Reads the box header at `at` and not one byte more; `None` where the source ends before it.
+/// Reads the box header at `at` and not one byte more; `None` if the source ends before it.
 ///
-/// A stream then stands on the payload's first byte.
+/// The position of a stream is then the first byte of the payload.
 pub fn read_header(source: &mut dyn Source, at: u64) -> Result<Option<BoxHeader>> {
     parse_header(at, |at, buf| {
         read_full_at(source, at, buf).map_err(Error::Read)
@@ -66,7 +66,7 @@ pub fn read_header(source: &mut dyn Source, at: u64) -> Result<Option<BoxHeader>
 
 /// Reads the first box header of the source, if it is that of an ISO base media file.
 pub fn read_first_header(source: &mut dyn Source) -> Result<BoxHeader> {
-    /// What such a file begins with.
+    /// The boxes that such a file begins with.
     const FIRST: [&[u8; 4]; 14] = [
         b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"udta", b"uuid", b"meta",
         b"styp", b"moof", b"sidx", b"prfl",
@@ -91,7 +91,7 @@ pub fn read_first_header(source: &mut dyn Source) -> Result<BoxHeader> {
     })
 }
 
-/// What a file that begins with `head` is instead.
+/// What else a file that begins with `head` may be.
 fn foreign(head: &[u8]) -> String {
     let name = match head {
         [] => return "it is empty".to_owned(),
@@ -151,7 +151,7 @@ fn parse_header(
         None => Err(Error::malformed(
             at,
             kind.to_string(),
-            format!("its size of {size} bytes is absurd"),
+            format!("its size of {size} bytes is larger than any file"),
         )),
     }
 }
@@ -164,8 +164,8 @@ fn header_cut(at: u64, read: usize) -> Error {
     )
 }
 
-/// Reads inside one top-level box through a small window, forward, never past the box's end: a stream is
-/// left at most there.
+/// Reads inside one top-level box through a small window, forward and never past the end of the box, so that a stream
+/// stays inside it.
 pub struct BoxReader<'a> {
     source: &'a mut dyn Source,
     window: Vec<u8>,
@@ -176,7 +176,7 @@ pub struct BoxReader<'a> {
 impl<'a> BoxReader<'a> {
     const WINDOW: usize = 4096;
 
-    /// A reader of what `outer` holds.
+    /// A reader of the contents of `outer`.
     pub fn new(source: &'a mut dyn Source, outer: &BoxHeader) -> Self {
         BoxReader {
             source,
@@ -186,7 +186,7 @@ impl<'a> BoxReader<'a> {
         }
     }
 
-    /// The header of the child of `parent` that begins at `at`; `None` behind the last one.
+    /// The header of the child of `parent` that begins at `at`; `None` after the last one.
     pub fn child(&mut self, parent: &BoxHeader, at: u64) -> Result<Option<BoxHeader>> {
         if parent.end.saturating_sub(at) < 8 {
             return Ok(None);
@@ -207,6 +207,20 @@ impl<'a> BoxReader<'a> {
             )));
         }
         Ok(Some(child))
+    }
+
+    /// Calls `visit` with the header of each child of `parent`, in order.
+    pub fn each_child(
+        &mut self,
+        parent: &BoxHeader,
+        mut visit: impl FnMut(&mut Self, &BoxHeader) -> Result<()>,
+    ) -> Result<()> {
+        let mut at = parent.payload;
+        while let Some(child) = self.child(parent, at)? {
+            visit(self, &child)?;
+            at = child.end;
+        }
+        Ok(())
     }
 
     /// The whole payload of `leaf`, if it is at most `limit` bytes.
@@ -250,8 +264,7 @@ impl<'a> BoxReader<'a> {
         Ok(bytes)
     }
 
-    /// Calls `each` with every one of the `count` entries of `N` bytes that stand `skip` bytes after the
-    /// beginning of the payload of `table`.
+    /// Calls `each` with each of the `count` entries of `N` bytes that begin `skip` bytes into the payload of `table`.
     pub fn entries<const N: usize>(
         &mut self,
         table: &BoxHeader,
@@ -282,7 +295,7 @@ impl<'a> BoxReader<'a> {
         Ok(())
     }
 
-    /// Reads `buf.len()` bytes at `at`, or as many as there are before the end.
+    /// Reads `buf.len()` bytes at `at`, or fewer at the end.
     fn read(&mut self, at: u64, buf: &mut [u8]) -> Result<usize> {
         let mut done = self.take_from_window(at, buf);
         if done < buf.len() {
@@ -319,14 +332,14 @@ pub struct SliceBox<'a> {
     pub kind: FourCc,
     /// Offset in the source of the first byte of its size.
     pub at: u64,
-    /// Offset in the source of `payload`'s first byte.
+    /// Offset in the source of the first byte of `payload`.
     pub payload_at: u64,
-    /// What it holds.
+    /// Its contents.
     pub payload: &'a [u8],
 }
 
 impl<'a> SliceBox<'a> {
-    /// The boxes that stand `skip` bytes after the beginning of the payload (4 in a full box).
+    /// The boxes that begin `skip` bytes into the payload (4 in a full box).
     pub fn children(&self, skip: usize) -> Boxes<'a> {
         let skip = skip.min(self.payload.len());
         Boxes::new(&self.payload[skip..], self.payload_at + skip as u64)
@@ -342,8 +355,8 @@ impl<'a> SliceBox<'a> {
     }
 }
 
-/// The boxes one after another in a slice. Ends behind the last whole one, at a 32-bit zero (with which
-/// QuickTime closes `udta`), or after the error of one that does not fit.
+/// The boxes in a slice, one after another. Ends after the last complete one, at a 32-bit zero (with which QuickTime
+/// ends `udta`), or after the error of one that does not fit.
 #[derive(Clone, Debug)]
 pub struct Boxes<'a> {
     bytes: &'a [u8],
@@ -351,7 +364,7 @@ pub struct Boxes<'a> {
 }
 
 impl<'a> Boxes<'a> {
-    /// The boxes in `bytes`, whose first byte stands at `at` in the source.
+    /// The boxes in `bytes`, whose first byte is at `at` in the source.
     pub fn new(bytes: &'a [u8], at: u64) -> Self {
         Boxes { bytes, at }
     }
@@ -395,8 +408,7 @@ impl<'a> Iterator for Boxes<'a> {
     }
 }
 
-/// The fields of a box in order, big-endian; asking for more than there is gives an error that names the
-/// box and the byte.
+/// Reads the fields of a box in order, big-endian. Reading past the end is an error that names the box and the byte.
 #[derive(Clone, Debug)]
 pub struct Fields<'a> {
     kind: FourCc,
@@ -405,7 +417,7 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The fields in `bytes`, whose first byte stands at `at` in the source, of a box or descriptor `kind`.
+    /// The fields in `bytes`, whose first byte is at `at` in the source, of a box or descriptor `kind`.
     pub fn new(kind: FourCc, at: u64, bytes: &'a [u8]) -> Self {
         Fields {
             kind,
@@ -419,7 +431,7 @@ impl<'a> Fields<'a> {
         self.at
     }
 
-    /// What has not been read.
+    /// The bytes not yet read.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }

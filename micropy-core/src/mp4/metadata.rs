@@ -1,5 +1,5 @@
-//! What the file says of itself: iTunes' `ilst`, QuickTime's `keys` and © strings, 3GPP's `titl` and so on
-//! (QuickTime File Format, "User data atoms" and "Metadata"; 3GPP TS 26.244, 8).
+//! The metadata of a file: iTunes' `ilst`, QuickTime's `keys` and © strings, 3GPP's `titl` and so on (QuickTime File
+//! Format, "User data atoms" and "Metadata"; 3GPP TS 26.244, 8).
 
 use std::collections::HashSet;
 
@@ -10,21 +10,21 @@ use crate::error::Result;
 use crate::tags::{Cover, FrameId, Gapless, Key, Metadata, Tags, genre_name};
 use crate::warning::{LeftOut, Warning};
 
-/// Values kept of one file.
+/// The most values kept of one file.
 const MAX_VALUES: usize = 4096;
 
-/// Pictures kept of one file.
+/// The most pictures kept of one file.
 const MAX_COVERS: usize = 16;
 
-/// `meta` boxes looked into.
+/// The most `meta` boxes read.
 const MAX_METAS: usize = 16;
 
-/// Warnings kept about its tags.
+/// The most warnings kept about metadata.
 const MAX_WARNINGS: usize = 16;
 
 impl Movie {
-    /// What the file says of itself, with Nero's chapters (`chpl`) where it has them. QuickTime's chapters
-    /// are a track, see [`Movie::chapters`].
+    /// The metadata of the file, with Nero's chapters (`chpl`) if it has them. QuickTime's chapters are a track: see
+    /// [`Movie::chapters`].
     pub fn metadata(&self) -> Metadata {
         let mut metadata = read(&self.metadata);
         chapters::end_last_with(&mut metadata.chapters, self.duration());
@@ -34,7 +34,7 @@ impl Movie {
 
 fn read(raw: &RawMetadata) -> Metadata {
     let mut reader = Reader::default();
-    // `meta` first: where it stands beside old strings, it is the better kept.
+    // `meta` first: it is more reliable than old strings beside it.
     for raw in &raw.boxes {
         match raw.place {
             Place::FileMeta | Place::MovieMeta => reader.meta(&whole(raw)),
@@ -62,22 +62,22 @@ fn whole(raw: &RawBox) -> SliceBox<'_> {
     }
 }
 
-/// How the payload of an `ilst` item is to be read.
+/// How to read the payload of an `ilst` item.
 enum Form {
     Text(Key),
     /// A whole number, as text if it is not 0.
     Number(Key),
     /// Number and total: `trkn`, `disk`.
     Pair(Key),
-    /// A number of ID3v1's list of genres, plus 1.
+    /// A number in ID3v1's list of genres, plus 1.
     Genre,
     MovementIndex,
     MovementCount,
     Cover,
 }
 
-/// The `ilst` items that have a meaning outside iTunes' own library (the account that bought the file is
-/// not among them). Podcasts' frames are iTunes' own.
+/// The `ilst` items that mean something outside iTunes' own library (so not the account that bought the file). The
+/// frames for podcasts are iTunes' own.
 fn form(item: FourCc) -> Option<Form> {
     use Form::{Number, Pair, Text};
     let other = |name: &str| Text(Key::Other(name.into()));
@@ -142,7 +142,7 @@ fn quicktime_key(name: &str) -> Option<Form> {
 
 /// The value of a `data` box.
 struct Value<'a> {
-    /// Its type among the well-known ones.
+    /// Its well-known type.
     kind: u32,
     at: u64,
     bytes: &'a [u8],
@@ -160,8 +160,8 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// As text, if it is any: UTF-8 (1, 4), UTF-16 (2, 5), a number (21, 22), or of no declared type and
-    /// free of control characters.
+    /// As text: UTF-8 (1, 4), UTF-16 (2, 5), a number (21, 22), or bytes of no declared type without control
+    /// characters. `None`: it is not text.
     fn text(&self) -> Option<String> {
         match self.kind {
             2 | 5 => Some(text::utf16(self.bytes)),
@@ -188,7 +188,7 @@ impl<'a> Value<'a> {
         (rest.len() < 8).then(|| rest.iter().fold(first, |n, &b| n << 8 | i64::from(b)))
     }
 
-    /// `number/total` of `trkn` and `disk`; a total of 0 is left out.
+    /// `number/total` of `trkn` and `disk`, without a total of 0.
     fn pair(&self) -> Option<String> {
         let mut fields = Fields::new(FourCc(*b"data"), self.at, self.bytes);
         let _reserved = fields.u16().ok()?;
@@ -206,11 +206,11 @@ impl<'a> Value<'a> {
     }
 }
 
-/// What one `meta` or the strings of one `udta` say, before it is weighed against the rest.
+/// The values of one `meta`, or of the strings of one `udta`, before they are merged with the others.
 #[derive(Default)]
 struct Group {
     tags: Tags,
-    /// `----` items, which may say again what an item of its own says.
+    /// `----` items, which may repeat an ordinary item.
     free: Vec<(String, String)>,
     movement: (Option<i64>, Option<i64>),
 }
@@ -266,7 +266,7 @@ impl Reader {
         self.merge(group);
     }
 
-    /// One item of `ilst`: its name is a four-character code or, with `keys`, a number among them.
+    /// One item of `ilst`: its name is a four-character code or, with `keys`, an index into them.
     fn item(&mut self, group: &mut Group, item: &SliceBox<'_>, keys: &[String]) {
         let children = self.children(item, 0);
         let values = children.iter().filter(|child| child.kind.0 == *b"data");
@@ -342,7 +342,7 @@ impl Reader {
             }
         } else if !key.contains('.') {
             match Key::from_free_name(key) {
-                // The file's own properties.
+                // Properties of the file.
                 Key::Other(name) if name.ends_with("_brand") || name.ends_with("_version") => {}
                 Key::Other(name) if name.ends_with("_brands") => {}
                 key => self.values(group, &Form::Text(key), values),
@@ -350,8 +350,7 @@ impl Reader {
         }
     }
 
-    /// Takes over what nothing before has said. A free name that says again what an item of its own says
-    /// stays a name.
+    /// Adds the values of keys that no earlier group has. A free name that repeats an ordinary item stays a custom key.
     fn merge(&mut self, group: Group) {
         let keys =
             |tags: &Tags| -> HashSet<Key> { tags.iter().map(|(key, _)| key.clone()).collect() };
@@ -416,7 +415,7 @@ impl Group {
 
 /// The names of a `keys` box; those of another namespace than `mdta` are empty.
 fn read_keys(keys: &SliceBox<'_>) -> Vec<String> {
-    // Version, flags and the count of entries, which the boxes themselves tell as well.
+    // Version, flags and the number of entries, which follows from the boxes.
     let names = keys.children(8).map_while(Result::ok).take(MAX_VALUES);
     names
         .map(|key| match &key.kind.0 {
@@ -464,7 +463,7 @@ fn quicktime_string(fields: &mut Fields<'_>) -> Result<String> {
     fields.take(usize::from(len).min(left)).map(text::guess)
 }
 
-/// 3GPP's strings: UTF-8, or UTF-16 with a byte order mark, up to a NUL (an album's track number follows).
+/// A 3GPP string: UTF-8, or UTF-16 with a byte order mark, up to a NUL (after which an album has a track number).
 fn terminated(bytes: &[u8]) -> String {
     if bytes.starts_with(&[0xFE, 0xFF]) || bytes.starts_with(&[0xFF, 0xFE]) {
         let text = text::utf16(bytes);
@@ -536,7 +535,7 @@ mod tests {
         read(&[(Place::MovieUdta, ilst(items))])
     }
 
-    fn told(metadata: &Metadata) -> Vec<(String, &str)> {
+    fn values_of(metadata: &Metadata) -> Vec<(String, &str)> {
         metadata
             .tags
             .iter()
@@ -553,42 +552,46 @@ mod tests {
 
     #[test]
     fn each_item_of_itunes_has_its_key() {
-        let rows: [(&[u8; 4], Vec<u8>, &str, &str); 34] = [
+        let plain: [(&[u8; 4], &str); 20] = [
+            (b"aART", "album_artist"),
+            (b"\xA9wrt", "composer"),
+            (b"\xA9con", "conductor"),
+            (b"\xA9grp", "grouping"),
+            (b"\xA9cmt", "comment"),
+            (b"cprt", "copyright"),
+            (b"soar", "artist_sort"),
+            (b"soal", "album_sort"),
+            (b"sonm", "title_sort"),
+            (b"soaa", "album_artist_sort"),
+            (b"soco", "composer_sort"),
+            (b"desc", "description"),
+            (b"ldes", "TDES"),
+            (b"catg", "TCAT"),
+            (b"keyw", "TKWD"),
+            (b"\xA9wrk", "TXXX:WORK"),
+            (b"\xA9nrt", "TXXX:NARRATOR"),
+            (b"tvsh", "TXXX:TVSHOW"),
+            (b"\xA9pub", "publisher"),
+            (b"\xA9enc", "encoded_by"),
+        ];
+        let special: [(&[u8; 4], Vec<u8>, &str, &str); 14] = [
             (b"\xA9nam", text("Tïtel"), "title", "Tïtel"),
             (b"\xA9ART", data(2, b"\0a\x59\x27"), "artist", "a大"),
-            (b"aART", text("a"), "album_artist", "a"),
             (b"\xA9alb", data(0, b"no type"), "album", "no type"),
-            (b"\xA9wrt", text("a"), "composer", "a"),
-            (b"\xA9con", text("a"), "conductor", "a"),
             (b"\xA9gen", data(18, b"Audiobook"), "genre", "Audiobook"),
             (b"\xA9day", text("2006"), "date", "2006"),
             (b"trkn", data(0, b"\0\0\0\x03\0\x0c\0\0"), "track", "3/12"),
             (b"disk", data(0, b"\0\0\0\x01\0\0"), "disc", "1"),
-            (b"\xA9grp", text("a"), "grouping", "a"),
-            (b"\xA9cmt", text("a"), "comment", "a"),
             (b"\xA9lyr", text("a\nb"), "lyrics", "a\nb"),
-            (b"cprt", text("a"), "copyright", "a"),
             (b"tmpo", data(21, b"\0\x78"), "bpm", "120"),
             (b"cpil", data(21, b"\x01"), "compilation", "1"),
-            (b"soar", text("a"), "artist_sort", "a"),
-            (b"soal", text("a"), "album_sort", "a"),
-            (b"sonm", text("a"), "title_sort", "a"),
-            (b"soaa", text("a"), "album_artist_sort", "a"),
-            (b"soco", text("a"), "composer_sort", "a"),
-            (b"desc", text("a"), "description", "a"),
-            (b"ldes", text("a"), "TDES", "a"),
-            (b"catg", text("a"), "TCAT", "a"),
-            (b"keyw", text("a"), "TKWD", "a"),
             (b"egid", data(0, b"a"), "TGID", "a"),
             (b"purl", data(0, b"http://a"), "WFED", "http://a"),
-            (b"\xA9wrk", text("a"), "TXXX:WORK", "a"),
-            (b"\xA9nrt", text("a"), "TXXX:NARRATOR", "a"),
-            (b"tvsh", text("a"), "TXXX:TVSHOW", "a"),
-            (b"\xA9pub", text("a"), "publisher", "a"),
-            (b"\xA9enc", text("a"), "encoded_by", "a"),
             (b"\xA9too", text("Lavf"), "encoder", "Lavf"),
             (b"\xA9mvn", text("Allegro"), "movement_name", "Allegro"),
         ];
+        let plain = plain.map(|(kind, key)| (kind, text("a"), key, "a"));
+        let rows: Vec<_> = plain.into_iter().chain(special).collect();
         let items: Vec<_> = rows
             .iter()
             .map(|(kind, data, ..)| boxed(kind, data))
@@ -598,26 +601,26 @@ mod tests {
             .map(|(_, _, key, value)| (*key, *value))
             .collect();
         let metadata = itunes(&items);
-        assert_eq!(told(&metadata), pairs(&expected));
+        assert_eq!(values_of(&metadata), pairs(&expected));
         assert_eq!(metadata.warnings, []);
     }
 
     #[test]
     fn a_genre_number_counts_from_1() {
         let genre = |number: u8| itunes(&[boxed(b"gnre", &data(0, &[0, number]))]);
-        assert_eq!(told(&genre(1)), pairs(&[("genre", "Blues")]));
-        assert_eq!(told(&genre(18)), pairs(&[("genre", "Rock")]));
-        assert_eq!(told(&genre(0)), []);
+        assert_eq!(values_of(&genre(1)), pairs(&[("genre", "Blues")]));
+        assert_eq!(values_of(&genre(18)), pairs(&[("genre", "Rock")]));
+        assert_eq!(values_of(&genre(0)), []);
     }
 
     #[test]
-    fn a_number_of_0_says_nothing() {
+    fn a_number_of_0_is_no_tag() {
         let zeros = [
             boxed(b"cpil", &data(21, b"\0")),
             boxed(b"tmpo", &data(21, b"\0\0")),
             boxed(b"trkn", &data(0, &[0; 8])),
         ];
-        assert_eq!(told(&itunes(&zeros)), []);
+        assert_eq!(values_of(&itunes(&zeros)), []);
     }
 
     #[test]
@@ -625,10 +628,10 @@ mod tests {
         let index = boxed(b"\xA9mvi", &data(21, &[2]));
         let count = boxed(b"\xA9mvc", &data(21, &[0, 4]));
         assert_eq!(
-            told(&itunes(&[index.clone(), count])),
+            values_of(&itunes(&[index.clone(), count])),
             pairs(&[("movement", "2/4")])
         );
-        assert_eq!(told(&itunes(&[index])), pairs(&[("movement", "2")]));
+        assert_eq!(values_of(&itunes(&[index])), pairs(&[("movement", "2")]));
     }
 
     #[test]
@@ -639,7 +642,7 @@ mod tests {
             free("ISRC", &[text("X1"), text("X2")].concat()),
         ]);
         assert_eq!(
-            told(&found),
+            values_of(&found),
             pairs(&[
                 ("artist", "a"),
                 ("artist", "b"),
@@ -661,7 +664,7 @@ mod tests {
             boxed(b"\xA9nam", &text("the title")),
         ]);
         assert_eq!(
-            told(&found),
+            values_of(&found),
             pairs(&[
                 ("title", "the title"),
                 ("publisher", "a"),
@@ -692,7 +695,7 @@ mod tests {
     }
 
     #[test]
-    fn covers_are_known_by_their_bytes_not_by_what_is_said() {
+    fn covers_are_known_by_their_bytes_not_by_their_declared_type() {
         let png = b"\x89PNG\r\n\x1a\nrest";
         let jpeg = b"\xFF\xD8\xFF\xE0";
         let found = itunes(&[
@@ -751,7 +754,7 @@ mod tests {
         for meta in [meta, with_version] {
             let found = read(&[(Place::MovieMeta, meta)]);
             assert_eq!(
-                told(&found),
+                values_of(&found),
                 pairs(&[
                     ("title", "a"),
                     ("date", "2021-01-31T19:34:02+0100"),
@@ -785,7 +788,7 @@ mod tests {
             b"\0\0\0\0".to_vec(),
         ];
         assert_eq!(
-            told(&read(&[(Place::MovieUdta, udta.concat())])),
+            values_of(&read(&[(Place::MovieUdta, udta.concat())])),
             pairs(&[
                 ("title", "café"),
                 ("artist", "café"),
@@ -809,7 +812,7 @@ mod tests {
             boxed(b"yrrc", b"\0\0\0\0\x07\xCF"),
         ];
         assert_eq!(
-            told(&read(&[(Place::MovieUdta, udta.concat())])),
+            values_of(&read(&[(Place::MovieUdta, udta.concat())])),
             pairs(&[
                 ("title", "Title"),
                 ("artist", "a大"),
@@ -833,17 +836,17 @@ mod tests {
         ]);
         let found = read(&[(Place::MovieUdta, udta), (Place::MovieMeta, keys)]);
         assert_eq!(
-            told(&found),
+            values_of(&found),
             pairs(&[("title", "new"), ("artist", "added")])
         );
     }
 
     #[test]
-    fn a_broken_item_costs_only_what_follows_it() {
+    fn a_broken_item_loses_only_what_follows_it() {
         let mut broken = boxed(b"\xA9alb", &text("lost"));
         broken[3] = 0xFF;
         let found = itunes(&[boxed(b"\xA9nam", &text("kept")), broken]);
-        assert_eq!(told(&found), pairs(&[("title", "kept")]));
+        assert_eq!(values_of(&found), pairs(&[("title", "kept")]));
         assert!(
             matches!(
                 found.warnings[..],
@@ -868,7 +871,7 @@ mod tests {
         assert_eq!(read(&[(Place::MovieUdta, metas)]).tags.len(), 1);
     }
 
-    /// Each byte of payloads with everything in them, set to values that hurt.
+    /// Sets each byte of payloads with everything in them to harmful values.
     #[test]
     fn no_byte_makes_it_panic() {
         let everything = [

@@ -1,8 +1,8 @@
 //! ISO base media files (ISO/IEC 14496-12, -14; QuickTime): from bytes to the packets of one audio track.
 //!
-//! Boxes ▶ sample table or fragments ▶ edit list ▶ packets. Only what the audio needs is read: the tables
-//! and the data of other tracks are passed over. Nothing is trusted: no length in a file sizes an
-//! allocation, no count a loop, beyond the bytes that are really there.
+//! Boxes ▶ sample table or fragments ▶ edit list ▶ packets. Only what the audio needs is read: the tables and the data
+//! of other tracks are skipped. Nothing is trusted: no length in a file sizes an allocation, and no count a loop,
+//! beyond the bytes that are really there.
 
 mod boxes;
 mod chapters;

@@ -1,4 +1,4 @@
-//! The file as a whole: what stands where, and which tracks there are.
+//! The file as a whole: which boxes are where, and which tracks there are.
 
 use std::sync::Arc;
 
@@ -14,22 +14,22 @@ use crate::error::{Error, Result};
 use crate::source::{Source, read_full_at};
 use crate::warning::{LeftOut, Warning};
 
-/// Tracks of one file.
+/// The most tracks of one file.
 const MAX_TRACKS: usize = 1024;
 
-/// Boxes before `moov`, and between it and the first fragment.
+/// The most boxes before `moov`, and between it and the first fragment.
 const MAX_OUTER_BOXES: usize = 4096;
 
-/// Metadata boxes kept.
+/// The most metadata boxes kept.
 const MAX_METADATA: usize = 2 * MAX_TRACKS;
 
-/// Warnings kept.
+/// The most warnings kept.
 const MAX_WARNINGS: usize = 100;
 
-/// Bytes of a `sidx` box: it counts its 12-byte references in 16 bits.
+/// The most bytes of a `sidx` box: it counts its 12-byte references in 16 bits.
 const INDEX_LIMIT: u64 = 1 << 20;
 
-/// What `moov` (and, for fragmented files, what precedes the first fragment) says of the file.
+/// What `moov` says of the file, and, in fragmented files, what precedes the first fragment.
 #[derive(Debug, Default)]
 pub struct Movie {
     /// Major brand of `ftyp`, such as `isom`, `M4A `, `qt  `.
@@ -40,11 +40,11 @@ pub struct Movie {
     pub text: Vec<TextTrack>,
     /// How many tracks are not audio.
     pub other_tracks: usize,
-    /// There is an `mvex`: packets also stand in movie fragments.
+    /// There is an `mvex`: there are packets in movie fragments.
     pub fragmented: bool,
-    /// The payloads in which tags, covers and chapters stand.
+    /// The payloads of the boxes for tags, covers and chapters.
     pub metadata: RawMetadata,
-    /// What was odd but could be read.
+    /// What was wrong but could be ignored.
     pub warnings: Vec<Warning>,
     /// What follows `moov`, from the first fragment on.
     behind: Option<TopLevel>,
@@ -61,15 +61,15 @@ pub struct AudioTrack {
     pub language: Option<String>,
     /// Units per second of all times of the track; never 0.
     pub timescale: u32,
-    /// How the audio is coded; an error where the sample entry cannot be used (encrypted, unknown), so
-    /// that another track of the file can still be.
+    /// How the audio is coded; an error if the sample entry cannot be used (encrypted, unknown), so that another track
+    /// of the file still can.
     pub codec: Result<CodecParameters>,
     /// Which part of the media is presented.
     pub edit: Edit,
-    /// Sum of the sample durations in `timescale` units: exact in a plain file; in a fragmented one what
-    /// is known before the fragments are read (`mehd`, `sidx`), else `None`.
+    /// Sum of the sample durations in `timescale` units: exact in a plain file. In a fragmented one it is what is known
+    /// before the fragments are read (`mehd`, `sidx`), if anything.
     pub duration: Option<u64>,
-    /// Number of samples, where known before the fragments are read.
+    /// Number of samples, if known before the fragments are read.
     pub samples: Option<u64>,
     /// The tracks that hold its chapters' titles or pictures (`tref`/`chap`).
     pub chapters: Vec<u32>,
@@ -107,11 +107,11 @@ pub struct RawBox {
     pub place: Place,
     /// Offset in the source of the payload's first byte.
     pub at: u64,
-    /// All it holds; walk it with [`Boxes`](super::Boxes).
+    /// Its bytes; walk them with [`Boxes`](super::boxes::Boxes).
     pub payload: Vec<u8>,
 }
 
-/// The payloads in which tags, covers and chapters stand, in file order.
+/// The payloads of the boxes for tags, covers and chapters, in file order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawMetadata {
     /// At most 16 MiB together.
@@ -132,14 +132,14 @@ struct Moov {
 }
 
 impl Movie {
-    /// Walks the file up to and including `moov`, wherever it stands.
+    /// Reads the file up to and including `moov`, wherever it is.
     ///
-    /// A stream whose media come before `moov` spools them.
+    /// A stream with its media before `moov` spools them.
     ///
     /// # Errors
     ///
-    /// [`Error::NotMp4`] where the first bytes are of another format; [`Error::Malformed`] where `moov` is
-    /// missing, cut off before its audio, or nonsense.
+    /// [`Error::NotMp4`] if the first bytes are of another format; [`Error::Malformed`] if `moov` is missing, cut off
+    /// before its audio, or malformed.
     pub fn read(source: &mut dyn Source) -> Result<Movie> {
         let mut movie = Movie::default();
         let mut header = read_first_header(source)?;
@@ -164,7 +164,7 @@ impl Movie {
     ///
     /// # Errors
     ///
-    /// [`Error::NoAudioTrack`] where there is no such track.
+    /// [`Error::NoAudioTrack`] if there is no such track.
     pub fn packets(&self, source: &mut dyn Source, track: usize) -> Result<Packets> {
         let track = self
             .audio
@@ -199,7 +199,7 @@ impl Movie {
                 let mut reader = BoxReader::new(source, header);
                 self.keep(budget.metadata(&mut reader, header, Place::FileMeta))?;
             }
-            // Here stands what `moov`, still to come, will point to.
+            // The media that `moov`, still to come, points to.
             b"mdat" => source.keep_from(header.payload).map_err(Error::Read)?,
             b"moof" => {
                 return Err(header.malformed(
@@ -227,7 +227,7 @@ impl Movie {
             let child = match reader.child(header, at) {
                 Ok(Some(child)) => child,
                 Ok(None) => break,
-                // All that matters may have been before it.
+                // Everything needed may have come before it.
                 Err(e @ Error::Malformed { .. }) if moov.traks.iter().any(Trak::is_audio) => {
                     self.warn(e)?;
                     break;
@@ -275,7 +275,7 @@ impl Movie {
         Ok(())
     }
 
-    /// Keeps a metadata box, or notes why there is none.
+    /// Keeps a metadata box, or warns why it cannot be read.
     fn keep(&mut self, raw: Result<RawBox>) -> Result<()> {
         match raw {
             Ok(raw) if self.metadata.boxes.len() < MAX_METADATA => self.metadata.boxes.push(raw),
@@ -285,7 +285,7 @@ impl Movie {
         Ok(())
     }
 
-    /// Makes a warning of `error`, unless the source itself failed.
+    /// Turns `error` into a warning, unless the source itself failed.
     fn warn(&mut self, error: Error) -> Result<()> {
         if matches!(error, Error::Read(_)) {
             return Err(error);
@@ -383,7 +383,7 @@ impl Movie {
         }
     }
 
-    /// Goes on behind `moov`, to the first fragment or media, for the segment index.
+    /// Reads on after `moov`, up to the first fragment or media, for the segment index.
     fn read_up_to_first_fragment(&mut self, source: &mut dyn Source, at: u64) -> Result<()> {
         let mut top = TopLevel::new(at);
         for boxes in 0.. {
@@ -431,13 +431,11 @@ impl Moov {
     }
 
     fn read_mvex(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
-        let mut at = header.payload;
-        while let Some(child) = reader.child(header, at)? {
-            at = child.end;
+        reader.each_child(header, |reader, child| {
             if !matches!(&child.kind.0, b"mehd" | b"trex") {
-                continue;
+                return Ok(());
             }
-            let payload = reader.payload(&child, 4096)?;
+            let payload = reader.payload(child, 4096)?;
             let mut fields = Fields::new(child.kind, child.payload, &payload);
             if child.kind.0 == *b"mehd" {
                 let (version, _) = fields.version_and_flags()?;
@@ -445,8 +443,8 @@ impl Moov {
             } else if self.defaults.len() < MAX_TRACKS {
                 self.defaults.push(Defaults::read(fields)?);
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn defaults_of(&self, track: u32) -> Defaults {
@@ -461,7 +459,7 @@ impl AudioTrack {
         self.table.sizes.bytes_from(0)
     }
 
-    /// Samples that make one packet: a sample of uncompressed audio is but one instant.
+    /// Samples in one packet: a sample of uncompressed audio is a single instant.
     fn group(&self) -> u32 {
         match &self.codec {
             Ok(CodecParameters {
@@ -484,7 +482,7 @@ fn check_packets(parameters: CodecParameters, table: &SampleTable) -> Result<Cod
     }
 }
 
-/// The table with the true size of its samples: QuickTime writes 1 for uncompressed audio.
+/// The table with the true sample size: QuickTime writes 1 for uncompressed audio.
 fn sized_for(table: Arc<SampleTable>, parameters: Option<&CodecParameters>) -> Arc<SampleTable> {
     let Some(CodecParameters {
         codec: Codec::Pcm(layout),
@@ -522,7 +520,7 @@ fn text_track(trak: Trak, moov: &Moov) -> TextTrack {
     }
 }
 
-/// A file of nothing but tiny boxes would be walked for minutes.
+/// Refuses a file of nothing but tiny boxes, which would take minutes to walk.
 fn check_outer_boxes(boxes: usize, header: &BoxHeader) -> Result<()> {
     if boxes > MAX_OUTER_BOXES {
         return Err(Error::Limit {
@@ -534,14 +532,13 @@ fn check_outer_boxes(boxes: usize, header: &BoxHeader) -> Result<()> {
     Ok(())
 }
 
-/// The error of a file that ends behind `last` without a `moov`.
+/// The error of a file that ends after `last` without a `moov`.
 fn no_moov(last: &BoxHeader) -> Error {
     Error::malformed(
         last.at,
         "file",
         format!(
-            "it ends inside or behind this `{}` box without a `moov` box: it was cut off, or never \
-             finished",
+            "it ends inside or after this `{}` box without a `moov` box: it was cut off, or never finished",
             last.kind
         ),
     )
@@ -556,14 +553,14 @@ pub struct TrackSample {
     pub time: u64,
     /// Timescale units.
     pub duration: u32,
-    /// What it holds.
+    /// Its bytes.
     pub data: Vec<u8>,
 }
 
-/// Reads all samples of a text track, of which the titles of chapters are made; of a file that ends early
-/// those that are wholly there.
+/// Reads all samples of a text track, which hold the titles of chapters. In a file that ends early, reads the complete
+/// ones.
 ///
-/// A stream then spools from the first byte that audio or text needs, so that both can be read.
+/// A stream spools from the first byte that audio or text needs, so that both can be read.
 pub fn read_track_samples(
     source: &mut dyn Source,
     movie: &Movie,

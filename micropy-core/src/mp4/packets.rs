@@ -1,4 +1,4 @@
-//! From the sample table, and the fragments behind it, to packets.
+//! From the sample table, and the fragments after it, to packets.
 
 use std::collections::VecDeque;
 
@@ -13,38 +13,38 @@ use crate::warning::Warning;
 pub struct Packet {
     /// Byte offset in the source.
     pub offset: u64,
-    /// Bytes as declared.
+    /// Bytes that the container declares.
     pub size: u32,
-    /// Decode time in timescale units, counted from the beginning of the media. Where it is more than the
-    /// time and duration of the packet before, fragments are missing between.
+    /// Decode time in timescale units from the beginning of the media. If it is later than the end of the packet
+    /// before, fragments between them are missing.
     pub time: u64,
     /// Duration in timescale units.
     pub duration: u32,
-    /// How many bytes of it were read: less than `size` where the file ends early.
+    /// Bytes that were read: fewer than `size` if the file ends early.
     pub read: u32,
 }
 
-/// What a file that ends early declares and does not have.
+/// What a file that ends early declares but does not have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Missing {
-    /// Packets that are not there, or not wholly.
+    /// Packets that are missing or incomplete.
     pub packets: u64,
     /// Their missing bytes.
     pub bytes: u64,
-    /// Timescale units of the packets that are not there at all.
+    /// Timescale units of the packets that are missing altogether.
     pub duration: u64,
-    /// The file ends inside a fragment, so that there may be more than counted here.
+    /// The file ends inside a fragment: more may be missing than counted here.
     pub uncounted: bool,
 }
 
 impl Missing {
     /// Nothing is missing.
-    pub fn is_nothing(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         *self == Missing::default()
     }
 }
 
-/// What [`Packets::skip`] has passed over.
+/// What [`Packets::skip`] skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
     /// How many packets.
@@ -60,26 +60,26 @@ pub struct Packets {
     fragments: Option<Fragments>,
     /// Samples of uncompressed audio that make one packet; 1 for all other codecs.
     group: u32,
-    /// Taken from the cursor, but not adjoining the batch before it.
+    /// Taken from the cursor, but not contiguous with the last batch.
     held_back: Option<Sample>,
-    /// Packets read but not given.
+    /// Packets read but not returned yet.
     batch: VecDeque<Packet>,
     buffer: Vec<u8>,
-    /// What of `buffer` has been given.
+    /// Bytes of `buffer` already returned.
     given: usize,
     missing: Missing,
     ended: bool,
-    /// Bytes read so far, and the highest offset behind one: samples that overlap without end are refused.
+    /// Bytes read so far, and the end of the highest one: samples that overlap endlessly are refused.
     read_bytes: u64,
     read_up_to: u64,
 }
 
 impl Packets {
-    /// Bytes read at once where that much adjoins.
+    /// Bytes read at once if that many are contiguous.
     const BATCH_BYTES: u64 = 64 << 10;
     /// Packets read at once.
     const BATCH_PACKETS: usize = 4096;
-    /// Bytes of the largest packet: 5 seconds of 8 channels of 64-bit PCM at 48 kHz.
+    /// The most bytes of a packet: 5 seconds of 8 channels of 64-bit PCM at 48 kHz.
     const PACKET_LIMIT: u32 = 16 << 20;
 
     pub(super) fn new(cursor: Cursor, fragments: Option<Fragments>, group: u32) -> Self {
@@ -98,13 +98,12 @@ impl Packets {
         }
     }
 
-    /// Appends the next packet's bytes to `data`; `None` after the last one. A packet that is not wholly
-    /// there is given with what there is (`read < size`); the file has then ended, and `None` follows.
+    /// Appends the next packet's bytes to `data`; `None` after the last one. An incomplete packet is returned with the
+    /// bytes there are (`read < size`); the file has then ended, and `None` follows.
     ///
     /// # Errors
     ///
-    /// [`Error::Read`] where the source fails; [`Error::Malformed`] and [`Error::Limit`] where a fragment
-    /// makes no sense.
+    /// [`Error::Read`] if the source fails; [`Error::Malformed`] and [`Error::Limit`] for samples that cannot be read.
     pub fn next(&mut self, source: &mut dyn Source, data: &mut Vec<u8>) -> Result<Option<Packet>> {
         if self.batch.is_empty() && !self.ended {
             self.read_batch(source)?;
@@ -118,7 +117,7 @@ impl Packets {
         Ok(Some(packet))
     }
 
-    /// Passes over up to `count` packets without reading them; fewer where the track or the file ends.
+    /// Skips up to `count` packets without reading them; fewer if the track or the file ends.
     ///
     /// # Errors
     ///
@@ -154,22 +153,22 @@ impl Packets {
         Ok(passed)
     }
 
-    /// Whether the packets hold uncompressed audio, so at most one PCM sample a byte.
+    /// Whether the packets hold uncompressed audio: at most one PCM sample per byte.
     pub fn uncompressed(&self) -> bool {
         self.group > 1
     }
 
-    /// What the file declares and does not have, known once [`Packets::next`] has given `None`.
+    /// What the file declares but does not have: known once [`Packets::next`] has returned `None`.
     pub fn missing(&self) -> Missing {
         self.missing
     }
 
-    /// What was odd in the fragments read so far.
+    /// Warnings about the fragments read so far.
     pub fn warnings(&self) -> &[Warning] {
         self.fragments.as_ref().map_or(&[], Fragments::warnings)
     }
 
-    /// Reads the next samples that adjoin in the file into the buffer.
+    /// Reads the next contiguous samples into the buffer.
     fn read_batch(&mut self, source: &mut dyn Source) -> Result<()> {
         self.given = 0;
         let Some(first) = self.first_of_batch(source)? else {
@@ -190,7 +189,7 @@ impl Packets {
         self.buffer.clear();
         let mut step = bytes.min(Self::BATCH_BYTES) as usize;
         let mut read = 0;
-        // In steps, so that a size that the file does not have costs no memory.
+        // In steps, so that a size larger than the file costs no memory.
         while read < bytes as usize {
             step = step.min(bytes as usize - read);
             self.buffer.resize(read + step, 0);
@@ -207,7 +206,7 @@ impl Packets {
         Ok(())
     }
 
-    /// The next sample, of the next fragment where the current one is used up.
+    /// The next sample, from the next fragment if this one is used up.
     fn first_of_batch(&mut self, source: &mut dyn Source) -> Result<Option<Sample>> {
         if let Some(sample) = self.held_back.take() {
             return Ok(Some(sample));
@@ -237,7 +236,7 @@ impl Packets {
         self.missing.duration += self.cursor.duration_left();
     }
 
-    /// Fills the batch with `first` and what adjoins it; returns their bytes.
+    /// Fills the batch with `first` and the samples contiguous with it; returns their bytes.
     fn gather(&mut self, first: Sample) -> u64 {
         let mut end = first.offset;
         let mut next = Some(first);
@@ -263,7 +262,7 @@ impl Packets {
         end - first.offset
     }
 
-    /// A sound file's samples do not overlap; a hostile one's may, to be gone through without end.
+    /// Refuses samples that overlap endlessly: in a valid file none do, but a hostile one could take forever to read.
     fn count_bytes(&mut self, offset: u64, bytes: u64) -> Result<()> {
         self.read_bytes += bytes;
         self.read_up_to = self.read_up_to.max(offset.saturating_add(bytes));
@@ -272,7 +271,7 @@ impl Packets {
                 offset,
                 "sample table",
                 format!(
-                    "its samples overlap: {} bytes lie before it",
+                    "its samples overlap: {} bytes come before it",
                     self.read_bytes
                 ),
             ));
@@ -280,8 +279,7 @@ impl Packets {
         Ok(())
     }
 
-    /// Gives each packet of the batch its part of the `read` bytes; behind a packet that is not whole the
-    /// track ends.
+    /// Assigns the `read` bytes to the packets of the batch. The track ends at an incomplete packet.
     fn share_out(&mut self, mut read: u64) {
         let mut whole = 0;
         for packet in &mut self.batch {

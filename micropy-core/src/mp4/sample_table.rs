@@ -1,15 +1,15 @@
-//! Where each sample of a track stands, how large it is and how long it lasts (`stts`, `stsc`, `stsz`,
-//! `stz2`, `stco`, `co64`; ISO/IEC 14496-12, 8.6.1 and 8.7).
+//! Where each sample of a track is, how large it is and how long it lasts (`stts`, `stsc`, `stsz`, `stz2`, `stco`,
+//! `co64`; ISO/IEC 14496-12, 8.6.1 and 8.7).
 //!
-//! Held as compactly as the file holds it or better (two bytes a sample for AAC), and walked with a
-//! [`Cursor`] in constant time per sample.
+//! The table is at least as compact as in the file (two bytes a sample for AAC). A [`Cursor`] walks it in constant time
+//! per sample.
 
 use std::sync::Arc;
 
 use super::boxes::{BoxHeader, BoxReader};
 use crate::error::{Error, Result};
 
-/// One sample, or several of equal size and duration that adjoin.
+/// One sample, or several contiguous ones of equal size and duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     /// Byte offset in the source.
@@ -35,7 +35,7 @@ pub struct SampleTable {
     pub offsets: Compact<u32, u64>,
 }
 
-/// So many samples last so long each.
+/// A run of samples of one duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DurationRun {
     /// Samples.
@@ -44,7 +44,7 @@ pub struct DurationRun {
     pub delta: u32,
 }
 
-/// From this chunk on, so many samples in each.
+/// A run of chunks with the same number of samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChunkRun {
     /// The first chunk, counted from 0.
@@ -55,10 +55,10 @@ pub struct ChunkRun {
     pub entry: u32,
 }
 
-/// Bytes of each sample.
+/// The sizes of the samples.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sizes {
-    /// All alike.
+    /// All of one size.
     Constant {
         /// Bytes of one.
         size: u32,
@@ -105,12 +105,12 @@ impl Sizes {
     }
 }
 
-/// Numbers held in the narrow type as long as all fit.
+/// Numbers in 16 bits each as long as all fit, else in 32.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Compact<N, W> {
-    /// All so far fit.
+    /// All fit so far.
     Narrow(Vec<N>),
-    /// One did not.
+    /// At least one did not.
     Wide(Vec<W>),
 }
 
@@ -165,7 +165,7 @@ impl<N: Copy + TryFrom<W>, W: Copy + From<N>> Compact<N, W> {
 }
 
 impl SampleTable {
-    /// Takes in the table box `header`; boxes of `stbl` that are no part of it are passed over.
+    /// Reads the table box `header`; other boxes of `stbl` are ignored.
     pub fn read_box(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
         match &header.kind.0 {
             b"stts" => self.read_stts(reader, header),
@@ -304,7 +304,7 @@ impl SampleTable {
         self.sizes.count()
     }
 
-    /// Sum of all durations; where `stts` has too few, its last goes on (as it does in [`Cursor`]).
+    /// Sum of all durations. If `stts` has too few, its last one continues, as in [`Cursor`].
     pub fn duration(&self) -> u64 {
         let mut left = self.samples();
         let mut sum = 0u64;
@@ -322,7 +322,7 @@ impl SampleTable {
         self.offsets.iter().min()
     }
 
-    /// Whether the chunks stand in the file in the order of the track.
+    /// Whether the chunks are in the file in the order of the track.
     pub fn ascends(&self) -> bool {
         self.offsets.iter().is_sorted()
     }
@@ -339,7 +339,7 @@ impl SampleTable {
             .all(|run| run.entry == self.first_entry())
     }
 
-    /// An error where the table has samples but no chunks for them, so that nothing could be found.
+    /// Refuses a table with samples but no chunks, where nothing could be found.
     pub fn check(&self, at: u64) -> Result<()> {
         if self.samples() > 0 && (self.chunks.is_empty() || self.offsets.len() == 0) {
             return Err(Error::malformed(
@@ -359,7 +359,7 @@ fn words<const N: usize, const W: usize>(bytes: [u8; N]) -> [u32; W] {
     std::array::from_fn(|i| u32::from_be_bytes(words[i]))
 }
 
-/// Goes through the samples of a table in order.
+/// Walks the samples of a table in order.
 #[derive(Clone, Debug)]
 pub struct Cursor {
     table: Arc<SampleTable>,
@@ -400,24 +400,24 @@ impl Cursor {
         self.time
     }
 
-    /// Samples not yet given, by the table.
+    /// Samples left in the table.
     pub fn samples_left(&self) -> u64 {
         self.table.samples() - self.sample
     }
 
-    /// Duration of the samples not yet given, by the table.
+    /// Duration of the samples left in the table.
     pub fn duration_left(&self) -> u64 {
         let given = self.time - self.begin;
         self.table.duration().saturating_sub(given)
     }
 
-    /// Bytes of the samples not yet given, by the table.
+    /// Bytes of the samples left in the table.
     pub fn bytes_left(&self) -> u64 {
         self.table.sizes.bytes_from(self.sample)
     }
 
-    /// The next sample. Where all are of one size (uncompressed audio: one sample an instant), as many of
-    /// a chunk as `group` allows together.
+    /// The next sample. If all are of one size (uncompressed audio: one sample an instant), up to `group` samples of a
+    /// chunk together.
     pub fn next(&mut self, group: u32) -> Option<Sample> {
         let size = self.table.sizes.get(self.sample)?;
         let alike = self.alike()?;
@@ -433,9 +433,9 @@ impl Cursor {
         Some(sample)
     }
 
-    /// Passes over up to `count` of what [`Cursor::next`] would give; returns how many and how long they are.
+    /// Skips up to `count` of the samples that [`Cursor::next`] would return; returns how many, and their duration.
     ///
-    /// Takes as long as the file has bytes for it, however many samples of one size it declares.
+    /// Takes time in proportion to the bytes of the table, however many samples of one size it declares.
     pub fn skip(&mut self, count: u64, group: u32) -> (u64, u64) {
         let (mut passed, mut duration) = (0u64, 0u64);
         while passed < count
@@ -453,8 +453,8 @@ impl Cursor {
         (passed, duration)
     }
 
-    /// How many samples from the next one on adjoin and are of one size and duration; `None` where there is
-    /// no chunk for it.
+    /// How many samples from the next one on are contiguous and of one size and duration; `None` if there is no chunk
+    /// for the next one.
     fn alike(&mut self) -> Option<u32> {
         while self.left_in_chunk == 0 {
             self.enter_next_chunk()?;
@@ -469,7 +469,7 @@ impl Cursor {
         })
     }
 
-    /// How many samples so large and long are given together.
+    /// How many samples of this size and duration are returned together.
     fn together(group: u32, size: u32, delta: u32) -> u32 {
         group
             .min(u32::MAX / size.max(1))
@@ -477,7 +477,7 @@ impl Cursor {
             .max(1)
     }
 
-    /// Goes past `count` samples that are alike.
+    /// Moves past `count` samples of one size and duration.
     fn pass(&mut self, count: u32, size: u32) {
         let delta = self.delta();
         self.sample += u64::from(count);
@@ -502,7 +502,7 @@ impl Cursor {
         Some(())
     }
 
-    /// Duration of the next sample; the last one goes on where `stts` is too short, and is then all that is left.
+    /// The run of durations of the next sample. If `stts` is too short, its last one continues to the end.
     fn delta(&mut self) -> u32 {
         while self.left_in_duration_run == 0 && self.duration_run + 1 < self.table.durations.len() {
             self.duration_run += 1;
@@ -604,7 +604,7 @@ mod tests {
     }
 
     #[test]
-    fn short_stts_goes_on_with_its_last_delta() {
+    fn a_short_stts_continues_with_its_last_delta() {
         let mut table = table();
         table.durations = vec![DurationRun { count: 2, delta: 7 }];
         assert_eq!(table.duration(), 35);

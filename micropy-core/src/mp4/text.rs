@@ -1,11 +1,11 @@
 //! Text as MP4 and QuickTime store it.
 
-/// UTF-8; what is not valid is replaced.
+/// UTF-8; invalid bytes are replaced.
 pub fn utf8(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// UTF-16, big-endian unless a byte order mark says otherwise; what is not valid is replaced.
+/// UTF-16, big-endian unless a byte order mark says otherwise; invalid code units are replaced.
 pub fn utf16(bytes: &[u8]) -> String {
     let (units, _) = bytes.as_chunks::<2>();
     let units: Vec<u16> = match units {
@@ -16,20 +16,20 @@ pub fn utf16(bytes: &[u8]) -> String {
     String::from_utf16_lossy(&units)
 }
 
-/// UTF-16 with a byte order mark, UTF-8, or what is neither: then QuickTime means Mac Roman.
+/// UTF-16 with a byte order mark, UTF-8, or else Mac Roman, as in QuickTime.
 pub fn guess(bytes: &[u8]) -> String {
     if bytes.starts_with(&[0xFE, 0xFF]) || bytes.starts_with(&[0xFF, 0xFE]) {
         return utf16(bytes);
     }
     match str::from_utf8(bytes) {
         Ok(text) => text.trim_start_matches('\u{FEFF}').to_owned(),
-        // A writer cut it at its limit, in the middle of a character.
+        // Cut off at a limit, in the middle of a character.
         Err(e) if e.error_len().is_none() => utf8(&bytes[..e.valid_up_to()]),
         Err(_) => mac_roman(bytes),
     }
 }
 
-/// UTF-8, or what is not: then Latin-1, in which mutagen writes the names of `----` items.
+/// UTF-8, or else Latin-1, in which mutagen writes the names of `----` items.
 pub fn utf8_or_latin_1(bytes: &[u8]) -> String {
     match str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mac_roman_is_what_is_left() {
+    fn other_text_is_mac_roman() {
         assert_eq!(guess(b"caf\x8e"), "café");
         assert_eq!(guess("café".as_bytes()), "café");
         assert_eq!(guess(b"\x80\xA0\xCA\xDB\xF0\xFF"), "Ä†\u{A0}€\u{F8FF}ˇ");
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn latin_1_is_what_is_left_of_names() {
+    fn other_names_are_latin_1() {
         assert_eq!(utf8_or_latin_1(b"H\xE4ufig"), "Häufig");
         assert_eq!(utf8_or_latin_1("Häufig".as_bytes()), "Häufig");
     }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_valid_is_replaced() {
+    fn invalid_text_is_replaced() {
         assert_eq!(utf8(b"a\xFFb"), "a\u{FFFD}b");
         assert_eq!(utf16(b"\xD8\0\0b\0"), "\u{FFFD}b");
     }

@@ -8,10 +8,10 @@ use super::movie::{Place, RawBox};
 use super::sample_table::SampleTable;
 use crate::error::{Error, Result};
 
-/// Bytes of an `stsd` or `elst` that are read: they are small but for cover art in FLAC's metadata.
+/// The most bytes of an `stsd` or `elst`: they are small, apart from cover art in FLAC's metadata.
 const LEAF_LIMIT: u64 = 1 << 20;
 
-/// Bytes of sample tables that are read, of all tracks together: 64 million samples.
+/// The most bytes of sample tables, of all tracks together: 64 million samples.
 const TABLE_LIMIT: u64 = 256 << 20;
 
 /// What a `trak` box says, uninterpreted.
@@ -22,7 +22,7 @@ pub struct Trak {
     pub id: u32,
     pub enabled: bool,
     pub timescale: u32,
-    /// `language` of `mdhd`, or QuickTime's number.
+    /// `language` of `mdhd`, or QuickTime's language number.
     pub language: u16,
     pub handler: Option<FourCc>,
     pub edits: Vec<edit_list::Entry>,
@@ -35,13 +35,13 @@ pub struct Trak {
     pub fault: Option<Error>,
 }
 
-/// Tracks that one track may name as its chapters: titles and pictures.
+/// The most tracks that one track may name as its chapters: titles and pictures.
 const MAX_CHAPTER_TRACKS: usize = 16;
 
-/// Bytes of metadata that are read, covers among them.
+/// The most bytes of metadata, including covers.
 const METADATA_LIMIT: u64 = 16 << 20;
 
-/// How many bytes may still be read of what grows with the file.
+/// How many bytes may still be read of tables and metadata.
 #[derive(Debug)]
 pub struct Budget {
     tables: u64,
@@ -89,8 +89,8 @@ impl Budget {
 }
 
 impl Trak {
-    /// Reads the box `header`. What is wrong with it is kept in `fault`, so that the other tracks of the
-    /// file can still be used; only a source that fails is an error.
+    /// Reads the box `header`. What is wrong with it is kept in `fault`, so that the other tracks of the file can still
+    /// be used. Only a source that fails is an error.
     pub fn read(
         reader: &mut BoxReader<'_>,
         header: &BoxHeader,
@@ -125,18 +125,16 @@ impl Trak {
         header: &BoxHeader,
         budget: &mut Budget,
     ) -> Result<()> {
-        let mut at = header.payload;
-        while let Some(child) = reader.child(header, at)? {
+        reader.each_child(header, |reader, child| {
             match &child.kind.0 {
-                b"tkhd" => self.read_tkhd(reader, &child)?,
-                b"mdia" => self.read_mdia(reader, &child, budget)?,
-                b"edts" => self.read_edts(reader, &child)?,
-                b"tref" => self.read_tref(reader, &child)?,
+                b"tkhd" => self.read_tkhd(reader, child)?,
+                b"mdia" => self.read_mdia(reader, child, budget)?,
+                b"edts" => self.read_edts(reader, child)?,
+                b"tref" => self.read_tref(reader, child)?,
                 _ => {}
             }
-            at = child.end;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn read_tkhd(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
@@ -157,23 +155,21 @@ impl Trak {
         header: &BoxHeader,
         budget: &mut Budget,
     ) -> Result<()> {
-        let mut at = header.payload;
-        while let Some(child) = reader.child(header, at)? {
+        reader.each_child(header, |reader, child| {
             match &child.kind.0 {
-                b"mdhd" => self.read_mdhd(reader, &child)?,
+                b"mdhd" => self.read_mdhd(reader, child)?,
                 b"hdlr" => {
-                    let fields = reader.head::<12>(&child)?;
+                    let fields = reader.head::<12>(child)?;
                     self.handler = Some(FourCc([fields[8], fields[9], fields[10], fields[11]]));
                 }
-                // Before `hdlr` nobody knows yet; the tables of video are never read.
+                // Before `hdlr` the kind of track is not known; the tables of video are never read.
                 b"minf" if self.handler.is_none() || self.is_audio() || self.is_text() => {
-                    self.read_minf(reader, &child, budget)?;
+                    self.read_minf(reader, child, budget)?;
                 }
                 _ => {}
             }
-            at = child.end;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn read_mdhd(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
@@ -182,7 +178,7 @@ impl Trak {
         let (version, _) = fields.version_and_flags()?;
         let _times = (fields.u32_or_u64(version)?, fields.u32_or_u64(version)?);
         self.timescale = fields.u32()?;
-        // The sample table is more to be trusted than this duration.
+        // The sample table is more reliable than this duration.
         let _duration = fields.u32_or_u64(version)?;
         self.language = fields.u16()?;
         Ok(())
@@ -194,14 +190,12 @@ impl Trak {
         header: &BoxHeader,
         budget: &mut Budget,
     ) -> Result<()> {
-        let mut at = header.payload;
-        while let Some(child) = reader.child(header, at)? {
+        reader.each_child(header, |reader, child| {
             if child.kind.0 == *b"stbl" {
-                self.read_stbl(reader, &child, budget)?;
+                self.read_stbl(reader, child, budget)?;
             }
-            at = child.end;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn read_stbl(
@@ -211,48 +205,43 @@ impl Trak {
         budget: &mut Budget,
     ) -> Result<()> {
         let mut table = SampleTable::default();
-        let mut at = header.payload;
-        while let Some(child) = reader.child(header, at)? {
+        reader.each_child(header, |reader, child| {
             match &child.kind.0 {
-                b"stsd" => self.stsd = (reader.payload(&child, LEAF_LIMIT)?, child.payload),
+                b"stsd" => self.stsd = (reader.payload(child, LEAF_LIMIT)?, child.payload),
                 b"stts" | b"stsc" | b"stsz" | b"stz2" | b"stco" | b"co64" => {
-                    budget.take_table(&child)?;
-                    table.read_box(reader, &child)?;
+                    budget.take_table(child)?;
+                    table.read_box(reader, child)?;
                 }
                 _ => {}
             }
-            at = child.end;
-        }
+            Ok(())
+        })?;
         table.check(header.at)?;
         self.table = Arc::new(table);
         Ok(())
     }
 
     fn read_edts(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
-        let mut at = header.payload;
-        while let Some(child) = reader.child(header, at)? {
+        reader.each_child(header, |reader, child| {
             if child.kind.0 == *b"elst" {
-                let payload = reader.payload(&child, LEAF_LIMIT)?;
-                self.edits = edit_list::read(fields_of(&child, &payload))?;
+                let payload = reader.payload(child, LEAF_LIMIT)?;
+                self.edits = edit_list::read(fields_of(child, &payload))?;
             }
-            at = child.end;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn read_tref(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
-        let mut at = header.payload;
-        while let Some(child) = reader.child(header, at)? {
+        reader.each_child(header, |reader, child| {
             if child.kind.0 == *b"chap" {
-                let payload = reader.payload(&child, 4096)?;
+                let payload = reader.payload(child, 4096)?;
                 let (ids, _) = payload.as_chunks::<4>();
                 let room = MAX_CHAPTER_TRACKS - self.chapters.len();
                 let ids = ids.iter().map(|&id| u32::from_be_bytes(id));
                 self.chapters.extend(ids.take(room));
             }
-            at = child.end;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 
@@ -267,10 +256,10 @@ fn fields_of<'a>(header: &BoxHeader, payload: &'a [u8]) -> Fields<'a> {
     .fields()
 }
 
-/// ISO 639-2/T code of a `language` field: three letters of five bits, or in QuickTime a number of the
-/// Macintosh's list (QuickTime File Format, "Language code values"); `None` where it is undetermined.
+/// ISO 639-2/T code of a `language` field: three letters of five bits, or in QuickTime a Macintosh language code
+/// (QuickTime File Format, "Language code values"); `None` if it is undetermined.
 pub fn language(code: u16) -> Option<String> {
-    /// The first of the Macintosh's languages, by number.
+    /// The first Macintosh languages, by code.
     const MACINTOSH: [&str; 24] = [
         "eng", "fra", "deu", "ita", "nld", "swe", "spa", "dan", "por", "nor", "heb", "jpn", "ara",
         "fin", "ell", "isl", "mlt", "tur", "hrv", "zho", "urd", "hin", "tha", "kor",

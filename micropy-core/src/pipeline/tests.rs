@@ -1,5 +1,5 @@
-//! Runs the engine over whole files and holds what it writes against one encoder that hears the same PCM:
-//! that of decoders restarted at each span.
+//! Runs the engine over whole files and compares its output with one encoder that hears the same PCM: that of decoders
+//! restarted at each span.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,11 +11,11 @@ use crate::codec::CodecParameters;
 use crate::decode::{self, DecodeError, Decoder, Format, InOrder};
 use crate::downmix::Downmix;
 use crate::fade::Fade;
-use crate::mp3::frame::FrameSplitter;
 use crate::mp4::Movie;
 use crate::span::{Mapping, Plan};
 use crate::stitch::tests::mp3_check::check;
 use crate::stitch::tests::music::{Random, music};
+use crate::stitch::tests::split;
 use crate::timeline::{MediaClock, Presented};
 use movie::{Moov, pcm_movie};
 use programs::{aac_movie, decoded};
@@ -27,7 +27,7 @@ pub mod movie;
 #[path = "../../tests/support/programs.rs"]
 pub mod programs;
 
-/// The audio of a file, to be encoded in its own rate and channels.
+/// The audio of a file, encoded at its own rate and channels.
 struct Track<'a> {
     file: &'a [u8],
     parameters: CodecParameters,
@@ -127,7 +127,7 @@ impl<'a> Track<'a> {
         )
     }
 
-    /// What the engine writes with so many workers.
+    /// What the engine writes with this many workers.
     fn in_spans(&self, bitrate: Bitrate, plan: Plan, jobs: usize) -> Vec<u8> {
         let recipe = self.recipe();
         let findings = Findings::default();
@@ -146,7 +146,7 @@ impl<'a> Track<'a> {
         written.0
     }
 
-    /// The PCM of all spans, by a decoder restarted at each, and what one encoder makes of it.
+    /// The PCM of all spans, from a decoder restarted at each, and what one encoder makes of it.
     fn serial(&self, bitrate: Bitrate, plan: Plan) -> (Pcm, Vec<u8>) {
         let recipe = self.recipe();
         let mut source = self.file;
@@ -172,7 +172,7 @@ impl<'a> Track<'a> {
         (all, frames.iter_from(0).flatten().copied().collect())
     }
 
-    /// The PCM of all spans, each decoded apart.
+    /// The PCM of all spans, each decoded on its own.
     fn pcm(&self, spans: &mut SpanReader) -> Pcm {
         let recipe = self.recipe();
         let mut source = self.file;
@@ -204,22 +204,14 @@ impl Observer for Written {
     }
 }
 
-fn split(bytes: &[u8]) -> Vec<Frame> {
-    let mut frames = FrameSplitter::new();
-    frames.push(bytes);
-    let all = std::iter::from_fn(|| frames.next_frame().unwrap()).collect();
-    frames.finish().unwrap();
-    all
-}
-
-/// Which frames decode to something else in `a` than in `b`.
+/// The frames that decode differently in `a` and `b`.
 fn differing(a: &[u8], b: &[u8]) -> Vec<usize> {
     let (a, b) = (split(a), split(b));
     assert_eq!(a.len(), b.len());
     (0..a.len()).filter(|&i| !a[i].same_audio(&b[i])).collect()
 }
 
-/// Music as AAC, or as PCM where there is no ffmpeg to make that.
+/// Music as AAC, or as PCM without ffmpeg.
 fn recording(seed: u64, rate: u32, channels: usize, frames: usize) -> Vec<u8> {
     let frame_len = if rate < 32_000 { 576 } else { 1152 };
     let planes = music(seed, rate, channels, frames * frame_len);
@@ -229,7 +221,7 @@ fn recording(seed: u64, rate: u32, channels: usize, frames: usize) -> Vec<u8> {
 /// Long enough that each seam is found before the next span begins.
 const SPAN: u64 = 6 * 49;
 
-/// At a constant bitrate of 128 and more, no frame is another than one encoder's.
+/// At a constant bitrate of 128 and more, every frame is that of one encoder.
 fn assert_exact(bitrate: u16, rate: u32, channels: usize, seed: u64, plan: Plan, frames: u64) {
     let file = recording(seed, rate, channels, frames as usize);
     let track = Track::open(&file);
@@ -273,7 +265,7 @@ fn cbr_128_at_32_khz_is_the_serial_encode() {
     assert_exact_evenly(128, 32_000, 2, 25, 5);
 }
 
-/// Neither the length of the spans nor where they begin is anything special.
+/// Neither the length of the spans nor where they begin matters.
 #[test]
 fn cbr_128_mono_is_the_serial_encode_wherever_spans_begin() {
     const SEAMS: u64 = 10;
@@ -293,9 +285,9 @@ fn cbr_128_is_the_serial_encode_in_the_spans_of_a_conversion() {
     assert_exact(128, 44_100, 2, 28, plan, FRAMES - 1);
 }
 
-/// Where encoders do not meet, frames differ, and sound no worse: in the 30 granules from the first frame on
-/// that differs after a seam, the noise is on average at most 0.5 dB above the serial encode's. They are few: at worst
-/// ten a seam (V0) when this was written, far below the 224 that a left neighbour looks at.
+/// Where encoders do not converge, frames differ but sound no worse: in the 30 granules from the first frame that
+/// differs after a seam, the noise is on average at most 0.5 dB above that of the serial encode. Few frames differ: at
+/// worst ten a seam (V0) when this was written, far below the 224 that a left neighbour looks at.
 fn assert_no_worse(kinds: &[(Bitrate, u32, usize)], seams: usize) {
     for (seed, &(bitrate, rate, channels)) in (31..).zip(kinds) {
         let file = recording(seed, rate, channels, SPAN as usize * (seams + 1) - 100);
@@ -318,7 +310,7 @@ fn assert_no_worse(kinds: &[(Bitrate, u32, usize)], seams: usize) {
             .unwrap()
             .scale();
         let noise = |decoded: &[f32], from: usize| -> f64 {
-            // LAME's delay and a decoder's; LAME also turns the level down a little.
+            // The delays of LAME and of a decoder; LAME also lowers the level a little.
             const DELAY: usize = 576 + 529;
             let mut sum = 0.0;
             for i in from..(from + 30 * 576).min(pcm.len()) {
@@ -378,10 +370,10 @@ fn the_variable_bitrates_between_sound_no_worse() {
     assert_no_worse(&kinds, 4);
 }
 
-/// Spans of every length, also shorter than what a left neighbour looks at or a seam needs: sound, the same
-/// whatever the number of workers, and never stuck.
+/// Spans of every length, even shorter than a left neighbour looks at or a seam needs: a sound stream, the same for
+/// every number of workers, and never stuck.
 #[test]
-fn any_plan_gives_a_sound_stream_whoever_works() {
+fn any_plan_gives_a_sound_stream_with_any_number_of_workers() {
     let mut random = Random::new(41);
     for (bitrate, rate, channels) in [
         (Bitrate::Cbr(128), 44_100_u32, 2),
@@ -391,7 +383,7 @@ fn any_plan_gives_a_sound_stream_whoever_works() {
         (Bitrate::Vbr(7.0), 11_025, 2),
     ] {
         let frame_len: usize = if rate < 32_000 { 576 } else { 1152 };
-        // Where spans are too short for a seam, every encoder goes on to the end: keep the file short, too.
+        // If spans are too short for a seam, every encoder goes on to the end: keep the file short too.
         for (frames, longest) in [(60, 30), (500, 120), (700, 400)] {
             let every = random.between(longest / 4, longest);
             let frames = frames + random.between(0, 50);
@@ -412,7 +404,7 @@ fn any_plan_gives_a_sound_stream_whoever_works() {
     }
 }
 
-/// Runs the engine with a broken recipe or encoder; it must come to an error by itself.
+/// Runs the engine with a broken recipe or encoder: it must end with an error by itself.
 fn error_of(spoil: impl FnOnce(&mut Recipe, &mut micropy_lame::Settings)) -> Error {
     let file = pcm_movie(&music(51, 8_000, 1, 8_000 * 60), 8_000, Moov::First);
     let track = Track::open(&file);
@@ -442,7 +434,7 @@ fn an_error_in_a_worker_ends_the_conversion() {
 #[test]
 fn a_panic_in_a_worker_is_an_error() {
     let error = error_of(|recipe, _| {
-        // Two planes are mixed, of which the decoder gives one.
+        // The recipe mixes two planes, but the decoder gives one.
         recipe.downmix = Downmix::stereo(crate::pcm::Layout::STEREO, true);
         recipe.format.layout = crate::pcm::Layout::MONO;
     });
@@ -462,9 +454,9 @@ impl Decoder for Counted {
     }
 }
 
-/// Where no decoder can be restarted, one hears each packet once, and what spans are made of is what it gives.
+/// If no decoder can be restarted, one decodes each packet once, and the spans are made of its output.
 #[test]
-fn packets_that_build_on_all_before_them_are_decoded_once() {
+fn packets_that_depend_on_all_before_them_are_decoded_once() {
     let file = recording(61, 44_100, 2, 1_000);
     let mut track = Track::open(&file);
     let whole = track.pcm(&mut track.spans(Plan::every(10_000)));
@@ -493,11 +485,11 @@ fn packets_that_build_on_all_before_them_are_decoded_once() {
     while let Some(span) = spans.next(&mut source).unwrap() {
         largest = largest.max(span.bytes());
     }
-    // 102 frames of PCM, with what packets overlap, and no more of what was before.
+    // 102 frames of PCM, with the overlap of packets, and nothing from before.
     assert!(largest < 104 * 1152 * 8, "{largest} bytes");
 }
 
-/// The same of xHE-AAC, where there is some.
+/// The same with xHE-AAC, if there is some.
 #[cfg(feature = "fdk-aac")]
 #[test]
 fn xhe_aac_is_decoded_in_order() {
@@ -527,7 +519,7 @@ fn xhe_aac_is_decoded_in_order() {
     assert!(pcm.plane(0)[start..][..whole.len()] == *whole.plane(0));
 }
 
-/// A source that takes its time from `slow_from` on, as long as `done` does not hold.
+/// A source that is slow from `slow_from` on, until `done` holds.
 struct Slow<'a> {
     file: &'a [u8],
     slow_from: u64,
@@ -580,7 +572,7 @@ impl Observer for Count<'_> {
     }
 }
 
-/// 33 spans, which the window of 20 workers has room for, of 8 kHz.
+/// 33 spans at 8 kHz, for which the window of 20 workers has room.
 const MANY: u64 = 33;
 
 fn many_spans() -> Vec<u8> {
@@ -592,7 +584,7 @@ fn many_spans() -> Vec<u8> {
 }
 
 #[test]
-fn frames_leave_while_a_slow_source_gives_more() {
+fn frames_are_written_while_a_slow_source_is_read() {
     let file = many_spans();
     let track = Track::open(&file);
     let recipe = track.recipe();
@@ -649,7 +641,7 @@ impl Observer for Census {
     }
 
     fn tick(&mut self, _encoded: u64) -> Result<()> {
-        // Where there is no such folder, nobody is seen.
+        // Without such a folder none are found.
         for thread in std::fs::read_dir("/proc/self/task").into_iter().flatten() {
             let name = std::fs::read_to_string(thread.unwrap().path().join("comm"));
             self.0.extend(name.ok());
@@ -659,7 +651,7 @@ impl Observer for Census {
 }
 
 #[test]
-fn no_worker_is_started_that_has_no_span() {
+fn no_worker_is_started_without_a_span() {
     let file = pcm_movie(&music(72, 8_000, 1, 8_000 * 20), 8_000, Moov::First);
     let track = Track::open(&file);
     let recipe = track.recipe();

@@ -17,14 +17,14 @@ pub mod mp3_check;
 #[path = "../../tests/support/music.rs"]
 pub mod music;
 
-/// B's frames that A sees.
+/// How many of B's frames A sees.
 const HEAD: usize = 190;
 const WARM_UP: usize = 8;
 /// MP3 frames of a span: a multiple of 49, so that at 44.1 kHz and its fractions the padding of CBR is in
 /// phase.
 const SPAN: usize = 4 * 49;
 
-/// Encodes PCM from one place to the end, frame by frame.
+/// Encodes PCM from one position to the end, frame by frame.
 struct Encoding<'a> {
     /// Until the end.
     encoder: Option<Encoder>,
@@ -112,10 +112,10 @@ impl Kind {
     }
 }
 
-/// The output of spans, and what came of each start of one.
+/// The output of spans, and the seam at each start.
 struct Stitched {
     bytes: Vec<u8>,
-    /// The start in frames, and the seam; `None` where the span before went on.
+    /// The start in frames, and the seam; `None`: the span before went on.
     seams: Vec<(usize, Option<Seam>)>,
 }
 
@@ -176,7 +176,7 @@ fn stitch(kind: Kind, mut spans: Vec<Encoding<'_>>, starts: &[usize], head_len: 
     for frame in tail.into_frames() {
         out.extend_from_slice(frame.bytes());
     }
-    // Whatever was moved or overwritten: every frame still holds its own main data.
+    // Whatever was moved or overwritten, every frame still has its own main data.
     let got = split(&out);
     assert_eq!(got.len(), expected.len());
     for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
@@ -194,16 +194,17 @@ fn in_spans(kind: Kind, planes: &[Vec<f32>], starts: &[usize]) -> Stitched {
     stitch(kind, spans, starts, HEAD)
 }
 
-fn split(bytes: &[u8]) -> Vec<Frame> {
-    let mut frames = FrameSplitter::new();
-    frames.push(bytes);
-    let all = std::iter::from_fn(|| frames.next_frame().unwrap()).collect();
-    frames.finish().unwrap();
+/// All frames of a whole stream.
+pub fn split(bytes: &[u8]) -> Vec<Frame> {
+    let mut splitter = FrameSplitter::new();
+    splitter.push(bytes);
+    let all = std::iter::from_fn(|| splitter.next_frame().unwrap()).collect();
+    splitter.finish().unwrap();
     all
 }
 
-/// The bytes of all frames, with zeros wherever there is no main data: LAME fills such places with its
-/// name and with bits that alternate from frame to frame for as long as the encoder runs.
+/// The bytes of all frames, with zeros where there is no main data: LAME fills such places with its name and with bits
+/// that alternate from frame to frame.
 fn without_stuffing(frames: &[Frame]) -> Vec<u8> {
     let slots: Vec<u8> = frames.iter().flat_map(Frame::slot).copied().collect();
     let mut used = vec![0u8; slots.len()];
@@ -249,8 +250,8 @@ fn tagged(kind: Kind, frames: &[u8]) -> Vec<u8> {
     file
 }
 
-/// Runs a decoder over `mp3`, in a file that stands for the argument `MP3`, and returns what it writes and what it
-/// complains of; `None`, loudly, where it is not installed.
+/// Runs a decoder over `mp3`, in a file named by the argument `MP3`, and returns its output and its complaints; `None`,
+/// loudly, if it is not installed.
 fn run(program: &str, args: &[&str], mp3: &[u8]) -> Option<(Vec<u8>, String)> {
     let mut file = tempfile::NamedTempFile::with_suffix(".mp3").unwrap();
     file.write_all(mp3).unwrap();
@@ -271,7 +272,7 @@ fn run(program: &str, args: &[&str], mp3: &[u8]) -> Option<(Vec<u8>, String)> {
     }
 }
 
-/// Checks a file with our checker and with two decoders, which must not say a word.
+/// Checks a file with our checker and with two decoders, which must be silent.
 fn assert_sound(kind: Kind, frames: &[u8]) {
     let file = tagged(kind, frames);
     let stream = check(&file).unwrap();
@@ -305,7 +306,7 @@ fn decoded(mp3: &[u8]) -> Option<Vec<f32>> {
     Some(samples.collect())
 }
 
-/// Encodes with so many seams, and holds the result against the serial encode, byte by byte.
+/// Encodes with this many seams, and compares the result with the serial encode byte by byte.
 fn assert_exact(bitrate: u16, seed: u64, seams: usize) {
     let kind = Kind(Bitrate::Cbr(bitrate), 44_100, 2);
     let starts: Vec<usize> = (1..=seams).map(|i| i * SPAN).collect();
@@ -395,7 +396,7 @@ fn assert_no_worse(kind: Kind, planes: &[Vec<f32>], serial: &[u8], stitched: &St
     let (Some(serial), Some(got)) = (decoded(serial), decoded(&stitched.bytes)) else {
         return;
     };
-    // LAME's delay and a decoder's; LAME also turns the level down a little.
+    // The delays of LAME and of a decoder; LAME also lowers the level a little.
     const DELAY: usize = 576 + 529;
     let scale = Encoder::new(&kind.settings()).unwrap().scale();
     let noise = |pcm: &[f32], from: usize| -> f32 {
@@ -416,7 +417,7 @@ fn assert_no_worse(kind: Kind, planes: &[Vec<f32>], serial: &[u8], stitched: &St
     assert!(mean < 0.5, "{mean} dB");
 }
 
-/// A and B that never make the same frame, since a little noise is added for B.
+/// A and B that never make the same frame, because B hears a little noise.
 fn apart(kind: Kind, seed: u64, start: usize, head_len: usize) -> Stitched {
     let planes = kind.music(seed, start + HEAD + 30);
     let mut random = Random::new(seed);
@@ -442,7 +443,7 @@ fn without_equal_frames_the_seam_is_still_sound() {
     .into_iter()
     .enumerate()
     {
-        // The fewer of B's frames A sees, the more rarely can it choose.
+        // The fewer of B's frames A sees, the less choice it has.
         for head_len in [WARM_UP + 1, WARM_UP + 2, 40] {
             let start = 60 + seed;
             let stitched = apart(kind, seed as u64, start, head_len);
@@ -483,7 +484,7 @@ fn at_the_end_of_the_track_only_equal_frames_make_a_seam() {
         Kind(Bitrate::Abr(128), 44_100, 2),
         Kind(Bitrate::Vbr(6.0), 22_050, 2),
     ] {
-        // B is shorter than what A is shown of it, and begins with a little noise, so that both stay apart.
+        // B is shorter than the head that A is shown, and begins with a little noise, so that both stay apart.
         let planes = kind.music(9, 120);
         let mut random = Random::new(9);
         let noisy: Vec<Vec<f32>> = planes
@@ -524,7 +525,7 @@ fn bytes_of(frame: Frame) -> Vec<u8> {
 }
 
 #[test]
-fn a_frame_beyond_what_is_shown_is_not_lost() {
+fn a_frame_past_the_head_is_not_lost() {
     let kind = Kind(Bitrate::Cbr(128), 44_100, 2);
     let planes = kind.music(10, 20);
     let left: Vec<Frame> = kind.encode(&planes, 0).collect();
@@ -534,7 +535,7 @@ fn a_frame_beyond_what_is_shown_is_not_lost() {
 }
 
 #[test]
-fn the_tail_keeps_what_a_seam_may_change_and_no_more() {
+fn the_tail_holds_what_a_seam_may_change_and_no_more() {
     let kind = Kind(Bitrate::Cbr(8), 24_000, 1);
     let planes = kind.music(6, 300);
     let mut tail = Tail::new();
@@ -553,7 +554,7 @@ fn the_tail_keeps_what_a_seam_may_change_and_no_more() {
 }
 
 #[test]
-fn what_a_pipe_is_told_beforehand_comes_true() {
+fn the_info_tag_of_a_pipe_comes_true() {
     for (kind, frames) in [
         (Kind(Bitrate::Cbr(128), 44_100, 2), 200),
         (Kind(Bitrate::Cbr(56), 22_050, 1), 200),
@@ -567,8 +568,8 @@ fn what_a_pipe_is_told_beforehand_comes_true() {
             audio.add(frame.bytes()).unwrap();
         }
         let first = serial[0].header();
-        let foretold = FrameStats::foretold(first, serial.len() as u64);
-        assert_eq!(foretold.bytes(), audio.bytes());
+        let predicted = FrameStats::predicted(first, serial.len() as u64);
+        assert_eq!(predicted.bytes(), audio.bytes());
         let encoding = info_tag::Encoding {
             rate: RateControl::Cbr,
             bitrate: first.bitrate(),
@@ -582,7 +583,7 @@ fn what_a_pipe_is_told_beforehand_comes_true() {
             delay: 576,
             padding: 0,
         };
-        let before = InfoTag::new(first, &encoding, &foretold, trim, None);
+        let before = InfoTag::new(first, &encoding, &predicted, trim, None);
         let mut after = InfoTag::new(first, &encoding, &audio, trim, None);
         assert_ne!(before, after);
         after.extension.as_mut().unwrap().music_crc = 0;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-/// A stretch of the file with a name.
+/// A chapter: a named stretch of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Chapter {
     /// Where it begins.
     pub start: Duration,
-    /// Where it ends; that of the last chapter of an MP4 is only as good as the movie header.
+    /// Where it ends. For the last chapter of an MP4 this is only as reliable as the movie header.
     pub end: Duration,
     /// Its name; may be empty.
     pub title: String,
@@ -25,9 +25,9 @@ impl Chapter {
     }
 }
 
-/// The chapters of the part `[start, start + length)` of the presentation, on that part's own time line:
-/// shifted, clamped, the empty ones dropped; the last one ends where the part ends, since what MP4 files
-/// say of the end of the last chapter is a guess.
+/// The chapters of the part `[start, start + length)` of the presentation, on that part's own time line: shifted and
+/// clamped, without empty ones. The last one ends where the part ends, since the end that MP4 files give for it is a
+/// guess.
 pub fn fit_chapters(chapters: &[Chapter], start: Duration, length: Duration) -> Vec<Chapter> {
     let mut fitted: Vec<Chapter> = Vec::with_capacity(chapters.len());
     for (i, chapter) in chapters.iter().enumerate() {
@@ -47,8 +47,8 @@ pub fn fit_chapters(chapters: &[Chapter], start: Duration, length: Duration) -> 
     fitted
 }
 
-/// One MP3 file name for each chapter: numbered, so that they sort and differ, then its title as far as
-/// every file system takes it.
+/// An MP3 file name for each chapter: a number, so that the names sort and differ, then as much of the title as
+/// every file system accepts.
 pub fn chapter_file_names(chapters: &[Chapter]) -> Vec<String> {
     let digits = chapters.len().to_string().len().max(2);
     let name = |(i, chapter): (usize, &Chapter)| match file_name_part(&chapter.title).as_str() {
@@ -58,12 +58,11 @@ pub fn chapter_file_names(chapters: &[Chapter]) -> Vec<String> {
     chapters.iter().enumerate().map(name).collect()
 }
 
-/// Bytes of a title in a file name: with number and extension it stays under the 255 that file systems
-/// allow.
+/// Bytes of a title in a file name: with number and extension it stays under the 255 that file systems allow.
 const MAX_NAME: usize = 200;
 
-/// `title` without what Windows, macOS or a shell's `ls` cannot bear: separators and wildcards become `_`;
-/// control characters and those that turn the direction of writing go; no blank or dot at either end.
+/// `title` without what Windows, macOS or a terminal cannot handle: separators and wildcards become `_`; control
+/// characters and those that change the writing direction are dropped, and so are spaces and dots at either end.
 fn file_name_part(title: &str) -> String {
     let mut name = String::new();
     for c in title
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_has_the_chapters_that_reach_into_it() {
+    fn a_part_has_the_chapters_that_overlap_it() {
         let book = [
             chapter(0, 1000, "a"),
             chapter(1000, 2000, "b"),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::error::{Error, Result};
 
-/// A front cover, its bytes as its maker wrote them.
+/// A front cover, with its bytes unchanged.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cover {
     mime: &'static str,
@@ -12,13 +12,13 @@ pub struct Cover {
 }
 
 impl Cover {
-    /// The largest picture taken, in bytes: players that read a tag whole into memory stop about here.
+    /// The largest picture accepted, in bytes: players that read a tag into memory stop about here.
     pub const MAX_SIZE: usize = 16 << 20;
 
-    /// Takes a picture of a kind that players show.
+    /// A cover of a picture format that players show.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] where the bytes are no JPEG, PNG, GIF, BMP, WebP or TIFF, or more than
+    /// [`Error::InvalidOption`] if the bytes are not JPEG, PNG, GIF, BMP, WebP or TIFF, or more than
     /// [`Cover::MAX_SIZE`].
     pub fn new(data: Vec<u8>) -> Result<Cover> {
         if data.len() > Cover::MAX_SIZE {
@@ -36,7 +36,7 @@ impl Cover {
         Ok(Cover { mime, data })
     }
 
-    /// Its media type, by its bytes.
+    /// Its media type, from its bytes.
     pub fn mime(&self) -> &'static str {
         self.mime
     }
@@ -53,7 +53,7 @@ impl fmt::Debug for Cover {
     }
 }
 
-/// The media type of a picture by its first bytes: what the file calls it is often wrong.
+/// The media type of a picture from its first bytes: the type that files declare is often wrong.
 fn sniff(data: &[u8]) -> Option<&'static str> {
     match data {
         [0xFF, 0xD8, 0xFF, ..] => Some("image/jpeg"),

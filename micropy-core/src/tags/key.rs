@@ -5,11 +5,10 @@ use std::str::FromStr;
 
 use crate::error::{Error, Result};
 
-/// What a tag says: the vocabulary that MP4 and ID3 share.
+/// The name of a tag: the vocabulary that MP4 and ID3 share.
 ///
-/// A key is read from, and shown as, its plain name (`title`, `album_artist`; letter case, `_`, `-` and
-/// blanks do not matter), the identifier of its ID3v2.4 frame (`TPE3`), or `TXXX:Name` for a name of
-/// one's own.
+/// A key parses from and displays as its plain name (`title`, `album_artist`; case, `_`, `-` and spaces do not
+/// matter), the identifier of its ID3v2.4 frame (`TPE3`), or `TXXX:Name` for a custom name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 #[allow(missing_docs)] // The table below says it, and better.
@@ -52,7 +51,7 @@ pub enum Key {
     Encoder,
     /// Another text or link frame of ID3v2.4.
     Frame(FrameId),
-    /// A name of the user's or the tagging program's own.
+    /// A custom name, of the user or the tagging program.
     Other(String),
 }
 
@@ -122,13 +121,12 @@ impl Key {
         }
     }
 
-    /// What the user or a program calls it where the name is free: a known key if it is the name of one,
-    /// otherwise [`Key::Other`].
+    /// The key for a free name: a known key if it is the name of one, otherwise [`Key::Other`].
     pub(crate) fn from_free_name(name: &str) -> Key {
         named(name).unwrap_or_else(|| Key::Other(name.to_owned()))
     }
 
-    /// It says how loud the audio is.
+    /// Whether it says how loud the audio is.
     pub(crate) fn is_loudness(&self) -> bool {
         let Key::Other(name) = self else { return false };
         let name = name.to_ascii_lowercase();
@@ -154,8 +152,7 @@ impl FromStr for Key {
     type Err = Error;
 
     /// # Errors
-    /// [`Error::InvalidOption`] for a name that is none of those [`Key`] tells of: a slip of the pen
-    /// should not become a tag.
+    /// [`Error::InvalidOption`] for a name that [`Key`] does not list: a typo should not become a tag.
     fn from_str(name: &str) -> Result<Key> {
         if let Some(own) = name
             .strip_prefix("TXXX:")
@@ -211,7 +208,7 @@ impl FrameId {
         str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    /// It holds an address rather than text.
+    /// Whether it holds a URL rather than text.
     pub fn is_link(&self) -> bool {
         self.0[0] == b'W'
     }
@@ -222,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_found_by_each_of_its_names_and_shown_by_the_first() {
+    fn a_key_parses_from_each_of_its_names_and_displays_the_first() {
         for typed in [
             "album_artist",
             "AlbumArtist",
@@ -237,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_can_be_typed() {
+    fn a_displayed_key_parses_back() {
         let odd = [
             Key::Frame(FrameId::new("TOFN").unwrap()),
             Key::Other("Série".into()),
@@ -270,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_ones_own_that_is_a_known_one_is_the_known_one() {
+    fn a_custom_name_that_is_known_is_the_known_key() {
         assert_eq!("TXXX:Label".parse::<Key>().unwrap(), Key::Publisher);
         assert_eq!(
             "TXXX:My Mood".parse::<Key>().unwrap(),

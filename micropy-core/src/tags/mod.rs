@@ -1,7 +1,7 @@
-//! What a file says of itself: tags, cover, chapters.
+//! Metadata: tags, cover, chapters.
 //!
-//! This is the neutral word between the two containers: `mp4` fills it, `mp3::id3` writes it, `probe` and
-//! the command line show it. Neither container knows the other.
+//! These types belong to no container: `mp4` fills them, `mp3::id3` writes them, `probe` shows them. Neither container
+//! knows the other.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ pub use chapter::{Chapter, chapter_file_names, fit_chapters};
 pub use cover::Cover;
 pub use key::{FrameId, Key};
 
-/// The tags of a file in the order it gives them; a key may have several values.
+/// The tags of a file, in its order. A key may have several values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tags {
     items: Vec<(Key, String)>,
@@ -27,7 +27,7 @@ impl Tags {
         Self::default()
     }
 
-    /// There are none.
+    /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
@@ -54,11 +54,11 @@ impl Tags {
             .map(|(_, value)| value)
     }
 
-    /// Adds a value. White space and NULs around it go; an empty value is no value.
+    /// Adds a value. White space and NULs around it are dropped, and an empty value is ignored.
     pub fn push(&mut self, key: Key, value: &str) {
         let value = value.trim_matches(|c: char| c == '\0' || c.is_whitespace());
         if !value.is_empty() {
-            // A NUL inside would end the value, or begin another one, in ID3.
+            // In ID3 a NUL inside would end the value, or begin another.
             self.items.push((key, value.replace('\0', " ")));
         }
     }
@@ -74,8 +74,8 @@ impl Tags {
         self.items.retain(|(k, _)| k != key);
     }
 
-    /// What a user typed: each key named replaces what stood there; named twice, it has two values; with
-    /// an empty value, it is removed.
+    /// Applies edits: each key replaces its values so far. A key given twice has two values; an empty value removes
+    /// the key.
     pub fn edit(&mut self, edits: &[(Key, String)]) {
         self.items
             .retain(|(key, _)| edits.iter().all(|(k, _)| k != key));
@@ -98,13 +98,13 @@ impl Tags {
         groups
     }
 
-    /// Drops what the file says of its loudness (`REPLAYGAIN_*`, `R128_*`, `iTunNORM`): wrong once the
-    /// level has changed.
+    /// Drops the tags about loudness (`REPLAYGAIN_*`, `R128_*`, `iTunNORM`): they are wrong once the level has
+    /// changed.
     pub(crate) fn forget_loudness(&mut self) {
         self.items.retain(|(key, _)| !key.is_loudness());
     }
 
-    /// Says how loud the audio is, in place of what was said of it.
+    /// Replaces the tags about loudness.
     pub(crate) fn set_replay_gain(&mut self, measured: ReplayGain) {
         self.forget_loudness();
         let mut say = |name: &str, value: String| self.push(Key::Other(name.into()), &value);
@@ -112,9 +112,8 @@ impl Tags {
         say("REPLAYGAIN_TRACK_PEAK", format!("{:.6}", measured.peak));
     }
 
-    /// The tags of chapter `number` (from 1) of `total`, cut out of a file with these tags: its own title
-    /// and track number, the whole's title as album unless there is one, and nothing that names the whole
-    /// recording.
+    /// The tags of chapter `number` (from 1) of `total`, cut out of a file with these tags: its own title and track
+    /// number, the file's title as album unless it has one, and nothing that identifies the whole recording.
     #[must_use]
     pub(crate) fn of_chapter(&self, chapter: &Chapter, number: usize, total: usize) -> Tags {
         let mut tags = self.clone();
@@ -157,7 +156,7 @@ impl IntoIterator for Tags {
     }
 }
 
-/// Everything a file says of itself beside its tracks.
+/// Everything in a file beside its tracks.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
     /// Title, artist and so on.
@@ -166,10 +165,10 @@ pub struct Metadata {
     pub covers: Vec<Cover>,
     /// Chapters by their start, on the file's presentation time line.
     pub chapters: Vec<Chapter>,
-    /// iTunes' numbers for gapless playback (`iTunSMPB`). They speak of the packets of this file, so they
-    /// are never a tag of another.
+    /// iTunes' numbers for gapless playback (`iTunSMPB`). They describe the packets of this file, so they are never
+    /// copied as a tag.
     pub gapless: Option<Gapless>,
-    /// What could not be taken over.
+    /// What could not be read.
     pub warnings: Vec<Warning>,
 }
 
@@ -184,7 +183,7 @@ pub struct Gapless {
     pub length: u64,
 }
 
-/// What a user wants of the tags of the MP3. Made with [`TagOptions::new`] and the methods that take and give it:
+/// The tags, cover and chapters of the MP3. Built with [`TagOptions::new`] and its methods:
 ///
 /// ```
 /// use micropy_core::{Id3Version, Key, TagOptions};
@@ -193,9 +192,9 @@ pub struct Gapless {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct TagOptions {
-    /// Take over what the source says of itself (tags, cover, chapters).
+    /// Copy tags, cover and chapters from the source.
     pub copy: bool,
-    /// Values that replace the source's, see [`Tags::edit`].
+    /// Values that replace the source's: see [`Tags::edit`].
     pub edits: Vec<(Key, String)>,
     /// A front cover that replaces the source's pictures.
     pub cover: Option<Cover>,
@@ -221,7 +220,7 @@ impl TagOptions {
         Self::default()
     }
 
-    /// Whether to take over the source's tags, cover and chapters.
+    /// Whether to copy tags, cover and chapters from the source.
     #[must_use]
     pub fn copy(mut self, copy: bool) -> Self {
         self.copy = copy;
@@ -249,8 +248,8 @@ impl TagOptions {
         self
     }
 
-    /// What the MP3 is to say of itself, from what its source says. `encoder` names the program and the
-    /// encoder library that make it; the source's own stays behind.
+    /// The metadata of the MP3, from that of its source. `encoder` names the program and the encoder library that
+    /// make it, in place of the source's.
     pub(crate) fn apply(&self, source: &Metadata, encoder: &str) -> Metadata {
         let mut result = match self.copy {
             true => source.clone(),
@@ -270,14 +269,14 @@ impl TagOptions {
 /// A version of ID3v2.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Id3Version {
-    /// ID3v2.3, for players that know no later one.
+    /// ID3v2.3, for players that do not know ID3v2.4.
     V23,
     /// ID3v2.4.
     #[default]
     V24,
 }
 
-/// Measured loudness as ReplayGain 2.0 writes it.
+/// Measured loudness as ReplayGain 2.0.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ReplayGain {
     /// The gain in dB that brings the track to −18 LUFS.
@@ -286,7 +285,7 @@ pub struct ReplayGain {
     pub peak: f64,
 }
 
-/// The genre with this number in the list of ID3v1 and its Winamp extensions.
+/// The genre with this number, by the list of ID3v1 and its Winamp extensions.
 pub(crate) fn genre_name(number: u8) -> Option<String> {
     let tag = id3::v1::Tag {
         genre_id: number,
@@ -375,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn loudness_of_the_source_is_forgotten_whoever_wrote_it() {
+    fn loudness_tags_of_any_program_are_dropped() {
         let other = |name: &str| Key::Other(name.to_owned());
         let mut t = tags(&[
             (other("replaygain_track_gain"), "-7 dB"),
@@ -388,18 +387,18 @@ mod tests {
     }
 
     #[test]
-    fn measured_loudness_takes_the_place_of_the_old() {
+    fn measured_loudness_replaces_the_old() {
         let mut t = tags(&[(Key::Other("replaygain_track_gain".into()), "+1 dB")]);
         t.set_replay_gain(ReplayGain {
             gain: -7.034,
             peak: 0.9885531,
         });
-        let said: Vec<_> = t
+        let written: Vec<_> = t
             .iter()
             .map(|(key, value)| (key.to_string(), value))
             .collect();
         assert_eq!(
-            said,
+            written,
             [
                 ("TXXX:REPLAYGAIN_TRACK_GAIN".to_owned(), "-7.03 dB"),
                 ("TXXX:REPLAYGAIN_TRACK_PEAK".to_owned(), "0.988553")
@@ -408,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_a_key_are_grouped_where_the_first_stands() {
+    fn values_of_a_key_are_grouped_at_the_first() {
         let t = tags(&[(Key::Artist, "a"), (Key::Title, "t"), (Key::Artist, "b")]);
         assert_eq!(
             t.grouped(),
@@ -417,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn without_copying_only_what_was_typed_is_left() {
+    fn without_copying_only_the_edits_are_left() {
         let source = Metadata {
             tags: tags(&[(Key::Title, "a"), (Key::Encoder, "Lavf")]),
             covers: Vec::from_iter(Cover::new(b"\xFF\xD8\xFF".to_vec())),
@@ -435,9 +434,9 @@ mod tests {
             edits: vec![(Key::Title, "b".into())],
             ..TagOptions::default()
         };
-        let typed = bare.apply(&source, "Micropy");
-        assert_eq!(typed.tags, tags(&[(Key::Title, "b")]));
-        assert_eq!(typed.covers, []);
+        let edited = bare.apply(&source, "Micropy");
+        assert_eq!(edited.tags, tags(&[(Key::Title, "b")]));
+        assert_eq!(edited.covers, []);
     }
 
     #[test]

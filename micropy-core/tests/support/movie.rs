@@ -1,12 +1,11 @@
-//! QuickTime movies with one track of linear PCM, written by hand: no encoder is needed, and every PCM
-//! sample is known.
+//! QuickTime movies with one track of linear PCM, built box by box: no encoder is needed, and every PCM sample is known.
 
 /// PCM samples per channel of a chunk.
 const CHUNK: usize = 4096;
-/// Bytes between two chunks, where a film has its pictures.
+/// Bytes between two chunks, where a film has its video.
 const BETWEEN: usize = 1000;
 
-/// Where `moov` stands.
+/// Where `moov` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moov {
     /// Before the media, as for streaming.
@@ -45,7 +44,7 @@ fn head(channels: usize, rate: u32, len: usize, moov: Moov) -> Head {
         &[b"qt  ", &0u32.to_be_bytes()[..], b"qt  "].concat(),
     );
     let mdat = [&(8 + media_len as u32).to_be_bytes()[..], b"mdat"].concat();
-    // The size of `moov` does not depend on what its offsets are.
+    // The size of `moov` does not depend on the offsets in it.
     let moov_len = moov_atom(channels, rate, len, 0).len();
     let media_at = match moov {
         Moov::First => before.len() + moov_len + mdat.len(),

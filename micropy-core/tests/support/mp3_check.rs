@@ -1,12 +1,12 @@
-//! A structural checker of MP3 streams, written apart from the library that it checks: it shares no code
-//! with `micropy-core` and says what is wrong in words.
+//! A structural checker of MP3 streams, independent of the library that it checks: it shares no code with
+//! `micropy-core`, and its errors are sentences.
 
 use std::collections::BTreeSet;
 
-/// What a sound stream is made of.
+/// The parts of a sound stream.
 #[derive(Debug)]
 pub struct Stream {
-    /// Where each frame begins, in the file; the tag's frame, if any, is not among them.
+    /// Where each frame begins in the file, not counting the tag's frame.
     pub frames: Vec<usize>,
     /// The frames' bitrates in kbit/s.
     pub bitrates: BTreeSet<u32>,
@@ -21,11 +21,11 @@ pub struct Stream {
 pub struct Tag {
     /// `Xing` rather than `Info`.
     pub variable: bool,
-    /// PCM samples to leave out at the start.
+    /// PCM samples to cut off at the start.
     pub delay: u32,
-    /// PCM samples to leave out at the end.
+    /// PCM samples to cut off at the end.
     pub padding: u32,
-    /// The CRC over the audio is there and right; a pipe's tag has 0.
+    /// The CRC over the audio is present and right; the tag of a pipe has 0.
     pub audio_crc: bool,
 }
 
@@ -39,9 +39,8 @@ struct Frame {
     main_data_bits: usize,
 }
 
-/// Walks over every frame of `file` (an ID3v2 tag before them is skipped) and checks that nothing lies
-/// between them, that all main data is where it is said to be, without overlap, and that an Info tag, if
-/// there is one, tells the truth.
+/// Walks over every frame of `file`, after an ID3v2 tag, and checks that there is nothing between frames, that all main
+/// data is where it should be, without overlap, and that an Info tag, if there is one, is true.
 pub fn check(file: &[u8]) -> Result<Stream, String> {
     let start = id3v2_len(file);
     let mut at = start;
@@ -83,7 +82,7 @@ pub fn check(file: &[u8]) -> Result<Stream, String> {
         used = begin + frame.main_data_bits.div_ceil(8);
         slot_start += frame.len - frame.overhead;
         if used > slot_start {
-            return Err(format!("byte {at}: main data goes on past the frame"));
+            return Err(format!("byte {at}: main data extends past the frame"));
         }
         stream.frames.push(at);
         stream.bitrates.insert(frame.bitrate);
@@ -229,7 +228,7 @@ fn check_tag(file: &[u8], start: usize, tag_len: usize, stream: &Stream) -> Resu
     })
 }
 
-/// Each entry names the place of the frame at that per cent of the time, in 256ths of the file, to ±1.
+/// Each entry is the position of the frame at that per cent of the time, in 256ths of the file, to ±1.
 fn check_toc(toc: &[u8], frames: &[usize], bytes: usize) -> Result<(), String> {
     if !toc.is_sorted() {
         return Err(format!("the TOC is not monotone: {toc:?}"));

@@ -1,5 +1,5 @@
-//! Sound to encode: nothing a person would call music, but with what makes encoders work: chords with
-//! vibrato that decay, noise bursts, voices, silence, hard cuts.
+//! Sound to encode: not music to a listener, but with everything that makes encoders work: decaying chords with vibrato,
+//! noise bursts, voices, silence, hard cuts.
 
 /// A small generator of repeatable random numbers (xorshift64*).
 pub struct Random(u64);
@@ -16,7 +16,7 @@ impl Random {
         (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) as u32
     }
 
-    /// From `from` up to, but not including, `to`.
+    /// A number from `from` up to, but not including, `to`.
     pub fn between(&mut self, from: usize, to: usize) -> usize {
         from + self.next_u32() as usize % (to - from)
     }

@@ -1,11 +1,10 @@
-//! Programs that are not ours, as judges and as encoders.
+//! Independent programs, as judges and as encoders.
 
 use std::ffi::OsStr;
 use std::io::{ErrorKind, Write};
 use std::process::{Command, Output, Stdio};
 
-/// Runs `program` with `input` on its standard input; `None`, noted for the summary of all tests, where it
-/// is not installed.
+/// Runs `program` with `input` on its standard input; `None`, counted as skipped, if it is not installed.
 pub fn run<A: AsRef<OsStr>>(program: &str, args: &[A], input: &[u8]) -> Option<Output> {
     let child = Command::new(program)
         .args(args)
@@ -29,7 +28,7 @@ pub fn run<A: AsRef<OsStr>>(program: &str, args: &[A], input: &[u8]) -> Option<O
     Some(output)
 }
 
-/// Adds a line to the file where skipped tests are counted.
+/// Adds a line to the file of results.
 fn skipped(program: &str) {
     let name = std::thread::current().name().unwrap_or("a test").to_owned();
     eprintln!("skipped: {program} is not installed");
@@ -41,7 +40,7 @@ fn skipped(program: &str) {
     }
 }
 
-/// Two decoders, which must not say a word about the MP3 in `file`.
+/// Runs two decoders over the MP3 in `file`; both must be silent.
 pub fn assert_silent(file: &[u8], what: &str) {
     let judges: [(&str, &[&str]); 2] = [
         (
@@ -50,7 +49,7 @@ pub fn assert_silent(file: &[u8], what: &str) {
         ),
         ("mpg123", &["-q", "-t", "MP3"]),
     ];
-    // In a file: what comes through a pipe, ffmpeg measures against a size it does not know.
+    // In a file: through a pipe, ffmpeg does not know the size that it checks.
     let mut mp3 = tempfile::NamedTempFile::with_suffix(".mp3").unwrap();
     mp3.write_all(file).unwrap();
     for (program, args) in judges {
@@ -59,16 +58,16 @@ pub fn assert_silent(file: &[u8], what: &str) {
             arg => OsStr::new(arg),
         });
         if let Some(output) = run(program, &args.collect::<Vec<_>>(), &[]) {
-            let said = String::from_utf8_lossy(&output.stderr);
+            let complaints = String::from_utf8_lossy(&output.stderr);
             assert!(
-                output.status.success() && said.is_empty(),
-                "{what}: {program}: {said}"
+                output.status.success() && complaints.is_empty(),
+                "{what}: {program}: {complaints}"
             );
         }
     }
 }
 
-/// Interleaved PCM of an MP3, as ffmpeg decodes it, delay and padding left out as its Info tag says.
+/// Interleaved PCM of an MP3 by ffmpeg, with delay and padding cut off by its Info tag.
 pub fn decoded(mp3: &[u8]) -> Option<Vec<f32>> {
     let output = run(
         "ffmpeg",
@@ -80,8 +79,7 @@ pub fn decoded(mp3: &[u8]) -> Option<Vec<f32>> {
     Some(samples.map(|&bytes| f32::from_le_bytes(bytes)).collect())
 }
 
-/// Interleaved PCM of an MP3, as mpg123 decodes it: without delay and padding to the PCM sample, where
-/// ffmpeg leaves some of the padding in.
+/// Interleaved PCM of an MP3 by mpg123: exactly without delay and padding, of which ffmpeg leaves some.
 pub fn presented(mp3: &[u8]) -> Option<Vec<f32>> {
     let mut file = tempfile::NamedTempFile::with_suffix(".mp3").unwrap();
     file.write_all(mp3).unwrap();
@@ -96,8 +94,8 @@ pub fn presented(mp3: &[u8]) -> Option<Vec<f32>> {
     Some(samples.map(|&bytes| f32::from_le_bytes(bytes)).collect())
 }
 
-/// An MP4 file of `planes` with AAC by ffmpeg's encoder, which substitutes noise: its decoder's history
-/// shows in what it gives. `flags` are those of the muxer.
+/// An MP4 file of `planes` as AAC by ffmpeg's encoder, which substitutes noise: its PCM depends on the history of the
+/// decoder. `flags` are those of the muxer.
 pub fn aac_movie(planes: &[Vec<f32>], rate: u32, flags: &str) -> Option<Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("aac.mp4");

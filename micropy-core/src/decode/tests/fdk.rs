@@ -23,7 +23,7 @@ fn sbr_and_ps_are_found_however_they_are_signalled() {
     }
 }
 
-/// In fixed-point arithmetic and 16 bits. Only clips without noise substitution can be compared closely.
+/// FDK works in fixed point and 16 bits. Only clips without noise substitution can be compared closely.
 #[test]
 fn agrees_with_ffmpeg_where_nothing_is_random() {
     for clip in [
@@ -35,8 +35,8 @@ fn agrees_with_ffmpeg_where_nothing_is_random() {
     }
 }
 
-/// The output must be where ffmpeg's is, which edit lists assume. Above the core coder's band the two
-/// differ by noise, so only what is below is compared.
+/// The output must be aligned with ffmpeg's, as edit lists assume. Above the core coder's band the two differ by noise,
+/// so only the band below is compared.
 #[test]
 fn is_aligned_with_ffmpeg() {
     for clip in [
@@ -61,7 +61,7 @@ fn bass(samples: &[f32]) -> Vec<f32> {
     once.windows(32).map(|w| w.iter().sum()).collect()
 }
 
-/// Both centre channels carry the same, and so on: the planes are in the layout's order.
+/// The planes are in the order of the layout.
 #[test]
 fn surround_channels_are_where_ffmpeg_has_them() {
     for (clip, layout) in [
@@ -87,8 +87,8 @@ fn treble(samples: &[f32]) -> f64 {
         .sum()
 }
 
-/// A decoder that has not met an SBR header yet gives no treble, one that has not met a PS header no
-/// sides. Both come every half a second or so.
+/// A decoder gives no treble before its first SBR header, and no stereo before its first PS header. Both come about
+/// every half a second.
 #[test]
 fn the_roll_reaches_back_to_the_headers() {
     for (clip, _, _) in HE_AAC {

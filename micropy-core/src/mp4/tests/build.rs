@@ -93,7 +93,7 @@ pub fn sample_tables(sizes: &[u32], per_chunk: u32, offsets: &[u32]) -> Vec<u8> 
     .concat()
 }
 
-/// A `trak` with `stbl` as the content of its sample table box and `more` behind its header.
+/// A `trak` with `stbl` as the contents of its sample table box and `more` after its header.
 pub fn trak(id: u32, handler: &[u8; 4], more: &[u8], stbl: &[u8]) -> Vec<u8> {
     let minf = make(b"minf", &[&make(b"stbl", &[stbl])]);
     let mdia = make(b"mdia", &[&mdhd(44_100), &hdlr(handler), &minf]);
@@ -106,7 +106,7 @@ pub fn aac_trak(id: u32, tables: &[u8]) -> Vec<u8> {
     trak(id, b"soun", &[], &[&stsd, tables].concat())
 }
 
-/// Five samples of the sizes 3, 5, 7, 2 and 4 in chunks of two, between bytes that are not theirs.
+/// Five samples of the sizes 3, 5, 7, 2 and 4 in chunks of two, between other bytes.
 pub struct Media {
     /// The payload of the `mdat`.
     pub bytes: Vec<u8>,
@@ -131,7 +131,7 @@ impl Media {
         Media { bytes, chunks }
     }
 
-    /// What the samples are to be.
+    /// The samples that should be read.
     pub fn samples() -> Vec<Vec<u8>> {
         (0..)
             .zip(SIZES)
@@ -139,20 +139,20 @@ impl Media {
             .collect()
     }
 
-    /// The tables for it where the payload begins at `at`.
+    /// The tables for it if the payload begins at `at`.
     pub fn tables(&self, at: usize) -> Vec<u8> {
         let offsets = self.chunks.map(|chunk| chunk + at as u32);
         sample_tables(&SIZES, 2, &offsets)
     }
 }
 
-/// A file with `moov` in front, made by `moov` from the place of the media.
+/// A file with `moov` first, made by `moov` from the offset of the media.
 pub fn faststart(media: &Media, moov: impl Fn(usize) -> Vec<u8>) -> Vec<u8> {
     let head = ftyp().len() + moov(0).len() + 8;
     [ftyp(), moov(head), make(b"mdat", &[&media.bytes])].concat()
 }
 
-/// A plain file, `moov` in front.
+/// A plain file with `moov` first.
 pub fn plain_file() -> Vec<u8> {
     let media = Media::new();
     faststart(&media, |at| {
@@ -160,7 +160,7 @@ pub fn plain_file() -> Vec<u8> {
     })
 }
 
-/// A plain file, `moov` at the end.
+/// A plain file with `moov` last.
 pub fn moov_last() -> Vec<u8> {
     let media = Media::new();
     let at = ftyp().len() + 8;

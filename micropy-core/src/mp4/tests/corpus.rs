@@ -1,4 +1,4 @@
-//! Against an independent reader: what `ffprobe -show_packets` says of files that others made.
+//! Compares with an independent reader: the packets that `ffprobe -show_packets` finds in files of others.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::mp4::{Movie, Packet};
 use crate::source::{SeekSource, StreamSource};
 use crate::warning::Warning;
 
-/// The folder of real files, where there is one.
+/// The folder of real files, if there is one.
 fn corpus() -> Option<PathBuf> {
     let named = std::env::var_os("MICROPY_CORPUS").map(PathBuf::from);
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
@@ -23,8 +23,8 @@ fn corpus() -> Option<PathBuf> {
     there.then_some(folder)
 }
 
-/// Offset, size and decode time (where it knows one) of the packets of the audio stream `index` among the
-/// audio streams. `has-tags.m4a` has composition offsets, so that its presentation times are others.
+/// Offset, size and decode time (if known) of the packets of the audio stream `index` among the audio streams.
+/// `has-tags.m4a` has composition offsets, so its presentation times differ.
 fn ffprobe(file: &Path, index: usize) -> Vec<(u64, u32, Option<u64>)> {
     let output = Command::new("ffprobe")
         .args([
@@ -34,7 +34,7 @@ fn ffprobe(file: &Path, index: usize) -> Vec<(u64, u32, Option<u64>)> {
             &format!("a:{index}"),
             "-show_packets",
         ])
-        // Edit lists are ours to apply; ffprobe would drop what they leave out.
+        // We apply the edit list ourselves; ffprobe would drop what it leaves out.
         .args([
             "-ignore_editlist",
             "1",
@@ -59,7 +59,7 @@ fn ffprobe(file: &Path, index: usize) -> Vec<(u64, u32, Option<u64>)> {
 }
 
 #[test]
-fn packets_are_those_that_ffprobe_sees() {
+fn packets_are_those_of_ffprobe() {
     let Some(folder) = corpus() else { return };
     /// Sound files, and how many audio tracks they have.
     const FILES: [(&str, usize); 22] = [
@@ -100,10 +100,7 @@ fn compare(path: &Path, tracks: usize) {
     assert_eq!(movie.audio.len(), tracks, "{name}");
     for track in 0..tracks {
         let (packets, reader) = packets_of(&mut source, &movie, track).unwrap();
-        assert!(
-            reader.missing().is_nothing() && !packets.is_empty(),
-            "{name}"
-        );
+        assert!(reader.missing().is_empty() && !packets.is_empty(), "{name}");
         let theirs = ffprobe(path, track);
         assert_eq!(packets.len(), theirs.len(), "{name}, track {track}");
         for ((ours, _), (offset, size, time)) in packets.iter().zip(theirs) {
@@ -132,7 +129,7 @@ fn compare(path: &Path, tracks: usize) {
     }
 }
 
-/// What ffmpeg makes with the arguments `args` of two seconds of sound and picture.
+/// What ffmpeg makes of two seconds of sound and picture with the arguments `args`.
 fn ffmpeg(folder: &Path, name: &str, args: &[&str]) -> PathBuf {
     let path = folder.join(name);
     let status = Command::new("ffmpeg")
@@ -154,7 +151,7 @@ fn ffmpeg(folder: &Path, name: &str, args: &[&str]) -> PathBuf {
 }
 
 #[test]
-fn packets_of_what_ffmpeg_writes_are_those_that_ffprobe_sees() {
+fn packets_of_files_by_ffmpeg_are_those_of_ffprobe() {
     let folder = tempfile::tempdir().unwrap();
     const KINDS: [(&str, &str); 9] = [
         ("plain.mp4", ""),
@@ -221,7 +218,7 @@ fn uncompressed_quicktime_sound_is_all_there() {
     }
 }
 
-/// What became of the odd files of the corpus.
+/// The odd files of the corpus.
 #[test]
 fn odd_files_are_read_as_far_as_they_go() {
     let Some(folder) = corpus() else { return };

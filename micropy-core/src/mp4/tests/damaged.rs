@@ -9,9 +9,9 @@ use crate::source::StreamSource;
 use crate::warning::Warning;
 
 #[test]
-fn of_a_cut_file_what_is_there_is_given_and_the_rest_is_counted() {
+fn a_cut_file_gives_what_is_there_and_counts_the_rest() {
     let file = plain_file();
-    // The last 10 bytes are no sample's, before them stand the 4 of the last sample.
+    // The last 10 bytes belong to no sample; the 4 before them are the last sample.
     for (cut, missing) in [(11, 1), (13, 3), (14, 4)] {
         let mut source = &file[..file.len() - cut];
         let movie = Movie::read(&mut source).unwrap();
@@ -74,7 +74,7 @@ fn a_file_without_moov_says_where_it_ends() {
     let file = moov_last();
     let error = Movie::read(&mut &file[..50]).unwrap_err().to_string();
     assert!(
-        error.contains("at byte 20: it ends inside or behind this `mdat` box"),
+        error.contains("at byte 20: it ends inside or after this `mdat` box"),
         "{error}"
     );
 }
@@ -101,7 +101,7 @@ fn a_timescale_of_zero_is_replaced_with_a_warning() {
 
 #[test]
 fn chunks_that_overlap_without_end_are_refused() {
-    // 20,000 chunks, all at the same place, of one sample of 30,000 bytes: 600 MB of a file of 110 kB.
+    // 20,000 chunks at one offset, each of one sample of 30,000 bytes: 600 MB from a file of 110 kB.
     let media = Media {
         bytes: vec![0; 30_000],
         chunks: [0; 3],
@@ -114,7 +114,7 @@ fn chunks_that_overlap_without_end_are_refused() {
     assert!(error.contains("its samples overlap"), "{error}");
 }
 
-/// A small generator of numbers (xorshift), for tests that must repeat.
+/// A small random number generator (xorshift), for repeatable tests.
 struct Random(u64);
 
 impl Random {
@@ -126,7 +126,7 @@ impl Random {
     }
 }
 
-/// Reads all of a damaged file, from memory or as a stream; returns how many packets and bytes came.
+/// Reads all of a damaged file, from memory or as a stream; returns the number of packets and bytes.
 fn exhaust(file: &[u8], stream: bool) -> (usize, usize) {
     let mut slice = file;
     let mut pipe = StreamSource::new(file);
@@ -157,7 +157,7 @@ fn exhaust(file: &[u8], stream: bool) -> (usize, usize) {
     (packets, bytes)
 }
 
-/// A file with all that is read: tables, edits, metadata, titles, fragments.
+/// A file with everything that is read: tables, edits, metadata, titles, fragments.
 fn rich_file() -> Vec<u8> {
     let media = Media::new();
     let elst = table(b"elst", &[[80, 1024, 1 << 16]]);

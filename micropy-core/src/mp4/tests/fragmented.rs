@@ -68,7 +68,7 @@ fn bytes_of(file: &[u8]) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn segments_behind_their_initialization_are_read_as_they_arrive() {
+fn segments_after_their_initialization_are_read_as_they_arrive() {
     let init = init(&trex(1, 0, 0));
     let again = make(b"styp", &[b"msdh\0\0\0\0msdh"]);
     let file = [
@@ -93,7 +93,7 @@ fn segments_behind_their_initialization_are_read_as_they_arrive() {
     assert_eq!(bytes, [vec![10; 3], vec![11; 4], vec![20; 3], vec![21; 4]]);
     let times: Vec<_> = packets.iter().map(|(p, _)| p.time).collect();
     assert_eq!(times, [0, 1024, 2048, 3072]);
-    assert!(reader.missing().is_nothing());
+    assert!(reader.missing().is_empty());
     assert!(reader.warnings().is_empty());
 }
 
@@ -133,7 +133,7 @@ fn a_track_fragment_without_a_base_begins_where_the_one_before_ends() {
 }
 
 #[test]
-fn a_base_in_the_file_and_defaults_of_the_fragment_count_before_those_of_the_track() {
+fn an_explicit_base_and_the_fragments_defaults_precede_those_of_the_track() {
     let init = init(&trex(1, 512, 2));
     let distance = init.len() as u32;
     let trafs = |at| {
@@ -168,7 +168,7 @@ fn samples_of_moov_come_before_those_of_fragments() {
 }
 
 #[test]
-fn the_segment_index_tells_the_duration() {
+fn the_segment_index_gives_the_duration() {
     let reference = [100, 44_100, 0];
     let sidx = make(
         b"sidx",
@@ -185,7 +185,7 @@ fn the_segment_index_tells_the_duration() {
 }
 
 #[test]
-fn a_fragment_that_makes_no_sense_is_passed_over_and_told() {
+fn a_malformed_fragment_is_skipped_with_a_warning() {
     let mut broken = simple_fragment(2048, 20);
     let tfhd_at = broken.windows(4).position(|w| w == b"tfhd").unwrap();
     broken[tfhd_at - 1] = 3; // smaller than its header
@@ -209,7 +209,7 @@ fn a_fragment_that_makes_no_sense_is_passed_over_and_told() {
 }
 
 #[test]
-fn samples_of_no_size_without_end_are_refused() {
+fn endless_samples_of_no_size_are_refused() {
     let run = make(b"trun", &[&words(&[0, u32::MAX])]);
     let trafs = |_| make(b"traf", &[&tfhd(DEFAULT_BASE_IS_MOOF, &[1]), &run]);
     let file = [init(&trex(1, 1024, 0)), fragment(trafs, &[])].concat();

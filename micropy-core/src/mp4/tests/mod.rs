@@ -13,7 +13,7 @@ use crate::source::Source;
 /// Packets with their bytes.
 type Read = Vec<(Packet, Vec<u8>)>;
 
-/// All packets of one track with their bytes, and the reader they came from.
+/// All packets of one track with their bytes, and their reader.
 fn packets_of(source: &mut dyn Source, movie: &Movie, track: usize) -> Result<(Read, Packets)> {
     let mut reader = movie.packets(source, track)?;
     let mut packets = Vec::new();

@@ -16,7 +16,7 @@ fn bytes_of(file: &[u8]) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn a_plain_file_gives_its_samples_and_no_other_bytes() {
+fn a_plain_file_gives_the_bytes_of_its_samples_and_no_others() {
     let (movie, packets) = read_all(&plain_file()).unwrap();
     let track = &movie.audio[0];
     assert_eq!(movie.brand, Some(*b"isom"));
@@ -44,7 +44,7 @@ fn a_plain_file_gives_its_samples_and_no_other_bytes() {
 }
 
 #[test]
-fn moov_may_stand_at_the_end_and_boxes_have_every_kind_of_size() {
+fn moov_may_be_last_and_boxes_have_every_kind_of_size() {
     assert_eq!(bytes_of(&moov_last()), Media::samples());
 
     let media = Media::new();
@@ -75,7 +75,7 @@ impl Read for Drip<'_> {
     }
 }
 
-/// A stream that may not be told to keep anything.
+/// A stream that panics if it is asked to keep anything.
 pub struct Strict<S>(pub S);
 
 impl<S: Source> Source for Strict<S> {
@@ -86,22 +86,22 @@ impl<S: Source> Source for Strict<S> {
         self.0.read_at(offset, buf)
     }
     fn keep_from(&mut self, offset: u64) -> std::io::Result<()> {
-        panic!("asked to keep what is behind byte {offset}");
+        panic!("asked to keep the bytes from {offset} on");
     }
 }
 
 #[test]
-fn a_stream_with_moov_in_front_is_read_without_a_spool() {
+fn a_stream_with_moov_first_is_read_without_a_spool() {
     let file = plain_file();
     let mut source = Strict(StreamSource::new(Drip(&file)));
     let movie = Movie::read(&mut source).unwrap();
     let (packets, reader) = packets_of(&mut source, &movie, 0).unwrap();
     assert_eq!(packets, read_all(&file).unwrap().1);
-    assert!(reader.missing().is_nothing());
+    assert!(reader.missing().is_empty());
 }
 
 #[test]
-fn a_stream_with_moov_at_the_end_is_spooled() {
+fn a_stream_with_moov_last_is_spooled() {
     let file = moov_last();
     let mut source = StreamSource::new(Drip(&file));
     let movie = Movie::read(&mut source).unwrap();
@@ -110,7 +110,7 @@ fn a_stream_with_moov_at_the_end_is_spooled() {
 }
 
 #[test]
-fn a_stream_whose_chunks_stand_in_disorder_is_spooled() {
+fn a_stream_with_chunks_out_of_order_is_spooled() {
     let media = Media::new();
     let file = faststart(&media, |at| {
         let offsets = [50, 25, 10].map(|chunk| chunk + at as u32);
@@ -171,14 +171,11 @@ fn neither_the_tables_nor_the_media_of_video_are_read() {
         .iter()
         .filter(|&&t| t)
         .count();
-    assert_eq!(
-        media_read, 21,
-        "bytes between the chunks are not the audio's"
-    );
+    assert_eq!(media_read, 21, "bytes between the chunks are not audio");
 }
 
 #[test]
-fn edits_are_told_in_media_time() {
+fn edits_are_given_in_media_time() {
     let elst = table(b"elst", &[[50, u32::MAX, 1 << 16], [80, 1024, 1 << 16]]);
     let edts = make(b"edts", &[&elst]);
     let media = Media::new();
@@ -196,7 +193,7 @@ fn edits_are_told_in_media_time() {
     assert_eq!(movie.audio[0].edit, edit);
 }
 
-/// A file of 10,000 PCM samples of two channels and 16 bits, whose `stsz` says 1 byte.
+/// A file of 10,000 PCM samples of two channels and 16 bits, with 1 byte in `stsz`.
 fn pcm_file(kind: &[u8; 4], boxes: &[u8]) -> Vec<u8> {
     let media = Media {
         bytes: (0..40_000).map(|i| (i % 251) as u8).collect(),
@@ -218,7 +215,7 @@ fn pcm_file(kind: &[u8; 4], boxes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn uncompressed_samples_come_many_in_a_packet() {
+fn a_packet_holds_many_uncompressed_samples() {
     let file = pcm_file(b"sowt", &[]);
     let (movie, packets) = read_all(&file).unwrap();
     let layout = PcmFormat {
@@ -270,7 +267,7 @@ fn metadata_is_kept_raw_and_chapter_titles_are_read() {
     let titles = read_track_samples(&mut source, &movie, &movie.text[0]).unwrap();
     let told: Vec<_> = titles.iter().map(|t| (t.time, t.data.as_slice())).collect();
     assert_eq!(told, [(0, &b"\0\x03one"[..]), (1024, b"\0\x03two")]);
-    // The audio, which stands before the titles, can still be read.
+    // The audio, which comes before the titles, can still be read.
     let (packets, _) = packets_of(&mut source, &movie, 0).unwrap();
     assert_eq!(packets.len(), 5);
 
