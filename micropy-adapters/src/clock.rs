@@ -1,10 +1,10 @@
-//! The computer's clock.
+//! Time by the computer's clock.
 
 use std::time::SystemTime;
 
 use micropy_core::ports::{Clock, Timestamp};
 
-/// Tells the time by the computer's clock.
+/// The computer's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
@@ -14,7 +14,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A moment of the operating system as one of ours.
+/// A time of the operating system as ours.
 pub(crate) trait IntoTimestamp {
     fn into_timestamp(self) -> Timestamp;
 }

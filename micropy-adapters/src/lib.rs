@@ -22,6 +22,13 @@
 
 pub mod auth;
 pub mod clock;
+#[cfg(any(
+    feature = "gridfs",
+    feature = "mongodb",
+    feature = "mysql",
+    feature = "sqlite"
+))]
+mod fault;
 pub mod jobs;
 #[cfg(any(feature = "gridfs", feature = "mongodb"))]
 pub mod mongodb;
@@ -29,6 +36,8 @@ pub mod notifier;
 #[cfg(any(feature = "filesystem", feature = "outbox", feature = "sqlite"))]
 pub mod private;
 pub mod queue;
+#[cfg(any(feature = "gridfs", feature = "mongodb", feature = "sqlite"))]
+mod schema;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod storage;

@@ -1,28 +1,29 @@
-//! One SQLite database that holds queue, ledger and users.
+//! A SQLite database that holds queues, ledger and users.
 //!
-//! Write-ahead log with `synchronous = FULL`: a commit is on the disk when it returns. All writes go
-//! through one connection, so that none ever finds the database locked; reads have their own.
+//! The write-ahead log with `synchronous = FULL` has a commit on the disk when it returns. All writes go through one
+//! connection, so that none ever finds the database locked. Reads have their own.
 
 use std::io;
 use std::path::Path;
 
-use micropy_core::ports::BackendError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Connection, Sqlite, Transaction};
 
-use crate::private;
+use crate::fault::{Fault, Kind};
+use crate::{private, schema};
 
-/// The adapter's name in errors.
+/// The adapters' name in errors.
 pub(crate) const NAME: &str = "SQLite";
 
-/// Readers at the same time.
+/// Connections for reading.
 const READERS: u32 = 4;
 
-/// What the tables look like; `PRAGMA user_version` counts the changes.
-const VERSION: i64 = 1;
-const SCHEMA: &str = "
+/// What has changed from version to version; see [`schema`]. `PRAGMA user_version` counts them.
+const MIGRATIONS: &[&str] = &[TABLES, LEDGER];
+
+const TABLES: &str = "
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     queue TEXT NOT NULL,
@@ -78,6 +79,15 @@ CREATE TABLE users (
 ) STRICT, WITHOUT ROWID;
 ";
 
+const LEDGER: &str = "
+-- The ledger's name and generation, in the only row.
+CREATE TABLE ledger (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    name BLOB NOT NULL,
+    generation INTEGER NOT NULL
+) STRICT;
+";
+
 /// An open database.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -91,7 +101,9 @@ impl Database {
         let path = path.as_ref();
         // SQLite gives the files beside it (`-wal`, `-shm`) the same mode.
         private::create_file(path)?;
-        Self::connect(path).await.map_err(io::Error::other)
+        Self::connect(path)
+            .await
+            .map_err(|e| io::Error::other(format!("{}: {e}", path.display())))
     }
 
     async fn connect(path: &Path) -> Result<Self, sqlx::Error> {
@@ -102,11 +114,11 @@ impl Database {
             .busy_timeout(std::time::Duration::from_secs(10));
         let one = SqlitePoolOptions::new()
             .max_connections(1)
-            // Where the disk is full, SQLite itself takes the transaction back, and the driver believes for
-            // ever that it is open: another connection is then in its place.
+            // When the disk is full, SQLite itself rolls the transaction back, but the driver goes on believing that it
+            // is open. Such a connection is replaced.
             .before_acquire(|connection, _| {
-                let fit = !connection.is_in_transaction();
-                Box::pin(async move { Ok(fit) })
+                let is_usable = !connection.is_in_transaction();
+                Box::pin(async move { Ok(is_usable) })
             });
         let write = one.connect_with(options.clone()).await?;
         let several = SqlitePoolOptions::new().max_connections(READERS);
@@ -121,34 +133,30 @@ impl Database {
         let version: i64 = sqlx::query_scalar("PRAGMA user_version")
             .fetch_one(&mut *transaction)
             .await?;
-        match version {
-            0 => {
-                sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
-                sqlx::raw_sql("PRAGMA user_version = 1")
-                    .execute(&mut *transaction)
-                    .await?;
-                transaction.commit().await
-            }
-            VERSION => Ok(()),
-            newer => {
-                let why = format!("the database is of version {newer}, this program of {VERSION}");
-                Err(sqlx::Error::Configuration(why.into()))
-            }
+        let missing = schema::missing(MIGRATIONS, version)
+            .map_err(|e| sqlx::Error::Configuration(e.into()))?;
+        for migration in missing {
+            sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
         }
+        let done = format!("PRAGMA user_version = {}", MIGRATIONS.len());
+        sqlx::raw_sql(sqlx::AssertSqlSafe(done))
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await
     }
 
-    /// Gives back what a process that was killed held: deliveries and leases.
+    /// Ends the deliveries and leases of a process that was killed.
     ///
-    /// Only for one that has the database to itself; otherwise they come back when they run out.
+    /// Only for a process that has the database to itself. Otherwise they end when they run out.
     pub async fn recover(&self) -> io::Result<()> {
-        let give_back = "
+        let end = "
             UPDATE messages SET held = 0, due = 0 WHERE held;
             UPDATE jobs SET leased_until = 0 WHERE state = 'running';";
-        let done = sqlx::raw_sql(give_back).execute(&self.write).await;
+        let done = sqlx::raw_sql(end).execute(&self.write).await;
         done.map(drop).map_err(io::Error::other)
     }
 
-    /// Writes what the log holds into the database file and closes it.
+    /// Writes the log into the database file, and closes it.
     pub async fn close(&self) {
         self.read.close().await;
         self.write.close().await;
@@ -170,17 +178,110 @@ impl Database {
     }
 }
 
-/// Whether it may pass: somebody else has the database, or it is being closed.
-pub(crate) fn may_pass(e: &sqlx::Error) -> bool {
-    match e {
-        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => true,
-        // SQLITE_BUSY and SQLITE_FULL, https://www.sqlite.org/rescode.html
-        sqlx::Error::Database(e) => matches!(e.code().as_deref(), Some("5" | "13")),
-        _ => false,
-    }
+/// Classifies an error.
+pub(crate) fn fault(e: sqlx::Error) -> Fault {
+    let kind = match &e {
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Kind::Passing,
+        // https://www.sqlite.org/rescode.html
+        sqlx::Error::Database(e) => match e.code().as_deref() {
+            // SQLITE_BUSY
+            Some("5") => Kind::Passing,
+            // SQLITE_FULL
+            Some("13") => Kind::Full,
+            _ => Kind::Lasting,
+        },
+        _ => Kind::Lasting,
+    };
+    Fault::new(NAME, kind, e)
 }
 
-/// As a port keeps it.
-pub(crate) fn boxed(e: sqlx::Error) -> BackendError {
-    Box::new(e)
+/// The error as a port's.
+pub(crate) fn backend<E: From<Fault>>(e: sqlx::Error) -> E {
+    fault(e).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A database as a program wrote it whose last migration was number `version`.
+    async fn old(path: &Path, version: usize) -> SqlitePool {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        for migration in &MIGRATIONS[..version] {
+            sqlx::raw_sql(*migration).execute(&pool).await.unwrap();
+        }
+        set_version(&pool, version).await;
+        pool
+    }
+
+    async fn set_version(pool: &SqlitePool, version: usize) {
+        let set = format!("PRAGMA user_version = {version}");
+        let set = sqlx::raw_sql(sqlx::AssertSqlSafe(set));
+        set.execute(pool).await.unwrap();
+    }
+
+    async fn number(pool: &SqlitePool, query: &'static str) -> i64 {
+        sqlx::query_scalar(query).fetch_one(pool).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_old_database_is_upgraded_with_its_rows() {
+        for version in 0..=MIGRATIONS.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("micropy.db");
+            let pool = old(&path, version).await;
+            if version > 0 {
+                let rows = "
+                    INSERT INTO users VALUES ('ann@example.com', 'secret');
+                    INSERT INTO messages (queue, payload) VALUES ('video', '{}');";
+                sqlx::raw_sql(rows).execute(&pool).await.unwrap();
+            }
+            pool.close().await;
+            for _ in 0..2 {
+                let database = Database::open(&path).await.unwrap();
+                let read = database.read();
+                let rows = i64::from(version > 0);
+                assert_eq!(number(read, "SELECT count(*) FROM users").await, rows);
+                assert_eq!(number(read, "SELECT count(*) FROM messages").await, rows);
+                assert_eq!(number(read, "SELECT count(*) FROM ledger").await, 0);
+                let now = number(read, "PRAGMA user_version").await;
+                assert_eq!(now, MIGRATIONS.len() as i64);
+                database.close().await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_newer_database_is_refused_and_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("micropy.db");
+        let newer = MIGRATIONS.len() + 1;
+        let pool = old(&path, MIGRATIONS.len()).await;
+        set_version(&pool, newer).await;
+        pool.close().await;
+        let e = Database::open(&path).await.unwrap_err().to_string();
+        assert!(e.contains("newer version of this program"), "{e}");
+        assert!(e.contains("micropy.db"), "{e}");
+        let options = SqliteConnectOptions::new().filename(&path);
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        assert_eq!(number(&pool, "PRAGMA user_version").await, newer as i64);
+    }
+
+    #[tokio::test]
+    async fn a_migration_that_fails_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("micropy.db");
+        let pool = old(&path, 1).await;
+        // In the way of the second migration.
+        let obstacle = "CREATE TABLE ledger (other TEXT)";
+        sqlx::raw_sql(obstacle).execute(&pool).await.unwrap();
+        pool.close().await;
+        assert!(Database::open(&path).await.is_err());
+        let options = SqliteConnectOptions::new().filename(&path);
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        assert_eq!(number(&pool, "PRAGMA user_version").await, 1);
+    }
 }

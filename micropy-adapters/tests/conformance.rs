@@ -1,33 +1,30 @@
-//! Every adapter of the embedded set through the suite of its port.
+//! Every adapter of the embedded set runs through the suite of its port.
 
 #![cfg(feature = "embedded")]
 #![allow(clippy::unwrap_used)] // a test ends where something fails
 
+#[path = "support/manual_time.rs"]
+mod manual_time;
 #[path = "support/real_time.rs"]
 mod real_time;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use async_trait::async_trait;
 use micropy_adapters::auth::sqlite::SqliteAuth;
-use micropy_adapters::clock::SystemClock;
 use micropy_adapters::jobs::sqlite::SqliteJobs;
 use micropy_adapters::notifier::outbox::Outbox;
 use micropy_adapters::queue::sqlite::SqliteQueue;
 use micropy_adapters::sqlite::Database;
 use micropy_adapters::storage::filesystem::FilesystemStorage;
-use micropy_core::ports::conformance::{self, Fixture, jobs::Queues};
+use micropy_core::ports::Queue;
+use micropy_core::ports::conformance::{self, jobs::Queues};
 use micropy_core::ports::jobs::Topics;
-use micropy_core::ports::time::ManualClock;
-use micropy_core::ports::{Clock, Queue, Timestamp};
 use tempfile::TempDir;
 
+use manual_time::ManualTime;
 use real_time::RealTime;
 
-/// A database whose adapters tell the time by a clock that the suite moves.
+/// A database whose adapters are told the time.
 struct Embedded {
-    clock: Arc<ManualClock>,
+    time: ManualTime,
     database: Database,
     _folder: TempDir,
 }
@@ -35,30 +32,16 @@ struct Embedded {
 impl Embedded {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("micropy.db");
         Embedded {
-            clock: Arc::new(ManualClock::new(SystemClock.now())),
-            database: Database::open(folder.path().join("micropy.db"))
-                .await
-                .unwrap(),
+            time: ManualTime::new(),
+            database: Database::open(path).await.unwrap(),
             _folder: folder,
         }
     }
 
     fn queue(&self, name: &'static str) -> SqliteQueue {
-        SqliteQueue::new(self.database.clone(), name, self.clock.clone())
-    }
-}
-
-#[async_trait]
-impl Fixture for Embedded {
-    fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-    async fn elapse(&self, by: Duration) {
-        self.clock.advance(by);
-    }
-    async fn settle(&self) {
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        SqliteQueue::new(self.database.clone(), name, self.time.0.clone())
     }
 }
 
@@ -72,7 +55,7 @@ async fn filesystem_storage() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sqlite_queue() {
     let embedded = Embedded::new().await;
-    conformance::queue::run(&embedded, &embedded.queue("video")).await;
+    conformance::queue::run(&embedded.time, &embedded.queue("video")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,9 +63,9 @@ async fn sqlite_jobs() {
     let embedded = Embedded::new().await;
     let queues = Topics::each(|topic| embedded.queue(topic.name()));
     let database = embedded.database.clone();
-    let jobs = SqliteJobs::new(database, queues.clone(), embedded.clock.clone());
+    let jobs = SqliteJobs::new(database, queues.clone(), embedded.time.0.clone());
     let queues = Queues::Shared(Topics::each(|topic| queues.of(topic) as &dyn Queue));
-    conformance::jobs::run(&embedded, &jobs, queues).await;
+    conformance::jobs::run(&embedded.time, &jobs, queues).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -427,6 +427,42 @@ async fn a_removal_cut_short_is_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn files_from_before_migrations_are_kept_and_newer_ones_not_touched() {
+    let Some(database) = Database::new("gridfs_migrations").await else {
+        return;
+    };
+    let storage = || GridfsStorage::new(&database.client, &database.name);
+    storage().put(id(1), &label(), body(b"abc")).await.unwrap();
+    let own = database.direct.collection::<Document>("micropy");
+    let schema = doc! { "_id": "files" };
+    let version = async || {
+        let found = own.find_one(schema.clone()).await.unwrap();
+        found.map(|found| found.get_i64("version").unwrap())
+    };
+    assert_eq!(version().await, Some(1));
+    // As programs without numbered migrations left it.
+    own.drop().await.unwrap();
+    storage().put(id(2), &label(), body(b"abc")).await.unwrap();
+    assert_eq!(version().await, Some(1));
+    assert_eq!(read(&storage(), id(1), 0..9).await.unwrap(), b"abc");
+
+    let newer = doc! { "$set": { "version": 99_i64 } };
+    own.update_one(schema.clone(), newer).await.unwrap();
+    let deleted = storage().delete(id(1)).await;
+    let stored = storage().put(id(3), &label(), body(b"abc")).await;
+    for refused in [deleted, stored.map(drop)] {
+        let e = refused.unwrap_err();
+        assert!(matches!(e, Error::Backend { .. }), "{e:?}");
+        assert!(
+            e.to_string().contains("newer version of this program"),
+            "{e}"
+        );
+    }
+    assert_eq!(read(&storage(), id(1), 0..9).await.unwrap(), b"abc");
+    database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_out_of_reach_is_unavailable_soon() {
     let client = Client::open("mongodb://127.0.0.1:1").await.unwrap();
     let storage = GridfsStorage::new(&client, "videos");

@@ -1,10 +1,10 @@
-"""A mongod for one test: each line it is told, start, stop or kill, it does and repeats."""
+"""A mongod for one test. It obeys each line it reads (start, stop or kill), and repeats it when that is done."""
 
 import os
 import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts"))
-from servers.mongodb import server
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tests"))
+from harness.servers.mongodb import server
 
 with server() as mongod:
     print(*mongod.environment().values(), flush=True)

@@ -3,6 +3,8 @@
 #![cfg(feature = "mongodb")]
 #![allow(clippy::unwrap_used)] // a test ends where something fails
 
+#[path = "support/manual_time.rs"]
+mod manual_time;
 #[path = "support/mongod.rs"]
 mod mongod;
 
@@ -10,30 +12,31 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use futures_util::future::join_all;
 use futures_util::{StreamExt, TryStreamExt};
 use micropy_adapters::clock::SystemClock;
 use micropy_adapters::jobs::mongodb::MongodbJobs;
 use micropy_adapters::mongodb::Client;
-use micropy_core::ports::conformance::{self, Fixture, jobs::Queues};
+use micropy_core::ports::conformance::{self, jobs::Queues};
 use micropy_core::ports::jobs::{
     Begin, CLAIM_TIME, Created, Error, Filter, Job, JobOutbox, JobViews, Jobs, Message, Outcome,
     Output, State, Topic,
 };
 use micropy_core::ports::time::ManualClock;
-use micropy_core::ports::{Clock, Id, Timestamp};
+use micropy_core::ports::{Clock, Id};
+use mongodb::IndexModel;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, doc};
 
+use manual_time::ManualTime;
 use mongod::{Database, Mongod};
 
 const TERM: Duration = Duration::from_secs(30);
 const ANN: &str = "ann@example.com";
 
-/// A ledger whose processes tell the time by a clock that the suite moves.
+/// A ledger whose processes are told the time.
 struct Ledger {
-    clock: Arc<ManualClock>,
+    time: ManualTime,
     database: Database,
 }
 
@@ -44,7 +47,7 @@ impl Ledger {
 
     fn of(database: Database) -> Self {
         Ledger {
-            clock: Arc::new(ManualClock::new(SystemClock.now())),
+            time: ManualTime::new(),
             database,
         }
     }
@@ -52,11 +55,11 @@ impl Ledger {
     /// The ledger as one process has it.
     fn jobs(&self) -> MongodbJobs {
         let database = &self.database;
-        MongodbJobs::new(&database.client, &database.name, self.clock.clone())
+        MongodbJobs::new(&database.client, &database.name, self.time.0.clone())
     }
 
     fn job(&self, number: u8) -> Job {
-        Job::new(id(number), ANN, id(number + 100), self.clock.now())
+        Job::new(id(number), ANN, id(number + 100), self.time.0.now())
     }
 
     fn queued(&self, number: u8) -> Job {
@@ -64,19 +67,6 @@ impl Ledger {
             state: State::Queued,
             ..self.job(number)
         }
-    }
-}
-
-#[async_trait]
-impl Fixture for Ledger {
-    fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-    async fn elapse(&self, by: Duration) {
-        self.clock.advance(by);
-    }
-    async fn settle(&self) {
-        tokio::time::sleep(Duration::from_millis(600)).await;
     }
 }
 
@@ -96,7 +86,7 @@ async fn the_suite_of_its_port() {
     let Some(ledger) = Ledger::new("jobs_suite").await else {
         return;
     };
-    conformance::jobs::run(&ledger, &ledger.jobs(), Queues::Owing).await;
+    conformance::jobs::run(&ledger.time, &ledger.jobs(), Queues::Owing).await;
     let left = ledger.database.direct.collection::<Document>("jobs");
     assert_eq!(left.find_one(doc! {}).await.unwrap(), None);
     ledger.database.remove().await;
@@ -145,7 +135,7 @@ async fn many_processes_share_it() {
     );
 
     // Every message is given to one, and none gets lost among changes of its job.
-    ledger.clock.advance(CLAIM_TIME + Duration::from_secs(1));
+    ledger.time.0.advance(CLAIM_TIME + Duration::from_secs(1));
     let (given, _) = tokio::join!(
         join_all(processes.iter().map(|process| process.claim_owed(100))),
         join_all((0..20).map(|number| processes[1].cancel(id(number)))),
@@ -156,7 +146,7 @@ async fn many_processes_share_it() {
     let (first, rest) = given.split_at(5);
     let sent: Vec<_> = first.iter().map(|owed| owed.id).collect();
     processes[2].sent(&sent).await.unwrap();
-    ledger.clock.advance(CLAIM_TIME + Duration::from_secs(1));
+    ledger.time.0.advance(CLAIM_TIME + Duration::from_secs(1));
     let mut again = processes[3].claim_owed(7).await.unwrap();
     assert_eq!(again.len(), 7, "no more than asked for");
     again.extend(processes[0].claim_owed(100).await.unwrap());
@@ -171,7 +161,7 @@ async fn a_watcher_hears_of_other_processes_whatever_their_clocks_say() {
         return;
     };
     let here = ledger.jobs();
-    let an_hour_ago = ledger.clock.now().minus(Duration::from_secs(3600));
+    let an_hour_ago = ledger.time.0.now().minus(Duration::from_secs(3600));
     let late = Arc::new(ManualClock::new(an_hour_ago));
     let there = MongodbJobs::new(&ledger.database.client, &ledger.database.name, late);
     for number in 0..3 {
@@ -241,7 +231,7 @@ async fn nothing_reads_all_jobs() {
     }
     let direct = &ledger.database.direct;
     direct.run_command(doc! { "profile": 2 }).await.unwrap();
-    let now = ledger.clock.now();
+    let now = ledger.time.0.now();
     let keyed = Job {
         key: Some("k".into()),
         ..ledger.job(60)
@@ -256,7 +246,7 @@ async fn nothing_reads_all_jobs() {
     jobs.referenced(&[id(7), id(107)]).await.unwrap();
     jobs.stale(&[State::Receiving], now, None, 9).await.unwrap();
     jobs.usage("bob@example.com").await.unwrap();
-    ledger.clock.advance(CLAIM_TIME + Duration::from_secs(1));
+    ledger.time.0.advance(CLAIM_TIME + Duration::from_secs(1));
     let owed = jobs.claim_owed(1).await.unwrap();
     jobs.sent(&[owed[0].id]).await.unwrap();
     drop(jobs.watch("bob@example.com").await.unwrap());
@@ -273,6 +263,65 @@ async fn nothing_reads_all_jobs() {
         let examined = operation.get_i32("docsExamined").unwrap_or(0);
         assert!(examined <= 4, "{examined} documents: {operation}");
     }
+    ledger.database.remove().await;
+}
+
+/// An index per line, as `state updated _id`.
+async fn indexes(ledger: &Ledger) -> Vec<String> {
+    let jobs = ledger.database.direct.collection::<Document>("jobs");
+    let indexes = jobs.list_indexes().await.unwrap();
+    let indexes: Vec<_> = indexes.try_collect().await.unwrap();
+    let keys = |index: &IndexModel| index.keys.keys().cloned().collect::<Vec<_>>().join(" ");
+    indexes.iter().map(keys).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_ledger_is_upgraded_and_a_newer_one_refused() {
+    let Some(ledger) = Ledger::new("jobs_migrations").await else {
+        return;
+    };
+    let direct = &ledger.database.direct;
+    let own = direct.collection::<Document>("micropy");
+    // As programs without numbered migrations left it.
+    ledger.jobs().create(&ledger.queued(1), go()).await.unwrap();
+    own.drop().await.unwrap();
+    let jobs = direct.collection::<Document>("jobs");
+    jobs.drop_index("state_1_updated_1__id_1").await.unwrap();
+    let by_state = IndexModel::builder().keys(doc! { "state": 1, "updated": 1 });
+    jobs.create_index(by_state.build()).await.unwrap();
+
+    // Two processes that start at once, and one that starts later.
+    let (first, second) = (ledger.jobs(), ledger.jobs());
+    let (a, b) = tokio::join!(first.get(id(1)), second.get(id(1)));
+    let c = ledger.jobs().get(id(1)).await;
+    for job in [a, b, c] {
+        assert_eq!(job.unwrap().state, State::Queued);
+    }
+    let indexes = indexes(&ledger).await;
+    let there = |keys: &str| indexes.iter().any(|index| index == keys);
+    assert!(
+        there("state updated _id") && !there("state updated"),
+        "{indexes:?}"
+    );
+    let schema = doc! { "_id": "jobs" };
+    let version = own.find_one(schema.clone()).await.unwrap().unwrap();
+    assert_eq!(version.get_i64("version").unwrap(), 2);
+
+    let newer = doc! { "$set": { "version": 99 } };
+    own.update_one(schema, newer).await.unwrap();
+    let process = ledger.jobs();
+    let begun = process.begin(id(1), TERM).await.map(drop);
+    let deleted = process.delete(id(1)).await.map(drop);
+    let listed = process.list(ANN, &Filter::default(), 9).await.map(drop);
+    for refused in [begun, deleted, listed] {
+        let e = refused.unwrap_err();
+        assert!(matches!(e, Error::Backend { .. }), "{e:?}");
+        assert!(
+            e.to_string().contains("newer version of this program"),
+            "{e}"
+        );
+    }
+    assert_eq!(jobs.count_documents(doc! {}).await.unwrap(), 1);
     ledger.database.remove().await;
 }
 
@@ -363,7 +412,7 @@ async fn what_was_entered_survives_kills() {
     for id in &entered {
         assert_eq!(jobs.get(*id).await.unwrap().state, State::Queued);
     }
-    ledger.clock.advance(CLAIM_TIME + Duration::from_secs(1));
+    ledger.time.0.advance(CLAIM_TIME + Duration::from_secs(1));
     let owed = jobs.claim_owed(1000).await.unwrap();
     let all = jobs.list(ANN, &Filter::default(), 1000).await.unwrap();
     assert_eq!(owed.len(), all.len(), "each job with its message");

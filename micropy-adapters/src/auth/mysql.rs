@@ -1,8 +1,8 @@
-//! Users in the table of the older auth services, in MySQL or MariaDB.
+//! Users in the table of older auth services, in MySQL or MariaDB.
 //!
-//! The table is made where it is missing and never altered: other services read it too. Its collation may
-//! find `ANN@example.com` for `ann@example.com`; an address is still another user in another letter case,
-//! except that its UNIQUE index lets only one of the two register.
+//! The table is made if it is missing, and never altered: other services read it too. Its collation may find
+//! `ANN@example.com` for `ann@example.com`. Another letter case is another user all the same, except that the UNIQUE
+//! index lets only one of the two register.
 
 use std::fmt;
 use std::future::Future;
@@ -18,12 +18,13 @@ use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlPool, MySqlPoolO
 use sqlx::{Executor, Row};
 use tokio::sync::OnceCell;
 
-use super::password::{LegacyPasswords, Passwords, Verdict};
+use super::password::{LegacyPasswords, Passwords};
+use crate::fault::{Fault, Kind};
 
 /// The adapter's name in errors.
 const NAME: &str = "MySQL";
 
-/// As the older services make it.
+/// As older services make it.
 const TABLE: &str = "
 CREATE TABLE IF NOT EXISTS user (
     id INT NOT NULL AUTO_INCREMENT PRIMARY KEY,
@@ -31,15 +32,14 @@ CREATE TABLE IF NOT EXISTS user (
     password VARCHAR(255) NOT NULL
 )";
 
-/// The highest cost among bcrypt hashes, `$2b$12$…`. A sample will do: it is for the time alone that a
-/// check takes.
-const DEAREST: &str = "
+/// The highest cost among bcrypt hashes, `$2b$12$…`. A sample is enough: it only determines how long a check takes.
+const HIGHEST_COST: &str = "
 SELECT MAX(CAST(SUBSTRING(password, 5, 2) AS UNSIGNED))
 FROM (SELECT password FROM user LIMIT 100000) AS first_users
 WHERE password LIKE '$2_$__$%'";
 
-/// The first comparison finds the row by the index, the second is byte by byte, in UTF-8 whatever the
-/// column is kept in.
+/// The first comparison finds the row by the index. The second is byte by byte, in UTF-8, whatever the character set of
+/// the column.
 const CHANGE: &str = "
 UPDATE user SET password = ?
 WHERE email = ? AND CAST(CONVERT(email USING utf8mb4) AS BINARY) = ?";
@@ -48,7 +48,7 @@ UPDATE user SET password = ?
 WHERE email = ? AND CAST(CONVERT(email USING utf8mb4) AS BINARY) = ?
     AND CAST(CONVERT(password USING utf8mb4) AS BINARY) = ?";
 
-/// What does not fit is refused, never cut off; who holds a lock is not waited for long.
+/// Values that do not fit are refused, never cut off. Locks are not waited for long.
 const SESSION: &str = "
 SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES'), innodb_lock_wait_timeout = 5";
 
@@ -67,18 +67,16 @@ pub struct MysqlAuth {
 }
 
 impl MysqlAuth {
-    /// The users at `url`: `mysql://user:password@host:3306/auth`, where database and port may be left
-    /// out. TLS is used where the server offers it, and its certificate verified where
-    /// `?ssl-mode=VERIFY_IDENTITY&ssl-ca=/path.pem` asks for it. Passwords of older services are verified
-    /// and left as they are.
+    /// The users at `url`: `mysql://user:password@host:3306/auth`, with optional port and database. TLS is used if the
+    /// server offers it. `?ssl-mode=VERIFY_IDENTITY&ssl-ca=/path.pem` verifies the certificate. Passwords of older
+    /// services are verified and left as they are.
     ///
-    /// It connects when it is first asked, so that it may be made before the server is up. To be called
-    /// within a Tokio runtime.
+    /// The first use connects, so this works before the server is up. Call it within a Tokio runtime.
     pub fn new(url: &str) -> io::Result<Self> {
         let invalid = |why: BackendError| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("the URL of the users is none of MySQL: {why}"),
+                format!("the URL of the users is not a MySQL URL: {why}"),
             )
         };
         if !url.starts_with("mysql://") && !url.starts_with("mariadb://") {
@@ -99,33 +97,33 @@ impl MysqlAuth {
             .connect_lazy_with(options);
         Ok(MysqlAuth {
             pool,
-            passwords: Passwords::new(LegacyPasswords::Verify),
+            passwords: Passwords::new(NAME, LegacyPasswords::Verify),
             table: Arc::default(),
         })
     }
 
-    /// Treats the passwords of older services in another way.
+    /// Chooses what happens to passwords of older services.
     pub fn with_legacy_passwords(mut self, legacy: LegacyPasswords) -> Self {
         self.passwords = self.passwords.with_legacy(legacy);
         self
     }
 
-    /// Closes the connections, when those who use them are done.
+    /// Closes the connections when they are no longer in use.
     pub async fn close(&self) {
         self.pool.close().await;
     }
 
-    /// Makes the table where it is missing, which takes a right that is not needed where it is there.
+    /// Makes the table if it is missing. Only then does this need the right to create tables.
     async fn table(&self) -> Result<(), Error> {
         let make = || async {
-            let dearest = match answer(self.dearest()).await {
+            let cost = match answer(self.highest_cost()).await {
                 Err(Error::Backend { source, .. }) if number(source.as_ref()) == Some(NO_TABLE) => {
                     answer(sqlx::query(TABLE).execute(&self.pool)).await?;
                     None
                 }
                 found => found?,
             };
-            if let Some(cost) = dearest {
+            if let Some(cost) = cost {
                 self.passwords.expect_bcrypt(cost);
             }
             Ok(())
@@ -133,14 +131,13 @@ impl MysqlAuth {
         self.table.get_or_try_init(make).await.map(drop)
     }
 
-    async fn dearest(&self) -> Result<Option<u32>, sqlx::Error> {
-        let row = sqlx::query(DEAREST).fetch_one(&self.pool).await?;
+    async fn highest_cost(&self) -> Result<Option<u32>, sqlx::Error> {
+        let row = sqlx::query(HIGHEST_COST).fetch_one(&self.pool).await?;
         let cost: Option<u64> = row.try_get_unchecked(0)?;
         Ok(cost.and_then(|cost| u32::try_from(cost).ok()))
     }
 
-    /// What is stored as the password of exactly this address. There is nothing where the column's
-    /// character set has no such address.
+    /// The stored password of exactly this address; none if the column's character set cannot represent the address.
     async fn stored(&self, email: &str) -> Result<Option<String>, sqlx::Error> {
         let select = sqlx::query("SELECT email, password FROM user WHERE email = ?").bind(email);
         let mut rows = select.fetch(&self.pool);
@@ -152,8 +149,8 @@ impl MysqlAuth {
         Ok(None)
     }
 
-    /// Replaces an old password, unless it was changed meanwhile. Whoever logs in need not know that it
-    /// failed: the next login tries again.
+    /// Replaces an old password, unless it was changed meanwhile. A failure does not concern the user: the next login
+    /// tries again.
     async fn upgrade(&self, email: &str, old: &str, new: &str) {
         let update = sqlx::query(UPGRADE).bind(new).bind(email);
         let update = update.bind(email.as_bytes()).bind(old.as_bytes());
@@ -174,7 +171,7 @@ impl fmt::Debug for MysqlAuth {
 impl Auth for MysqlAuth {
     async fn register(&self, email: &str, password: &str) -> Result<(), Error> {
         self.table().await?;
-        let hash = self.passwords.hash(password).await.map_err(backend)?;
+        let hash = self.passwords.hash(password).await?;
         let insert = sqlx::query("INSERT INTO user (email, password) VALUES (?, ?)");
         let insert = insert.bind(email).bind(hash).execute(&self.pool);
         let done = answer(async {
@@ -192,18 +189,16 @@ impl Auth for MysqlAuth {
     async fn authenticate(&self, email: &str, password: &str) -> Result<(), Error> {
         self.table().await?;
         let stored = answer(self.stored(email)).await?;
-        let verdict = self.passwords.check(password, stored.clone()).await;
-        match (verdict.map_err(backend)?, stored) {
-            (Verdict::Refused, _) => return Err(Error::Rejected(Rejection::Credentials)),
-            (Verdict::Upgrade(new), Some(old)) => self.upgrade(email, &old, &new).await,
-            (Verdict::Accepted | Verdict::Upgrade(_), _) => {}
+        let upgrade = self.passwords.authenticate(password, stored.clone());
+        if let (Some(new), Some(old)) = (upgrade.await?, stored) {
+            self.upgrade(email, &old, &new).await;
         }
         Ok(())
     }
 
     async fn change_password(&self, email: &str, password: &str) -> Result<(), Error> {
         self.table().await?;
-        let hash = self.passwords.hash(password).await.map_err(backend)?;
+        let hash = self.passwords.hash(password).await?;
         let update = sqlx::query(CHANGE).bind(hash);
         let update = update.bind(email).bind(email.as_bytes());
         let done = answer(async { known(update.execute(&self.pool).await) });
@@ -223,21 +218,21 @@ impl Auth for MysqlAuth {
     }
 }
 
-/// A column as text, also where somebody made it of a binary type.
+/// A column as text, even if it has a binary type.
 fn text(row: &MySqlRow, column: usize) -> Result<String, sqlx::Error> {
     let bytes: &[u8] = row.try_get_unchecked(column)?;
     String::from_utf8(bytes.to_vec()).map_err(|e| sqlx::Error::Decode(e.into()))
 }
 
-/// Waits for an answer, but not for ever.
+/// Waits for an answer for a limited time.
 async fn answer<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
     match tokio::time::timeout(ANSWER, asked).await {
-        Ok(answered) => answered.map_err(error),
-        Err(elapsed) => Err(Error::Unavailable(elapsed.into())),
+        Ok(answered) => Ok(answered.map_err(fault)?),
+        Err(elapsed) => Err(Fault::new(NAME, Kind::Passing, elapsed).into()),
     }
 }
 
-/// `None` where a text has characters that those of the column cannot be compared with.
+/// `None` if a text cannot be compared with the column, because of its characters.
 fn known<T>(answer: Result<T, sqlx::Error>) -> Result<Option<T>, sqlx::Error> {
     match answer {
         Err(e) if NO_CHARACTERS.contains(&number(&e).unwrap_or_default()) => Ok(None),
@@ -250,7 +245,7 @@ const NO_TABLE: u16 = 1146;
 /// ER_CANT_AGGREGATE_2COLLATIONS, and MySQL's ER_IMPOSSIBLE_STRING_CONVERSION
 const NO_CHARACTERS: [u16; 2] = [1267, 3988];
 
-/// The number of what the server said.
+/// The server's error number.
 fn number(e: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<u16> {
     let sqlx::Error::Database(e) = e.downcast_ref()? else {
         return None;
@@ -259,33 +254,24 @@ fn number(e: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<u16> {
     Some(e.number())
 }
 
-/// Whether it may pass: nobody is there, or has time.
-fn may_pass(e: &sqlx::Error) -> bool {
-    match e {
+/// Classifies an error.
+fn fault(e: sqlx::Error) -> Fault {
+    let kind = match &e {
         sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed
-        | sqlx::Error::Io(_) => true,
-        // Too many connections (of all, of a user, of an hour), shutting down, a lock waited for too long,
-        // a deadlock, read-only for now, a statement or a connection ended by somebody.
-        sqlx::Error::Database(_) => matches!(
-            number(e),
-            Some(1040 | 1203 | 1226 | 1053 | 1205 | 1213 | 1290 | 1836 | 1317 | 1927 | 3169)
-        ),
-        _ => false,
-    }
-}
-
-fn error(e: sqlx::Error) -> Error {
-    if may_pass(&e) {
-        return Error::Unavailable(e.into());
-    }
-    backend(e.into())
-}
-
-fn backend(source: BackendError) -> Error {
-    Error::Backend {
-        adapter: NAME,
-        source,
-    }
+        | sqlx::Error::Io(_) => Kind::Passing,
+        // Too many connections (of all, of a user, in an hour), shutting down, a lock waited for too long, a deadlock,
+        // read-only for now, a statement or a connection that somebody ended.
+        sqlx::Error::Database(_) => match number(&e) {
+            Some(1040 | 1203 | 1226 | 1053 | 1205 | 1213 | 1290 | 1836 | 1317 | 1927 | 3169) => {
+                Kind::Passing
+            }
+            // ER_DISK_FULL, ER_RECORD_FILE_FULL
+            Some(1021 | 1114) => Kind::Full,
+            _ => Kind::Lasting,
+        },
+        _ => Kind::Lasting,
+    };
+    Fault::new(NAME, kind, e)
 }

@@ -1,13 +1,12 @@
-//! Stored passwords: argon2id hashes in the PHC string format, and what older systems left behind.
+//! Stored passwords: argon2id hashes in the PHC string format, and those of older systems.
 //!
-//! A new password is always stored as argon2id, whatever [`LegacyPasswords`] says: plain text is never
-//! written. A service that compares plain text can therefore not let in whoever registered here, nor
-//! whose password was changed here; those who registered there come in at both.
+//! A new password is always stored as argon2id, whatever [`LegacyPasswords`] says; plain text is never written. So a
+//! service that compares plain text cannot sign in users who registered here, or changed their password here. Users who
+//! registered there can sign in at both.
 //!
-//! To look at the clock tells nothing: whoever is refused was refused after one argon2 and, where users
-//! with bcrypt hashes were seen, as much bcrypt as the dearest of them takes, be the user unknown or the
-//! password wrong and however it is stored. (An argon2 hash that another program made with other
-//! parameters takes its own time.)
+//! The time of a refusal reveals nothing. Every refusal takes one argon2 and, once bcrypt hashes were seen, as much
+//! bcrypt as the most expensive of them, whether the user is unknown or the password wrong, and however it is stored.
+//! (An argon2 hash that another program made with other parameters takes its own time.)
 
 use std::fmt;
 use std::hint::black_box;
@@ -20,7 +19,10 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use micropy_core::ports::BackendError;
+use micropy_core::ports::auth::{Error, Rejection};
 use tokio::sync::Semaphore;
+
+use crate::fault::Fault;
 
 /// 19 MiB of memory, 2 passes, 1 lane: the first choice of the OWASP Password Storage Cheat Sheet.
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -31,22 +33,22 @@ const LANES: u32 = 1;
 const MAX_MEMORY_KIB: u32 = 128 * 1024;
 const MAX_PASSES: u32 = 10;
 const MAX_LANES: u32 = 16;
-/// The same for bcrypt, whose time doubles with each step: about a second. 10 and 12 are usual.
+/// The same for bcrypt, whose time doubles with each step: this takes about a second. 10 and 12 are usual.
 const MAX_COST: u32 = 14;
 
-/// The hash of no password anybody has, for users who do not exist: to check a password against it takes
-/// as long as against a real one.
+/// A hash that no password has, for users who do not exist: checking a password against it takes as long as against a
+/// real one.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\
                       AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// What becomes of passwords that are stored as bcrypt (`$2a$`, `$2b$`, `$2y$`) or as plain text.
+/// What happens to passwords that are stored as bcrypt (`$2a$`, `$2b$`, `$2y$`) or as plain text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LegacyPasswords {
-    /// They are accepted and stay as they are: for a table that another service reads too.
+    /// They are accepted and left as they are: for a table that another service reads too.
     Verify,
-    /// They are accepted, and at the first login replaced by an argon2id hash.
+    /// They are accepted, and replaced by an argon2id hash at the first login.
     Upgrade,
-    /// They let nobody in.
+    /// They are not accepted.
     Reject,
 }
 
@@ -75,37 +77,40 @@ impl fmt::Display for LegacyPasswords {
 
 /// Not a name of one of [`LegacyPasswords`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is none of verify, upgrade, reject")]
+#[error("{0:?} is not one of verify, upgrade, reject")]
 pub struct UnknownMode(String);
 
-/// What a check came to.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The wrong password, or nobody's.
+enum Verdict {
+    /// The wrong password, or an unknown user.
     Refused,
-    /// The right one.
+    /// The right password.
     Accepted,
-    /// The right one, and this is to be stored in the place of what was.
+    /// The right password, and this hash replaces the stored one.
     Upgrade(String),
 }
 
 /// Hashes and checks passwords, for one adapter.
 #[derive(Clone, Debug)]
 pub(super) struct Passwords {
+    /// The adapter's name in errors.
+    adapter: &'static str,
     legacy: LegacyPasswords,
-    /// Hashing costs a core and 19 MiB each: no more at once than there are cores.
+    /// A hash takes a core and 19 MiB: no more at once than there are cores.
     hashing: Arc<Semaphore>,
     /// The highest cost of a bcrypt hash seen so far; 0 before the first.
-    dearest: Arc<AtomicU32>,
+    highest_cost: Arc<AtomicU32>,
 }
 
 impl Passwords {
-    pub(super) fn new(legacy: LegacyPasswords) -> Self {
+    pub(super) fn new(adapter: &'static str, legacy: LegacyPasswords) -> Self {
         let cores = thread::available_parallelism().map_or(1, usize::from);
         Passwords {
+            adapter,
             legacy,
             hashing: Arc::new(Semaphore::new(cores)),
-            dearest: Arc::default(),
+            highest_cost: Arc::default(),
         }
     }
 
@@ -113,40 +118,48 @@ impl Passwords {
         Passwords { legacy, ..self }
     }
 
-    /// Makes it known that there are bcrypt hashes of this cost.
+    /// Prepares for bcrypt hashes of this cost.
     pub(super) fn expect_bcrypt(&self, cost: u32) {
-        self.dearest
+        self.highest_cost
             .fetch_max(cost.min(MAX_COST), Ordering::Relaxed);
     }
 
     /// The hash to store for a new password.
-    pub(super) async fn hash(&self, password: &str) -> Result<String, BackendError> {
+    pub(super) async fn hash(&self, password: &str) -> Result<String, Error> {
         let password = password.to_owned();
-        self.work(move |_| hash(&password)).await?
+        self.work(move |_| hash(&password)).await
     }
 
-    /// Checks `password` against what is stored, `None` where there is no such user.
-    pub(super) async fn check(
+    /// Checks `password` against the stored one; `None` if there is no such user. Returns the hash that is to replace
+    /// the stored one, if any.
+    pub(super) async fn authenticate(
         &self,
         password: &str,
         stored: Option<String>,
-    ) -> Result<Verdict, BackendError> {
+    ) -> Result<Option<String>, Error> {
         let password = password.to_owned();
-        self.work(move |passwords| passwords.verdict(&password, stored.as_deref()))
-            .await?
+        let verdict = self.work(move |own| own.verdict(&password, stored.as_deref()));
+        match verdict.await? {
+            Verdict::Refused => Err(Error::Rejected(Rejection::Credentials)),
+            Verdict::Accepted => Ok(None),
+            Verdict::Upgrade(hash) => Ok(Some(hash)),
+        }
     }
 
     async fn work<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Passwords) -> T + Send + 'static,
-    ) -> Result<T, BackendError> {
-        let permit = self.hashing.clone().acquire_owned().await?;
+        work: impl FnOnce(&Passwords) -> Result<T, BackendError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let lasting = |e: BackendError| Error::from(Fault::lasting(self.adapter, e));
+        let permit = self.hashing.clone().acquire_owned().await;
+        let permit = permit.map_err(|e| lasting(e.into()))?;
         let passwords = self.clone();
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
             work(&passwords)
         });
-        Ok(done.await?)
+        let done = done.await.map_err(|e| lasting(e.into()))?;
+        done.map_err(lasting)
     }
 
     fn verdict(&self, password: &str, stored: Option<&str>) -> Result<Verdict, BackendError> {
@@ -184,22 +197,22 @@ impl Passwords {
         Ok(Verdict::Refused)
     }
 
-    /// Takes the time that is missing to the dearest bcrypt hash.
+    /// Takes the time that the most expensive bcrypt hash would have taken more.
     fn spend_bcrypt(&self, spent: Option<u32>) {
-        let dearest = self.dearest.load(Ordering::Relaxed);
+        let highest = self.highest_cost.load(Ordering::Relaxed);
         let mut take = |cost| {
             let _ = black_box(bcrypt::hash_with_salt("", cost, [0; 16]));
         };
         match spent {
             // 2^c + 2^c + 2^(c+1) + … + 2^(d-1) = 2^d
-            Some(spent) => (spent..dearest).for_each(&mut take),
-            None if dearest > 0 => take(dearest),
+            Some(spent) => (spent..highest).for_each(&mut take),
+            None if highest > 0 => take(highest),
             None => {}
         }
     }
 }
 
-/// What is stored for a user, by its form.
+/// A stored password, by its form.
 enum Stored<'a> {
     /// No such user.
     Nobody,
@@ -209,8 +222,8 @@ enum Stored<'a> {
         cost: u32,
     },
     Plain(&'a str),
-    /// A hash that cannot be checked, or none at all. Never to be taken for plain text: whoever had
-    /// stolen it could come in with it.
+    /// A hash that cannot be checked, or nothing. It must never pass for plain text: somebody who stole it could sign in
+    /// with it.
     Unusable,
 }
 
@@ -232,14 +245,14 @@ impl<'a> Stored<'a> {
             return unusable("a hash is of an unknown kind");
         }
         match stored {
-            "" => unusable("there is none"),
+            "" => unusable("it is empty"),
             text => Stored::Plain(text),
         }
     }
 }
 
 fn unusable(why: &'static str) -> Stored<'static> {
-    tracing::warn!(why, "a stored password lets nobody in");
+    tracing::warn!(why, "a stored password cannot be used");
     Stored::Unusable
 }
 
@@ -261,7 +274,7 @@ fn bcrypt_cost(stored: &str) -> Option<u32> {
     (digits && rest.len() == 53).then(|| cost.parse().ok())?
 }
 
-/// Whether it has the form that hashes have: `$name$…` as crypt(3) and PHC, `{NAME}…` as LDAP, or
+/// Whether it has the form of a hash: `$name$…` as in crypt(3) and PHC, `{NAME}…` as in LDAP, or
 /// `pbkdf2:…$salt$…` and `scrypt:…$salt$…` as Werkzeug writes them.
 fn is_hash(stored: &str) -> bool {
     let named = |name: &str| {
@@ -279,7 +292,7 @@ fn is_hash(stored: &str) -> bool {
         || (werkzeug.iter().any(|w| stored.starts_with(w)) && stored.matches('$').count() == 2))
 }
 
-/// Compares without telling by the time where the two differ: only the length of `given` matters.
+/// Compares in a time that depends only on the length of `given`, not on where the two differ.
 fn equal(given: &[u8], stored: &[u8]) -> bool {
     let mut differ = u8::from(given.len() != stored.len());
     for (i, byte) in given.iter().enumerate() {
@@ -311,7 +324,7 @@ mod tests {
     const BCRYPT: &str = "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
 
     fn check(legacy: LegacyPasswords, password: &str, stored: &str) -> Verdict {
-        let passwords = Passwords::new(legacy);
+        let passwords = Passwords::new("test", legacy);
         passwords.verdict(password, Some(stored)).unwrap()
     }
 
@@ -331,9 +344,9 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_no_password() {
+    fn an_unknown_user_is_refused() {
         assert!(PasswordHash::new(NOBODY).is_ok());
-        let passwords = Passwords::new(Verify);
+        let passwords = Passwords::new("test", Verify);
         for password in ["", "secret"] {
             let verdict = passwords.verdict(password, None).unwrap();
             assert_eq!(verdict, Verdict::Refused);
@@ -366,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_is_no_password() {
+    fn a_stolen_hash_is_not_a_password() {
         let huge = "$argon2id$v=19$m=4194304,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\
                     AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
         let endless = BCRYPT.replacen("$05$", "$31$", 1);
@@ -386,7 +399,7 @@ mod tests {
         }
     }
 
-    /// The processor time of this thread, which others on the machine change little.
+    /// The processor time of this thread, which depends little on what else the machine does.
     #[cfg(target_os = "linux")]
     fn worked() -> Duration {
         let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
@@ -396,7 +409,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn the_time_tells_nothing() {
+    fn the_time_of_a_refusal_reveals_nothing() {
         let dear = bcrypt::hash_with_salt("secret", 9, [7; 16]).unwrap();
         let (cheap, dear) = (BCRYPT, dear.to_string());
         let argon2id = hash("secret").unwrap();
@@ -408,7 +421,7 @@ mod tests {
             Some(&argon2id),
         ];
         for legacy in [Verify, Upgrade, Reject] {
-            let passwords = Passwords::new(legacy);
+            let passwords = Passwords::new("test", legacy);
             passwords.expect_bcrypt(9);
             let mut took = [Duration::MAX; 5];
             // The best of several rounds: the machine may be busy.
@@ -436,7 +449,7 @@ mod tests {
         let unknown = "Verify".parse::<LegacyPasswords>().unwrap_err();
         assert_eq!(
             unknown.to_string(),
-            "\"Verify\" is none of verify, upgrade, reject"
+            "\"Verify\" is not one of verify, upgrade, reject"
         );
     }
 }

@@ -1,10 +1,9 @@
 //! Users as rows of a SQLite table.
 
 use async_trait::async_trait;
-use micropy_core::ports::BackendError;
 use micropy_core::ports::auth::{Auth, Error, Rejection};
 
-use super::password::{LegacyPasswords, Passwords, Verdict};
+use super::password::{LegacyPasswords, Passwords};
 use crate::sqlite::{self, Database};
 
 /// The users of a database.
@@ -15,22 +14,22 @@ pub struct SqliteAuth {
 }
 
 impl SqliteAuth {
-    /// The users of `database`. Passwords that were brought in from an older system are upgraded.
+    /// The users of `database`. Passwords imported from an older system are upgraded.
     pub fn new(database: Database) -> Self {
         SqliteAuth {
             database,
-            passwords: Passwords::new(LegacyPasswords::Upgrade),
+            passwords: Passwords::new(sqlite::NAME, LegacyPasswords::Upgrade),
         }
     }
 
-    /// Treats such passwords in another way.
+    /// Chooses what happens to such passwords.
     pub fn with_legacy_passwords(mut self, legacy: LegacyPasswords) -> Self {
         self.passwords = self.passwords.with_legacy(legacy);
         self
     }
 
-    /// Replaces an old password, unless it was changed meanwhile. Whoever logs in need not know that it
-    /// failed: the next login tries again.
+    /// Replaces an old password, unless it was changed meanwhile. A failure does not concern the user: the next login
+    /// tries again.
     async fn upgrade(&self, email: &str, old: &str, new: &str) {
         let update = sqlx::query("UPDATE users SET password = ? WHERE email = ? AND password = ?");
         let update = update.bind(new).bind(email).bind(old);
@@ -43,7 +42,7 @@ impl SqliteAuth {
 #[async_trait]
 impl Auth for SqliteAuth {
     async fn register(&self, email: &str, password: &str) -> Result<(), Error> {
-        let hash = self.passwords.hash(password).await.map_err(backend)?;
+        let hash = self.passwords.hash(password).await?;
         let insert = sqlx::query("INSERT INTO users (email, password) VALUES (?, ?)");
         match insert
             .bind(email)
@@ -55,7 +54,7 @@ impl Auth for SqliteAuth {
             Err(sqlx::Error::Database(e)) if e.is_unique_violation() => {
                 Err(Error::Rejected(Rejection::Taken))
             }
-            Err(e) => Err(error(e)),
+            Err(e) => Err(sqlite::backend(e)),
         }
     }
 
@@ -64,25 +63,23 @@ impl Auth for SqliteAuth {
         let known: Option<String> = select
             .fetch_optional(self.database.read())
             .await
-            .map_err(error)?;
-        let verdict = self.passwords.check(password, known.clone()).await;
-        match (verdict.map_err(backend)?, known) {
-            (Verdict::Refused, _) => return Err(Error::Rejected(Rejection::Credentials)),
-            (Verdict::Upgrade(new), Some(old)) => self.upgrade(email, &old, &new).await,
-            (Verdict::Accepted | Verdict::Upgrade(_), _) => {}
+            .map_err(sqlite::fault)?;
+        let upgrade = self.passwords.authenticate(password, known.clone());
+        if let (Some(new), Some(old)) = (upgrade.await?, known) {
+            self.upgrade(email, &old, &new).await;
         }
         Ok(())
     }
 
     async fn change_password(&self, email: &str, password: &str) -> Result<(), Error> {
-        let hash = self.passwords.hash(password).await.map_err(backend)?;
+        let hash = self.passwords.hash(password).await?;
         let update = sqlx::query("UPDATE users SET password = ? WHERE email = ?");
         let done = update
             .bind(hash)
             .bind(email)
             .execute(self.database.write())
             .await;
-        match done.map_err(error)?.rows_affected() {
+        match done.map_err(sqlite::fault)?.rows_affected() {
             0 => Err(Error::NotFound),
             _ => Ok(()),
         }
@@ -90,21 +87,10 @@ impl Auth for SqliteAuth {
 
     async fn list(&self) -> Result<Vec<String>, Error> {
         let select = sqlx::query_scalar("SELECT email FROM users ORDER BY email");
-        select.fetch_all(self.database.read()).await.map_err(error)
-    }
-}
-
-fn error(e: sqlx::Error) -> Error {
-    if sqlite::may_pass(&e) {
-        return Error::Unavailable(sqlite::boxed(e));
-    }
-    backend(sqlite::boxed(e))
-}
-
-fn backend(source: BackendError) -> Error {
-    Error::Backend {
-        adapter: sqlite::NAME,
-        source,
+        select
+            .fetch_all(self.database.read())
+            .await
+            .map_err(sqlite::backend)
     }
 }
 
@@ -130,17 +116,17 @@ mod tests {
         let rejecting = auth.clone().with_legacy_passwords(LegacyPasswords::Reject);
         let verifying = auth.clone().with_legacy_passwords(LegacyPasswords::Verify);
 
-        let come_in = |auth: SqliteAuth, password: &'static str| async move {
+        let sign_in = |auth: SqliteAuth, password: &'static str| async move {
             auth.authenticate("ann@example.com", password).await.is_ok()
         };
-        assert!(!come_in(rejecting.clone(), "secret").await);
-        assert!(!come_in(auth.clone(), "wrong").await);
-        assert!(come_in(verifying, "secret").await);
+        assert!(!sign_in(rejecting.clone(), "secret").await);
+        assert!(!sign_in(auth.clone(), "wrong").await);
+        assert!(sign_in(verifying, "secret").await);
         let kept: String = stored().await.unwrap();
         assert_eq!(kept, "secret");
-        assert!(come_in(auth, "secret").await);
+        assert!(sign_in(auth, "secret").await);
         let new: String = stored().await.unwrap();
         assert!(new.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{new}");
-        assert!(come_in(rejecting, "secret").await);
+        assert!(sign_in(rejecting, "secret").await);
     }
 }

@@ -1,4 +1,4 @@
-//! Ledgers of jobs: adapters of [`Jobs`](micropy_core::ports::Jobs).
+//! Job ledgers: adapters of [`Ledger`](micropy_core::ports::Ledger).
 
 #[cfg(feature = "mongodb")]
 pub mod mongodb;

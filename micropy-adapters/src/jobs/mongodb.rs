@@ -1,11 +1,10 @@
-//! The ledger as a MongoDB collection, beside no queue: what it sends, it owes first.
+//! The ledger as a MongoDB collection. It shares its database with no queue: every message is owed.
 //!
-//! One document holds a job, the lease on it and the messages owed for it, so a change needs no
-//! transaction: it is one update, for the `revision` of the document that was read, and is made anew where
-//! somebody else was faster.
+//! One document holds a job, the lease on it and the messages owed for it, so a change needs no transaction. It is one
+//! update, conditional on the `revision` that was read, and is repeated if somebody else was faster.
 //!
-//! Documents bear the time of their last change by the server's clock too. Watchers are told by polling
-//! for it: a single server has no change streams.
+//! Documents also bear the time of their last change by the server's clock. Watchers poll for it, because a single
+//! server has no change streams.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -15,98 +14,140 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{Stream, TryStreamExt};
+use micropy_core::ports::binding::Identity;
 use micropy_core::ports::jobs::{
     Begin, CLAIM_TIME, Census, Created, Entry, Error, Filter, Job, JobOutbox, JobStream, JobViews,
-    Jobs, Lease, Message, Outcome, Output, Owed, State, Topic, Usage, Watchers,
+    Jobs, Lease, LedgerIdentity, Message, Outcome, Output, Owed, State, Topic, Usage, Watchers,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
-use mongodb::options::{Hint, IndexOptions};
-use mongodb::{Collection, IndexModel};
+use mongodb::options::{Hint, IndexOptions, ReturnDocument};
+use mongodb::{Collection, Database, IndexModel};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::mongodb::{self as server, Client, Fault, object_id};
+use crate::fault::Fault;
+use crate::mongodb::{self as server, Client, backend, object_id, unreadable};
 
-/// Where the ledger is, unless somebody says otherwise.
+/// The default database of the ledger.
 pub const DATABASE: &str = "micropy";
 
-/// How often watchers look for changes.
+/// The document that holds the ledger's name and generation.
+const IDENTITY: &str = "identity";
+
+/// How often a watcher polls for changes.
 const POLL: Duration = Duration::from_millis(500);
 
-/// How much later than its time of change a document may become visible, also after a change of the
-/// primary: as far back every poll looks again.
+/// How long after its time of change a document may become visible, even after a change of the primary. Every poll
+/// looks back this far.
 const OVERLAP: Duration = Duration::from_secs(5);
 
-/// How often a change is made anew before it is given up. Each time somebody else's came through.
+/// The server's error code for an index that does not exist.
+const INDEX_NOT_FOUND: i32 = 27;
+
+/// How often to repeat a change when somebody else's came first.
 const TRIES: u32 = 100;
+
+/// What has changed from version to version; see [`schema`](crate::schema).
+const MIGRATIONS: &[Migration] = &[Migration::Indexes, Migration::StaleInOrder];
+
+enum Migration {
+    Indexes,
+    /// Stale jobs come in the order of an index, page after page.
+    StaleInOrder,
+}
 
 /// The collection `jobs` of a database.
 pub struct MongodbJobs {
-    jobs: Collection<Document>,
+    database: Database,
+    /// Only by way of [`jobs`](Self::jobs), which migrates it.
+    collection: Collection<Document>,
     clock: Arc<dyn Clock>,
-    indexed: OnceCell<()>,
+    migrated: OnceCell<()>,
     watchers: Arc<Watchers>,
-    /// One for each owner somebody watches.
+    /// One for each owner whose jobs are watched.
     pollers: Mutex<HashMap<String, Weak<Poller>>>,
 }
 
 impl MongodbJobs {
     /// The ledger in the database `database`.
     pub fn new(client: &Client, database: &str, clock: Arc<dyn Clock>) -> Self {
+        let database = client.database(database);
         MongodbJobs {
-            jobs: client.database(database).collection("jobs"),
+            collection: database.collection("jobs"),
+            database,
             clock,
-            indexed: OnceCell::new(),
+            migrated: OnceCell::new(),
             watchers: Arc::default(),
             pollers: Mutex::default(),
         }
     }
 
-    /// Makes the indexes, once: before the first job is entered, not when nobody may answer yet.
-    async fn index(&self) -> Result<(), Error> {
+    /// The collection as this program knows it. The first use migrates it, since nobody may answer yet when the service
+    /// starts.
+    async fn jobs(&self) -> Result<&Collection<Document>, Error> {
+        // Migrating twice does no harm. Callers that waited for each other would wait for a server that is away one
+        // after the other.
+        if !self.migrated.initialized() {
+            let missing = server::missing_migrations(&self.database, "jobs", MIGRATIONS);
+            for (number, migration) in missing.await? {
+                match migration {
+                    Migration::Indexes => self.index().await,
+                    Migration::StaleInOrder => self.index_stale().await,
+                }
+                .map_err(Fault::from)?;
+                server::record_migration(&self.database, "jobs", number).await?;
+            }
+            let _ = self.migrated.set(());
+        }
+        Ok(&self.collection)
+    }
+
+    async fn index(&self) -> Result<(), mongodb::error::Error> {
         let plain = |keys| IndexModel::builder().keys(keys).build();
         let some = |keys, unique| {
             let options = IndexOptions::builder().sparse(true).unique(unique).build();
             IndexModel::builder().keys(keys).options(options).build()
         };
-        let unique = |options| {
-            let unique = IndexModel::builder().keys(doc! { "owner": 1, "key": 1 });
-            unique.options(Some(options)).build()
-        };
-        let keyed = doc! { "key": { "$exists": true } };
         let keyed = IndexOptions::builder()
             .unique(true)
-            .partial_filter_expression(keyed);
-        let make = || async {
-            let indexes = [
-                some(doc! { "source": 1 }, true),
-                some(doc! { "mp3": 1 }, true),
-                unique(keyed.build()),
-                plain(doc! { "owner": 1, "_id": 1 }),
-                plain(doc! { "owner": 1, "changed": 1 }),
-                plain(doc! { "state": 1, "updated": 1 }),
-                plain(doc! { "state": 1, "created": 1 }),
-                some(doc! { "owed.held": 1 }, false),
-                some(doc! { "owed.id": 1 }, false),
-            ];
-            let made = self.jobs.create_indexes(indexes).await;
-            made.map(drop).map_err(backend)
-        };
-        // Making them twice does no harm; callers that waited for each other would wait for a server that
-        // is away one after the other.
-        if !self.indexed.initialized() {
-            make().await?;
-            let _ = self.indexed.set(());
+            .partial_filter_expression(doc! { "key": { "$exists": true } });
+        let keyed = IndexModel::builder()
+            .keys(doc! { "owner": 1, "key": 1 })
+            .options(keyed.build());
+        let indexes = [
+            some(doc! { "source": 1 }, true),
+            some(doc! { "mp3": 1 }, true),
+            keyed.build(),
+            plain(doc! { "owner": 1, "_id": 1 }),
+            plain(doc! { "owner": 1, "changed": 1 }),
+            plain(doc! { "state": 1, "updated": 1 }),
+            plain(doc! { "state": 1, "created": 1 }),
+            some(doc! { "owed.held": 1 }, false),
+            some(doc! { "owed.id": 1 }, false),
+        ];
+        self.collection.create_indexes(indexes).await.map(drop)
+    }
+
+    async fn index_stale(&self) -> Result<(), mongodb::error::Error> {
+        let keys = doc! { "state": 1, "updated": 1, "_id": 1 };
+        let index = IndexModel::builder().keys(keys).build();
+        self.collection.create_index(index).await?;
+        match self.collection.drop_index("state_1_updated_1").await {
+            Err(e) if server::code(&e) == Some(INDEX_NOT_FOUND) => Ok(()),
+            dropped => dropped,
         }
-        Ok(())
+    }
+
+    fn own(&self) -> Collection<Document> {
+        self.database.collection(server::OWN)
     }
 
     async fn find(&self, filter: Document) -> Result<Option<Document>, Error> {
-        self.jobs.find_one(filter).await.map_err(backend)
+        self.jobs().await?.find_one(filter).await.map_err(backend)
     }
 
     /// The owner's job with this key.
@@ -117,7 +158,7 @@ impl MongodbJobs {
         Ok(first.map(|entry| Created::Existing(Box::new(entry.job))))
     }
 
-    /// Loads the entry of `id`, lets it change, and stores it with its message, all or nothing.
+    /// Loads the entry of `id`, applies `change`, and stores it with its message, in one update.
     async fn change<T>(
         &self,
         id: Id,
@@ -139,25 +180,25 @@ impl MongodbJobs {
             match self.store(&entry, revision, owed.as_ref(), now).await {
                 Ok(true) => return Ok((changed, owed)),
                 Ok(false) => {}
-                Err(Fault::Taken(_)) => {
+                Err(e) if server::is_taken(&e) => {
                     return Err(Error::Rejected("another job has this MP3".into()));
                 }
-                Err(fault) => return Err(fault_of(fault)),
+                Err(e) => return Err(backend(e)),
             }
         }
-        let why = "others change the job all the time";
+        let why = "others keep changing the job";
         Err(Error::Unavailable(why.into()))
     }
 
-    /// Stores an entry that was read at `revision`, or a new one at 0, with what it owes; `false` where
-    /// somebody else changed it meanwhile.
+    /// Stores an entry that was read at `revision`, or a new one at 0, with what it owes; `false` if somebody else has
+    /// changed it meanwhile.
     async fn store(
         &self,
         entry: &Entry,
         revision: i64,
         owed: Option<&Owed>,
         now: Timestamp,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, mongodb::error::Error> {
         let (present, absent) = fields(entry);
         let mut update = doc! {
             "$set": present,
@@ -180,8 +221,8 @@ impl MongodbJobs {
             update.insert("$push", doc! { "owed": owed });
         }
         let same = doc! { "_id": object_id(entry.job.id), "revision": revision };
-        let stored = self.jobs.update_one(same, update).upsert(revision == 0);
-        let stored = stored.await?;
+        let stored = self.collection.update_one(same, update);
+        let stored = stored.upsert(revision == 0).await?;
         Ok(stored.matched_count == 1 || stored.upserted_id.is_some())
     }
 
@@ -195,28 +236,38 @@ impl MongodbJobs {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let found = self.jobs.find(filter).sort(order).limit(limit_of(limit));
-        let mut found = found.await.map_err(backend)?;
+        let found = self
+            .jobs()
+            .await?
+            .find(filter)
+            .sort(order)
+            .limit(limit_of(limit));
+        let mut found = found.await.map_err(Fault::from)?;
         let mut jobs = Vec::new();
-        while let Some(document) = found.try_next().await.map_err(backend)? {
+        while let Some(document) = found.try_next().await.map_err(Fault::from)? {
             jobs.push(entry_of(&document)?.job);
         }
         Ok(jobs)
     }
 
-    /// Gives the caller a message, unless somebody else has just been given it.
-    async fn give(&self, job: &Bson, owed: &Document, now: Timestamp) -> Result<bool, Error> {
+    /// Claims a message for the caller, unless somebody else has just claimed it.
+    async fn claim(&self, job: &Bson, owed: &Document, now: Timestamp) -> Result<bool, Error> {
         let same = doc! { "id": owed.get("id"), "held": owed.get("held") };
-        let given = self.jobs.update_one(
+        let claimed = self.jobs().await?.update_one(
             doc! { "_id": job, "owed": { "$elemMatch": same } },
             doc! { "$set": { "owed.$.held": time(now.plus(CLAIM_TIME)) } },
         );
-        Ok(given.await.map_err(backend)?.modified_count == 1)
+        Ok(claimed.await.map_err(Fault::from)?.modified_count == 1)
     }
 
     /// The results of an aggregation that has few.
     async fn aggregate(&self, stages: Vec<Document>) -> Result<Vec<Document>, Error> {
-        let results = self.jobs.aggregate(stages).await.map_err(backend)?;
+        let results = self
+            .jobs()
+            .await?
+            .aggregate(stages)
+            .await
+            .map_err(Fault::from)?;
         results.try_collect().await.map_err(backend)
     }
 }
@@ -224,20 +275,21 @@ impl MongodbJobs {
 #[async_trait]
 impl Jobs for MongodbJobs {
     async fn create(&self, job: &Job, message: Option<Message>) -> Result<Created, Error> {
-        self.index().await?;
         if let Some(existing) = self.keyed(job).await? {
             return Ok(existing);
         }
         let owed = message.map(owe);
         let entry = Entry::new(job.clone());
         let now = self.clock.now();
+        // A job without a key is not looked for first.
+        self.jobs().await?;
         match self.store(&entry, 0, owed.as_ref(), now).await {
             Ok(_) => Ok(Created::New(owed)),
-            Err(Fault::Taken(_)) => self
+            Err(e) if server::is_taken(&e) => self
                 .keyed(job)
                 .await?
                 .ok_or_else(|| Error::Rejected("there is a job with this id or video".into())),
-            Err(fault) => Err(fault_of(fault)),
+            Err(e) => Err(backend(e)),
         }
     }
 
@@ -288,8 +340,11 @@ impl Jobs for MongodbJobs {
     }
 
     async fn delete(&self, id: Id) -> Result<Job, Error> {
-        let deleted = self.jobs.find_one_and_delete(doc! { "_id": object_id(id) });
-        let deleted = deleted.await.map_err(backend)?;
+        let deleted = self
+            .jobs()
+            .await?
+            .find_one_and_delete(doc! { "_id": object_id(id) });
+        let deleted = deleted.await.map_err(Fault::from)?;
         Ok(entry_of(&deleted.ok_or(Error::NotFound)?)?.job)
     }
 
@@ -301,38 +356,38 @@ impl Jobs for MongodbJobs {
 #[async_trait]
 impl JobOutbox for MongodbJobs {
     async fn claim_owed(&self, limit: usize) -> Result<Vec<Owed>, Error> {
-        self.index().await?;
         let now = self.clock.now();
         let free =
             |owed: &&Document| field(owed, "held", time_of).is_ok_and(|held| held <= Some(now));
-        // By the index they come oldest first. A sort would gather all of them before the first.
+        // The index gives the oldest first. A sort would first gather all of them.
         let found = self
-            .jobs
+            .jobs()
+            .await?
             .find(doc! { "owed.held": { "$lte": time(now) } })
             .hint(Hint::Keys(doc! { "owed.held": 1 }))
             .projection(doc! { "owed": 1 })
             .batch_size(limit.clamp(1, 100) as u32);
-        let mut found = found.await.map_err(backend)?;
-        let mut given = Vec::new();
-        while given.len() < limit
-            && let Some(document) = found.try_next().await.map_err(backend)?
+        let mut found = found.await.map_err(Fault::from)?;
+        let mut claimed = Vec::new();
+        while claimed.len() < limit
+            && let Some(document) = found.try_next().await.map_err(Fault::from)?
         {
             let job = document.get("_id").unwrap_or(&Bson::Null);
             let messages = document.get_array("owed").map_or(&[][..], Vec::as_slice);
             for owed in messages.iter().filter_map(Bson::as_document).filter(free) {
-                if given.len() < limit && self.give(job, owed, now).await? {
-                    given.push((needed(owed, "since", time_of)?, owed_of(owed)?));
+                if claimed.len() < limit && self.claim(job, owed, now).await? {
+                    claimed.push((needed(owed, "since", time_of)?, owed_of(owed)?));
                 }
             }
         }
-        given.sort_by_key(|(since, owed)| (*since, owed.id));
-        Ok(given.into_iter().map(|(_, owed)| owed).collect())
+        claimed.sort_by_key(|(since, owed)| (*since, owed.id));
+        Ok(claimed.into_iter().map(|(_, owed)| owed).collect())
     }
 
     async fn sent(&self, owed: &[Id]) -> Result<(), Error> {
         let sent: Vec<_> = owed.iter().map(|id| object_id(*id)).collect();
         let any = doc! { "$in": sent };
-        let removed = self.jobs.update_many(
+        let removed = self.jobs().await?.update_many(
             doc! { "owed.id": &any },
             doc! { "$pull": { "owed": { "id": &any } } },
         );
@@ -387,10 +442,10 @@ impl JobViews for MongodbJobs {
         let mut referenced = Vec::new();
         for field in ["source", "mp3"] {
             let among: Vec<_> = objects.iter().map(|id| object_id(*id)).collect();
-            let found = self.jobs.find(doc! { field: { "$in": among } });
+            let found = self.jobs().await?.find(doc! { field: { "$in": among } });
             let found = found.projection(doc! { field: 1 }).await;
-            let mut found = found.map_err(backend)?;
-            while let Some(document) = found.try_next().await.map_err(backend)? {
+            let mut found = found.map_err(Fault::from)?;
+            while let Some(document) = found.try_next().await.map_err(Fault::from)? {
                 referenced.push(needed(&document, field, id_of)?);
             }
         }
@@ -415,7 +470,7 @@ impl JobViews for MongodbJobs {
     }
 
     async fn census(&self) -> Result<Census, Error> {
-        // In the order of an index, which has all this needs.
+        // Sorted by an index that holds everything this needs.
         let groups = self.aggregate(vec![
             doc! { "$sort": { "state": 1, "created": 1 } },
             doc! { "$group": {
@@ -439,7 +494,8 @@ impl JobViews for MongodbJobs {
         let poller = match pollers.get(owner).and_then(Weak::upgrade) {
             Some(poller) => poller,
             None => {
-                let poller = Poller::start(self.jobs.clone(), owner, self.watchers.clone()).await?;
+                let poller =
+                    Poller::start(self.jobs().await?.clone(), owner, self.watchers.clone()).await?;
                 let poller = Arc::new(poller);
                 pollers.retain(|_, poller| poller.strong_count() > 0);
                 pollers.insert(owner.to_owned(), Arc::downgrade(&poller));
@@ -453,7 +509,40 @@ impl JobViews for MongodbJobs {
     }
 }
 
-/// An owner's jobs as they change, and the poller that looks for changes as long as somebody listens.
+#[async_trait]
+impl LedgerIdentity for MongodbJobs {
+    async fn identity(&self) -> Result<Option<Identity>, Error> {
+        self.jobs().await?;
+        let own = self.own();
+        let found = own.find_one(doc! { "_id": IDENTITY }).await;
+        let found = found.map_err(Fault::from)?;
+        found.map(|found| server::identity(&found)).transpose()
+    }
+
+    async fn advance(&self, name: Id) -> Result<Identity, Error> {
+        self.jobs().await?;
+        let next = doc! {
+            "$setOnInsert": { "ledger": object_id(name) },
+            "$inc": { "generation": 1_i64 },
+        };
+        // Of two that insert it at once, the later finds the other's.
+        for last in [false, true] {
+            let own = self.own();
+            let advanced = own
+                .find_one_and_update(doc! { "_id": IDENTITY }, next.clone())
+                .upsert(true)
+                .return_document(ReturnDocument::After);
+            match advanced.await {
+                Ok(Some(identity)) => return server::identity(&identity),
+                Err(e) if !server::is_taken(&e) || last => return Err(backend(e)),
+                Ok(None) | Err(_) => {}
+            }
+        }
+        Err(unreadable("the ledger's identity does not stay".into()))
+    }
+}
+
+/// An owner's jobs as they change. The poller runs as long as somebody watches.
 struct Watch {
     jobs: JobStream,
     _poller: Arc<Poller>,
@@ -467,7 +556,7 @@ impl Stream for Watch {
     }
 }
 
-/// A task that tells an owner's watchers of changes until it is dropped.
+/// A task that publishes an owner's changes until it is dropped.
 struct Poller(JoinHandle<()>);
 
 impl Drop for Poller {
@@ -486,39 +575,42 @@ impl Poller {
         Ok(Poller(tokio::spawn(async move {
             loop {
                 sleep(POLL).await;
-                if let Err(e) = changes.tell(&watchers).await {
-                    tracing::debug!(error = %e, "watchers of the ledger wait");
+                if let Err(e) = changes.publish(&watchers).await {
+                    tracing::debug!(error = %e, "changes of jobs reach their watchers later");
                 }
             }
         })))
     }
 }
 
-/// What has changed of an owner's jobs since the last time somebody asked.
+/// An owner's jobs that have changed since the last poll.
 struct Changes {
     jobs: Collection<Document>,
     owner: String,
-    /// Look no further back than this, by the server's clock.
+    /// How far to look back, by the server's clock.
     since: DateTime,
-    /// Revisions that were told, and when they were made: of all documents since then.
-    told: HashMap<ObjectId, (i64, DateTime)>,
+    /// The revisions published since then, and when they were made.
+    published: HashMap<ObjectId, (i64, DateTime)>,
 }
 
 impl Changes {
     async fn from_now(jobs: Collection<Document>, owner: &str) -> Result<Self, Error> {
         let newest = jobs.find_one(doc! { "owner": owner });
-        let newest = newest.sort(doc! { "changed": -1 }).await.map_err(backend)?;
+        let newest = newest
+            .sort(doc! { "changed": -1 })
+            .await
+            .map_err(Fault::from)?;
         let mut changes = Changes {
             jobs,
             owner: owner.to_owned(),
             since: DateTime::from_millis(0),
-            told: HashMap::new(),
+            published: HashMap::new(),
         };
         if let Some(newest) = newest {
             changes.look_back_from(*needed(&newest, "changed", Bson::as_datetime)?);
         }
         let seen = changes.recent().await?;
-        changes.told.extend(seen);
+        changes.published.extend(seen);
         Ok(changes)
     }
 
@@ -527,7 +619,7 @@ impl Changes {
         let since = DateTime::from_millis(newest.timestamp_millis().saturating_sub(overlap));
         if since > self.since {
             self.since = since;
-            self.told.retain(|_, (_, changed)| *changed >= since);
+            self.published.retain(|_, (_, changed)| *changed >= since);
         }
     }
 
@@ -538,30 +630,32 @@ impl Changes {
             .jobs
             .find(recent)
             .projection(doc! { "revision": 1, "changed": 1 });
-        let mut found = found.await.map_err(backend)?;
+        let mut found = found.await.map_err(Fault::from)?;
         let mut recent = Vec::new();
-        while let Some(document) = found.try_next().await.map_err(backend)? {
+        while let Some(document) = found.try_next().await.map_err(Fault::from)? {
             recent.push(version_of(&document)?);
         }
         Ok(recent)
     }
 
-    async fn tell(&mut self, watchers: &Watchers) -> Result<(), Error> {
+    async fn publish(&mut self, watchers: &Watchers) -> Result<(), Error> {
         let recent = self.recent().await?;
         let Some(newest) = recent.iter().map(|(_, (_, changed))| *changed).max() else {
             return Ok(());
         };
-        let new = recent
-            .into_iter()
-            .filter(|(id, (revision, _))| self.told.get(id).is_none_or(|told| told.0 != *revision));
+        let new = recent.into_iter().filter(|(id, (revision, _))| {
+            self.published
+                .get(id)
+                .is_none_or(|known| known.0 != *revision)
+        });
         let new: Vec<_> = new.map(|(id, _)| id).collect();
         if !new.is_empty() {
             let found = self.jobs.find(doc! { "_id": { "$in": new } }).await;
-            let mut found = found.map_err(backend)?;
-            while let Some(document) = found.try_next().await.map_err(backend)? {
+            let mut found = found.map_err(Fault::from)?;
+            while let Some(document) = found.try_next().await.map_err(Fault::from)? {
                 let (id, version) = version_of(&document)?;
                 watchers.publish(&entry_of(&document)?.job);
-                self.told.insert(id, version);
+                self.published.insert(id, version);
             }
         }
         self.look_back_from(newest);
@@ -585,14 +679,14 @@ fn fields(entry: &Entry) -> (Document, Document) {
         "owner": &job.owner,
         "file_name": &job.file_name,
         "source": object_id(job.source),
-        "source_bytes": signed(job.source_bytes),
+        "source_bytes": server::signed(job.source_bytes),
         "options": &job.options,
         "state": job.state.name(),
         "attempts": i64::from(job.attempts),
         "progress": f64::from(job.progress),
         "created": time(job.created),
         "updated": time(job.updated),
-        "fence": signed(entry.fence),
+        "fence": server::signed(entry.fence),
         "leased_until": time(entry.leased_until),
     };
     let mut absent = Document::new();
@@ -602,7 +696,7 @@ fn fields(entry: &Entry) -> (Document, Document) {
         ("mp3", output.map(|output| object_id(output.mp3).into())),
         (
             "mp3_bytes",
-            output.map(|output| signed(output.bytes).into()),
+            output.map(|output| server::signed(output.bytes).into()),
         ),
         ("report", output.map(|output| Bson::from(&output.report))),
         ("failure", job.failure.as_ref().map(Bson::from)),
@@ -682,7 +776,7 @@ fn owed_of(owed: &Document) -> Result<Owed, Error> {
     })
 }
 
-/// What `read` makes of a field; nothing where it is absent.
+/// A field as `read` understands it; none if it is absent.
 fn field<'a, T>(
     document: &'a Document,
     name: &str,
@@ -694,7 +788,7 @@ fn field<'a, T>(
     read(value).map(Some).ok_or_else(|| damaged(document, name))
 }
 
-/// What `read` makes of a field that must be there.
+/// A field that must be there, as `read` understands it.
 fn needed<'a, T>(
     document: &'a Document,
     name: &str,
@@ -705,8 +799,8 @@ fn needed<'a, T>(
 
 fn damaged(document: &Document, name: &str) -> Error {
     let id = document.get("_id").map(Bson::to_string);
-    let what = format!("the job {} has no proper {name}", id.unwrap_or_default());
-    fault_of(Fault::Lasting(what.into()))
+    let what = format!("the job {} has no valid {name}", id.unwrap_or_default());
+    unreadable(what)
 }
 
 fn id_of(value: &Bson) -> Option<Id> {
@@ -730,11 +824,6 @@ fn number(value: &Bson) -> Option<u64> {
     server::integer(value)?.try_into().ok()
 }
 
-/// MongoDB's integers have a sign.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
 fn limit_of(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
@@ -742,19 +831,4 @@ fn limit_of(limit: usize) -> i64 {
 fn any(states: &[State]) -> Document {
     let names: Vec<_> = states.iter().map(|state| state.name()).collect();
     doc! { "$in": names }
-}
-
-fn backend(e: mongodb::error::Error) -> Error {
-    fault_of(e.into())
-}
-
-fn fault_of(fault: Fault) -> Error {
-    match fault {
-        // A full disk passes when somebody makes room.
-        Fault::Full(source) | Fault::Passing(source) => Error::Unavailable(source),
-        Fault::Taken(source) | Fault::Lasting(source) => Error::Backend {
-            adapter: server::NAME,
-            source,
-        },
-    }
 }

@@ -1,4 +1,4 @@
-//! The ledger as a SQLite table, beside its queues.
+//! The ledger as a table of the SQLite database that also holds the queues.
 //!
 //! A job and its message go into one database in one transaction, so nothing is ever owed.
 
@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use micropy_core::ports::binding::Identity;
 use micropy_core::ports::jobs::{
     Begin, Census, Created, Entry, Error, Filter, Job, JobOutbox, JobStream, JobViews, Jobs, Lease,
-    Message, Outcome, Output, Owed, State, Topics, Usage, Watchers,
+    LedgerIdentity, Message, Outcome, Output, Owed, State, Topics, Usage, Watchers,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use sqlx::query::Query;
@@ -25,8 +26,8 @@ pub struct SqliteJobs {
     clock: Arc<dyn Clock>,
     queues: Topics<SqliteQueue>,
     watchers: Watchers,
-    /// Held from a change to the end of telling about it, so that watchers hear of changes in order.
-    turn: Mutex<()>,
+    /// Locked from a change until it is published, so that watchers see changes in order.
+    publishing: Mutex<()>,
 }
 
 impl SqliteJobs {
@@ -37,7 +38,7 @@ impl SqliteJobs {
             clock,
             queues,
             watchers: Watchers::default(),
-            turn: Mutex::default(),
+            publishing: Mutex::default(),
         }
     }
 
@@ -55,7 +56,7 @@ impl SqliteJobs {
         Ok(())
     }
 
-    /// Lets those hear of a committed change who wait for it.
+    /// Wakes watchers and receivers after a change is committed.
     fn announce(&self, job: &Job, message: Option<&Message>) {
         self.watchers.publish(job);
         if let Some(message) = message {
@@ -63,14 +64,14 @@ impl SqliteJobs {
         }
     }
 
-    /// Loads the entry of `id`, lets it change, and stores it with its message, all or nothing.
+    /// Loads the entry of `id`, applies `change`, and stores it with its message, in one transaction.
     async fn change<T>(
         &self,
         id: Id,
         message: Option<Message>,
         change: impl FnOnce(&mut Entry, Timestamp) -> Result<T, Error> + Send,
     ) -> Result<T, Failure> {
-        let _turn = self.turn.lock().await;
+        let _publishing = self.publishing.lock().await;
         let mut transaction = self.database.begin().await?;
         let mut entry = load(&mut transaction, id).await?;
         let before = entry.clone();
@@ -85,7 +86,7 @@ impl SqliteJobs {
     }
 
     async fn insert(&self, job: &Job, message: Option<Message>) -> Result<Created, Failure> {
-        let _turn = self.turn.lock().await;
+        let _publishing = self.publishing.lock().await;
         let mut transaction = self.database.begin().await?;
         let same = sqlx::query("SELECT * FROM jobs WHERE owner = ? AND key = ?");
         let same = same.bind(&job.owner).bind(&job.key);
@@ -318,6 +319,39 @@ impl JobViews for SqliteJobs {
     }
 }
 
+#[async_trait]
+impl LedgerIdentity for SqliteJobs {
+    async fn identity(&self) -> Result<Option<Identity>, Error> {
+        let select = sqlx::query("SELECT name, generation FROM ledger");
+        let row = select.fetch_optional(self.database.read()).await;
+        let row = row.map_err(sqlite::fault)?;
+        row.as_ref()
+            .map(identity_of)
+            .transpose()
+            .map_err(sqlite::backend)
+    }
+
+    async fn advance(&self, name: Id) -> Result<Identity, Error> {
+        let advance = "
+            INSERT INTO ledger VALUES (1, ?, 1)
+            ON CONFLICT DO UPDATE SET generation = generation + 1
+            RETURNING name, generation";
+        let row = sqlx::query(advance)
+            .bind(blob(&name))
+            .fetch_one(self.database.write())
+            .await
+            .map_err(sqlite::fault)?;
+        identity_of(&row).map_err(sqlite::backend)
+    }
+}
+
+fn identity_of(row: &SqliteRow) -> Result<Identity, sqlx::Error> {
+    Ok(Identity {
+        ledger: id_of(row.try_get("name")?)?,
+        generation: row.try_get("generation")?,
+    })
+}
+
 async fn load(connection: &mut SqliteConnection, id: Id) -> Result<Entry, Failure> {
     let select = sqlx::query("SELECT * FROM jobs WHERE id = ?").bind(blob(&id));
     let row = select
@@ -360,7 +394,7 @@ async fn store(connection: &mut SqliteConnection, entry: &Entry) -> Result<(), s
     update.execute(connection).await.map(drop)
 }
 
-/// Binds what changes during the life of a job, in the order of both statements above.
+/// Binds the columns that change during the life of a job, in the order of both statements above.
 fn bind_changing<'q>(
     query: Query<'q, Sqlite, SqliteArguments>,
     entry: &'q Entry,
@@ -461,7 +495,7 @@ fn push_states(query: &mut QueryBuilder<Sqlite>, states: &[State]) {
     query.push(")");
 }
 
-/// Why a change did not happen: the ledger's word, or the database's.
+/// Why a change did not happen: the ledger refused it, or the database failed.
 enum Failure {
     Jobs(Error),
     Sqlx(sqlx::Error),
@@ -483,11 +517,7 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Jobs(e) => e,
-            Failure::Sqlx(e) if sqlite::may_pass(&e) => Error::Unavailable(sqlite::boxed(e)),
-            Failure::Sqlx(e) => Error::Backend {
-                adapter: sqlite::NAME,
-                source: sqlite::boxed(e),
-            },
+            Failure::Sqlx(e) => sqlite::backend(e),
         }
     }
 }

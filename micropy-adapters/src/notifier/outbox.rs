@@ -25,7 +25,7 @@ impl Outbox {
         let from = from.parse().map_err(|e| {
             io::Error::new(
                 io::ErrorKind::InvalidInput,
-                format!("{from:?} is no address: {e}"),
+                format!("{from:?} is not an address: {e}"),
             )
         })?;
         private::create_folder(folder.as_ref())?;

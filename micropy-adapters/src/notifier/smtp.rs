@@ -1,7 +1,7 @@
-//! Mail handed to a mail server, by the submission protocol (RFC 5321, RFC 6409).
+//! Mail for a mail server, by the submission protocol (RFC 5321, RFC 6409).
 //!
-//! A mail is delivered when the server has said 250 to its content. If the connection breaks before that,
-//! the server may have it or not: it is sent again, with the same Message-ID.
+//! A mail is delivered when the server has answered 250 to its content. If the connection breaks before that, the server
+//! may or may not have it: it is sent again, with the same Message-ID.
 
 use std::borrow::Cow;
 use std::error::Error as _;
@@ -30,13 +30,13 @@ use super::message::compose;
 /// The adapter's name in errors.
 const NAME: &str = "SMTP";
 
-/// Mails on their way at the same time, each over a connection of its own.
+/// Mails under way at the same time, each over a connection of its own.
 const CONNECTIONS: usize = 4;
-/// An idle connection is used again for this long: servers close theirs after some minutes.
+/// How long an idle connection may be used again: servers close theirs after some minutes.
 const IDLE: Duration = Duration::from_secs(60);
-/// How long an idle one may take to show that it is alive, and a spent one to part politely.
+/// How long an idle connection may take to prove that it is alive, and a broken one to close.
 const SHORT: Duration = Duration::from_secs(3);
-/// Of a server's reply, so much goes into an error.
+/// How much of a server's reply goes into an error, in characters.
 const MAX_REPLY: usize = 300;
 
 /// How long to wait for a mail server.
@@ -92,19 +92,18 @@ struct Idle {
 }
 
 impl SmtpNotifier {
-    /// The server at `url`, for mail from the address `from`; it is connected to when there is mail.
+    /// The server at `url`, for mail from the address `from`. The first mail connects.
     ///
-    /// - `smtp://user:password@host:587` asks for STARTTLS and sends nothing without it. Only
-    ///   `?tls=opportunistic` goes on where the server has none, though never with a password, and
-    ///   `?tls=none` does not ask for it.
-    /// - `smtps://user:password@host:465` speaks TLS from the first byte.
+    /// - `smtp://user:password@host:587` requires STARTTLS. With `?tls=opportunistic` it does without if the server has
+    ///   none, but then never sends a password. With `?tls=none` it does not ask for it.
+    /// - `smtps://user:password@host:465` uses TLS from the first byte.
     ///
     /// Characters like `@` and `/` in user and password are percent-encoded. Certificates are verified
     /// against Mozilla's authorities and those in the PEM file of `?ca=/path.pem`.
     pub fn new(url: &str, from: &str) -> io::Result<Self> {
         let mut from: Mailbox = from
             .parse()
-            .map_err(|e| invalid(format!("{from:?} is no address: {e}")))?;
+            .map_err(|e| invalid(format!("{from:?} is not an address: {e}")))?;
         if let Ok(ascii) = ascii_domain(from.email.as_ref()).parse() {
             from.email = ascii;
         }
@@ -115,16 +114,18 @@ impl SmtpNotifier {
             None => return Err(not_a_url(&"there is no host")),
         };
         if !matches!(url.path(), "" | "/") || url.fragment().is_some() {
-            return Err(not_a_url(
-                &"nothing comes after the host but ?tls= and ?ca=",
-            ));
+            return Err(not_a_url(&"only ?tls= and ?ca= may follow the host"));
         }
         let (mut tls, mut ca) = (None, None);
         for (name, value) in url.query_pairs() {
             match &*name {
                 "tls" => tls = Some(value),
                 "ca" => ca = Some(value),
-                _ => return Err(not_a_url(&format_args!("{name:?} is no parameter"))),
+                _ => {
+                    return Err(not_a_url(&format_args!(
+                        "{name:?} is not a known parameter"
+                    )));
+                }
             }
         }
         let parameters = || tls_parameters(&host, ca.as_deref());
@@ -134,7 +135,7 @@ impl SmtpNotifier {
             ("smtp", Some("none")) => (587, Security::None),
             ("smtps", None | Some("required")) => (465, Security::Implicit(parameters()?)),
             ("smtp" | "smtps", Some(tls)) => {
-                return Err(not_a_url(&format_args!("tls={tls} has no meaning here")));
+                return Err(not_a_url(&format_args!("tls={tls} is not possible here")));
             }
             _ => return Err(not_a_url(&"it begins with neither smtp:// nor smtps://")),
         };
@@ -155,13 +156,13 @@ impl SmtpNotifier {
         })
     }
 
-    /// Logs in as `user`, where that is not to stand in the URL.
+    /// Logs in as `user`, if the password should not be in the URL.
     pub fn with_login(mut self, user: &str, password: &str) -> Self {
         self.login = Some(Credentials::new(user.to_owned(), password.to_owned()));
         self
     }
 
-    /// Waits longer, or less long.
+    /// Chooses how long to wait.
     pub fn with_patience(mut self, patience: Patience) -> Self {
         self.patience = patience;
         self
@@ -179,13 +180,13 @@ impl SmtpNotifier {
                 connection,
                 since: Instant::now(),
             }),
-            // Whether it works or not, the mail's fate is known already.
+            // The mail's fate is known already, whether this works or not.
             Err(_) => drop(tokio::time::timeout(SHORT, connection.abort()).await),
         }
         sent
     }
 
-    /// One that is alive: an idle one, or a new one.
+    /// A connection that is alive: an idle one, or a new one.
     async fn connection(&self) -> Result<AsyncSmtpConnection, Error> {
         loop {
             let Some(mut idle) = self.idle().pop() else {
@@ -242,7 +243,7 @@ impl SmtpNotifier {
         mail: &[u8],
     ) -> Result<(), Error> {
         let mut parameters = Vec::new();
-        // Text is encoded, so that only an address can bring in other bytes (RFC 6531).
+        // Text is encoded. So only an address can contain other bytes than ASCII (RFC 6531).
         let mut addresses = envelope.to().iter().chain(envelope.from());
         let plain = addresses.all(|a| AsRef::<str>::as_ref(a).is_ascii());
         if !plain || !mail.is_ascii() {
@@ -266,7 +267,7 @@ impl SmtpNotifier {
         Ok(())
     }
 
-    /// Waits for a reply, but not for ever.
+    /// Waits for a reply for a limited time.
     async fn reply<T>(
         &self,
         step: Step,
@@ -323,7 +324,7 @@ fn ascii_domain(address: &str) -> Cow<'_, str> {
     let Some((user, domain)) = address.rsplit_once('@').filter(|(_, d)| !d.is_ascii()) else {
         return Cow::Borrowed(address);
     };
-    // With a name, as in `Ann <ann@example.com>`, it ends in a bracket.
+    // With a display name, as in `Ann <ann@example.com>`, it ends in a bracket.
     let (domain, end) = match domain.strip_suffix('>') {
         Some(domain) => (domain, ">"),
         None => (domain, ""),
@@ -340,7 +341,7 @@ fn tls_parameters(host: &str, ca: Option<&str>) -> io::Result<TlsParameters> {
         let failed = |why: &dyn fmt::Display| invalid(format!("the certificates in {path}: {why}"));
         let pem = fs::read(path).map_err(|e| io::Error::new(e.kind(), failed(&e)))?;
         if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
-            return Err(failed(&"there are none"));
+            return Err(failed(&"the file holds none"));
         }
         let certificates = Certificate::from_pem(&pem).map_err(|e| failed(&e))?;
         tls = tls.add_root_certificate(certificates);
@@ -353,16 +354,16 @@ fn decoded(text: &str) -> io::Result<String> {
     Ok(text.map_err(|e| not_a_url(&e))?.into_owned())
 }
 
-/// Never shows the URL: there may be a password in it.
+/// Does not repeat the URL, which may hold a password.
 fn not_a_url(why: &dyn fmt::Display) -> io::Error {
-    invalid(format!("the URL of the mail server is none: {why}"))
+    invalid(format!("the URL of the mail server is not valid: {why}"))
 }
 
 fn invalid(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
-/// How far it came.
+/// How far a delivery got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Connect,
@@ -390,7 +391,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// What the mail server did, and when.
+/// What failed at the mail server, and at which step.
 #[derive(Debug, thiserror::Error)]
 #[error("{step}: {what}")]
 struct Fault {
@@ -417,18 +418,18 @@ fn backend(step: Step, what: impl fmt::Display) -> Error {
     }
 }
 
-/// Whose turn it is: ours, to try again; the operator's; or nobody's.
+/// Who can do something about an error: we, by trying again; the operator; or nobody.
 fn error(step: Step, e: &smtp::Error) -> Error {
     let Some(code) = e.status() else {
         return match () {
             () if breaks_tls(e) || e.is_client() || e.is_tls() => backend(step, e),
-            // A drop or a refused connection, and half a reply.
+            // A lost or refused connection, or half a reply.
             () if io_error(e).is_some() || e.is_response() => unavailable(step, e),
             () => backend(step, e),
         };
     };
     let code = code.to_string();
-    // Some servers repeat what they were sent: of a reply to a password, only the numbers are told.
+    // Some servers repeat what they were sent. So of a reply to a password only the codes are reported.
     let what = match step {
         Step::Login => format!("{code} {}", enhanced(e)).trim_end().to_owned(),
         _ => e.to_string(),
@@ -436,7 +437,7 @@ fn error(step: Step, e: &smtp::Error) -> Error {
     if e.is_transient() {
         return unavailable(step, what);
     }
-    // A login is asked for or no longer valid, TLS is asked for: not the recipient's fault (RFC 4954).
+    // A login is required or no longer valid, or TLS is required: not the recipient's fault (RFC 4954).
     let ours = ["530", "534", "535", "538"].contains(&code.as_str());
     match step {
         Step::Recipient | Step::Data | Step::Content if !ours => {
@@ -446,7 +447,7 @@ fn error(step: Step, e: &smtp::Error) -> Error {
     }
 }
 
-/// The enhanced status code (RFC 3463) that a reply begins with, like `5.7.8`.
+/// The enhanced status code (RFC 3463) at the start of a reply, such as `5.7.8`.
 fn enhanced(e: &smtp::Error) -> String {
     let text = e.source().map(ToString::to_string).unwrap_or_default();
     let word = text.split_whitespace().next().unwrap_or_default();
@@ -466,7 +467,7 @@ fn io_error(e: &smtp::Error) -> Option<&io::Error> {
     None
 }
 
-/// Whether the two cannot agree on TLS: a certificate that is not trusted, a server that speaks none.
+/// Whether TLS failed: the certificate is not trusted, or the server does not offer TLS.
 fn breaks_tls(e: &smtp::Error) -> bool {
     io_error(e).is_some_and(|e| e.kind() == io::ErrorKind::InvalidData)
 }

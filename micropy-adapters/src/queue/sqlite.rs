@@ -1,7 +1,7 @@
 //! A queue as rows of a SQLite table.
 //!
-//! A delivery is held for [`HOLD`] and its hold renewed as long as it lives; when its process is
-//! killed, the hold runs out and the message comes again.
+//! A delivery is a lease on a message for [`LEASE`], which is renewed as long as the delivery lives. When its process is
+//! killed, the lease runs out and the message is delivered again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,11 @@ use tokio::task::AbortHandle;
 
 use crate::sqlite::{self, Database};
 
-/// How long a delivery stays away when its process is killed.
-pub const HOLD: Duration = Duration::from_secs(30);
-/// How long before a hold is renewed.
+/// How long a message is left to a receiver whose process may have been killed.
+pub const LEASE: Duration = Duration::from_secs(30);
+/// How often a lease is renewed.
 const RENEW: Duration = Duration::from_secs(10);
-/// How long before a waiting receiver looks for messages that have become due.
+/// How often a waiting receiver looks for messages that have become due.
 const POLL: Duration = Duration::from_millis(250);
 
 /// One queue of a database.
@@ -42,7 +42,7 @@ impl SqliteQueue {
         }
     }
 
-    /// Puts a message in as part of a transaction. When it is committed, [`wake`](Self::wake).
+    /// Adds a message as part of a transaction. After its commit, call [`wake`](Self::wake).
     pub(crate) async fn insert(
         &self,
         transaction: &mut sqlx::SqliteConnection,
@@ -57,7 +57,7 @@ impl SqliteQueue {
             .map(drop)
     }
 
-    /// Lets a waiting receiver look.
+    /// Wakes a waiting receiver.
     pub(crate) fn wake(&self) {
         self.published.notify_one();
     }
@@ -69,7 +69,7 @@ impl SqliteQueue {
             WHERE id = (SELECT id FROM messages WHERE queue = ? AND due <= ? ORDER BY id LIMIT 1)
             RETURNING id, deliveries, payload";
         let row = sqlx::query(take)
-            .bind(now.plus(HOLD).as_millis())
+            .bind(now.plus(LEASE).as_millis())
             .bind(self.name)
             .bind(now.as_millis())
             .fetch_optional(self.database.write())
@@ -91,18 +91,23 @@ impl SqliteQueue {
 #[async_trait]
 impl Queue for SqliteQueue {
     async fn publish(&self, payload: Vec<u8>) -> Result<(), Error> {
-        let mut connection = self.database.write().acquire().await.map_err(error)?;
+        let mut connection = self
+            .database
+            .write()
+            .acquire()
+            .await
+            .map_err(sqlite::fault)?;
         self.insert(&mut connection, &payload)
             .await
-            .map_err(error)?;
+            .map_err(sqlite::fault)?;
         self.wake();
         Ok(())
     }
 
     async fn receive(&self) -> Result<Box<dyn Delivery>, Error> {
         loop {
-            if let Some(delivery) = self.take().await.map_err(error)? {
-                // There may be more than one message behind one wake-up.
+            if let Some(delivery) = self.take().await.map_err(sqlite::fault)? {
+                // One wake-up may stand for several messages.
                 self.wake();
                 return Ok(Box::new(delivery));
             }
@@ -111,7 +116,7 @@ impl Queue for SqliteQueue {
     }
 }
 
-/// The right to one delivery of one message: void once it is delivered again.
+/// The right to one delivery of one message; void once the message is delivered again.
 #[derive(Clone)]
 struct Claim {
     queue: SqliteQueue,
@@ -120,13 +125,13 @@ struct Claim {
 }
 
 impl Claim {
-    /// Renews the hold until told to stop.
+    /// Renews the lease until it is aborted.
     async fn keep(self) {
         loop {
             tokio::time::sleep(RENEW).await;
-            let until = self.queue.clock.now().plus(HOLD).as_millis();
+            let until = self.queue.clock.now().plus(LEASE).as_millis();
             if let Err(e) = self.set_due(until, true).await {
-                tracing::warn!(queue = self.queue.name, error = %e, "a delivery could not be held");
+                tracing::warn!(queue = self.queue.name, error = %e, "the lease on a message could not be renewed");
             }
         }
     }
@@ -157,7 +162,7 @@ impl Claim {
             .map(drop)
     }
 
-    async fn bury(&self, reason: &str) -> Result<(), sqlx::Error> {
+    async fn move_to_dead_letters(&self, reason: &str) -> Result<(), sqlx::Error> {
         let mut transaction = self.queue.database.begin().await?;
         let died = self.queue.clock.now().as_millis();
         let copy = "
@@ -189,7 +194,7 @@ impl SqliteDelivery {
         self.renewal.abort();
         self.claim
             .take()
-            .ok_or_else(|| Error::Rejected("the delivery is settled".into()))
+            .ok_or_else(|| Error::Rejected("the delivery is settled already".into()))
     }
 }
 
@@ -202,7 +207,7 @@ impl Drop for SqliteDelivery {
         };
         runtime.spawn(async move {
             if let Err(e) = claim.give_back(0).await {
-                tracing::warn!(error = %e, "a delivery comes back only when its hold runs out");
+                tracing::warn!(error = %e, "a message is delivered again only when its lease runs out");
             }
         });
     }
@@ -219,26 +224,19 @@ impl Delivery for SqliteDelivery {
     }
 
     async fn ack(mut self: Box<Self>) -> Result<(), Error> {
-        self.settle()?.remove().await.map_err(error)
+        self.settle()?.remove().await.map_err(sqlite::backend)
     }
 
     async fn retry(mut self: Box<Self>, after: Duration) -> Result<(), Error> {
         let claim = self.settle()?;
         let due = claim.queue.clock.now().plus(after).as_millis();
-        claim.give_back(due).await.map_err(error)
+        claim.give_back(due).await.map_err(sqlite::backend)
     }
 
     async fn dead(mut self: Box<Self>, reason: &str) -> Result<(), Error> {
-        self.settle()?.bury(reason).await.map_err(error)
-    }
-}
-
-fn error(e: sqlx::Error) -> Error {
-    if sqlite::may_pass(&e) {
-        return Error::Unavailable(sqlite::boxed(e));
-    }
-    Error::Backend {
-        adapter: sqlite::NAME,
-        source: sqlite::boxed(e),
+        self.settle()?
+            .move_to_dead_letters(reason)
+            .await
+            .map_err(sqlite::backend)
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! `unfinished/<id>` grows by appends; `whole/<id>` is read. A commit renames the file from one to the other, so an
 //! object is visible whole or not at all. Bytes are fsynced before an append returns, and both folders before a
-//! commit does. So what was acknowledged survives a kill, and a power cut if the disk honours fsync.
+//! commit does. So what was acknowledged survives a kill, and a power cut if the disk honours fsync. The file `ledger`
+//! names the job ledger that the folder belongs to, and its generation.
 
 use std::fs::{self, File, ReadDir, TryLockError};
-use std::io::{self, SeekFrom};
+use std::io::{self, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use micropy_core::ports::binding::Identity;
 use micropy_core::ports::storage::{
     ByteStream, Error, Head, Label, Listing, Storage, Upload, UploadError,
 };
@@ -34,6 +36,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 /// A folder of objects.
 #[derive(Clone, Debug)]
 pub struct FilesystemStorage {
+    root: PathBuf,
     whole: PathBuf,
     unfinished: PathBuf,
 }
@@ -43,6 +46,7 @@ impl FilesystemStorage {
     pub fn open(root: impl AsRef<Path>) -> io::Result<Self> {
         let root = root.as_ref();
         let storage = FilesystemStorage {
+            root: root.to_owned(),
             whole: root.join("whole"),
             unfinished: root.join("unfinished"),
         };
@@ -108,6 +112,51 @@ impl FilesystemStorage {
         sync_folder(&self.whole).map_err(backend)?;
         sync_folder(&self.unfinished).map_err(backend)?;
         head_of(&self.whole(id), id).map_err(backend)
+    }
+
+    fn read_binding(&self) -> Result<Option<Identity>, Error> {
+        let path = self.root.join("ledger");
+        let text = match fs::read_to_string(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(backend)?,
+        };
+        let identity = text.trim().split_once(' ').and_then(|(name, generation)| {
+            Some(Identity {
+                ledger: name.parse().ok()?,
+                generation: generation.parse().ok()?,
+            })
+        });
+        identity.map(Some).ok_or_else(|| {
+            let what = format!("{} holds no ledger's name and generation", path.display());
+            backend(io::Error::new(io::ErrorKind::InvalidData, what))
+        })
+    }
+
+    fn replace_binding(&self, previous: Option<Identity>, ledger: Identity) -> Result<(), Error> {
+        // A file of its own: the rename below would replace the locked one.
+        let lock = private::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(self.root.join("ledger.lock"))
+            .map_err(backend)?;
+        lock.lock().map_err(backend)?;
+        if self.read_binding()? != previous {
+            return Err(Error::Rejected("the store was bound meanwhile".into()));
+        }
+        let write = || {
+            let new = self.root.join("ledger.new");
+            let mut file = private::options()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(&new)?;
+            writeln!(file, "{} {}", ledger.ledger, ledger.generation)?;
+            file.sync_all()?;
+            fs::rename(&new, self.root.join("ledger"))?;
+            sync_folder(&self.root)
+        };
+        write().map_err(backend)
     }
 }
 
@@ -232,6 +281,16 @@ impl Storage for FilesystemStorage {
         });
         let heads = old.map_ok(|old| stream::iter(old.into_iter().map(Ok)));
         Ok(Box::pin(heads.try_flatten()))
+    }
+
+    async fn binding(&self) -> Result<Option<Identity>, Error> {
+        let storage = self.clone();
+        blocking(move || storage.read_binding()).await
+    }
+
+    async fn bind(&self, previous: Option<Identity>, ledger: Identity) -> Result<(), Error> {
+        let storage = self.clone();
+        blocking(move || storage.replace_binding(previous, ledger)).await
     }
 }
 

@@ -1,14 +1,13 @@
 //! Objects as GridFS files, which every MongoDB driver reads.
 //!
-//! An unfinished object is a document of `fs.uploads`, which knows how many bytes are durable, and the
-//! chunks those bytes are in. A commit inserts the document of `fs.files`, by which readers find a file,
-//! last: so they see it whole or not at all.
+//! An unfinished object is a document of `fs.uploads`, which records how many bytes are durable, and the chunks with
+//! those bytes. A commit inserts the document of `fs.files` last. Readers find a file by it, so they see it whole or not
+//! at all.
 //!
-//! A single server has no transactions. What keeps two writers of one object apart is a *fence*, a number
-//! that grows whenever somebody takes the object to write to it, and that every chunk bears: nobody
-//! replaces a chunk of a later writer, and nobody but the latest moves the length on. Whoever stops midway
-//! leaves chunks behind the length that count for nothing: the next writer replaces them, and a commit
-//! removes them.
+//! A single server has no transactions. Two writers of one object are kept apart by a *fence*: a number that grows
+//! whenever somebody takes the object for writing, and that every chunk bears. Nobody replaces a chunk of a later
+//! writer, and only the latest writer moves the length on. A writer that stops midway leaves chunks behind the length,
+//! which do not count: the next writer replaces them, and a commit removes them.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -18,6 +17,7 @@ use std::{fmt, io};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use micropy_core::ports::binding::Identity;
 use micropy_core::ports::storage::{
     ByteStream, Error, Head, Label, Listing, Storage, Upload, UploadError,
 };
@@ -25,45 +25,50 @@ use micropy_core::ports::{Clock, Id, Timestamp};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
 use mongodb::options::{IndexOptions, ReturnDocument};
-use mongodb::{Collection, IndexModel};
+use mongodb::{Collection, Database, IndexModel};
 use tokio::sync::{OnceCell, Semaphore};
 
 use crate::clock::SystemClock;
-use crate::mongodb::{self as server, Client, Fault, object_id};
+use crate::fault::Fault;
+use crate::mongodb::{self as server, Client, backend, object_id, unreadable};
 
-/// Bytes in a chunk of ours; others' files say what theirs have.
+/// Bytes in each of our chunks. Files of other programs record their own size.
 const CHUNK: usize = 255 * 1024;
 
-/// Chunks on their way to the server at the same time: as many as the driver has connections. A chunk is copied
-/// twice for the way, and what waited for a connection would wait with its copies.
+/// Chunks sent to the server at the same time: as many as the driver has connections. Sending copies a chunk twice, and
+/// one that waited for a connection would keep its copies meanwhile.
 const STORING: usize = 10;
 
 /// Chunks written between two moves of the durable length.
 const CHUNKS_A_STEP: u32 = 4;
 
-/// Bytes asked for at once when reading, though never less than a chunk.
+/// Bytes to ask for at once when reading, but at least a chunk.
 const PIECE: u64 = 512 * 1024;
 
 /// Documents that a listing asks for at once. The server drops a cursor that rests for ten minutes.
 const HEADS: u32 = 1000;
 
-/// Chunks kept of which the last range took only a part, for the next one: whoever skips the video between
-/// two pieces of audio is often back in the same chunk, and no server gives less than all of it.
+/// Chunks to keep after a range took only a part of them. A reader that skips the video between two pieces of audio
+/// often comes back to the same chunk, and the server always sends all of it.
 const KEPT: usize = 16;
 
-/// The largest of them. Ours are smaller; others' may be as large as a document.
+/// The largest chunk to keep. Ours are smaller; those of other programs may be as large as a document.
 const LARGEST_KEPT: usize = 1 << 20;
 
-/// What marks a file as ours.
+/// The document that names the ledger a store belongs to.
+const BINDING: &str = "binding";
+
+/// Marks a file as ours.
 const MARK: &str = "micropy";
 
 /// A GridFS bucket `fs`.
 #[derive(Clone, Debug)]
 pub struct GridfsStorage {
+    database: Database,
     files: Collection<Document>,
     chunks: Collection<Document>,
     uploads: Collection<Document>,
-    indexed: Arc<OnceCell<()>>,
+    migrated: Arc<OnceCell<()>>,
     kept: Arc<Kept>,
     storing: Arc<Semaphore>,
 }
@@ -76,36 +81,45 @@ impl GridfsStorage {
             files: database.collection("fs.files"),
             chunks: database.collection("fs.chunks"),
             uploads: database.collection("fs.uploads"),
-            indexed: Arc::default(),
+            database,
+            migrated: Arc::default(),
             kept: Arc::default(),
             storing: Arc::new(Semaphore::new(STORING)),
         }
     }
 
-    /// Makes the indexes of GridFS, once: before the first write, not when nobody may answer yet.
-    async fn index(&self) -> Result<(), Error> {
-        let make = || async {
-            let by_name = IndexModel::builder().keys(doc! { "filename": 1, "uploadDate": 1 });
-            let by_name = self.files.create_index(by_name.build());
-            by_name.await.map_err(backend)?;
-            // Drivers that find this index keep it as it is, and the fence stands on its being unique.
-            let unique = IndexOptions::builder().unique(true).build();
-            let by_number = IndexModel::builder().keys(doc! { "files_id": 1, "n": 1 });
-            let by_number = self.chunks.create_index(by_number.options(unique).build());
-            by_number.await.map_err(backend).map(drop)
-        };
-        // Making them twice does no harm; callers that waited for each other would wait for a server that
-        // is away one after the other.
-        if !self.indexed.initialized() {
-            make().await?;
-            let _ = self.indexed.set(());
+    /// Makes sure that the collections are as this program knows them, once: before the first write, since nobody may
+    /// answer yet when the service starts.
+    async fn ready(&self) -> Result<(), Error> {
+        // Migrating twice does no harm. Callers that waited for each other would wait for a server that is away one
+        // after the other.
+        if !self.migrated.initialized() {
+            let missing = server::missing_migrations(&self.database, "files", MIGRATIONS);
+            for (number, migration) in missing.await? {
+                match migration {
+                    Migration::Indexes => self.index().await.map_err(Fault::from)?,
+                }
+                server::record_migration(&self.database, "files", number).await?;
+            }
+            let _ = self.migrated.set(());
         }
         Ok(())
     }
 
-    /// Takes the unfinished object, which ends at `offset`, for writing.
+    /// The indexes that GridFS asks for.
+    async fn index(&self) -> Result<(), mongodb::error::Error> {
+        let by_name = IndexModel::builder().keys(doc! { "filename": 1, "uploadDate": 1 });
+        self.files.create_index(by_name.build()).await?;
+        // Drivers that find this index keep it as it is, and the fence relies on its being unique.
+        let unique = IndexOptions::builder().unique(true).build();
+        let by_number = IndexModel::builder().keys(doc! { "files_id": 1, "n": 1 });
+        let by_number = by_number.options(unique).build();
+        self.chunks.create_index(by_number).await.map(drop)
+    }
+
+    /// Takes the unfinished object, which must end at `offset`, for writing.
     async fn take(&self, id: Id, offset: u64) -> Result<Writer<'_>, Error> {
-        self.index().await?;
+        self.ready().await?;
         let Ok(length) = i64::try_from(offset) else {
             return Err(self.not_at(id, offset).await?);
         };
@@ -118,16 +132,17 @@ impl GridfsStorage {
             .upsert(offset == 0)
             .return_document(ReturnDocument::After)
             .await;
-        let upload = match taken.map_err(Fault::from) {
+        let upload = match taken {
             Ok(Some(upload)) => upload,
-            Ok(None) | Err(Fault::Taken(_)) => return Err(self.not_at(id, offset).await?),
-            Err(fault) => return Err(fault_of(fault)),
+            Ok(None) => return Err(self.not_at(id, offset).await?),
+            Err(e) if server::is_taken(&e) => return Err(self.not_at(id, offset).await?),
+            Err(e) => return Err(backend(e)),
         };
         let fence = integer(&upload, "fence")?;
-        // Only now is it sure to be seen: a commit inserts the file before it removes the upload.
+        // Only now is a file certain to be visible: a commit inserts it before it removes the upload.
         if offset == 0 && self.file(id).await?.is_some() {
             let mine = doc! { "_id": object_id(id), "fence": fence, "length": 0 };
-            self.uploads.delete_one(mine).await.map_err(backend)?;
+            self.uploads.delete_one(mine).await.map_err(Fault::from)?;
             return Err(Error::Rejected(format!("{id} is whole already")));
         }
         let mut writer = Writer {
@@ -168,6 +183,10 @@ impl GridfsStorage {
         Ok(Error::Rejected(why))
     }
 
+    fn own(&self) -> Collection<Document> {
+        self.database.collection(server::OWN)
+    }
+
     async fn upload(&self, id: Id) -> Result<Option<Document>, Error> {
         let found = self.uploads.find_one(doc! { "_id": object_id(id) });
         found.await.map_err(backend)
@@ -175,23 +194,23 @@ impl GridfsStorage {
 
     async fn file(&self, id: Id) -> Result<Option<File>, Error> {
         let found = self.files.find_one(doc! { "_id": object_id(id) });
-        let found = found.await.map_err(backend)?;
+        let found = found.await.map_err(Fault::from)?;
         found.map(|document| File::new(id, &document)).transpose()
     }
 
     /// The bytes of one chunk of an unfinished object.
     async fn chunk(&self, id: Id, number: i64) -> Result<Vec<u8>, Error> {
         let wanted = doc! { "files_id": object_id(id), "n": number };
-        let found = self.chunks.find_one(wanted).await.map_err(backend)?;
+        let found = self.chunks.find_one(wanted).await.map_err(Fault::from)?;
         found
             .and_then(data_of)
             .ok_or_else(|| incomplete(id, number))
     }
 
-    /// Stores a chunk, unless a later writer has: then nothing, and `false`.
+    /// Stores a chunk; `false` if a later writer has stored it already.
     async fn store(&self, id: Id, number: i64, fence: i64, data: Vec<u8>) -> Result<bool, Error> {
-        // Nobody closes it.
-        let _turn = self.storing.acquire().await;
+        // Nobody closes the semaphore.
+        let _permit = self.storing.acquire().await;
         let chunk = doc! {
             "files_id": object_id(id),
             // As other drivers write it; 2³¹ chunks are 510 TiB.
@@ -200,20 +219,19 @@ impl GridfsStorage {
             "fence": fence,
         };
         let mine = doc! { "files_id": object_id(id), "n": number, "fence": { "$lte": fence } };
-        // Of two that add a chunk at once, the later writer may be the second: it then finds the other's chunk,
-        // and replaces it.
+        // If two writers add a chunk at once and the later one comes second, it finds the other's chunk and replaces it.
         for _ in 0..2 {
             let replaced = self.chunks.replace_one(mine.clone(), &chunk).upsert(true);
-            match replaced.await.map_err(Fault::from) {
+            match replaced.await {
                 Ok(_) => return Ok(true),
-                Err(Fault::Taken(_)) => {}
-                Err(fault) => return Err(fault_of(fault)),
+                Err(e) if server::is_taken(&e) => {}
+                Err(e) => return Err(backend(e)),
             }
         }
         Ok(false)
     }
 
-    /// Cuts the chunks to `length`, and closes the last of them to writers before `fence`.
+    /// Cuts the chunks to `length`, and closes the last one to writers before `fence`.
     async fn seal(&self, id: Id, length: u64, fence: i64) -> Result<(), Error> {
         let mut end = chunk_number(length);
         let rest = (length % CHUNK as u64) as usize;
@@ -233,13 +251,13 @@ impl GridfsStorage {
         removed.map(drop).map_err(backend)
     }
 
-    /// Whether somebody removes, or has removed, the object of `length` that was made whole just now.
+    /// Whether the object of `length` that was just committed is being removed, or was.
     async fn is_removed(&self, id: Id, length: i64) -> Result<bool, Error> {
         if let Some(upload) = self.upload(id).await? {
             return Ok(matches!(upload.get_str("state"), Ok(DELETING)));
         }
         let first = doc! { "files_id": object_id(id), "n": 0 };
-        let first = self.chunks.find_one(first).await.map_err(backend)?;
+        let first = self.chunks.find_one(first).await.map_err(Fault::from)?;
         Ok(length > 0 && first.is_none())
     }
 
@@ -248,6 +266,13 @@ impl GridfsStorage {
         let removed = self.uploads.delete_one(done).await;
         removed.map(drop).map_err(backend)
     }
+}
+
+/// What has changed from version to version; see [`schema`](crate::schema).
+const MIGRATIONS: &[Migration] = &[Migration::Indexes];
+
+enum Migration {
+    Indexes,
 }
 
 /// The states of an unfinished object: it takes bytes, is being made whole, is being removed.
@@ -268,7 +293,7 @@ impl Storage for GridfsStorage {
         };
         match ended {
             Err(e @ UploadError::Refused(_)) => {
-                writer.settle(offset).await?;
+                writer.record_length(offset).await?;
                 Err(e.into())
             }
             ended => {
@@ -294,7 +319,7 @@ impl Storage for GridfsStorage {
     }
 
     async fn commit(&self, id: Id, label: &Label) -> Result<Head, Error> {
-        self.index().await?;
+        self.ready().await?;
         let taken = self
             .uploads
             .find_one_and_update(
@@ -303,7 +328,7 @@ impl Storage for GridfsStorage {
             )
             .return_document(ReturnDocument::After)
             .await
-            .map_err(backend)?;
+            .map_err(Fault::from)?;
         let whole = self.file(id).await?;
         let head = match (taken, whole) {
             (None, whole) => return whole.map(|file| file.head).ok_or(Error::NotFound),
@@ -320,15 +345,15 @@ impl Storage for GridfsStorage {
                     "filename": &label.file_name,
                     "metadata": { "owner": &label.owner, "storedBy": MARK },
                 };
-                match self.files.insert_one(&file).await.map_err(Fault::from) {
+                match self.files.insert_one(&file).await {
                     Ok(_) if self.is_removed(id, length).await? => {
                         self.delete(id).await?;
                         return Err(Error::NotFound);
                     }
                     Ok(_) => File::new(id, &file)?.head,
                     // Somebody else committed it at the same time.
-                    Err(Fault::Taken(_)) => self.head(id).await?,
-                    Err(fault) => return Err(fault_of(fault)),
+                    Err(e) if server::is_taken(&e) => self.head(id).await?,
+                    Err(e) => return Err(backend(e)),
                 }
             }
         };
@@ -359,7 +384,8 @@ impl Storage for GridfsStorage {
     }
 
     async fn delete(&self, id: Id) -> Result<(), Error> {
-        // While this is there, a removal that a crash cut short can be found and done again.
+        self.ready().await?;
+        // This marks the object until it is gone, so that a removal cut short by a crash is found and repeated.
         self.uploads
             .update_one(
                 doc! { "_id": object_id(id) },
@@ -370,11 +396,11 @@ impl Storage for GridfsStorage {
             )
             .upsert(true)
             .await
-            .map_err(backend)?;
+            .map_err(Fault::from)?;
         let file = self.files.delete_one(doc! { "_id": object_id(id) });
-        file.await.map_err(backend)?;
+        file.await.map_err(Fault::from)?;
         let chunks = self.chunks.delete_many(doc! { "files_id": object_id(id) });
-        chunks.await.map_err(backend)?;
+        chunks.await.map_err(Fault::from)?;
         self.remove_upload(id, DELETING).await
     }
 
@@ -384,11 +410,42 @@ impl Storage for GridfsStorage {
         let files = doc! { "metadata.storedBy": MARK, "uploadDate": { "$lt": before } };
         // Unfinished objects first: one that is committed meanwhile comes twice rather than never.
         let uploads = heads(self.uploads.clone(), uploads, "updated");
-        Ok(Box::pin(uploads.chain(heads(
-            self.files.clone(),
-            files,
-            "uploadDate",
-        ))))
+        let files = heads(self.files.clone(), files, "uploadDate");
+        Ok(Box::pin(uploads.chain(files)))
+    }
+
+    async fn binding(&self) -> Result<Option<Identity>, Error> {
+        let own = self.own();
+        let found = own.find_one(doc! { "_id": BINDING }).await;
+        let found = found.map_err(Fault::from)?;
+        found.map(|binding| server::identity(&binding)).transpose()
+    }
+
+    async fn bind(&self, previous: Option<Identity>, ledger: Identity) -> Result<(), Error> {
+        self.ready().await?;
+        let document = |identity: Identity| {
+            doc! {
+                "_id": BINDING,
+                "ledger": object_id(identity.ledger),
+                "generation": server::signed(identity.generation),
+            }
+        };
+        let is_bound = match previous {
+            None => match self.own().insert_one(document(ledger)).await {
+                Ok(_) => true,
+                Err(e) if server::is_taken(&e) => false,
+                Err(e) => return Err(backend(e)),
+            },
+            Some(previous) => {
+                let own = self.own();
+                let replaced = own.replace_one(document(previous), document(ledger)).await;
+                replaced.map_err(Fault::from)?.matched_count == 1
+            }
+        };
+        match is_bound {
+            true => Ok(()),
+            false => Err(Error::Rejected("the store was bound meanwhile".into())),
+        }
     }
 }
 
@@ -404,7 +461,7 @@ fn heads(
             .find(filter)
             .projection(doc! { "length": 1, written: 1 })
             .batch_size(HEADS);
-        Ok::<_, Error>(found.await.map_err(backend)?.map_err(backend))
+        Ok::<_, Error>(found.await.map_err(Fault::from)?.map_err(backend::<Error>))
     };
     let documents = stream::once(found).try_flatten();
     documents.try_filter_map(move |document| async move {
@@ -421,17 +478,17 @@ fn heads(
     })
 }
 
-/// Somebody who writes to the end of an unfinished object.
+/// A writer at the end of an unfinished object.
 struct Writer<'a> {
     storage: &'a GridfsStorage,
     id: Id,
     fence: i64,
-    /// The length that the upload's document tells.
+    /// The length in the upload's document.
     durable: u64,
     /// The chunk that is being filled.
     number: i64,
     chunk: Vec<u8>,
-    /// Full chunks stored behind the durable length.
+    /// Full chunks stored beyond the durable length.
     ahead: u32,
 }
 
@@ -449,20 +506,21 @@ impl Writer<'_> {
             self.number += 1;
             self.ahead += 1;
             if self.ahead == CHUNKS_A_STEP {
-                self.settle(self.number as u64 * CHUNK as u64).await?;
+                self.record_length(self.number as u64 * CHUNK as u64)
+                    .await?;
             }
         }
         Ok(())
     }
 
-    /// Stores what is left, and returns the length.
+    /// Stores the rest, and returns the length.
     async fn finish(mut self) -> Result<u64, Error> {
         let chunk = std::mem::take(&mut self.chunk);
         let length = self.number as u64 * CHUNK as u64 + chunk.len() as u64;
         if !chunk.is_empty() && length > self.durable {
             self.store(chunk).await?;
         }
-        self.settle(length).await?;
+        self.record_length(length).await?;
         Ok(length)
     }
 
@@ -474,13 +532,13 @@ impl Writer<'_> {
         Err(self.lost().await)
     }
 
-    /// Lets the upload's document tell `length`, whose bytes are all stored.
-    async fn settle(&mut self, length: u64) -> Result<(), Error> {
+    /// Records `length`, whose bytes are all stored, in the upload's document.
+    async fn record_length(&mut self, length: u64) -> Result<(), Error> {
         let mine = doc! { "_id": object_id(self.id), "fence": self.fence };
         let length_now = doc! { "$set": { "length": length as i64, "updated": now() } };
-        let settled = self.storage.uploads.update_one(mine, length_now);
-        let settled = settled.await.map_err(backend)?;
-        if settled.matched_count == 0 {
+        let recorded = self.storage.uploads.update_one(mine, length_now);
+        let recorded = recorded.await.map_err(Fault::from)?;
+        if recorded.matched_count == 0 {
             return Err(self.lost().await);
         }
         self.durable = length;
@@ -488,9 +546,9 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Somebody else has the object now: removes the chunks that only we stored, and that count for nothing.
+    /// Another writer has the object now: removes chunks of ours that do not count.
     async fn lost(&self) -> Error {
-        // Of an object that was removed meanwhile, nothing counts.
+        // If the object was removed meanwhile, none counts.
         let is_removed = match self.storage.upload(self.id).await {
             Ok(Some(upload)) => matches!(upload.get_str("state"), Ok(DELETING)),
             Ok(None) => matches!(self.storage.file(self.id).await, Ok(None)),
@@ -508,7 +566,7 @@ impl Writer<'_> {
     }
 }
 
-/// A file as its document in `fs.files` tells.
+/// A file as described by its document in `fs.files`.
 #[derive(Debug)]
 struct File {
     head: Head,
@@ -533,8 +591,8 @@ impl File {
     }
 }
 
-/// Reads the chunks of a file, a few at a time and each time anew: a slow reader holds nothing open in the
-/// server, and outlives its restart.
+/// Reads the chunks of a file, a few at a time, each time with a new query. So a slow reader keeps nothing open in the
+/// server, and survives its restart.
 struct Reader {
     chunks: Collection<Document>,
     kept: Arc<Kept>,
@@ -575,7 +633,7 @@ impl Reader {
         Ok(pieces)
     }
 
-    /// The bytes of chunk `number`, which must be as many as its file says.
+    /// The bytes of chunk `number`, which must have the length that follows from its file.
     fn whole(&self, number: u64, found: Option<Document>) -> io::Result<Bytes> {
         let Head { id, bytes, .. } = self.file.head;
         let length = self.file.chunk_size.min(bytes - self.begin(number));
@@ -594,7 +652,7 @@ impl Reader {
         Ok(Bytes::from(data))
     }
 
-    /// The part of chunk `number` that is asked for. What ends within the chunk may go on there.
+    /// The requested part of chunk `number`. If it ends within the chunk, the next range may begin there.
     fn cut(&mut self, number: u64, data: Bytes) -> Bytes {
         let begin = self.begin(number);
         let until = (self.end - begin).min(data.len() as u64) as usize;
@@ -615,10 +673,10 @@ impl Reader {
     }
 }
 
-/// A chunk of a file: an object that was removed may come again with other bytes, but not at the same time.
+/// A chunk of a file. An id may be used again with other bytes, but with another time.
 type Key = (Id, Timestamp, u64);
 
-/// Chunks that may be asked for again soon, the latest last.
+/// Chunks that may be needed again soon, the latest last.
 #[derive(Default)]
 struct Kept(Mutex<VecDeque<(Key, Bytes)>>);
 
@@ -648,7 +706,7 @@ impl Kept {
 
 impl fmt::Debug for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // People's files belong into no log.
+        // People's files do not belong in a log.
         f.debug_tuple("Kept").field(&self.lock().len()).finish()
     }
 }
@@ -667,15 +725,15 @@ fn integer(document: &Document, key: &str) -> Result<i64, Error> {
     match value.and_then(server::integer) {
         Some(number) if number >= 0 => Ok(number),
         _ => Err(unreadable(format!(
-            "a document without a proper {key}: {value:?}"
+            "a document without a valid {key}: {value:?}"
         ))),
     }
 }
 
 fn time(document: &Document, key: &str) -> Result<Timestamp, Error> {
     let time = document.get_datetime(key);
-    let time = time.map_err(|e| unreadable(format!("the {key} of a file: {e}")))?;
-    Ok(Timestamp::from_millis(time.timestamp_millis()))
+    time.map(|time| Timestamp::from_millis(time.timestamp_millis()))
+        .map_err(|e| unreadable(format!("the {key} of a file: {e}")))
 }
 
 fn data_of(mut chunk: Document) -> Option<Vec<u8>> {
@@ -686,33 +744,11 @@ fn data_of(mut chunk: Document) -> Option<Vec<u8>> {
 }
 
 fn taken_over(id: Id) -> Error {
-    Error::Rejected(format!("somebody else writes to {id} now"))
+    Error::Rejected(format!("somebody else is writing to {id} now"))
 }
 
 fn incomplete(id: Id, number: i64) -> Error {
     unreadable(format!(
         "chunk {number} of the unfinished {id} is missing or short"
     ))
-}
-
-fn unreadable(what: String) -> Error {
-    fault_of(Fault::Lasting(what.into()))
-}
-
-fn backend(e: mongodb::error::Error) -> Error {
-    fault_of(e.into())
-}
-
-fn fault_of(fault: Fault) -> Error {
-    match fault {
-        Fault::Full(source) => {
-            tracing::warn!(error = %source, "MongoDB has no room left");
-            Error::Full
-        }
-        Fault::Passing(source) => Error::Unavailable(source),
-        Fault::Taken(source) | Fault::Lasting(source) => Error::Backend {
-            adapter: server::NAME,
-            source,
-        },
-    }
 }

@@ -4,14 +4,14 @@ use async_trait::async_trait;
 
 use super::BackendError;
 
-/// What the user store could not do.
+/// Why the user store refused or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No such user. Never the answer of [`Auth::authenticate`].
+    /// No such user. [`Auth::authenticate`] never returns this.
     #[error("no such user")]
     NotFound,
-    /// Wrong credentials, or an address that is taken.
+    /// Wrong credentials, or an address that somebody else has registered.
     #[error("{0}")]
     Rejected(Rejection),
     /// Out of reach for now.
@@ -22,37 +22,37 @@ pub enum Error {
     Backend {
         /// Which adapter.
         adapter: &'static str,
-        /// What it said.
+        /// Its own error.
         source: BackendError,
     },
 }
 
-/// Why a user was turned away.
+/// Why credentials or an address were refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// No such user, or the wrong password: which of the two is not told.
+    /// No such user, or the wrong password. The caller does not learn which.
     #[error("invalid credentials")]
     Credentials,
-    /// Somebody is registered with this address.
+    /// The address is registered already.
     #[error("this address is already registered")]
     Taken,
 }
 
-/// Who may come in.
+/// Users who sign in with an e-mail address and a password.
 ///
-/// An address is compared byte by byte: another letter case is another user.
+/// Addresses are compared byte by byte: another letter case is another user.
 #[async_trait]
 pub trait Auth: Send + Sync {
-    /// Adds a user; [`Rejection::Taken`] where the address is in use. Durable when it returns. Of two at
-    /// once for one address, one wins.
+    /// Adds a user; [`Rejection::Taken`] if the address is in use. Durable when it returns. Of two at once with one
+    /// address, one wins.
     async fn register(&self, email: &str, password: &str) -> Result<(), Error>;
 
-    /// Checks a password. An unknown user and a wrong password look the same and take the same time:
-    /// [`Rejection::Credentials`].
+    /// Checks a password. An unknown user and a wrong password both give [`Rejection::Credentials`], after the same
+    /// time.
     async fn authenticate(&self, email: &str, password: &str) -> Result<(), Error>;
 
-    /// Replaces a password; [`Error::NotFound`] where there is no such user.
+    /// Replaces a password; [`Error::NotFound`] if there is no such user.
     async fn change_password(&self, email: &str, password: &str) -> Result<(), Error>;
 
     /// All addresses, sorted.

@@ -8,7 +8,7 @@ use super::Timestamp;
 /// Twelve bytes, written as 24 hexadecimal digits: the form of a MongoDB ObjectId, so that one id serves
 /// every store.
 ///
-/// Ids sort by the time they were made at.
+/// Ids sort by the time they were made.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id([u8; 12]);
 

@@ -13,12 +13,14 @@
 //! | [`Notifier`] | nothing: it sends mail |
 //!
 //! The ledger is split by caller. [`Jobs`] takes one job through its states, [`JobOutbox`] hands out the messages
-//! that the ledger still owes a queue, and [`JobViews`] lists, counts and watches. Ask for the narrowest that does.
+//! that the ledger still owes a queue, [`JobViews`] lists, counts and watches, and [`LedgerIdentity`] tells ledgers
+//! apart. Ask for the narrowest that does. [`binding`] keeps a store from being used with another ledger than its own.
 //!
 //! The variants of a port's error enum say what the caller should do: `NotFound` and `Rejected` stay the same when
 //! tried again, `Unavailable` may pass, `Backend` needs an operator.
 
 pub mod auth;
+pub mod binding;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod id;
@@ -31,7 +33,7 @@ pub mod time;
 
 pub use auth::Auth;
 pub use id::Id;
-pub use jobs::{JobOutbox, JobViews, Jobs, Ledger};
+pub use jobs::{JobOutbox, JobViews, Jobs, Ledger, LedgerIdentity};
 pub use notifier::Notifier;
 pub use queue::Queue;
 pub use storage::Storage;

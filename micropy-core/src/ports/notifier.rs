@@ -1,14 +1,14 @@
-//! Telling people that their job has ended.
+//! Notifying people that their job has ended.
 
 use async_trait::async_trait;
 
 use super::BackendError;
 
-/// What a notifier could not do.
+/// Why a notification was refused or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// It will never be delivered: no such mailbox, an address that is none. Do not try again.
+    /// It can never be delivered: there is no such mailbox, or the address is malformed. Do not try again.
     #[error("refused: {0}")]
     Rejected(String),
     /// It may be delivered later: try again.
@@ -19,7 +19,7 @@ pub enum Error {
     Backend {
         /// Which adapter.
         adapter: &'static str,
-        /// What it said.
+        /// Its own error.
         source: BackendError,
     },
 }
@@ -27,8 +27,8 @@ pub enum Error {
 /// One message to one person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
-    /// The same for every try to deliver the same news, so that a mail program shows it once: the left
-    /// side of a Message-ID, letters, digits, `.` and `-` only.
+    /// The same for every attempt to deliver the same notification, so that a mail program shows it once: the left
+    /// side of a Message-ID, of letters, digits, `.` and `-`.
     pub key: String,
     /// E-mail address.
     pub to: String,
@@ -36,16 +36,16 @@ pub struct Notification {
     pub subject: String,
     /// The message as plain text.
     pub text: String,
-    /// The same as HTML, where there is one.
+    /// The same as HTML, if there is any.
     pub html: Option<String>,
 }
 
 /// Delivers notifications.
 #[async_trait]
 pub trait Notifier: Send + Sync {
-    /// Delivers one, or says whether it is worth another try.
+    /// Delivers one, or says whether another attempt is worth while.
     ///
-    /// Returns `Ok` only when somebody else has taken responsibility for it, durably. Delivering the same
-    /// notification again is no error: whoever receives it can tell by the key.
+    /// Returns `Ok` only when another system has durably taken responsibility for it. Delivering a notification twice
+    /// is not an error: the recipient's program recognises it by the key.
     async fn notify(&self, notification: &Notification) -> Result<(), Error>;
 }

@@ -6,14 +6,14 @@ use async_trait::async_trait;
 
 use super::BackendError;
 
-/// What a queue could not do.
+/// Why a queue refused or failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The queue itself is not there.
+    /// The queue itself does not exist.
     #[error("no such queue")]
     NotFound,
-    /// The queue takes no such message, or the delivery is no longer ours.
+    /// The queue does not accept this message, or the delivery is no longer ours.
     #[error("{0}")]
     Rejected(String),
     /// Out of reach for now.
@@ -24,43 +24,43 @@ pub enum Error {
     Backend {
         /// Which adapter.
         adapter: &'static str,
-        /// What it said.
+        /// Its own error.
         source: BackendError,
     },
 }
 
-/// One queue of messages, each handed to one receiver at a time until one of them is done with it.
+/// A queue of messages, each delivered to one receiver at a time until one of them acknowledges it.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Puts a message in; returns when it is durable.
+    /// Adds a message; returns when it is durable.
     async fn publish(&self, payload: Vec<u8>) -> Result<(), Error>;
 
     /// Waits for the next message.
     ///
-    /// Messages come in the order they were published as long as none is delivered twice. Dropping the
-    /// future before it is ready loses nothing.
+    /// Messages arrive in the order they were published as long as none is delivered twice. Dropping the future before
+    /// it is ready loses nothing.
     async fn receive(&self) -> Result<Box<dyn Delivery>, Error>;
 }
 
-/// A message in the hands of one receiver.
+/// A message delivered to one receiver.
 ///
-/// No other receiver holds it as long as this lives. Dropped, or with its process killed, it comes back,
-/// at the latest when the adapter's hold on it runs out.
+/// No other receiver is given the message as long as this lives. When it is dropped, or its process is killed, the
+/// message is delivered again, at the latest when the adapter's lease on it runs out.
 #[async_trait]
 pub trait Delivery: Send + Sync {
-    /// What was published.
+    /// The content, as published.
     fn payload(&self) -> &[u8];
 
-    /// The how-manieth delivery of this message this is, from 1, as far as the backend knows: a hint for
-    /// backoff. What may happen only so often is counted by the receiver, in the ledger.
+    /// The delivery count of the message, from 1, as far as the backend knows: a hint for backoff. A receiver that
+    /// limits attempts counts them itself, in the ledger.
     fn attempt(&self) -> u32;
 
-    /// Done: the message is gone for good.
+    /// Done: removes the message.
     async fn ack(self: Box<Self>) -> Result<(), Error>;
 
-    /// Not done: it comes again, not before `after`.
+    /// Not done: delivers the message again, not before `after` has passed.
     async fn retry(self: Box<Self>, after: Duration) -> Result<(), Error>;
 
-    /// Never to be delivered again, and kept aside with `reason` for an operator.
+    /// Hopeless: the message is never delivered again, but kept with `reason` for an operator.
     async fn dead(self: Box<Self>, reason: &str) -> Result<(), Error>;
 }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_core::Stream;
 
+use super::binding::Identity;
 use super::{BackendError, Id, Timestamp};
 
 /// The bytes of an object as they are read, in pieces of any size; an error ends them.
@@ -135,6 +136,14 @@ pub trait Storage: Send + Sync {
     /// committed or removed meanwhile may be missing or come twice; all others come once. The caller may remove
     /// objects while it reads the listing.
     async fn list_older_than(&self, before: Timestamp) -> Result<Listing, Error>;
+
+    /// The ledger that the store belongs to, as the store has seen it last; none in a store that was never bound. See
+    /// [`binding`](super::binding).
+    async fn binding(&self) -> Result<Option<Identity>, Error>;
+
+    /// Binds the store to `ledger`, durably, if its binding is still `previous`. [`Error::Rejected`] if somebody else
+    /// has changed it, and then nothing is changed.
+    async fn bind(&self, previous: Option<Identity>, ledger: Identity) -> Result<(), Error>;
 }
 
 /// Convenience for callers of a storage.

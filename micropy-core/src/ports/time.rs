@@ -1,4 +1,4 @@
-//! Moments, and who tells them. The core reads no clock: it is given one.
+//! Timestamps and clocks. The core reads no clock of its own: it is given one.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -8,6 +8,9 @@ use std::time::Duration;
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// Later than every other.
+    pub const MAX: Timestamp = Timestamp(i64::MAX);
+
     /// The moment `millis` milliseconds after the epoch.
     pub const fn from_millis(millis: i64) -> Self {
         Timestamp(millis)
@@ -30,7 +33,7 @@ impl Timestamp {
         Timestamp(self.0.saturating_sub(millis(by)))
     }
 
-    /// How long after `earlier` this is; nothing where it is before.
+    /// How long after `earlier` this is; zero if it is before.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0).max(0) as u64)
     }
@@ -42,16 +45,16 @@ fn millis(duration: Duration) -> i64 {
 
 /// Tells the time.
 pub trait Clock: Send + Sync {
-    /// The moment it is.
+    /// The present moment.
     fn now(&self) -> Timestamp;
 }
 
-/// A clock that stands until it is moved: for tests of leases and delays that take no time.
+/// A clock that moves only when told to, so that tests of leases and delays take no time.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// A clock that stands at `now`.
+    /// A clock that shows `now`.
     pub fn new(now: Timestamp) -> Self {
         ManualClock(AtomicI64::new(now.0))
     }

@@ -1,4 +1,4 @@
-//! Takes messages from a queue, whatever happens to the broker meanwhile.
+//! Consumes a queue, and goes on when the broker returns.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,10 +18,10 @@ use super::link::{self, Backoff, LOOK, Link};
 use super::publisher::Publisher;
 use super::{error, unavailable};
 
-/// How long the broker may take to set a consumer up, or to stop it.
+/// How long the broker may take to start or stop a consumer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The one consumer of a queue in this process, set up when somebody first receives.
+/// The only consumer of a queue in this process. The first `receive` starts it.
 pub(super) struct Consumer {
     subscription: Arc<Subscription>,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -53,7 +53,7 @@ impl Consumer {
         self.subscription.inbox.next().await
     }
 
-    /// Gives back what waits for a receiver, and takes no more.
+    /// Returns messages that wait for a receiver to the queue, and stops consuming.
     pub(super) async fn close(&self) {
         let subscription = &self.subscription;
         subscription.inbox.close();
@@ -62,7 +62,7 @@ impl Consumer {
         if let Some((channel, tag)) = consumed {
             let cancel = channel.basic_cancel(tag, BasicCancelOptions::default());
             let cancelled = timeout(PATIENCE, cancel).await;
-            // What came in before the broker stopped is still on its way through the task.
+            // Messages that arrived before the broker stopped are still passing through the task.
             if let (Ok(Ok(())), Some(task)) = (cancelled, task) {
                 let abort = task.abort_handle();
                 let _ = timeout(PATIENCE, task).await;
@@ -81,7 +81,7 @@ impl Consumer {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        // With it go the channel and the connection, and the broker takes back what is unsettled.
+        // This drops the channel and the connection, and the broker takes back unsettled messages.
         if let Some(task) = lock(&self.task).take() {
             task.abort();
         }
@@ -94,7 +94,7 @@ struct Subscription {
     prefetch: u16,
     publisher: Arc<Publisher>,
     inbox: Inbox,
-    /// The channel and the tag that the broker knows us by now.
+    /// The present channel, and our consumer tag on it.
     current: Mutex<Option<(Arc<Channel>, ShortString)>>,
 }
 
@@ -118,7 +118,7 @@ impl Subscription {
                     out = true;
                 }
                 Err(e) if !out => {
-                    tracing::warn!(queue = &*self.name, error = %e, "cannot consume for now");
+                    tracing::warn!(queue = &*self.name, error = %e, "cannot consume yet");
                     out = true;
                 }
                 Err(e) => tracing::debug!(queue = &*self.name, error = %e, "still cannot consume"),
@@ -168,7 +168,7 @@ impl Subscription {
         Ok((Arc::new(channel), consumer))
     }
 
-    /// Passes deliveries on until there are no more, and says why.
+    /// Passes deliveries on until they end, and returns the reason.
     async fn consume(&self, channel: Arc<Channel>, mut consumer: lapin::Consumer) -> String {
         *lock(&self.current) = Some((channel.clone(), consumer.tag()));
         let why = loop {
@@ -194,7 +194,7 @@ impl Subscription {
     }
 }
 
-/// Deliveries that wait for a receiver.
+/// Deliveries waiting for a receiver.
 #[derive(Default)]
 struct Inbox {
     state: Mutex<State>,
@@ -214,7 +214,7 @@ impl Inbox {
             // Dropped, it goes back to the queue.
             return;
         }
-        // What a lost connection brought will come again: keep no more than the broker lets us hold.
+        // Messages of a lost connection will be delivered again: drop them here.
         state.deliveries.retain(RabbitmqDelivery::is_ours);
         state.deliveries.push_back(delivery);
         drop(state);
@@ -233,14 +233,14 @@ impl Inbox {
     fn take(&self) -> Result<Option<RabbitmqDelivery>, Error> {
         let mut state = lock(&self.state);
         if state.closed {
-            // The next one should know, too.
+            // Wake the next receiver as well.
             self.arrived.notify_one();
             return Err(unavailable("the queue is closed"));
         }
         state.deliveries.retain(RabbitmqDelivery::is_ours);
         let first = state.deliveries.pop_front();
         if !state.deliveries.is_empty() {
-            // There may be more than one delivery behind one wake-up.
+            // One wake-up may stand for several deliveries.
             self.arrived.notify_one();
         }
         Ok(first)
@@ -258,7 +258,7 @@ impl Inbox {
     }
 }
 
-/// The lock of what cannot be left half changed.
+/// Locks, even if another thread panicked while it held the lock: every change here is a single step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! A message in the hands of one receiver.
+//! A message delivered to one receiver.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,28 +16,28 @@ use super::publisher::Publisher;
 use super::{PERSISTENT, delay_queue, unavailable};
 use crate::clock::SystemClock;
 
-/// The how-manieth delivery it is, where that is not 1.
+/// The delivery count, if it is not 1.
 const ATTEMPT: &str = "x-micropy-attempt";
 /// Why a message is dead.
 const REASON: &str = "x-micropy-reason";
 /// When it died.
 const TIME: &str = "x-micropy-time";
-/// How often a quorum queue has delivered it in vain.
+/// How often a quorum queue has delivered the message without success.
 const DELIVERY_COUNT: &str = "x-delivery-count";
-/// What the message's way up to here left behind. Published again it would go to more queues than one,
-/// be counted twice, or be dropped for going round in circles.
-const SPENT: [&str; 4] = ["CC", "BCC", "x-death", DELIVERY_COUNT];
-/// The longest reason, in bytes: headers have to fit into one frame.
+/// Headers from the message's way so far. Published again with these, it would go to several queues, be counted twice,
+/// or be dropped as a cycle.
+const ROUTING: [&str; 4] = ["CC", "BCC", "x-death", DELIVERY_COUNT];
+/// The longest reason, in bytes: headers must fit into one frame.
 const LONGEST_REASON: usize = 8192;
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// How long messages wait before they come back, each in a queue of its own.
+/// The possible delays, each with a queue of its own.
 ///
-/// Few of them, since a queue that forgets its messages by age looks only at the first: one whose
-/// messages waited differently long would hold the short ones up behind the long ones.
+/// RabbitMQ expires messages only at the head of a queue. With different delays in one queue, short ones would wait
+/// behind long ones.
 pub(super) const DELAYS: [Duration; 16] = [
     seconds(1),
     seconds(2),
@@ -61,7 +61,7 @@ pub(super) struct RabbitmqDelivery {
     message: message::Delivery,
     attempt: u32,
     queue: Arc<str>,
-    /// The message goes back when it is closed, so it stays open until then.
+    /// Closing it returns the message to the queue, so it must stay open.
     channel: Arc<Channel>,
     publisher: Arc<Publisher>,
 }
@@ -86,14 +86,14 @@ impl RabbitmqDelivery {
         }
     }
 
-    /// Whether the broker still leaves the message to us.
+    /// Whether the message is still ours to settle.
     pub(super) fn is_ours(&self) -> bool {
         self.message.acker.usable()
     }
 
-    /// Puts a copy into `queue` with `headers` beside the message's own, then takes the message out.
+    /// Publishes a copy to `queue`, with `headers` added to the message's own, then acknowledges the message.
     ///
-    /// In this order: a crash in between makes two of it, not none.
+    /// In this order: a crash in between doubles the message rather than losing it.
     async fn move_to(
         self: Box<Self>,
         queue: &str,
@@ -144,7 +144,8 @@ impl Delivery for RabbitmqDelivery {
             )));
         };
         let waiting = delay_queue(&queue, delay.as_millis());
-        self.move_to(&waiting, waits(&queue, delay), next).await
+        self.move_to(&waiting, delay_arguments(&queue, delay), next)
+            .await
     }
 
     async fn dead(self: Box<Self>, reason: &str) -> Result<(), Error> {
@@ -154,16 +155,16 @@ impl Delivery for RabbitmqDelivery {
             (REASON, AMQPValue::LongString(shortened(reason).into())),
             (TIME, AMQPValue::Timestamp(now.unsigned_abs())),
         ];
-        let cemetery = format!("{}.dead", self.queue);
-        self.move_to(&cemetery, FieldTable::default(), headers)
+        let dead_letters = format!("{}.dead", self.queue);
+        self.move_to(&dead_letters, FieldTable::default(), headers)
             .await
     }
 }
 
 impl Drop for RabbitmqDelivery {
     fn drop(&mut self) {
-        // The first poll hands it to lapin's own thread: that works on any thread, without a runtime.
-        // After an `ack` it does nothing.
+        // The first poll hands it to lapin's own thread, so this works on any thread and without a runtime. After an
+        // `ack` it does nothing.
         let options = BasicNackOptions {
             multiple: false,
             requeue: true,
@@ -176,12 +177,12 @@ fn lost() -> Error {
     Error::Rejected("the delivery is no longer ours: the connection was lost".to_owned())
 }
 
-/// The arguments of a queue whose messages go to `queue` when they are `delay` old.
+/// The arguments of a queue whose messages move to `queue` when they are `delay` old.
 ///
-/// A quorum queue, because a classic one drops a message before it knows that `queue` has it: a broker
-/// killed at that moment, or a `queue` that is not there, would be the end of the message. For the same
-/// reason it never expires itself. It exists in RabbitMQ since 3.10.
-fn waits(queue: &str, delay: Duration) -> FieldTable {
+/// It is a quorum queue (RabbitMQ 3.10), because a classic one drops a message before `queue` has confirmed it: the
+/// message would be lost if the broker were killed at that moment, or `queue` were missing. For the same reason the
+/// queue itself never expires.
+fn delay_arguments(queue: &str, delay: Duration) -> FieldTable {
     let text = |text: &str| AMQPValue::LongString(text.into());
     let mut arguments = FieldTable::default();
     for (key, value) in [
@@ -197,20 +198,20 @@ fn waits(queue: &str, delay: Duration) -> FieldTable {
     arguments
 }
 
-/// `properties` as they can be published again, and `headers` on top of theirs.
+/// `properties` for publishing again, with `headers` added.
 fn with_headers(
     properties: &BasicProperties,
     headers: impl IntoIterator<Item = (&'static str, AMQPValue)>,
 ) -> BasicProperties {
     let mut all = FieldTable::default();
     let before = properties.headers().iter().flat_map(|h| h.inner());
-    for (key, value) in before.filter(|(key, _)| !SPENT.contains(&key.as_str())) {
+    for (key, value) in before.filter(|(key, _)| !ROUTING.contains(&key.as_str())) {
         all.insert(key.clone(), value.clone());
     }
     for (key, value) in headers {
         all.insert(key.into(), value);
     }
-    // Not its expiration, which would end the wait early; not its user, who must be the one connected.
+    // Without the expiration, which would end the delay early, and the user id, which must be our own.
     let mut copy = BasicProperties::default()
         .with_headers(all)
         .with_delivery_mode(PERSISTENT);
@@ -235,7 +236,7 @@ fn with_headers(
     copy
 }
 
-/// What `value` counts, if it is an integer; anybody may have written it.
+/// `value` as a count, if it is an integer of any type: another program may have written it.
 fn integer(value: &AMQPValue) -> Option<u32> {
     let wide = match *value {
         AMQPValue::ShortShortInt(n) => n.into(),

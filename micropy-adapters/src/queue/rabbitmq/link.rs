@@ -1,4 +1,4 @@
-//! A connection to the broker that is made when needed, and again when lost.
+//! A connection to the broker that is made when it is needed, and again when it is lost.
 
 use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
@@ -19,14 +19,14 @@ use super::{complaint, error, unavailable};
 
 /// How long a broker may take to accept a connection.
 const ACCEPT: Duration = Duration::from_secs(3);
-/// How long it may take to greet and to check the password.
+/// How long it may take for the handshake and the password.
 const GREET: Duration = Duration::from_secs(5);
-/// How long before what waits for the broker sees whether there still is a connection.
+/// How often a task that waits for the broker checks that there still is a connection.
 pub(super) const LOOK: Duration = Duration::from_millis(250);
 
 pub(super) struct Link {
     uri: AMQPUri,
-    /// What the broker's operator sees it called.
+    /// Its name, as the broker's operator sees it.
     title: String,
     current: Mutex<Option<Arc<Connection>>>,
 }
@@ -40,7 +40,7 @@ impl Link {
         }
     }
 
-    /// The connection there is, or a new one.
+    /// The present connection, or a new one.
     pub(super) async fn connection(&self) -> Result<Arc<Connection>, Error> {
         let mut current = self.current.lock().await;
         if let Some(connection) = current.as_ref().filter(|c| c.status().connected()) {
@@ -53,8 +53,8 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<Connection, Error> {
-        // lapin connects on a thread of its own that nothing can call back: see first whether anybody
-        // is there, or those threads would pile up where packets go unanswered.
+        // lapin connects on a thread of its own, which cannot be cancelled. So check first that somebody is there:
+        // otherwise these threads would pile up while packets go unanswered.
         let address = (self.uri.authority.host.as_str(), self.uri.authority.port);
         match timeout(ACCEPT, TcpStream::connect(address)).await {
             Ok(Ok(probe)) => drop(probe),
@@ -70,7 +70,7 @@ impl Link {
         }
     }
 
-    /// Gives `lost` up, unless that has been done.
+    /// Drops the connection `lost`, unless that has been done.
     pub(super) async fn discard(&self, lost: &Arc<Connection>) {
         let mut current = self.current.lock().await;
         if current.as_ref().is_some_and(|c| Arc::ptr_eq(c, lost)) {
@@ -84,13 +84,13 @@ impl Link {
     }
 }
 
-/// Makes the durable queue `queue`, of which the broker has just said that there is none.
+/// Declares the durable queue `queue`, which the broker has just reported missing.
 pub(super) async fn declare(
     connection: &Connection,
     queue: &str,
     arguments: FieldTable,
 ) -> Result<(), Error> {
-    tracing::info!(queue, "the queue is not there: declaring it");
+    tracing::info!(queue, "declaring a missing queue");
     // A channel of its own: a refusal closes it.
     let is_up = || connection.status().connected();
     let channel = answer(is_up, connection.create_channel()).await?;
@@ -100,7 +100,7 @@ pub(super) async fn declare(
             .queue_declare(queue.into(), options, arguments)
             .await
         {
-            // Somebody else was quicker, and wants it otherwise.
+            // Somebody else was faster, with other arguments.
             Err(e) if complaint(&e) == Some(&AMQPSoftError::PRECONDITIONFAILED.into()) => Ok(()),
             other => other.map(drop),
         }
@@ -108,9 +108,9 @@ pub(super) async fn declare(
     .await
 }
 
-/// What the broker answers, unless `is_up` turns false first.
+/// Waits for the broker's answer, or until `is_up` turns false.
 ///
-/// lapin fails whatever waits when a connection is lost, but not what begins to wait at that moment.
+/// When a connection is lost, lapin fails everything that waits, but not what begins to wait at that moment.
 pub(super) async fn answer<T>(
     is_up: impl Fn() -> bool,
     waiting: impl Future<Output = lapin::Result<T>>,
@@ -125,15 +125,15 @@ pub(super) async fn answer<T>(
     }
 }
 
-/// Says goodbye to the broker, as long as it listens.
+/// Closes the connection in order, if the broker still answers.
 pub(super) async fn end(connection: &Connection) {
-    let goodbye = connection.close(constants::REPLY_SUCCESS, "closed".into());
-    if let Ok(Err(e)) = timeout(GREET, goodbye).await {
+    let closing = connection.close(constants::REPLY_SUCCESS, "closed".into());
+    if let Ok(Err(e)) = timeout(GREET, closing).await {
         tracing::debug!(error = %e, "the connection was already gone");
     }
 }
 
-/// How long to wait before the next attempt: longer each time, and never as long as anybody else.
+/// The pause before the next attempt: longer each time, with random jitter.
 pub(super) struct Backoff(Duration);
 
 impl Backoff {

@@ -1,20 +1,20 @@
-//! A queue of a RabbitMQ broker, beside clients that know nothing of us.
+//! A queue of a RabbitMQ broker, shared with clients that know nothing of us.
 //!
-//! Messages go through the default exchange, persistent, and need no property or header. The queue is
-//! used as it is found; where there is none it is declared durable, without arguments.
+//! Messages go through the default exchange, persistent, and need no property or header. An existing queue is used as it
+//! is. A missing one is declared durable, without arguments.
 //!
-//! | queue | made when | keeps |
+//! | queue | declared when | holds |
 //! |---|---|---|
-//! | `<name>` | it is not there | what is to be done |
-//! | `<name>.delay.<ms>` | a delivery is retried after a while | what comes back by itself, each after the same wait |
-//! | `<name>.dead` | a delivery is dead | what an operator should see, with the reason in its headers |
+//! | `<name>` | it is missing | messages to be received |
+//! | `<name>.delay.<ms>` | a delivery is retried after a while | messages that return to `<name>` after this delay |
+//! | `<name>.dead` | a delivery is dead | messages for an operator, with the reason in their headers |
 //!
-//! Publishing and consuming have a connection each, since a broker short of memory stops reading from
-//! those who publish, and acknowledgements must still reach it. A connection is made when it is first
-//! needed, and again when it is lost; a broker that is down holds up nobody's start. lapin serves both
-//! on threads of its own, so that heartbeats keep going whatever the caller computes.
+//! Publishing and consuming have a connection each: a broker short of memory stops reading from publishers, and
+//! acknowledgements must still reach it. A connection is made when it is first needed, and again when it is lost. So a
+//! service starts while the broker is down. lapin serves both on threads of its own, so heartbeats go on whatever the
+//! caller computes.
 //!
-//! A broker takes back what is not acknowledged within its `consumer_timeout`, 30 minutes as shipped: work
+//! A broker takes back deliveries that are not acknowledged within its `consumer_timeout`, 30 minutes by default. Work
 //! that lasts longer needs a longer one.
 
 mod consumer;
@@ -36,9 +36,9 @@ use delivery::DELAYS;
 use link::Link;
 use publisher::Publisher;
 
-/// What errors call this adapter.
+/// The adapter's name in errors.
 const NAME: &str = "RabbitMQ";
-/// Seconds without a word after which the other side is taken for dead.
+/// Seconds of silence after which the other side is considered dead.
 const HEARTBEAT: u16 = 30;
 /// The delivery mode that survives a restart of the broker.
 const PERSISTENT: u8 = 2;
@@ -52,10 +52,10 @@ pub struct RabbitmqQueue {
 }
 
 impl RabbitmqQueue {
-    /// The queue called `name` of the broker at `url` (`amqp://` or `amqps://`), of which at most
-    /// `prefetch` messages are held at a time: as many as there are workers.
+    /// The queue called `name` of the broker at `url` (`amqp://` or `amqps://`). At most `prefetch` of its messages are
+    /// received at a time: choose the number of workers.
     ///
-    /// The broker need not be up; a URL that is none is [`Error::Rejected`].
+    /// The broker need not be up. A malformed URL is [`Error::Rejected`].
     pub fn open(url: &str, name: &str, prefetch: u16) -> Result<Self, Error> {
         let uri = parse(url)?;
         let longest = delay_queue(name, DELAYS[DELAYS.len() - 1].as_millis());
@@ -79,8 +79,8 @@ impl RabbitmqQueue {
         })
     }
 
-    /// Stops receiving: what is waiting for a receiver goes back to the queue, and `receive` fails from
-    /// now on. Deliveries already received can still be settled; the last of them ends the connection.
+    /// Stops receiving: messages that wait for a receiver go back to the queue, and `receive` fails from now on.
+    /// Deliveries already received can still be settled; the last of them ends the connection.
     pub async fn close(&self) {
         self.consumer.close().await;
         self.publisher.close().await;
@@ -101,23 +101,23 @@ impl Queue for RabbitmqQueue {
     }
 }
 
-/// Where messages wait `millis` before they come back to `name`.
+/// The queue where messages wait `millis` before they return to `name`.
 fn delay_queue(name: &str, millis: u128) -> String {
     format!("{name}.delay.{millis}")
 }
 
-/// Reads `url`. What is wrong with it is not told in its own words: it holds a password.
+/// Parses `url`. Errors do not repeat it: it holds a password.
 fn parse(url: &str) -> Result<AMQPUri, Error> {
     let mut uri: AMQPUri = url.parse().map_err(|_| {
         Error::Rejected("not of the form amqp[s]://user:password@host:port/vhost".to_owned())
     })?;
-    // lapin's parser knows no IPv6 literals, and would go to localhost.
+    // lapin's parser does not understand IPv6 literals: it would connect to localhost.
     let authority = url.split('/').nth(2).unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default();
     if let Some((literal, _)) = host.strip_prefix('[').and_then(|h| h.split_once(']')) {
         uri.authority.host = literal.to_owned();
     }
-    // Most clients take a bare slash for the default virtual host, which is called "/".
+    // Most clients read a bare slash as the default virtual host, which is called "/".
     if uri.vhost.is_empty() {
         uri.vhost = "/".to_owned();
     }
@@ -125,7 +125,7 @@ fn parse(url: &str) -> Result<AMQPUri, Error> {
     Ok(uri)
 }
 
-/// What the broker complains about, if `e` is a complaint of its.
+/// The broker's complaint, if `e` is one.
 fn complaint(e: &lapin::Error) -> Option<&AMQPErrorKind> {
     match e.kind() {
         ErrorKind::ProtocolError(complaint) => Some(complaint.kind()),
@@ -133,12 +133,12 @@ fn complaint(e: &lapin::Error) -> Option<&AMQPErrorKind> {
     }
 }
 
-/// What a caller can do about `e`.
+/// `e` as the port's error.
 fn error(e: lapin::Error) -> Error {
     use AMQPErrorKind::{Hard, Soft};
     match complaint(&e) {
         Some(Soft(AMQPSoftError::NOTFOUND)) => Error::NotFound,
-        // Of what we do, only too long a message fails a precondition.
+        // Of our requests, only a message that is too long fails a precondition.
         Some(Soft(AMQPSoftError::PRECONDITIONFAILED | AMQPSoftError::CONTENTTOOLARGE)) => {
             Error::Rejected(e.to_string())
         }

@@ -1,4 +1,4 @@
-//! Puts messages into queues, and knows that they are there.
+//! Publishes messages, and waits for the broker to confirm them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,17 +15,17 @@ use super::unavailable;
 
 /// How long a message may take to become durable.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How many messages are on their way at a time.
+/// How many messages may be under way at a time.
 const CHANNELS: usize = 16;
 
 pub(super) struct Publisher {
     link: Link,
-    turns: Semaphore,
+    permits: Semaphore,
     idle: Mutex<Vec<Open>>,
 }
 
-/// A channel that confirms, with its connection. It carries one message at a time: lapin tells only by
-/// their order which message was returned.
+/// A channel with publisher confirms, and its connection. It carries one message at a time: lapin matches returned
+/// messages by their order alone.
 struct Open {
     connection: Arc<Connection>,
     channel: Channel,
@@ -42,14 +42,14 @@ impl Publisher {
     pub(super) fn new(link: Link) -> Self {
         Publisher {
             link,
-            turns: Semaphore::new(CHANNELS),
+            permits: Semaphore::new(CHANNELS),
             idle: Mutex::default(),
         }
     }
 
-    /// Puts a message into `queue`, which is declared with `arguments` if it is not there.
+    /// Publishes a message to `queue`, which is declared with `arguments` if it is missing.
     ///
-    /// It may be there twice if the connection was lost meanwhile, and may be there even if this fails.
+    /// If the connection is lost meanwhile, the message may be there twice. It may also be there if this fails.
     pub(super) async fn publish(
         &self,
         queue: &str,
@@ -97,11 +97,11 @@ impl Publisher {
         properties: BasicProperties,
         deadline: Instant,
     ) -> Result<Sent, Error> {
-        let _turn = self.turns.acquire().await.map_err(unavailable)?;
+        let _permit = self.permits.acquire().await.map_err(unavailable)?;
         let connection = self.link.connection().await?;
         if connection.status().blocked() {
             return Err(unavailable(
-                "the broker takes nothing, being short of memory or disk",
+                "the broker is short of memory or disk and accepts no messages",
             ));
         }
         let open = self.channel(connection).await?;
@@ -116,7 +116,7 @@ impl Publisher {
                 .await?
                 .await
         });
-        // A little before the caller gives up: a broker that stays silent is left for a new connection.
+        // A little before the caller gives up, so that a silent broker is dropped for a new connection.
         let silent = deadline - Duration::from_millis(100);
         let Ok(confirmation) = timeout_at(silent, confirmation).await else {
             self.link.discard(&open.connection).await;
@@ -132,7 +132,7 @@ impl Publisher {
         sent
     }
 
-    /// A channel of `connection` that nobody uses.
+    /// An idle channel of `connection`, or a new one.
     async fn channel(&self, connection: Arc<Connection>) -> Result<Open, Error> {
         while let Some(open) = self.take_idle() {
             if Arc::ptr_eq(&open.connection, &connection) && open.channel.status().connected() {
@@ -160,12 +160,12 @@ impl Publisher {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the connection; the next message makes a new one.
+    /// Closes the connection; the next message makes a new one.
     pub(super) async fn close(&self) {
         if let Some(connection) = self.link.take().await {
             link::end(&connection).await;
         }
-        // They end with the connection: to lapin, one that is being closed just then is an error.
+        // They end with the connection. Closing them at the same time would be an error to lapin.
         self.idle().clear();
     }
 }

@@ -2,12 +2,12 @@
 
 use crate::ports::auth::{Auth, Error, Rejection};
 
-/// Runs the suite on an adapter without users. That unknown users and wrong passwords take the same time
-/// is for the adapter's own test: it depends on the machine.
+/// Runs the suite on an adapter without users. That unknown users and wrong passwords take the same time is left to the
+/// adapter's own tests: it depends on the machine.
 pub async fn run(auth: &dyn Auth) {
-    nobody_comes_in_unregistered(auth).await;
-    a_user_comes_in_with_the_right_password_only(auth).await;
-    an_address_is_taken_once(auth).await;
+    nobody_signs_in_unregistered(auth).await;
+    a_user_signs_in_with_the_right_password_only(auth).await;
+    an_address_is_registered_once(auth).await;
     a_changed_password_replaces_the_old_one(auth).await;
     letter_case_and_odd_characters_count(auth).await;
 }
@@ -17,7 +17,7 @@ async fn refused(auth: &dyn Auth, email: &str, password: &str) -> bool {
     matches!(answer, Err(Error::Rejected(Rejection::Credentials)))
 }
 
-async fn nobody_comes_in_unregistered(auth: &dyn Auth) {
+async fn nobody_signs_in_unregistered(auth: &dyn Auth) {
     assert!(
         auth.list().await.expect("list").is_empty(),
         "the suite needs an empty adapter"
@@ -33,11 +33,11 @@ async fn nobody_comes_in_unregistered(auth: &dyn Auth) {
     );
     assert!(
         refused(auth, "nobody@example.com", "x").await,
-        "nor gets one by changing it"
+        "and gets none by changing it"
     );
 }
 
-async fn a_user_comes_in_with_the_right_password_only(auth: &dyn Auth) {
+async fn a_user_signs_in_with_the_right_password_only(auth: &dyn Auth) {
     auth.register("ann@example.com", "correct horse")
         .await
         .expect("register");
@@ -52,7 +52,7 @@ async fn a_user_comes_in_with_the_right_password_only(auth: &dyn Auth) {
     }
 }
 
-async fn an_address_is_taken_once(auth: &dyn Auth) {
+async fn an_address_is_registered_once(auth: &dyn Auth) {
     let again = auth.register("ann@example.com", "other").await;
     assert!(
         matches!(again, Err(Error::Rejected(Rejection::Taken))),

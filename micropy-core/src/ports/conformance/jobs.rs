@@ -49,6 +49,9 @@ pub async fn run(fixture: &dyn Fixture, ledger: &dyn Ledger, queues: Queues<'_>)
     suite.references_usage_and_census_count().await;
     suite.a_watcher_sees_changes_of_its_owner().await;
     suite.an_owed_message_has_one_sender_at_a_time().await;
+    suite
+        .the_ledger_keeps_its_name_and_counts_generations()
+        .await;
 }
 
 struct Suite<'a> {
@@ -700,6 +703,21 @@ impl Suite<'_> {
         );
         assert_eq!(census.oldest_queued, Some(self.get(2).await.created));
         self.delete([1, 2]).await;
+    }
+
+    async fn the_ledger_keeps_its_name_and_counts_generations(&self) {
+        let identity = async || self.ledger.identity().await.expect("identity");
+        assert_eq!(identity().await, None, "the suite needs a new ledger");
+        let (a, b) = both(self.ledger.advance(id(1)), self.ledger.advance(id(2))).await;
+        let (a, b) = (a.expect("advance"), b.expect("advance"));
+        assert_eq!(a.ledger, b.ledger, "one of two gives the name");
+        assert!([id(1), id(2)].contains(&a.ledger));
+        let mut generations = [a.generation, b.generation];
+        generations.sort_unstable();
+        assert_eq!(generations, [1, 2], "each has a generation of its own");
+        let third = self.ledger.advance(id(3)).await.expect("advance");
+        assert_eq!((third.ledger, third.generation), (a.ledger, 3));
+        assert_eq!(identity().await, Some(third));
     }
 
     async fn a_watcher_sees_changes_of_its_owner(&self) {

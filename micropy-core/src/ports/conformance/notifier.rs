@@ -2,7 +2,7 @@
 
 use crate::ports::notifier::{Error, Notification, Notifier};
 
-/// Runs the suite. It delivers one notification twice; that it arrives is for the adapter's own test.
+/// Runs the suite. It delivers one notification twice. That it arrives is left to the adapter's own tests.
 pub async fn run(notifier: &dyn Notifier) {
     let news = Notification {
         key: "0123456789abcdef01234567".into(),
@@ -27,6 +27,6 @@ pub async fn run(notifier: &dyn Notifier) {
     let refused = notifier.notify(&nowhere).await;
     assert!(
         matches!(refused, Err(Error::Rejected(_))),
-        "an address that is none is refused for good, not to be tried again"
+        "a malformed address is refused for good"
     );
 }

@@ -10,7 +10,7 @@ const HOLD: Duration = Duration::from_secs(300);
 
 /// Runs the suite on an empty queue, and leaves it empty.
 pub async fn run(fixture: &dyn Fixture, queue: &dyn Queue) {
-    an_empty_queue_gives_nothing(fixture, queue).await;
+    an_empty_queue_delivers_nothing(fixture, queue).await;
     messages_come_in_order_and_unchanged(fixture, queue).await;
     a_waiting_receiver_gets_what_is_published(queue).await;
     two_receivers_never_hold_one_delivery(fixture, queue).await;
@@ -32,7 +32,7 @@ async fn expect_nothing(fixture: &dyn Fixture, queue: &dyn Queue, why: &str) {
     assert!(got.is_none(), "{why}");
 }
 
-async fn an_empty_queue_gives_nothing(fixture: &dyn Fixture, queue: &dyn Queue) {
+async fn an_empty_queue_delivers_nothing(fixture: &dyn Fixture, queue: &dyn Queue) {
     expect_nothing(fixture, queue, "an empty queue keeps its receivers waiting").await;
 }
 
@@ -66,7 +66,12 @@ async fn two_receivers_never_hold_one_delivery(fixture: &dyn Fixture, queue: &dy
         second.payload(),
         "two receivers hold two messages"
     );
-    expect_nothing(fixture, queue, "what is held is not delivered again").await;
+    expect_nothing(
+        fixture,
+        queue,
+        "a message that a receiver has is not delivered again",
+    )
+    .await;
     first.ack().await.expect("ack");
     second.ack().await.expect("ack");
 }
@@ -78,7 +83,7 @@ async fn a_dropped_delivery_comes_back(fixture: &dyn Fixture, queue: &dyn Queue)
     fixture.elapse(HOLD).await;
     let again = receive(queue).await;
     assert_eq!(again.payload(), b"dropped", "a dropped delivery comes back");
-    assert!(again.attempt() >= 2, "and is counted");
+    assert!(again.attempt() >= 2, "and its delivery count grows");
     again.ack().await.expect("ack");
 }
 
@@ -97,14 +102,14 @@ async fn a_retried_delivery_comes_back_when_due(fixture: &dyn Fixture, queue: &d
     .await;
     publish(queue, b"meanwhile").await;
     let other = receive(queue).await;
-    assert_eq!(other.payload(), b"meanwhile", "nor does it hold up others");
+    assert_eq!(other.payload(), b"meanwhile", "but others are not delayed");
     other.ack().await.expect("ack");
     fixture.elapse(Duration::from_secs(2)).await;
     let again = receive(queue).await;
     assert_eq!(
         (again.payload(), again.attempt()),
         (&b"later"[..], 2),
-        "it comes when due, counted"
+        "it comes when due, with its delivery count"
     );
     again.ack().await.expect("ack");
 }

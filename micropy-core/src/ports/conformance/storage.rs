@@ -10,7 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::Stream;
 
-use super::{Fixture, id};
+use super::{Fixture, both, id};
+use crate::ports::binding::Identity;
 use crate::ports::storage::{
     ByteStream, Error, Label, Listing, Storage, StorageExt, Upload, UploadError,
 };
@@ -30,6 +31,7 @@ pub async fn run(fixture: &dyn Fixture, storage: &dyn Storage) {
     deleting_twice_is_fine(storage).await;
     old_objects_are_listed(fixture, storage).await;
     listed_objects_can_be_removed_meanwhile(fixture, storage).await;
+    a_binding_is_replaced_by_who_knows_it(storage).await;
 }
 
 struct Pieces(VecDeque<Result<Bytes, UploadError>>);
@@ -378,4 +380,51 @@ async fn listed_objects_can_be_removed_meanwhile(fixture: &dyn Fixture, storage:
     let left = list(storage.list_older_than(between).await).await;
     assert_eq!(left, [], "what was removed is not listed");
     storage.delete(id(5)).await.expect("delete");
+}
+
+async fn a_binding_is_replaced_by_who_knows_it(storage: &dyn Storage) {
+    let seen = |byte, generation| Identity {
+        ledger: id(byte),
+        generation,
+    };
+    let binding = async || storage.binding().await.expect("binding");
+    let rejected = |result| matches!(result, Err(Error::Rejected(_)));
+    assert_eq!(binding().await, None, "the suite needs an unbound storage");
+    assert!(
+        rejected(storage.bind(Some(seen(8, 1)), seen(8, 2)).await),
+        "an unbound store has no binding to replace"
+    );
+    let (first, second) = both(
+        storage.bind(None, seen(8, 1)),
+        storage.bind(None, seen(9, 1)),
+    )
+    .await;
+    let won = match (first, second) {
+        (Ok(()), Err(Error::Rejected(_))) => seen(8, 1),
+        (Err(Error::Rejected(_)), Ok(())) => seen(9, 1),
+        other => panic!("one of two binds the store: {other:?}"),
+    };
+    assert_eq!(binding().await, Some(won));
+    for wrong in [None, Some(seen(8, 7)), Some(seen(7, 1))] {
+        assert!(
+            rejected(storage.bind(wrong, seen(7, 9)).await),
+            "{wrong:?} is not its binding"
+        );
+    }
+    assert_eq!(
+        binding().await,
+        Some(won),
+        "what was rejected changed nothing"
+    );
+    let last = Identity {
+        generation: u64::MAX >> 1,
+        ..won
+    };
+    storage.bind(Some(won), last).await.expect("bind");
+    assert_eq!(binding().await, Some(last));
+    assert_eq!(
+        list(storage.list_older_than(Timestamp::MAX).await).await,
+        [],
+        "a binding is no object"
+    );
 }

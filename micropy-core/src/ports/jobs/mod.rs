@@ -1,9 +1,11 @@
 //! The ledger of jobs: what was asked for, by whom, and how it went.
 //!
-//! Three traits, by who calls them: [`Jobs`] takes one job through its states, [`JobOutbox`] hands out messages that
-//! no queue has yet, [`JobViews`] lists, counts and watches. A [`Ledger`] is all three.
+//! Four traits, by who calls them: [`Jobs`] takes one job through its states, [`JobOutbox`] hands out messages that no
+//! queue has yet, [`JobViews`] lists, counts and watches, [`LedgerIdentity`] tells ledgers apart. A [`Ledger`] is all of
+//! them.
 
 mod entry;
+mod identity;
 mod job;
 mod lifecycle;
 mod outbox;
@@ -11,6 +13,7 @@ mod views;
 mod watch;
 
 pub use entry::Entry;
+pub use identity::LedgerIdentity;
 pub use job::{Job, NotAState, Outcome, Output, State};
 pub use lifecycle::{Begin, Created, Jobs, Lease};
 pub use outbox::{CLAIM_TIME, JobOutbox, Message, Owed, Topic, Topics};
@@ -43,6 +46,6 @@ pub enum Error {
 }
 
 /// A whole ledger, for those who need all of its sides. Implemented for everything that has them.
-pub trait Ledger: Jobs + JobOutbox + JobViews {}
+pub trait Ledger: Jobs + JobOutbox + JobViews + LedgerIdentity {}
 
-impl<L: Jobs + JobOutbox + JobViews + ?Sized> Ledger for L {}
+impl<L: Jobs + JobOutbox + JobViews + LedgerIdentity + ?Sized> Ledger for L {}

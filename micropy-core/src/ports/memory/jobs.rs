@@ -5,9 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::lock;
+use crate::ports::binding::Identity;
 use crate::ports::jobs::{
     Begin, CLAIM_TIME, Census, Created, Entry, Error, Filter, Job, JobOutbox, JobStream, JobViews,
-    Jobs, Lease, Message, Outcome, Owed, State, Usage, Watchers,
+    Jobs, Lease, LedgerIdentity, Message, Outcome, Owed, State, Usage, Watchers,
 };
 use crate::ports::{Clock, Id, Timestamp};
 
@@ -18,12 +19,13 @@ pub struct MemoryJobs {
     watchers: Watchers,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Contents {
     entries: BTreeMap<Id, Entry>,
     /// Each with the time its claim runs out.
     owed: VecDeque<(Timestamp, Owed)>,
     messages: u64,
+    identity: Option<Identity>,
 }
 
 impl MemoryJobs {
@@ -32,6 +34,15 @@ impl MemoryJobs {
         MemoryJobs {
             clock,
             state: Mutex::default(),
+            watchers: Watchers::default(),
+        }
+    }
+
+    /// A ledger with the same contents, as if restored from a backup.
+    pub fn backup(&self) -> Self {
+        MemoryJobs {
+            clock: self.clock.clone(),
+            state: Mutex::new(lock(&self.state).clone()),
             watchers: Watchers::default(),
         }
     }
@@ -254,5 +265,22 @@ impl JobViews for MemoryJobs {
 
     async fn watch(&self, owner: &str) -> Result<JobStream, Error> {
         Ok(self.watchers.watch(owner))
+    }
+}
+
+#[async_trait]
+impl LedgerIdentity for MemoryJobs {
+    async fn identity(&self) -> Result<Option<Identity>, Error> {
+        Ok(lock(&self.state).identity)
+    }
+
+    async fn advance(&self, name: Id) -> Result<Identity, Error> {
+        let mut contents = lock(&self.state);
+        let identity = contents.identity.get_or_insert(Identity {
+            ledger: name,
+            generation: 0,
+        });
+        identity.generation += 1;
+        Ok(*identity)
     }
 }

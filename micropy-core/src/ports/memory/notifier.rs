@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::lock;
 use crate::ports::notifier::{Error, Notification, Notifier};
 
-/// Keeps what it was told to deliver.
+/// Keeps every notification instead of delivering it.
 #[derive(Debug, Default)]
 pub struct MemoryNotifier {
     delivered: Mutex<Vec<Notification>>,
@@ -22,7 +22,7 @@ impl MemoryNotifier {
 impl Notifier for MemoryNotifier {
     async fn notify(&self, notification: &Notification) -> Result<(), Error> {
         if !notification.to.contains('@') {
-            let why = format!("{:?} is no e-mail address", notification.to);
+            let why = format!("{:?} is not an e-mail address", notification.to);
             return Err(Error::Rejected(why));
         }
         lock(&self.delivered).push(notification.clone());

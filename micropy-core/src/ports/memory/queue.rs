@@ -22,7 +22,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// What nobody holds, by the order it was published in.
+    /// Messages that no receiver has, in the order they were published.
     ready: BTreeMap<u64, Message>,
     published: u64,
     dead: Vec<(Vec<u8>, String)>,
@@ -44,7 +44,7 @@ impl MemoryQueue {
         }
     }
 
-    /// The messages put aside, with the reason.
+    /// The dead messages, each with its reason.
     pub fn dead(&self) -> Vec<(Vec<u8>, String)> {
         lock(&self.shared.state).dead.clone()
     }
@@ -94,7 +94,7 @@ impl Queue for MemoryQueue {
                     order,
                     payload: message.payload,
                     deliveries: message.deliveries,
-                    over: false,
+                    settled: false,
                 };
                 return Poll::Ready(Ok(Box::new(delivery) as Box<dyn Delivery>));
             }
@@ -112,13 +112,13 @@ struct MemoryDelivery {
     order: u64,
     payload: Vec<u8>,
     deliveries: u32,
-    /// It is not to come back.
-    over: bool,
+    /// It must not come back when it is dropped.
+    settled: bool,
 }
 
 impl MemoryDelivery {
     fn give_back(&mut self, not_before: Timestamp) {
-        self.over = true;
+        self.settled = true;
         let message = Message {
             payload: std::mem::take(&mut self.payload),
             deliveries: self.deliveries,
@@ -130,7 +130,7 @@ impl MemoryDelivery {
 
 impl Drop for MemoryDelivery {
     fn drop(&mut self) {
-        if !self.over {
+        if !self.settled {
             self.give_back(Timestamp::default());
         }
     }
@@ -147,7 +147,7 @@ impl Delivery for MemoryDelivery {
     }
 
     async fn ack(mut self: Box<Self>) -> Result<(), Error> {
-        self.over = true;
+        self.settled = true;
         Ok(())
     }
 
@@ -158,7 +158,7 @@ impl Delivery for MemoryDelivery {
     }
 
     async fn dead(mut self: Box<Self>, reason: &str) -> Result<(), Error> {
-        self.over = true;
+        self.settled = true;
         let payload = std::mem::take(&mut self.payload);
         lock(&self.shared.state)
             .dead

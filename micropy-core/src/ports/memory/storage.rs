@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use super::lock;
+use crate::ports::binding::Identity;
 use crate::ports::storage::{
     ByteStream, Error, Head, Label, Listing, Storage, Upload, UploadError,
 };
@@ -19,6 +20,7 @@ use crate::ports::{Clock, Id, Timestamp};
 pub struct MemoryStorage {
     clock: Arc<dyn Clock>,
     objects: Mutex<BTreeMap<Id, Object>>,
+    binding: Mutex<Option<Identity>>,
 }
 
 #[derive(Clone)]
@@ -44,6 +46,7 @@ impl MemoryStorage {
         MemoryStorage {
             clock,
             objects: Mutex::default(),
+            binding: Mutex::default(),
         }
     }
 
@@ -125,6 +128,19 @@ impl Storage for MemoryStorage {
         let heads = objects.iter().map(|(id, object)| object.head(*id));
         let old = heads.filter(|head| head.written < before);
         Ok(Box::pin(Items(old.map(Ok).collect())))
+    }
+
+    async fn binding(&self) -> Result<Option<Identity>, Error> {
+        Ok(*lock(&self.binding))
+    }
+
+    async fn bind(&self, previous: Option<Identity>, ledger: Identity) -> Result<(), Error> {
+        let mut binding = lock(&self.binding);
+        if *binding != previous {
+            return Err(Error::Rejected("the store was bound meanwhile".into()));
+        }
+        *binding = Some(ledger);
+        Ok(())
     }
 }
 
