@@ -39,6 +39,9 @@ def pytest_runtest_makereport(item, call):
 
 def pytest_terminal_summary(terminalreporter):
     """Adds to $MICROPY_RESULTS as scripts/test reads it."""
+    if hasattr(terminalreporter.config, "workerinput"):
+        return  # the process that has started this one tells of all
+
     def named(report):
         return re.sub(r"@\w+$", "", report.nodeid).removeprefix("tests/")
 

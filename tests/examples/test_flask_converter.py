@@ -5,25 +5,20 @@ ours. The converter runs with a limit of no bytes on what it may write to files.
 """
 
 import functools
-import json
 import os
 import resource
 import signal
 import subprocess
 
-import gridfs
-import pika
 import pytest
 import requests
 from bson import ObjectId
-from pymongo import MongoClient
 
-from harness import ROOT, SERVER, TARGET
+from harness import MEDIA, ROOT, SERVER, TARGET
 from harness.clips import FIRST, GOOD, SILENT, clip, ffmpeg
 from harness.clock import until
-from harness.http import BROKEN
-from harness.servers import Missing
-from harness.servers.server import free_port
+from harness.fleet import MP3, VIDEO, Fleet
+from harness.servers.server import free_port, listening
 from harness.service import Service, inherited
 
 EXAMPLE = ROOT / "examples" / "flask_converter"
@@ -45,79 +40,45 @@ def python():
     return made.stdout.strip()
 
 
-class Example:
-    """The services, and the databases and queues they share, under names of this run alone."""
+class Example(Fleet):
+    """The example's gateway and converter, our auth service, and other eyes on what they share."""
 
     def __init__(self, python, servers, folder):
-        self.python, self.folder, self.processes = python, folder, []
-        self.auth = Service("serve", folder / "auth")
-        self.gateway = free_port()
-        mark = f"flask-{os.getpid()}"
-        self.settings = {
-            "AMQP_URL": servers.environment["MICROPY_TEST_AMQP_URL"], "MONGODB_URL": servers.environment["MICROPY_TEST_MONGODB_URL"],
-            "AUTH_SVC_ADDRESS": f"127.0.0.1:{self.auth.auth_port}", "VIDEO_QUEUE": f"{mark}-video", "MP3_QUEUE": f"{mark}-mp3",
-            "VIDEOS_DB": f"{mark}-videos", "MP3S_DB": f"{mark}-mp3s", "FLASK_APP": "gateway", "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        self.mongo = MongoClient(self.settings["MONGODB_URL"])
-        self.videos, self.mp3s = (gridfs.GridFS(self.mongo[self.settings[name]]) for name in ("VIDEOS_DB", "MP3S_DB"))
-        self.rabbit = pika.BlockingConnection(pika.URLParameters(self.settings["AMQP_URL"]))
-        self.channel = self.rabbit.channel()
-        for queue in ("VIDEO_QUEUE", "MP3_QUEUE"):
-            self.channel.queue_declare(self.settings[queue], durable=True)
+        super().__init__(servers, folder)
+        self.python, self.auth_service, self.port, self.processes = python, Service("serve", folder / "auth"), free_port(), []
+        self.settings = {**inherited(), "AMQP_URL": self.amqp, "MONGODB_URL": self.mongodb, "FLASK_APP": "gateway",
+                         "AUTH_SVC_ADDRESS": f"127.0.0.1:{self.auth_service.auth_port}", "PYTHONDONTWRITEBYTECODE": "1"}
 
-    def start(self):
-        self.auth.folder.mkdir()
-        subprocess.run([SERVER, "user", "add", "nina@example.com", "--password-stdin", "--data-dir", self.auth.folder],
+    def begin(self):
+        self.purge()
+        self.auth_service.folder.mkdir()
+        subprocess.run([SERVER, "user", "add", "nina@example.com", "--password-stdin", "--data-dir", self.auth_service.folder],
                        input=PASSWORD + "\n", text=True, check=True, stdout=subprocess.DEVNULL, env=inherited())
-        self.auth.start()
+        self.auth_service.start()
         with open(self.folder / "gateway.log", "ab") as log:
             self.processes.append(subprocess.Popen(
-                [self.python, "-m", "flask", "run", "--port", str(self.gateway)], cwd=EXAMPLE, stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, env={**inherited(), **self.settings}))
-        assert until(self.answers, 60)
+                [self.python, "-m", "flask", "run", "--port", str(self.port)], cwd=EXAMPLE, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, env=self.settings))
+        assert until(lambda: listening(self.port), 60)
         self.start_converter()
         return self
-
-    def answers(self):
-        try:
-            return requests.post(self.url("login"), timeout=2).status_code
-        except BROKEN:
-            return None
 
     def start_converter(self):
         # Its log is a pipe: not even that is a file it writes to.
         read, write = os.pipe()
-        self.converter = subprocess.Popen(
-            [self.python, "converter.py"], cwd=EXAMPLE, env={**inherited(), **self.settings}, stdin=subprocess.DEVNULL,
+        self.converter_process = subprocess.Popen(
+            [self.python, "converter.py"], cwd=EXAMPLE, env=self.settings, stdin=subprocess.DEVNULL,
             stdout=write, stderr=write, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
         os.close(write)
         with open(self.folder / "converter.log", "ab") as log:
-            self.processes += [self.converter, subprocess.Popen(["cat"], stdin=read, stdout=log)]
+            self.processes += [self.converter_process, subprocess.Popen(["cat"], stdin=read, stdout=log)]
         os.close(read)
 
     def url(self, path):
-        return f"http://127.0.0.1:{self.gateway}/{path}"
+        return f"http://127.0.0.1:{self.port}/{path}"
 
     def converter_said(self):
         return (self.folder / "converter.log").read_text(errors="replace")
-
-    def next_mp3(self, seconds=60):
-        """The next message on the MP3 queue."""
-        body = until(lambda: self.channel.basic_get(self.settings["MP3_QUEUE"], auto_ack=True)[2], seconds)
-        return json.loads(body) if body else {}
-
-    def waiting(self):
-        """How many videos wait, in the hands of nobody."""
-        return self.channel.queue_declare(self.settings["VIDEO_QUEUE"], passive=True).method.message_count
-
-    def put(self, data):
-        """A video and its message, past the gateway."""
-        id = str(self.videos.put(data))
-        self.publish(json.dumps({"video_fid": id, "mp3_fid": None, "username": "x", "trace": "kept"}))
-        return id
-
-    def publish(self, body):
-        self.channel.basic_publish("", self.settings["VIDEO_QUEUE"], body, pika.BasicProperties(delivery_mode=2))
 
     def close(self):
         for process in self.processes:
@@ -128,26 +89,15 @@ class Example:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        if self.auth.alive:
-            self.auth.stop()
-        for queue in ("VIDEO_QUEUE", "MP3_QUEUE"):
-            self.channel.queue_delete(self.settings[queue])
-        self.rabbit.close()
-        for database in ("VIDEOS_DB", "MP3S_DB"):
-            self.mongo.drop_database(self.settings[database])
+        self.auth_service.stop()
+        super().close()
 
 
 @pytest.fixture(scope="module")
-def example(python, servers, tmp_path_factory):
-    try:
-        servers.start("rabbitmq", "mongodb")
-    except Missing as e:
-        pytest.skip(str(e))
-    example = Example(python, servers, tmp_path_factory.mktemp("flask"))
-    try:
-        yield example.start()
-    finally:
-        example.close()
+def example(python, all_servers, tmp_path_factory):
+    example = Example(python, all_servers, tmp_path_factory.mktemp("flask"))
+    yield example.begin()
+    example.close()
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +113,7 @@ def expected(python, name):
     """The MP3 that the converter makes of a clip."""
     program = """import micropy, sys
 micropy.convert(sys.argv[1], type("Pieces", (), {"write": lambda self, data: sys.stdout.buffer.write(data) and None})(), preset="original")"""
-    path = ROOT / "micropy-core" / "tests" / "media" / name
-    return subprocess.run([python, "-c", program, path], check=True, capture_output=True).stdout
+    return subprocess.run([python, "-c", program, MEDIA / name], check=True, capture_output=True).stdout
 
 
 @pytest.mark.parametrize("auth", [("nina@example.com", "x"), None], ids=["a wrong password", "none"])
@@ -176,7 +125,7 @@ def test_login_refuses(example, auth):
 def test_an_upload_comes_back_as_an_mp3(example, nina, python, video):
     reply = requests.post(example.url("upload"), headers=nina, files={"file": (video.name, video.data)})
     assert (reply.status_code, reply.text) == (200, "success!")
-    message = example.next_mp3()
+    message = example.take_json(MP3, 60)
     assert message.get("username") == "nina@example.com"
     mp3 = requests.get(example.url("download"), headers=nina, params={"fid": message["mp3_fid"]})
     assert (mp3.status_code, mp3.headers["Content-Type"]) == (200, "audio/mpeg")
@@ -193,35 +142,35 @@ def test_what_is_missing_or_wrong_is_refused(example, nina):
 
 
 def test_what_cannot_be_converted_keeps_nobody_from_their_mp3(example):
-    for body in ("no JSON", "{}", "[]", '{"video_fid": "x"}', json.dumps({"video_fid": str(ObjectId())})):
-        example.publish(body)
-    example.put(SILENT.data)
-    example.put(REQUIREMENTS.read_bytes())
-    good = example.put(FIRST.data)
-    message = example.next_mp3()
+    for body in ("no JSON", "{}", "[]", '{"video_fid": "x"}', {"video_fid": str(ObjectId())}):
+        example.publish(VIDEO, body)
+    example.put(SILENT.data, "x")
+    example.put(REQUIREMENTS.read_bytes(), "x")
+    good = example.put(FIRST.data, "x", trace="kept")
+    message = example.take_json(MP3, 60)
     assert (message.get("video_fid"), message.get("trace")) == (good, "kept")
     assert "NoAudioTrack" in example.converter_said() and "NotMp4" in example.converter_said()
     before = len(list(example.mp3s.find()))
     # The same message again: one MP3.
-    example.publish(json.dumps({"video_fid": good, "mp3_fid": None, "username": "x"}))
-    assert example.next_mp3().get("mp3_fid") == message.get("mp3_fid")
+    example.publish(VIDEO, {"video_fid": good, "mp3_fid": None, "username": "x"})
+    assert example.take_json(MP3, 60).get("mp3_fid") == message.get("mp3_fid")
     assert len(list(example.mp3s.find())) == before
-    assert example.converter.poll() is None
+    assert example.converter_process.poll() is None
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=lambda how: how.name)
 def test_a_converter_that_ends_loses_nothing(example, tmp_path, how):
     long = tmp_path / "long.m4a"
     ffmpeg("-f", "lavfi", "-i", "anoisesrc=d=900:c=pink:r=44100", "-ac", "2", "-c:a", "aac", "-b:a", "128k", long)
-    chunks = example.mongo[example.settings["MP3S_DB"]].fs.chunks
+    chunks = example.mongo["mp3s"].fs.chunks
     known = len(chunks.distinct("files_id"))
-    video = example.put(long.read_bytes())
+    video = example.put(long.read_bytes(), "x")
     assert until(lambda: len(chunks.distinct("files_id")) > known, 60)
-    example.converter.send_signal(how)
-    example.converter.wait(20)
-    assert until(lambda: example.waiting() == 1, 60)
+    example.converter_process.send_signal(how)
+    example.converter_process.wait(20)
+    assert until(lambda: example.state(VIDEO)[0] == 1, 60)
     if how == signal.SIGTERM:
         assert len(chunks.distinct("files_id")) == known
     example.start_converter()
-    assert example.next_mp3(120).get("video_fid") == video
+    assert example.take_json(MP3, 120).get("video_fid") == video
     assert len(list(example.mp3s.find({"metadata.video_fid": video}))) == 1

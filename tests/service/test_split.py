@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from harness import MEDIA, MICROPY
+from harness import MEDIA, MICROPY, isobmff
 from harness.clips import BOOK, GOOD, Clip, Field, clip, metadata
 
 NERO = clip("chapters-nero.m4b")
@@ -112,10 +112,7 @@ def test_an_unknown_way_to_split_is_refused(reader):
 
 def cut_book():
     """A book of three chapters that breaks off within the second."""
-    data, boxes = NERO.data, {}
-    while data:
-        length = int.from_bytes(data[:4], "big")
-        boxes[data[4:8]], data = data[:length], data[length:]
+    boxes = {kind: NERO.data[start:end] for kind, start, _, end in isobmff.boxes(NERO.data)}
     # The index comes first now, so the media stand behind it by its length.
     index = bytearray(boxes[b"moov"])
     for table in re.finditer(b"stco", index):

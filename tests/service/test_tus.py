@@ -73,17 +73,15 @@ def test_a_text_is_refused_and_nothing_of_it_stays(ann):
     assert ann.jobs("state=receiving") == []
 
 
-def test_a_creation_whose_answer_was_lost_goes_on_by_its_key(ann):
+def test_a_creation_whose_answer_was_lost_goes_on_by_its_key(service, ann):
     lost = ann.begin("POST", "/api/v1/tus", len(DATA), "application/offset+octet-stream", "Tus-Resumable: 1.0.0",
                      f"Upload-Length: {len(DATA)}", "Idempotency-Key: lost")
     lost.sendall(DATA[:2000])
+    unfinished = service.folder / "videos" / "unfinished"
+    assert until(lambda: 2000 in [file.stat().st_size for file in unfinished.iterdir()])
     lost.close()
-
-    def received():
-        begun = ann.jobs("state=receiving")
-        return begun and ann.offset(begun[0]["upload_url"]) == 2000 and begun
-
-    [begun] = until(received, 10)
+    [begun] = ann.jobs("state=receiving")
+    assert until(lambda: ann.offset(begun["upload_url"]) == 2000)
     again = ann.create_with(DATA, Idempotency_Key="lost")
     assert (again.status, again.headers["upload-offset"], again.headers["location"]) == (201, "2000", begun["upload_url"])
     assert ann.create(99, Idempotency_Key="lost").status == 422

@@ -52,7 +52,7 @@ def test_all_services_end_without_a_complaint_when_they_are_told_to(fleet):
     ("micropy-adapters", "a_queue_made_by_hand_is_used_as_it_is"),
     ("micropy-adapters", "retries_are_counted_and_change_nothing_else"),
     ("micropy-adapters", "a_range_reads_no_more_chunks_than_it_needs"),
-    ("micropy-adapters", "what_written_counts_survives_a_kill"),
+    ("micropy-adapters", "bytes_that_are_counted_survive_a_kill"),
     ("micropy-adapters", "pymongo_and_we_read_each_other"),
     ("micropy-server", "the_originals_database_and_mail_become_urls"),
 ])

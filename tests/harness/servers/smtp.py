@@ -62,9 +62,9 @@ class Smtp(Server):
 
     def prepare(self):
         python = sys.executable
-        if not importlib.util.find_spec("aiosmtpd"):
+        if not (importlib.util.find_spec("aiosmtpd") and importlib.util.find_spec("trustme")):
             # Whoever starts the server may not be a test in target/venv.
-            made = subprocess.run([ROOT / "scripts" / "venv", "smtp", "aiosmtpd", "cryptography"], text=True,
+            made = subprocess.run([ROOT / "scripts" / "venv", "smtp", "aiosmtpd", "trustme"], text=True,
                                   stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             if made.returncode != 0:
                 raise Missing(f"aiosmtpd cannot be installed from PyPI: {made.stderr[-500:]}")
@@ -94,41 +94,12 @@ def server():
 
 def certify(folder):
     """Makes an authority, ca.pem, and what it says of this server, server.pem with its key."""
-    import datetime
-    import ipaddress
+    import trustme
 
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-    def name(text):
-        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-    def builder(subject, key):
-        now = datetime.datetime.now(datetime.timezone.utc)
-        return (x509.CertificateBuilder().subject_name(name(subject)).issuer_name(name("Micropy tests"))
-                .public_key(key.public_key()).serial_number(x509.random_serial_number())
-                .not_valid_before(now - datetime.timedelta(days=1))
-                .not_valid_after(now + datetime.timedelta(days=30)))
-
-    authority, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    root = (builder("Micropy tests", authority)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .sign(authority, hashes.SHA256()))
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    leaf = (builder("localhost", key)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .sign(authority, hashes.SHA256()))
-    pem = serialization.Encoding.PEM
-    with open(os.path.join(folder, "server.pem"), "wb") as file:
-        file.write(key.private_bytes(pem, serialization.PrivateFormat.PKCS8,
-                                     serialization.NoEncryption()))
-        file.write(leaf.public_bytes(pem))
-    with open(os.path.join(folder, "ca.pem"), "wb") as file:
-        file.write(root.public_bytes(pem))
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(os.path.join(folder, "ca.pem"))
+    server = authority.issue_cert("localhost", "127.0.0.1")
+    server.private_key_and_cert_chain_pem.write_to_path(os.path.join(folder, "server.pem"))
 
 
 class Mailboxes:
