@@ -3,13 +3,13 @@
 
 mod cli;
 mod compose;
-mod config;
 /// What a fuzzer drives.
 #[cfg(fuzzing)]
 pub mod hostile {
-    pub use crate::config::hostile::settings;
+    pub use crate::settings::hostile::settings;
 }
 mod page;
+mod settings;
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
-//! The page: HTML, styles and scripts of `web/`, as they stand in this binary.
+//! The page: HTML, styles and scripts of `web/`, compiled into this binary.
 //!
-//! What the page loads has a path with a hash of all of it, and so never changes; the page itself is asked
-//! for each time, and answered with 304 while it is the same.
+//! The path of everything the page loads contains a hash of all of it, so browsers may cache it forever. They ask for the
+//! page itself each time, and get 304 while it is the same.
 
 use std::sync::LazyLock;
 
@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 use micropy_services::gateway::Problem;
 
-/// Everything comes from here, nothing is inline; covers of MP3s are `blob:`. The hash is that of the one
+/// Everything comes from this server and nothing is inline; covers of MP3s are `blob:`. The hash is that of the one
 /// style sheet that wavesurfer.js writes into its own shadow tree, for a waveform 64 pixels high.
 const POLICY: &str = "default-src 'none'; script-src 'self'; \
     style-src 'self' 'sha256-fF0LBso7Nz75zaFRDBUefBDvPe19hjaiDnnc8lt+2Js='; \
@@ -67,7 +67,7 @@ const ASSETS: &[Asset] = &[
     asset!("words.js", SCRIPT),
 ];
 
-/// The hash of all that the page loads.
+/// The hash of everything the page loads.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut hasher = Sha256::new();
     for asset in ASSETS {
@@ -78,7 +78,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     short(hasher)
 });
 
-/// The page, with the places of what it loads.
+/// The page, with the paths of what it loads.
 static PAGE: LazyLock<String> =
     LazyLock::new(|| INDEX.replace("{assets}", &format!("/page/{}", *VERSION)));
 
@@ -139,7 +139,7 @@ async fn asset(path: Result<Path<(String, String)>, PathRejection>) -> Result<Re
     let Path((version, path)) = path.map_err(|_| Problem::not_found())?;
     let asset = ASSETS.iter().find(|asset| asset.path == path);
     let asset = asset.ok_or_else(Problem::not_found)?;
-    // A page that was loaded before an update asks for the version of then: it gets what there is.
+    // A page loaded before an update asks for the old version, and gets the current one.
     let caching = if version == *VERSION {
         "public, max-age=31536000, immutable"
     } else {
@@ -198,7 +198,7 @@ mod tests {
         }
     }
 
-    /// What scripts import is among the assets, and nothing among them is left over.
+    /// Scripts import only assets, and every asset is used.
     #[test]
     fn scripts_import_what_is_there() {
         for asset in ASSETS.iter().filter(|asset| asset.path.ends_with(".js")) {

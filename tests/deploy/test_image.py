@@ -47,4 +47,4 @@ def test_the_guide_names_no_setting_that_the_program_does_not_have(tmp_path):
     known = settings.Container("serve", {}, {}, tmp_path).settings()
     text, source = (ROOT / "docs/from-flask.md").read_text(), settings.source()
     names = {name.removesuffix("_FILE") for name in re.findall(r"\bMICROPY_[A-Z_]+[A-Z]\b", text)}
-    assert [name for name in sorted(names) if name.removeprefix("MICROPY_").lower() not in known and f'"{name}"' not in source] == []
+    assert [name for name in sorted(names) if name.removeprefix("MICROPY_").lower() not in known and f"`{name}`" not in source] == []

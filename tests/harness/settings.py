@@ -15,9 +15,8 @@ LISTENS = {"auth": "auth_listen", "gateway": "listen", "converter": "health_list
 
 
 def source():
-    """The source of what reads the environment."""
-    folder = ROOT / "micropy-server" / "src"
-    return "".join(file.read_text() for file in [*folder.glob("config.rs"), *folder.glob("config/**/*.rs")])
+    """The page that names every variable the server reads, in backquotes: a test of the server compares the two."""
+    return (ROOT / "docs" / "settings.md").read_text()
 
 
 def seconds(text):
@@ -59,7 +58,7 @@ class Container:
         origins, text = " ".join(origin for _, origin in settings.values()), source()
         # MYSQL_HOST and its like are parts of one setting, which some other may have told.
         assert [name for name in self.variables
-                if not re.search(rf"\b{name}\b", origins) and f'"{name.removesuffix("_FILE")}"' not in text] == []
+                if not re.search(rf"\b{name}\b", origins) and f"`{name.removesuffix('_FILE')}`" not in text] == []
         assert settings[LISTENS[self.service]][0] == f"0.0.0.0:{port}"
         return settings
 

@@ -7,19 +7,21 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use micropy_services::worker;
 
 use crate::compose::Service;
-use micropy_services::worker;
+use crate::settings;
 
 /// The exit code of a wrong command line or setting, as clap has it.
 const USAGE: u8 = 2;
 
-/// The service: MP4 video in, MP3 audio out. Runs all of it in one process, or one of its services.
+/// The service: MP4 video in, MP3 audio out. Runs all of it in one process, or one part of it
 #[derive(Debug, Parser)]
 #[command(
     name = "micropy-server",
     version,
-    args_conflicts_with_subcommands = true
+    args_conflicts_with_subcommands = true,
+    after_help = settings::HELP
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -32,17 +34,28 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run everything in one process: gateway, auth, converter, notification and sweeper (the default)
+    #[command(after_help = settings::HELP)]
     Serve(serve::Args),
     /// Run the gateway and the sweeper
+    #[command(after_help = settings::HELP)]
     Gateway(serve::Args),
     /// Run the auth service alone
+    #[command(after_help = settings::HELP)]
     Auth(serve::Args),
     /// Run converters alone
+    #[command(after_help = settings::HELP)]
     Converter(serve::Args),
     /// Run the notification service alone
+    #[command(after_help = settings::HELP)]
     Notification(serve::Args),
+    /// Run the sweeper alone: it removes what is past its time, and restarts jobs whose message was lost
+    #[command(after_help = settings::HELP)]
+    Sweeper(serve::Args),
     /// Add and list the service's users
     User(user::Args),
+    /// Print docs/settings.md
+    #[command(hide = true)]
+    SettingsPage,
     /// Convert one video; the converter service starts this itself
     #[command(hide = true)]
     WorkerExec,
@@ -57,7 +70,12 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Auth(args)) => serve::run(args, &[Service::Auth]),
         Some(Command::Converter(args)) => serve::run(args, &[Service::Converter]),
         Some(Command::Notification(args)) => serve::run(args, &[Service::Notification]),
+        Some(Command::Sweeper(args)) => serve::run(args, &[Service::Sweeper]),
         Some(Command::User(args)) => user::run(args),
+        Some(Command::SettingsPage) => {
+            print!("{}", settings::page());
+            ExitCode::SUCCESS
+        }
         Some(Command::WorkerExec) => match worker::run() {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => failed(&e),
@@ -73,4 +91,71 @@ fn usage(e: &dyn Display) -> ExitCode {
 fn failed(e: &dyn Display) -> ExitCode {
     eprintln!("micropy-server: {e}");
     ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::settings::declared;
+
+    #[test]
+    fn clap_finds_no_contradiction() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_service_takes_every_setting_as_a_flag() {
+        let services = [
+            "",
+            "serve",
+            "gateway",
+            "auth",
+            "converter",
+            "notification",
+            "sweeper",
+        ];
+        for service in services {
+            for setting in declared() {
+                let value = match (&*setting.value_name, &*setting.default) {
+                    (_, default) if !default.is_empty() => default,
+                    ("ADDRESS", _) => "127.0.0.1:1",
+                    ("MODE", _) => "verify",
+                    _ => "x",
+                };
+                let mut words = vec!["micropy-server"];
+                words.extend(Some(service).filter(|name| !name.is_empty()));
+                let flag = format!("--{}", setting.flag);
+                words.extend([&*flag, value]);
+                let cli = Cli::try_parse_from(&words).unwrap_or_else(|e| panic!("{words:?}: {e}"));
+                let args = match cli.command {
+                    None => cli.serve,
+                    Some(
+                        Command::Serve(args)
+                        | Command::Gateway(args)
+                        | Command::Auth(args)
+                        | Command::Converter(args)
+                        | Command::Notification(args)
+                        | Command::Sweeper(args),
+                    ) => args,
+                    Some(other) => panic!("{words:?}: {other:?}"),
+                };
+                let expected = vec![(setting.name.clone(), value.to_owned())];
+                assert_eq!(args.flags.0, expected, "{words:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_users_command_takes_its_settings_after_the_action() {
+        let words = "micropy-server user list --data-dir here --users-url-file there";
+        let cli = Cli::try_parse_from(words.split(' ')).unwrap();
+        let Some(Command::User(args)) = cli.command else {
+            panic!("{cli:?}");
+        };
+        let flag = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let expected = [flag("data_dir", "here"), flag("users_url_file", "there")];
+        assert_eq!(args.flags.0, expected);
+    }
 }

@@ -13,71 +13,32 @@ use tracing_subscriber::{EnvFilter, Layer as _, fmt};
 
 use super::{failed, usage};
 use crate::compose::{Service, Services};
-use crate::config::{Config, ConfigError, Layers, LogFormat};
+use crate::settings::{Flags, Layers, LogFormat, Settings, SettingsError, Url};
 use micropy_core::ports::jobs::Topics;
 use micropy_services::telemetry::{Messaging, Telemetry};
 
-/// For the last traces, where stopping took all the time there was.
+/// Time for the last traces when stopping has used up the grace period.
 const LAST_TRACES: Duration = Duration::from_secs(1);
 
-/// The arguments of `micropy-server` and of its services. Every setting can also be set as `MICROPY_…` in the environment
-/// or in a file; `--print-config` shows them all.
+/// The arguments of `micropy-server`, and of each service.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Address of the gateway: page, API, uploads [default: 127.0.0.1:8080]
-    #[arg(long, value_name = "ADDRESS")]
-    listen: Option<String>,
-
-    /// Address of the auth service [default: 127.0.0.1:5000]
-    #[arg(long, value_name = "ADDRESS")]
-    auth_listen: Option<String>,
-
-    /// Folder of everything that is kept [default: micropy-data]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<String>,
-
-    /// Address of /healthz, /readyz and /metrics of a converter or notification service of its own
-    #[arg(long, value_name = "ADDRESS")]
-    health_listen: Option<String>,
-
-    /// URL that users reach the gateway by, for links in mails
-    #[arg(long, value_name = "URL")]
-    public_url: Option<String>,
-
-    /// Conversions at the same time [default: one for every two cores]
-    #[arg(long, value_name = "N")]
-    workers: Option<String>,
-
-    /// Form of the log on standard error: human or json
-    #[arg(long, value_name = "FORM")]
-    log: Option<String>,
-
-    /// TOML file with settings
+    /// TOML file with settings [env: MICROPY_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Print all settings, with where each comes from, and end
+    /// Print every setting and where it comes from, and exit
     #[arg(long)]
     print_config: bool,
+
+    #[command(flatten)]
+    pub flags: Flags,
 }
 
 /// Runs the services until SIGTERM or Ctrl-C.
 pub fn run(args: Args, services: &[Service]) -> ExitCode {
     return_memory();
-    let flags = [
-        ("listen", args.listen),
-        ("auth_listen", args.auth_listen),
-        ("data_dir", args.data_dir),
-        ("health_listen", args.health_listen),
-        ("public_url", args.public_url),
-        ("workers", args.workers),
-        ("log", args.log),
-    ];
-    let flags = flags
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect();
-    let layers = match Layers::read(flags, args.config.as_deref()) {
+    let layers = match Layers::read(args.flags, args.config.as_deref()) {
         Ok(layers) => layers,
         Err(e) => return usage(&e),
     };
@@ -85,24 +46,25 @@ pub fn run(args: Args, services: &[Service]) -> ExitCode {
         print!("{}", layers.print());
         return ExitCode::SUCCESS;
     }
-    let config = match layers
-        .into_config()
-        .and_then(|config| check(config, services))
-    {
-        Ok(config) => config,
+    let settings = Settings::from_layers(&layers);
+    let settings = match settings.and_then(|settings| check(settings, services)) {
+        Ok(settings) => settings,
         Err(e) => return usage(&e),
     };
-    let telemetry = match telemetry(&config, services) {
+    let telemetry = match telemetry(&settings, services) {
         Ok(telemetry) => telemetry,
         Err(e) => return failed(&e),
     };
-    log(&config, &telemetry);
-    let grace = config.grace;
+    log(&settings, &telemetry);
+    for name in layers.ignored() {
+        tracing::warn!("{name} in the environment is no setting");
+    }
+    let grace = settings.operation.grace;
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(e) => return failed(&e),
     };
-    match runtime.block_on(serve(config, services)) {
+    match runtime.block_on(serve(settings, services)) {
         Ok(stopped) => {
             let left = grace.saturating_sub(stopped.elapsed());
             telemetry.close(left.max(LAST_TRACES));
@@ -112,13 +74,14 @@ pub fn run(args: Args, services: &[Service]) -> ExitCode {
     }
 }
 
-/// Large blocks go back to the system when they are freed. Once it has seen one, glibc takes blocks up to its size from
-/// heaps instead, one for each thread, which small blocks above them keep: 19 MiB stayed of every thread that had hashed
-/// a password.
+/// Makes glibc return large blocks to the system when they are freed.
+///
+/// By default, once a block of some size was freed, glibc takes later ones up to that size from per-thread heaps, where a
+/// small block above them keeps them alive: every thread that had hashed a password kept 19 MiB.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn return_memory() {
     const LARGE: libc::c_int = 128 * 1024;
-    // SAFETY: it changes a number of the allocator's, before there is another thread.
+    // SAFETY: it sets a parameter of the allocator while there is no other thread.
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE) };
 }
 
@@ -126,17 +89,19 @@ fn return_memory() {
 fn return_memory() {}
 
 /// What collects traces, where the settings name a collector.
-fn telemetry(config: &Config, services: &[Service]) -> std::io::Result<Telemetry> {
-    if config.otlp_endpoint.is_empty() {
+fn telemetry(settings: &Settings, services: &[Service]) -> std::io::Result<Telemetry> {
+    let Some(endpoint) = &settings.operation.otlp_endpoint else {
         return Ok(Telemetry::off());
-    }
-    let messaging = match config.urls.queue.starts_with("amqp") {
+    };
+    let stores = &settings.stores;
+    let queue = stores.queue_url.as_ref().map_or("", Url::scheme);
+    let messaging = match queue.starts_with("amqp") {
         true => Messaging {
             system: "rabbitmq",
             queues: Topics {
-                video: config.video_queue.clone(),
-                mp3: config.mp3_queue.clone(),
-                failed: format!("{}.failed", config.mp3_queue),
+                video: stores.video_queue.clone(),
+                mp3: stores.mp3_queue.clone(),
+                failed: stores.failed_queue(),
             },
         },
         false => Messaging {
@@ -144,7 +109,7 @@ fn telemetry(config: &Config, services: &[Service]) -> std::io::Result<Telemetry
             queues: Topics::each(|topic| topic.name().to_owned()),
         },
     };
-    Telemetry::open(&config.otlp_endpoint, name(services), messaging)
+    Telemetry::open(endpoint.as_str(), name(services), messaging)
 }
 
 /// What the services of this process are called in traces.
@@ -154,31 +119,33 @@ fn name(services: &[Service]) -> &'static str {
         [Service::Auth] => "micropy-auth",
         [Service::Converter] => "micropy-converter",
         [Service::Notification] => "micropy-notification",
+        [Service::Sweeper] => "micropy-sweeper",
         _ => "micropy",
     }
 }
 
-/// Whoever makes tokens needs a secret.
-fn check(config: Config, services: &[Service]) -> Result<Config, ConfigError> {
-    let mut addresses = Vec::new();
-    if services.contains(&Service::Gateway) && config.urls.auth.is_empty() {
-        addresses.push(config.listen);
+/// A service that makes tokens needs a secret that stays the same.
+fn check(settings: Settings, services: &[Service]) -> Result<Settings, SettingsError> {
+    let addresses = &settings.addresses;
+    let mut makes_tokens = Vec::new();
+    if services.contains(&Service::Gateway) && addresses.auth_url().is_none() {
+        makes_tokens.push(addresses.listen);
     }
     if services.contains(&Service::Auth) {
-        addresses.push(config.auth_listen);
+        makes_tokens.push(addresses.auth_listen);
     }
-    config.check_secret(&addresses)?;
-    Ok(config)
+    settings.check_secret(&makes_tokens)?;
+    Ok(settings)
 }
 
-/// Returns when it was told to stop, and has.
-async fn serve(config: Config, services: &[Service]) -> std::io::Result<Instant> {
+/// Runs until the process is told to stop, and returns when that was.
+async fn serve(settings: Settings, services: &[Service]) -> std::io::Result<Instant> {
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = CancellationToken::new();
-    let services = Services::open(config, services, &stop).await?;
+    let services = Services::open(settings, services, &stop).await?;
     println!("micropy is ready: {}", services.url());
     let stopping = stop.clone();
-    let told = tokio::spawn(async move {
+    let told_to_stop = tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = tokio::signal::ctrl_c() => {}
@@ -189,16 +156,16 @@ async fn serve(config: Config, services: &[Service]) -> std::io::Result<Instant>
     });
     services.run(stop).await;
     tracing::info!("stopped");
-    Ok(told.await?)
+    Ok(told_to_stop.await?)
 }
 
-fn log(config: &Config, telemetry: &Telemetry) {
-    // lapin reports as errors what its caller handles and reports, with the message's body.
-    let filter = EnvFilter::new(format!("lapin=off,{}", config.log_level));
+fn log(settings: &Settings, telemetry: &Telemetry) {
+    // lapin logs as errors what its caller handles and logs, and includes the message's body.
+    let filter = EnvFilter::new(format!("lapin=off,{}", settings.operation.log_level));
     let lines = fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
-    let lines = match config.log {
+    let lines = match settings.operation.log {
         LogFormat::Human => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };

@@ -1,4 +1,4 @@
-//! `micropy-server user`: users added, listed, given a new password.
+//! `micropy-server user`: adds and lists users, and changes passwords.
 
 use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
@@ -10,22 +10,28 @@ use micropy_core::ports::auth::Error;
 
 use super::failed;
 use crate::compose;
-use crate::config::Layers;
+use crate::settings::{Flags, Layers, Settings};
 
 /// The arguments of `micropy-server user`.
 #[derive(Debug, clap::Args)]
+#[command(mut_args(|arg| {
+    let is_about_users = USERS.contains(&arg.get_id().as_str());
+    arg.global(true).hide(!is_about_users)
+}))]
 pub struct Args {
-    /// Folder of the service's data [default: micropy-data]
-    #[arg(long, value_name = "DIR", global = true)]
-    data_dir: Option<String>,
+    #[command(flatten)]
+    pub flags: Flags,
 
-    /// TOML file with settings
-    #[arg(long, value_name = "FILE", global = true)]
+    /// TOML file with settings [env: MICROPY_CONFIG]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
     #[command(subcommand)]
     action: Action,
 }
+
+/// The arguments that concern users; the help shows no others.
+const USERS: [&str; 4] = ["data_dir", "users_url", "legacy_passwords", "config"];
 
 #[derive(Debug, Subcommand)]
 enum Action {
@@ -42,12 +48,12 @@ struct Account {
     /// E-mail address
     email: String,
 
-    /// Read the password from the standard input, to its first line's end
+    /// Read the password from the first line of standard input
     #[arg(long, required = true)]
     password_stdin: bool,
 }
 
-/// Does it, on the users of a data folder; a service may be running on it.
+/// Acts on the users that the settings name, while a service may be using them.
 pub fn run(args: Args) -> ExitCode {
     match try_run(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,17 +64,13 @@ pub fn run(args: Args) -> ExitCode {
 type Failure = Box<dyn std::error::Error>;
 
 fn try_run(args: Args) -> Result<(), Failure> {
-    let flags = args
-        .data_dir
-        .map(|folder| ("data_dir", folder))
-        .into_iter()
-        .collect();
-    let layers = Layers::read(flags, args.config.as_deref())?;
+    let layers = Layers::read(args.flags, args.config.as_deref())?;
+    let settings = Settings::from_layers(&layers)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let users = compose::open_users(layers.into_config()?).await?;
+        let users = compose::open_users(settings).await?;
         act(&*users, args.action).await
     })
 }
@@ -77,10 +79,10 @@ async fn act(users: &dyn Auth, action: Action) -> Result<(), Failure> {
     match action {
         Action::Add(Account { email, .. }) => {
             if !email.contains('@') {
-                return Err(format!("{email:?} is no e-mail address").into());
+                return Err(format!("{email:?} is not an e-mail address").into());
             }
             users.register(&email, &read_password()?).await?;
-            println!("{email} is added");
+            println!("added {email}");
         }
         Action::Passwd(Account { email, .. }) => {
             let changed = users.change_password(&email, &read_password()?).await;
@@ -88,7 +90,7 @@ async fn act(users: &dyn Auth, action: Action) -> Result<(), Failure> {
                 Error::NotFound => format!("there is no user {email}").into(),
                 e => Failure::from(e),
             })?;
-            println!("{email} has a new password");
+            println!("changed the password of {email}");
         }
         Action::List => {
             for email in users.list().await? {

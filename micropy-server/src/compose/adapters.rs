@@ -1,6 +1,6 @@
-//! From URLs to adapters: the only file that names them.
+//! From URLs to adapters. No other file names them.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use micropy_adapters::auth::sqlite::SqliteAuth;
 use micropy_adapters::clock::SystemClock;
 use micropy_adapters::jobs::sqlite::SqliteJobs;
 use micropy_adapters::notifier::outbox::Outbox;
+use micropy_adapters::private;
 use micropy_adapters::queue::sqlite::SqliteQueue;
 use micropy_adapters::sqlite::Database;
 use micropy_adapters::storage::filesystem::FilesystemStorage;
@@ -18,13 +19,13 @@ use micropy_core::ports::{Auth, Clock, Ledger, Notifier, Queue, Storage};
 use tokio::sync::OnceCell;
 
 use super::folder;
-use crate::config::Config;
+use crate::settings::{self, Settings, Url};
 use micropy_services::Ports;
 use micropy_services::accounts::Secret;
 
-/// The adapters of this process, each opened when it is first asked for, and then shared.
+/// The adapters of this process. Each is opened when it is first asked for, then shared.
 pub struct Adapters {
-    config: Arc<Config>,
+    settings: Arc<Settings>,
     clock: Arc<dyn Clock>,
     database: OnceCell<(Database, File)>,
     ports: OnceCell<Ports>,
@@ -33,9 +34,9 @@ pub struct Adapters {
 }
 
 impl Adapters {
-    pub fn new(config: Arc<Config>) -> Self {
+    pub fn new(settings: Arc<Settings>) -> Self {
         Adapters {
-            config,
+            settings,
             clock: Arc::new(SystemClock),
             database: OnceCell::new(),
             ports: OnceCell::new(),
@@ -44,7 +45,7 @@ impl Adapters {
         }
     }
 
-    /// What all services but auth stand on.
+    /// The ports that all services but auth use.
     pub async fn ports(&self) -> io::Result<Ports> {
         self.ports
             .get_or_try_init(|| self.open_ports())
@@ -64,24 +65,24 @@ impl Adapters {
         })
     }
 
-    /// Where converters write what goes into the storage: on the same disk, where the storage is a folder of ours.
-    /// The folder for temporary files is often memory.
+    /// Where converters write an MP3 before it is stored. It is on the storage's disk where the storage is our own folder;
+    /// the system's folder for temporary files is often in memory.
     pub fn work_folder(&self) -> io::Result<PathBuf> {
-        match &*self.config.urls.storage {
-            "" => {
-                let folder = self.config.data_dir.join("work");
-                fs::create_dir_all(&folder)?;
+        match self.settings.stores.storage_url {
+            None => {
+                let folder = self.settings.stores.data_dir.join("work");
+                private::create_folder(&folder)?;
                 std::path::absolute(folder)
             }
-            _ => Ok(std::env::temp_dir()),
+            Some(_) => Ok(std::env::temp_dir()),
         }
     }
 
-    /// Users that a service may be using at the same time.
+    /// Users, while a service may be using them.
     pub async fn shared_users(&self) -> io::Result<Arc<dyn Auth>> {
-        let folder = &self.config.data_dir;
+        let folder = &self.settings.stores.data_dir;
         let open = async || {
-            fs::create_dir_all(folder)?;
+            private::create_folder(folder)?;
             Database::open(folder.join("micropy.db")).await
         };
         self.open_users(open).await
@@ -95,7 +96,8 @@ impl Adapters {
         &self,
         database: impl AsyncFnOnce() -> io::Result<Database>,
     ) -> io::Result<Arc<dyn Auth>> {
-        match scheme(&self.config.urls.users) {
+        let url = text(&self.settings.stores.users_url);
+        match scheme(url) {
             "" | "sqlite" => {
                 let users = SqliteAuth::new(database().await?);
                 Ok(Arc::new(self.with_legacy_passwords(
@@ -106,7 +108,7 @@ impl Adapters {
             #[cfg(feature = "mysql")]
             "mysql" => {
                 use micropy_adapters::auth::mysql::MysqlAuth;
-                let users = MysqlAuth::new(&self.config.urls.users)?;
+                let users = MysqlAuth::new(url)?;
                 Ok(Arc::new(self.with_legacy_passwords(
                     users,
                     MysqlAuth::with_legacy_passwords,
@@ -117,18 +119,21 @@ impl Adapters {
     }
 
     fn with_legacy_passwords<A>(&self, users: A, set: impl FnOnce(A, LegacyPasswords) -> A) -> A {
-        match self.config.legacy_passwords.parse() {
-            Ok(legacy) => set(users, legacy),
-            Err(_) => users,
-        }
+        let legacy = match self.settings.accounts.legacy_passwords {
+            None => return users,
+            Some(settings::LegacyPasswords::Verify) => LegacyPasswords::Verify,
+            Some(settings::LegacyPasswords::Upgrade) => LegacyPasswords::Upgrade,
+            Some(settings::LegacyPasswords::Reject) => LegacyPasswords::Reject,
+        };
+        set(users, legacy)
     }
 
     pub fn notifier(&self) -> io::Result<Arc<dyn Notifier>> {
-        let url = &*self.config.urls.notifier;
-        let from = &*self.config.mail_from;
+        let url = self.settings.stores.notifier_url();
+        let (url, from) = (text(&url), &*self.settings.stores.mail_from);
         match scheme(url) {
             "" => {
-                let folder = self.config.data_dir.join("outbox");
+                let folder = self.settings.stores.data_dir.join("outbox");
                 Ok(Arc::new(Outbox::open(folder, from)?))
             }
             "outbox" => Ok(Arc::new(Outbox::open(after_colon(url)?, from)?)),
@@ -146,9 +151,9 @@ impl Adapters {
         }
     }
 
-    /// The queues; those of SQLite also as the ledger there needs them.
+    /// The queues; those in SQLite also as its ledger needs them.
     async fn queues(&self) -> io::Result<(Topics<Arc<dyn Queue>>, Option<Topics<SqliteQueue>>)> {
-        match scheme(&self.config.urls.queue) {
+        match scheme(text(&self.settings.stores.queue_url)) {
             "" | "sqlite" => {
                 let database = self.database().await?;
                 let queue = |topic: Topic| {
@@ -174,14 +179,15 @@ impl Adapters {
     fn rabbitmq_queues(&self) -> io::Result<Topics<Arc<dyn Queue>>> {
         use micropy_adapters::queue::rabbitmq::RabbitmqQueue;
 
-        /// Mails under way at the same time.
+        /// Mails sent at the same time.
         const MAILS: u16 = 8;
-        let config = &self.config;
-        let slots = u16::try_from(config.workers).unwrap_or(u16::MAX);
-        let failed = format!("{}.failed", config.mp3_queue);
+        let stores = &self.settings.stores;
+        let url = text(&stores.queue_url);
+        let workers = self.settings.conversions.workers();
+        let slots = u16::try_from(workers).unwrap_or(u16::MAX);
         let open = |name: &str, slots| -> io::Result<Arc<RabbitmqQueue>> {
             let queue = Arc::new(
-                RabbitmqQueue::open(&config.urls.queue, name, slots)
+                RabbitmqQueue::open(url, name, slots)
                     .map_err(|e| wrong(format!("queue_url: {e}")))?,
             );
             if let Ok(mut all) = self.rabbitmq.lock() {
@@ -190,16 +196,16 @@ impl Adapters {
             Ok(queue)
         };
         Ok(Topics {
-            video: open(&config.video_queue, slots)?,
-            mp3: open(&config.mp3_queue, MAILS)?,
-            failed: open(&failed, MAILS)?,
+            video: open(&stores.video_queue, slots)?,
+            mp3: open(&stores.mp3_queue, MAILS)?,
+            failed: open(&stores.failed_queue(), MAILS)?,
         })
     }
 
     async fn storage(&self) -> io::Result<(Arc<dyn Storage>, Arc<dyn Storage>)> {
-        let url = &*self.config.urls.storage;
+        let url = text(&self.settings.stores.storage_url);
         let folder = match scheme(url) {
-            "" => self.config.data_dir.clone(),
+            "" => self.settings.stores.data_dir.clone(),
             "file" => after_colon(url)?.trim_start_matches("//").into(),
             #[cfg(feature = "gridfs")]
             "mongodb" | "mongodb+srv" => {
@@ -222,11 +228,12 @@ impl Adapters {
         Ok((open("videos")?, open("mp3s")?))
     }
 
-    /// The ledger: beside the videos where nothing else is said.
+    /// The ledger: beside the videos by default.
     async fn jobs(&self, own: Option<Topics<SqliteQueue>>) -> io::Result<Arc<dyn Ledger>> {
-        let urls = &self.config.urls;
-        let url = match (&*urls.jobs, scheme(&urls.storage)) {
-            ("", "mongodb" | "mongodb+srv") => &*urls.storage,
+        let stores = &self.settings.stores;
+        let storage = text(&stores.storage_url);
+        let url = match (text(&stores.jobs_url), scheme(storage)) {
+            ("", "mongodb" | "mongodb+srv") => storage,
             (url, _) => url,
         };
         match (scheme(url), own) {
@@ -251,13 +258,13 @@ impl Adapters {
         }
     }
 
-    /// The database in the data folder, which is then ours alone.
+    /// The database in the data folder, which this process then has to itself.
     async fn database(&self) -> io::Result<Database> {
         let open = async || {
-            let folder = &self.config.data_dir;
+            let folder = &self.settings.stores.data_dir;
             let lock = folder::lock(folder)?;
             let database = Database::open(folder.join("micropy.db")).await?;
-            // Nobody else has the folder, so whoever held anything is dead.
+            // Nobody else has the folder, so what is still leased was leased by a dead process.
             database.recover().await?;
             Ok::<_, io::Error>((database, lock))
         };
@@ -265,15 +272,15 @@ impl Adapters {
         Ok(database.clone())
     }
 
-    /// What signs the tokens.
+    /// The secret that signs the tokens.
     pub fn secret(&self) -> io::Result<Secret> {
-        match &self.config.jwt_secret {
+        match &self.settings.accounts.jwt_secret {
             Some(secret) => Ok(secret.clone()),
-            None => folder::kept_secret(&self.config.data_dir),
+            None => folder::kept_secret(&self.settings.stores.data_dir),
         }
     }
 
-    /// Says goodbye to what was opened.
+    /// Closes what was opened.
     pub async fn close(self) {
         #[cfg(feature = "rabbitmq")]
         for queue in self.rabbitmq.into_inner().unwrap_or_default() {
@@ -285,7 +292,12 @@ impl Adapters {
     }
 }
 
-/// What stands before the colon.
+/// A URL as the adapters read it; empty where none is set.
+fn text(url: &Option<Url>) -> &str {
+    url.as_ref().map_or("", Url::as_str)
+}
+
+/// What is before the colon.
 fn scheme(url: &str) -> &str {
     url.split_once(':').map_or(url, |(scheme, _)| scheme)
 }

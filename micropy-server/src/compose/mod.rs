@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::adapters::Adapters;
-use crate::config::Config;
 use crate::page;
+use crate::settings::Settings;
 
 /// The argument that makes this program a worker process: see `cli`.
 const WORKER_COMMAND: &str = "worker-exec";
@@ -52,13 +52,13 @@ impl Service {
 }
 
 /// Opens the users that the settings name, which a service may be using at the same time.
-pub async fn open_users(config: Config) -> io::Result<Arc<dyn Auth>> {
-    Adapters::new(Arc::new(config)).shared_users().await
+pub async fn open_users(settings: Settings) -> io::Result<Arc<dyn Auth>> {
+    Adapters::new(Arc::new(settings)).shared_users().await
 }
 
 /// Services that are ready to run in this process.
 pub struct Services {
-    config: Arc<Config>,
+    settings: Arc<Settings>,
     adapters: Adapters,
     metrics: Arc<Metrics>,
     accounts: Option<Arc<LocalAccounts>>,
@@ -78,17 +78,18 @@ enum Ready {
 impl Services {
     /// Opens everything that can fail to open. Servers elsewhere need not be there yet.
     pub async fn open(
-        config: Config,
+        settings: Settings,
         services: &[Service],
         stop: &CancellationToken,
     ) -> io::Result<Self> {
-        let config = Arc::new(config);
+        let settings = Arc::new(settings);
+        let public_url = settings.addresses.public_url().unwrap_or_default();
         let mut open = Services {
-            adapters: Adapters::new(config.clone()),
+            adapters: Adapters::new(settings.clone()),
             metrics: Arc::default(),
             accounts: None,
-            url: config.public_url.clone(),
-            config,
+            url: public_url.to_owned(),
+            settings,
             ready: Vec::new(),
         };
         for service in services {
@@ -122,11 +123,11 @@ impl Services {
     }
 
     async fn gateway(&mut self) -> io::Result<()> {
-        let listener = self.listen(self.config.listen).await?;
+        let listener = self.listen(self.settings.addresses.listen).await?;
         let gateway = Gateway::new(self.adapters.ports().await?, self.accounts().await?)
             .metrics(self.metrics.clone())
-            .limits(self.config.limits)
-            .unowned_downloads(self.config.unowned_downloads)
+            .limits(self.settings.limits())
+            .unowned_downloads(self.settings.accounts.unowned_downloads)
             .secure_cookies(self.url.starts_with("https:"));
         let router = gateway.router().merge(page::router());
         self.ready
@@ -135,7 +136,7 @@ impl Services {
     }
 
     async fn auth(&mut self) -> io::Result<()> {
-        let listener = self.listen(self.config.auth_listen).await?;
+        let listener = self.listen(self.settings.addresses.auth_listen).await?;
         let router = AuthService::new(self.local_accounts().await?).router();
         self.ready.push(Ready::Http(listener, router));
         Ok(())
@@ -143,12 +144,12 @@ impl Services {
 
     async fn converter(&mut self) -> io::Result<()> {
         let worker = Worker::this_program([WORKER_COMMAND])?
-            .time_limit(self.config.conversion_time)
-            .memory_limit(self.config.conversion_memory)
-            .output_limit(self.config.conversion_output)
+            .time_limit(self.settings.conversions.conversion_time)
+            .memory_limit(self.settings.conversions.conversion_memory)
+            .output_limit(self.settings.conversions.conversion_output)
             .folder(self.adapters.work_folder()?);
         let converter = ConverterService::new(self.adapters.ports().await?, worker)
-            .workers(self.config.workers)
+            .workers(self.settings.conversions.workers())
             .metrics(self.metrics.clone());
         self.ready.push(Ready::Converter(converter));
         Ok(())
@@ -170,16 +171,16 @@ impl Services {
 
     async fn sweeper(&mut self) -> io::Result<()> {
         let sweeper = Sweeper::new(self.adapters.ports().await?)
-            .retention(self.config.retention)
-            .upload_expiry(self.config.limits.upload_expiry)
-            .original_converters(self.config.unowned_downloads);
+            .retention(self.settings.requests.retention)
+            .upload_expiry(self.settings.requests.upload_expiry)
+            .original_converters(self.settings.accounts.unowned_downloads);
         self.ready.push(Ready::Sweeper(sweeper));
         Ok(())
     }
 
     /// Health and metrics of services that have no routes.
     async fn health(&mut self, services: &[Service], stop: &CancellationToken) -> io::Result<()> {
-        let Some(address) = self.config.health_listen else {
+        let Some(address) = self.settings.addresses.health_listen else {
             return Ok(());
         };
         let listener = self.listen(address).await?;
@@ -194,13 +195,12 @@ impl Services {
 
     /// The accounts that the gateway asks.
     async fn accounts(&mut self) -> io::Result<Arc<dyn Accounts>> {
-        let url = &*self.config.urls.auth;
-        if url.is_empty() {
+        let Some(url) = self.settings.addresses.auth_url() else {
             return Ok(self.local_accounts().await?);
-        }
-        let mut accounts = RemoteAccounts::new(url, Arc::new(SystemClock))?
-            .allow_registration(self.config.registration);
-        if let Some(secret) = &self.config.jwt_secret {
+        };
+        let mut accounts = RemoteAccounts::new(url.as_str(), Arc::new(SystemClock))?
+            .allow_registration(self.settings.accounts.registration);
+        if let Some(secret) = &self.settings.accounts.jwt_secret {
             accounts = accounts.secret(secret);
         }
         Ok(Arc::new(accounts))
@@ -213,8 +213,8 @@ impl Services {
         }
         let (users, secret) = (self.adapters.users().await?, self.adapters.secret()?);
         let accounts = LocalAccounts::new(users, Arc::new(SystemClock), &secret)
-            .login_attempts(self.config.login_attempts)
-            .allow_registration(self.config.registration);
+            .login_attempts(self.settings.accounts.login_attempts)
+            .allow_registration(self.settings.accounts.registration);
         Ok(self.accounts.insert(Arc::new(accounts)).clone())
     }
 
@@ -226,10 +226,10 @@ impl Services {
             match ready {
                 Ready::Http(listener, router) => {
                     let server = Server::new(router)
-                        .header_timeout(self.config.header_timeout)
-                        .body_timeout(self.config.limits.body_timeout)
-                        .grace(self.config.grace)
-                        .trust_forwarded(self.config.trust_forwarded);
+                        .header_timeout(self.settings.requests.header_timeout)
+                        .body_timeout(self.settings.requests.body_timeout)
+                        .grace(self.settings.operation.grace)
+                        .trust_forwarded(self.settings.addresses.trust_forwarded);
                     tasks.spawn(server.run(listener, stop));
                 }
                 Ready::Gateway(service) => drop(tasks.spawn(service.run(stop))),
