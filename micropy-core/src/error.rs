@@ -57,8 +57,8 @@ pub enum Error {
     #[error("no audio track{}", if .0.is_empty() { String::new() } else { format!(": {}", .0) })]
     NoAudioTrack(String),
 
-    /// The part or chapter that was asked for holds no audio: it begins after the audio ends, or the edit list
-    /// presents nothing.
+    /// The part or chapter that was asked for holds no audio: it begins after the audio ends, or the edit list skips
+    /// everything that is there.
     #[error("{}", empty_part(*.start))]
     #[non_exhaustive]
     EmptyPart {
@@ -114,7 +114,7 @@ pub enum Error {
 /// The message of [`Error::EmptyPart`].
 fn empty_part(start: Duration) -> String {
     if start.is_zero() {
-        return "no audio track: none of the audio is presented (edit list)".into();
+        return "no audio: the edit list skips all that is there".into();
     }
     format!(
         "the audio ends before the start that was asked for ({:.3} s)",
