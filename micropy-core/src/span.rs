@@ -1,4 +1,4 @@
-//! Where a track is cut into spans, and the packets each span needs.
+//! Cuts a track into spans, with the packets that each span needs.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -10,31 +10,31 @@ use crate::resample::Resampler;
 use crate::source::Source;
 use crate::timeline::{MediaClock, Presented};
 
-/// A file of medium length is cut into spans of an eighth: enough for most machines' cores, and few seams, of which each
-/// costs up to some hundred frames, at a constant bitrate 70 on average.
+/// A file of medium length is cut into eight spans: enough for the cores of most machines, with few seams. Each seam
+/// costs up to a few hundred frames; at a constant bitrate, 70 on average.
 const MEDIUM: u64 = 8;
-/// Frames of the longest such span: 75 seconds at 44.1 kHz. It is bounded by the memory that is held.
+/// Frames of the longest such span: 75 seconds at 44.1 kHz. Memory bounds it.
 const LONGEST: u64 = 2940;
-/// Frames of a span in a longer file, where the sample table takes memory, too.
+/// Frames of a span in a longer file, where the sample table takes memory too.
 const LONG: u64 = 1960;
 /// Frames of the shortest span worth a seam.
 const SHORTEST: u64 = 588;
-/// Bytes of a span at most, on average: as much as a minute of the best AAC. Uncompressed audio comes to it within
-/// seconds, and the window holds two spans for each core.
+/// The most bytes of a span on average: a minute of the best AAC. Uncompressed audio reaches it within seconds, and the
+/// window holds two spans for each core.
 pub const SPAN_BYTES: usize = 4 << 20;
-/// Frames of a span in any file, however many bytes it has for each: below, spans cost more in seams than they save.
+/// The fewest frames of a span, however many bytes each has: shorter spans cost more in seams than they save.
 const LEAST: u64 = 196;
-/// Bytes gathered for one span at most. No audio has as many on average; a table can put a whole file into a moment.
+/// The most bytes gathered for one span. No audio has as many, but a table can put a whole file into one instant.
 const SPAN_LIMIT: usize = 64 << 20;
-/// So many spans at the end of a file are half as long, so that the cores come to its end together.
+/// How many spans at the end of a file are half as long, so that the cores finish together.
 const HALVES: u64 = 4;
 
-/// PCM samples of the longest packet of any codec whose packets differ in length: a FLAC frame (65,535). Without
-/// a limit, a packet of some bytes could declare a day of silence.
+/// PCM samples of the longest packet of any codec whose packets vary in length: a FLAC frame (65,535). Without a limit,
+/// a packet of a few bytes could declare a day of silence.
 const LONGEST_PACKET: u32 = 1 << 16;
 
-/// Which frames of the output belong to which span: a function of the file and the options alone, so
-/// that any number of workers writes the same bytes.
+/// Which frames of the output belong to which span. It depends on the file and the options alone, so that any number of
+/// workers writes the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Every span starts at a multiple of this many frames.
@@ -44,17 +44,17 @@ pub struct Plan {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Length {
-    /// So many units are shared out in so many equal steps, to a unit. The first spans take two steps each, as many as
-    /// `whole` says, and those after them one. A file that turns out longer has more of the latter.
+    /// `units` units are divided into `steps` equal steps, rounded to a unit. The first `whole` spans take two steps
+    /// each, and those after them one. A file that turns out longer has more of the latter.
     Shared { units: u64, steps: u64, whole: u64 },
-    /// The file's length is not known beforehand (movie fragments): spans double up to those of a long file, or up to
-    /// `most` frames.
+    /// The length is not known beforehand (movie fragments): spans double up to those of a long file, or up to `most`
+    /// frames.
     Growing { most: u64 },
 }
 
 impl Plan {
-    /// A plan for an output of `frames` frames, where known, with spans that start at multiples of
-    /// `unit` frames. A span holds `frame_bytes` for each of its frames, on average.
+    /// A plan for an output of `frames` frames, if known, with spans that start at multiples of `unit` frames. A span
+    /// holds `frame_bytes` for each of its frames on average.
     pub fn new(frames: Option<u64>, unit: u64, frame_bytes: u64) -> Self {
         let most = (SPAN_BYTES as u64 / frame_bytes.max(1)).max(LEAST);
         let length = match frames {
@@ -99,7 +99,7 @@ impl Plan {
         }
     }
 
-    /// First frame of span `index`; spans follow each other without end.
+    /// First frame of span `index`. There is no last span.
     pub fn start(&self, index: usize) -> u64 {
         let index = index as u64;
         match self.length {
@@ -131,9 +131,9 @@ impl Plan {
 /// One packet of a [`Span`].
 #[derive(Clone, Copy, Debug)]
 pub struct SpanPacket {
-    /// First PCM sample it gives, counted on the decoder's output from the track's start.
+    /// First PCM sample it decodes to, in the decoder's output from the track's start.
     pub start: u64,
-    /// PCM samples it gives.
+    /// PCM samples it decodes to.
     pub len: u32,
     /// Byte offset in the source.
     pub offset: u64,
@@ -146,31 +146,31 @@ pub struct SpanPacket {
 /// One stretch of the track with all that is needed to convert it alone.
 #[derive(Debug)]
 pub struct Span {
-    /// Its place among the spans.
+    /// Its index among the spans.
     pub index: usize,
     /// Number of its first frame in the output.
     pub first_frame: u64,
-    /// The track ends with it.
+    /// Whether the track ends with it.
     pub last: bool,
-    /// The PCM samples of the output it makes, counted from the output's start.
+    /// Its PCM samples of the output, counted from the output's start.
     pub output: Range<u64>,
-    /// The same with what limiter and meter need around it.
+    /// The same with what the limiter and the meter need around it.
     pub work: Range<u64>,
-    /// Place on the presentation of the first PCM sample it needs.
+    /// Position on the presentation of the first PCM sample it needs.
     pub input_start: u64,
-    /// PCM samples of silence there, before the first of the decoder's.
+    /// PCM samples of silence there, before the decoder's output.
     pub silence: u64,
     /// The decoder's PCM samples it needs, counted from the track's start.
     pub input: Range<u64>,
-    /// The decoder's PCM samples that no other span answers for.
+    /// The decoder's PCM samples that belong to this span alone.
     own: Range<u64>,
-    /// Packets from the roll on to what the resampler looks ahead.
+    /// Packets from the roll to the look-ahead of the resampler.
     packets: Vec<SpanPacket>,
     data: Vec<u8>,
 }
 
 impl Span {
-    /// Packet `index` of those it needs, with its bytes.
+    /// Packet `index` of those needed, with its bytes.
     pub fn packet(&self, index: usize) -> Option<(&SpanPacket, &[u8])> {
         let packet = self.packets.get(index)?;
         Some((packet, &self.data[packet.at..packet.at + packet.size]))
@@ -181,7 +181,7 @@ impl Span {
         held(&self.packets, &self.data)
     }
 
-    /// Whether `packet` counts as this span's, rather than as its neighbour's.
+    /// Whether `packet` is counted for this span, rather than for its neighbour.
     pub fn owns(&self, packet: &SpanPacket) -> bool {
         let end = packet.start + u64::from(packet.len);
         let begins = match self.index {
@@ -192,15 +192,15 @@ impl Span {
     }
 }
 
-/// Memory that packets with `data` take: tables can have many that are empty.
+/// Memory that packets with `data` take. Tables can have many empty packets.
 fn held(packets: &[SpanPacket], data: &[u8]) -> usize {
     size_of_val(packets) + data.len()
 }
 
-/// How the output lies on the decoder's PCM.
+/// How positions in the output map to the decoder's PCM.
 ///
-/// Between both is the presentation: the silence of a late start, then the presented part of the decoder's
-/// PCM, at the decoder's rate.
+/// Between the two is the presentation: the silence of a late start, then the presented part of the decoder's PCM, at
+/// the decoder's rate.
 #[derive(Clone, Debug)]
 pub struct Mapping {
     /// Media time to PCM samples.
@@ -209,9 +209,9 @@ pub struct Mapping {
     pub presented: Presented,
     /// PCM samples of silence before it.
     pub silence: u64,
-    /// From the presentation to the output, where their rates differ.
+    /// From the presentation to the output, if their rates differ.
     pub resampler: Option<Resampler>,
-    /// PCM samples of the output that its stages need before and behind a span.
+    /// PCM samples of the output that the stages need before and after a span.
     pub roll: (u64, u64),
 }
 
@@ -230,7 +230,7 @@ impl Mapping {
         self.resampler.as_ref().map_or(len, |r| r.output_len(len))
     }
 
-    /// What `output` is made of, when the whole presented part has `len` PCM samples, where that is known.
+    /// What `output` is made of. `len`: PCM samples of the whole presented part, if known.
     fn needs(&self, output: &Range<u64>, len: Option<u64>) -> Needs {
         let last = len.map_or(u64::MAX, |len| self.output_len(len));
         let work = output.start.saturating_sub(self.roll.0)
@@ -260,7 +260,7 @@ impl Mapping {
         }
     }
 
-    /// Where `place` of the output lies on the decoder's output, roughly to a PCM sample.
+    /// The position in the decoder's output for `place` in the output, to about a PCM sample.
     fn on_decoder(&self, place: u64) -> u64 {
         let centre = match &self.resampler {
             Some(resampler) => resampler.instant(place),
@@ -271,43 +271,43 @@ impl Mapping {
     }
 }
 
-/// What the reader found when it came to the end.
+/// What the reader knows at the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
     /// PCM samples of the output.
     pub output_len: u64,
-    /// PCM samples of the decoder that they are made of.
+    /// PCM samples of the decoder's output that they are made of.
     pub input_len: u64,
     /// Bytes of packets read.
     pub audio_bytes: u64,
-    /// Packets read or passed over.
+    /// Packets read or skipped.
     pub packets: u64,
     /// Offset at which the media broke off, if it did.
     pub cut_at: Option<u64>,
 }
 
-/// What [`SpanReader::advance`] has come to.
+/// The result of [`SpanReader::advance`].
 pub enum Advance {
     /// A span is coming in.
     Reading,
     /// The next span.
     Span(Span),
-    /// That was the last.
+    /// There are no more spans.
     End,
 }
 
-/// Goes through a track's packets once, forward, and hands them out as spans.
+/// Reads a track's packets once, forward, and groups them into spans.
 pub struct SpanReader {
-    /// Packets that were read already, to look at them.
+    /// Packets that were read already, to inspect them.
     ahead: VecDeque<(Packet, Vec<u8>)>,
     packets: Packets,
     mapping: Mapping,
     plan: Plan,
     /// PCM samples per channel of an MP3 frame.
     frame_len: u64,
-    /// Packets that a restarted decoder needs before the first that counts.
+    /// Packets that a restarted decoder needs before the first one of a span.
     roll: usize,
-    /// Where packets are decoded before they are shared out.
+    /// Decodes the packets before they are split into spans, if it must be done in order.
     in_order: Option<InOrder>,
     /// The span being gathered.
     index: usize,
@@ -315,16 +315,16 @@ pub struct SpanReader {
     data: Vec<u8>,
     /// Media units of all packets read.
     units: u64,
-    /// PCM samples of them that were declared, but that no packet can hold: a gap, which is closed.
+    /// PCM samples of them that no packet can hold: a gap, which is closed.
     overlong: u64,
-    /// End of the last packet on the decoder's output.
+    /// End of the last packet in the decoder's output.
     position: u64,
     extent: Extent,
     end: Option<u64>,
 }
 
 impl SpanReader {
-    /// Reads first `ahead`, then `packets` into spans of `plan`.
+    /// A reader of `ahead`, then `packets`, into the spans of `plan`.
     pub fn new(
         ahead: VecDeque<(Packet, Vec<u8>)>,
         packets: Packets,
@@ -353,7 +353,7 @@ impl SpanReader {
         }
     }
 
-    /// What was read, once [`SpanReader::advance`] has come to the end.
+    /// What was read: complete after [`Advance::End`].
     pub fn extent(&self) -> &Extent {
         &self.extent
     }
@@ -363,12 +363,12 @@ impl SpanReader {
         &self.packets
     }
 
-    /// Reads on for a moment. So the caller can look after other things while a span comes in from a slow source, or
-    /// what lies before the first is passed over.
+    /// Reads on for a moment. The caller can do other work while a span arrives from a slow source, or while packets
+    /// before the first span are skipped.
     ///
     /// There is at least one span, and only the last can be empty.
     pub fn advance(&mut self, source: &mut dyn Source) -> Result<Advance> {
-        /// Packets that are read at once.
+        /// Packets read at once.
         const MOMENT: usize = 256;
         if self
             .end
@@ -382,8 +382,7 @@ impl SpanReader {
                 .start(self.index + 1)
                 .saturating_mul(self.frame_len);
         let needs = self.mapping.needs(&whole, None).input;
-        // A short last duration takes back a part of the last packet only: what comes before the last
-        // packet is sure.
+        // A short last duration cuts off a part of the last packet only: what comes before that packet is certain.
         self.skip_unneeded(source, needs.start)?;
         for _ in 0..MOMENT {
             let sure = self.gathered.last().map_or(self.position, |p| p.start);
@@ -419,7 +418,7 @@ impl SpanReader {
         self.plan.start(self.index).saturating_mul(self.frame_len)
     }
 
-    /// Where the presented part ends on the decoder's output, if the container says.
+    /// Where the presented part ends in the decoder's output, if the container says.
     fn presented_end(&self) -> Option<u64> {
         let Presented { start, length } = self.mapping.presented;
         length.map(|length| start.saturating_add(length))
@@ -439,7 +438,7 @@ impl SpanReader {
             },
         };
         if packet.read < packet.size {
-            // Half a packet decodes to nothing that was ever recorded.
+            // Half a packet does not decode to anything that was recorded.
             self.data.truncate(at);
             self.extent.cut_at = Some(packet.offset + u64::from(packet.read));
             return Ok(false);
@@ -499,26 +498,26 @@ impl SpanReader {
         self.end = Some(self.extent.output_len);
     }
 
-    /// How many of the gathered packets a span that needs PCM from `from` on can do without.
+    /// How many of the gathered packets a span does not need if it needs PCM from `from` on.
     fn unneeded(&self, from: u64) -> usize {
         let first = self
             .gathered
             .partition_point(|p| p.start + u64::from(p.len) <= from);
         match self.in_order {
-            // The roll is behind it already.
+            // Already decoded: no roll.
             Some(_) => first,
             None => first.saturating_sub(self.roll),
         }
     }
 
-    /// Passes over packets that end well before `from` without reading them (a trim far into the file).
+    /// Skips packets that end well before `from` without reading them (a trim far into the file).
     fn skip_unneeded(&mut self, source: &mut dyn Source, from: u64) -> Result<()> {
         const WORTH: u64 = 64;
         let Some(len) = self.mapping.clock.packet_len.map(u64::from) else {
             return Ok(());
         };
         let before = from.saturating_sub(self.position) / len.max(1);
-        // One more than the roll: what comes just before decides nothing, but costs nothing either.
+        // One more than the roll, to be safe: it costs nothing.
         let unneeded = before.saturating_sub(self.roll as u64 + 1);
         if unneeded < WORTH {
             return Ok(());
@@ -537,7 +536,7 @@ impl SpanReader {
         Ok(())
     }
 
-    /// Forgets packets before `from` once they are worth it (a trim far into the file).
+    /// Drops packets before `from` once there are enough of them (a trim far into the file).
     fn drop_unneeded(&mut self, from: u64) {
         const WORTH: usize = 1024;
         const WORTH_BYTES: usize = 1 << 20;
@@ -579,7 +578,7 @@ impl SpanReader {
         let mut packets = std::mem::replace(&mut self.gathered, kept);
         self.gathered.iter_mut().for_each(|p| p.at -= base);
         let mut bytes = std::mem::replace(&mut self.data, data);
-        // Packets beyond what this span needs were read to be sure of its end.
+        // Packets past what this span needs were read to be certain of its end.
         let used = packets.partition_point(|p| p.start < needs.input.end);
         packets.truncate(used);
         bytes.truncate(packets.last().map_or(0, |p| p.at + p.size));
@@ -630,7 +629,7 @@ mod tests {
     }
 
     #[test]
-    fn cores_that_take_spans_in_turn_end_together() {
+    fn cores_that_take_spans_in_turn_finish_together() {
         let frames = 22_970;
         let plan = Plan::new(Some(frames), 49, 0);
         for (cores, at_most) in [
@@ -662,13 +661,13 @@ mod tests {
         assert_eq!(starts, [0, 588, 1764, 3724, 5684]);
     }
 
-    /// Bytes for each frame of an output at `rate` Hz, of audio of so many bytes a second.
+    /// Bytes for each frame of an output at `rate` Hz, of audio with this many bytes a second.
     fn frame_bytes(bytes: u64, rate: u64) -> u64 {
         bytes * 1152 / rate
     }
 
     #[test]
-    fn bytes_shorten_the_spans_of_no_compressed_audio() {
+    fn the_bytes_of_compressed_audio_never_shorten_its_spans() {
         for rate in [44_100, 48_000, 32_000] {
             for kbps in [8, 128, 192, 320] {
                 let bytes = frame_bytes(kbps * 125, rate);

@@ -1,4 +1,4 @@
-//! From the times of a container to PCM samples: which of a decoder's output is presented.
+//! From the times of a container to PCM samples: which part of a decoder's output is presented.
 
 use crate::mp4::Edit;
 use crate::tags::Gapless;
@@ -10,7 +10,7 @@ pub struct MediaClock {
     pub timescale: u32,
     /// PCM samples per channel and second of the decoder's output (after SBR).
     pub sample_rate: u32,
-    /// PCM samples of every packet, where the codec fixes it.
+    /// PCM samples of every packet, if the codec fixes it.
     pub packet_len: Option<u32>,
 }
 
@@ -20,11 +20,11 @@ impl MediaClock {
         rescale(units, self.sample_rate, self.timescale)
     }
 
-    /// Length of the decoder's output for `packets` packets whose durations sum to `units`: what the
-    /// packets give, less the end padding that a short last duration declares.
+    /// Length of the decoder's output for `packets` packets whose durations sum to `units`: what the packets decode
+    /// to, less the end padding that a short last duration declares.
     ///
-    /// Durations that differ otherwise (a coarse timescale, gaps in a recording) say nothing about
-    /// padding: then every PCM sample counts.
+    /// Durations that differ for another reason (a coarse timescale, gaps in a recording) say nothing about padding:
+    /// then every PCM sample counts.
     pub fn media_len(&self, packets: u64, units: u64) -> u64 {
         let declared = self.samples(units);
         let Some(packet_len) = self.packet_len else {
@@ -54,13 +54,13 @@ pub fn rescale(value: u64, to: u32, from: u32) -> u64 {
 pub struct Presented {
     /// First PCM sample.
     pub start: u64,
-    /// PCM samples; `None`: all that follow.
+    /// PCM samples; `None`: all to the end.
     pub length: Option<u64>,
 }
 
 impl Presented {
-    /// The edit list's part; where it says nothing, iTunSMPB's, provided that it accounts for every
-    /// packet of the track (`packets`, where known); else everything.
+    /// The part by the edit list. If there is none, the part by iTunSMPB, provided that it accounts for every packet of
+    /// the track (`packets`, if known). Otherwise everything.
     pub fn new(
         clock: &MediaClock,
         edit: &Edit,
@@ -89,7 +89,7 @@ impl Presented {
         }
     }
 
-    /// Its length when the media has `media_len` PCM samples.
+    /// Its length if the media has `media_len` PCM samples.
     pub fn len_within(&self, media_len: u64) -> u64 {
         let rest = media_len.saturating_sub(self.start);
         self.length.map_or(rest, |length| length.min(rest))
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_that_are_no_padding_do_not_shorten() {
+    fn durations_that_are_not_padding_do_not_shorten() {
         // A whole packet or more is missing, or there is more time than packets: a gap.
         assert_eq!(AAC.media_len(10, 9 * 1024), 10_240);
         assert_eq!(AAC.media_len(10, 50 * 1024), 10_240);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn itunsmpb_counts_only_where_it_adds_up_and_no_edit_speaks() {
+    fn itunsmpb_counts_only_if_it_adds_up_and_there_is_no_edit() {
         let info = Gapless {
             delay: 2112,
             padding: 100,

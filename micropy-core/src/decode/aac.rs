@@ -1,4 +1,4 @@
-//! AAC: which decoder serves which kind.
+//! AAC: chooses the decoder for each kind.
 
 use symphonia_codec_aac::AacDecoder;
 use symphonia_core::codecs::audio::well_known::CODEC_ID_AAC;
@@ -44,7 +44,7 @@ fn parse(track: &CodecParameters) -> Result<AacConfig> {
         .map_err(|why| Error::malformed(track.at, "AudioSpecificConfig", why))
 }
 
-/// What Symphonia decodes, faster than others.
+/// Whether Symphonia decodes it, which is the faster decoder.
 fn is_plain(aac: &AacConfig) -> bool {
     aac.object_type == object_type::LC
         && aac.frame_len == 1024

@@ -1,4 +1,4 @@
-//! The AudioSpecificConfig of AAC (ISO/IEC 14496-3, 1.6.2.1) and what it leaves unsaid.
+//! The AudioSpecificConfig of AAC (ISO/IEC 14496-3, 1.6.2.1), and what it leaves to implicit signalling.
 
 use super::bits::Bits;
 use crate::codec::AacProfile;
@@ -24,7 +24,7 @@ pub mod object_type {
     pub const USAC: u32 = 42;
 }
 
-/// What an AudioSpecificConfig says.
+/// The contents of an AudioSpecificConfig.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AacConfig {
     /// `channelConfiguration`; 0: a program_config_element describes the channels.
@@ -33,26 +33,26 @@ pub struct AacConfig {
     pub object_type: u32,
     /// Hz of the core coder.
     pub core_rate: u32,
-    /// Loudspeakers of the core coder; `None` where only the decoder can tell (USAC's own table).
+    /// Loudspeakers of the core coder; `None` if only the decoder knows (USAC's own table).
     pub layout: Option<Layout>,
     /// PCM samples per channel of a packet of the core coder.
     pub frame_len: u32,
-    /// Spectral band replication: said to be there (with its output rate), said to be absent, or not said.
+    /// Spectral band replication: present (with its output rate), absent, or not signalled.
     pub sbr: Extension<u32>,
-    /// Parametric stereo: likewise.
+    /// Parametric stereo: present, absent, or not signalled.
     pub ps: Extension<()>,
-    /// The loudspeakers in the order of the decoder's channels, where that is not the planes' order.
+    /// The loudspeakers in the order of the decoder's channels, if it differs from that of the planes.
     pub(super) coded_order: Option<Vec<Speaker>>,
 }
 
 /// Whether an extension of the core coder is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extension<T> {
-    /// It is.
+    /// It is used.
     Present(T),
-    /// It is not.
+    /// It is not used.
     Absent,
-    /// Only the packets tell (implicit signalling).
+    /// Only the packets show it (implicit signalling).
     Unsaid,
 }
 
@@ -98,7 +98,7 @@ impl AacConfig {
     }
 }
 
-/// A configuration in the making: bits, most significant first.
+/// Writes a configuration bit by bit, most significant first.
 #[derive(Default)]
 pub(super) struct BitWriter {
     bits: Vec<bool>,
@@ -166,7 +166,7 @@ fn parse(bits: &mut Bits<'_>) -> Option<Result<AacConfig, String>> {
                 frame_len /= 2;
             }
             if bits.flag()? {
-                // coreCoderDelay. Some writers set the flag and leave the delay out.
+                // coreCoderDelay. Some writers set the flag but leave out the delay.
                 bits.skip(14.min(bits.left()))?;
             }
             let extension = bits.flag().unwrap_or(false);
@@ -260,9 +260,9 @@ fn channel_configuration_layout(configuration: u32) -> Option<Layout> {
     })
 }
 
-/// By the standard, configuration 7 has its second pair outside the first, in front. Encoders have always
-/// used it for plain 7.1, with the second pair at the sides, so it is read in that way here, as by ffmpeg.
-/// The library's WAVE order puts that pair first and the first pair last.
+/// By the standard, configuration 7 has its second pair in front, outside the first. Encoders have always used it for
+/// plain 7.1, with the second pair at the sides. It is read that way here, as by ffmpeg. In the library's WAVE order
+/// that pair comes first, and the first pair last.
 const CONFIGURATION_7: [Speaker; 8] = [
     Speaker::SideLeft,
     Speaker::SideRight,
@@ -286,8 +286,8 @@ fn skip_extension(bits: &mut Bits<'_>, object_type: u32) -> Option<()> {
     bits.skip(1) // extensionFlag3
 }
 
-/// Where a decoder that knows no SBR would have stopped reading (1.6.6): an extension may follow. An
-/// absent or cut extension is no error.
+/// Reads the extension that may follow where a decoder without SBR stops reading (1.6.6). A missing or cut extension is
+/// not an error.
 fn read_backward_compatible_extension(
     bits: &mut Bits<'_>,
     sbr: &mut Extension<u32>,
@@ -312,8 +312,8 @@ fn read_backward_compatible_extension(
     Some(())
 }
 
-/// Reads a program_config_element (4.5.1.2): the loudspeakers in the order of their elements; the inner
-/// `None` where it describes none, or more than [`Speaker`] names.
+/// Reads a program_config_element (4.5.1.2): the loudspeakers in the order of their elements. The inner `None`: it
+/// describes none, or more than [`Speaker`] names.
 fn read_program_config(bits: &mut Bits<'_>) -> Option<Option<Vec<Speaker>>> {
     use Speaker::*;
     bits.skip(4 + 2 + 4)?; // element_instance_tag, object_type, sampling_frequency_index
@@ -358,7 +358,7 @@ fn read_elements(bits: &mut Bits<'_>, count: u32) -> Option<Vec<bool>> {
     Some(pairs)
 }
 
-/// Names the loudspeakers of channel elements; false where there are more than names.
+/// Assigns loudspeakers to channel elements; false if there are too many elements.
 fn place(
     elements: &[bool],
     single: Speaker,
@@ -382,8 +382,7 @@ struct Usac {
     layout: Option<Layout>,
 }
 
-/// The start of a UsacConfig (ISO/IEC 23003-3, table 14): the rate and frame length are the decoder's
-/// output's.
+/// The start of a UsacConfig (ISO/IEC 23003-3, table 14). Rate and frame length are those of the decoder's output.
 fn read_usac_config(bits: &mut Bits<'_>) -> Option<Usac> {
     let sample_rate = match bits.read(5)? {
         0x1f => bits.read(24)?,

@@ -1,4 +1,4 @@
-//! AAC by the Fraunhofer FDK library: whatever is more than AAC-LC of one or two channels.
+//! AAC by the Fraunhofer FDK library: everything beyond AAC-LC of one or two channels.
 
 use super::aac_config::{AacConfig, Extension, object_type};
 use super::{DecodeError, Decoder, Format};
@@ -6,8 +6,7 @@ use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm};
 
-/// What the track decodes to: the first packets are decoded, since only they tell of implicit SBR and
-/// parametric stereo.
+/// What the track decodes to. The first packets are decoded, since only they show implicit SBR and parametric stereo.
 pub fn inspect(track: &CodecParameters, aac: &AacConfig, packets: &[&[u8]]) -> Result<Format> {
     let mut decoder = open(&track.config)?;
     let mut first = Err("there is none".to_string());
@@ -23,7 +22,7 @@ pub fn inspect(track: &CodecParameters, aac: &AacConfig, packets: &[&[u8]]) -> R
         }
     }
     let stream = first.map_err(|why| Error::malformed(0, "first AAC packets", why))?;
-    // The library makes two channels of one wherever parametric stereo might come.
+    // The library gives two channels for one wherever parametric stereo might follow.
     let ps = stream.ps && (aac.ps == Extension::Present(()) || sides_differ || track.channels == 2);
     let channels = if stream.ps && !ps { 1 } else { stream.channels };
     let layout = match aac.layout {
@@ -40,10 +39,9 @@ pub fn inspect(track: &CodecParameters, aac: &AacConfig, packets: &[&[u8]]) -> R
     })
 }
 
-/// Packets until a restarted decoder gives what one run from the start does, as measured: the overlap of
-/// the transform is one packet; SBR and PS stay silent until their headers come, which encoders send every
-/// half a second (10 packets; 16 were needed for PS); most packets of USAC cannot be decoded without those
-/// before them.
+/// Packets until a restarted decoder gives what one run from the start does, as measured. The overlap of the transform
+/// is one packet. SBR and PS are silent until their headers come, which encoders send every half a second (10 packets;
+/// 16 were needed for PS). Most packets of USAC cannot be decoded without those before them.
 fn roll(aac: &AacConfig, sbr: bool) -> u32 {
     match aac.object_type {
         object_type::USAC => super::ROLL_TO_THE_START,
@@ -71,8 +69,8 @@ fn open(config: &[u8]) -> Result<micropy_fdk::Decoder> {
     micropy_fdk::Decoder::new(config).map_err(|e| Error::unsupported(e.to_string()))
 }
 
-/// What implicit signalling left out is written into the configuration, so that a decoder started in the
-/// middle gives the same rate and channels from its first packet on.
+/// A configuration with explicit signalling in place of implicit, so that a decoder started in the middle gives the
+/// same rate and channels from its first packet on.
 fn explicit_config(aac: &AacConfig, format: &Format) -> Option<Vec<u8>> {
     let implicit_sbr = aac.sbr == Extension::Unsaid && format.sample_rate != aac.core_rate;
     let implicit_ps = aac.ps == Extension::Unsaid
@@ -114,7 +112,7 @@ impl Decoder for Fdk {
                     planes[plane].extend(samples.map(|&s| f32::from(s) / 32768.0));
                 }
             }
-            // Parametric stereo where there might have been some, or not any more.
+            // Parametric stereo was expected and did not come, or has ended.
             (2, 1) => planes[0].extend(interleaved.chunks_exact(2).map(half_sum)),
             (1, 2) => planes
                 .iter_mut()

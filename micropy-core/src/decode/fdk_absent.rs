@@ -1,11 +1,11 @@
-//! Stands in for `fdk.rs` where the feature `fdk-aac` is off.
+//! Replaces `fdk.rs` if the feature `fdk-aac` is off.
 
 use super::aac_config::AacConfig;
 use super::{Decoder, Format};
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 
-/// Says what is missing.
+/// The error that names the missing feature.
 pub fn inspect(
     _track: &CodecParameters,
     aac: &AacConfig,
@@ -15,7 +15,7 @@ pub fn inspect(
     Err(unsupported(&Codec::Aac(aac.profile(sbr, false))))
 }
 
-/// Likewise.
+/// The same error.
 pub fn decoder(
     _track: &CodecParameters,
     _aac: &AacConfig,

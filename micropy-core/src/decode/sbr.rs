@@ -1,4 +1,4 @@
-//! Implicit spectral band replication: HE-AAC whose configuration speaks of AAC-LC only.
+//! Implicit spectral band replication: HE-AAC whose configuration only says AAC-LC.
 
 use super::bits::Bits;
 
@@ -11,9 +11,9 @@ const EXT_SBR_DATA: [u32; 2] = [13, 14];
 
 /// Whether most of these AAC packets of one or two channels carry SBR data.
 ///
-/// The fill element with it follows the one channel element, whose end only decoding its Huffman codes
-/// would tell. But the elements after it run to the last byte of the packet, so the place is found by
-/// trying all: of random bits about one packet in a thousand passes, hence the majority.
+/// The fill element with SBR data follows the one channel element, whose end is known only after decoding its Huffman
+/// codes. But the elements after it extend to the last byte of the packet, so its place is found by trying all. About
+/// one packet of random bits in a thousand passes, hence the majority.
 pub fn is_in_most(packets: &[&[u8]]) -> bool {
     let with_sbr = packets.iter().filter(|p| carries_sbr(p)).count();
     with_sbr * 2 > packets.len()

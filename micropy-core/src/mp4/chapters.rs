@@ -11,18 +11,17 @@ use crate::error::Result;
 use crate::source::Source;
 use crate::tags::Chapter;
 
-/// Chapters kept of one file.
+/// The most chapters kept of one file.
 const MAX_CHAPTERS: usize = 1 << 14;
 
-/// Bytes kept of one title.
+/// The most bytes kept of one title.
 const MAX_TITLE: usize = 1024;
 
 impl Movie {
-    /// The chapters that the text track of `self.audio[track]` names, on the presentation's time line;
-    /// empty where there is none. Where the file has Nero's as well, these are to be preferred: Nero's
-    /// count and titles end at 255.
+    /// The chapters in the text track of `self.audio[track]`, on the presentation's time line; empty if it has none.
+    /// Prefer these to Nero's, whose count and titles end at 255.
     ///
-    /// A stream spools for them from the first byte of the media on.
+    /// A stream spools from the first byte of the media on to read them.
     ///
     /// # Errors
     /// [`Error::Read`](crate::Error::Read).
@@ -38,7 +37,7 @@ impl Movie {
         Ok(from_text_track(&samples, titles.timescale, titles.edit))
     }
 
-    /// How long the longest audio track is presented, where that is known.
+    /// The presented length of the longest audio track, if known.
     pub(super) fn duration(&self) -> Duration {
         let longest = self.audio.iter().filter_map(AudioTrack::presented).max();
         longest.unwrap_or_default()
@@ -82,15 +81,15 @@ pub fn nero(mut fields: Fields<'_>) -> Result<Vec<Chapter>> {
     Ok(chapters)
 }
 
-/// Lets the last chapter, whose end Nero does not tell, last to `end`.
+/// Extends the last chapter, whose end Nero does not store, to `end`.
 pub fn end_last_with(chapters: &mut [Chapter], end: Duration) {
     if let Some(last) = chapters.last_mut() {
         last.end = last.end.max(end);
     }
 }
 
-/// One chapter a sample; `edit` is the text track's own. Samples without a title fill gaps and are no
-/// chapters, unless none has one.
+/// One chapter for each sample; `edit` is the text track's own. Samples without a title fill gaps and are not chapters,
+/// unless none has a title.
 fn from_text_track(samples: &[TrackSample], timescale: u32, edit: Edit) -> Vec<Chapter> {
     let end = edit
         .length
@@ -111,7 +110,7 @@ fn from_text_track(samples: &[TrackSample], timescale: u32, edit: Edit) -> Vec<C
     chapters
 }
 
-/// The text of a `text` or `tx3g` sample: 16 bits of length, the text, and boxes that tell its look.
+/// The text of a `text` or `tx3g` sample: 16 bits of length, the text, and boxes about its style.
 fn sample_title(data: &[u8]) -> String {
     let Some((len, rest)) = data.split_first_chunk::<2>() else {
         return String::new();
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn neros_list_may_count_beyond_a_byte_and_lack_order() {
+    fn neros_list_may_exceed_255_chapters_and_be_unordered() {
         let list: Vec<(u64, &[u8])> = (0..300)
             .rev()
             .map(|i| (i * 10_000_000, &b"x"[..]))
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_cut_off_is_refused_at_its_byte() {
+    fn a_list_that_is_cut_off_is_refused_with_its_byte() {
         let whole = chpl(&[0, 0, 0, 0, 1], &[(0, b"One")]);
         for len in 0..whole.len() {
             assert!(read_nero(&whole[..len]).is_err(), "{len}");
@@ -209,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_track_tells_titles_in_either_unicode() {
+    fn a_text_track_has_titles_in_utf_8_or_utf_16() {
         let samples = [
             sample(0, 1000, "Größe".as_bytes()),
             sample(1000, 500, b"\xFE\xFF\x59\x27"),
@@ -223,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_text_tracks_own_edit_list_counts() {
+    fn the_text_tracks_own_edit_list_applies() {
         let samples = [
             sample(0, 1000, b"a"),
             sample(1000, 1000, b"b"),
@@ -271,7 +270,7 @@ mod tests {
         assert!(time(u64::MAX, 1) < Duration::MAX);
     }
 
-    /// The shipped audiobook, whose chapters ffmpeg wrote as a text track, as Nero's list, and as both.
+    /// The audiobook among the clips: ffmpeg wrote its chapters as a text track, as Nero's list, and as both.
     #[test]
     fn the_same_chapters_are_found_both_ways() {
         let expected = [

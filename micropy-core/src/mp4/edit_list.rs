@@ -20,12 +20,12 @@ pub struct Edit {
     pub delay: u64,
     /// `media_time` of the edit in `timescale` units: what is skipped at the start.
     pub start: u64,
-    /// Presented length in `timescale` units; `None`: to the end. Already corrected for the coarse movie
-    /// timescale: within one movie tick of the media's own end it is `None`.
+    /// Presented length in `timescale` units; `None`: to the end, also if it ends within one tick of the coarse movie
+    /// timescale of the media's own end.
     pub length: Option<u64>,
 }
 
-/// Entries kept of an edit list; only those up to the first non-empty one count.
+/// The most entries kept of an edit list; only those up to the first non-empty one count.
 const MAX_ENTRIES: u32 = 1024;
 
 /// Reads the payload of an `elst` box.
@@ -56,7 +56,7 @@ pub fn rescale(value: u64, from: u32, to: u32) -> u64 {
 }
 
 impl Edit {
-    /// What `entries` present of a media of `media_duration` units (where that is known).
+    /// What `entries` present of media of `media_duration` units, if that is known.
     pub fn new(
         entries: &[Entry],
         movie_timescale: u32,
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_past_the_end_is_to_the_end() {
+    fn an_edit_past_the_end_extends_to_the_end() {
         let edit = Edit::new(&[entry(1 << 40, 1024)], 1000, 48_000, Some(480_000));
         assert_eq!((edit.start, edit.length), (1024, None));
     }

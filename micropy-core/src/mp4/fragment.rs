@@ -9,16 +9,16 @@ use crate::error::{Error, Result};
 use crate::source::Source;
 use crate::warning::Warning;
 
-/// Bytes of one `trun` box: a million samples with all four fields.
+/// The most bytes of one `trun` box: a million samples with all four fields.
 const RUN_LIMIT: u64 = 16 << 20;
 
-/// Track runs of one fragment.
+/// The most track runs of one fragment.
 const MAX_RUNS: usize = 1 << 16;
 
-/// Warnings kept.
+/// The most warnings kept.
 const MAX_WARNINGS: usize = 100;
 
-/// What samples are like where a run does not say: `trex` of a track, over it `tfhd` of a track fragment.
+/// The defaults for samples in a run: `trex` of the track, overridden by `tfhd` of the track fragment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Defaults {
     /// Timescale units.
@@ -28,7 +28,7 @@ pub struct Defaults {
 }
 
 impl Defaults {
-    /// Reads the payload of a `trex` box; returns the track's id too.
+    /// Reads the payload of a `trex` box; also returns the id of the track.
     pub fn read(mut trex: Fields<'_>) -> Result<(u32, Defaults)> {
         trex.version_and_flags()?;
         let id = trex.u32()?;
@@ -39,8 +39,7 @@ impl Defaults {
     }
 }
 
-/// Goes through the top-level boxes of a file, forward. A header is read once only: a stream gives it no
-/// second time.
+/// Walks the top-level boxes of a file, forward. Each header is read only once: a stream cannot go back to it.
 #[derive(Clone, Copy, Debug)]
 pub struct TopLevel {
     next: u64,
@@ -56,7 +55,7 @@ impl TopLevel {
         }
     }
 
-    /// The next box, without going past it; `None` at the end of the file.
+    /// The next box, without moving past it; `None` at the end of the file.
     pub fn peek(&mut self, source: &mut dyn Source) -> Result<Option<BoxHeader>> {
         if self.seen.is_none() && self.next != u64::MAX {
             self.seen = read_header(source, self.next)?;
@@ -64,7 +63,7 @@ impl TopLevel {
         Ok(self.seen)
     }
 
-    /// Goes past the box that [`TopLevel::peek`] gave.
+    /// Moves past the box that [`TopLevel::peek`] returned.
     pub fn skip(&mut self, header: &BoxHeader) {
         self.next = header.end;
         self.seen = None;
@@ -77,14 +76,14 @@ pub struct Fragments {
     top: TopLevel,
     track: u32,
     defaults: Defaults,
-    /// Runs of the last fragment read that have not been given, with the time of `tfdt` at the first.
+    /// Runs of the last fragment read that are still to be returned, the first with the time of `tfdt`.
     runs: VecDeque<(Option<u64>, SampleTable)>,
     warnings: Vec<Warning>,
     damaged: bool,
 }
 
 impl Fragments {
-    /// The fragments of `track` in what `top` has before it.
+    /// The fragments of `track` from the position of `top` on.
     pub fn new(top: TopLevel, track: u32, defaults: Defaults) -> Self {
         Fragments {
             top,
@@ -96,18 +95,18 @@ impl Fragments {
         }
     }
 
-    /// What was odd.
+    /// The warnings so far.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// A fragment could not be read, or not to its end.
+    /// Whether a fragment could not be read to its end.
     pub fn damaged(&self) -> bool {
         self.damaged
     }
 
-    /// The samples of the next run; they begin at `time` unless the fragment says a later one. A fragment
-    /// that makes no sense is passed over.
+    /// The samples of the next run. They begin at `time`, or later if the fragment says so. A malformed fragment is
+    /// skipped.
     pub fn next_run(&mut self, source: &mut dyn Source, time: u64) -> Result<Option<Cursor>> {
         loop {
             if let Some((decode_time, run)) = self.runs.pop_front() {
@@ -135,8 +134,8 @@ impl Fragments {
         }
     }
 
-    /// Goes past the headers up to `offset`, which is to be read next: a stream could not read them after
-    /// it. Samples behind the next fragment make a stream keep that.
+    /// Reads the headers up to `offset`, which is to be read next: a stream could not read them afterwards. For samples
+    /// after the next fragment, a stream has to keep that fragment.
     pub fn pass(&mut self, source: &mut dyn Source, offset: u64) -> Result<()> {
         while self.top.next <= offset {
             match self.top.peek(source) {
@@ -154,7 +153,7 @@ impl Fragments {
         Ok(())
     }
 
-    /// Makes a warning of `error`, unless the source itself failed.
+    /// Turns `error` into a warning, unless the source itself failed.
     fn note(&mut self, error: Error) -> Result<()> {
         if matches!(error, Error::Read(_)) {
             return Err(error);
@@ -169,7 +168,7 @@ impl Fragments {
     fn read_moof(&mut self, source: &mut dyn Source, moof: &BoxHeader) -> Result<()> {
         let mut reader = BoxReader::new(source, moof);
         let mut at = moof.payload;
-        // Where a track fragment's data begins that does not say: behind the one before.
+        // Where the data of a track fragment without an offset begins: after that of the one before.
         let mut data_end = moof.at;
         while let Some(child) = reader.child(moof, at)? {
             if child.kind.0 == *b"traf" {
@@ -255,10 +254,10 @@ impl Fragments {
     }
 }
 
-/// What `tfhd` says.
+/// The contents of `tfhd`.
 struct TrackFragment {
     id: u32,
-    /// What the offsets of runs count from.
+    /// The base of the offsets of runs.
     base: u64,
     defaults: Defaults,
 }
@@ -300,8 +299,8 @@ impl TrackFragment {
     }
 }
 
-/// Reads the payload of a `trun` box as a table with one chunk, which begins at `follows` where the run
-/// has no offset of its own.
+/// Reads the payload of a `trun` box as a table with one chunk, which begins at `follows` if the run has no offset of
+/// its own.
 fn read_run(mut trun: Fields<'_>, fragment: &TrackFragment, follows: u64) -> Result<SampleTable> {
     const DATA_OFFSET: u32 = 0x1;
     const FIRST_SAMPLE_FLAGS: u32 = 0x4;
@@ -363,8 +362,8 @@ fn read_run(mut trun: Fields<'_>, fragment: &TrackFragment, follows: u64) -> Res
     Ok(table)
 }
 
-/// The duration of the track `id` by the payload of a `sidx` box (8.16.3), in units of `timescale`. An
-/// index of a single reference is taken for that of the first segment alone, and says nothing.
+/// The duration of the track `id` by the payload of a `sidx` box (8.16.3), in units of `timescale`. An index with a
+/// single reference may cover the first segment alone, and is ignored.
 pub fn indexed_duration(mut sidx: Fields<'_>, id: u32, timescale: u32) -> Result<Option<u64>> {
     let (version, _) = sidx.version_and_flags()?;
     let reference_id = sidx.u32()?;

@@ -1,5 +1,5 @@
-//! How a track is coded: the audio sample entry in `stsd` (ISO/IEC 14496-12, 12.2.3; QuickTime File
-//! Format, "Sound sample descriptions"), and where each codec keeps its decoder's configuration.
+//! How a track is coded: the audio sample entry in `stsd` (ISO/IEC 14496-12, 12.2.3; QuickTime File Format, "Sound
+//! sample descriptions"), and where each codec stores its decoder's configuration.
 
 use super::boxes::{Boxes, Fields, FourCc, SliceBox};
 use crate::codec::{AacProfile, Codec, CodecParameters, Companding, PcmFormat};
@@ -22,7 +22,7 @@ pub fn audio(stsd: &[u8], at: u64, index: u32) -> Result<CodecParameters> {
     AudioEntry::read(&entry, version)?.parameters()
 }
 
-/// The fields that all audio sample entries share, and the boxes behind them.
+/// The fields of all audio sample entries, and the boxes after them.
 struct AudioEntry<'a> {
     kind: FourCc,
     at: u64,
@@ -35,7 +35,7 @@ struct AudioEntry<'a> {
 }
 
 impl<'a> AudioEntry<'a> {
-    /// Reads `entry`, which stands in an `stsd` of `stsd_version`.
+    /// Reads `entry` in an `stsd` of version `stsd_version`.
     fn read(entry: &SliceBox<'a>, stsd_version: u8) -> Result<Self> {
         let mut fields = entry.fields();
         let _reserved_and_data_reference = fields.take(8)?;
@@ -47,7 +47,7 @@ impl<'a> AudioEntry<'a> {
         let mut sample_rate = fields.u32()? >> 16;
         let mut lpcm = None;
         match version {
-            // An AudioSampleEntryV1 of ISO has this number too, without QuickTime's four fields.
+            // ISO's AudioSampleEntryV1 has this number too, without QuickTime's four fields.
             1 if stsd_version == 0 => {
                 fields.take(16)?;
             }
@@ -123,7 +123,7 @@ impl<'a> AudioEntry<'a> {
             .unwrap_or_default()
     }
 
-    /// ISO/IEC 14496-14, 5.6: what `mp4a` means, the `esds` says.
+    /// The codec of an `mp4a` entry, which its `esds` gives (ISO/IEC 14496-14, 5.6).
     fn mp4a(&self) -> Result<(Codec, Vec<u8>)> {
         let descriptor = DecoderConfig::read(self.require(b"esds")?)?;
         let codec = match descriptor.object_type {
@@ -150,7 +150,7 @@ impl<'a> AudioEntry<'a> {
         Ok((codec, descriptor.specific))
     }
 
-    /// The layout of uncompressed audio; `None` where it is none.
+    /// The format of uncompressed audio; `None` for compressed audio.
     fn pcm(&self) -> Result<Option<PcmFormat>> {
         let little = |layout: PcmFormat| PcmFormat {
             big_endian: layout.big_endian && !self.little_endian(),
@@ -210,7 +210,7 @@ impl<'a> AudioEntry<'a> {
         Ok(Some(layout))
     }
 
-    /// QuickTime's `enda`: 1 in it turns the bytes round.
+    /// QuickTime's `enda`: 1 means little-endian.
     fn little_endian(&self) -> bool {
         self.find(b"enda")
             .is_some_and(|b| b.payload.starts_with(&[0, 1]))
@@ -249,8 +249,8 @@ impl<'a> AudioEntry<'a> {
     }
 }
 
-/// The boxes behind an entry's fields, those inside QuickTime's `wave` among them. Some writers leave a
-/// few bytes of their own there; what cannot be read as a box ends the list.
+/// The boxes after an entry's fields, including those inside QuickTime's `wave`. Some writers leave a few bytes of their
+/// own there: what cannot be read as a box ends the list.
 fn extensions<'a>(fields: &Fields<'a>) -> Vec<SliceBox<'a>> {
     let mut boxes: Vec<_> = Boxes::new(fields.rest(), fields.at())
         .map_while(Result::ok)
@@ -276,7 +276,7 @@ fn bits_of(bits: u32, at: u64) -> Result<u8> {
     }
 }
 
-/// A name people know for a code that is not decoded here.
+/// The common name of a codec that is not decoded here.
 fn name(kind: FourCc) -> String {
     let known = match &kind.0 {
         b"samr" => "AMR narrow band",
@@ -312,7 +312,7 @@ fn name(kind: FourCc) -> String {
 struct DecoderConfig {
     /// objectTypeIndication.
     object_type: u8,
-    /// The DecoderSpecificInfo: an AudioSpecificConfig where the object type is AAC.
+    /// The DecoderSpecificInfo: an AudioSpecificConfig if the object type is AAC.
     specific: Vec<u8>,
 }
 
@@ -348,8 +348,8 @@ impl DecoderConfig {
     }
 }
 
-/// The next descriptor, which has to be `tag`: its length is in groups of 7 bits. A length past the end of
-/// its parent is cut to it, as writers that left room for longer configurations make it.
+/// The next descriptor, which must be `tag`: its length is in groups of 7 bits. A length past the end of its parent is
+/// cut, since writers that reserve room for longer configurations write such lengths.
 fn descriptor<'a>(fields: &mut Fields<'a>, tag: u8) -> Result<Fields<'a>> {
     let found = fields.u8()?;
     if found != tag {
@@ -392,7 +392,7 @@ mod tests {
         read(entry).unwrap().codec
     }
 
-    /// A version 1 (16 more bytes) or 2 (36 more) description of QuickTime.
+    /// A QuickTime description of version 1 (16 more bytes) or 2 (36 more).
     fn quicktime_entry(kind: &[u8; 4], version: u8, extra: &[u8], boxes: &[u8]) -> Vec<u8> {
         let mut entry = audio_entry(kind, &[extra, boxes].concat());
         entry[17] = version;
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn the_object_type_tells_what_mp4a_is() {
+    fn the_object_type_determines_what_mp4a_is() {
         let entry = audio_entry(b"mp4a", &esds());
         assert_eq!(read(&entry).unwrap().config, [0x12, 0x10]);
         let with = |object_type: u8, config: [u8; 2]| {
@@ -469,7 +469,7 @@ mod tests {
     }
 
     #[test]
-    fn pcm_layouts() {
+    fn pcm_formats() {
         let enda = make(b"wave", &[&make(b"enda", &[&[0, 1]])]);
         for (entry, expected) in [
             (audio_entry(b"sowt", &[]), layout(16, false, false, true)),
@@ -502,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_decoded_has_a_name() {
+    fn codecs_that_are_not_decoded_have_names() {
         for (kind, name) in [
             (b"samr", "AMR narrow band (samr)"),
             (b"ms\0\x02", "Microsoft ADPCM (ms\\x00\\x02)"),
@@ -526,7 +526,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_configuration_is_told() {
+    fn a_missing_configuration_is_an_error() {
         let error = read(&audio_entry(b"mp4a", &[])).unwrap_err().to_string();
         assert_eq!(error, "malformed mp4a at byte 16: it has no `esds` box");
         let error = audio(&stsd(&audio_entry(b"mp4a", &esds()))[8..], 8, 2).unwrap_err();
