@@ -17,7 +17,7 @@ from harness.clock import until
 from harness.http import BROKEN
 
 DATA = GOOD.data
-KILLS = number("KILLS", 15)
+KILLS = number("KILLS", 15, full=200)
 
 
 def database(service):
@@ -90,6 +90,7 @@ def settle(user):
         time.sleep(0.2)
 
 
+@pytest.mark.timeout(3000)
 def test_kills_at_any_moment_lose_nothing(start):
     rng, service = random.Random(SEED), start("serve")
     ann = service.user("ann@example.com")

@@ -18,8 +18,9 @@ def upload_large(user, size):
     return user.ask("POST", "/api/v1/uploads", large, Content_Type=large.kind, patience=120)
 
 
+@pytest.mark.timeout(3000)
 def test_memory_does_not_grow_with_an_upload(start):
-    size = number("UPLOAD_MB", 300) << 20
+    size = number("UPLOAD_MB", 300, full=2048) << 20
     # A worker process that needed more would fail.
     service = start("serve", conversion_memory="64MiB")
     ann = service.user("ann@example.com")
