@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from . import SEED
-from .clips import Clip, metadata, variant
+from .clips import Clip, metadata, streamed, variant
 from .http import BROKEN, User, ask
 
 
@@ -68,6 +68,14 @@ class Client(User):
         if reply and reply.status in (200, 201):
             return self.accept(name, hashlib.sha256(data).hexdigest(), reply.job_id, good)
         return None
+
+    def send_file(self, path):
+        """Sends a file of any size in a form: what was accepted, or None."""
+        body = streamed(path)
+        reply = self.ask("POST", "/api/v1/uploads", body, Content_Type=body.kind, patience=120)
+        self.note(reply)
+        with path.open("rb") as file:
+            return self.accept(path.name, hashlib.file_digest(file, "sha256").hexdigest(), reply.job_id) if reply.status == 201 else None
 
     def send_resumable(self, name, data, piece, over=lambda: False, pause=0.0):
         """Sends a file in pieces, and goes on where the service says that it stands, until it is there."""

@@ -78,20 +78,33 @@ def hours(folder):
     return Clip("hours.m4a", whole.read_bytes())
 
 
-class Large:
-    """A form with a sound file and behind it a box `free` of so many bytes, made as it is sent."""
+class Streamed:
+    """A form with one file, made as it is sent: what it begins with, and so many bytes in pieces."""
 
-    def __init__(self, size):
-        free = (1).to_bytes(4, "big") + b"free" + (size + 16).to_bytes(8, "big")
-        whole, self.kind = form(Clip("big.mp4", GOOD.data + free))
+    def __init__(self, name, begin, size, pieces):
+        whole, self.kind = form(Clip(name, begin))
         at = whole.rindex(b"\r\n--")
-        self.size, self.start, self.end = size, whole[:at], whole[at:]
+        self.start, self.size, self.pieces, self.end = whole[:at], size, pieces, whole[at:]
 
     def __len__(self):
         return len(self.start) + self.size + len(self.end)
 
     def __iter__(self):
         yield self.start
-        for _ in range(self.size >> 20):
-            yield bytes(1 << 20)
+        yield from self.pieces()
         yield self.end
+
+
+def large(size):
+    """A sound file and behind it a box `free` of so many bytes."""
+    free = (1).to_bytes(4, "big") + b"free" + (size + 16).to_bytes(8, "big")
+    return Streamed("big.mp4", GOOD.data + free, size, lambda: (bytes(1 << 20) for _ in range(size >> 20)))
+
+
+def streamed(path):
+    """A file of any size."""
+    def pieces():
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                yield piece
+    return Streamed(path.name, b"", path.stat().st_size, pieces)

@@ -7,15 +7,15 @@ import time
 import pytest
 
 from harness import number
-from harness.clips import GOOD, SONG, Large
+from harness.clips import GOOD, SONG, large
 from harness.service import Service
 
 DATA = GOOD.data
 
 
 def upload_large(user, size):
-    large = Large(size)
-    return user.ask("POST", "/api/v1/uploads", large, Content_Type=large.kind, patience=120)
+    body = large(size)
+    return user.ask("POST", "/api/v1/uploads", body, Content_Type=body.kind, patience=120)
 
 
 @pytest.mark.timeout(3000)
