@@ -19,7 +19,7 @@ pub enum Speaker {
 }
 
 impl Speaker {
-    const ALL: [Speaker; 11] = [
+    pub(crate) const ALL: [Speaker; 11] = [
         Speaker::FrontLeft,
         Speaker::FrontRight,
         Speaker::FrontCenter,

@@ -1,226 +1,265 @@
-//! AC-3 and E-AC-3 (ETSI TS 102 366), which differ in their headers and share the rest.
+//! AC-3 and E-AC-3 (ATSC A/52, which is ETSI TS 102 366), which differ in how a frame is written and share the rest.
+//!
+//! A packet is one or more syncframes. Each is decoded on its own: [header](header::Header), [audio
+//! frame](audio_frame::AudioFrame), then block by block [side information, exponents, bits and
+//! mantissas](audio_block::Blocks) to frequencies, and from these [PCM](transform::Overlap). Only the overlap of the
+//! last block is kept for the next frame. A frame whose checksum is wrong, or that cannot be decoded, fades out into
+//! silence and is reported.
+//!
+//! Enhanced coupling is refused by name; transient pre-noise processing is left out, as ffmpeg leaves it out.
 
-use oxideav_core::{CodecId, Frame, Packet, TimeBase};
+mod audio_block;
+mod audio_frame;
+mod bit_allocation;
+mod coupling;
+mod crc;
+mod dither;
+mod dynamic_range;
+mod exponents;
+mod fault;
+mod frame_bits;
+mod header;
+mod hybrid_transform;
+mod mantissas;
+mod rematrix;
+mod spectral_extension;
+mod substreams;
+mod transform;
 
-use super::bits::Bits;
+#[cfg(test)]
+mod tests;
+
+use audio_block::{Block, Blocks};
+use fault::Fault;
+use substreams::{Syncframe, Together};
+use transform::Overlap;
+
 use super::{DecodeError, Decoder, Format};
-use crate::codec::{Codec, CodecParameters};
+use crate::codec::CodecParameters;
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm, Speaker};
 
 /// PCM samples per channel of an audio block.
-const BLOCK_LEN: u32 = 256;
+const BLOCK_LEN: usize = 256;
+
+/// Frequencies of an audio block.
+const BINS: usize = 256;
+
+/// Audio blocks of a syncframe, at most.
+const MAX_BLOCKS: usize = 6;
+
+/// Full-bandwidth channels of a substream, at most.
+const FULL: usize = 5;
+
+/// Places of a substream's channels: the full-bandwidth ones, the LFE, and the coupling channel, which is not heard.
+const LFE: usize = FULL;
+const COUPLING: usize = FULL + 1;
+const PLACES: usize = FULL + 2;
+
+/// Those that are heard.
+const OUTPUTS: usize = FULL + 1;
+
+/// The peak of the noise in place of mantissas without bits (7.3.4).
+const DITHER_LEVEL: f32 = std::f32::consts::FRAC_1_SQRT_2;
+
+/// The frequencies of one channel in a block.
+type Spectrum = [f32; BINS];
 
 /// Each block overlaps the one before it, and nothing reaches further back.
 const ROLL: u32 = 1;
 
-const SAMPLE_RATES: [u32; 3] = [48000, 44100, 32000];
-
-/// The beginning of a syncframe.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Header {
-    enhanced: bool,
-    sample_rate: u32,
-    blocks: u32,
-    acmod: u8,
-    lfeon: bool,
-    /// Of the one programme that is decoded, without what dependent substreams add to its 5.1 channels.
-    main: bool,
-    /// Bytes; `None` in AC-3, which has one syncframe in a packet.
-    frame_bytes: Option<usize>,
-}
-
-impl Header {
-    fn parse(bytes: &[u8]) -> Option<Header> {
-        let mut bits = Bits::new(bytes);
-        if bits.read(16)? != 0x0b77 {
-            return None;
-        }
-        match Bits::at(bytes, 40).read(5)? {
-            0..=8 => Header::plain(bytes),
-            11..=16 => Header::enhanced(bits),
-            _ => None, // 9 and 10 are reserved
-        }
-    }
-
-    fn plain(bytes: &[u8]) -> Option<Header> {
-        let sample_rate = *SAMPLE_RATES.get(Bits::at(bytes, 32).read(2)? as usize)?;
-        let mut bits = Bits::at(bytes, 48);
-        let acmod = bits.read(3)? as u8;
-        let centre_level = acmod & 1 != 0 && acmod != 1;
-        for told in [centre_level, acmod & 4 != 0, acmod == 2] {
-            if told {
-                bits.read(2)?;
-            }
-        }
-        Some(Header {
-            enhanced: false,
-            sample_rate,
-            blocks: 6,
-            acmod,
-            lfeon: bits.read(1)? == 1,
-            main: true,
-            frame_bytes: None,
-        })
-    }
-
-    fn enhanced(mut bits: Bits<'_>) -> Option<Header> {
-        let (stream_type, substream) = (bits.read(2)?, bits.read(3)?);
-        let frame_bytes = (bits.read(11)? as usize + 1) * 2;
-        let (rate, code) = (bits.read(2)?, bits.read(2)?);
-        let (sample_rate, blocks) = match SAMPLE_RATES.get(rate as usize) {
-            Some(&rate) => (rate, [1, 2, 3, 6][code as usize]),
-            None => (SAMPLE_RATES.get(code as usize)? / 2, 6),
-        };
-        Some(Header {
-            enhanced: true,
-            sample_rate,
-            blocks,
-            acmod: bits.read(3)? as u8,
-            lfeon: bits.read(1)? == 1,
-            main: stream_type != 1 && substream == 0,
-            frame_bytes: Some(frame_bytes),
-        })
-    }
-
-    /// The loudspeakers in the order of the decoder's output.
-    fn order(self) -> Vec<Speaker> {
-        use Speaker::*;
-        let front: &[Speaker] = match self.acmod {
-            1 => &[FrontCenter],
-            3 | 5 | 7 => &[FrontLeft, FrontRight, FrontCenter],
-            _ => &[FrontLeft, FrontRight],
-        };
-        let back: &[Speaker] = match self.acmod {
-            4 | 5 => &[BackCenter],
-            6 | 7 => &[BackLeft, BackRight],
-            _ => &[],
-        };
-        let lfe: &[Speaker] = if self.lfeon { &[LowFrequency] } else { &[] };
-        // Without a centre the decoder leaves the channels as they are coded: the LFE at the end.
-        match self.acmod {
-            4 | 6 => [front, back, lfe].concat(),
-            _ => [front, lfe, back].concat(),
-        }
-    }
-}
-
-/// The syncframes of the main programme. What no header can be read from ends the list.
-fn main_frames(mut packet: &[u8]) -> Vec<(Header, &[u8])> {
-    let mut frames = Vec::new();
-    while let Some(header) = Header::parse(packet) {
-        let frame_bytes = header.frame_bytes.unwrap_or(packet.len());
-        let (frame, rest) = packet.split_at(frame_bytes.min(packet.len()));
-        if header.main {
-            frames.push((header, frame));
-        }
-        packet = rest;
-    }
-    frames
-}
-
-/// What the track decodes to, by the first packet that can be read.
+/// What the track decodes to, by the first packet that can be read. A track is refused if one of its first packets
+/// uses what is not supported.
 pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Format> {
-    let frames = first_packets.iter().map(|packet| main_frames(packet));
-    let frames = frames.into_iter().find(|frames| !frames.is_empty());
-    let frames = frames.ok_or_else(|| {
-        let why = "none of the first packets begins with a syncframe";
+    let programmes = first_packets
+        .iter()
+        .map(|packet| substreams::programme(packet));
+    let programmes: Vec<_> = programmes.collect();
+    let mut blocks = vec![Block::SILENCE; MAX_BLOCKS];
+    for frame in programmes.iter().flatten().flatten().flatten() {
+        if let Err(fault @ Fault::Unsupported(_)) = decode_frame(frame, &mut blocks) {
+            return Err(Error::unsupported(format!("AC-3 audio: {fault}")));
+        }
+    }
+    let first_fault = programmes
+        .iter()
+        .find_map(|programme| programme.as_ref().err());
+    let why = first_fault.map_or_else(|| Fault::NoSyncframe.to_string(), Fault::to_string);
+    let sets = programmes.iter().flatten().next().ok_or_else(|| {
+        let why = format!("none of the first packets can be read: {why}");
         Error::malformed(track.at, "AC-3 audio", why)
     })?;
-    let header = frames[0].0;
+    let first = &sets[0];
     Ok(Format {
-        codec: if header.enhanced {
-            Codec::Eac3
-        } else {
-            Codec::Ac3
-        },
-        sample_rate: header.sample_rate,
-        layout: Layout::of(&header.order()),
-        packet_len: Some(frames.iter().map(|(h, _)| h.blocks * BLOCK_LEN).sum()),
+        codec: substreams::codec(first),
+        sample_rate: first[0].header.sample_rate(),
+        layout: Layout::of(&speakers(first)),
+        packet_len: Some(sets.iter().map(|set| pcm_len(set) as u32).sum()),
         roll: ROLL,
     })
 }
 
 /// The decoder for it.
-pub fn decoder(track: &CodecParameters, format: &Format) -> Result<Box<dyn Decoder>> {
-    let parameters = oxideav_core::CodecParameters::audio(CodecId::new("ac3"));
-    let inner = oxideav_ac3::decoder::make_decoder(&parameters)
-        .map_err(|why| Error::malformed(track.at, "AC-3 audio", why.to_string()))?;
+pub fn decoder(_track: &CodecParameters, format: &Format) -> Result<Box<dyn Decoder>> {
     Ok(Box::new(Ac3 {
-        inner,
         layout: format.layout,
         sample_rate: format.sample_rate,
         packet_len: format.packet_len,
-        interleaved: Vec::new(),
+        overlaps: Speaker::ALL.map(|_| Overlap::silence()),
+        blocks: Vec::new(),
+        plane: Vec::new(),
     }))
 }
 
+/// All loudspeakers of these substreams.
+fn speakers(together: &Together<'_>) -> Vec<Speaker> {
+    let all = together.iter().flat_map(|frame| frame.speakers);
+    all.flatten().collect()
+}
+
+/// PCM samples per channel of these substreams.
+fn pcm_len(together: &Together<'_>) -> usize {
+    together[0].header.blocks * BLOCK_LEN
+}
+
 struct Ac3 {
-    inner: Box<dyn oxideav_core::Decoder>,
     layout: Layout,
     sample_rate: u32,
     packet_len: Option<u32>,
-    /// Of one packet, 16 bits each, little-endian.
-    interleaved: Vec<u8>,
+    /// By loudspeaker.
+    overlaps: [Overlap; Speaker::ALL.len()],
+    /// The blocks of all substreams that are heard together, one substream after the other.
+    blocks: Vec<Block>,
+    /// The PCM of one channel.
+    plane: Vec<f32>,
 }
 
 impl Decoder for Ac3 {
     fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
-        let frames = main_frames(packet);
-        let (first, _) = *frames
-            .first()
-            .ok_or_else(|| DecodeError("no syncframe".into()))?;
-        let order = first.order();
-        if Layout::of(&order) != self.layout || first.sample_rate != self.sample_rate {
-            return Err(DecodeError("other channels or another rate".into()));
-        }
-        self.interleaved.clear();
-        for (header, frame) in frames {
-            if header.order() != order {
-                return Err(DecodeError("the channels change within a packet".into()));
+        let start = pcm.len();
+        let mut fault = None;
+        match substreams::programme(packet) {
+            Ok(sets) => {
+                for set in &sets {
+                    if let Err(why) = self.decode_together(set, pcm) {
+                        fault.get_or_insert(why);
+                        self.conceal(pcm_len(set), pcm);
+                    }
+                }
             }
-            self.decode_frame(header, frame, order.len())?;
+            Err(why) => fault = Some(why),
         }
-        let channels = order.len();
-        let len = self.interleaved.len() / (2 * channels);
-        if self.packet_len.is_some_and(|told| told as usize != len) {
-            return Err(DecodeError(format!("{len} PCM samples")));
+        let len = pcm.len() - start;
+        if let Some(expected) = self.packet_len.map(|len| len as usize)
+            && len != expected
+        {
+            fault.get_or_insert(Fault::Changed("another number of PCM samples"));
+            if len < expected {
+                self.conceal(expected - len, pcm);
+            }
+            pcm.resize(start + expected);
         }
-        let planes = order.iter().filter_map(|&s| self.layout.plane_of(s));
-        for (channel, plane) in planes.enumerate() {
-            let coded = self.interleaved.chunks_exact(2).skip(channel);
-            let samples = coded.step_by(channels);
-            pcm.planes_mut()[plane]
-                .extend(samples.map(|s| f32::from(i16::from_le_bytes([s[0], s[1]])) / 32768.0));
-        }
-        Ok(())
+        fault.map_or(Ok(()), |why| Err(why.into()))
     }
 }
 
 impl Ac3 {
-    fn decode_frame(
-        &mut self,
-        header: Header,
-        frame: &[u8],
-        channels: usize,
-    ) -> Result<(), DecodeError> {
-        let packet = Packet::new(
-            0,
-            TimeBase::new(1, i64::from(self.sample_rate)),
-            frame.to_vec(),
-        );
-        let sent = self.inner.send_packet(&packet);
-        let decoded = sent.and_then(|()| self.inner.receive_frame());
-        match decoded.map_err(|why| DecodeError(why.to_string()))? {
-            Frame::Audio(audio) => {
-                let interleaved = audio.data.first().map_or(&[][..], Vec::as_slice);
-                if interleaved.len() != (header.blocks * BLOCK_LEN) as usize * channels * 2 {
-                    return Err(DecodeError("PCM of another length than is told".into()));
-                }
-                self.interleaved.extend_from_slice(interleaved);
-                Ok(())
-            }
-            _ => Err(DecodeError("no audio".into())),
+    /// Decodes the substreams whole before anything is heard of them, so that a fault leaves nothing behind.
+    fn decode_together(&mut self, set: &Together<'_>, pcm: &mut Pcm) -> Result<(), Fault> {
+        let independent = &set[0].header;
+        if independent.sample_rate() != self.sample_rate {
+            return Err(Fault::Changed("another sample rate"));
         }
+        let blocks = independent.blocks;
+        if set.iter().any(|frame| frame.header.blocks != blocks) {
+            return Err(Fault::Changed("dependent substreams of another length"));
+        }
+        let mut free = std::mem::take(&mut self.blocks);
+        free.resize(set.len() * blocks, Block::SILENCE);
+        let decoded = set
+            .iter()
+            .zip(free.chunks_mut(blocks))
+            .try_for_each(|(frame, blocks)| decode_frame(frame, blocks));
+        self.blocks = free;
+        decoded?;
+
+        let start = pcm.len();
+        pcm.resize(start + blocks * BLOCK_LEN);
+        for speaker in Speaker::ALL {
+            // A dependent substream's channel takes the place of the independent one's.
+            let source = set.iter().enumerate().rev().find_map(|(index, frame)| {
+                let mut places = frame.speakers.iter();
+                let place = places.position(|&other| other == Some(speaker))?;
+                Some((index, place))
+            });
+            let Some((index, place)) = source else {
+                continue;
+            };
+            let overlap = &mut self.overlaps[speaker as usize];
+            self.plane.clear();
+            for block in &self.blocks[index * blocks..(index + 1) * blocks] {
+                overlap.add_block(&block.spectra[place], block.short[place], &mut self.plane);
+            }
+            mix(&self.plane, speaker, self.layout, pcm, start);
+        }
+        Ok(())
     }
+
+    /// Fades what was heard last out, into silence up to `len` PCM samples.
+    fn conceal(&mut self, len: usize, pcm: &mut Pcm) {
+        let start = pcm.len();
+        pcm.resize(start + len.max(BLOCK_LEN));
+        for speaker in Speaker::ALL {
+            self.plane.clear();
+            self.overlaps[speaker as usize].fade_out(&mut self.plane);
+            mix(&self.plane, speaker, self.layout, pcm, start);
+        }
+        pcm.resize(start + len);
+    }
+}
+
+/// Decodes one syncframe into its blocks, the first of `blocks`.
+fn decode_frame(frame: &Syncframe<'_>, blocks: &mut [Block]) -> Result<(), Fault> {
+    crc::check(&frame.header, frame.bytes)?;
+    let mut decoder = Blocks::new(frame.bytes, &frame.header)?;
+    let mut blocks = blocks.iter_mut().take(frame.header.blocks);
+    blocks.try_for_each(|block| decoder.next(block))
+}
+
+/// Adds the PCM of a loudspeaker to the planes from `start` on. One that the track's layout does not have, since the
+/// channels changed on the way, goes to its neighbours (ITU-R BS.775).
+fn mix(from: &[f32], speaker: Speaker, layout: Layout, pcm: &mut Pcm, start: usize) {
+    use Speaker::*;
+    const HALF_POWER: f32 = std::f32::consts::FRAC_1_SQRT_2;
+    let mut add = |speaker: Speaker, gain: f32| {
+        let plane = layout.plane_of(speaker);
+        if let Some(plane) = plane.and_then(|plane| pcm.planes_mut().get_mut(plane)) {
+            let to = plane[start..].iter_mut();
+            to.zip(from).for_each(|(to, from)| *to += gain * from);
+        }
+        plane.is_some()
+    };
+    if add(speaker, 1.0) {
+        return;
+    }
+    let (nearest, sides, gain): (&[Speaker], &[Speaker], f32) = match speaker {
+        LowFrequency => return,
+        FrontLeft | FrontRight => (&[], &[], 0.5), // to mono
+        FrontLeftOfCenter => (&[], &[FrontLeft], 1.0),
+        FrontRightOfCenter => (&[], &[FrontRight], 1.0),
+        FrontCenter => (&[], &[FrontLeft, FrontRight], HALF_POWER),
+        BackCenter if layout.contains(BackLeft) => (&[BackLeft, BackRight], &[], HALF_POWER),
+        BackCenter => (&[], &[FrontLeft, FrontRight], HALF_POWER),
+        BackLeft => (&[SideLeft], &[FrontLeft], HALF_POWER),
+        BackRight => (&[SideRight], &[FrontRight], HALF_POWER),
+        SideLeft => (&[BackLeft], &[FrontLeft], HALF_POWER),
+        SideRight => (&[BackRight], &[FrontRight], HALF_POWER),
+    };
+    let full = if nearest.len() == 2 { gain } else { 1.0 };
+    if nearest.iter().filter(|&&to| add(to, full)).count() > 0
+        || sides.iter().filter(|&&to| add(to, gain)).count() > 0
+    {
+        return;
+    }
+    add(FrontCenter, gain.min(0.5));
 }

@@ -19,6 +19,12 @@ impl<'a> Bits<'a> {
         Bits { bytes, position }
     }
 
+    /// The next bit's place, counted from the start of the bytes.
+    #[cfg(feature = "ac3")]
+    pub fn position(&self) -> usize {
+        self.position
+    }
+
     /// How many bits remain.
     pub fn left(&self) -> usize {
         (self.bytes.len() * 8).saturating_sub(self.position)
@@ -30,13 +36,19 @@ impl<'a> Bits<'a> {
         if self.left() < count as usize {
             return None;
         }
-        let mut value = 0u64;
-        for _ in 0..count {
-            let byte = self.bytes[self.position / 8];
-            value = value << 1 | u64::from(byte >> (7 - self.position % 8) & 1);
-            self.position += 1;
-        }
-        Some(value as u32)
+        let from = self.bytes.get(self.position / 8..).unwrap_or_default();
+        let word = match from.first_chunk() {
+            Some(eight) => u64::from_be_bytes(*eight),
+            None => {
+                let mut eight = [0; 8];
+                eight[..from.len()].copy_from_slice(from);
+                u64::from_be_bytes(eight)
+            }
+        };
+        // At most 7 + 32 of the 64 bits are needed.
+        let left_aligned = word << (self.position % 8);
+        self.position += count as usize;
+        Some(left_aligned.checked_shr(64 - count).unwrap_or(0) as u32)
     }
 
     /// The next bit.

@@ -79,7 +79,7 @@ impl Format {
 /// A decoder of one track. Each span has a new one: no decoder state crosses a seam.
 pub trait Decoder: Send {
     /// Decodes one packet and appends its PCM to `pcm`, in the channels of [`Format::layout`]. On an error nothing is
-    /// appended, and the next packet may be tried.
+    /// appended, or a fade-out into the silence that replaces the packet. The next packet may be tried.
     fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError>;
 }
 
