@@ -3,7 +3,8 @@
 //! `unfinished/<id>` grows by appends; `whole/<id>` is read. A commit renames the file from one to the other, so an
 //! object is visible whole or not at all. Bytes are fsynced before an append returns, and both folders before a
 //! commit does. So what was acknowledged survives a kill, and a power cut if the disk honours fsync. The file `ledger`
-//! names the job ledger that the folder belongs to, and its generation.
+//! names the job ledger that the folder belongs to, and its generation. The file `clock` is touched to learn the time of
+//! the file system, which may be another machine's.
 
 use std::fs::{self, File, ReadDir, TryLockError};
 use std::io::{self, SeekFrom, Write};
@@ -53,6 +54,7 @@ impl FilesystemStorage {
         for folder in [root, &storage.whole, &storage.unfinished] {
             private::create_folder(folder)?;
         }
+        storage.read_clock()?;
         sync_folder(root)?;
         Ok(storage)
     }
@@ -112,6 +114,17 @@ impl FilesystemStorage {
         sync_folder(&self.whole).map_err(backend)?;
         sync_folder(&self.unfinished).map_err(backend)?;
         head_of(&self.whole(id), id).map_err(backend)
+    }
+
+    /// The time by the file system's clock.
+    fn read_clock(&self) -> io::Result<Timestamp> {
+        // To empty a file that is empty already changes its time, and takes no room on a full disk.
+        let touched = private::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(self.root.join("clock"))?;
+        Ok(touched.metadata()?.modified()?.into_timestamp())
     }
 
     fn read_binding(&self) -> Result<Option<Identity>, Error> {
@@ -281,6 +294,11 @@ impl Storage for FilesystemStorage {
         });
         let heads = old.map_ok(|old| stream::iter(old.into_iter().map(Ok)));
         Ok(Box::pin(heads.try_flatten()))
+    }
+
+    async fn now(&self) -> Result<Timestamp, Error> {
+        let storage = self.clone();
+        blocking(move || storage.read_clock().map_err(backend)).await
     }
 
     async fn binding(&self) -> Result<Option<Identity>, Error> {

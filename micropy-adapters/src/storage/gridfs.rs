@@ -21,14 +21,13 @@ use micropy_core::ports::binding::Identity;
 use micropy_core::ports::storage::{
     ByteStream, Error, Head, Label, Listing, Storage, Upload, UploadError,
 };
-use micropy_core::ports::{Clock, Id, Timestamp};
+use micropy_core::ports::{Id, Timestamp};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
 use mongodb::options::{IndexOptions, ReturnDocument};
 use mongodb::{Collection, Database, IndexModel};
 use tokio::sync::{OnceCell, Semaphore};
 
-use crate::clock::SystemClock;
 use crate::fault::Fault;
 use crate::mongodb::{self as server, Client, backend, object_id, unreadable};
 
@@ -127,7 +126,7 @@ impl GridfsStorage {
             .uploads
             .find_one_and_update(
                 doc! { "_id": object_id(id), "state": OPEN, "length": length },
-                doc! { "$inc": { "fence": 1_i64 }, "$set": { "updated": now() } },
+                doc! { "$inc": { "fence": 1_i64 }, "$currentDate": { "updated": true } },
             )
             .upsert(offset == 0)
             .return_document(ReturnDocument::After)
@@ -341,7 +340,7 @@ impl Storage for GridfsStorage {
                     "_id": object_id(id),
                     "length": length,
                     "chunkSize": CHUNK as i32,
-                    "uploadDate": now(),
+                    "uploadDate": DateTime::from_millis(self.now().await?.as_millis()),
                     "filename": &label.file_name,
                     "metadata": { "owner": &label.owner, "storedBy": MARK },
                 };
@@ -390,7 +389,8 @@ impl Storage for GridfsStorage {
             .update_one(
                 doc! { "_id": object_id(id) },
                 doc! {
-                    "$set": { "state": DELETING, "updated": now() },
+                    "$set": { "state": DELETING },
+                    "$currentDate": { "updated": true },
                     "$inc": { "fence": 1_i64 },
                 },
             )
@@ -412,6 +412,11 @@ impl Storage for GridfsStorage {
         let uploads = heads(self.uploads.clone(), uploads, "updated");
         let files = heads(self.files.clone(), files, "uploadDate");
         Ok(Box::pin(uploads.chain(files)))
+    }
+
+    async fn now(&self) -> Result<Timestamp, Error> {
+        let hello = self.database.run_command(doc! { "hello": 1 }).await;
+        time(&hello.map_err(Fault::from)?, "localTime")
     }
 
     async fn binding(&self) -> Result<Option<Identity>, Error> {
@@ -535,7 +540,8 @@ impl Writer<'_> {
     /// Records `length`, whose bytes are all stored, in the upload's document.
     async fn record_length(&mut self, length: u64) -> Result<(), Error> {
         let mine = doc! { "_id": object_id(self.id), "fence": self.fence };
-        let length_now = doc! { "$set": { "length": length as i64, "updated": now() } };
+        let length_now =
+            doc! { "$set": { "length": length as i64 }, "$currentDate": { "updated": true } };
         let recorded = self.storage.uploads.update_one(mine, length_now);
         let recorded = recorded.await.map_err(Fault::from)?;
         if recorded.matched_count == 0 {
@@ -711,10 +717,6 @@ impl fmt::Debug for Kept {
     }
 }
 
-fn now() -> DateTime {
-    DateTime::from_millis(SystemClock.now().as_millis())
-}
-
 fn chunk_number(offset: u64) -> i64 {
     (offset / CHUNK as u64) as i64
 }
@@ -733,7 +735,7 @@ fn integer(document: &Document, key: &str) -> Result<i64, Error> {
 fn time(document: &Document, key: &str) -> Result<Timestamp, Error> {
     let time = document.get_datetime(key);
     time.map(|time| Timestamp::from_millis(time.timestamp_millis()))
-        .map_err(|e| unreadable(format!("the {key} of a file: {e}")))
+        .map_err(|e| unreadable(format!("the {key} of a document: {e}")))
 }
 
 fn data_of(mut chunk: Document) -> Option<Vec<u8>> {

@@ -9,8 +9,8 @@
 //! latest generation it has seen. A ledger that was restored from a backup has an older one, and is refused: it does
 //! not know the jobs that were accepted since.
 //!
-//! A check tells backups apart that are at least one round of a sweeper old. Take the backup of a store's binding first,
-//! then that of the ledger, then that of the objects: all three can then be restored together.
+//! A backup is noticed if the ledger was checked after it was made. Back up the store's binding first, then the ledger,
+//! then the objects: the three can then be restored together.
 
 use std::fmt;
 use std::future::poll_fn;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::TryChunksError;
 use futures_util::{StreamExt, TryStreamExt};
-use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{self, Job, State};
 use micropy_core::ports::storage::{self, Storage};
+use micropy_core::ports::{Id, binding};
 use tokio_util::sync::CancellationToken;
 
 use crate::Ports;
@@ -30,6 +30,8 @@ const STUCK: Duration = Duration::from_secs(3600);
 const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 
 /// The sweeper.
+///
+/// Files of no job are removed only if the stores belong to the ledger: see [`binding`].
 ///
 /// Sweeping twice does no harm, so several sweepers may run on the same stores. Run one wherever a gateway runs.
 ///
@@ -113,12 +115,13 @@ impl Sweeper {
     async fn sweep(&mut self) {
         let finished = &[State::Done, State::Failed, State::Cancelled];
         let rounds = [
+            // First, while the ledger still knows the jobs of old files: a store from before bindings is bound by them.
+            ("files of no job", self.sweep_files().await),
             (
                 "finished jobs",
                 self.sweep_jobs(finished, self.retention).await,
             ),
             ("abandoned uploads", self.sweep_uploads().await),
-            ("files of no job", self.sweep_files().await),
         ];
         for (what, swept) in rounds {
             match swept {
@@ -219,7 +222,7 @@ impl Sweeper {
     /// Whether nobody has written to an unfinished video for long. The ledger does not know: it hears of an upload only
     /// when it begins and when it is complete.
     async fn is_abandoned(&self, video: Id) -> Result<bool, storage::Error> {
-        let before = self.ports.clock.now().minus(self.upload_expiry);
+        let before = self.ports.videos.now().await?.minus(self.upload_expiry);
         match self.ports.videos.unfinished(video).await {
             Ok(head) => Ok(head.written < before),
             Err(storage::Error::NotFound) => Ok(true),
@@ -234,14 +237,29 @@ impl Sweeper {
         {
             return Ok(0);
         }
+        if !self.stores_are_ours().await {
+            return Ok(0);
+        }
         let videos = self.sweep_orphans(&*self.ports.videos).await?;
         let mp3s = self.sweep_orphans(&*self.ports.mp3s).await?;
         self.searched = Some(Instant::now());
         Ok(videos + mp3s)
     }
 
+    /// Whether both stores belong to the ledger. Beside another ledger, every file would seem to belong to no job.
+    async fn stores_are_ours(&self) -> bool {
+        for (store, storage) in [("videos", &self.ports.videos), ("MP3s", &self.ports.mp3s)] {
+            let name = self.ports.new_id();
+            if let Err(e) = binding::check(&**storage, &*self.ports.jobs, name).await {
+                tracing::error!(store, error = %e, "files of no job are not looked for");
+                return false;
+            }
+        }
+        true
+    }
+
     async fn sweep_orphans(&self, storage: &dyn Storage) -> Result<usize, IntakeError> {
-        let before = self.ports.clock.now().minus(ORPHAN_AGE);
+        let before = storage.now().await?.minus(ORPHAN_AGE);
         let files = storage.list_older_than(before).await?;
         let mut pages = files.map_ok(|head| head.id).try_chunks(FILES);
         let mut count = 0;

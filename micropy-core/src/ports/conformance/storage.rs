@@ -31,6 +31,7 @@ pub async fn run(fixture: &dyn Fixture, storage: &dyn Storage) {
     deleting_twice_is_fine(storage).await;
     old_objects_are_listed(fixture, storage).await;
     listed_objects_can_be_removed_meanwhile(fixture, storage).await;
+    objects_bear_the_time_of_the_store(fixture, storage).await;
     a_binding_is_replaced_by_who_knows_it(storage).await;
 }
 
@@ -380,6 +381,35 @@ async fn listed_objects_can_be_removed_meanwhile(fixture: &dyn Fixture, storage:
     let left = list(storage.list_older_than(between).await).await;
     assert_eq!(left, [], "what was removed is not listed");
     storage.delete(id(5)).await.expect("delete");
+}
+
+async fn objects_bear_the_time_of_the_store(fixture: &dyn Fixture, storage: &dyn Storage) {
+    let now = async || storage.now().await.expect("now");
+    let before = now().await;
+    storage
+        .append(id(1), 0, body(&[b"abc"]))
+        .await
+        .expect("append");
+    let unfinished = storage.unfinished(id(1)).await.expect("unfinished");
+    let between = now().await;
+    let whole = storage.commit(id(1), &label()).await.expect("commit");
+    let after = now().await;
+    assert!(
+        before <= unfinished.written && unfinished.written <= between,
+        "an append between {before:?} and {between:?} was at {:?}",
+        unfinished.written
+    );
+    assert!(
+        before <= whole.written && whole.written <= after,
+        "a commit between {before:?} and {after:?} was at {:?}",
+        whole.written
+    );
+    fixture.elapse(Duration::from_secs(1)).await;
+    assert!(
+        now().await.since(after) >= Duration::from_millis(900),
+        "the store's clock goes on"
+    );
+    storage.delete(id(1)).await.expect("delete");
 }
 
 async fn a_binding_is_replaced_by_who_knows_it(storage: &dyn Storage) {

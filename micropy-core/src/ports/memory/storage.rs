@@ -130,6 +130,10 @@ impl Storage for MemoryStorage {
         Ok(Box::pin(Items(old.map(Ok).collect())))
     }
 
+    async fn now(&self) -> Result<Timestamp, Error> {
+        Ok(self.clock.now())
+    }
+
     async fn binding(&self) -> Result<Option<Identity>, Error> {
         Ok(*lock(&self.binding))
     }

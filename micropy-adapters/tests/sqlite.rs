@@ -1,0 +1,113 @@
+//! SQLite databases of older and newer programs.
+
+#![cfg(feature = "sqlite")]
+#![allow(clippy::unwrap_used)] // a test ends where something fails
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use micropy_adapters::auth::sqlite::SqliteAuth;
+use micropy_adapters::clock::SystemClock;
+use micropy_adapters::jobs::sqlite::SqliteJobs;
+use micropy_adapters::queue::sqlite::SqliteQueue;
+use micropy_adapters::sqlite::Database;
+use micropy_core::ports::jobs::{State, Topics};
+use micropy_core::ports::{Auth, Id, JobViews, Jobs, LedgerIdentity, Queue};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use tempfile::TempDir;
+
+/// The schema number of this program.
+const NEWEST: i64 = 2;
+
+fn id(byte: u8) -> Id {
+    Id::from_bytes([byte; 12])
+}
+
+/// A database as a program of schema number 1 left it.
+async fn old(folder: &TempDir) -> (PathBuf, SqlitePool) {
+    let path = folder.path().join("micropy.db");
+    let pool = open(&path).await;
+    let dump = include_str!("sqlite/version-1.sql");
+    sqlx::raw_sql(dump).execute(&pool).await.unwrap();
+    (path, pool)
+}
+
+async fn open(path: &Path) -> SqlitePool {
+    let options = SqliteConnectOptions::new().filename(path);
+    SqlitePool::connect_with(options.create_if_missing(true))
+        .await
+        .unwrap()
+}
+
+async fn version(pool: &SqlitePool) -> i64 {
+    let version = sqlx::query_scalar("PRAGMA user_version");
+    version.fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_database_is_upgraded_with_all_that_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, pool) = old(&folder).await;
+    pool.close().await;
+    for generation in 1..=2 {
+        let database = Database::open(&path).await.unwrap();
+        let clock = Arc::new(SystemClock);
+        let queues =
+            Topics::each(|topic| SqliteQueue::new(database.clone(), topic.name(), clock.clone()));
+        let jobs = SqliteJobs::new(database.clone(), queues.clone(), clock);
+        let job = jobs.get(id(1)).await.unwrap();
+        assert_eq!((job.state, &*job.file_name), (State::Done, "talk.mp4"));
+        assert_eq!(jobs.by_mp3(id(3)).await.unwrap(), job);
+        let identity = jobs.advance(id(9)).await.unwrap();
+        assert_eq!((identity.ledger, identity.generation), (id(9), generation));
+        let users = SqliteAuth::new(database.clone());
+        users
+            .authenticate("ann@example.com", "secret")
+            .await
+            .unwrap();
+        let delivery = queues.video.receive().await.unwrap();
+        assert_eq!(delivery.payload(), br#"{"job_id":"01"}"#);
+        delivery.retry(std::time::Duration::ZERO).await.unwrap();
+        database.close().await;
+    }
+    let pool = open(&path).await;
+    assert_eq!(version(&pool).await, NEWEST);
+    let dead: i64 = sqlx::query_scalar("SELECT count(*) FROM dead_letters")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    assert_eq!(dead, 1);
+}
+
+#[tokio::test]
+async fn a_new_database_has_the_newest_schema() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("micropy.db");
+    Database::open(&path).await.unwrap().close().await;
+    assert_eq!(version(&open(&path).await).await, NEWEST);
+}
+
+#[tokio::test]
+async fn a_newer_database_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, pool) = old(&folder).await;
+    for newer in [NEWEST + 1, -1] {
+        let set = sqlx::AssertSqlSafe(format!("PRAGMA user_version = {newer}"));
+        sqlx::raw_sql(set).execute(&pool).await.unwrap();
+        let e = Database::open(&path).await.unwrap_err().to_string();
+        assert!(e.contains("newer version of this program"), "{e}");
+        assert!(e.contains("micropy.db"), "{e}");
+        assert_eq!(version(&pool).await, newer);
+    }
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, pool) = old(&folder).await;
+    // In the way of the second migration.
+    let obstacle = "CREATE TABLE ledger (other TEXT)";
+    sqlx::raw_sql(obstacle).execute(&pool).await.unwrap();
+    assert!(Database::open(&path).await.is_err());
+    assert_eq!(version(&pool).await, 1);
+}
