@@ -226,40 +226,73 @@ fn decode_frame(frame: &Syncframe<'_>, blocks: &mut [Block]) -> Result<(), Fault
     blocks.try_for_each(|block| decoder.next(block))
 }
 
-/// Adds the PCM of a loudspeaker to the planes from `start` on. One that the track's layout does not have, since the
-/// channels changed on the way, goes to its neighbours (ITU-R BS.775).
+/// Adds the PCM of a loudspeaker to the planes from `start` on.
 fn mix(from: &[f32], speaker: Speaker, layout: Layout, pcm: &mut Pcm, start: usize) {
-    use Speaker::*;
-    const HALF_POWER: f32 = std::f32::consts::FRAC_1_SQRT_2;
-    let mut add = |speaker: Speaker, gain: f32| {
+    for &(speaker, gain) in feeds(speaker, layout) {
         let plane = layout.plane_of(speaker);
         if let Some(plane) = plane.and_then(|plane| pcm.planes_mut().get_mut(plane)) {
             let to = plane[start..].iter_mut();
             to.zip(from).for_each(|(to, from)| *to += gain * from);
         }
-        plane.is_some()
-    };
-    if add(speaker, 1.0) {
-        return;
     }
-    let (nearest, sides, gain): (&[Speaker], &[Speaker], f32) = match speaker {
-        LowFrequency => return,
-        FrontLeft | FrontRight => (&[], &[], 0.5), // to mono
-        FrontLeftOfCenter => (&[], &[FrontLeft], 1.0),
-        FrontRightOfCenter => (&[], &[FrontRight], 1.0),
-        FrontCenter => (&[], &[FrontLeft, FrontRight], HALF_POWER),
-        BackCenter if layout.contains(BackLeft) => (&[BackLeft, BackRight], &[], HALF_POWER),
-        BackCenter => (&[], &[FrontLeft, FrontRight], HALF_POWER),
-        BackLeft => (&[SideLeft], &[FrontLeft], HALF_POWER),
-        BackRight => (&[SideRight], &[FrontRight], HALF_POWER),
-        SideLeft => (&[BackLeft], &[FrontLeft], HALF_POWER),
-        SideRight => (&[BackRight], &[FrontRight], HALF_POWER),
+}
+
+/// The loudspeakers of `layout` that one's sound comes from: itself, or, where the track's layout lacks it since the
+/// channels changed on the way, the next that are there (ITU-R BS.775).
+fn feeds(speaker: Speaker, layout: Layout) -> &'static [(Speaker, f32)] {
+    use Speaker::*;
+    const H: f32 = std::f32::consts::FRAC_1_SQRT_2;
+    let choices: &[&[(Speaker, f32)]] = match speaker {
+        FrontLeft => &[&[(FrontLeft, 1.0)], &[(FrontCenter, 0.5)]],
+        FrontRight => &[&[(FrontRight, 1.0)], &[(FrontCenter, 0.5)]],
+        FrontCenter => &[&[(FrontCenter, 1.0)], &[(FrontLeft, H), (FrontRight, H)]],
+        LowFrequency => &[&[(LowFrequency, 1.0)]],
+        FrontLeftOfCenter => &[
+            &[(FrontLeftOfCenter, 1.0)],
+            &[(FrontLeft, 1.0)],
+            &[(FrontCenter, 0.5)],
+        ],
+        FrontRightOfCenter => &[
+            &[(FrontRightOfCenter, 1.0)],
+            &[(FrontRight, 1.0)],
+            &[(FrontCenter, 0.5)],
+        ],
+        BackCenter => &[
+            &[(BackCenter, 1.0)],
+            &[(BackLeft, H), (BackRight, H)],
+            &[(SideLeft, H), (SideRight, H)],
+            &[(FrontLeft, H), (FrontRight, H)],
+            &[(FrontCenter, H)],
+        ],
+        BackLeft => &[
+            &[(BackLeft, 1.0)],
+            &[(SideLeft, 1.0)],
+            &[(BackCenter, H)],
+            &[(FrontLeft, H)],
+            &[(FrontCenter, 0.5 * H)],
+        ],
+        BackRight => &[
+            &[(BackRight, 1.0)],
+            &[(SideRight, 1.0)],
+            &[(BackCenter, H)],
+            &[(FrontRight, H)],
+            &[(FrontCenter, 0.5 * H)],
+        ],
+        SideLeft => &[
+            &[(SideLeft, 1.0)],
+            &[(BackLeft, 1.0)],
+            &[(BackCenter, H)],
+            &[(FrontLeft, H)],
+            &[(FrontCenter, 0.5 * H)],
+        ],
+        SideRight => &[
+            &[(SideRight, 1.0)],
+            &[(BackRight, 1.0)],
+            &[(BackCenter, H)],
+            &[(FrontRight, H)],
+            &[(FrontCenter, 0.5 * H)],
+        ],
     };
-    let full = if nearest.len() == 2 { gain } else { 1.0 };
-    if nearest.iter().filter(|&&to| add(to, full)).count() > 0
-        || sides.iter().filter(|&&to| add(to, gain)).count() > 0
-    {
-        return;
-    }
-    add(FrontCenter, gain.min(0.5));
+    let has = |feeds: &&&[(Speaker, f32)]| feeds.iter().all(|&(to, _)| layout.contains(to));
+    choices.iter().find(has).copied().unwrap_or_default()
 }

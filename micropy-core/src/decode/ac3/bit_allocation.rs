@@ -334,3 +334,210 @@ fn low_compensation(so_far: i32, levels: &Levels, band: usize) -> i32 {
         so_far
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::audio_block::synthetic::Lots;
+    use super::*;
+
+    /// The standard's pseudo-code of 7.2.2.2 to 7.2.2.7, line by line.
+    #[allow(clippy::mut_range_bound, clippy::needless_range_loop)]
+    fn by_the_letter(request: &Request<'_>, coupling: bool) -> [u8; BINS] {
+        let (start, end) = (request.exponents.start, request.exponents.end);
+        let Parameters {
+            slow_decay: sdecay,
+            fast_decay: fdecay,
+            slow_gain: sgain,
+            db_per_bit: dbknee,
+            floor,
+        } = *request.parameters;
+        let (sdecay, fdecay) = (sdecay >> request.rate_shift, fdecay >> request.rate_shift);
+        let fgain = request.fast_gain;
+        let masktab: Vec<usize> = (0..256)
+            .map(|bin| {
+                (0..50)
+                    .rfind(|&band| bin >= usize::from(BAND_START[band]))
+                    .unwrap()
+            })
+            .collect();
+        let mut psd = [0; 256];
+        for bin in start..end {
+            psd[bin] = 3072 - (i32::from(request.exponents.values[bin]) << 7);
+        }
+        let mut bndpsd = [0; 51];
+        let (mut j, mut k) = (start, masktab[start]);
+        loop {
+            let lastbin = usize::from(BAND_START[k + 1]).min(end);
+            bndpsd[k] = psd[j];
+            j += 1;
+            for _ in j..lastbin {
+                let c: i32 = bndpsd[k] - psd[j];
+                let address = (c.abs() >> 1).min(255) as usize;
+                let sum = LOG_ADD.get(address).copied().unwrap_or(0);
+                bndpsd[k] = if c >= 0 { bndpsd[k] } else { psd[j] } + i32::from(sum);
+                j += 1;
+            }
+            k += 1;
+            if end <= lastbin {
+                break;
+            }
+        }
+        let bndstrt = masktab[start];
+        let bndend = masktab[end - 1] + 1;
+        let calc_lowcomp = |a: i32, b0: i32, b1: i32, bin: usize| -> i32 {
+            if bin < 7 {
+                if b0 + 256 == b1 {
+                    384
+                } else if b0 > b1 {
+                    (a - 64).max(0)
+                } else {
+                    a
+                }
+            } else if bin < 20 {
+                if b0 + 256 == b1 {
+                    320
+                } else if b0 > b1 {
+                    (a - 64).max(0)
+                } else {
+                    a
+                }
+            } else {
+                (a - 128).max(0)
+            }
+        };
+        let mut excite = [0; 50];
+        let (mut fastleak, mut slowleak, mut lowcomp) = (0, 0, 0);
+        let begin;
+        if !coupling {
+            lowcomp = calc_lowcomp(lowcomp, bndpsd[0], bndpsd[1], 0);
+            excite[0] = bndpsd[0] - fgain - lowcomp;
+            lowcomp = calc_lowcomp(lowcomp, bndpsd[1], bndpsd[2], 1);
+            excite[1] = bndpsd[1] - fgain - lowcomp;
+            let mut from = 7;
+            for bin in 2..7 {
+                if bndend != 7 || bin != 6 {
+                    lowcomp = calc_lowcomp(lowcomp, bndpsd[bin], bndpsd[bin + 1], bin);
+                }
+                fastleak = bndpsd[bin] - fgain;
+                slowleak = bndpsd[bin] - sgain;
+                excite[bin] = fastleak - lowcomp;
+                if (bndend != 7 || bin != 6) && bndpsd[bin] <= bndpsd[bin + 1] {
+                    from = bin + 1;
+                    break;
+                }
+            }
+            for bin in from..bndend.min(22) {
+                if bndend != 7 || bin != 6 {
+                    lowcomp = calc_lowcomp(lowcomp, bndpsd[bin], bndpsd[bin + 1], bin);
+                }
+                fastleak -= fdecay;
+                fastleak = fastleak.max(bndpsd[bin] - fgain);
+                slowleak -= sdecay;
+                slowleak = slowleak.max(bndpsd[bin] - sgain);
+                excite[bin] = (fastleak - lowcomp).max(slowleak);
+            }
+            begin = 22;
+        } else {
+            fastleak = (request.leak.0 << 8) + 768;
+            slowleak = (request.leak.1 << 8) + 768;
+            begin = bndstrt;
+        }
+        for bin in begin..bndend {
+            fastleak -= fdecay;
+            fastleak = fastleak.max(bndpsd[bin] - fgain);
+            slowleak -= sdecay;
+            slowleak = slowleak.max(bndpsd[bin] - sgain);
+            excite[bin] = fastleak.max(slowleak);
+        }
+        let mut mask = [0; 50];
+        for bin in bndstrt..bndend {
+            if bndpsd[bin] < dbknee {
+                excite[bin] += (dbknee - bndpsd[bin]) >> 2;
+            }
+            let hth = HEARING_THRESHOLD[request.rate_code][bin >> request.rate_shift];
+            mask[bin] = excite[bin].max(hth) + request.delta[bin - bndstrt];
+        }
+        let mut bap = [0; BINS];
+        let (mut i, mut j) = (start, masktab[start]);
+        loop {
+            let lastbin = usize::from(BAND_START[j + 1]).min(end);
+            mask[j] -= request.snr_offset;
+            mask[j] -= floor;
+            if mask[j] < 0 {
+                mask[j] = 0;
+            }
+            mask[j] &= 0x1fe0;
+            mask[j] += floor;
+            for _ in i..lastbin {
+                let address = (psd[i] - mask[j]) >> 5;
+                let address = address.clamp(0, 63);
+                bap[i] = request.table[address as usize];
+                i += 1;
+            }
+            j += 1;
+            if end <= lastbin {
+                return bap;
+            }
+        }
+    }
+
+    #[test]
+    fn allocation_is_the_standards_pseudo_code() {
+        let mut lots = Lots::new(11);
+        for round in 0..2000 {
+            let coded = [0, super::super::LFE, COUPLING][round % 3];
+            let (start, end) = match coded {
+                0 => (0, 37 + lots.below(217) as usize),
+                COUPLING => (37, 37 + 12 * (1 + lots.below(18) as usize)),
+                _ => (0, 7),
+            };
+            let mut exponents = Exponents {
+                start,
+                end,
+                ..Exponents::NONE
+            };
+            for exponent in &mut exponents.values[start..end] {
+                *exponent = lots.below(25) as u8;
+            }
+            let mut delta = NO_DELTA;
+            for _ in 0..lots.below(5) {
+                delta[lots.below(50) as usize] = 128 * (lots.below(8) as i32 - 4);
+            }
+            let random: Vec<u8> = (0..8).map(|_| lots.below(256) as u8).collect();
+            let request = Request {
+                parameters: &Parameters::read(&mut FrameBits::at(&random, 0)).unwrap(),
+                exponents: &exponents,
+                rate_code: lots.below(3) as usize,
+                rate_shift: lots.below(3),
+                snr_offset: snr_offset(lots.below(64), lots.below(16)),
+                fast_gain: fast_gain(lots.below(8)),
+                delta: &delta,
+                leak: (lots.below(8) as i32, lots.below(8) as i32),
+                table: &POINTERS,
+            };
+            let mut pointers = [0; BINS];
+            request.allocate(coded, &mut pointers);
+            assert_eq!(pointers, by_the_letter(&request, coded == COUPLING));
+        }
+    }
+
+    #[test]
+    fn the_sum_of_levels_is_a_sum_of_powers() {
+        let power = |level: f64| (level / 64.0).exp2();
+        for difference in 0..600 {
+            let sum = 64.0 * (power(1000.0) + power(1000.0 - f64::from(difference))).log2();
+            let table = f64::from(log_add(1000, 1000 - difference));
+            assert!((table - sum).abs() <= 1.1, "{difference}: {table} {sum}");
+        }
+    }
+
+    /// The bands of table 7.15 in which a decoder was wrong.
+    #[test]
+    fn thresholds_at_44_1_khz() {
+        let threshold = HEARING_THRESHOLD[1];
+        assert_eq!(
+            [threshold[25], threshold[28], threshold[34]],
+            [0x350, 0x320, 0x2f0]
+        );
+    }
+}

@@ -44,6 +44,8 @@ pub struct Kind {
     /// Whether spectral extension, and the hybrid transform, are used.
     pub extension: bool,
     pub hybrid: bool,
+    /// Whether coupling is enhanced: then, a frame ends where that is said.
+    pub enhanced_coupling: bool,
     /// Leaves out what ffmpeg 5.1 reads otherwise than the standard has it: SNR offsets in the blocks (`snroffste` is not
     /// sent in the first), and fast gains that are not sent again in a later block (they are the default ones).
     pub as_ffmpeg: bool,
@@ -280,11 +282,7 @@ impl Frame<'_> {
 
     /// What has been written so far, with nothing behind it.
     fn so_far(&self) -> Vec<u8> {
-        let mut bytes: Vec<u8> = self
-            .bits
-            .chunks(8)
-            .map(|byte| (0..8).fold(0, |all, i| all << 1 | u8::from(byte.get(i) == Some(&true))))
-            .collect();
+        let mut bytes: Vec<u8> = packed(&self.bits).collect();
         bytes.resize(bytes.len() + 8192, 0);
         bytes
     }
@@ -305,6 +303,9 @@ impl Frame<'_> {
         }
         for block in 0..header.blocks {
             self.side_information(&header, &mut plan, block);
+            if self.kind.enhanced_coupling {
+                break;
+            }
             self.mantissas(&header, block);
         }
     }
@@ -338,7 +339,10 @@ impl Frame<'_> {
                     // ffmpeg has no fast gain for coupling that begins later, unless one is sent.
                     let no_change = block > 0 && self.kind.as_ffmpeg && !plan.fast_gain;
                     let keep = no_change || (hybrid && before && self.lots.one_in(2));
-                    let in_use = if keep { before } else { self.lots.one_in(2) };
+                    let in_use = match keep {
+                        true => before,
+                        false => self.kind.enhanced_coupling || self.lots.one_in(2),
+                    };
                     self.flag(in_use)
                 } else {
                     before
@@ -592,7 +596,7 @@ impl Frame<'_> {
         }
         if new && in_use {
             if enhanced {
-                self.flag(false); // ecplinu
+                self.flag(self.kind.enhanced_coupling); // ecplinu
             }
             if enhanced && header.acmod == 2 {
                 plan.couples[..2].fill(true);
@@ -966,6 +970,56 @@ pub fn seal(frame: &mut [u8], enhanced: bool) {
     let end = frame.len() - 2;
     let checksum = crc::remainder(&frame[2..end]);
     frame[end..].copy_from_slice(&checksum.to_be_bytes());
+}
+
+/// A stream with no noise in place of mantissas: `dithflag` is 0, in E-AC-3 where it was not even sent.
+pub fn without_noise(mut stream: &[u8]) -> Vec<u8> {
+    let mut quiet = Vec::new();
+    while let Ok(header) = Header::parse(stream) {
+        let (frame, after) = stream.split_at(header.frame_bytes);
+        let enhanced = header.syntax == Syntax::Enhanced;
+        let full = header.full_channels();
+        let mut decoder = Blocks::new(frame, &header).unwrap();
+        let sent = decoder.frame.dither_flags;
+        let mut flags = Vec::new();
+        let mut scratch = Box::new(Block::SILENCE);
+        for _ in 0..header.blocks {
+            let switches = if decoder.frame.block_switch { full } else { 0 };
+            flags.push(decoder.bits.position() + switches);
+            decoder.next(&mut scratch).unwrap();
+        }
+        let mut bits = Vec::new();
+        for at in 0..8 * (frame.len() - 2) {
+            if flags.contains(&at) && !sent {
+                bits.extend(vec![false; full]);
+            }
+            let flag = sent && flags.iter().any(|&from| (from..from + full).contains(&at));
+            bits.push(!flag && frame[at / 8] >> (7 - at % 8) & 1 == 1);
+        }
+        let mut bytes = frame.len();
+        if enhanced && !sent {
+            // expstre, ahte, snroffststr, transproce, blkswe
+            let before = if header.blocks == 6 { 2 } else { 0 } + 2 + 1 + 1;
+            bits[header.end + before] = true; // dithflage
+            bytes += 8;
+            let words = bytes as u32 / 2 - 1;
+            for bit in 0..11 {
+                bits[21 + bit] = words >> (10 - bit) & 1 == 1; // frmsiz
+            }
+        }
+        bits.resize(8 * bytes, false);
+        let start = quiet.len();
+        quiet.extend(packed(&bits));
+        seal(&mut quiet[start..], enhanced);
+        stream = after;
+    }
+    quiet
+}
+
+/// Bits as bytes.
+fn packed(bits: &[bool]) -> impl Iterator<Item = u8> {
+    let bytes = bits.chunks(8);
+    bytes.map(|byte| (0..8).fold(0, |all, i| all << 1 | u8::from(byte.get(i) == Some(&true))))
 }
 
 /// What has been chosen so far, as far as later fields depend on it.
