@@ -13,7 +13,7 @@
 //! through those. [`accounts`] are the users of gateway and auth service; [`telemetry`] is traces, metrics and health;
 //! [`http`] is a server for the routers.
 //!
-//! This crate reads no settings and no environment: `micropy-server` is the program that does.
+//! This crate reads no settings, neither from files nor from the environment: `micropy-server` is the program that does.
 
 pub mod accounts;
 pub mod auth;

@@ -1,4 +1,4 @@
-//! A client that remembers every answer.
+//! A client of the service.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 pub const EMAIL: &str = "ann@example.com";
 pub const PASSWORD: &str = "correct horse battery";
 
-/// A user who is signed in.
+/// A user who has logged in.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -54,7 +54,7 @@ impl Client {
         self.request(Method::GET, path).send().await.unwrap()
     }
 
-    /// Uploads in a form; the answer, unless the server died.
+    /// Uploads a form. Returns the response, unless the server died.
     pub async fn upload(
         &self,
         name: &str,
@@ -68,7 +68,7 @@ impl Client {
             .await
     }
 
-    /// Uploads a video that is taken in: the id of its job.
+    /// Uploads a video, which must be accepted. Returns the id of its job.
     pub async fn accepted(&self, name: &str, video: impl Into<reqwest::Body>) -> String {
         let answer = self.upload(name, video).await.unwrap();
         let status = answer.status();
@@ -83,7 +83,7 @@ impl Client {
         answer.json().await.unwrap()
     }
 
-    /// The job once it satisfies `condition`.
+    /// Waits until the job satisfies `condition`.
     pub async fn wait(&self, id: &str, condition: impl Fn(&Value) -> bool) -> Value {
         let begun = Instant::now();
         loop {
@@ -110,7 +110,7 @@ impl Client {
     }
 }
 
-/// The id of the job in the answer to an upload of one file.
+/// The id of the job in the response to an upload of one file.
 pub fn job_of(answer: &Value) -> Option<String> {
     Some(answer["files"][0]["job"]["id"].as_str()?.to_owned())
 }

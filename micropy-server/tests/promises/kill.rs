@@ -1,4 +1,4 @@
-//! `kill -9`, at random and at the worst moment.
+//! `kill -9`, at random moments and at the worst ones.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
@@ -13,15 +13,15 @@ use super::client::{Client, is_over, is_running, job_of};
 use super::server::Server;
 use super::video::{converted, made, marked, sha256};
 
-/// Bytes of a `PATCH`: a few for each video.
+/// Bytes of a `PATCH`: each video takes a few.
 const PIECE: usize = 100_000;
 
-/// What a client was promised.
+/// What the service has promised its client.
 #[derive(Default)]
 struct Log {
-    /// The hash of each video whose upload was answered with a 2xx, by its job.
+    /// The hash of each video whose upload got a 2xx, by its job.
     accepted: Mutex<BTreeMap<String, Vec<u8>>>,
-    /// Uploads in parts that are under way.
+    /// Resumable uploads in progress.
     pending: Mutex<Vec<Pending>>,
     mark: AtomicU64,
     resumed: AtomicU64,
@@ -30,7 +30,7 @@ struct Log {
 struct Pending {
     job: String,
     video: Vec<u8>,
-    /// How far the service has said it is.
+    /// The last offset that the service has reported.
     acknowledged: usize,
 }
 
@@ -44,7 +44,7 @@ impl Log {
     }
 }
 
-/// One form after the other, until the service is gone.
+/// Uploads one form after the other, until the service is gone.
 async fn upload_forms(client: Client, log: Arc<Log>, video: Vec<u8>) {
     loop {
         let video = log.next(&video);
@@ -52,7 +52,7 @@ async fn upload_forms(client: Client, log: Arc<Log>, video: Vec<u8>) {
             return;
         };
         let status = answer.status();
-        // The head of an answer is a promise already; which job it is about stands in the body.
+        // The status is a promise already; the body has the job.
         let Ok(answer) = answer.json().await else {
             return;
         };
@@ -62,7 +62,7 @@ async fn upload_forms(client: Client, log: Arc<Log>, video: Vec<u8>) {
     }
 }
 
-/// Goes on with every upload in parts, and begins new ones, until the service is gone.
+/// Continues every resumable upload, and begins new ones, until the service is gone.
 async fn upload_in_parts(client: Client, log: Arc<Log>, video: Vec<u8>) {
     loop {
         while let Some(mut pending) = { log.pending.lock().unwrap().pop() } {
@@ -135,7 +135,7 @@ fn offset_of(answer: &reqwest::Response) -> usize {
         .unwrap()
 }
 
-/// Marsaglia's xorshift: repeatable from its seed.
+/// Marsaglia's xorshift: the same numbers for the same seed.
 fn random(state: &mut u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;
@@ -148,7 +148,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_accepted_is_lost_and_nothing_is_doubled_by_kills() {
+async fn kills_neither_lose_nor_duplicate_what_was_accepted() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let kills = number("MICROPY_KILLS", 15);
@@ -186,20 +186,20 @@ async fn nothing_accepted_is_lost_and_nothing_is_doubled_by_kills() {
         log.accept(pending.job, &pending.video);
     }
 
-    // P3: all that the ledger knows ends, also what was taken in just before a kill kept us from hearing.
+    // P3: every job in the ledger ends, even one whose response was lost in a kill.
     let mut given_up = 0;
     let mut forgotten = 0;
     let accepted = std::mem::take(&mut *log.accepted.lock().unwrap());
     for id in all_jobs(&client).await {
         if client.job(&id).await["state"] == "receiving" {
-            // A kill kept the 201 of its creation from us: nobody sends to it, and it expires below.
+            // The 201 of its creation was lost in a kill: nobody continues it, and it expires below.
             assert!(!accepted.contains_key(&id), "job {id} was never queued");
             forgotten += 1;
             continue;
         }
         let mut job = client.wait(&id, is_over).await;
         if job["state"] == "failed" {
-            // Chance killed it at each of its attempts: it says so, and can be tried again.
+            // It happened to be killed in each of its attempts: the job says so, and can be retried.
             assert_killed(&job);
             let path = format!("/api/v1/jobs/{id}/retry");
             let retried = client.request(Method::POST, &path).send().await.unwrap();
@@ -211,7 +211,7 @@ async fn nothing_accepted_is_lost_and_nothing_is_doubled_by_kills() {
     }
     let ended = jobs(&client, "done").await;
 
-    // P1: every video we got a 2xx for is there, byte for byte, with its job.
+    // P1: every video that got a 2xx is there, byte for byte, with its job.
     let kept: HashSet<Vec<u8>> = names_in(&folder.join("data/videos/whole"))
         .iter()
         .map(|name| sha256(&std::fs::read(folder.join("data/videos/whole").join(name)).unwrap()))
@@ -225,7 +225,7 @@ async fn nothing_accepted_is_lost_and_nothing_is_doubled_by_kills() {
         assert!(kept.contains(hash), "the video of job {job} is lost");
     }
 
-    // P2: each has one MP3, the right one to the last byte. P4: and one mail.
+    // P2: each has one MP3, with the right bytes. P4: and one mail.
     let mut mp3s = BTreeSet::new();
     for id in &ended {
         let job = client.wait(id, |job| !job["mailed"].is_null()).await;
@@ -242,7 +242,7 @@ async fn nothing_accepted_is_lost_and_nothing_is_doubled_by_kills() {
         assert_eq!(ids, [format!("Message-ID: <{id}@localhost>")]);
     }
 
-    // What attempts that were killed left behind is swept, once it is old: one MP3 a job remains.
+    // Once they are old, the files that killed attempts left behind are swept: one MP3 for each job remains.
     server.kill();
     let orphans = names_in(&folder.join("data/mp3s/whole")).len() - mp3s.len();
     for kind in ["videos", "mp3s"] {
@@ -267,7 +267,7 @@ async fn nothing_accepted_is_lost_and_nothing_is_doubled_by_kills() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_video_that_kills_the_process_is_given_up_after_three_attempts() {
+async fn a_video_that_kills_its_process_fails_after_three_attempts() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let server = Server::start(folder, &[("MICROPY_WORKERS", "1")]);
@@ -285,7 +285,7 @@ async fn a_video_that_kills_the_process_is_given_up_after_three_attempts() {
     let client = user.at(&server.url);
     assert_killed(&client.wait(&id, is_over).await);
     client.done(&good).await;
-    // An end is an end: one more start changes nothing.
+    // A failed job stays failed: another start changes nothing.
     server.kill();
     let server = Server::start(folder, &[]);
     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -1,4 +1,4 @@
-//! What the service promises, held against the real binary: killed, stopped, filled and starved.
+//! The promises of the service, tested with the real program: killed, stopped, filled and starved.
 
 #![allow(clippy::unwrap_used)] // a test ends where something fails
 

@@ -31,12 +31,12 @@ async fn a_large_video_and_its_mp3_pass_through_little_memory() {
     // A worker process that needed more would fail.
     let server = Server::start(folder, &[("MICROPY_CONVERSION_MEMORY", "64MiB")]);
     let user = Client::register(&server.url).await;
-    // What the same audio takes without the video: threads, encoders, the database.
+    // The memory for the same audio without the video: threads, encoders, the database.
     let small = user.accepted("small.mp4", audio.clone()).await;
     user.done(&small).await;
     let before = server.begin_peak();
 
-    // Behind the audio, whose place the sample table counts from the file's start.
+    // After the audio, because the sample table counts from the start of the file.
     let size = big();
     let pieces = size.div_ceil(PIECE);
     let head = [audio.clone(), big_box(16 + pieces * PIECE)].concat();

@@ -1,4 +1,4 @@
-//! What those who run the service rely on.
+//! What operators rely on.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use super::server::{Server, log_text, micropy};
 use super::video::made;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn probes_metrics_and_logs_tell_of_a_job() {
+async fn probes_metrics_and_logs_report_a_job() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let server = Server::start(folder, &[]);
@@ -42,7 +42,7 @@ async fn probes_metrics_and_logs_tell_of_a_job() {
     }
 
     let log = log_text(folder);
-    let told: Vec<(String, String)> = log
+    let logged: Vec<(String, String)> = log
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).expect(line))
         .filter(|line| line["job_id"] == *id)
@@ -52,13 +52,13 @@ async fn probes_metrics_and_logs_tell_of_a_job() {
         })
         .collect();
     for service in ["gateway", "converter", "notification"] {
-        let spoke = told.iter().any(|(target, _)| target.contains(service));
-        assert!(spoke, "{service} tells of the job: {told:?}");
+        let found = logged.iter().any(|(target, _)| target.contains(service));
+        assert!(found, "{service} logs the job: {logged:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn finished_jobs_and_their_files_go_after_their_time() {
+async fn finished_jobs_and_their_files_are_removed_after_their_retention() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let server = Server::start(folder, &[]);
@@ -74,7 +74,7 @@ async fn finished_jobs_and_their_files_go_after_their_time() {
     assert_eq!(user.at(&server.url).get(&path).await.status(), 404);
 }
 
-/// Sends the beginning of a request, and returns how long it took to be cut off.
+/// Sends the beginning of a request. Returns how long the server waits before it closes the connection.
 fn stall(url: &str, request: &str) -> Duration {
     let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).unwrap();
     stream

@@ -1,4 +1,4 @@
-//! The real `micropy-server` as a process of its own.
+//! The real `micropy-server`, in a process.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader};
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 /// A running service; killed when it is dropped.
 pub struct Server {
     child: Child,
-    /// As its ready line names it.
+    /// From its ready line.
     pub url: String,
 }
 
-/// `micropy`, without the settings of whoever runs the tests.
+/// `micropy-server`, without the settings of the environment that the tests run in.
 pub fn micropy() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_micropy-server"));
     for (name, _) in std::env::vars() {
@@ -26,7 +26,7 @@ pub fn micropy() -> Command {
 }
 
 impl Server {
-    /// Starts it on free ports and waits for its ready line. Its log goes on in `log` beside the data.
+    /// Starts it on free ports and waits for its ready line. It appends its log to `log`, next to the data.
     pub fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
         let log = OpenOptions::new()
             .create(true)
@@ -61,7 +61,7 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and how the process ends within `grace`.
+    /// Sends SIGTERM. Returns how the process ends within `grace`.
     pub fn terminate(mut self, grace: Duration) -> ExitStatus {
         let kill = Command::new("kill")
             .args(["-TERM", &self.child.id().to_string()])
@@ -77,14 +77,14 @@ impl Server {
         }
     }
 
-    /// The memory the process has, in KiB; its peak is counted from here.
+    /// The memory of the process in KiB. The peak is counted from now on.
     pub fn begin_peak(&self) -> u64 {
-        // Resets VmHWM, proc_pid_clear_refs(5): what passwords took to hash would hide what follows.
+        // Resets VmHWM, proc_pid_clear_refs(5): the memory for hashing passwords would hide what follows.
         std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").unwrap();
         self.memory("VmRSS:")
     }
 
-    /// The most memory the process has had since, in KiB.
+    /// The peak memory of the process since then, in KiB.
     pub fn peak(&self) -> u64 {
         self.memory("VmHWM:")
     }
@@ -108,7 +108,7 @@ fn log_of(folder: &Path) -> PathBuf {
     folder.join("log")
 }
 
-/// What all services of this folder have logged.
+/// The log of all services of this folder.
 pub fn log_text(folder: &Path) -> String {
     std::fs::read_to_string(log_of(folder)).unwrap()
 }

@@ -1,4 +1,4 @@
-//! SIGTERM.
+//! What SIGTERM does.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use super::client::{Client, is_running};
 use super::server::{Server, log_text};
 use super::video::{converted, made};
 
-/// Longer than the grace period that the service is given here.
+/// Longer than the grace period of the service in these tests.
 const PATIENCE: Duration = Duration::from_secs(6);
 const GRACE: (&str, &str) = ("MICROPY_GRACE", "3s");
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_is_given_back_and_taken_up_again() {
+async fn a_running_job_is_released_and_resumed() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let long = made(folder, 600);
@@ -36,7 +36,7 @@ async fn a_job_is_given_back_and_taken_up_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_goes_on_for_longer_is_cut_off_and_resumes() {
+async fn an_upload_beyond_the_grace_period_is_cut_off_and_resumes() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let video = made(folder, 20);
@@ -56,7 +56,7 @@ async fn an_upload_that_goes_on_for_longer_is_cut_off_and_resumes() {
         .to_owned();
     let path = format!("/api/v1/tus/{id}");
 
-    // Half of it, and then one byte after the other, for far longer than the grace period.
+    // Half of it at once, and then byte by byte, for far longer than the grace period.
     let half = video.len() / 2;
     let slow = stream::unfold((0, video.clone()), move |(at, video)| async move {
         let end = if at == 0 { half } else { at + 1 };

@@ -1,4 +1,4 @@
-//! Videos to upload, and what must come of them.
+//! Videos to upload, and the MP3s to expect.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use micropy_core::{Converter, Options};
 use sha2::{Digest, Sha256};
 
-/// An MP4 of so many seconds, made by ffmpeg.
+/// An MP4 of `seconds`, made by ffmpeg.
 pub fn made(folder: &Path, seconds: u32) -> Vec<u8> {
     let path = folder.join(format!("{seconds}s.mp4"));
     let made = Command::new("ffmpeg")
@@ -19,7 +19,7 @@ pub fn made(folder: &Path, seconds: u32) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// The same video, but with a `free` box at its end that no other has.
+/// The same video with a `free` box at its end that makes it unique.
 pub fn marked(video: &[u8], mark: u64) -> Vec<u8> {
     let mut marked = video.to_vec();
     marked.extend(16_u32.to_be_bytes());
@@ -28,12 +28,12 @@ pub fn marked(video: &[u8], mark: u64) -> Vec<u8> {
     marked
 }
 
-/// The header of an `mdat` box of so many bytes, to be followed by as many without its 16.
+/// The header of an `mdat` box of `bytes`, its own 16 included.
 pub fn big_box(bytes: u64) -> Vec<u8> {
     [&1_u32.to_be_bytes(), b"mdat", &bytes.to_be_bytes()[..]].concat()
 }
 
-/// What the engine makes of it. Other tests check the length and the sound of that.
+/// The MP3 that the engine makes. Other tests check its length and sound.
 pub fn converted(video: &[u8]) -> Vec<u8> {
     let mut mp3 = Vec::new();
     let report = Converter::new(Options::new()).convert(video, &mut mp3);

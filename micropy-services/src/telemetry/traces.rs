@@ -60,7 +60,8 @@ impl Telemetry {
     }
 
     /// Sends the spans of the services that are together called `service` to the collector at `endpoint`, the
-    /// base URL of OTLP over HTTP. The collector need not be up yet.
+    /// base URL of OTLP over HTTP. The collector need not be up yet. The SDK reads `OTEL_SERVICE_NAME` and
+    /// `OTEL_RESOURCE_ATTRIBUTES` from the environment, and they override `service`.
     ///
     /// # Errors
     /// When the endpoint is not such a URL, or this build has no feature `otlp`.
