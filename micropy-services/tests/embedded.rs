@@ -1,4 +1,5 @@
 //! Runs the example `embedded`: the services as a part of another application, nested under `/audio`.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;

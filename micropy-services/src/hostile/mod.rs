@@ -3,6 +3,7 @@
 //!
 //! Each entry point tells whether the bytes were accepted, and panics where a promise about them is broken.
 
+#[allow(clippy::unwrap_used, reason = "for tests and fuzzers alone")]
 mod mutation;
 
 pub use crate::gateway::tus::hostile::{checksum, length, metadata};
