@@ -34,7 +34,7 @@ const STATE: [Edit; 2] = [
     Edit {
         file: "util.h",
         from: "    struct lame_internal_flags {\n",
-        to: "#include \"state.h\"\n    struct lame_internal_flags {\n",
+        to: "#include \"state.h\"\n#include \"hooks.h\"\n    struct lame_internal_flags {\n",
     },
     Edit {
         file: "util.h",
@@ -44,16 +44,68 @@ const STATE: [Edit; 2] = [
 ];
 
 /// In the order of the encoder's work.
-pub const STAGES: &[Stage] = &[Stage {
-    name: "quantization and bit counting",
-    glue: "bit_count.c",
-    replaces: &[
-        ("takehiro", "noquant_count_bits"),
-        ("takehiro", "count_bits"),
-        ("takehiro", "best_huffman_divide"),
-    ],
-    edits: &[],
-}];
+pub const STAGES: &[Stage] = &[
+    Stage {
+        name: "quantization and bit counting",
+        glue: "bit_count.c",
+        replaces: &[
+            ("takehiro", "noquant_count_bits"),
+            ("takehiro", "count_bits"),
+            ("takehiro", "best_huffman_divide"),
+        ],
+        edits: &[],
+    },
+    Stage {
+        name: "noise calculation",
+        glue: "noise.c",
+        replaces: &[("quantize_pvt", "calc_noise")],
+        edits: &[Edit {
+            file: "quantize.c",
+            from: "    int     noise_shaping_amp;\n\n    if (cod_info->scalefac_scale == 0) {\n",
+            to: "    int     noise_shaping_amp;\n
+    if (micropy_amplify_bands(gfc, cod_info, distort, xrpow, bRefine))
+        return;\n
+    if (cod_info->scalefac_scale == 0) {\n",
+        }],
+    },
+    Stage {
+        name: "scalefactor search",
+        glue: "scalefactor_search.c",
+        replaces: &[],
+        edits: &[
+            Edit {
+                file: "vbrquantize.c",
+                from: "\nfind_scalefac_x34(",
+                to: "\nlame_find_scalefac_x34(",
+            },
+            Edit {
+                file: "vbrquantize.c",
+                from: "\n\n\n/***********************************************************************
+ *
+ *      calc_short_block_vbr_sf()\n",
+                to: "
+static uint8_t
+find_scalefac_x34(const FLOAT * xr, const FLOAT * xr34, FLOAT l3_xmin, unsigned int bw, uint8_t sf_min)
+{
+    return micropy_find_gain(xr, xr34, l3_xmin, bw, sf_min, lame_find_scalefac_x34);
+}
+\n\n/***********************************************************************
+ *
+ *      calc_short_block_vbr_sf()\n",
+            },
+            Edit {
+                file: "vbrquantize.c",
+                from: "        max_xr34 = vec_max_c(&xr34_orig[j], l);\n\n        m1 = find_lowest_scalefac(max_xr34);\n",
+                to: "        m1 = micropy_lowest_gain(&xr34_orig[j], l, vec_max_c, find_lowest_scalefac);\n",
+            },
+            Edit {
+                file: "vbrquantize.c",
+                from: "    FLOAT   max_xr34;\n    const FLOAT *const xr = &that->cod_info->xr[0];\n",
+                to: "    const FLOAT *const xr = &that->cod_info->xr[0];\n",
+            },
+        ],
+    },
+];
 
 /// A copy of LAME's source with the stages in it that fit.
 pub struct Copy {

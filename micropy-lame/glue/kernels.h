@@ -15,6 +15,15 @@
 /* The name of LAME's own function where ours has taken its name. */
 #define LAME_OWN(name) micropy_kernels_lame_##name
 
+/* `PowersPointers` in src/kernels/boundary.rs */
+struct micropy_powers {
+    FLOAT const *pow43;
+    FLOAT const *adj43;
+    FLOAT const *pow20;
+    FLOAT const *ipow20;
+};
+#define MICROPY_POWERS { pow43, adj43, pow20, ipow20 }
+
 #ifdef MICROPY_ORACLE
 /* Whether LAME's own function shall run beside ours; and what came out of that: `stage` is a literal. */
 int     micropy_oracle_is_on(void);

@@ -11,6 +11,9 @@ mod bit_count;
 mod boundary;
 mod huffman_tables;
 mod lanes;
+mod noise;
 #[cfg(feature = "oracle")]
 pub mod oracle;
+mod powers;
 mod quantization;
+mod scalefactor_search;

@@ -88,3 +88,65 @@ pub fn store_u8x16(vector: __m128i, to: &mut [u8]) {
     // SAFETY: sixteen bytes are written where sixteen lie.
     unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), vector) }
 }
+
+/// The first eight of `from`, or all that there are, and zeros.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn f32_upto8(from: &[f32]) -> __m256 {
+    // SAFETY: only lanes below the slice's length are read.
+    unsafe { _mm256_maskload_ps(from.as_ptr(), lanes_below(from.len())) }
+}
+
+/// Stores the first lanes, as many as `to` has room for.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn store_f32_upto8(vector: __m256, to: &mut [f32]) {
+    // SAFETY: only lanes below the slice's length are written.
+    unsafe { _mm256_maskstore_ps(to.as_mut_ptr(), lanes_below(to.len()), vector) }
+}
+
+/// The first eight of `from`, or all that there are, and zeros.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn i32_upto8(from: &[i32]) -> __m256i {
+    // SAFETY: only lanes below the slice's length are read.
+    unsafe { _mm256_maskload_epi32(from.as_ptr(), lanes_below(from.len())) }
+}
+
+/// Stores the first lanes, as many as `to` has room for.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn store_i32_upto8(vector: __m256i, to: &mut [i32]) {
+    // SAFETY: only lanes below the slice's length are written.
+    unsafe { _mm256_maskstore_epi32(to.as_mut_ptr(), lanes_below(to.len()), vector) }
+}
+
+/// All bits of the lanes below `count`.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn lanes_below(count: usize) -> __m256i {
+    let count = _mm256_set1_epi32(count.min(8) as i32);
+    _mm256_cmpgt_epi32(count, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+}
+
+/// The entries of `table` at the eight indices, which may not be negative; beyond its end, the last entry.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn gather<const N: usize>(table: &[f32; N], indices: __m256i) -> __m256 {
+    const { assert!(N > 0 && N < i32::MAX as usize) };
+    let indices = _mm256_min_epu32(indices, _mm256_set1_epi32(N as i32 - 1));
+    // SAFETY: every index is below the table's length.
+    unsafe { _mm256_i32gather_ps::<4>(table.as_ptr(), indices) }
+}
+
+/// The largest lane.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub fn largest(vector: __m256) -> f32 {
+    let four = _mm_max_ps(
+        _mm256_castps256_ps128(vector),
+        _mm256_extractf128_ps::<1>(vector),
+    );
+    let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    _mm_cvtss_f32(_mm_max_ss(two, _mm_shuffle_ps::<1>(two, two)))
+}

@@ -109,7 +109,7 @@ pub fn quantize(
         }
         packed.put(block, whole);
     }
-    // LAME's own |xr|^(3/4) reaches up to three lines further.
+    // The spectrum may go on: LAME limits the lines of low sample rates after it has taken the powers.
     quantized[lines..].fill(0);
     if lines < 32 * blocks {
         packed.values[lines..32 * blocks].fill(0);

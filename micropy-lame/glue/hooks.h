@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: LGPL-2.0-or-later
+ *
+ * What edits of LAME's text call. LAME's util.h includes this in the build with kernels, before `lame_internal_flags`. */
+#ifndef MICROPY_HOOKS_H
+#define MICROPY_HOOKS_H
+
+struct lame_internal_flags;
+
+/* noise.c */
+int     micropy_amplify_bands(struct lame_internal_flags const *gfc, gr_info * gi, FLOAT const *distort, FLOAT xrpow[576],
+                              int refine);
+
+/* scalefactor_search.c; the functions passed are LAME's own. */
+uint8_t micropy_find_gain(FLOAT const *xr, FLOAT const *xr34, FLOAT allowed, unsigned int lines, uint8_t least,
+                          uint8_t(*lame) (FLOAT const *, FLOAT const *, FLOAT, unsigned int, uint8_t));
+uint8_t micropy_lowest_gain(FLOAT const *xr34, unsigned int lines, float (*largest) (FLOAT const *, unsigned int),
+                            uint8_t(*lame) (FLOAT));
+
+#endif
