@@ -162,7 +162,7 @@ fn compile(build: &Build, source: &Path) -> Result<Vec<(&'static Stage, bool)>, 
         for (stage, off) in copy.stages {
             match &off {
                 None => {
-                    cc.file(Path::new("glue").join(stage.glue));
+                    cc.files(stage.glue.map(|file| Path::new("glue").join(file)));
                 }
                 Some(reason) => println!(
                     "cargo::warning=LAME's own code does the {}: {reason}",

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 pub struct Stage {
     /// As users read it.
     pub name: &'static str,
-    /// The file in `glue/` that takes fields out of LAME's structs and calls Rust.
-    pub glue: &'static str,
+    /// The file in `glue/` that takes fields out of LAME's structs and calls Rust, unless the edits do.
+    pub glue: Option<&'static str>,
     /// Functions the glue defines in place of LAME's: the file without `.c`, and the name. LAME's own is then called
     /// `lame_<name>`.
     pub replaces: &'static [(&'static str, &'static str)],
@@ -46,8 +46,45 @@ const STATE: [Edit; 2] = [
 /// In the order of the encoder's work.
 pub const STAGES: &[Stage] = &[
     Stage {
+        name: "psychoacoustic spectra and masking",
+        glue: Some("psychoacoustics.c"),
+        replaces: &[("psymodel", "psymodel_init")],
+        edits: &[
+            Edit {
+                file: "psymodel.c",
+                from: "int\nL3psycho_anal_vbr(",
+                to: "#ifdef MICROPY_ORACLE\n#include \"psymodel_oracle.h\"\n#else\n\
+                     #define micropy_compare_long(gfc, buffer, channels, eb, thr)\n\
+                     #define micropy_compare_short(gfc, buffer, block, channels, eb, thr)\n#endif\n\
+                     int micropy_long_masking(lame_internal_flags *, const sample_t *const[2], int, int, \
+                     FLOAT[4][CBANDS], FLOAT[4][CBANDS]);\n\
+                     int micropy_short_masking(lame_internal_flags *, const sample_t *const[2], int, int, const int[2], \
+                     FLOAT[4][CBANDS], FLOAT[4][CBANDS]);\n\
+                     int\nL3psycho_anal_vbr(",
+            },
+            Edit {
+                file: "psymodel.c",
+                from: "    /* LONG BLOCK CASE */\n    {\n        for (chn = 0; chn < n_chn_psy; chn++) {\n",
+                to: "    /* LONG BLOCK CASE */\n    {\n        \
+                     if (micropy_long_masking(gfc, buffer, gr_out, n_chn_psy, eb, thr)) {\n            \
+                     micropy_compare_long(gfc, buffer, n_chn_psy, eb, thr);\n        }\n        else\n        \
+                     for (chn = 0; chn < n_chn_psy; chn++) {\n",
+            },
+            Edit {
+                file: "psymodel.c",
+                from: "        for (sblock = 0; sblock < 3; sblock++) {\n            \
+                       for (chn = 0; chn < n_chn_psy; ++chn) {\n",
+                to: "        for (sblock = 0; sblock < 3; sblock++) {\n            \
+                     if (!force_short_block_calc \
+                     && micropy_short_masking(gfc, buffer, sblock, n_chn_psy, uselongblock, eb, thr)) {\n                \
+                     micropy_compare_short(gfc, buffer, sblock, n_chn_psy, eb, thr);\n            }\n            else\n            \
+                     for (chn = 0; chn < n_chn_psy; ++chn) {\n",
+            },
+        ],
+    },
+    Stage {
         name: "quantization and bit counting",
-        glue: "bit_count.c",
+        glue: Some("bit_count.c"),
         replaces: &[
             ("takehiro", "noquant_count_bits"),
             ("takehiro", "count_bits"),
@@ -57,7 +94,7 @@ pub const STAGES: &[Stage] = &[
     },
     Stage {
         name: "noise calculation",
-        glue: "noise.c",
+        glue: Some("noise.c"),
         replaces: &[("quantize_pvt", "calc_noise")],
         edits: &[Edit {
             file: "quantize.c",
@@ -70,7 +107,7 @@ pub const STAGES: &[Stage] = &[
     },
     Stage {
         name: "scalefactor search",
-        glue: "scalefactor_search.c",
+        glue: Some("scalefactor_search.c"),
         replaces: &[],
         edits: &[
             Edit {

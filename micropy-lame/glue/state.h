@@ -5,8 +5,15 @@
 #ifndef MICROPY_STATE_H
 #define MICROPY_STATE_H
 
+/* `Psychoacoustics` in src/kernels/psychoacoustics.rs */
+struct micropy_psychoacoustics {
+    float   values[22866];
+};
+
 struct micropy_state {
-    int unused;
+    /* Whether the bands of the sample rate have been laid out. */
+    int     has_bands;
+    struct micropy_psychoacoustics psychoacoustics;
 };
 
 #endif

@@ -7,13 +7,21 @@
 //!
 //! Licence: what replaces parts of LAME is under LAME's, the GNU Library General Public License, version 2 or later.
 
+mod angle;
 mod bit_count;
+mod block;
 mod boundary;
+mod fft;
 mod huffman_tables;
 mod lanes;
+mod masking;
+#[cfg(test)]
+mod materials;
 mod noise;
 #[cfg(feature = "oracle")]
 pub mod oracle;
 mod powers;
+mod psychoacoustics;
 mod quantization;
 mod scalefactor_search;
+mod vector;

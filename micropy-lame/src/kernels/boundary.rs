@@ -8,6 +8,7 @@ use super::powers::{BELOW, GAINS, Powers, QUANTITIES};
 
 mod bit_count;
 mod noise;
+mod psychoacoustics;
 mod scalefactor_search;
 
 /// `struct micropy_powers` of `glue/kernels.h`: LAME's tables of this build, filled before any encoder runs.
