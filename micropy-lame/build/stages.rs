@@ -83,6 +83,12 @@ pub const STAGES: &[Stage] = &[
         ],
     },
     Stage {
+        name: "polyphase filterbank and MDCT",
+        glue: Some("filterbank.c"),
+        replaces: &[("newmdct", "mdct_sub48")],
+        edits: &[],
+    },
+    Stage {
         name: "quantization and bit counting",
         glue: Some("bit_count.c"),
         replaces: &[

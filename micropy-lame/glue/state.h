@@ -10,10 +10,16 @@ struct micropy_psychoacoustics {
     float   values[22866];
 };
 
+/* `Filterbank` in src/kernels/filterbank.rs */
+struct micropy_filterbank {
+    float   values[5952];
+};
+
 struct micropy_state {
     /* Whether the bands of the sample rate have been laid out. */
     int     has_bands;
     struct micropy_psychoacoustics psychoacoustics;
+    struct micropy_filterbank filterbank;
 };
 
 #endif

@@ -12,6 +12,7 @@ mod bit_count;
 mod block;
 mod boundary;
 mod fft;
+mod filterbank;
 mod huffman_tables;
 mod lanes;
 mod masking;

@@ -74,6 +74,7 @@ fn kernels_return_what_lame_does() {
         ("loudness", 0),
         ("masking of long blocks", 200),
         ("masking of short blocks", 200),
+        ("filterbank", 0),
         ("quantization", 200),
         ("bit count", 0),
         ("region division", 0),

@@ -7,6 +7,7 @@
 use super::powers::{BELOW, GAINS, Powers, QUANTITIES};
 
 mod bit_count;
+mod filterbank;
 mod noise;
 mod psychoacoustics;
 mod scalefactor_search;
