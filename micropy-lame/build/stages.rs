@@ -83,6 +83,31 @@ pub const STAGES: &[Stage] = &[
         ],
     },
     Stage {
+        name: "attack detection",
+        glue: None,
+        replaces: &[],
+        edits: &[
+            Edit {
+                file: "psymodel.c",
+                from: "        for (i = 0; i < 576; i++) {\n            FLOAT   sum1, sum2;\n            \
+                       sum1 = firbuf[i + 10];\n            sum2 = 0.0;\n            \
+                       for (j = 0; j < ((NSFIRLEN - 1) / 2) - 1; j += 2) {\n                \
+                       sum1 += fircoef[j] * (firbuf[i + j] + firbuf[i + NSFIRLEN - j]);\n                \
+                       sum2 += fircoef[j + 1] * (firbuf[i + j + 1] + firbuf[i + NSFIRLEN - j - 1]);\n            \
+                       }\n            ns_hpfsmpl[chn][i] = sum1 + sum2;\n        }\n",
+                to: "        void micropy_kernel_high_pass(sample_t const *, FLOAT *);\n        \
+                     micropy_kernel_high_pass(firbuf, ns_hpfsmpl[chn]);\n",
+            },
+            Edit {
+                file: "psymodel.c",
+                from: "            FLOAT   p = 1.;\n            for (; pf < pfe; pf++)\n                \
+                       if (p < fabs(*pf))\n                    p = fabs(*pf);\n",
+                to: "            FLOAT micropy_kernel_peak(FLOAT const *);\n            \
+                     FLOAT   p = micropy_kernel_peak(pf);\n            pf = pfe;\n",
+            },
+        ],
+    },
+    Stage {
         name: "polyphase filterbank and MDCT",
         glue: Some("filterbank.c"),
         replaces: &[("newmdct", "mdct_sub48")],

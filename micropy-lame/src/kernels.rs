@@ -8,6 +8,7 @@
 //! Licence: what replaces parts of LAME is under LAME's, the GNU Library General Public License, version 2 or later.
 
 mod angle;
+mod attack;
 mod bit_count;
 mod block;
 mod boundary;

@@ -6,6 +6,7 @@
 
 use super::powers::{BELOW, GAINS, Powers, QUANTITIES};
 
+mod attack;
 mod bit_count;
 mod filterbank;
 mod noise;
