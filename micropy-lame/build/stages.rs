@@ -173,6 +173,72 @@ find_scalefac_x34(const FLOAT * xr, const FLOAT * xr34, FLOAT l3_xmin, unsigned 
             },
         ],
     },
+    Stage {
+        name: "iteration loops",
+        glue: Some("iteration_loops.c"),
+        replaces: &[],
+        edits: &[
+            // The count before has been for the same gain.
+            Edit {
+                file: "quantize.c",
+                from: "                while ((cod_info_w.part2_3_length
+                        = count_bits(gfc, xrpow, &cod_info_w, &prev_noise)) > best_part2_3_length
+                       && cod_info_w.global_gain <= maxggain)
+                    cod_info_w.global_gain++;\n",
+                to: "                while (cod_info_w.part2_3_length > best_part2_3_length
+                       && cod_info_w.global_gain <= maxggain) {
+                    cod_info_w.global_gain++;
+                    cod_info_w.part2_3_length = count_bits(gfc, xrpow, &cod_info_w, &prev_noise);
+                }\n",
+            },
+            // The spectrum stays: what else changes of a granule lies behind it.
+            Edit {
+                file: "quantize.c",
+                from: "                *cod_info = cod_info_w;\n",
+                to: "                memcpy(cod_info->l3_enc, cod_info_w.l3_enc, sizeof *cod_info - offsetof(gr_info, l3_enc));\n",
+            },
+            // Only these take the powers back.
+            Edit {
+                file: "quantize.c",
+                from: "                /*if (cfg->vbr == vbr_rh || cfg->vbr == vbr_mtrh) */  {\n",
+                to: "                if (cfg->noise_shaping_amp == 3 || (cfg->vbr != vbr_off && cfg->vbr != vbr_abr)) {\n",
+            },
+            // LAME computes it anew for each granule and channel.
+            Edit {
+                file: "quantize_pvt.c",
+                from: "        xmin = athAdjust(ATH->adjust_factor, ATH->l[gsfb], ATH->floor, cfg->ATHfixpoint);\n",
+                to: "        xmin = micropy_threshold_in_quiet(gfc, 0, gsfb);\n",
+            },
+            Edit {
+                file: "quantize_pvt.c",
+                from: "        tmpATH = athAdjust(ATH->adjust_factor, ATH->s[sfb], ATH->floor, cfg->ATHfixpoint);\n",
+                to: "        tmpATH = micropy_threshold_in_quiet(gfc, 1, sfb);\n",
+            },
+        ],
+    },
+    Stage {
+        name: "Huffman coding",
+        glue: Some("huffman.c"),
+        replaces: &[("VbrTag", "UpdateMusicCRC")],
+        edits: &[Edit {
+            file: "bitstream.c",
+            from: "\n\ninline static int\nwriteMainData(",
+            to: "\n
+static int
+write_code(lame_internal_flags * gfc, gr_info const *gi)
+{
+    return micropy_write_code(gfc, gi, gi->block_type == SHORT_TYPE ? ShortHuffmancodebits : LongHuffmancodebits,
+                              huffman_coder_count1);
+}
+
+#define ShortHuffmancodebits write_code
+#define LongHuffmancodebits write_code
+#define huffman_coder_count1(gfc, gi) 0
+
+inline static int
+writeMainData(",
+        }],
+    },
 ];
 
 /// A copy of LAME's source with the stages in it that fit.

@@ -4,6 +4,8 @@
 #ifndef MICROPY_HOOKS_H
 #define MICROPY_HOOKS_H
 
+#include <stddef.h>
+
 struct lame_internal_flags;
 
 /* noise.c */
@@ -15,5 +17,13 @@ uint8_t micropy_find_gain(FLOAT const *xr, FLOAT const *xr34, FLOAT allowed, uns
                           uint8_t(*lame) (FLOAT const *, FLOAT const *, FLOAT, unsigned int, uint8_t));
 uint8_t micropy_lowest_gain(FLOAT const *xr34, unsigned int lines, float (*largest) (FLOAT const *, unsigned int),
                             uint8_t(*lame) (FLOAT));
+
+/* iteration_loops.c: ATH->adjust_factor applied to ATH->l or ATH->s. */
+FLOAT   micropy_threshold_in_quiet(struct lame_internal_flags const *gfc, int is_short, int band);
+
+/* huffman.c; the functions passed are LAME's own. Returns the bits written. */
+int     micropy_write_code(struct lame_internal_flags *gfc, gr_info const *gi,
+                           int (*pairs) (struct lame_internal_flags *, gr_info const *),
+                           int (*quads) (struct lame_internal_flags *, gr_info const *));
 
 #endif

@@ -20,6 +20,12 @@ struct micropy_state {
     int     has_bands;
     struct micropy_psychoacoustics psychoacoustics;
     struct micropy_filterbank filterbank;
+    /* iteration_loops.c: the threshold in quiet of long and short bands, once it is asked for. */
+    struct {
+        FLOAT   adjust_factor;
+        FLOAT   thresholds[2][SBMAX_l];
+        unsigned int is_known[2];
+    } quiet;
 };
 
 #endif

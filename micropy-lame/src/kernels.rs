@@ -14,6 +14,7 @@ mod block;
 mod boundary;
 mod fft;
 mod filterbank;
+mod huffman;
 mod huffman_tables;
 mod lanes;
 mod masking;
@@ -26,4 +27,6 @@ mod powers;
 mod psychoacoustics;
 mod quantization;
 mod scalefactor_search;
+#[cfg(test)]
+mod spectra;
 mod vector;

@@ -10,6 +10,11 @@ use super::huffman_tables::{LINBITS, QUAD_TABLE_A, pair_table};
 use super::lanes::{store_u16x16, u8x16_twice, u8x32, u16x16};
 use super::quantization::{LINES, Packed};
 
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub mod twin;
+
 /// Scalefactor bands of a long block, with the one above the last scalefactor.
 pub const LONG_BANDS: usize = 22;
 

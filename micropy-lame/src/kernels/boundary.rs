@@ -9,6 +9,7 @@ use super::powers::{BELOW, GAINS, Powers, QUANTITIES};
 mod attack;
 mod bit_count;
 mod filterbank;
+mod huffman;
 mod noise;
 mod psychoacoustics;
 mod scalefactor_search;

@@ -3,9 +3,6 @@
 //!
 //! A code codes magnitudes; sign bits and linbits follow it and are not counted in its length.
 
-// Codes are for the writer, which is yet to come.
-#![allow(dead_code)]
-
 /// A table for pairs of values, for the big values.
 pub struct PairTable {
     /// Values are below this, or have linbits when this is 16.

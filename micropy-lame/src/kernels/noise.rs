@@ -11,6 +11,11 @@ use super::lanes::{
 use super::powers::{Powers, QUANTITIES};
 use super::quantization::LINES;
 
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub mod twin;
+
 /// Scalefactor bands of three short blocks, the most there are.
 pub const BANDS: usize = 39;
 

@@ -8,6 +8,11 @@ use std::arch::x86_64::*;
 
 use super::lanes::{f32x8, i32x8, store_i32x8, store_u8x16, store_u8x32};
 
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub mod twin;
+
 /// Lines of a granule.
 pub const LINES: usize = 576;
 

@@ -11,6 +11,11 @@ use std::arch::x86_64::*;
 use super::lanes::{f32_upto8, f32x8, largest, store_f32x8};
 use super::powers::{BELOW, Powers};
 
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub mod twin;
+
 /// The largest value that can be coded.
 const LARGEST: f32 = 8206.0;
 

@@ -13,7 +13,6 @@ use crate::kernels::quantization::LINES;
 /// As the module says; `distort`, the two `before`, which may be null, and `result` are the caller's alone.
 #[target_feature(enable = "avx2,fma,bmi2")]
 #[unsafe(no_mangle)]
-#[expect(clippy::too_many_arguments, reason = "fields of LAME's gr_info")]
 unsafe extern "C" fn micropy_kernel_noise(
     xr: *const [f32; LINES],
     quantized: *const [i32; LINES],

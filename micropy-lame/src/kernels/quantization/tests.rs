@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: LGPL-2.0-or-later
+
+use super::twin;
+use super::{LINES, Packed, quantize};
+use crate::kernels::spectra::{Random, Tables, can_run, powers_of_34, spectra};
+
+#[test]
+fn the_kernel_quantizes_as_its_twin() {
+    if !can_run() {
+        return;
+    }
+    let powers = Tables::get();
+    let mut random = Random(3);
+    let mut on_border = 0;
+    for xr in spectra(400) {
+        let xr34 = powers_of_34(&xr);
+        let peak = xr34.iter().copied().fold(0.0, f32::max);
+        let lowest = (0..256).find(|&gain| peak * powers.quantities[gain] <= 8206.0);
+        let gain = lowest.unwrap_or(255) + random.below(60);
+        let step = powers.quantities[gain.min(255)];
+        let lines = 2 * random.below(LINES / 2 + 1);
+        let mut quantized = [-1; LINES];
+        let mut packed = Packed::new();
+        // SAFETY: the processor has been asked.
+        unsafe {
+            let adjust = powers.adj43.first_chunk().unwrap();
+            quantize(&xr34, lines, step, adjust, &mut quantized, &mut packed);
+        }
+        for (at, &line) in quantized.iter().enumerate() {
+            let quantity = f64::from(xr34[at]) * f64::from(step);
+            let expected = if at < lines {
+                twin::quantize(quantity)
+            } else {
+                0
+            };
+            if line != expected {
+                // Single precision may fall to the other side, but nowhere else.
+                let near = [-1.0, 1.0].map(|e| twin::quantize(quantity * (1.0 + e * 3e-7)));
+                assert!(near.contains(&line), "{quantity}: {line}, not {expected}");
+                on_border += 1;
+            }
+            assert_eq!(i32::from(packed.values[at]), line.min(15));
+        }
+        for (pair, index) in quantized.as_chunks::<2>().0.iter().zip(packed.pairs) {
+            if pair[0] + pair[1] > 0 {
+                assert_eq!(i32::from(index), 16 * pair[0].min(15) + pair[1].min(15));
+            }
+        }
+    }
+    assert!(on_border < 100, "{on_border} values of 230,400 on a border");
+}
