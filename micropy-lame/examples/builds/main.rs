@@ -11,7 +11,7 @@
 
 #[cfg(target_os = "linux")]
 #[path = "../../tests/support/mod.rs"]
-#[allow(dead_code, reason = "shared with the tests")]
+#[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests")]
 mod support;
 
 #[cfg(target_os = "linux")]

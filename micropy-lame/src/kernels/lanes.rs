@@ -86,10 +86,14 @@ pub fn store_u8x16(vector: __m128i, to: &mut [u8]) {
     unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), vector) }
 }
 
-/// The first eight of `from`, or all that there are, and zeros.
+/// The first eight of `from`, or all that there are, and zeros. Loads through a mask are slow on some processors: pass what follows,
+/// and mask the result.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn f32_upto8(from: &[f32]) -> __m256 {
+    if from.len() >= 8 {
+        return f32x8(from);
+    }
     // SAFETY: only lanes below the slice's length are read.
     unsafe { _mm256_maskload_ps(from.as_ptr(), lanes_below(from.len())) }
 }
@@ -98,6 +102,9 @@ pub fn f32_upto8(from: &[f32]) -> __m256 {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn store_f32_upto8(vector: __m256, to: &mut [f32]) {
+    if to.len() >= 8 {
+        return store_f32x8(vector, to);
+    }
     // SAFETY: only lanes below the slice's length are written.
     unsafe { _mm256_maskstore_ps(to.as_mut_ptr(), lanes_below(to.len()), vector) }
 }
@@ -106,6 +113,9 @@ pub fn store_f32_upto8(vector: __m256, to: &mut [f32]) {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn i32_upto8(from: &[i32]) -> __m256i {
+    if from.len() >= 8 {
+        return i32x8(from);
+    }
     // SAFETY: only lanes below the slice's length are read.
     unsafe { _mm256_maskload_epi32(from.as_ptr(), lanes_below(from.len())) }
 }
@@ -114,6 +124,9 @@ pub fn i32_upto8(from: &[i32]) -> __m256i {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn store_i32_upto8(vector: __m256i, to: &mut [i32]) {
+    if to.len() >= 8 {
+        return store_i32x8(vector, to);
+    }
     // SAFETY: only lanes below the slice's length are written.
     unsafe { _mm256_maskstore_epi32(to.as_mut_ptr(), lanes_below(to.len()), vector) }
 }

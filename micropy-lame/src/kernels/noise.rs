@@ -19,9 +19,9 @@ pub mod twin;
 /// Scalefactor bands of three short blocks, the most there are.
 pub const BANDS: usize = 39;
 
-/// `preflag`: what it adds to the scalefactors of long blocks, table B.6.
-pub const PRETAB: [i32; 22] = [
-    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 3, 2, 0,
+/// `preflag`: what it adds to the scalefactors of long blocks, table B.6; and two more, for a whole vector.
+pub const PRETAB: [i32; 24] = [
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 3, 3, 3, 2, 0, 0, 0,
 ];
 
 /// A granule that is quantized, and how.
@@ -90,7 +90,7 @@ pub fn noise(
     };
     let mut starts = [0; BANDS];
     let mut start = 0;
-    for (to, width) in starts.iter_mut().zip(granule.width) {
+    for (to, width) in starts[..bands].iter_mut().zip(granule.width) {
         *to = start;
         start += width;
     }
@@ -107,11 +107,11 @@ pub fn noise(
             if start + width > granule.last_line {
                 width = (granule.last_line - start + 1).max(0);
             }
-            let lines = start as usize..(start + (width & !1)) as usize;
             let step = powers.step(gains[band]);
             sums[count] = band_noise(
-                &granule.xr[lines.clone()],
-                &granule.quantized[lines],
+                &granule.xr[start as usize..],
+                &granule.quantized[start as usize..],
+                (width & !1) as usize,
                 step,
                 powers.pow43,
             );
@@ -124,7 +124,7 @@ pub fn noise(
             noise[of[k]] = sum[k];
         }
     }
-    compare(&noise[..bands], &allowed[..bands], &mut distort[..bands])
+    compare(bands, noise, allowed, distort)
 }
 
 /// Writes the gain of each band into `gains` and `before`; returns the set of those that `before` has not.
@@ -141,50 +141,51 @@ fn gains_of(
     let mut subblock_gain = [0; 8];
     subblock_gain[..4].copy_from_slice(granule.subblock_gain);
     let subblock_gain = _mm256_slli_epi32::<3>(i32x8(&subblock_gain));
+    // Lanes beyond the last band are computed and not used.
     for at in (0..granule.bands).step_by(8) {
-        let bands = at..granule.bands.min(at + 8);
-        let inside = lanes_below(bands.len());
-        let mut gain = i32_upto8(&granule.scalefac[bands.clone()]);
-        if granule.preflag && at < PRETAB.len() {
-            let pretab = i32_upto8(&PRETAB[at..PRETAB.len().min(bands.end)]);
-            gain = _mm256_add_epi32(gain, pretab);
+        let mut gain = i32_upto8(&granule.scalefac[at..]);
+        if granule.preflag && at < 24 {
+            gain = _mm256_add_epi32(gain, i32x8(&PRETAB[at..]));
         }
         gain = _mm256_sub_epi32(global_gain, _mm256_sll_epi32(gain, shift));
         if granule.is_short {
-            let window = i32_upto8(&granule.window[bands.clone()]);
+            let window = i32_upto8(&granule.window[at..]);
             gain = _mm256_sub_epi32(gain, _mm256_permutevar8x32_epi32(subblock_gain, window));
         }
-        let mut differs = inside;
+        let mut differs = lanes_below(granule.bands - at);
         if let Some(before) = &mut before {
-            let before = &mut before[bands.clone()];
-            differs = _mm256_andnot_si256(_mm256_cmpeq_epi32(gain, i32_upto8(before)), inside);
-            store_i32_upto8(gain, before);
+            let same = _mm256_cmpeq_epi32(gain, i32_upto8(&before[at..]));
+            differs = _mm256_andnot_si256(same, differs);
+            store_i32_upto8(gain, &mut before[at..]);
         }
-        store_i32_upto8(gain, &mut gains[bands]);
+        store_i32_upto8(gain, &mut gains[at..]);
         changed |= u64::from(_mm256_movemask_ps(_mm256_castsi256_ps(differs)) as u32) << at;
     }
     changed
 }
 
-/// The squared differences of a band's lines from their dequantized values, in eight sums.
+/// The squared differences of the first `count` lines from their dequantized values, in eight sums.
 #[inline]
 #[target_feature(enable = "avx2,fma,bmi2")]
-fn band_noise(xr: &[f32], quantized: &[i32], step: f32, pow43: &[f32; QUANTITIES]) -> __m256 {
+fn band_noise(
+    xr: &[f32],
+    quantized: &[i32],
+    count: usize,
+    step: f32,
+    pow43: &[f32; QUANTITIES],
+) -> __m256 {
     let step = _mm256_set1_ps(step);
     let (low, high) = (f32x8(pow43), f32x8(&pow43[8..]));
     let mut sum = _mm256_setzero_ps();
-    let (whole_xr, rest_xr) = xr.as_chunks::<8>();
-    let (whole_quantized, rest_quantized) = quantized.as_chunks::<8>();
-    for (xr, quantized) in whole_xr.iter().zip(whole_quantized) {
-        let quantized = i32x8(quantized);
-        let error = error(f32x8(xr), quantized, step, low, high, pow43);
+    let mut at = 0;
+    while at < count {
+        let (xr, quantized) = (f32_upto8(&xr[at..]), i32_upto8(&quantized[at..]));
+        let mut error = error(xr, quantized, step, low, high, pow43);
+        if count - at < 8 {
+            error = _mm256_and_ps(error, _mm256_castsi256_ps(lanes_below(count - at)));
+        }
         sum = _mm256_fmadd_ps(error, error, sum);
-    }
-    if !rest_xr.is_empty() {
-        // Lanes without a line are 0 − 0^(4/3) · step.
-        let quantized = i32_upto8(rest_quantized);
-        let error = error(f32_upto8(rest_xr), quantized, step, low, high, pow43);
-        sum = _mm256_fmadd_ps(error, error, sum);
+        at += 8;
     }
     sum
 }
@@ -228,19 +229,39 @@ fn sums_of_8(v: &[__m256; 8]) -> __m256 {
     )
 }
 
+/// Noise this little above what is allowed is as loud as that. Where a band's whole energy is below the threshold in quiet, it is what
+/// is allowed; left out, it is the noise. The two are one sum, rounded in another order, and no reason to spend bits.
+const EQUAL: f32 = 1.0 + 2e-6;
+
+/// 1 for ratios that are equal to 1.
+#[inline]
+#[target_feature(enable = "avx2,fma,bmi2")]
+fn settle_equal(ratio: __m256) -> __m256 {
+    let is_equal = _mm256_cmp_ps::<_CMP_LE_OQ>(ratio, _mm256_set1_ps(EQUAL));
+    _mm256_blendv_ps(ratio, _mm256_min_ps(ratio, _mm256_set1_ps(1.0)), is_equal)
+}
+
 /// Divides the noise by what is allowed and sums up its logarithms.
 #[inline]
 #[target_feature(enable = "avx2,fma,bmi2")]
-fn compare(noise: &[f32], allowed: &[f32], distort: &mut [f32]) -> Noise {
+fn compare(
+    bands: usize,
+    noise: &[f32; BANDS],
+    allowed: &[f32; BANDS],
+    distort: &mut [f32; BANDS],
+) -> Noise {
     let zero = _mm256_setzero_ps();
     let (mut total, mut over) = (zero, zero);
     let mut loudest = _mm256_set1_ps(-20.0);
     let (mut squares, mut count) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-    let chunks = noise.chunks(8).zip(allowed.chunks(8));
-    for ((noise, allowed), distort) in chunks.zip(distort.chunks_mut(8)) {
-        let inside = _mm256_castsi256_ps(lanes_below(noise.len()));
-        let ratio = _mm256_div_ps(f32_upto8(noise), f32_upto8(allowed));
-        store_f32_upto8(ratio, distort);
+    // Lanes beyond the last band are computed and not used.
+    for at in (0..bands).step_by(8) {
+        let inside = _mm256_castsi256_ps(lanes_below(bands - at));
+        let ratio = settle_equal(_mm256_div_ps(
+            f32_upto8(&noise[at..]),
+            f32_upto8(&allowed[at..]),
+        ));
+        store_f32_upto8(ratio, &mut distort[at..]);
         let log = log10(_mm256_max_ps(ratio, _mm256_set1_ps(1e-20)));
         loudest = _mm256_max_ps(loudest, _mm256_blendv_ps(loudest, log, inside));
         let log = _mm256_and_ps(log, inside);
@@ -299,25 +320,26 @@ pub enum Trigger {
     HalfOfLoudest,
 }
 
-/// Raises the scalefactor of every band whose distortion reaches the trigger by one, multiplies its lines with `by`, and returns
+/// Raises the scalefactor of each of the first `bands` bands whose distortion reaches the trigger by one, multiplies its lines with `by`, and returns
 /// the largest line of the granule, which was `peak`.
 ///
 /// Where no distortion is above 1, bands within 5 % of the largest are raised, so that some always are.
 #[target_feature(enable = "avx2,fma,bmi2")]
+#[expect(clippy::too_many_arguments, reason = "fields of LAME's gr_info")]
 pub fn amplify(
     xr34: &mut [f32; LINES],
-    scalefac: &mut [i32],
+    scalefac: &mut [i32; BANDS],
+    bands: usize,
     width: &[i32; BANDS],
     distort: &[f32; BANDS],
     trigger: Trigger,
     by: f32,
     peak: f32,
 ) -> f32 {
-    let bands = scalefac.len();
-    let distort = &distort[..bands];
     let mut most = _mm256_setzero_ps();
-    for distort in distort.chunks(8) {
-        most = _mm256_max_ps(most, f32_upto8(distort));
+    for at in (0..bands).step_by(8) {
+        let inside = _mm256_castsi256_ps(lanes_below(bands - at));
+        most = _mm256_max_ps(most, _mm256_and_ps(f32_upto8(&distort[at..]), inside));
     }
     let most = largest(most);
     let trigger = match trigger {
@@ -326,36 +348,34 @@ pub fn amplify(
         Trigger::HalfOfLoudest => most.sqrt(),
     };
     let mut raised = 0_u64;
-    let chunks = scalefac.chunks_mut(8).zip(distort.chunks(8));
-    for (n, (scalefac, distort)) in chunks.enumerate() {
-        let inside = _mm256_castsi256_ps(lanes_below(scalefac.len()));
-        let reaches = _mm256_cmp_ps::<_CMP_GE_OQ>(f32_upto8(distort), _mm256_set1_ps(trigger));
+    for at in (0..bands).step_by(8) {
+        let inside = _mm256_castsi256_ps(lanes_below(bands - at));
+        let distort = f32_upto8(&distort[at..]);
+        let reaches = _mm256_cmp_ps::<_CMP_GE_OQ>(distort, _mm256_set1_ps(trigger));
         let reaches = _mm256_and_ps(reaches, inside);
         // All bits set are −1.
+        let scalefac = &mut scalefac[at..];
         let up = _mm256_sub_epi32(i32_upto8(scalefac), _mm256_castps_si256(reaches));
         store_i32_upto8(up, scalefac);
-        raised |= u64::from(_mm256_movemask_ps(reaches) as u32) << (8 * n);
+        raised |= u64::from(_mm256_movemask_ps(reaches) as u32) << at;
     }
     let by = _mm256_set1_ps(by);
+    let one = _mm256_set1_ps(1.0);
     let mut peaks = _mm256_set1_ps(peak);
     let mut start = 0;
     for (band, &width) in width[..bands].iter().enumerate() {
-        let lines = &mut xr34[start..start + width as usize];
-        start += width as usize;
-        if raised >> band & 1 == 0 {
-            continue;
+        let end = start + width as usize;
+        if raised >> band & 1 == 1 {
+            // Lines of the next band stay: times 1.
+            for at in (start..end).step_by(8) {
+                let inside = _mm256_castsi256_ps(lanes_below(end - at));
+                let factor = _mm256_blendv_ps(one, by, inside);
+                let louder = _mm256_mul_ps(f32_upto8(&xr34[at..]), factor);
+                store_f32_upto8(louder, &mut xr34[at..]);
+                peaks = _mm256_max_ps(peaks, louder);
+            }
         }
-        let (whole, rest) = lines.as_chunks_mut::<8>();
-        for lines in whole {
-            let louder = _mm256_mul_ps(f32x8(lines), by);
-            store_f32x8(louder, lines);
-            peaks = _mm256_max_ps(peaks, louder);
-        }
-        if !rest.is_empty() {
-            let louder = _mm256_mul_ps(f32_upto8(rest), by);
-            store_f32_upto8(louder, rest);
-            peaks = _mm256_max_ps(peaks, louder);
-        }
+        start = end;
     }
     largest(peaks)
 }

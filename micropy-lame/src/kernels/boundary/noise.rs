@@ -61,12 +61,12 @@ unsafe extern "C" fn micropy_kernel_noise(
 /// Amplifies bands.
 ///
 /// # Safety
-/// As the module says; `xr34` and `scalefac` are the caller's alone, and `scalefac` has `bands` entries.
+/// As the module says; `xr34` and `scalefac` are the caller's alone.
 #[target_feature(enable = "avx2,fma,bmi2")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_amplify(
     xr34: *mut [f32; LINES],
-    scalefac: *mut i32,
+    scalefac: *mut [i32; BANDS],
     bands: c_int,
     width: *const [i32; BANDS],
     distort: *const [f32; BANDS],
@@ -80,7 +80,15 @@ unsafe extern "C" fn micropy_kernel_amplify(
     };
     // SAFETY: the caller's promise.
     unsafe {
-        let scalefac = std::slice::from_raw_parts_mut(scalefac, bands as usize);
-        amplify(&mut *xr34, scalefac, &*width, &*distort, trigger, by, peak)
+        amplify(
+            &mut *xr34,
+            &mut *scalefac,
+            bands as usize,
+            &*width,
+            &*distort,
+            trigger,
+            by,
+            peak,
+        )
     }
 }

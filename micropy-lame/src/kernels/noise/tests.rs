@@ -124,8 +124,16 @@ fn the_kernel_amplifies_as_its_twin() {
         let by = 1.296_839_6;
         // SAFETY: the processor has been asked.
         let peak = unsafe {
-            let scalefac = &mut scalefac[..bands - 1];
-            amplify(&mut kernel, scalefac, &width, &distort, trigger, by, 0.0)
+            amplify(
+                &mut kernel,
+                &mut scalefac,
+                bands - 1,
+                &width,
+                &distort,
+                trigger,
+                by,
+                0.0,
+            )
         };
         twin::amplify(
             &mut plain,
@@ -137,6 +145,43 @@ fn the_kernel_amplifies_as_its_twin() {
         );
         assert_eq!((kernel, scalefac), (plain, expected));
         assert!(kernel.contains(&peak) || peak == 0.0);
+    }
+}
+
+/// A band that is left out has its whole energy as noise, and is not too loud where that is allowed, in whatever order it is summed.
+#[test]
+fn noise_equal_to_what_is_allowed_is_not_too_loud() {
+    if !can_run() {
+        return;
+    }
+    let powers = Tables::get();
+    let (width, window, bands) = bands(false);
+    for xr in spectra(100).skip(1) {
+        let mut lines = xr.iter();
+        let allowed = std::array::from_fn(|band| {
+            let width = width[band] as usize;
+            let energy = lines.by_ref().take(width).map(|xr| xr * xr).sum::<f32>();
+            energy.max(1e-9)
+        });
+        let granule = Quantized {
+            xr: &xr,
+            quantized: &[0; LINES],
+            global_gain: 200,
+            scalefac: &[0; BANDS],
+            scalefac_scale: 0,
+            preflag: false,
+            subblock_gain: &[0; 4],
+            width: &width,
+            window: &window,
+            is_short: false,
+            bands,
+            last_line: 575,
+        };
+        let mut distort = [0.0; BANDS];
+        // SAFETY: the processor has been asked.
+        let result = unsafe { noise(&granule, &powers, &allowed, &mut distort, None) };
+        assert_eq!((result.over_count, result.over), (0, 0.0));
+        assert!(distort[..bands].iter().all(|&distort| distort <= 1.0));
     }
 }
 

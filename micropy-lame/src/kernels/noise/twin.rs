@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
 //! The noise of each band in plain Rust: ISO/IEC 11172-3, C.1.5.4.3.3, in double precision.
 
-use super::{BANDS, LINES, Noise, PRETAB, Quantized};
+use super::{BANDS, EQUAL, LINES, Noise, PRETAB, Quantized};
 
 /// The gain of a band's lines.
 pub fn gain(granule: &Quantized<'_>, band: usize) -> i32 {
@@ -33,7 +33,12 @@ pub fn distort(granule: &Quantized<'_>, allowed: &[f32; BANDS]) -> Vec<f64> {
                 })
                 .sum::<f64>();
             start = end;
-            noise / f64::from(allowed)
+            let ratio = noise / f64::from(allowed);
+            if ratio <= f64::from(EQUAL) {
+                ratio.min(1.0)
+            } else {
+                ratio
+            }
         })
         .collect()
 }
