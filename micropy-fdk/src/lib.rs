@@ -12,9 +12,10 @@
 //! in source and binary form under conditions (its text goes along with the binary, the source is offered)
 //! and grants no patent licence. Whoever distributes a program with it should read it.
 
-use std::ptr::NonNull;
+mod sys;
 
-use fdk_aac_sys as sys;
+use std::ffi::{c_int, c_uint};
+use std::ptr::NonNull;
 
 /// Why the library did not open, or did not decode a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,23 +57,25 @@ const MAX_PACKET: usize = 16 << 10;
 const MAX_CHANNELS: usize = 8;
 const MAX_FRAME_LEN: usize = 4096;
 
-/// Values of the parameters: the first two are the library's own defaults in some versions only.
-const PARAMETERS: [(sys::AACDEC_PARAM, sys::INT); 9] = [
-    (sys::AACDEC_PARAM_AAC_PCM_OUTPUT_CHANNEL_MAPPING, 1),
-    (sys::AACDEC_PARAM_AAC_PCM_MAX_OUTPUT_CHANNELS, -1),
-    (sys::AACDEC_PARAM_AAC_PCM_MIN_OUTPUT_CHANNELS, -1),
-    (sys::AACDEC_PARAM_AAC_PCM_LIMITER_ENABLE, 0),
-    (sys::AACDEC_PARAM_AAC_CONCEAL_METHOD, 0),
-    (sys::AACDEC_PARAM_AAC_DRC_BOOST_FACTOR, 0),
-    (sys::AACDEC_PARAM_AAC_DRC_ATTENUATION_FACTOR, 0),
-    (sys::AACDEC_PARAM_AAC_DRC_REFERENCE_LEVEL, -1),
-    (sys::AACDEC_PARAM_AAC_UNIDRC_SET_EFFECT, -1),
+/// Values of the parameters; some of them are the library's own defaults in some versions only.
+const PARAMETERS: [(c_int, c_int); 10] = [
+    (sys::PCM_OUTPUT_CHANNEL_MAPPING, 1),
+    (sys::PCM_MAX_OUTPUT_CHANNELS, -1),
+    (sys::PCM_MIN_OUTPUT_CHANNELS, -1),
+    (sys::PCM_LIMITER_ENABLE, 0),
+    (sys::CONCEAL_METHOD, 0),
+    (sys::DRC_BOOST_FACTOR, 0),
+    (sys::DRC_ATTENUATION_FACTOR, 0),
+    (sys::DRC_REFERENCE_LEVEL, -1),
+    (sys::UNIDRC_SET_EFFECT, -1),
+    // The low-power filterbank of SBR, the library's choice for stereo, makes the high band 1.7 dB too loud.
+    (sys::QMF_LOWPOWER, 0),
 ];
 
 /// A decoder of one track.
 #[derive(Debug)]
 pub struct Decoder {
-    handle: NonNull<sys::AAC_DECODER_INSTANCE>,
+    handle: NonNull<sys::AacDecoderInstance>,
     pcm: Box<[i16]>,
 }
 
@@ -84,7 +87,7 @@ impl Decoder {
     /// A decoder for raw packets with this AudioSpecificConfig.
     pub fn new(audio_specific_config: &[u8]) -> Result<Self, Error> {
         // SAFETY: no precondition; null is checked.
-        let handle = unsafe { sys::aacDecoder_Open(sys::TRANSPORT_TYPE_TT_MP4_RAW, 1) };
+        let handle = unsafe { sys::aacDecoder_Open(sys::TT_MP4_RAW, 1) };
         let decoder = Decoder {
             handle: NonNull::new(handle).ok_or(Error::OutOfMemory)?,
             pcm: vec![0; MAX_CHANNELS * MAX_FRAME_LEN].into(),
@@ -115,7 +118,7 @@ impl Decoder {
         let mut left = len;
         // SAFETY: the handle is live. A packet must not see the rest of a damaged one before it.
         unsafe {
-            sys::aacDecoder_SetParam(handle, sys::AACDEC_PARAM_AAC_TPDEC_CLEAR_BUFFER, 1);
+            sys::aacDecoder_SetParam(handle, sys::TPDEC_CLEAR_BUFFER, 1);
         }
         // SAFETY: one layer, whose pointer and length are those of a live slice, which is copied.
         check(
@@ -144,12 +147,12 @@ impl Decoder {
         let info = unsafe { &*sys::aacDecoder_GetStreamInfo(self.handle.as_ptr()) };
         let unsigned = |value: i32| usize::try_from(value).unwrap_or(0);
         Stream {
-            sample_rate: u32::try_from(info.sampleRate).unwrap_or(0),
-            channels: unsigned(info.numChannels),
-            frame_len: unsigned(info.frameSize),
-            output_delay: info.outputDelay as usize,
-            sbr: info.sampleRate > info.aacSampleRate && info.aacSampleRate > 0,
-            ps: info.aacNumChannels == 1 && info.numChannels == 2,
+            sample_rate: u32::try_from(info.sample_rate).unwrap_or(0),
+            channels: unsigned(info.num_channels),
+            frame_len: unsigned(info.frame_size),
+            output_delay: info.output_delay as usize,
+            sbr: info.sample_rate > info.aac_sample_rate && info.aac_sample_rate > 0,
+            ps: info.aac_num_channels == 1 && info.num_channels == 2,
         }
     }
 }
@@ -161,16 +164,16 @@ impl Drop for Decoder {
     }
 }
 
-fn length(bytes: &[u8]) -> Result<sys::UINT, Error> {
+fn length(bytes: &[u8]) -> Result<c_uint, Error> {
     if bytes.len() > MAX_PACKET {
         return Err(Error::TooLarge(bytes.len()));
     }
-    Ok(bytes.len() as sys::UINT)
+    Ok(bytes.len() as c_uint)
 }
 
-fn check(status: sys::AAC_DECODER_ERROR, error: fn(u32) -> Error) -> Result<(), Error> {
+fn check(status: c_int, error: fn(u32) -> Error) -> Result<(), Error> {
     match status {
-        sys::AAC_DECODER_ERROR_AAC_DEC_OK => Ok(()),
-        other => Err(error(other)),
+        sys::OK => Ok(()),
+        other => Err(error(other.cast_unsigned())),
     }
 }

@@ -4,6 +4,7 @@ pub mod build;
 mod corpus;
 mod damaged;
 mod fragmented;
+mod independent;
 mod plain;
 
 use super::{Movie, Packet, Packets};

@@ -189,6 +189,7 @@ fn edits_are_given_in_media_time() {
         delay: 2205,
         start: 1024,
         length: Some(3528),
+        ..Edit::default()
     };
     assert_eq!(movie.audio[0].edit, edit);
 }
