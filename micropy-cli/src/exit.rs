@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Everything was done.
     Done,
-    /// Done, but an input ended before its end.
+    /// Done, but an input ended early or was damaged.
     Incomplete,
     /// Something failed; a message said what and why.
     Failed,
@@ -22,7 +22,8 @@ pub const HELP: &str = "Exit codes:
     0  done
     1  failed: unreadable, unsupported, or no audio track; the message says which
     2  usage: the command line asks for something impossible
-    3  done, but an input was incomplete (truncated): the MP3 holds what was there
+    3  done, but an input was incomplete, truncated or damaged: the MP3 holds what was there,
+       and a warning says what is missing
   130  interrupted (Ctrl-C); no partial file is left behind";
 
 impl Exit {

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use crate::codec::CodecParameters;
 use crate::decode::{self, Format, INSPECTED_PACKETS};
 use crate::error::{Error, Result};
-use crate::mp4::{AudioTrack, Movie, Packet, Packets};
+use crate::language;
+use crate::mp4::{AfterPreamble, AudioTrack, Movie, Packet, Packets};
 use crate::options::TrackChoice;
 use crate::source::Source;
 use crate::tags::Metadata;
@@ -14,6 +15,7 @@ use crate::warning::Warning;
 /// The audio track that is converted.
 #[derive(Debug)]
 pub struct Audio {
+    preamble: u64,
     movie: Movie,
     index: usize,
     parameters: CodecParameters,
@@ -34,13 +36,36 @@ pub struct Beginning {
 impl Audio {
     /// Reads everything before the packets, and chooses the track.
     pub fn read(choice: &TrackChoice, source: &mut dyn Source) -> Result<Audio> {
+        let mut file = AfterPreamble::find(source).map_err(Error::Read)?;
+        let preamble = file.len();
+        let source: &mut dyn Source = &mut file;
         let mut movie = Movie::read(source)?;
         let index = choose(&movie, choice)?;
         let parameters = match &movie.audio[index].codec {
-            Ok(parameters) => parameters.clone(),
+            Ok(parameters) if decode::is_supported(&parameters.codec) => parameters.clone(),
+            Ok(parameters) => {
+                let error = decode::no_decoder(&parameters.codec);
+                return Err(with_another_track(error, &movie.audio));
+            }
+            Err(Error::Unsupported { what }) => {
+                let error = Error::unsupported(what);
+                return Err(with_another_track(error, &movie.audio));
+            }
             Err(_) => movie.audio.swap_remove(index).codec?,
         };
         let mut warnings = std::mem::take(&mut movie.warnings);
+        if *choice == TrackChoice::Default {
+            warnings.extend(passed_over(&movie.audio, index));
+        }
+        let edit = &movie.audio[index].edit;
+        if edit.left_out > 0 {
+            warnings.push(Warning::EditsLeftOut {
+                edits: edit.left_out,
+            });
+        }
+        if edit.other_speed {
+            warnings.push(Warning::OtherSpeed);
+        }
         let mut metadata = movie.metadata();
         warnings.append(&mut metadata.warnings);
         let chapters = movie.chapters(source, index)?;
@@ -48,12 +73,18 @@ impl Audio {
             metadata.chapters = chapters;
         }
         Ok(Audio {
+            preamble,
             movie,
             index,
             parameters,
             metadata,
             warnings,
         })
+    }
+
+    /// Bytes of the source before the first box: offsets in the file count from there.
+    pub fn preamble(&self) -> u64 {
+        self.preamble
     }
 
     /// The track.
@@ -133,6 +164,42 @@ pub fn begin(
     })
 }
 
+/// Whether there is a decoder for the track, and something to decode.
+fn can_be_decoded(track: &AudioTrack) -> bool {
+    let has_decoder = track
+        .codec
+        .as_ref()
+        .is_ok_and(|parameters| decode::is_supported(&parameters.codec));
+    has_decoder && track.samples != Some(0)
+}
+
+/// What to say of a default track that is not the first.
+fn passed_over(tracks: &[AudioTrack], chosen: usize) -> Option<Warning> {
+    let first = tracks
+        .iter()
+        .position(|t| t.enabled && t.samples != Some(0))?;
+    let codec = &tracks[first].codec;
+    (first < chosen && !can_be_decoded(&tracks[first])).then(|| Warning::TrackPassedOver {
+        track: first,
+        what: match codec {
+            Ok(parameters) => parameters.codec.to_string(),
+            Err(error) => error.to_string(),
+        },
+        chosen,
+    })
+}
+
+/// An error of a track that cannot be decoded, with the one that could be.
+fn with_another_track(error: Error, tracks: &[AudioTrack]) -> Error {
+    let Error::Unsupported { what } = error else {
+        return error;
+    };
+    match tracks.iter().position(can_be_decoded) {
+        Some(other) => Error::unsupported(format!("{what}; audio track {other} can be converted")),
+        None => Error::Unsupported { what },
+    }
+}
+
 /// The audio track that `choice` means.
 pub fn choose(movie: &Movie, choice: &TrackChoice) -> Result<usize> {
     let tracks = &movie.audio;
@@ -145,17 +212,18 @@ pub fn choose(movie: &Movie, choice: &TrackChoice) -> Result<usize> {
     }
     let found = match choice {
         TrackChoice::Default => {
-            let usable = |t: &&AudioTrack| t.codec.is_ok();
-            tracks
-                .iter()
-                .position(|t| t.enabled && usable(&t))
-                .or_else(|| tracks.iter().position(|t| usable(&t)))
+            let best = |wanted: fn(&AudioTrack) -> bool| tracks.iter().position(wanted);
+            best(|t| t.enabled && can_be_decoded(t))
+                .or_else(|| best(can_be_decoded))
+                .or_else(|| best(|t| t.codec.is_ok()))
                 .or(Some(0))
         }
         TrackChoice::Index(index) => (*index < tracks.len()).then_some(*index),
-        TrackChoice::Language(language) => tracks
-            .iter()
-            .position(|t| t.language.as_deref() == Some(language)),
+        TrackChoice::Language(language) => tracks.iter().position(|t| {
+            t.language
+                .as_deref()
+                .is_some_and(|spoken| language::is_same(spoken, language))
+        }),
     };
     found.ok_or_else(|| {
         let languages: Vec<&str> = tracks

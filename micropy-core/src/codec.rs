@@ -43,6 +43,8 @@ pub enum AacProfile {
     Main,
     /// Low complexity, the usual one.
     Lc,
+    /// Scalable sampling rate.
+    Ssr,
     /// Long-term prediction.
     Ltp,
     /// Low delay (AAC-LD).
@@ -108,6 +110,7 @@ impl fmt::Display for AacProfile {
             AacProfile::Unknown => "AAC",
             AacProfile::Main => "AAC Main",
             AacProfile::Lc => "AAC-LC",
+            AacProfile::Ssr => "AAC-SSR",
             AacProfile::Ltp => "AAC-LTP",
             AacProfile::Ld => "AAC-LD",
             AacProfile::Eld => "AAC-ELD",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::audio::Audio;
 use crate::conversion::{Conversion, Part, Survey};
 use crate::error::{Error, Result};
+use crate::mp4::AfterPreamble;
 use crate::options::Options;
 use crate::progress::{CancelToken, Progress};
 use crate::report::Report;
@@ -147,7 +148,8 @@ impl<'a> Converter<'a> {
             on_progress: &mut *self.on_progress,
         };
         let mut source = Cancellable::new(source, &self.cancel);
-        let report = conversion.run(&mut source, sink);
+        let mut file = AfterPreamble::at(&mut source, audio.preamble());
+        let report = conversion.run(&mut file, sink);
         report.map_err(|error| self.cancel.explain(error))
     }
 }

@@ -101,6 +101,7 @@ mod downmix;
 mod error;
 mod fade;
 mod frame_header;
+mod language;
 mod limiter;
 mod loudness;
 mod mp3;

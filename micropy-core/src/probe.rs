@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::audio;
 use crate::codec::Codec;
 use crate::error::{Error, Result};
-use crate::mp4::Movie;
+use crate::mp4::{AfterPreamble, Movie};
 use crate::options::TrackChoice;
 use crate::progress::CancelToken;
 use crate::report::duration_of;
@@ -118,6 +118,8 @@ impl Prober {
 
 fn look_into(source: &mut dyn Source) -> Result<Probe> {
     source.keep_from(0).map_err(Error::Read)?;
+    let mut file = AfterPreamble::find(source).map_err(Error::Read)?;
+    let source: &mut dyn Source = &mut file;
     let mut movie = Movie::read(source)?;
     let metadata = movie.metadata();
     let default_track = audio::choose(&movie, &TrackChoice::Default).ok();

@@ -39,8 +39,8 @@ pub struct Report {
     pub tag_bytes: u64,
     /// MP3 frames, not counting the Info tag's.
     pub frames: u64,
-    /// False if the source breaks off before its end: the MP3 holds what was there, and a warning says where it
-    /// ended.
+    /// False where the source breaks off before its end, packets are missing, or more of them than a small share had to
+    /// be replaced by silence: the MP3 is what was there, and [`Report::warnings`] say why.
     pub complete: bool,
     /// Length that the container declares for the part that was asked for, if it does. For a source that breaks off
     /// it is more than [`Report::duration`].

@@ -1,6 +1,7 @@
 //! What a user should know of a source that was converted all the same.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::error::Error;
 
@@ -56,6 +57,16 @@ pub enum Warning {
         /// Byte offset of its box in the source.
         at: u64,
     },
+    /// Another audio track than the first was converted, since that one cannot be.
+    #[non_exhaustive]
+    TrackPassedOver {
+        /// Its number among the audio tracks, from 0.
+        track: usize,
+        /// Its coding, or why it cannot be converted.
+        what: String,
+        /// The number of the track that was converted.
+        chosen: usize,
+    },
     /// A packet could not be decoded and was replaced by silence of its length.
     #[non_exhaustive]
     Concealed {
@@ -70,6 +81,52 @@ pub enum Warning {
         /// How many more.
         packets: u64,
     },
+    /// So much was replaced by silence that the MP3 does not count as complete: more than one packet in a hundred, or
+    /// more than a tenth of a second together.
+    #[non_exhaustive]
+    MuchConcealed {
+        /// Packets that were replaced.
+        packets: u64,
+        /// Packets that were converted.
+        of: u64,
+        /// How much sound that was.
+        duration: Duration,
+        /// Byte offset of the first of them in the source.
+        at: u64,
+    },
+    /// The container declares packets for which it gives no place, or which are not wholly there.
+    #[non_exhaustive]
+    Missing {
+        /// How many; there may be more where a fragment is damaged.
+        packets: u64,
+        /// Packets that were found.
+        found: u64,
+    },
+    /// Segments are missing: nothing is said of the time between two fragments.
+    #[non_exhaustive]
+    Gap {
+        /// How long the media has lasted before it.
+        at: Duration,
+        /// How much time is missing; the MP3 is shorter by it.
+        length: Duration,
+    },
+    /// A fragment begins before the one in front of it ends: they overlap, or are in the wrong order.
+    #[non_exhaustive]
+    OutOfOrder {
+        /// When the one in front of it ends.
+        at: Duration,
+        /// When it begins.
+        begins: Duration,
+    },
+    /// The edit list presents the media in several pieces, of which the first alone was converted.
+    #[non_exhaustive]
+    EditsLeftOut {
+        /// How many others there are.
+        edits: u32,
+    },
+    /// The edit list asks for another speed; the audio was converted at its own.
+    #[non_exhaustive]
+    OtherSpeed,
     /// The source ends before its audio does.
     #[non_exhaustive]
     BreaksOff {
@@ -115,6 +172,19 @@ impl Warning {
         }
     }
 
+    /// Whether sound is missing from the MP3, or is not where it should be: it is then not complete.
+    pub(crate) fn is_of_missing_sound(&self) -> bool {
+        matches!(
+            self,
+            Warning::MuchConcealed { .. }
+                | Warning::Missing { .. }
+                | Warning::Gap { .. }
+                | Warning::OutOfOrder { .. }
+                | Warning::EditsLeftOut { .. }
+                | Warning::BreaksOff { .. }
+        )
+    }
+
     /// The warning of metadata at byte `at` that were left out because of `error`.
     pub(crate) fn left_out(what: LeftOut, at: u64, error: Error) -> Self {
         match error {
@@ -154,12 +224,60 @@ impl fmt::Display for Warning {
                 f,
                 "track {track} at byte {at} changes its coding: all of it is decoded as it begins"
             ),
+            Warning::TrackPassedOver {
+                track,
+                what,
+                chosen,
+            } => write!(
+                f,
+                "audio track {track} ({what}) cannot be converted: track {chosen} was"
+            ),
             Warning::Concealed { at, why } => {
                 write!(f, "packet at byte {at}: {why}; replaced by silence")
             }
             Warning::MoreConcealed { packets } => {
                 write!(f, "{packets} more packets were replaced by silence")
             }
+            Warning::MuchConcealed {
+                packets,
+                of,
+                duration,
+                at,
+            } => write!(
+                f,
+                "{packets} of {of} packets ({:.2} s of sound) could not be decoded and are silence in the MP3; the \
+                 first stands at byte {at}",
+                duration.as_secs_f64()
+            ),
+            Warning::Missing { packets: 0, found } => write!(
+                f,
+                "a damaged fragment follows the {found} packets that were found: what it held is missing"
+            ),
+            Warning::Missing { packets, found } => write!(
+                f,
+                "{packets} packets that the file declares are missing: {found} were found"
+            ),
+            Warning::Gap { at, length } => write!(
+                f,
+                "{:.2} s are missing at {:.2} s: there are fragments before and after, and none between",
+                length.as_secs_f64(),
+                at.as_secs_f64()
+            ),
+            Warning::OutOfOrder { at, begins } => write!(
+                f,
+                "a fragment that begins at {:.2} s follows one that ends at {:.2} s: they overlap or are in the wrong \
+                 order, and were converted as they stand",
+                begins.as_secs_f64(),
+                at.as_secs_f64()
+            ),
+            Warning::EditsLeftOut { edits } => write!(
+                f,
+                "the edit list presents {} pieces of the media: only the first was converted",
+                edits + 1
+            ),
+            Warning::OtherSpeed => f.write_str(
+                "the edit list asks for another speed: the audio was converted at its own",
+            ),
             Warning::BreaksOff {
                 at,
                 packets,

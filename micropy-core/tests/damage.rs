@@ -154,7 +154,10 @@ fn damaged_packets_become_silence_of_their_length_and_are_reported() {
                 Err(e) => panic!("{what}: {e}"),
             };
             assert_sound(&mp3, &report, &what);
-            assert!(report.complete, "{what}");
+            // A packet here and there may be lost; more of them make the MP3 incomplete.
+            let many = report.concealed_packets * 100 > report.packets;
+            assert!(!many || !report.complete, "{what}");
+            assert!(report.concealed_packets > 0 || report.complete, "{what}");
             if report.input_sample_rate == whole.input_sample_rate {
                 assert_eq!(report.output_samples, whole.output_samples, "{what}");
             }

@@ -173,6 +173,7 @@ impl Conversion<'_> {
         let replay_gain = replay_gain.and_then(replay_gain_of);
         let outcome = Outcome {
             copied: false,
+            timescale: self.audio.track().timescale,
             trim: Some(encoder::trim(writer.frames(), extent.output_len, rate)),
             untrimmed: 0,
             output_channels: recipe.downmix.channels() as u16,
@@ -222,6 +223,7 @@ impl Conversion<'_> {
         writer.set_rate(copier.encoding().rate);
         let outcome = Outcome {
             copied: true,
+            timescale: self.audio.track().timescale,
             trim: end.trim,
             untrimmed: end.untrimmed,
             output_channels: format.layout.channels() as u16,

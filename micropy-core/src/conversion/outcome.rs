@@ -1,9 +1,11 @@
 //! What came of a conversion, whether its frames were copied or encoded, and the report of it.
 
+use std::time::Duration;
+
 use crate::decode::Format;
 use crate::error::{Error, Result};
 use crate::mp3::info_tag::Trim;
-use crate::mp4::Packets;
+use crate::mp4::{Jump, Packets};
 use crate::render::Faults;
 use crate::report::{MeasuredLoudness, Report, duration_of};
 use crate::span::Extent;
@@ -14,6 +16,8 @@ use crate::warning::Warning;
 pub struct Outcome<'a> {
     /// What the source decodes to.
     pub format: Format,
+    /// Units per second of the container's times.
+    pub timescale: u32,
     /// Its frames were copied as they are.
     pub copied: bool,
     /// What was read.
@@ -56,9 +60,11 @@ impl Outcome<'_> {
     /// The report of an MP3 of so many frames and bytes. `container` are the warnings from before its packets.
     pub fn report(self, container: &[Warning], frames: u64, bytes: u64) -> Report {
         let missing = self.packets.missing();
+        let warnings = self.warnings(container);
         let rate = self.output_sample_rate;
         Report {
-            warnings: self.warnings(container),
+            complete: !warnings.iter().any(Warning::is_of_missing_sound),
+            warnings,
             codec: self.format.codec,
             copied: self.copied,
             input_sample_rate: self.format.sample_rate,
@@ -74,9 +80,47 @@ impl Outcome<'_> {
             output_bytes: bytes,
             tag_bytes: self.tag_bytes as u64,
             frames,
-            complete: self.extent.cut_at.is_none() && missing.is_empty(),
             expected_duration: self.declared.map(|len| duration_of(len, rate)),
             loudness: self.loudness,
+        }
+    }
+
+    /// The reason not to call the MP3 complete where too much of it is silence in place of sound.
+    fn much_concealed(&self) -> Option<Warning> {
+        /// One packet in a hundred, or so much of them together.
+        const SHARE: u64 = 100;
+        const DURATION: Duration = Duration::from_millis(100);
+
+        let (packets, of) = (
+            self.faults.count(),
+            self.faults.count() + self.faults.sound(),
+        );
+        let (at, _) = self.faults.first()?;
+        // Packets whose length the codec does not fix are taken to be of the mean length.
+        let packet_len = match self.format.packet_len {
+            Some(len) => len.into(),
+            None => self.extent.input_len / of.max(1),
+        };
+        let duration = duration_of(packets * packet_len, self.format.sample_rate);
+        (packets * SHARE > of || duration > DURATION).then_some(Warning::MuchConcealed {
+            packets,
+            of,
+            duration,
+            at,
+        })
+    }
+
+    fn jump(&self, jump: &Jump) -> Warning {
+        let at = duration_of(jump.from, self.timescale);
+        match jump.to.checked_sub(jump.from) {
+            Some(units) => Warning::Gap {
+                at,
+                length: duration_of(units, self.timescale),
+            },
+            None => Warning::OutOfOrder {
+                at,
+                begins: duration_of(jump.to, self.timescale),
+            },
         }
     }
 
@@ -84,7 +128,16 @@ impl Outcome<'_> {
         let mut warnings = container.to_vec();
         warnings.extend_from_slice(self.packets.warnings());
         warnings.extend(self.faults.warnings());
+        warnings.extend(self.much_concealed());
+        warnings.extend(self.packets.jumps().iter().map(|jump| self.jump(jump)));
         let packets = self.extent.packets;
+        let missing = self.packets.missing();
+        if self.extent.cut_at.is_none() && !missing.is_empty() {
+            warnings.push(Warning::Missing {
+                packets: missing.packets,
+                found: packets,
+            });
+        }
         warnings.extend(self.extent.cut_at.map(|at| Warning::BreaksOff {
             at,
             packets,

@@ -4,17 +4,28 @@ use symphonia_codec_aac::AacDecoder;
 use symphonia_core::codecs::audio::well_known::CODEC_ID_AAC;
 
 use super::aac_config::{AacConfig, Extension, object_type};
+use super::aac_packet::{self, Beginning, ChannelElement};
 use super::symphonia::{Symphonia, parameters};
-use super::{Decoder, Format, fdk, sbr};
-use crate::codec::{Codec, CodecParameters};
+use super::{DecodeError, Decoder, Format, fdk};
+use crate::codec::{AacProfile, Codec, CodecParameters};
 use crate::error::{Error, Result};
+use crate::pcm::{Layout, Pcm};
 
 /// What the track decodes to.
 pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Format> {
-    let aac = parse(track)?;
+    let declared = configuration(track)?;
+    let blocks: Vec<&[u8]> = match has_raw_data_blocks(&declared) {
+        true => first_packets
+            .iter()
+            .filter_map(|packet| aac_packet::raw_data_block(packet).ok())
+            .collect(),
+        false => first_packets.to_vec(),
+    };
+    let aac = declared.with_channels_of(&blocks);
     match aac.layout {
         Some(layout)
-            if is_plain(&aac) && !(may_have_sbr(&aac) && sbr::is_in_most(first_packets)) =>
+            if is_plain(&aac)
+                && !(aac.sbr == Extension::Unsaid && fdk::finds_sbr(&aac, &blocks)) =>
         {
             Ok(Format {
                 codec: Codec::Aac(aac.profile(false, false)),
@@ -24,24 +35,55 @@ pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Forma
                 roll: 1,
             })
         }
-        _ => fdk::inspect(track, &aac, first_packets),
+        _ => fdk::inspect(track, &aac, &blocks),
     }
 }
 
 /// The decoder for it.
 pub fn decoder(track: &CodecParameters, format: &Format) -> Result<Box<dyn Decoder>> {
-    let aac = parse(track)?;
+    let aac = configuration(track)?.with_channels_of_format(format);
     if is_plain(&aac) && format.sample_rate == aac.core_rate && Some(format.layout) == aac.layout {
-        let parameters = parameters(CODEC_ID_AAC, aac.plain());
-        let decoder = AacDecoder::try_new(&parameters, &Default::default());
-        return Ok(Box::new(Symphonia::new(decoder)?));
+        return Ok(Box::new(Plain::new(aac)?));
     }
-    fdk::decoder(track, &aac, format)
+    let decoder = fdk::decoder(track, &aac, format)?;
+    Ok(match has_raw_data_blocks(&aac) {
+        true => Box::new(Blocks(decoder)),
+        false => decoder,
+    })
 }
 
-fn parse(track: &CodecParameters) -> Result<AacConfig> {
-    AacConfig::parse(&track.config)
-        .map_err(|why| Error::malformed(track.at, "AudioSpecificConfig", why))
+/// The track's AudioSpecificConfig, or what its sample entry lets us guess, of a kind that some decoder knows.
+fn configuration(track: &CodecParameters) -> Result<AacConfig> {
+    let aac = if track.config.is_empty() {
+        AacConfig::guessed(track.sample_rate, track.channels).ok_or_else(|| {
+            Error::malformed(
+                track.at,
+                "esds",
+                "it has no AudioSpecificConfig, and the sample entry does not tell the channels",
+            )
+        })?
+    } else {
+        AacConfig::parse(&track.config)
+            .map_err(|why| Error::malformed(track.at, "AudioSpecificConfig", why))?
+    };
+    match aac.object_type {
+        object_type::MAIN
+        | object_type::SSR
+        | object_type::LTP
+        | object_type::SCALABLE
+        | object_type::TWIN_VQ
+        | object_type::ER_LTP
+        | object_type::ER_BSAC => Err(Error::unsupported(format!(
+            "{} audio",
+            Codec::Aac(aac.profile(false, false))
+        ))),
+        _ => Ok(aac),
+    }
+}
+
+/// Whether packets are made of elements with an `id_syn_ele`: those of error-resilient coders and USAC are not.
+fn has_raw_data_blocks(aac: &AacConfig) -> bool {
+    aac.object_type == object_type::LC
 }
 
 /// Whether Symphonia decodes it, which is the faster decoder.
@@ -53,6 +95,154 @@ fn is_plain(aac: &AacConfig) -> bool {
         && aac.layout.is_some_and(|l| l.channels() <= 2)
 }
 
-fn may_have_sbr(aac: &AacConfig) -> bool {
-    aac.sbr == Extension::Unsaid
+/// Symphonia's decoder of the core coder, for one channel or two.
+pub fn plain_decoder(aac: &AacConfig) -> Result<Symphonia> {
+    let parameters = parameters(CODEC_ID_AAC, aac.plain());
+    Symphonia::new(AacDecoder::try_new(&parameters, &Default::default()))
+}
+
+impl AacConfig {
+    /// The same with as many channels as the packets have, where they contradict it: some writers say mono of stereo.
+    fn with_channels_of(self, blocks: &[&[u8]]) -> AacConfig {
+        if !has_raw_data_blocks(&self) {
+            return self;
+        }
+        let are_mostly = |element: ChannelElement| {
+            let begin = |block: &&&[u8]| {
+                aac_packet::beginning(block).is_ok_and(|beginning| beginning.first == element)
+            };
+            2 * blocks.iter().filter(begin).count() > blocks.len()
+        };
+        match self.channel_configuration {
+            1 if are_mostly(ChannelElement::Pair) => self.with_channels(2),
+            // Two channels may also be two single elements, which are too many for mono.
+            2 if are_mostly(ChannelElement::Single) => {
+                let mono = self.with_channels(1);
+                let decoded = plain_decoder(&mono).is_ok_and(|mut decoder| {
+                    let decodes = |block: &&&[u8]| decoder.decode(block, &mut Pcm::new(1)).is_ok();
+                    2 * blocks.iter().filter(decodes).count() > blocks.len()
+                });
+                if decoded { mono } else { self }
+            }
+            _ => self,
+        }
+    }
+
+    /// What [`Self::with_channels_of`] made of it, as the format shows.
+    fn with_channels_of_format(self, format: &Format) -> AacConfig {
+        let is_ps = format.codec == Codec::Aac(AacProfile::HeV2);
+        match self.channel_configuration {
+            _ if !has_raw_data_blocks(&self) => self,
+            1 if format.layout == Layout::STEREO && !is_ps => self.with_channels(2),
+            2 if format.layout == Layout::MONO || is_ps => self.with_channels(1),
+            _ => self,
+        }
+    }
+}
+
+/// A decoder of raw_data_blocks: headers come off, and a block without sound is damaged.
+struct Blocks(Box<dyn Decoder>);
+
+impl Decoder for Blocks {
+    fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
+        let block = aac_packet::raw_data_block(packet)?;
+        aac_packet::beginning(block)?;
+        self.0.decode(block, pcm)
+    }
+}
+
+/// AAC-LC of one channel or two by Symphonia. What single packets ask beyond that, other decoders give.
+struct Plain {
+    aac: AacConfig,
+    usual: Symphonia,
+    /// For packets of the other number of channels: a stream may change in the middle.
+    other: Option<Symphonia>,
+    /// For packets with a program_config_element or coupling channels, which Symphonia does not know.
+    coupled: Option<Box<dyn Decoder>>,
+}
+
+impl Plain {
+    fn new(aac: AacConfig) -> Result<Self> {
+        Ok(Plain {
+            usual: plain_decoder(&aac)?,
+            aac,
+            other: None,
+            coupled: None,
+        })
+    }
+
+    fn decode_other(
+        &mut self,
+        channels: u32,
+        block: &[u8],
+        pcm: &mut Pcm,
+    ) -> Result<(), DecodeError> {
+        let decoder = match &mut self.other {
+            Some(decoder) => decoder,
+            none => none.insert(
+                plain_decoder(&self.aac.with_channels(channels))
+                    .map_err(|e| DecodeError(e.to_string()))?,
+            ),
+        };
+        let mut decoded = Pcm::new(channels as usize);
+        decoder.decode(block, &mut decoded)?;
+        match (decoded.planes(), pcm.planes_mut()) {
+            ([left, right], [mono]) => {
+                mono.extend(left.iter().zip(right).map(|(l, r)| (l + r) / 2.0));
+            }
+            ([mono], planes) => planes.iter_mut().for_each(|plane| plane.extend(mono)),
+            _ => return Err(DecodeError(format!("{channels} channels"))),
+        }
+        Ok(())
+    }
+
+    fn decode_coupled(&mut self, block: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
+        let decoder = match &mut self.coupled {
+            Some(decoder) => decoder,
+            none => {
+                none.insert(fdk::core_decoder(&self.aac).map_err(|e| DecodeError(e.to_string()))?)
+            }
+        };
+        decoder.decode(block, pcm)
+    }
+}
+
+impl Decoder for Plain {
+    fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
+        let block = aac_packet::raw_data_block(packet)?;
+        match (aac_packet::beginning(block)?, pcm.channels()) {
+            (
+                Beginning {
+                    program_config: true,
+                    ..
+                },
+                _,
+            )
+            | (
+                Beginning {
+                    first: ChannelElement::Coupling,
+                    ..
+                },
+                _,
+            ) => self.decode_coupled(block, pcm),
+            (
+                Beginning {
+                    first: ChannelElement::Pair,
+                    ..
+                },
+                1,
+            ) => self.decode_other(2, block, pcm),
+            // Two single elements are two channels as well.
+            (
+                Beginning {
+                    first: ChannelElement::Single,
+                    ..
+                },
+                2,
+            ) => self
+                .decode_other(1, block, pcm)
+                .or_else(|_| self.usual.decode(block, pcm)),
+            _ => self.usual.decode(block, pcm),
+        }
+    }
 }

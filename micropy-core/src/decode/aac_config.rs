@@ -9,6 +9,7 @@ pub mod object_type {
     #![allow(missing_docs)]
     pub const MAIN: u32 = 1;
     pub const LC: u32 = 2;
+    pub const SSR: u32 = 3;
     pub const LTP: u32 = 4;
     pub const SBR: u32 = 5;
     pub const SCALABLE: u32 = 6;
@@ -66,6 +67,31 @@ impl AacConfig {
         parse(&mut Bits::new(bytes)).ok_or("it ends in the middle of a field")?
     }
 
+    /// AAC-LC of the rate and channels that the sample entry names, for a track without a configuration.
+    pub fn guessed(rate: u32, channels: u16) -> Option<AacConfig> {
+        let channel_configuration = match channels {
+            1..=6 => channels.into(),
+            8 => 7,
+            _ => return None,
+        };
+        let mut bits = BitWriter::default();
+        bits.put(object_type::LC, 5);
+        bits.put_frequency(rate);
+        bits.put(channel_configuration, 4);
+        bits.put(0, 3);
+        AacConfig::parse(&bits.bytes()).ok()
+    }
+
+    /// The same with one channel or two, which are configurations of their own.
+    pub fn with_channels(&self, channels: u32) -> AacConfig {
+        AacConfig {
+            channel_configuration: channels,
+            layout: channel_configuration_layout(channels),
+            coded_order: None,
+            ..self.clone()
+        }
+    }
+
     /// The profile, once the packets have shown whether there is SBR or PS.
     pub fn profile(&self, sbr: bool, ps: bool) -> AacProfile {
         match self.object_type {
@@ -73,6 +99,7 @@ impl AacConfig {
             object_type::LC if sbr || matches!(self.sbr, Extension::Present(_)) => AacProfile::He,
             object_type::LC => AacProfile::Lc,
             object_type::MAIN => AacProfile::Main,
+            object_type::SSR => AacProfile::Ssr,
             object_type::LTP => AacProfile::Ltp,
             object_type::ER_LD => AacProfile::Ld,
             object_type::ER_ELD => AacProfile::Eld,
@@ -314,7 +341,7 @@ fn read_backward_compatible_extension(
 
 /// Reads a program_config_element (4.5.1.2): the loudspeakers in the order of their elements. The inner `None`: it
 /// describes none, or more than [`Speaker`] names.
-fn read_program_config(bits: &mut Bits<'_>) -> Option<Option<Vec<Speaker>>> {
+pub(super) fn read_program_config(bits: &mut Bits<'_>) -> Option<Option<Vec<Speaker>>> {
     use Speaker::*;
     bits.skip(4 + 2 + 4)?; // element_instance_tag, object_type, sampling_frequency_index
     let (front, side, back) = (bits.read(4)?, bits.read(4)?, bits.read(4)?);

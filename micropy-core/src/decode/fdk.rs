@@ -8,7 +8,9 @@ use crate::pcm::{Layout, Pcm};
 
 /// What the track decodes to. The first packets are decoded, since only they show implicit SBR and parametric stereo.
 pub fn inspect(track: &CodecParameters, aac: &AacConfig, packets: &[&[u8]]) -> Result<Format> {
-    let mut decoder = open(&track.config)?;
+    let mut decoder = open(&configuration(track, aac)).map_err(|_| {
+        Error::unsupported(format!("{} audio", Codec::Aac(aac.profile(false, false))))
+    })?;
     let mut first = Err("there is none".to_string());
     let mut sides_differ = false;
     for packet in packets {
@@ -58,11 +60,46 @@ pub fn decoder(
 ) -> Result<Box<dyn Decoder>> {
     let explicit = explicit_config(aac, format);
     Ok(Box::new(Fdk {
-        inner: open(explicit.as_deref().unwrap_or(&track.config))?,
+        inner: open(&explicit.unwrap_or_else(|| configuration(track, aac)))?,
         planes: aac.planes(format.layout),
         sample_rate: format.sample_rate,
         packet_len: format.packet_len.unwrap_or(0) as usize,
     }))
+}
+
+/// Whether most packets carry SBR data, though the configuration does not say so.
+pub fn finds_sbr(aac: &AacConfig, blocks: &[&[u8]]) -> bool {
+    let Ok(mut decoder) = open(&aac.plain()) else {
+        return false;
+    };
+    let has_sbr = |block: &&&[u8]| decoder.decode(block).is_ok_and(|(_, stream)| stream.sbr);
+    2 * blocks.iter().filter(has_sbr).count() > blocks.len()
+}
+
+/// A decoder of the core coder alone, for packets that Symphonia does not know.
+pub fn core_decoder(aac: &AacConfig) -> Result<Box<dyn Decoder>> {
+    let layout = aac.layout.unwrap_or(Layout::STEREO);
+    Ok(Box::new(Fdk {
+        inner: open(&aac.plain())?,
+        planes: aac.planes(layout),
+        sample_rate: aac.core_rate,
+        packet_len: aac.frame_len as usize,
+    }))
+}
+
+/// The track's configuration, or one made anew where `aac` says what that does not.
+fn configuration(track: &CodecParameters, aac: &AacConfig) -> Vec<u8> {
+    if AacConfig::parse(&track.config).as_ref() == Ok(aac) {
+        return track.config.clone();
+    }
+    match (aac.sbr, aac.ps) {
+        (Extension::Present(rate), Extension::Present(())) => {
+            aac.hierarchical(object_type::PS, rate)
+        }
+        (Extension::Present(rate), _) => aac.hierarchical(object_type::SBR, rate),
+        _ => None,
+    }
+    .unwrap_or_else(|| aac.plain())
 }
 
 fn open(config: &[u8]) -> Result<micropy_fdk::Decoder> {

@@ -1,17 +1,20 @@
 //! Replaces `fdk.rs` if the feature `fdk-aac` is off.
 
-use super::aac_config::AacConfig;
+use super::aac_config::{AacConfig, Extension};
 use super::{Decoder, Format};
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
+use crate::pcm::Layout;
+
+/// Whether most packets carry SBR data, though the configuration does not say so.
+pub fn finds_sbr(aac: &AacConfig, blocks: &[&[u8]]) -> bool {
+    let channels = aac.layout.map_or(0, Layout::channels);
+    super::sbr::is_in_most(blocks, channels, || super::aac::plain_decoder(aac).ok())
+}
 
 /// The error that names the missing feature.
-pub fn inspect(
-    _track: &CodecParameters,
-    aac: &AacConfig,
-    first_packets: &[&[u8]],
-) -> Result<Format> {
-    let sbr = super::sbr::is_in_most(first_packets);
+pub fn inspect(_track: &CodecParameters, aac: &AacConfig, blocks: &[&[u8]]) -> Result<Format> {
+    let sbr = aac.sbr == Extension::Unsaid && finds_sbr(aac, blocks);
     Err(unsupported(&Codec::Aac(aac.profile(sbr, false))))
 }
 
@@ -22,6 +25,11 @@ pub fn decoder(
     format: &Format,
 ) -> Result<Box<dyn Decoder>> {
     Err(unsupported(&format.codec))
+}
+
+/// The same error.
+pub fn core_decoder(aac: &AacConfig) -> Result<Box<dyn Decoder>> {
+    Err(unsupported(&Codec::Aac(aac.profile(false, false))))
 }
 
 fn unsupported(codec: &Codec) -> Error {

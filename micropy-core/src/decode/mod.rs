@@ -4,6 +4,8 @@
 mod aac;
 #[cfg(feature = "aac")]
 mod aac_config;
+#[cfg(feature = "aac")]
+mod aac_packet;
 #[cfg(feature = "ac3")]
 mod ac3;
 #[cfg(feature = "alac")]
@@ -26,7 +28,7 @@ mod linear_pcm;
 mod mpeg_audio;
 #[cfg(feature = "opus")]
 mod opus;
-#[cfg(feature = "aac")]
+#[cfg(all(feature = "aac", any(test, not(feature = "fdk-aac"))))]
 mod sbr;
 #[cfg(any(feature = "aac", feature = "alac", feature = "flac", feature = "mp3"))]
 mod symphonia;
@@ -166,11 +168,19 @@ const FAMILIES: &[Family] = &[
 
 fn family(codec: &Codec) -> Result<&'static Family> {
     let family = FAMILIES.iter().find(|family| (family.serves)(codec));
-    family.ok_or_else(|| {
-        Error::unsupported(match feature(codec) {
-            Some(feature) => format!("{codec} audio: this build lacks the feature `{feature}`"),
-            None => format!("{codec} audio"),
-        })
+    family.ok_or_else(|| no_decoder(codec))
+}
+
+/// Whether this build has a decoder for it.
+pub fn is_supported(codec: &Codec) -> bool {
+    FAMILIES.iter().any(|family| (family.serves)(codec))
+}
+
+/// The error of a codec that [is not supported](is_supported).
+pub fn no_decoder(codec: &Codec) -> Error {
+    Error::unsupported(match feature(codec) {
+        Some(feature) => format!("{codec} audio: this build lacks the feature `{feature}`"),
+        None => format!("{codec} audio"),
     })
 }
 

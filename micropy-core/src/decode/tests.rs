@@ -220,6 +220,92 @@ fn formats_come_from_the_bitstream() {
     assert_eq!(format("quicktime-ulaw.mov"), expect("µ-law", 8000, 1, None));
 }
 
+/// An ADTS header before each raw_data_block, as some writers leave it.
+fn with_adts_headers(packets: &mut [Vec<u8>], rate_index: u8, channels: u8) {
+    for packet in packets {
+        let len = packet.len() as u16 + 7;
+        let header = [
+            0xFF,
+            0xF1,
+            0x40 | rate_index << 2,
+            channels << 6 | (len >> 11) as u8,
+            (len >> 3) as u8,
+            (len << 5) as u8 | 0x1F,
+            0xFC,
+        ];
+        packet.splice(0..0, header);
+    }
+}
+
+#[test]
+fn adts_headers_in_packets_change_nothing() {
+    let clean = Track::clip("moov-first-stereo-44100.mp4").decode_from(0);
+    let mut track = Track::clip("moov-first-stereo-44100.mp4");
+    with_adts_headers(&mut track.packets, 4, 2);
+    assert!(track.decode_from(0).planes() == clean.planes());
+}
+
+/// Some writers say mono of stereo, and the other way round: the packets are right.
+#[test]
+fn the_packets_tell_the_channels_where_the_configuration_is_wrong() {
+    for (clip, wrong) in [("moov-first-stereo-44100.mp4", 1), ("mono-44100.m4a", 2)] {
+        let right = Track::clip(clip).decode_from(0);
+        let mut track = Track::clip(clip);
+        let config = &mut track.parameters.config;
+        config[1] = config[1] & !0x78 | wrong << 3;
+        assert!(track.decode_from(0).planes() == right.planes(), "{clip}");
+    }
+}
+
+#[test]
+fn a_stream_may_change_its_channels() {
+    let mono = Track::clip("mono-44100.m4a");
+    let mut track = Track::clip("moov-first-stereo-44100.mp4");
+    let at = track.packets.len() / 2;
+    track
+        .packets
+        .splice(at.., mono.packets[at..].iter().cloned());
+    let pcm = track.decode_from(0);
+    let [left, right] = pcm.planes() else {
+        panic!("stereo")
+    };
+    assert!(left[..1024 * at] != right[..1024 * at]);
+    assert!(left[1024 * (at + 1)..] == right[1024 * (at + 1)..]);
+    assert!(left[1024 * (at + 1)..].iter().any(|&s| s.abs() > 0.01));
+}
+
+#[test]
+fn a_packet_without_sound_is_damaged() {
+    let track = Track::clip("moov-first-stereo-44100.mp4");
+    let format = track.format();
+    let mut decoder = decoder(&track.parameters, &format).unwrap();
+    for packet in [&[][..], &[0xE0], &[0xFF; 40], &[0; 1]] {
+        let mut pcm = Pcm::new(2);
+        assert!(decoder.decode(packet, &mut pcm).is_err(), "{packet:?}");
+        assert_eq!(pcm.len(), 0);
+    }
+}
+
+#[test]
+fn a_missing_configuration_is_guessed() {
+    let right = Track::clip("moov-first-stereo-44100.mp4").decode_from(0);
+    let mut track = Track::clip("moov-first-stereo-44100.mp4");
+    track.parameters.config.clear();
+    assert!(track.decode_from(0).planes() == right.planes());
+}
+
+/// No decoder here knows them: the profile is named, not a library's number.
+#[test]
+fn aac_profiles_without_a_decoder_are_named() {
+    for (object_type, name) in [(1, "AAC Main"), (3, "AAC-SSR"), (4, "AAC-LTP")] {
+        let mut track = Track::clip("moov-first-stereo-44100.mp4");
+        let config = &mut track.parameters.config;
+        config[0] = config[0] & 7 | object_type << 3;
+        let error = inspect(&track.parameters, &track.packets).unwrap_err();
+        assert_eq!(error.to_string(), format!("unsupported: {name} audio"));
+    }
+}
+
 #[test]
 fn after_its_roll_a_restarted_decoder_gives_the_same() {
     let directory = tempfile::tempdir().unwrap();

@@ -64,17 +64,20 @@ pub fn read_header(source: &mut dyn Source, at: u64) -> Result<Option<BoxHeader>
     })
 }
 
-/// Reads the first box header of the source, if it is that of an ISO base media file.
-pub fn read_first_header(source: &mut dyn Source) -> Result<BoxHeader> {
-    /// The boxes that such a file begins with.
+/// Whether a file may begin with a box of this kind.
+pub fn is_first_kind(kind: &[u8]) -> bool {
     const FIRST: [&[u8; 4]; 14] = [
         b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"udta", b"uuid", b"meta",
         b"styp", b"moof", b"sidx", b"prfl",
     ];
+    FIRST.iter().any(|first| kind == &first[..])
+}
+
+/// Reads the first box header of the source, if it is that of an ISO base media file.
+pub fn read_first_header(source: &mut dyn Source) -> Result<BoxHeader> {
     let mut head = [0; 8];
     let read = read_full_at(source, 0, &mut head).map_err(Error::Read)?;
-    let is_box = read == 8 && FIRST.iter().any(|kind| head[4..] == kind[..]);
-    if !is_box {
+    if read < 8 || !is_first_kind(&head[4..]) {
         return Err(Error::NotMp4 {
             why: foreign(&head[..read]),
         });
@@ -93,8 +96,16 @@ pub fn read_first_header(source: &mut dyn Source) -> Result<BoxHeader> {
 
 /// What else a file that begins with `head` may be.
 fn foreign(head: &[u8]) -> String {
-    let name = match head {
-        [] => return "it is empty".to_owned(),
+    match (head, format_name(head)) {
+        ([], _) => "it is empty".to_owned(),
+        (_, Some(name)) => format!("it begins as {name} does"),
+        (_, None) => format!("it begins with `{}`", head.escape_ascii()),
+    }
+}
+
+/// The format of a file that begins with `head`, where it is a known one that is no ISO base media file.
+pub fn format_name(head: &[u8]) -> Option<&'static str> {
+    Some(match head {
         [b'R', b'I', b'F', b'F', ..] => "RIFF (WAV, AVI)",
         [b'I', b'D', b'3', ..] | [0xFF, 0xE0..=0xFF, ..] => "MP3 or ADTS",
         [b'O', b'g', b'g', b'S', ..] => "Ogg",
@@ -105,9 +116,8 @@ fn foreign(head: &[u8]) -> String {
         [0x30, 0x26, 0xB2, 0x75, ..] => "ASF (WMA, WMV)",
         [0x47, ..] => "an MPEG transport stream",
         [b'<', ..] => "HTML or XML",
-        _ => return format!("it begins with `{}`", head.escape_ascii()),
-    };
-    format!("it begins as {name} does")
+        _ => return None,
+    })
 }
 
 fn parse_header(

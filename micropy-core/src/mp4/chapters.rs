@@ -232,6 +232,7 @@ mod tests {
             delay: 100,
             start: 400,
             length: Some(2100),
+            ..Edit::default()
         };
         let chapters = from_text_track(&samples, 1000, edit);
         assert_eq!(

@@ -11,6 +11,8 @@ pub struct Entry {
     /// Where the edit begins in the media, in media timescale units; `None` for an empty edit
     /// (`media_time` −1).
     pub media_time: Option<u64>,
+    /// Whether `media_rate` is 1.
+    pub at_full_speed: bool,
 }
 
 /// The presented part of a track's media (`edts`/`elst`, first non-empty edit).
@@ -23,9 +25,13 @@ pub struct Edit {
     /// Presented length in `timescale` units; `None`: to the end, also if it ends within one tick of the coarse movie
     /// timescale of the media's own end.
     pub length: Option<u64>,
+    /// Edits behind that one which present anything else than what follows it in the media: they are not played.
+    pub left_out: u32,
+    /// An edit asks for another speed than the media's own.
+    pub other_speed: bool,
 }
 
-/// The most entries kept of an edit list; only those up to the first non-empty one count.
+/// The most entries kept of an edit list.
 const MAX_ENTRIES: u32 = 1024;
 
 /// Reads the payload of an `elst` box.
@@ -39,10 +45,11 @@ pub fn read(mut fields: Fields<'_>) -> Result<Vec<Entry>> {
             0 => i64::from(fields.u32()?.cast_signed()),
             _ => fields.u64()?.cast_signed(),
         };
-        let _media_rate = fields.u32()?;
+        let media_rate = fields.u32()?;
         entries.push(Entry {
             duration,
             media_time: u64::try_from(media_time).ok(),
+            at_full_speed: media_rate == 1 << 16,
         });
     }
     Ok(entries)
@@ -65,20 +72,43 @@ impl Edit {
     ) -> Edit {
         let empty = entries.iter().take_while(|e| e.media_time.is_none());
         let delay = empty.fold(0u64, |sum, e| sum.saturating_add(e.duration));
-        let edit = entries
-            .iter()
-            .find_map(|e| Some((e.media_time?, e.duration)));
-        let Some((start, duration)) = edit else {
+        let mut rest = entries.iter().skip_while(|e| e.media_time.is_none());
+        let Some((start, mut duration)) =
+            rest.next().and_then(|e| Some((e.media_time?, e.duration)))
+        else {
             return Edit::default();
         };
-        let length = rescale(duration, movie_timescale, timescale);
         let tick = u64::from(timescale.div_ceil(movie_timescale.max(1)));
-        let to_the_end = media_duration
+        let (mut left_out, mut silence) = (0, 0u64);
+        let to_the_end = duration == 0;
+        for entry in rest {
+            match entry.media_time {
+                // Nothing of it is presented.
+                _ if entry.duration == 0 && !to_the_end => {}
+                None => silence = silence.saturating_add(entry.duration),
+                // What was cut in two, but is played through, is one edit.
+                Some(next) => {
+                    let end = start.saturating_add(rescale(duration, movie_timescale, timescale));
+                    let follows = !to_the_end && next.abs_diff(end) <= tick;
+                    if follows && silence == 0 && left_out == 0 {
+                        duration = duration.saturating_add(entry.duration);
+                    } else {
+                        left_out += 1;
+                    }
+                }
+            }
+        }
+        let length = rescale(duration, movie_timescale, timescale);
+        let reaches_the_end = media_duration
             .is_some_and(|media| start.saturating_add(length).saturating_add(tick) >= media);
         Edit {
             delay: rescale(delay, movie_timescale, timescale),
             start,
-            length: (duration != 0 && !to_the_end).then_some(length),
+            length: (duration != 0 && !reaches_the_end).then_some(length),
+            left_out,
+            other_speed: entries
+                .iter()
+                .any(|e| e.media_time.is_some() && !e.at_full_speed),
         }
     }
 }
@@ -91,6 +121,7 @@ mod tests {
         Entry {
             duration,
             media_time: u64::try_from(media_time).ok(),
+            at_full_speed: true,
         }
     }
 
@@ -137,5 +168,33 @@ mod tests {
         );
         assert_eq!(edit.delay, u64::MAX);
         assert_eq!(edit.length, None);
+    }
+
+    #[test]
+    fn edits_that_do_not_follow_each_other_are_counted() {
+        let left_out = |entries: &[Entry]| Edit::new(entries, 1000, 1000, Some(10_000)).left_out;
+        assert_eq!(left_out(&[entry(500, 100), entry(500, 3000)]), 1);
+        assert_eq!(left_out(&[entry(500, 100), entry(500, 100)]), 1, "repeated");
+        assert_eq!(
+            left_out(&[entry(500, 100), entry(200, -1), entry(500, 600)]),
+            1,
+            "a gap"
+        );
+        assert_eq!(
+            left_out(&[entry(100, -1), entry(500, 100)]),
+            0,
+            "a late start"
+        );
+        assert_eq!(
+            left_out(&[entry(500, 100), entry(0, 0), entry(100, -1)]),
+            0,
+            "nothing after"
+        );
+        let through = [entry(500, 100), entry(500, 600), entry(1000, 1101)];
+        let edit = Edit::new(&through, 1000, 1000, Some(10_000));
+        assert_eq!(
+            (edit.start, edit.length, edit.left_out),
+            (100, Some(2000), 0)
+        );
     }
 }

@@ -11,6 +11,7 @@ mod fragment;
 mod metadata;
 mod movie;
 mod packets;
+mod preamble;
 mod sample_entry;
 mod sample_table;
 mod text;
@@ -21,4 +22,5 @@ mod tests;
 
 pub use edit_list::Edit;
 pub use movie::{AudioTrack, Movie};
-pub use packets::{Packet, Packets};
+pub use packets::{Jump, Packet, Packets};
+pub use preamble::AfterPreamble;

@@ -44,6 +44,16 @@ impl Missing {
     }
 }
 
+/// Two fragments whose times do not follow each other by more than a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Jump {
+    /// Decode time at which the one ends, in timescale units.
+    pub from: u64,
+    /// Decode time at which the next begins: later where segments are missing, earlier where they overlap or are in
+    /// the wrong order.
+    pub to: u64,
+}
+
 /// What [`Packets::skip`] skipped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
@@ -68,6 +78,9 @@ pub struct Packets {
     /// Bytes of `buffer` already returned.
     given: usize,
     missing: Missing,
+    jumps: Vec<Jump>,
+    /// Duration of the last packet from the cursor; 0 before the first.
+    last_duration: u32,
     ended: bool,
     /// Bytes read so far, and the end of the highest one: samples that overlap endlessly are refused.
     read_bytes: u64,
@@ -79,6 +92,8 @@ impl Packets {
     const BATCH_BYTES: u64 = 64 << 10;
     /// Packets read at once.
     const BATCH_PACKETS: usize = 4096;
+    /// Jumps kept: those of a file of nothing but jumps would fill the memory.
+    const MAX_JUMPS: usize = 16;
     /// The most bytes of a packet: 5 seconds of 8 channels of 64-bit PCM at 48 kHz.
     const PACKET_LIMIT: u32 = 16 << 20;
 
@@ -92,6 +107,8 @@ impl Packets {
             buffer: Vec::new(),
             given: 0,
             missing: Missing::default(),
+            jumps: Vec::new(),
+            last_duration: 0,
             ended: false,
             read_bytes: 0,
             read_up_to: 0,
@@ -163,6 +180,11 @@ impl Packets {
         self.missing
     }
 
+    /// Where the times of the fragments read so far jump; the first of many.
+    pub fn jumps(&self) -> &[Jump] {
+        &self.jumps
+    }
+
     /// Warnings about the fragments read so far.
     pub fn warnings(&self) -> &[Warning] {
         self.fragments.as_ref().map_or(&[], Fragments::warnings)
@@ -213,6 +235,7 @@ impl Packets {
         }
         loop {
             if let Some(sample) = self.cursor.next(self.group) {
+                self.last_duration = sample.duration.max(1);
                 return Ok(Some(sample));
             }
             self.count_unplaced();
@@ -220,12 +243,28 @@ impl Packets {
                 return Ok(None);
             };
             match fragments.next_run(source, self.cursor.time())? {
-                Some(cursor) => self.cursor = cursor,
+                Some(cursor) => {
+                    let jump = Jump {
+                        from: self.cursor.time(),
+                        to: cursor.time(),
+                    };
+                    self.cursor = cursor;
+                    self.note(jump);
+                }
                 None => {
                     self.missing.uncounted |= fragments.damaged();
                     return Ok(None);
                 }
             }
+        }
+    }
+
+    /// Keeps a jump of more than a packet. A stream may begin at any time.
+    fn note(&mut self, jump: Jump) {
+        let begun = self.last_duration > 0;
+        let len = jump.from.abs_diff(jump.to);
+        if begun && len > self.last_duration.into() && self.jumps.len() < Self::MAX_JUMPS {
+            self.jumps.push(jump);
         }
     }
 

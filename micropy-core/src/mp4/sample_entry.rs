@@ -102,7 +102,7 @@ impl<'a> AudioEntry<'a> {
 
     fn codec_and_config(&self) -> Result<(Codec, Vec<u8>)> {
         Ok(match &self.kind.0 {
-            b"enca" | b"drms" => return Err(self.encrypted()),
+            b"enca" | b"drms" | b"aavd" => return Err(self.encrypted()),
             b"mp4a" => return self.mp4a(),
             b".mp3" | b"mp3 " | b"ms\0\x55" => (Codec::Mp3, Vec::new()),
             b"alac" => (Codec::Alac, full_box_body(self.require(b"alac")?)),
@@ -243,6 +243,7 @@ impl<'a> AudioEntry<'a> {
             Some([b'i', b't', b'u', b'n']) => "FairPlay, itun".to_owned(),
             Some(code) => FourCc(code).to_string(),
             None if &self.kind.0 == b"drms" => "FairPlay, drms".to_owned(),
+            None if &self.kind.0 == b"aavd" => "Audible, aavd".to_owned(),
             None => self.kind.to_string(),
         };
         Error::Encrypted { scheme }
@@ -290,6 +291,8 @@ fn name(kind: FourCc) -> String {
         b"ac-4" => "Dolby AC-4",
         b"mha1" | b"mha2" | b"mhm1" | b"mhm2" => "MPEG-H 3D audio",
         b"iamf" => "IAMF",
+        b"apac" => "Apple Positional Audio Codec",
+        b"wma " => "Windows Media Audio",
         b"Opvb" => "Vorbis",
         b"QDM2" | b"QDMC" => "QDesign Music",
         b"Qclp" => "Qualcomm PureVoice",

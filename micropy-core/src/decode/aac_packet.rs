@@ -1,0 +1,181 @@
+//! What an AAC packet tells without being decoded: the ADTS header that some writers leave on (ISO/IEC 14496-3, 1.A.2)
+//! and the first elements of its raw_data_block (4.4.2.1).
+
+use super::DecodeError;
+use super::aac_config::read_program_config;
+use super::bits::Bits;
+
+/// `id_syn_ele` (table 4.85).
+mod id {
+    pub const SCE: u32 = 0;
+    pub const CPE: u32 = 1;
+    pub const CCE: u32 = 2;
+    pub const LFE: u32 = 3;
+    pub const DSE: u32 = 4;
+    pub const PCE: u32 = 5;
+    pub const FIL: u32 = 6;
+}
+
+/// The first element of a packet that carries sound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelElement {
+    /// single_channel_element or lfe_channel_element: one channel.
+    Single,
+    /// channel_pair_element: two.
+    Pair,
+    /// coupling_channel_element.
+    Coupling,
+}
+
+/// What a packet begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    pub first: ChannelElement,
+    /// A program_config_element stands before it.
+    pub program_config: bool,
+}
+
+/// The raw_data_block in a packet: all of it, or what follows an ADTS header. No raw_data_block begins as a header does:
+/// it would end before its first element.
+pub fn raw_data_block(packet: &[u8]) -> Result<&[u8], DecodeError> {
+    let Some(&[a, b, c, d, e, f, g]) = packet.first_chunk() else {
+        return Ok(packet);
+    };
+    // syncword and layer
+    if a != 0xFF || b & 0xF6 != 0xF0 {
+        return Ok(packet);
+    }
+    let _profile_and_rate = c;
+    let frame_len = usize::from(d & 3) << 11 | usize::from(e) << 3 | usize::from(f) >> 5;
+    let protection_absent = b & 1 == 1;
+    let header_len = if protection_absent { 7 } else { 9 };
+    if frame_len != packet.len() || g & 3 != 0 {
+        let blocks = g & 3;
+        return Err(DecodeError(format!(
+            "an ADTS frame of {frame_len} bytes and {} blocks in a packet of {}",
+            blocks + 1,
+            packet.len()
+        )));
+    }
+    packet
+        .get(header_len..)
+        .ok_or_else(|| DecodeError("an ADTS header without a frame".into()))
+}
+
+/// What a raw_data_block begins with. A block without sound is damaged: it would pass for silence.
+pub fn beginning(block: &[u8]) -> Result<Beginning, DecodeError> {
+    read_beginning(&mut Bits::new(block))
+        .flatten()
+        .ok_or_else(|| DecodeError("an AAC packet without a channel element".into()))
+}
+
+/// The inner `None`: the block ends without one.
+fn read_beginning(bits: &mut Bits<'_>) -> Option<Option<Beginning>> {
+    let mut program_config = false;
+    loop {
+        let first = match bits.read(3)? {
+            id::SCE | id::LFE => ChannelElement::Single,
+            id::CPE => ChannelElement::Pair,
+            id::CCE => ChannelElement::Coupling,
+            id::DSE => {
+                skip_data(bits)?;
+                continue;
+            }
+            id::PCE => {
+                read_program_config(bits)?;
+                program_config = true;
+                continue;
+            }
+            id::FIL => {
+                let len = fill_len(bits)?;
+                bits.skip(8 * len)?;
+                continue;
+            }
+            _ => return Some(None),
+        };
+        return Some(Some(Beginning {
+            first,
+            program_config,
+        }));
+    }
+}
+
+/// Bytes of a fill_element (table 4.11).
+pub fn fill_len(bits: &mut Bits<'_>) -> Option<usize> {
+    match bits.read(4)? {
+        15 => Some(14 + bits.read(8)? as usize),
+        count => Some(count as usize),
+    }
+}
+
+/// Skips a data_stream_element (table 4.10).
+pub fn skip_data(bits: &mut Bits<'_>) -> Option<()> {
+    bits.skip(4)?;
+    let aligned = bits.flag()?;
+    let mut count = bits.read(8)? as usize;
+    if count == 255 {
+        count += bits.read(8)? as usize;
+    }
+    if aligned {
+        bits.align();
+    }
+    bits.skip(8 * count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `syncword` … `number_of_raw_data_blocks`, without a CRC.
+    fn adts(len: usize) -> [u8; 7] {
+        let len = len as u16;
+        [
+            0xFF,
+            0xF1,
+            0x50,
+            0x80 | (len >> 11) as u8,
+            (len >> 3) as u8,
+            (len << 5) as u8 | 0x1F,
+            0xFC,
+        ]
+    }
+
+    #[test]
+    fn a_header_comes_off_and_nothing_else_does() {
+        let block = [0x21, 1, 2, 3, 4, 5, 6, 7];
+        assert_eq!(raw_data_block(&block).unwrap(), block);
+        let framed = [&adts(15)[..], &block].concat();
+        assert_eq!(raw_data_block(&framed).unwrap(), block);
+        assert_eq!(raw_data_block(&block[..3]).unwrap(), &block[..3]);
+        let cut = &framed[..framed.len() - 1];
+        assert!(raw_data_block(cut).is_err(), "shorter than it says");
+        let two = [&framed[..], &framed].concat();
+        assert!(raw_data_block(&two).is_err(), "two frames");
+    }
+
+    #[test]
+    fn the_first_channel_element_is_found_behind_others() {
+        let first = |block: &[u8]| beginning(block).map(|b| b.first).ok();
+        assert_eq!(first(&[0x00]), Some(ChannelElement::Single));
+        assert_eq!(first(&[0x20]), Some(ChannelElement::Pair));
+        // FIL of one byte, then a pair: 110 0001 xxxxxxxx 001
+        let fill = [0b1100_0010, 0, 0b0100_0000];
+        assert_eq!(first(&fill), Some(ChannelElement::Pair));
+        // DSE, aligned, of one byte, then a single channel: 100 tttt 1 00000001 | xxxxxxxx | 000
+        let data = [0b1000_0001, 1, 0xAB, 0];
+        assert_eq!(first(&data), Some(ChannelElement::Single));
+    }
+
+    #[test]
+    fn a_packet_without_sound_is_damaged() {
+        for block in [
+            &[][..],
+            &[0xE0],
+            &[0xFF; 6],
+            // FIL longer than the packet.
+            &[0b1101_1110, 0, 0],
+        ] {
+            assert!(beginning(block).is_err(), "{block:?}");
+        }
+    }
+}
