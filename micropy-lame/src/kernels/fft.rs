@@ -528,10 +528,11 @@ pub fn short(
         lines,
         SHORT / 2,
     );
-    for k in 1..=SHORT / 4 {
+    let turns = TURNS_256[0].iter().zip(&TURNS_256[1]);
+    for (k, (re, im)) in turns.enumerate().skip(1) {
         let turn = Complex {
-            re: _mm256_set1_ps(TURNS_256[0][k]),
-            im: _mm256_set1_ps(TURNS_256[1][k]),
+            re: _mm256_set1_ps(*re),
+            im: _mm256_set1_ps(*im),
         };
         let (line, mirrored) = split(points.get(k), points.get(SHORT / 2 - k), turn);
         put_short(line, lines, k);

@@ -108,12 +108,9 @@ impl Bands {
         self.per_masker = [0.0; ROOM];
         let mut rest = model.spreading;
         let mut spreading = [&[][..]; MAX_BANDS];
-        for b in 0..count {
-            self.lines[b] = u32::try_from(model.lines[b])
-                .ok()
-                .filter(|&lines| lines > 0)?;
-            self.per_line[b] = 1.0 / self.lines[b] as f32;
-            let [first, last] = model.maskers[b];
+        for (b, (&lines, &[first, last])) in model.lines.iter().zip(model.maskers).enumerate() {
+            self.lines[b] = u32::try_from(lines).ok().filter(|&lines| lines > 0)?;
+            self.per_line[b] = 1.0 / lines as f32;
             let (first, end) = (u32::try_from(first).ok()?, u32::try_from(last).ok()? + 1);
             if first >= end || end as usize > count {
                 return None;
