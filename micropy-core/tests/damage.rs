@@ -95,7 +95,7 @@ fn a_file_cut_anywhere_gives_what_is_there_and_reports_the_rest() {
                 partial += 1;
                 assert!(report.expected_packets >= report.packets, "{what}");
                 assert!(
-                    report.warnings.iter().any(|w| names_a_byte(w)),
+                    report.warnings.iter().any(names_a_byte),
                     "{what}: {:?}",
                     report.warnings
                 );

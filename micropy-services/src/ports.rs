@@ -37,7 +37,7 @@ impl Ports {
     }
 
     /// An id that nothing else has.
-    pub(crate) fn new_id(&self) -> Id {
+    pub fn new_id(&self) -> Id {
         let mut random = [0; 6];
         // The operating system's generator does not fail on a system that still works.
         getrandom::fill(&mut random).unwrap_or_else(|e| panic!("no random numbers: {e}"));

@@ -181,6 +181,33 @@ def test_expired_jobs_and_files_without_an_owner_are_removed(start):
     assert (service.files("videos"), service.files("mp3s")) == ([], [])
 
 
+def test_a_new_ledger_beside_a_full_store_removes_nothing_until_it_is_told_to(start):
+    service = start("serve")
+    ann = service.user("ann@example.com")
+    ann.uploaded(GOOD)
+    assert service.stop() == 0
+    kept = service.files("videos"), service.files("mp3s")
+    assert all(kept)
+    for file in (*kept[0], *kept[1]):
+        for kind in ("videos", "mp3s"):
+            path = service.folder / kind / "whole" / file
+            if path.exists():
+                os.utime(path, (1, 1))
+    aside = service.folder / "aside"
+    aside.mkdir()
+    for file in service.folder.glob("micropy.db*"):
+        file.rename(aside / file.name)
+    service.start()
+    assert until(lambda: any("adopt" in json.dumps(entry) for entry in service.complaints()))
+    time.sleep(2)
+    assert (service.files("videos"), service.files("mp3s")) == kept
+    assert service.stop() == 0
+    adopted = subprocess.run([service.program, "adopt", "--data-dir", service.folder], capture_output=True, text=True)
+    assert (adopted.returncode, "belong to this ledger" in adopted.stdout) == (0, True), adopted.stderr
+    service.start()
+    assert until(lambda: not service.files("videos") + service.files("mp3s"), 10)
+
+
 def test_an_upload_is_on_the_disk_before_it_is_answered(start, tmp_path):
     # In which order the service asks the kernel: the file to disk, its name, its folder, the ledger, and only then an
     # answer.

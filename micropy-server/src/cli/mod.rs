@@ -1,5 +1,6 @@
 //! The command line of the program `micropy-server`.
 
+mod adopt;
 mod serve;
 mod user;
 
@@ -51,6 +52,13 @@ enum Command {
     /// Run the sweeper alone: it removes what is past its time, and restarts jobs whose message was lost
     #[command(after_help = settings::HELP)]
     Sweeper(serve::Args),
+    /// Bind the videos and MP3s to this ledger of jobs, whatever they belonged to before
+    ///
+    /// A service removes no file of no job while its ledger is not the one that the files belong to: a new one, another
+    /// service's, or one restored from a backup. If the right ledger is lost, this makes the files this one's. Those that
+    /// it does not know will then be removed. Stop the service first.
+    #[command(after_help = settings::HELP)]
+    Adopt(adopt::Args),
     /// Add and list the service's users
     User(user::Args),
     /// Print docs/settings.md
@@ -71,6 +79,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Converter(args)) => serve::run(args, &[Service::Converter]),
         Some(Command::Notification(args)) => serve::run(args, &[Service::Notification]),
         Some(Command::Sweeper(args)) => serve::run(args, &[Service::Sweeper]),
+        Some(Command::Adopt(args)) => adopt::run(args),
         Some(Command::User(args)) => user::run(args),
         Some(Command::SettingsPage) => {
             print!("{}", settings::page());

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use micropy_adapters::clock::SystemClock;
-use micropy_core::ports::Auth;
+use micropy_core::ports::{Auth, binding};
 use micropy_services::accounts::{Accounts, LocalAccounts, RemoteAccounts};
 use micropy_services::auth::AuthService;
 use micropy_services::converter::ConverterService;
@@ -54,6 +54,20 @@ impl Service {
 /// Opens the users that the settings name, which a service may be using at the same time.
 pub async fn open_users(settings: Settings) -> io::Result<Arc<dyn Auth>> {
     Adapters::new(Arc::new(settings)).shared_users().await
+}
+
+/// Binds both stores that the settings name to the ledger that they name, whatever they belonged to before.
+pub async fn adopt(settings: Settings) -> io::Result<()> {
+    let adapters = Adapters::new(Arc::new(settings));
+    let ports = adapters.ports().await?;
+    for storage in [&ports.videos, &ports.mp3s] {
+        binding::adopt(&**storage, &*ports.jobs, ports.new_id())
+            .await
+            .map_err(io::Error::other)?;
+    }
+    drop(ports);
+    adapters.close().await;
+    Ok(())
 }
 
 /// Services that are ready to run in this process.

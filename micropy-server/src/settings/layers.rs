@@ -362,7 +362,7 @@ mod tests {
             let all = [
                 Layers::merge(Flags(vec![(setting.name.clone(), value.into())]), [], None),
                 Layers::merge(Flags(vec![(key.clone(), file.into())]), [], None),
-                Layers::of_environment(&[(&variable, value)]),
+                Layers::of_environment(&[(variable, value)]),
                 Layers::of_environment(&[(&format!("{variable}_FILE"), file)]),
                 Layers::of_file(&format!("{} = {value:?}", setting.name)),
                 Layers::of_file(&format!("{key} = {file:?}")),
