@@ -112,7 +112,10 @@ const FOUND: [(&str, Becomes); 18] = [
     ("cmaf-two-segments-missing", Incomplete("s are missing at")),
     ("eac3-51-frame1151", Whole("E-AC-3")),
     ("edit-list-two-segments", Incomplete("presents 2 pieces")),
-    ("encrypted-looking", Incomplete("42 of 46 packets")),
+    (
+        "encrypted-looking",
+        Refused(malformed, "not one of its packets can be decoded"),
+    ),
     ("esds-without-asc", Whole("AAC-LC")),
     ("first-track-unsupported", Whole("AAC-LC")),
     ("freeform-names-with-NUL", Whole("AAC-LC")),
