@@ -28,7 +28,7 @@ pub async fn run(ports: Ports, shutdown: CancellationToken) {
 }
 
 impl Ports {
-    /// Publishes a message that the ledger owes. Where this fails, [`run`] publishes it later.
+    /// Publishes a message that the ledger owes. If this fails, the sender publishes it later.
     pub async fn try_send(&self, owed: Option<Owed>) {
         let Some(owed) = owed else { return };
         if let Err(e) = self.send(owed).await {
