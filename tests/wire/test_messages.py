@@ -128,7 +128,7 @@ def test_a_converter_takes_as_many_messages_as_it_has_workers(fleet, workers):
 def test_heartbeats_go_on_during_a_long_conversion(fleet, tmp_path):
     fleet.become("auth", "gateway", converter={"queue_url": f"{fleet.amqp}?heartbeat=1", "workers": 1})
     started = time.monotonic()
-    video = fleet.put(repeated(tmp_path / "long.m4a", 120), BOB)
+    video = fleet.put(repeated(tmp_path / "long.m4a", 400), BOB)
     assert fleet.take_json(MP3, 120)["video_fid"] == video
     # A broker hangs up after two intervals without a word.
     assert time.monotonic() - started > 4
