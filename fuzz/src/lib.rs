@@ -103,7 +103,7 @@ fn demux(data: &[u8]) -> Result<Outcome, String> {
     Ok(Outcome::default())
 }
 
-/// How many sets of options [`convert`] knows.
+/// How many sets of options `convert` knows.
 pub const OPTION_SETS: u8 = 10;
 
 /// A file begins with a size, so with a zero: then it is converted with the first set of options. Any other
