@@ -62,8 +62,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     for edit in EDITS {
         apply(edit, &ours)?;
     }
-    cc.cpp(true)
-        .files(files)
+    // Not as C++: without exceptions and type information nothing of its library is needed, and a compiler that is set for
+    // C alone (musl-gcc) takes it by the files' names.
+    cc.files(files)
         .warnings(false)
         .cargo_warnings(false)
         .debug(false)
@@ -73,13 +74,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         .flag_if_supported("-fwrapv")
         .flag_if_supported("-fno-exceptions")
         .flag_if_supported("-fno-rtti");
-    for flag in env::var("MICROPY_FDK_CXXFLAGS")
+    for flag in env::var("MICROPY_FDK_CFLAGS")
         .unwrap_or_default()
         .split_whitespace()
     {
         cc.flag(flag);
     }
-    println!("cargo::rerun-if-env-changed=MICROPY_FDK_CXXFLAGS");
+    println!("cargo::rerun-if-env-changed=MICROPY_FDK_CFLAGS");
     cc.try_compile("micropy_fdk")?;
     Ok(())
 }
