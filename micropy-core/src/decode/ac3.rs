@@ -10,6 +10,7 @@
 
 mod audio_block;
 mod audio_frame;
+mod bands;
 mod bit_allocation;
 mod coupling;
 mod crc;

@@ -1,5 +1,6 @@
 //! Coupling: above some frequency several channels share one, scaled for each of them band by band (ATSC A/52, 7.4).
 
+use super::bands;
 use super::dither::Dither;
 use super::exponents::Exponents;
 use super::fault::Fault;
@@ -121,19 +122,11 @@ impl Coupling {
         if self.begin >= self.end {
             return Err(Fault::Impossible("range of coupling"));
         }
+        let sub_bands = self.begin..self.end;
         if !enhanced || bits.flag()? {
-            for merged in &mut self.merged[self.begin + 1..self.end] {
-                *merged = bits.flag()?;
-            }
+            bands::read_merged(bits, sub_bands.clone(), &mut self.merged)?;
         }
-        self.bands = 0;
-        for sub_band in self.begin..self.end {
-            if sub_band == self.begin || !self.merged[sub_band] {
-                self.sizes[self.bands] = 0;
-                self.bands += 1;
-            }
-            self.sizes[self.bands - 1] += 1;
-        }
+        self.bands = bands::group(sub_bands, &self.merged, 1, &mut self.sizes);
         Ok(())
     }
 

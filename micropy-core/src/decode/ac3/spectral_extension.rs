@@ -1,6 +1,7 @@
 //! Spectral extension: high frequencies are made of a copy of lower ones, mixed with noise and scaled band by band
 //! (ATSC A/52, E3.6). E-AC-3 alone has it.
 
+use super::bands;
 use super::dither::Dither;
 use super::fault::Fault;
 use super::frame_bits::FrameBits;
@@ -114,19 +115,11 @@ impl SpectralExtension {
         if self.begin >= self.end || self.copy_start >= self.begin_bin() {
             return Err(Fault::Impossible("range of spectral extension"));
         }
+        let sub_bands = self.begin..self.end;
         if bits.flag()? {
-            for merged in &mut self.merged[self.begin + 1..self.end] {
-                *merged = bits.flag()?;
-            }
+            bands::read_merged(bits, sub_bands.clone(), &mut self.merged)?;
         }
-        self.bands = 0;
-        for sub_band in self.begin..self.end {
-            if sub_band == self.begin || !self.merged[sub_band] {
-                self.sizes[self.bands] = 0;
-                self.bands += 1;
-            }
-            self.sizes[self.bands - 1] += 12;
-        }
+        self.bands = bands::group(sub_bands, &self.merged, 12, &mut self.sizes);
         Ok(())
     }
 
