@@ -1,6 +1,8 @@
 """A server that tests use: started on a free port with its data in a temporary folder, and stopped again."""
 
+import fcntl
 import os
+import random
 import shutil
 import signal
 import socket
@@ -13,10 +15,29 @@ class Missing(Exception):
     """The server is not installed; the text says what to install."""
 
 
+#: The ports this process has handed out, each by the open file that keeps other processes from it.
+_taken = []
+
+
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port that nothing has and nothing gets by chance: below the range from which the system takes ports for
+    outgoing connections and for those that ask for any, one of which may come before the server's own start."""
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as limits:
+        lowest = int(limits.read().split()[0])
+    folder = os.path.join(tempfile.gettempdir(), f"micropy-ports-{os.getuid()}")
+    os.makedirs(folder, exist_ok=True)
+    for port in random.sample(range(10_000, lowest), 200):
+        lock = open(os.path.join(folder, str(port)), "w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as s:
+                s.bind(("127.0.0.1", port))
+        except OSError:
+            lock.close()
+            continue
+        _taken.append(lock)
+        return port
+    raise RuntimeError(f"no free port found between 10000 and {lowest}")
 
 
 class Server:
