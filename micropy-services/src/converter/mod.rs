@@ -26,7 +26,7 @@ use crate::job::adoption::AdoptionError;
 use crate::job::message::Body;
 use crate::job::outbox;
 use crate::telemetry::{self, Metrics};
-use crate::worker::{Converted, Fault, Worker};
+use crate::worker::{Converted, Fault, Sandbox, Worker};
 
 /// How long a lease lasts without being renewed.
 const LEASE: Duration = Duration::from_secs(30);
@@ -132,6 +132,10 @@ impl ConverterService {
     pub async fn run(mut self, shutdown: CancellationToken) {
         let threads = NonZeroUsize::new(cores() / self.workers).unwrap_or(NonZeroUsize::MIN);
         self.worker = self.worker.default_threads(threads);
+        let sandbox = Sandbox::supported();
+        if !(sandbox.landlock && sandbox.seccomp) {
+            tracing::warn!("worker processes are held by {sandbox} on this system");
+        }
         let mut tasks = JoinSet::new();
         tasks.spawn(outbox::run(self.ports.clone(), shutdown.clone()));
         for _ in 0..self.workers {

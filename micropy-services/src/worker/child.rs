@@ -14,10 +14,13 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use super::conversion::Conversion;
 use super::protocol::{Converted, Failure, MAX_LINE, Message, Progress, Task};
 use super::read_ahead::ReadAhead;
-use crate::job::options::ConversionOptions;
+use super::sandbox::Sandbox;
 
 /// The pause between two reports of progress.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
+
+/// Descriptors that the process may have.
+const DESCRIPTORS: u64 = 64;
 
 /// Runs this process as the worker process that a converter started, and returns when the video is converted or was
 /// found to be unconvertible.
@@ -32,8 +35,11 @@ pub fn run() -> io::Result<()> {
     (&mut responses).take(MAX_LINE).read_line(&mut line)?;
     let task: Task = serde_json::from_str(&line)?;
     limit_resources(&task)?;
+    let conversion = Conversion::new(&task);
+    Sandbox::enter()?;
     let parent = Parent::new(socket);
-    let result = match convert(&task, &parent, responses, output) {
+    let converted = conversion.and_then(|conversion| convert(conversion, &task, &parent, responses, output));
+    let result = match converted {
         Ok(converted) => Message::Converted(converted),
         Err(failure) => Message::Failed(failure),
     };
@@ -48,6 +54,7 @@ fn limit_resources(task: &Task) -> io::Result<()> {
         // The signal that follows tells the parent the reason.
         (Resource::Fsize, task.output),
         (Resource::Core, 0),
+        (Resource::Nofile, DESCRIPTORS),
     ] {
         let maximum = getrlimit(resource).maximum;
         let limit = Some(maximum.map_or(limit, |maximum| maximum.min(limit)));
@@ -63,18 +70,12 @@ fn limit_resources(task: &Task) -> io::Result<()> {
 }
 
 fn convert(
+    conversion: Conversion,
     task: &Task,
     parent: &Parent,
     mut responses: BufReader<UnixStream>,
     output: File,
 ) -> Result<Converted, Failure> {
-    let options =
-        ConversionOptions::from_json(&task.options).map_err(|e| Failure::input(e.to_string()))?;
-    let engine = options.engine_options().map_err(Failure::input)?;
-    let conversion = Conversion {
-        options: engine.jobs(task.threads.get()),
-        split: options.split,
-    };
     let fetch = |range: Range<u64>| {
         let mut bytes = vec![0; (range.end - range.start) as usize];
         parent.send(&Message::Read(range))?;

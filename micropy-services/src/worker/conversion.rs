@@ -9,8 +9,8 @@ use micropy_core::{Converter, Error, Options, Report, SeekSink, Source};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::protocol::{Cause, Converted, Failure, Progress};
-use crate::job::options::Split;
+use super::protocol::{Cause, Converted, Failure, Progress, Task};
+use crate::job::options::{ConversionOptions, Split};
 use crate::job::product::Product;
 
 /// Chapters of one video: a small file can declare thousands.
@@ -20,22 +20,38 @@ const MAX_TAG_BYTES: u64 = 1 << 30;
 
 /// How to convert it.
 pub struct Conversion {
-    pub options: Options,
-    /// One MP3 for each of these, instead of one for the whole video.
-    pub split: Option<Split>,
+    options: Options,
+    /// Where each chapter's MP3 is made, if there is to be one for each chapter. The process that converts may not open
+    /// files.
+    chapter: Option<File>,
 }
 
 impl Conversion {
+    /// The conversion that `task` asks for.
+    pub fn new(task: &Task) -> Result<Self, Failure> {
+        let options = ConversionOptions::from_json(&task.options)
+            .map_err(|e| Failure::input(e.to_string()))?;
+        let engine = options.engine_options().map_err(Failure::input)?;
+        let chapter = match options.split {
+            None => None,
+            Some(Split::Chapters) => Some(tempfile::tempfile().map_err(Error::Write)?),
+        };
+        Ok(Conversion {
+            options: engine.jobs(task.threads.get()),
+            chapter,
+        })
+    }
+
     /// Converts `source` into `output`, an empty file.
     pub fn run(
-        self,
+        mut self,
         source: impl Source,
         output: File,
         progress: impl Fn(Progress) + Sync,
     ) -> Result<Converted, Failure> {
-        match self.split {
+        match self.chapter.take() {
             None => self.whole(source, output, progress),
-            Some(Split::Chapters) => self.chapters(source, output, progress),
+            Some(chapter) => self.chapters(chapter, source, output, progress),
         }
     }
 
@@ -56,10 +72,11 @@ impl Conversion {
         })
     }
 
-    /// The MP3s go into a ZIP file one after the other, stored: they do not compress further. Each is written to a file
-    /// of its own first, because its Info tag is filled in last.
+    /// The MP3s go into a ZIP file one after the other, stored: they do not compress further. Each is written to the file
+    /// `chapter` first, because its Info tag is filled in last.
     fn chapters(
         self,
+        mut chapter: File,
         source: impl Source,
         output: File,
         progress: impl Fn(Progress) + Sync,
@@ -83,9 +100,9 @@ impl Conversion {
         let mut reports: Vec<Report> = Vec::new();
         for (index, name) in names.iter().enumerate() {
             *lock() = (index, names.len());
-            let mut sink = tempfile::tempfile()
-                .and_then(SeekSink::new)
-                .map_err(Error::Write)?;
+            chapter.rewind().map_err(Error::Write)?;
+            chapter.set_len(0).map_err(Error::Write)?;
+            let mut sink = SeekSink::new(&chapter).map_err(Error::Write)?;
             match chapters.convert(index, &mut sink) {
                 Ok(report) => reports.push(report),
                 // The video is truncated: the chapters after that point are not in it.
@@ -99,7 +116,7 @@ impl Conversion {
                     "the cover is too large to be repeated in every chapter: convert without tags",
                 ));
             }
-            add(&mut zip, name, sink.into_inner()).map_err(Error::Write)?;
+            add(&mut zip, name, &chapter).map_err(Error::Write)?;
         }
         zip.finish().map_err(|e| Error::Write(e.into()))?;
         Ok(Converted {
@@ -136,7 +153,7 @@ impl From<Error> for Failure {
     }
 }
 
-fn add(zip: &mut ZipWriter<File>, name: &str, mut mp3: File) -> io::Result<()> {
+fn add(zip: &mut ZipWriter<File>, name: &str, mut mp3: &File) -> io::Result<()> {
     let options = SimpleFileOptions::default()
         .compression_method(CompressionMethod::Stored)
         .large_file(mp3.stream_position()? > u32::MAX.into());

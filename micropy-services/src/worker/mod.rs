@@ -3,7 +3,8 @@
 //! The converter starts one for each attempt at a job. A panic, an abort in native code or a kill by the kernel ends
 //! that process, and with it that attempt of that job; nothing else. The process gets no settings, no secrets and no
 //! connection to the stores. It asks for the video's bytes over a socket, which is its standard input, and writes to a
-//! file that the converter opened, which is its standard output.
+//! file that the converter opened, which is its standard output. On Linux it can open no file, connect to nothing, start
+//! no program and reach no other process: Landlock and a seccomp filter hold it, as far as the kernel has them.
 //!
 //! Any program can serve as the worker process if it calls [`run`] when it is started with the arguments that
 //! [`Worker`] holds:
@@ -27,10 +28,12 @@ mod conversion;
 mod process;
 mod protocol;
 mod read_ahead;
+mod sandbox;
 
 pub use child::run;
 
 pub(crate) use protocol::Converted;
+pub(crate) use sandbox::Sandbox;
 
 use std::ffi::OsString;
 use std::io;
