@@ -21,7 +21,7 @@ pub(crate) const NAME: &str = "SQLite";
 const READERS: u32 = 4;
 
 /// What has changed from version to version; see [`schema`]. `PRAGMA user_version` counts them.
-const MIGRATIONS: &[&str] = &[TABLES, LEDGER];
+const MIGRATIONS: &[&str] = &[TABLES, LEDGER, SWEEPER];
 
 const TABLES: &str = "
 CREATE TABLE messages (
@@ -85,6 +85,16 @@ CREATE TABLE ledger (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     name BLOB NOT NULL,
     generation INTEGER NOT NULL
+) STRICT;
+";
+
+const SWEEPER: &str = "
+-- Who sweeps, in the only row.
+CREATE TABLE sweeper (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    holder BLOB NOT NULL,
+    -- Milliseconds since the epoch.
+    until INTEGER NOT NULL
 ) STRICT;
 ";
 

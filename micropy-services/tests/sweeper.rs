@@ -1,4 +1,4 @@
-//! The sweeper beside its own ledger and beside others.
+//! What the sweeper removes, and what it does not.
 
 #![allow(clippy::unwrap_used)] // a test ends where something fails
 
@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
-use micropy_core::ports::jobs::Job;
+use futures_util::{StreamExt as _, stream};
+use micropy_core::ports::jobs::{Job, Message, Topic};
 use micropy_core::ports::memory::MemoryJobs;
 use micropy_core::ports::storage::{Label, StorageExt};
 use micropy_core::ports::time::{ManualClock, Timestamp};
-use micropy_core::ports::{Clock, Id, binding};
+use micropy_core::ports::{Id, binding};
 use micropy_services::Ports;
 use micropy_services::sweeper::Sweeper;
 use tokio_util::sync::CancellationToken;
@@ -23,44 +23,118 @@ fn id(byte: u8) -> Id {
     Id::from_bytes([byte; 12])
 }
 
-/// Ports with a bound store, an hour-old orphan and an hour-old video of a job.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Ports with a bound store, a two hours old file of no job, and a video of a job as old.
 async fn ports() -> (Ports, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000)));
     let ports = Ports::in_memory(clock.clone());
-    sweep(&ports).await;
-    for byte in [ORPHAN, OWNED] {
-        let body = Box::pin(stream::iter([Ok(Bytes::from_static(b"abc"))]));
-        let label = Label::default();
-        ports.videos.put(id(byte), &label, body).await.unwrap();
+    for store in [&ports.videos, &ports.mp3s] {
+        binding::check(&**store, &*ports.jobs, id(50))
+            .await
+            .unwrap();
     }
-    let job = Job::new(id(9), "ann@example.com", id(OWNED), clock.now());
-    ports.jobs.create(&job, None).await.unwrap();
-    clock.advance(Duration::from_secs(2 * 3600));
+    store(&ports, id(ORPHAN)).await;
+    accept(&ports, id(9), id(OWNED)).await;
+    clock.advance(2 * HOUR);
     (ports, clock)
 }
 
-/// The first round of a new sweeper, and a moment more.
-async fn sweep(ports: &Ports) {
+async fn store(ports: &Ports, video: Id) {
+    let body = Box::pin(stream::iter([Ok(Bytes::from_static(b"abc"))]));
+    let stored = ports.videos.put(video, &Label::default(), body).await;
+    stored.unwrap();
+}
+
+/// A job that waits for its conversion.
+async fn accept(ports: &Ports, job: Id, video: Id) {
+    store(ports, video).await;
+    let job = Job::new(job, "ann@example.com", video, ports.clock.now());
+    ports.jobs.create(&job, None).await.unwrap();
+}
+
+/// Lets time pass, for the sweeper and for the stores alike, in steps that a sweeper would notice.
+async fn pass(clock: &ManualClock, time: Duration) {
+    let step = Duration::from_secs(60);
+    for _ in 0..time.as_secs() / step.as_secs() {
+        clock.advance(step);
+        tokio::time::sleep(step).await;
+    }
+}
+
+/// A new sweeper at work for so long.
+async fn sweep_for(ports: &Ports, clock: &ManualClock, time: Duration) {
     let shutdown = CancellationToken::new();
     let sweeping = tokio::spawn(Sweeper::new(ports.clone()).run(shutdown.clone()));
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    pass(clock, time).await;
     shutdown.cancel();
     sweeping.await.unwrap();
 }
 
-async fn is_there(ports: &Ports, byte: u8) -> bool {
-    ports.videos.head(id(byte)).await.is_ok()
+async fn is_there(ports: &Ports, video: u8) -> bool {
+    ports.videos.head(id(video)).await.is_ok()
 }
 
-#[tokio::test]
-async fn beside_its_own_ledger_it_removes_orphans_alone() {
-    let (ports, _clock) = ports().await;
-    sweep(&ports).await;
+#[tokio::test(start_paused = true)]
+async fn a_file_of_no_job_is_removed_when_it_is_seen_again_hours_later() {
+    let (ports, clock) = ports().await;
+    sweep_for(&ports, &clock, 5 * HOUR).await;
+    assert!(is_there(&ports, ORPHAN).await);
+    // Another sweeper has not seen it yet.
+    sweep_for(&ports, &clock, 5 * HOUR).await;
+    assert!(is_there(&ports, ORPHAN).await);
+    sweep_for(&ports, &clock, 7 * HOUR).await;
     assert!(!is_there(&ports, ORPHAN).await);
     assert!(is_there(&ports, OWNED).await);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_leaps_ahead_removes_nothing() {
+    let (ports, clock) = ports().await;
+    let finished = ports.new_id();
+    accept(&ports, finished, id(7)).await;
+    ports.jobs.cancel(finished).await.unwrap();
+    let shutdown = CancellationToken::new();
+    let sweeper = Sweeper::new(ports.clone()).retention(24 * HOUR);
+    let sweeping = tokio::spawn(sweeper.run(shutdown.clone()));
+    pass(&clock, HOUR).await;
+    clock.advance(400 * 24 * HOUR);
+    pass(&clock, HOUR).await;
+    assert!(is_there(&ports, ORPHAN).await && is_there(&ports, 7).await);
+    // Nobody has set it back: the time is as it is.
+    pass(&clock, 6 * HOUR).await;
+    assert!(!is_there(&ports, ORPHAN).await && !is_there(&ports, 7).await);
+    shutdown.cancel();
+    sweeping.await.unwrap();
+    // The same where the service stood still meanwhile.
+    accept(&ports, ports.new_id(), id(8)).await;
+    clock.advance(400 * 24 * HOUR);
+    sweep_for(&ports, &clock, HOUR).await;
+    assert!(is_there(&ports, 8).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_removes_a_share_of_the_store_at_most() {
+    let (ports, clock) = ports().await;
+    for number in 0..300_u16 {
+        let [high, low] = number.to_be_bytes();
+        store(
+            &ports,
+            Id::from_bytes([9, high, low, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        )
+        .await;
+    }
+    clock.advance(2 * HOUR);
+    let count = async || {
+        let files = ports.videos.list_older_than(Timestamp::MAX).await.unwrap();
+        files.count().await
+    };
+    // Of 302 files, 20 in each half hour from the sixth hour on.
+    sweep_for(&ports, &clock, 6 * HOUR + HOUR / 4).await;
+    assert_eq!(count().await, 282);
+}
+
+#[tokio::test(start_paused = true)]
 async fn beside_a_new_or_a_foreign_ledger_it_removes_nothing() {
     let (ports, clock) = ports().await;
     let new = MemoryJobs::new(clock.clone());
@@ -74,26 +148,67 @@ async fn beside_a_new_or_a_foreign_ledger_it_removes_nothing() {
             jobs: Arc::new(ledger),
             ..ports.clone()
         };
-        sweep(&misled).await;
+        sweep_for(&misled, &clock, 8 * HOUR).await;
         assert!(is_there(&ports, ORPHAN).await && is_there(&ports, OWNED).await);
+        assert!(Sweeper::new(misled).survey().await.is_err());
     }
-    sweep(&ports).await;
+    sweep_for(&ports, &clock, 7 * HOUR).await;
     assert!(
         !is_there(&ports, ORPHAN).await,
         "its own ledger still serves it"
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_store_that_was_adopted_is_swept() {
     let (ports, clock) = ports().await;
     let new = Ports {
-        jobs: Arc::new(MemoryJobs::new(clock)),
+        jobs: Arc::new(MemoryJobs::new(clock.clone())),
         ..ports
     };
     for store in [&new.videos, &new.mp3s] {
         binding::adopt(&**store, &*new.jobs, id(5)).await.unwrap();
     }
-    sweep(&new).await;
+    sweep_for(&new, &clock, 7 * HOUR).await;
     assert!(!is_there(&new, ORPHAN).await && !is_there(&new, OWNED).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_survey_names_what_would_be_removed_and_removes_nothing() {
+    let (ports, clock) = ports().await;
+    ports.jobs.cancel(id(9)).await.unwrap();
+    clock.advance(48 * HOUR);
+    let sweeper = Sweeper::new(ports.clone()).retention(24 * HOUR);
+    let survey = sweeper.survey().await.unwrap();
+    assert_eq!(survey.finished, [id(9)]);
+    assert_eq!((survey.videos, survey.mp3s), (vec![id(ORPHAN)], vec![]));
+    assert!(is_there(&ports, ORPHAN).await && is_there(&ports, OWNED).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_sweepers_one_requests_a_stuck_job_again() {
+    let (ports, clock) = ports().await;
+    let message = Message {
+        topic: Topic::Video,
+        payload: b"lost".to_vec(),
+    };
+    let owed = ports.jobs.enqueue(id(9), message).await.unwrap();
+    let owed = owed.expect("this ledger shares no store with its queues");
+    ports.jobs.sent(&[owed.id]).await.unwrap();
+    clock.advance(2 * HOUR);
+    let shutdown = CancellationToken::new();
+    let sweepers = [0, 1].map(|_| {
+        let sweeper = Sweeper::new(ports.clone());
+        tokio::spawn(sweeper.run(shutdown.clone()))
+    });
+    pass(&clock, HOUR / 2).await;
+    shutdown.cancel();
+    for sweeper in sweepers {
+        sweeper.await.unwrap();
+    }
+    let queue = ports.queues.of(Topic::Video);
+    let receive = || tokio::time::timeout(Duration::from_secs(1), queue.receive());
+    let first = receive().await.expect("it was requested").unwrap();
+    assert!(receive().await.is_err(), "it was requested twice");
+    first.ack().await.unwrap();
 }

@@ -166,7 +166,14 @@ def test_sigterm_stops_in_time_and_loses_no_job_and_no_byte(start):
     assert ann.patch(place, data[5000:], 5000).status == 204
 
 
-def test_expired_jobs_and_files_without_an_owner_are_removed(start):
+def sweep(service):
+    """What `micropy-server sweep --dry-run` prints."""
+    swept = subprocess.run([service.program, "sweep", "--dry-run", "--data-dir", service.folder], capture_output=True, text=True)
+    assert swept.returncode == 0, swept.stderr
+    return swept.stdout.splitlines()
+
+
+def test_expired_jobs_are_removed_and_files_without_an_owner_wait_for_hours(start):
     service = start("serve")
     ann = service.user("ann@example.com")
     id = ann.uploaded(GOOD)["id"]
@@ -174,38 +181,53 @@ def test_expired_jobs_and_files_without_an_owner_are_removed(start):
     orphan = service.folder / "videos" / "whole" / "0123456789abcdef01234567"
     orphan.write_bytes(b"x")
     os.utime(orphan, (1, 1))
+    assert sweep(service) == [f"video {orphan.name}", "0 finished jobs past their retention", "1 videos of no job", "0 MP3s of no job"]
     service.start(retention="1ms")
     until(lambda: ann.get(f"/api/v1/jobs/{id}").status == 404, 5)
     assert ann.get(f"/api/v1/jobs/{id}").status == 404
-    until(lambda: not service.files("videos") + service.files("mp3s"), 5)
-    assert (service.files("videos"), service.files("mp3s")) == ([], [])
+    until(lambda: not service.files("mp3s"), 5)
+    # It was seen once only. micropy-services/tests/sweeper.rs lets the hours pass.
+    assert (service.files("videos"), service.files("mp3s")) == ([orphan.name], [])
 
 
-def test_a_new_ledger_beside_a_full_store_removes_nothing_until_it_is_told_to(start):
+def test_a_new_ledger_beside_a_full_store_is_refused_until_it_is_told_to_adopt(start):
     service = start("serve")
     ann = service.user("ann@example.com")
     ann.uploaded(GOOD)
     assert service.stop() == 0
     kept = service.files("videos"), service.files("mp3s")
     assert all(kept)
-    for file in (*kept[0], *kept[1]):
-        for kind in ("videos", "mp3s"):
-            path = service.folder / kind / "whole" / file
-            if path.exists():
-                os.utime(path, (1, 1))
     aside = service.folder / "aside"
     aside.mkdir()
     for file in service.folder.glob("micropy.db*"):
         file.rename(aside / file.name)
-    service.start()
-    assert until(lambda: any("adopt" in json.dumps(entry) for entry in service.complaints()))
-    time.sleep(2)
+    with pytest.raises(RuntimeError, match="this ledger is new.*micropy-server adopt"):
+        service.start()
     assert (service.files("videos"), service.files("mp3s")) == kept
-    assert service.stop() == 0
     adopted = subprocess.run([service.program, "adopt", "--data-dir", service.folder], capture_output=True, text=True)
     assert (adopted.returncode, "belong to this ledger" in adopted.stdout) == (0, True), adopted.stderr
     service.start()
-    assert until(lambda: not service.files("videos") + service.files("mp3s"), 10)
+    assert (service.files("videos"), service.files("mp3s")) == kept
+
+
+def test_a_ledger_from_a_backup_is_refused_beside_newer_files(start):
+    service = start("serve")
+    ann = service.user("ann@example.com")
+    ann.uploaded(GOOD)
+    assert service.stop() == 0
+    backup = service.folder / "backup"
+    shutil.copytree(service.folder, backup, ignore=shutil.ignore_patterns("videos", "mp3s", "work"))
+    service.start()
+    ann.uploaded(OTHER)
+    assert service.stop() == 0
+    kept = service.files("videos"), service.files("mp3s")
+    for file in service.folder.glob("micropy.db*"):
+        file.unlink()
+    for file in backup.glob("micropy.db*"):
+        shutil.copy(file, service.folder)
+    with pytest.raises(RuntimeError, match="older.*micropy-server adopt"):
+        service.start()
+    assert (service.files("videos"), service.files("mp3s")) == kept
 
 
 def test_an_upload_is_on_the_disk_before_it_is_answered(start, tmp_path):

@@ -17,7 +17,8 @@ use futures_util::{Stream, TryStreamExt};
 use micropy_core::ports::binding::Identity;
 use micropy_core::ports::jobs::{
     Begin, CLAIM_TIME, Census, Created, Entry, Error, Filter, Job, JobOutbox, JobStream, JobViews,
-    Jobs, Lease, LedgerIdentity, Message, Outcome, Output, Owed, State, Topic, Usage, Watchers,
+    Jobs, Lease, LedgerIdentity, Message, Outcome, Output, Owed, State, SweepLease, Topic, Turn,
+    Usage, Watchers,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use mongodb::bson::oid::ObjectId;
@@ -37,6 +38,8 @@ pub const DATABASE: &str = "micropy";
 
 /// The document that holds the ledger's name and generation.
 const IDENTITY: &str = "identity";
+/// The document that holds the sweeper's lease.
+const SWEEPER: &str = "sweeper";
 
 /// How often a watcher polls for changes.
 const POLL: Duration = Duration::from_millis(500);
@@ -539,6 +542,53 @@ impl LedgerIdentity for MongodbJobs {
             }
         }
         Err(unreadable("the ledger's identity does not stay".into()))
+    }
+}
+
+#[async_trait]
+impl SweepLease for MongodbJobs {
+    async fn lease_sweep(&self, holder: Id, duration: Duration) -> Result<Turn, Error> {
+        self.jobs().await?;
+        let (own, now) = (self.own(), self.clock.now());
+        let until = |lease: &Document| {
+            let until = lease.get("until").and_then(server::integer);
+            let what = || format!("no end of the sweeper's lease: {lease}");
+            let until = until.ok_or_else(|| unreadable::<Error>(what()))?;
+            Ok::<_, Error>(Timestamp::from_millis(until))
+        };
+        // Where another has it, no document matches, and the insertion finds the other's.
+        let free = doc! {
+            "_id": SWEEPER,
+            "$or": [
+                { "holder": object_id(holder) },
+                { "until": { "$lte": now.as_millis() } },
+            ],
+        };
+        let lease = doc! { "$set": {
+            "holder": object_id(holder),
+            "until": now.plus(duration).as_millis(),
+        } };
+        for _ in 0..TRIES {
+            let leased = own
+                .find_one_and_update(free.clone(), lease.clone())
+                .upsert(true)
+                .return_document(ReturnDocument::Before);
+            match leased.await {
+                Ok(last) => {
+                    let previous = last.as_ref().map(until).transpose()?;
+                    return Ok(Turn::Own { previous });
+                }
+                Err(e) if !server::is_taken(&e) => return Err(backend(e)),
+                Err(_) => {}
+            }
+            let other = own.find_one(doc! { "_id": SWEEPER }).await;
+            let other = other.map_err(Fault::from)?.as_ref().map(until);
+            // Or it ended in between.
+            if let Some(other) = other.transpose()?.filter(|end| *end > now) {
+                return Ok(Turn::Other(other));
+            }
+        }
+        Err(unreadable("the sweeper's lease does not stay".into()))
     }
 }
 

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use micropy_core::ports::binding::Identity;
 use micropy_core::ports::jobs::{
     Begin, Census, Created, Entry, Error, Filter, Job, JobOutbox, JobStream, JobViews, Jobs, Lease,
-    LedgerIdentity, Message, Outcome, Output, Owed, State, Topics, Usage, Watchers,
+    LedgerIdentity, Message, Outcome, Output, Owed, State, SweepLease, Topics, Turn, Usage,
+    Watchers,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use sqlx::query::Query;
@@ -342,6 +343,44 @@ impl LedgerIdentity for SqliteJobs {
             .await
             .map_err(sqlite::fault)?;
         identity_of(&row).map_err(sqlite::backend)
+    }
+}
+
+#[async_trait]
+impl SweepLease for SqliteJobs {
+    async fn lease_sweep(&self, holder: Id, duration: Duration) -> Result<Turn, Error> {
+        let now = self.clock.now();
+        let lease: Result<Turn, sqlx::Error> = async {
+            let mut transaction = self.database.begin().await?;
+            let select = sqlx::query("SELECT holder, until FROM sweeper");
+            let last = match select.fetch_optional(&mut *transaction).await? {
+                Some(row) => {
+                    let until: i64 = row.try_get("until")?;
+                    Some((
+                        id_of(row.try_get("holder")?)?,
+                        Timestamp::from_millis(until),
+                    ))
+                }
+                None => None,
+            };
+            if let Some((other, until)) = last
+                && other != holder
+                && until > now
+            {
+                return Ok(Turn::Other(until));
+            }
+            sqlx::query("INSERT OR REPLACE INTO sweeper VALUES (1, ?, ?)")
+                .bind(blob(&holder))
+                .bind(now.plus(duration).as_millis())
+                .execute(&mut *transaction)
+                .await?;
+            transaction.commit().await?;
+            Ok(Turn::Own {
+                previous: last.map(|(_, until)| until),
+            })
+        }
+        .await;
+        lease.map_err(sqlite::backend)
     }
 }
 

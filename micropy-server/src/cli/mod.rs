@@ -2,6 +2,7 @@
 
 mod adopt;
 mod serve;
+mod sweep;
 mod user;
 
 use std::fmt::Display;
@@ -54,11 +55,14 @@ enum Command {
     Sweeper(serve::Args),
     /// Bind the videos and MP3s to this ledger of jobs, whatever they belonged to before
     ///
-    /// A service removes no file of no job while its ledger is not the one that the files belong to: a new one, another
-    /// service's, or one restored from a backup. If the right ledger is lost, this makes the files this one's. Those that
+    /// A service does not start beside files that belong to another ledger than its own: a new one, another service's, or
+    /// one restored from a backup. If the right ledger is lost, this makes the files this one's. Those that
     /// it does not know will then be removed. Stop the service first.
     #[command(after_help = settings::HELP)]
     Adopt(adopt::Args),
+    /// Print which jobs and files a sweeper would remove
+    #[command(after_help = settings::HELP)]
+    Sweep(sweep::Args),
     /// Add and list the service's users
     User(user::Args),
     /// Print docs/settings.md
@@ -80,6 +84,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Notification(args)) => serve::run(args, &[Service::Notification]),
         Some(Command::Sweeper(args)) => serve::run(args, &[Service::Sweeper]),
         Some(Command::Adopt(args)) => adopt::run(args),
+        Some(Command::Sweep(args)) => sweep::run(args),
         Some(Command::User(args)) => user::run(args),
         Some(Command::SettingsPage) => {
             print!("{}", settings::page());

@@ -6,17 +6,19 @@ mod folder;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use micropy_adapters::clock::SystemClock;
 use micropy_core::ports::{Auth, binding};
+use micropy_services::Ports;
 use micropy_services::accounts::{Accounts, LocalAccounts, RemoteAccounts};
 use micropy_services::auth::AuthService;
 use micropy_services::converter::ConverterService;
 use micropy_services::gateway::Gateway;
 use micropy_services::http::Server;
 use micropy_services::notification::NotificationService;
-use micropy_services::sweeper::Sweeper;
+use micropy_services::sweeper::{Survey, Sweeper};
 use micropy_services::telemetry::{Health, Metrics};
 use micropy_services::worker::Worker;
 use tokio::net::TcpListener;
@@ -27,6 +29,8 @@ use self::adapters::Adapters;
 use crate::page;
 use crate::settings::Settings;
 
+/// How long a store may take to say whose it is when the services start.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// The argument that makes this program a worker process: see `cli`.
 const WORKER_COMMAND: &str = "worker-exec";
 
@@ -70,6 +74,40 @@ pub async fn adopt(settings: Settings) -> io::Result<()> {
     Ok(())
 }
 
+/// What a sweeper would remove from the stores that the settings name.
+pub async fn survey(settings: Settings) -> io::Result<Survey> {
+    let retention = settings.requests.retention;
+    let adapters = Adapters::new(Arc::new(settings));
+    let sweeper = Sweeper::new(adapters.ports().await?).retention(retention);
+    let survey = sweeper.survey().await.map_err(io::Error::other)?;
+    drop(sweeper);
+    adapters.close().await;
+    Ok(survey)
+}
+
+/// Refuses stores that belong to another ledger, or to this one as it was later. A server that does not answer may still
+/// come, and the sweeper asks again.
+async fn check_stores(ports: &Ports) -> io::Result<()> {
+    for (store, storage) in [("videos", &ports.videos), ("MP3s", &ports.mp3s)] {
+        let check = binding::check(&**storage, &*ports.jobs, ports.new_id());
+        match tokio::time::timeout(STORE_PATIENCE, check).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(
+                e @ (binding::Error::New { .. }
+                | binding::Error::Foreign { .. }
+                | binding::Error::Outdated { .. }),
+            )) => {
+                return Err(io::Error::other(format!(
+                    "the {store} are not this ledger's: {e} (`micropy-server adopt`)"
+                )));
+            }
+            Ok(Err(e)) => tracing::warn!(store, error = %e, "a store is not checked yet"),
+            Err(_) => tracing::warn!(store, "a store is not checked yet: it does not answer"),
+        }
+    }
+    Ok(())
+}
+
 /// Services that are ready to run in this process.
 pub struct Services {
     settings: Arc<Settings>,
@@ -106,6 +144,10 @@ impl Services {
             settings,
             ready: Vec::new(),
         };
+        let stores = [Service::Gateway, Service::Converter, Service::Sweeper];
+        if services.iter().any(|service| stores.contains(service)) {
+            check_stores(&open.adapters.ports().await?).await?;
+        }
         for service in services {
             match service {
                 Service::Gateway => open.gateway().await?,

@@ -1,16 +1,19 @@
 //! The sweeper: removes finished jobs after their retention, abandoned uploads, and files that belong to no job. It also
 //! requests conversions again whose message seems lost.
 
-use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+mod orphans;
 
-use futures_util::stream::TryChunksError;
-use futures_util::{StreamExt, TryStreamExt};
-use micropy_core::ports::jobs::{self, Job, State};
-use micropy_core::ports::storage::{self, Storage};
-use micropy_core::ports::{Id, binding};
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use micropy_core::ports::jobs::{self, Job, State, Turn};
+use micropy_core::ports::storage;
+use micropy_core::ports::{Id, Timestamp, binding};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::orphans::Orphans;
 use crate::Ports;
 use crate::gateway::UPLOAD_EXPIRY;
 use crate::job::intake::IntakeError;
@@ -18,22 +21,33 @@ use crate::job::message::Body;
 
 /// The pause between two rounds.
 const PAUSE: Duration = Duration::from_secs(60);
+/// Jobs that are removed after their retention.
+const FINISHED: &[State] = &[State::Done, State::Failed, State::Cancelled];
+/// How long giving the lease back may take.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the lease of one round lasts, unless it is renewed.
+const LEASE: Duration = Duration::from_secs(150);
 /// Jobs read from the ledger at once.
 const PAGE: usize = 200;
-/// Files that the ledger is asked about at once.
-const FILES: usize = 500;
 /// The pause between two searches for files of no job.
 const FILES_PAUSE: Duration = Duration::from_secs(1800);
 /// How long a job must not have changed before its message is thought lost, together with its queue.
 const STUCK: Duration = Duration::from_secs(3600);
-/// How old a file of no job must be: the job of a younger one may be about to be created.
-const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+/// Where the clock leaps further than that between two rounds, it was set.
+const LEAP: Duration = Duration::from_secs(3600);
+/// How long nobody may have swept before a new sweeper wonders at the time.
+const ABSENCE: Duration = Duration::from_secs(24 * 3600);
+/// How long nothing is removed for its age when the time is in doubt.
+const DOUBT: Duration = Duration::from_secs(6 * 3600);
 
 /// The sweeper.
 ///
-/// Files of no job are removed only if the stores belong to the ledger: see [`binding`].
+/// Of several sweepers of the same ledger one sweeps at a time, under a lease. Run one wherever a gateway runs.
 ///
-/// Sweeping twice does no harm, so several sweepers may run on the same stores. Run one wherever a gateway runs.
+/// What the ledger does not know, it may have forgotten. So files of no job are removed only if the stores belong to the
+/// ledger (see [`binding`]), only when they were seen twice, six hours apart, and only a twentieth of a store in one
+/// search. What is past its time may be so by a wrong clock: when the clock leaps by more than an hour, or nobody has
+/// swept for a day, nothing is removed for its age for six hours.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -64,18 +78,43 @@ pub struct Sweeper {
     requested: HashMap<Id, Instant>,
     /// When the files were last looked through to the end.
     searched: Option<Instant>,
+    orphans: [Orphans; 2],
+    /// What the lease is held by.
+    holder: Id,
+    /// When this one began to sweep in another's place, who may just have requested what is stuck.
+    took_over: Option<Instant>,
+    /// The last round: by the clock, and by the time that has passed here.
+    round: Option<(Timestamp, Instant)>,
+    /// Until when nothing is removed for its age.
+    doubt: Option<Instant>,
+}
+
+/// What one round would remove.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// Jobs past their retention.
+    pub finished: Vec<Id>,
+    /// Videos that belong to no job.
+    pub videos: Vec<Id>,
+    /// MP3s that belong to no job.
+    pub mp3s: Vec<Id>,
 }
 
 impl Sweeper {
     /// A sweeper that has not swept yet.
     pub fn new(ports: Ports) -> Self {
         Sweeper {
+            holder: ports.new_id(),
             ports,
             retention: Duration::from_secs(30 * 24 * 60 * 60),
             upload_expiry: UPLOAD_EXPIRY,
             original_converters: false,
             requested: HashMap::new(),
             searched: None,
+            orphans: Default::default(),
+            took_over: None,
+            round: None,
+            doubt: None,
         }
     }
 
@@ -100,27 +139,93 @@ impl Sweeper {
         self
     }
 
+    /// What a round would remove if every file of no job had been seen before. Removes nothing.
+    ///
+    /// # Errors
+    /// When a store or the ledger fails, or a store does not belong to the ledger.
+    pub async fn survey(&self) -> Result<Survey, Box<dyn std::error::Error + Send + Sync>> {
+        self.check_stores().await?;
+        let mut survey = Survey::default();
+        let mut last = None;
+        loop {
+            let jobs = self.stale(FINISHED, self.retention, last.as_ref()).await?;
+            survey.finished.extend(jobs.iter().map(|job| job.id));
+            if jobs.len() < PAGE {
+                break;
+            }
+            last = jobs.into_iter().last();
+        }
+        for (storage, found) in [
+            (&*self.ports.videos, &mut survey.videos),
+            (&*self.ports.mp3s, &mut survey.mp3s),
+        ] {
+            let now = storage.now().await?;
+            let mut pages = orphans::of_no_job(storage, &self.ports, now).await?;
+            while let Some(page) = pages.next().await {
+                found.extend(page?.1);
+            }
+        }
+        Ok(survey)
+    }
+
     /// Sweeps every minute until `shutdown`.
     pub async fn run(mut self, shutdown: CancellationToken) {
+        let (ports, holder) = (self.ports.clone(), self.holder);
         let sweeping = async {
             loop {
-                self.sweep().await;
+                self.take_turn().await;
                 tokio::time::sleep(PAUSE).await;
             }
         };
         shutdown.run_until_cancelled(sweeping).await;
+        // If this fails, the lease ends by itself.
+        let given_back = ports.jobs.lease_sweep(holder, Duration::ZERO);
+        let _ = tokio::time::timeout(PATIENCE, given_back).await;
+    }
+
+    /// Sweeps once, unless another sweeper does.
+    async fn take_turn(&mut self) {
+        match self.ports.jobs.lease_sweep(self.holder, LEASE).await {
+            Ok(Turn::Own { previous }) => {
+                self.doubt_the_time(previous);
+                if self.took_over.is_none() && previous.is_some() {
+                    self.took_over = Some(Instant::now());
+                }
+                self.sweep().await;
+            }
+            // What this one saw may have changed by its next turn.
+            Ok(Turn::Other(_)) => {
+                self.orphans = Default::default();
+                self.took_over = None;
+            }
+            Err(e) => tracing::warn!(error = %e, "cannot sweep"),
+        }
+    }
+
+    /// Notices when the clock is likely to be wrong.
+    fn doubt_the_time(&mut self, previous: Option<Timestamp>) {
+        let now = (self.ports.clock.now(), Instant::now());
+        let leap = match self.round.replace(now) {
+            Some((clock, here)) => now.0.since(clock).saturating_sub(here.elapsed()) > LEAP,
+            None => previous.is_some_and(|previous| now.0.since(previous) > ABSENCE),
+        };
+        if leap {
+            let hours = DOUBT.as_secs() / 3600;
+            tracing::warn!(
+                "the clock has leapt, or nobody has swept for a day: jobs past their retention are kept for {hours} \
+                 hours. Check the clock"
+            );
+            self.doubt = Some(now.1 + DOUBT);
+        }
+        self.doubt = self.doubt.filter(|end| *end > now.1);
     }
 
     /// Sweeps once.
     async fn sweep(&mut self) {
-        let finished = &[State::Done, State::Failed, State::Cancelled];
         let rounds = [
             // First, while the ledger still knows the jobs of old files: a store from before bindings is bound by them.
             ("files of no job", self.sweep_files().await),
-            (
-                "finished jobs",
-                self.sweep_jobs(finished, self.retention).await,
-            ),
+            ("finished jobs", self.sweep_jobs().await),
             ("abandoned uploads", self.sweep_uploads().await),
         ];
         for (what, swept) in rounds {
@@ -141,27 +246,32 @@ impl Sweeper {
     /// finds the job leased or finished. But an original converter checks neither, and would make another MP3 and mail
     /// each time. Where there may be one, only jobs that a converter of ours has begun are requested again.
     async fn request_stuck(&mut self) -> Result<usize, IntakeError> {
-        let mut requested = HashMap::new();
-        let mut count = 0;
-        for job in self
-            .stale(&[State::Queued, State::Running], STUCK, None)
-            .await?
-        {
-            if self.original_converters && job.attempts == 0 {
-                continue;
-            }
-            let last = self.requested.get(&job.id).copied();
-            let last = match last.filter(|last: &Instant| last.elapsed() < STUCK) {
-                Some(last) => last,
-                None => {
-                    let message = Body::of(&job).conversion_request();
-                    let queue = self.ports.queues.of(message.topic);
-                    queue.publish(message.payload).await?;
-                    count += 1;
-                    Instant::now()
+        let (mut requested, mut last, mut count) = (HashMap::new(), None, 0);
+        loop {
+            let states = &[State::Queued, State::Running];
+            let jobs = self.stale(states, STUCK, last.as_ref()).await?;
+            for job in &jobs {
+                if self.original_converters && job.attempts == 0 {
+                    continue;
                 }
-            };
-            requested.insert(job.id, last);
+                let before = self.requested.get(&job.id).copied().or(self.took_over);
+                let at = match before.filter(|before: &Instant| before.elapsed() < STUCK) {
+                    Some(before) => before,
+                    None => {
+                        let message = Body::of(job).conversion_request();
+                        let queue = self.ports.queues.of(message.topic);
+                        queue.publish(message.payload).await?;
+                        count += 1;
+                        Instant::now()
+                    }
+                };
+                requested.insert(job.id, at);
+            }
+            if jobs.len() < PAGE {
+                break;
+            }
+            self.hold().await?;
+            last = jobs.into_iter().last();
         }
         self.requested = requested;
         Ok(count)
@@ -178,17 +288,31 @@ impl Sweeper {
         self.ports.jobs.stale(states, before, after, PAGE).await
     }
 
-    async fn sweep_jobs(&self, states: &[State], age: Duration) -> Result<usize, IntakeError> {
-        let mut count = 0;
+    /// Keeps the lease while a round goes on for long.
+    async fn hold(&self) -> Result<(), jobs::Error> {
+        match self.ports.jobs.lease_sweep(self.holder, LEASE).await? {
+            Turn::Own { .. } => Ok(()),
+            Turn::Other(_) => Err(jobs::Error::Rejected(
+                "another sweeper has the lease now".into(),
+            )),
+        }
+    }
+
+    async fn sweep_jobs(&self) -> Result<usize, IntakeError> {
+        if self.doubt.is_some() {
+            return Ok(0);
+        }
+        let (mut count, mut last) = (0, None);
         loop {
-            let jobs = self.stale(states, age, None).await?;
+            let jobs = self.stale(FINISHED, self.retention, last.as_ref()).await?;
             for job in &jobs {
-                self.ports.remove(job.id).await?;
+                count += removed(job.id, self.ports.remove(job.id).await);
             }
-            count += jobs.len();
             if jobs.len() < PAGE {
                 return Ok(count);
             }
+            self.hold().await?;
+            last = jobs.into_iter().last();
         }
     }
 
@@ -202,20 +326,31 @@ impl Sweeper {
                 .stale(states, self.upload_expiry, last.as_ref())
                 .await?;
             for job in &jobs {
-                match self.ports.videos.head(job.source).await {
-                    Ok(_) => self.ports.complete_upload(job).await?,
-                    Err(storage::Error::NotFound) if self.is_abandoned(job.source).await? => {
-                        self.ports.remove(job.id).await?;
-                        count += 1;
+                match self.sweep_upload(job).await {
+                    Ok(false) => {}
+                    Ok(true) => count += removed(job.id, self.ports.remove(job.id).await),
+                    Err(e) => {
+                        tracing::warn!(job_id = %job.id, error = %e, "cannot sweep an upload")
                     }
-                    Err(storage::Error::NotFound) => {}
-                    Err(e) => return Err(e.into()),
                 }
             }
             if jobs.len() < PAGE {
                 return Ok(count);
             }
+            self.hold().await?;
             last = jobs.into_iter().last();
+        }
+    }
+
+    /// Completes an upload that is whole; otherwise returns whether it is to be removed.
+    async fn sweep_upload(&self, job: &Job) -> Result<bool, IntakeError> {
+        match self.ports.videos.head(job.source).await {
+            Ok(_) => {
+                self.ports.complete_upload(job).await?;
+                Ok(false)
+            }
+            Err(storage::Error::NotFound) => Ok(self.is_abandoned(job.source).await?),
+            Err(e) => Err(e.into()),
         }
     }
 
@@ -237,41 +372,47 @@ impl Sweeper {
         {
             return Ok(0);
         }
-        if !self.stores_are_ours().await {
+        if let Err(e) = self.check_stores().await {
+            tracing::error!(error = %e, "files of no job are not looked for");
             return Ok(0);
         }
-        let videos = self.sweep_orphans(&*self.ports.videos).await?;
-        let mp3s = self.sweep_orphans(&*self.ports.mp3s).await?;
-        self.searched = Some(Instant::now());
-        Ok(videos + mp3s)
-    }
-
-    /// Whether both stores belong to the ledger. Beside another ledger, every file would seem to belong to no job.
-    async fn stores_are_ours(&self) -> bool {
-        for (store, storage) in [("videos", &self.ports.videos), ("MP3s", &self.ports.mp3s)] {
-            let name = self.ports.new_id();
-            if let Err(e) = binding::check(&**storage, &*self.ports.jobs, name).await {
-                tracing::error!(store, error = %e, "files of no job are not looked for");
-                return false;
-            }
-        }
-        true
-    }
-
-    async fn sweep_orphans(&self, storage: &dyn Storage) -> Result<usize, IntakeError> {
-        let before = storage.now().await?.minus(ORPHAN_AGE);
-        let files = storage.list_older_than(before).await?;
-        let mut pages = files.map_ok(|head| head.id).try_chunks(FILES);
         let mut count = 0;
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|TryChunksError(_, e)| e)?;
-            let owned = self.ports.jobs.referenced(&page).await?;
-            let owned: HashSet<Id> = owned.into_iter().collect();
-            for orphan in page.iter().filter(|id| !owned.contains(id)) {
-                storage.delete(*orphan).await?;
-                count += 1;
+        let [videos, mp3s] = &mut self.orphans;
+        for (what, storage, orphans) in [
+            ("videos", &self.ports.videos, videos),
+            ("MP3s", &self.ports.mp3s, mp3s),
+        ] {
+            let search = orphans.search(&**storage, &self.ports).await?;
+            if search.postponed > 0 {
+                tracing::warn!(
+                    orphans = search.orphans,
+                    postponed = search.postponed,
+                    "so many of the {what} belong to no job that only some were removed. If that is not as it should \
+                     be, stop the service"
+                );
             }
+            count += search.removed;
         }
+        self.searched = Some(Instant::now());
         Ok(count)
+    }
+
+    /// Checks that both stores belong to the ledger. Beside another ledger, every file would seem to belong to no job.
+    async fn check_stores(&self) -> Result<(), binding::Error> {
+        for storage in [&self.ports.videos, &self.ports.mp3s] {
+            binding::check(&**storage, &*self.ports.jobs, self.ports.new_id()).await?;
+        }
+        Ok(())
+    }
+}
+
+/// 1 if a job was removed. One that cannot be removed does not keep the others.
+fn removed(job: Id, result: Result<(), IntakeError>) -> usize {
+    match result {
+        Ok(()) => 1,
+        Err(e) => {
+            tracing::warn!(job_id = %job, error = %e, "cannot remove a job");
+            0
+        }
     }
 }

@@ -38,7 +38,8 @@ pub fn run() -> io::Result<()> {
     let conversion = Conversion::new(&task);
     Sandbox::enter()?;
     let parent = Parent::new(socket);
-    let converted = conversion.and_then(|conversion| convert(conversion, &task, &parent, responses, output));
+    let converted =
+        conversion.and_then(|conversion| convert(conversion, &task, &parent, responses, output));
     let result = match converted {
         Ok(converted) => Message::Converted(converted),
         Err(failure) => Message::Failed(failure),

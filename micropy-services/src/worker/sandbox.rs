@@ -239,10 +239,10 @@ mod tests {
 
     /// What a thread of a confined process attains.
     fn within<T: Send>(attempt: impl FnOnce() -> T + Send) -> T {
+        let supported = Sandbox::supported();
         thread::scope(|scope| {
             let confined = scope.spawn(|| {
-                let sandbox = Sandbox::enter().unwrap();
-                assert_eq!(sandbox, Sandbox::supported());
+                assert_eq!(Sandbox::enter().unwrap(), supported);
                 attempt()
             });
             confined.join().unwrap()

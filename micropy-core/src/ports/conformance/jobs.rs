@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Fixture, both, id, within};
 use crate::ports::jobs::{
     Begin, CLAIM_TIME, Created, Error, Filter, Job, Lease, Ledger, Message, Outcome, Output, Owed,
-    State, Topic, Topics, Usage,
+    State, Topic, Topics, Turn, Usage,
 };
 use crate::ports::{Id, Queue};
 
@@ -52,6 +52,7 @@ pub async fn run(fixture: &dyn Fixture, ledger: &dyn Ledger, queues: Queues<'_>)
     suite
         .the_ledger_keeps_its_name_and_counts_generations()
         .await;
+    suite.one_sweeper_has_the_lease_until_it_ends().await;
 }
 
 struct Suite<'a> {
@@ -718,6 +719,51 @@ impl Suite<'_> {
         let third = self.ledger.advance(id(3)).await.expect("advance");
         assert_eq!((third.ledger, third.generation), (a.ledger, 3));
         assert_eq!(identity().await, Some(third));
+    }
+
+    async fn one_sweeper_has_the_lease_until_it_ends(&self) {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let lease = async |holder, duration| {
+            let turn = self.ledger.lease_sweep(id(holder), duration).await;
+            turn.expect("lease")
+        };
+        let (a, b) = both(
+            self.ledger.lease_sweep(id(1), MINUTE),
+            self.ledger.lease_sweep(id(2), MINUTE),
+        )
+        .await;
+        let turns = [a.expect("lease"), b.expect("lease")];
+        let own = |turn: &Turn| *turn == Turn::Own { previous: None };
+        assert_eq!(
+            turns.iter().filter(|turn| own(turn)).count(),
+            1,
+            "{turns:?}"
+        );
+        let (holder, other) = if own(&turns[0]) { (1, 2) } else { (2, 1) };
+        let Turn::Other(end) = lease(other, MINUTE).await else {
+            panic!("{other} has it, too");
+        };
+        let renewed = lease(holder, 2 * MINUTE).await;
+        assert_eq!(
+            renewed,
+            Turn::Own {
+                previous: Some(end)
+            }
+        );
+        let Turn::Other(later) = lease(other, MINUTE).await else {
+            panic!("{other} has it, too");
+        };
+        assert!(later > end, "it was not renewed");
+        lease(holder, Duration::ZERO).await;
+        let taken = lease(other, MINUTE).await;
+        let Turn::Own {
+            previous: Some(previous),
+        } = taken
+        else {
+            panic!("it was not given back: {taken:?}");
+        };
+        assert!(previous < later);
+        lease(other, Duration::ZERO).await;
     }
 
     async fn a_watcher_sees_changes_of_its_owner(&self) {

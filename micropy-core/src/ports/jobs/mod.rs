@@ -1,14 +1,15 @@
 //! The ledger of jobs: what was asked for, by whom, and how it went.
 //!
-//! Four traits, by who calls them: [`Jobs`] takes one job through its states, [`JobOutbox`] hands out messages that no
-//! queue has yet, [`JobViews`] lists, counts and watches, [`LedgerIdentity`] tells ledgers apart. A [`Ledger`] is all of
-//! them.
+//! Five traits, by who calls them: [`Jobs`] takes one job through its states, [`JobOutbox`] hands out messages that no
+//! queue has yet, [`JobViews`] lists, counts and watches, [`LedgerIdentity`] tells ledgers apart, [`SweepLease`] lets one
+//! sweeper sweep. A [`Ledger`] is all of them.
 
 mod entry;
 mod identity;
 mod job;
 mod lifecycle;
 mod outbox;
+mod sweep_lease;
 mod views;
 mod watch;
 
@@ -17,6 +18,7 @@ pub use identity::LedgerIdentity;
 pub use job::{Job, NotAState, Outcome, Output, State};
 pub use lifecycle::{Begin, Created, Jobs, Lease};
 pub use outbox::{CLAIM_TIME, JobOutbox, Message, Owed, Topic, Topics};
+pub use sweep_lease::{SweepLease, Turn};
 pub use views::{Census, Filter, JobStream, JobViews, Usage};
 pub use watch::Watchers;
 
@@ -46,6 +48,6 @@ pub enum Error {
 }
 
 /// A whole ledger, for those who need all of its sides. Implemented for everything that has them.
-pub trait Ledger: Jobs + JobOutbox + JobViews + LedgerIdentity {}
+pub trait Ledger: Jobs + JobOutbox + JobViews + LedgerIdentity + SweepLease {}
 
-impl<L: Jobs + JobOutbox + JobViews + LedgerIdentity + ?Sized> Ledger for L {}
+impl<L: Jobs + JobOutbox + JobViews + LedgerIdentity + SweepLease + ?Sized> Ledger for L {}

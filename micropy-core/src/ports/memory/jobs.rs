@@ -8,7 +8,7 @@ use super::lock;
 use crate::ports::binding::Identity;
 use crate::ports::jobs::{
     Begin, CLAIM_TIME, Census, Created, Entry, Error, Filter, Job, JobOutbox, JobStream, JobViews,
-    Jobs, Lease, LedgerIdentity, Message, Outcome, Owed, State, Usage, Watchers,
+    Jobs, Lease, LedgerIdentity, Message, Outcome, Owed, State, SweepLease, Turn, Usage, Watchers,
 };
 use crate::ports::{Clock, Id, Timestamp};
 
@@ -26,6 +26,8 @@ struct Contents {
     owed: VecDeque<(Timestamp, Owed)>,
     messages: u64,
     identity: Option<Identity>,
+    /// Who sweeps, and until when.
+    sweeper: Option<(Id, Timestamp)>,
 }
 
 impl MemoryJobs {
@@ -282,5 +284,23 @@ impl LedgerIdentity for MemoryJobs {
         });
         identity.generation += 1;
         Ok(*identity)
+    }
+}
+
+#[async_trait]
+impl SweepLease for MemoryJobs {
+    async fn lease_sweep(&self, holder: Id, duration: Duration) -> Result<Turn, Error> {
+        let now = self.clock.now();
+        let mut contents = lock(&self.state);
+        if let Some((other, until)) = contents.sweeper
+            && other != holder
+            && until > now
+        {
+            return Ok(Turn::Other(until));
+        }
+        let previous = contents.sweeper.replace((holder, now.plus(duration)));
+        Ok(Turn::Own {
+            previous: previous.map(|(_, until)| until),
+        })
     }
 }
