@@ -1,13 +1,14 @@
 //! A file opened for conversion: its audio track and its metadata.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::codec::CodecParameters;
 use crate::decode::{self, Format, INSPECTED_PACKETS};
 use crate::error::{Error, Result};
 use crate::language;
 use crate::mp4::{AfterPreamble, AudioTrack, Movie, Packet, Packets};
-use crate::options::TrackChoice;
+use crate::options::{Options, TrackChoice};
 use crate::source::Source;
 use crate::tags::Metadata;
 use crate::warning::Warning;
@@ -57,13 +58,7 @@ impl Audio {
         if *choice == TrackChoice::Default {
             warnings.extend(passed_over(&movie.audio, index));
         }
-        let edit = &movie.audio[index].edit;
-        if edit.left_out > 0 {
-            warnings.push(Warning::EditsLeftOut {
-                edits: edit.left_out,
-            });
-        }
-        if edit.other_speed {
+        if movie.audio[index].edits.has_other_speed() {
             warnings.push(Warning::OtherSpeed);
         }
         let mut metadata = movie.metadata();
@@ -90,6 +85,14 @@ impl Audio {
     /// The track.
     pub fn track(&self) -> &AudioTrack {
         &self.movie.audio[self.index]
+    }
+
+    /// How much later than the presentation an MP3 begins: by the silence of a late start, unless that is kept.
+    pub fn left_out(&self, options: &Options) -> Duration {
+        match options.late_start {
+            true => Duration::ZERO,
+            false => self.track().edits.delay(),
+        }
     }
 
     /// Its coding.

@@ -107,7 +107,12 @@ impl<'a> Converter<'a> {
         // Chapters overlap by some packets, and what their sinks can do is not known yet.
         source.keep_from(0).map_err(Error::Read)?;
         let audio = self.open(&mut source, true)?;
-        let (start, length) = (self.options.start, self.options.duration);
+        // Chapters are on the presentation's time line.
+        let start = self
+            .options
+            .start
+            .saturating_add(audio.left_out(&self.options));
+        let length = self.options.duration;
         let length = length.unwrap_or(Duration::MAX);
         let chapters = fit_chapters(&audio.metadata().chapters, start, length);
         if chapters.is_empty() {

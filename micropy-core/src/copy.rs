@@ -17,17 +17,20 @@ use crate::options::Options;
 use crate::render::Faults;
 use crate::source::Source;
 use crate::span::Extent;
-use crate::timeline::{MediaClock, Presented};
+use crate::timeline::{MediaClock, MediaEnd, Timeline};
 use crate::writer::Foreseen;
 
 /// The delay of every layer III decoder in PCM samples, which players add to the delay in the Info tag: 528 of
 /// the filter banks, and one by LAME's way of counting.
 const DECODER_DELAY: u64 = 529;
 
-/// Whether the MP3 that `options` ask for can hold the frames of such audio, cut as `presented` says.
-pub fn applies(options: &Options, format: &Format, presented: &Presented) -> bool {
-    let can_be_cut = presented.start == 0
-        || (DECODER_DELAY..=DECODER_DELAY + u64::from(MAX_TRIM)).contains(&presented.start);
+/// Whether the MP3 that `options` ask for can hold the frames of such audio, cut as `timeline` says. Frames of several
+/// segments do not fit together, and silence has none.
+pub fn applies(options: &Options, format: &Format, timeline: &Timeline) -> bool {
+    let within_the_tag = DECODER_DELAY..=DECODER_DELAY + u64::from(MAX_TRIM);
+    let can_be_cut = timeline
+        .only_start()
+        .is_some_and(|start| start == 0 || within_the_tag.contains(&start));
     let channels = format.layout.channels() as u16;
     format.codec == Codec::Mp3
         && can_be_cut
@@ -43,7 +46,9 @@ pub struct Copier {
     ahead: VecDeque<(Packet, Vec<u8>)>,
     packets: Packets,
     clock: MediaClock,
-    presented: Presented,
+    timeline: Timeline,
+    /// Where what is presented begins in the decoder's output.
+    start: u64,
     /// The first valid header.
     header: FrameHeader,
     /// All frames so far have its bitrate.
@@ -51,7 +56,14 @@ pub struct Copier {
     /// Bytes of main data in earlier frames that the next one can reach back to.
     reservoir: usize,
     frames: u64,
+    /// Those of them that are silence in place of missing packets, and how many are still to come.
+    filled: u64,
+    to_fill: u64,
     units: u64,
+    /// Timescale units of the missing packets.
+    gaps: u64,
+    /// There are no more packets.
+    ended: bool,
     extent: Extent,
     faults: Faults,
 }
@@ -68,7 +80,7 @@ pub struct End {
 
 impl Copier {
     /// A copier at the first packet of `beginning`, of whose packets at least one has a header.
-    pub fn new(beginning: Beginning, clock: MediaClock, presented: Presented) -> Result<Self> {
+    pub fn new(beginning: Beginning, clock: MediaClock, timeline: Timeline) -> Result<Self> {
         let Beginning { ahead, packets, .. } = beginning;
         let mut headers = ahead.iter().filter_map(|(_, data)| header_of(data).ok());
         let header = headers
@@ -79,12 +91,17 @@ impl Copier {
             ahead,
             packets,
             clock,
-            presented,
+            start: timeline.only_start().unwrap_or_default(),
+            timeline,
             header,
             constant,
             reservoir: 0,
             frames: 0,
+            filled: 0,
+            to_fill: 0,
             units: 0,
+            gaps: 0,
+            ended: false,
             extent: Extent::default(),
             faults: Faults::default(),
         })
@@ -125,7 +142,7 @@ impl Copier {
     /// What is known beforehand of an MP3 that presents `len` PCM samples.
     pub fn foresee(&self, len: Option<u64>) -> Foreseen {
         let frames = len.map(|len| {
-            let end = self.presented.start.saturating_add(len);
+            let end = self.start.saturating_add(len);
             end.div_ceil(self.frame_len())
         });
         Foreseen {
@@ -139,18 +156,36 @@ impl Copier {
 
     /// The next frame; `None` at the end of what is presented.
     pub fn next(&mut self, source: &mut dyn Source) -> Result<Option<Vec<u8>>> {
-        let end = |length: u64| self.presented.start.saturating_add(length);
-        if let Some(length) = self.presented.length
-            && self.frames * self.frame_len() >= end(length)
+        if let Some(len) = self.timeline.len()
+            && self.frames * self.frame_len() >= self.start.saturating_add(len)
         {
+            // The media may end with the very packet.
+            self.ended = !self.timeline.is_settled() && self.next_packet(source)?.is_none();
             return Ok(None);
         }
+        if self.to_fill > 0 {
+            self.to_fill -= 1;
+            self.filled += 1;
+            self.frames += 1;
+            return Ok(Some(self.silence()));
+        }
         let Some((packet, data)) = self.next_packet(source)? else {
+            self.ended = true;
             return Ok(None);
         };
         if packet.read < packet.size {
             self.extent.cut_at = Some(packet.offset + u64::from(packet.read));
+            self.ended = true;
             return Ok(None);
+        }
+        if packet.gap > 0 {
+            let before = self.clock.samples(self.gaps);
+            self.gaps = self.gaps.saturating_add(packet.gap);
+            let missing = self.clock.samples(self.gaps) - before;
+            self.to_fill = (missing + self.frame_len() / 2) / self.frame_len();
+            self.reservoir = 0;
+            self.ahead.push_front((Packet { gap: 0, ..packet }, data));
+            return self.next(source);
         }
         self.extent.packets += 1;
         self.extent.audio_bytes += u64::from(packet.size);
@@ -166,8 +201,15 @@ impl Copier {
 
     /// What was copied, once [`Copier::next`] has given `None`.
     pub fn end(&mut self) -> End {
-        let media_len = self.clock.media_len(self.extent.packets, self.units);
-        let presented = self.presented.len_within(media_len);
+        if self.ended {
+            let filled = self.filled * self.frame_len();
+            let len = self.clock.media_len(self.extent.packets, self.units);
+            self.timeline.settle(MediaEnd {
+                time: self.units.saturating_add(self.gaps),
+                len: len.saturating_add(filled),
+            });
+        }
+        let presented = self.timeline.len().unwrap_or_default();
         let trim = self.trim(self.frames, presented);
         let output_len = match trim {
             Some(_) => presented,
@@ -193,7 +235,7 @@ impl Copier {
 
     /// What players leave out of so many frames so that `len` PCM samples remain; `None`: nothing.
     fn trim(&self, frames: u64, len: u64) -> Option<Trim> {
-        let delay = self.presented.start.checked_sub(DECODER_DELAY)?;
+        let delay = self.start.checked_sub(DECODER_DELAY)?;
         let padding = frames
             .saturating_mul(self.frame_len())
             .saturating_sub(delay.saturating_add(len));

@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::audio;
 use crate::codec::Codec;
 use crate::error::{Error, Result};
-use crate::mp4::{AfterPreamble, Movie};
+use crate::mp4::{AfterPreamble, Movie, Passed};
 use crate::options::TrackChoice;
 use crate::progress::CancelToken;
 use crate::report::duration_of;
 use crate::source::{Cancellable, Source};
 use crate::tags::{Chapter, Cover, Tags};
-use crate::timeline::{MediaClock, Presented};
+use crate::timeline::{MediaClock, MediaEnd, Timeline};
 use crate::warning::Warning;
 
 /// What is in a file, from [`probe`].
@@ -190,25 +190,39 @@ fn track(
             return Ok(probed);
         }
     };
-    let ahead = &beginning.ahead;
-    let (read, units) = (
-        ahead.len() as u64,
-        ahead
-            .iter()
-            .map(|(packet, _)| u64::from(packet.duration))
-            .sum::<u64>(),
-    );
-    let rest = beginning.packets.skip(source, u64::MAX)?;
-    probed.packets = read + rest.packets;
+    let (mut packets, mut units, mut gaps) = (0u64, 0u64, 0u64);
+    loop {
+        let passed = match beginning.ahead.is_empty() {
+            true => beginning.packets.skip(source, u64::MAX)?,
+            false => Passed::default(),
+        };
+        packets += passed.packets;
+        units = units.saturating_add(passed.duration);
+        let packet = match beginning.ahead.pop_front() {
+            Some((packet, _)) => Some(packet),
+            None => beginning.packets.next(source, &mut Vec::new())?,
+        };
+        let Some(packet) = packet.filter(|packet| packet.read == packet.size) else {
+            break;
+        };
+        packets += 1;
+        units = units.saturating_add(packet.duration.into());
+        gaps = gaps.saturating_add(packet.gap);
+    }
+    probed.packets = packets;
     let format = beginning.format;
     let clock = MediaClock {
         timescale: track.timescale,
         sample_rate: format.sample_rate,
         packet_len: format.packet_len,
     };
-    let presented = Presented::new(&clock, &track.edit, gapless, Some(probed.packets));
-    let samples =
-        presented.len_within(clock.media_len(probed.packets, units.saturating_add(rest.duration)));
+    let media_len = clock.media_len(packets, units);
+    let end = Some(MediaEnd {
+        time: units.saturating_add(gaps),
+        len: media_len.saturating_add(clock.samples(gaps)),
+    });
+    let timeline = Timeline::new(clock, track.edits.clone(), gapless, track.samples, end);
+    let samples = timeline.len().unwrap_or_default();
     let duration = duration_of(samples, format.sample_rate);
     probed.codec = Some(format.codec);
     probed.sample_rate = Some(format.sample_rate);

@@ -14,7 +14,7 @@ use crate::limiter::Limiter;
 use crate::loudness::{Loudness, Meter};
 use crate::pcm::Pcm;
 use crate::resample;
-use crate::span::{Mapping, Span};
+use crate::span::{Piece, Span, SpanPacket};
 use crate::warning::Warning;
 
 /// PCM samples of silence made at a time.
@@ -26,8 +26,8 @@ pub struct Recipe {
     pub parameters: CodecParameters,
     /// What its decoder gives.
     pub format: Format,
-    /// How the output lies on the decoder's PCM.
-    pub mapping: Mapping,
+    /// From the presentation to the output, if their rates differ.
+    pub resampler: Option<resample::Resampler>,
     /// Hz of the output.
     pub sample_rate: u32,
     /// From the decoder's channels to the output's.
@@ -137,11 +137,14 @@ pub struct Renderer<'a> {
     /// Where faults and loudness are noted: by the span's own encoder, not by its neighbour's.
     findings: Option<&'a Findings>,
     decoder: Box<dyn Decoder>,
+    /// The piece that comes next or is being made, how much of it is still to come, and its next packet.
+    piece: usize,
+    left: u64,
     next_packet: usize,
+    /// The decoder is to begin anew: in another place of the media, or behind packets that are missing.
+    stale: bool,
     /// The span's own packets that were decoded.
     sound: u64,
-    /// PCM samples of silence still to come before the first packet's.
-    silence: u64,
     resampler: Option<resample::Run>,
     limiter: Option<Limiter>,
     meter: Option<Meter>,
@@ -170,14 +173,16 @@ impl<'a> Renderer<'a> {
     ) -> Result<Self> {
         let channels = recipe.downmix.channels();
         let rate = recipe.sample_rate;
-        let resampler = recipe.mapping.resampler.as_ref();
+        let resampler = recipe.resampler.as_ref();
         let start = span.work.start;
         let measure = recipe.measure && findings.is_some();
         Ok(Renderer {
             decoder: decode::span_decoder(&recipe.parameters, &recipe.format)?,
+            piece: 0,
+            left: span.pieces.first().map_or(0, |piece| piece.len),
             next_packet: 0,
+            stale: false,
             sound: 0,
-            silence: span.silence,
             resampler: resampler.map(|r| r.run(span.input_start, start, channels)),
             limiter: recipe
                 .gain
@@ -199,7 +204,7 @@ impl<'a> Renderer<'a> {
     pub fn render(&mut self, out: &mut Pcm) -> Result<bool> {
         out.reset(self.recipe.downmix.channels());
         while out.is_empty() && self.position < self.span.output.end {
-            let more = self.decode_next();
+            let more = self.decode_next()?;
             if more {
                 self.mix_and_resample();
             } else {
@@ -218,33 +223,57 @@ impl<'a> Renderer<'a> {
         Ok(more)
     }
 
-    /// Decodes the next packet into `decoded`; false if there is none.
-    fn decode_next(&mut self) -> bool {
+    /// Puts the next PCM of the span's pieces into `decoded`; false if there is no more.
+    fn decode_next(&mut self) -> Result<bool> {
         let decoded = &mut self.stages.decoded;
         decoded.reset(self.recipe.format.layout.channels());
-        if self.silence > 0 {
-            let len = self.silence.min(BLOCK);
-            decoded.resize(len as usize);
-            self.silence -= len;
-            return true;
-        }
         let span = Arc::clone(&self.span);
-        let Some((packet, data)) = span.packet(self.next_packet) else {
-            return false;
+        while self.left == 0 {
+            let Some(next) = span.pieces.get(self.piece + 1) else {
+                return Ok(false);
+            };
+            self.piece += 1;
+            self.left = next.len;
+            self.next_packet = 0;
+            self.stale = true;
+        }
+        let Some(piece) = span.pieces.get(self.piece) else {
+            return Ok(false);
         };
-        self.next_packet += 1;
-        let result = self.decoder.decode(data, decoded);
-        if span.owns(packet)
-            && let Some(findings) = self.findings
-        {
-            match result {
-                Ok(()) => self.sound += 1,
-                Err(why) => findings.faults().add(packet.offset, why.to_string()),
+        match piece.packet(self.next_packet) {
+            Some((packet, data)) => {
+                self.next_packet += 1;
+                self.decode(piece, packet, data)?;
+            }
+            // Silence, or less than its packets declared.
+            None => self.stages.decoded.resize(self.left.min(BLOCK) as usize),
+        }
+        self.left = self.left.saturating_sub(self.stages.decoded.len() as u64);
+        Ok(true)
+    }
+
+    /// Decodes `packet` into `decoded`, and cuts it down to what `piece` needs.
+    fn decode(&mut self, piece: &Piece, packet: &SpanPacket, data: &[u8]) -> Result<()> {
+        let decoded = &mut self.stages.decoded;
+        if packet.gap {
+            self.stale = true;
+        } else {
+            if std::mem::take(&mut self.stale) {
+                self.decoder = decode::span_decoder(&self.recipe.parameters, &self.recipe.format)?;
+            }
+            let result = self.decoder.decode(data, decoded);
+            if piece.owns(packet)
+                && let Some(findings) = self.findings
+            {
+                match result {
+                    Ok(()) => self.sound += 1,
+                    Err(why) => findings.faults().add(packet.offset, why.to_string()),
+                }
             }
         }
         decoded.resize(packet.len as usize);
-        keep(decoded, packet.start, &span.input);
-        true
+        keep(decoded, packet.start, &piece.input());
+        Ok(())
     }
 
     fn mix_and_resample(&mut self) {

@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use crate::decode::InOrder;
 use crate::error::{Error, Result};
-use crate::mp4::{Packet, Packets};
+use crate::mp4::{Mark, Packet, Packets};
 use crate::resample::Resampler;
 use crate::source::Source;
-use crate::timeline::{MediaClock, Presented};
+use crate::timeline::{MediaClock, MediaEnd, Segment, Timeline};
 
 /// A file of medium length is cut into eight spans: enough for the cores of most machines, with few seams. Each seam
 /// costs up to a few hundred frames; at a constant bitrate, 70 on average.
@@ -32,6 +32,15 @@ const HALVES: u64 = 4;
 /// PCM samples of the longest packet of any codec whose packets vary in length: a FLAC frame (65,535). Without a limit,
 /// a packet of a few bytes could declare a day of silence.
 const LONGEST_PACKET: u32 = 1 << 16;
+
+/// PCM samples of a piece of the silence in place of missing packets.
+const GAP_PIECE: u32 = 4096;
+
+/// Packets between the first marks of a reader that may go back: more than any decoder needs before its output is right.
+const FIRST_STRIDE: u64 = 1024;
+
+/// The most marks kept: then every other one is dropped.
+const MOST_MARKS: usize = 1024;
 
 /// Which frames of the output belong to which span. It depends on the file and the options alone, so that any number of
 /// workers writes the same bytes.
@@ -135,12 +144,59 @@ pub struct SpanPacket {
     pub start: u64,
     /// PCM samples it decodes to.
     pub len: u32,
+    /// It is silence in place of packets that are missing.
+    pub gap: bool,
     /// Byte offset in the source.
     pub offset: u64,
-    /// Where its bytes begin in [`Span::data`].
+    /// Where its bytes begin in those of its piece.
     at: usize,
     /// How many they are.
     size: usize,
+}
+
+impl SpanPacket {
+    fn end(&self) -> u64 {
+        self.start + u64::from(self.len)
+    }
+}
+
+/// A piece of a [`Span`]: within one segment of the timeline.
+#[derive(Debug)]
+pub struct Piece {
+    /// Its PCM samples.
+    pub len: u64,
+    /// Where it begins in the decoder's output; `None`: silence.
+    pub media: Option<u64>,
+    /// The decoder's PCM samples that belong to this span alone.
+    own: Range<u64>,
+    /// Its segment begins with them.
+    begins: bool,
+    /// Packets from the roll to the look-ahead of the resampler.
+    packets: Vec<SpanPacket>,
+    data: Vec<u8>,
+}
+
+impl Piece {
+    /// Packet `index` of those needed, with its bytes.
+    pub fn packet(&self, index: usize) -> Option<(&SpanPacket, &[u8])> {
+        let packet = self.packets.get(index)?;
+        Some((packet, &self.data[packet.at..packet.at + packet.size]))
+    }
+
+    /// The decoder's PCM samples that it needs.
+    pub fn input(&self) -> Range<u64> {
+        let start = self.media.unwrap_or_default();
+        start..start.saturating_add(self.len)
+    }
+
+    /// Whether `packet` is counted for this span, rather than for its neighbour.
+    pub fn owns(&self, packet: &SpanPacket) -> bool {
+        let begins = match self.begins {
+            true => packet.end() > self.own.start,
+            false => packet.start >= self.own.start,
+        };
+        !self.own.is_empty() && begins && packet.start < self.own.end
+    }
 }
 
 /// One stretch of the track with all that is needed to convert it alone.
@@ -158,37 +214,15 @@ pub struct Span {
     pub work: Range<u64>,
     /// Position on the presentation of the first PCM sample it needs.
     pub input_start: u64,
-    /// PCM samples of silence there, before the decoder's output.
-    pub silence: u64,
-    /// The decoder's PCM samples it needs, counted from the track's start.
-    pub input: Range<u64>,
-    /// The decoder's PCM samples that belong to this span alone.
-    own: Range<u64>,
-    /// Packets from the roll to the look-ahead of the resampler.
-    packets: Vec<SpanPacket>,
-    data: Vec<u8>,
+    /// What it needs from there on.
+    pub pieces: Vec<Piece>,
 }
 
 impl Span {
-    /// Packet `index` of those needed, with its bytes.
-    pub fn packet(&self, index: usize) -> Option<(&SpanPacket, &[u8])> {
-        let packet = self.packets.get(index)?;
-        Some((packet, &self.data[packet.at..packet.at + packet.size]))
-    }
-
     /// Memory that its packets take.
     pub fn bytes(&self) -> usize {
-        held(&self.packets, &self.data)
-    }
-
-    /// Whether `packet` is counted for this span, rather than for its neighbour.
-    pub fn owns(&self, packet: &SpanPacket) -> bool {
-        let end = packet.start + u64::from(packet.len);
-        let begins = match self.index {
-            0 => end > self.own.start,
-            _ => packet.start >= self.own.start,
-        };
-        begins && packet.start < self.own.end
+        let pieces = self.pieces.iter();
+        pieces.map(|piece| held(&piece.packets, &piece.data)).sum()
     }
 }
 
@@ -197,40 +231,34 @@ fn held(packets: &[SpanPacket], data: &[u8]) -> usize {
     size_of_val(packets) + data.len()
 }
 
-/// How positions in the output map to the decoder's PCM.
-///
-/// Between the two is the presentation: the silence of a late start, then the presented part of the decoder's PCM, at
-/// the decoder's rate.
+/// How positions in the output map to the presentation, which is at the decoder's rate.
 #[derive(Clone, Debug)]
 pub struct Mapping {
     /// Media time to PCM samples.
     pub clock: MediaClock,
-    /// What of the decoder's output is converted.
-    pub presented: Presented,
-    /// PCM samples of silence before it.
-    pub silence: u64,
+    /// What is converted.
+    pub timeline: Timeline,
     /// From the presentation to the output, if their rates differ.
     pub resampler: Option<Resampler>,
     /// PCM samples of the output that the stages need before and after a span.
     pub roll: (u64, u64),
+    /// The byte of the track, for errors.
+    pub at: u64,
 }
 
 /// What an output range is made of.
 struct Needs {
     work: Range<u64>,
     presentation: Range<u64>,
-    silence: u64,
-    input: Range<u64>,
 }
 
 impl Mapping {
-    /// PCM samples of the output for `len` of the presented part.
+    /// PCM samples of the output for `len` of the presentation.
     pub fn output_len(&self, len: u64) -> u64 {
-        let len = self.silence.saturating_add(len);
         self.resampler.as_ref().map_or(len, |r| r.output_len(len))
     }
 
-    /// What `output` is made of. `len`: PCM samples of the whole presented part, if known.
+    /// What `output` is made of. `len`: PCM samples of the whole presentation, if known.
     fn needs(&self, output: &Range<u64>, len: Option<u64>) -> Needs {
         let last = len.map_or(u64::MAX, |len| self.output_len(len));
         let work = output.start.saturating_sub(self.roll.0)
@@ -244,30 +272,17 @@ impl Mapping {
             None => work.clone(),
         };
         if let Some(len) = len {
-            let end = self.silence.saturating_add(len);
-            presentation = presentation.start.min(end)..presentation.end.min(end);
+            presentation = presentation.start.min(len)..presentation.end.min(len);
         }
-        let Range { start, end } = presentation;
-        let on_decoder = |place: u64| {
-            let place = place.saturating_sub(self.silence);
-            self.presented.start.saturating_add(place)
-        };
-        Needs {
-            work,
-            silence: end.min(self.silence) - start.min(self.silence),
-            input: on_decoder(start)..on_decoder(end),
-            presentation,
-        }
+        Needs { work, presentation }
     }
 
-    /// The position in the decoder's output for `place` in the output, to about a PCM sample.
-    fn on_decoder(&self, place: u64) -> u64 {
-        let centre = match &self.resampler {
+    /// The position in the presentation for `place` in the output, to about a PCM sample.
+    fn on_presentation(&self, place: u64) -> u64 {
+        match &self.resampler {
             Some(resampler) => resampler.instant(place),
             None => place,
-        };
-        let place = centre.saturating_sub(self.silence);
-        self.presented.start.saturating_add(place)
+        }
     }
 }
 
@@ -284,6 +299,8 @@ pub struct Extent {
     pub packets: u64,
     /// Offset at which the media broke off, if it did.
     pub cut_at: Option<u64>,
+    /// PCM samples that the edit list presents from behind the media's end: silence.
+    pub beyond: u64,
 }
 
 /// The result of [`SpanReader::advance`].
@@ -296,7 +313,85 @@ pub enum Advance {
     End,
 }
 
-/// Reads a track's packets once, forward, and groups them into spans.
+/// A place among the packets of a track.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place {
+    /// Packets before it.
+    packets: u64,
+    /// Their durations in timescale units.
+    units: u64,
+    /// Timescale units of silence between them, in place of those that are missing.
+    gaps: u64,
+    /// PCM samples of them that no packet can hold: a gap, which is closed.
+    overlong: u64,
+    /// Where it is in the decoder's output.
+    position: u64,
+}
+
+/// The packets that one segment of the timeline needs of those that were read.
+#[derive(Debug, Default)]
+struct Gathered {
+    /// Where the segment begins in the presentation.
+    segment: u64,
+    packets: Vec<SpanPacket>,
+    data: Vec<u8>,
+}
+
+impl Gathered {
+    /// How many of its packets are not needed for PCM from `from` on, by a decoder that needs `roll` packets before it.
+    fn unneeded(&self, from: u64, roll: usize) -> usize {
+        let first = self.packets.partition_point(|p| p.end() <= from);
+        first.saturating_sub(roll)
+    }
+
+    /// Whether it holds all that a decoder needs to begin at `from`, as far as it was read.
+    fn reaches_back_to(&self, from: u64, roll: usize) -> bool {
+        let Some(first) = self.packets.first() else {
+            return false;
+        };
+        let before = self.packets.partition_point(|p| p.end() <= from);
+        first.start == 0 || first.start <= from && before >= roll
+    }
+
+    /// Memory that it takes.
+    fn held(&self) -> usize {
+        held(&self.packets, &self.data)
+    }
+
+    /// Drops its first `count` packets.
+    fn forget(&mut self, count: usize) {
+        let Some(base) = self.packets.get(count).map(|p| p.at) else {
+            self.packets.clear();
+            self.data.clear();
+            return;
+        };
+        self.packets.drain(..count);
+        self.data.drain(..base);
+        self.packets.iter_mut().for_each(|p| p.at -= base);
+    }
+
+    /// Drops the packets that begin at `end` or later.
+    fn truncate(&mut self, end: u64) {
+        let used = self.packets.partition_point(|p| p.start < end);
+        self.packets.truncate(used);
+        let bytes = self.packets.last().map_or(0, |p| p.at + p.size);
+        self.data.truncate(bytes);
+    }
+
+    /// A copy of its packets from number `first` on, for the segment that begins at `segment`.
+    fn from(&self, first: usize, segment: u64) -> Gathered {
+        let base = self.packets.get(first).map_or(self.data.len(), |p| p.at);
+        let mut packets = self.packets[first.min(self.packets.len())..].to_vec();
+        packets.iter_mut().for_each(|p| p.at -= base);
+        Gathered {
+            segment,
+            packets,
+            data: self.data[base..].to_vec(),
+        }
+    }
+}
+
+/// Reads a track's packets and groups them into spans: once, forward, except where the edit list goes back in the media.
 pub struct SpanReader {
     /// Packets that were read already, to inspect them.
     ahead: VecDeque<(Packet, Vec<u8>)>,
@@ -311,16 +406,27 @@ pub struct SpanReader {
     in_order: Option<InOrder>,
     /// The span being gathered.
     index: usize,
-    gathered: Vec<SpanPacket>,
-    data: Vec<u8>,
-    /// Media units of all packets read.
-    units: u64,
-    /// PCM samples of them that no packet can hold: a gap, which is closed.
-    overlong: u64,
-    /// End of the last packet in the decoder's output.
-    position: u64,
+    /// What it needs, and what it shares with the next: a list for each segment of media, the last for `segment`.
+    gathered: Vec<Gathered>,
+    /// The segment being read.
+    segment: usize,
+    /// The packet to be read next.
+    place: Place,
+    /// There is none.
+    exhausted: bool,
+    /// Places to go back to, with a packet's number and its place in the decoder's output.
+    marks: Vec<(Place, Mark)>,
+    /// Packets between two of them.
+    stride: u64,
+    /// Whether it may go back.
+    turns_back: bool,
+    /// The media has ended once: the timeline is certain.
+    settled: bool,
+    /// Memory that all of `gathered` takes but the last.
+    held: usize,
     extent: Extent,
-    end: Option<u64>,
+    /// Length of the presentation and of the output, once they are known.
+    end: Option<(u64, u64)>,
 }
 
 impl SpanReader {
@@ -335,19 +441,24 @@ impl SpanReader {
         in_order: Option<InOrder>,
     ) -> Self {
         SpanReader {
+            marks: vec![(Place::default(), packets.first())],
+            stride: FIRST_STRIDE,
+            turns_back: mapping.timeline.turns_back(),
+            settled: false,
+            held: 0,
             ahead,
             packets,
             mapping,
             plan,
             frame_len,
-            roll: roll as usize,
+            // What was decoded already needs none.
+            roll: if in_order.is_some() { 0 } else { roll as usize },
             in_order,
             index: 0,
             gathered: Vec::new(),
-            data: Vec::new(),
-            units: 0,
-            overlong: 0,
-            position: 0,
+            segment: 0,
+            place: Place::default(),
+            exhausted: false,
             extent: Extent::default(),
             end: None,
         }
@@ -368,11 +479,11 @@ impl SpanReader {
     ///
     /// There is at least one span, and only the last can be empty.
     pub fn advance(&mut self, source: &mut dyn Source) -> Result<Advance> {
-        /// Packets read at once.
+        /// Steps at once: packets, or segments.
         const MOMENT: usize = 256;
         if self
             .end
-            .is_some_and(|end| self.index > 0 && self.output_start() >= end)
+            .is_some_and(|(_, end)| self.index > 0 && self.output_start() >= end)
         {
             return Ok(Advance::End);
         }
@@ -381,23 +492,13 @@ impl SpanReader {
                 .plan
                 .start(self.index + 1)
                 .saturating_mul(self.frame_len);
-        let needs = self.mapping.needs(&whole, None).input;
-        // A short last duration cuts off a part of the last packet only: what comes before that packet is certain.
-        self.skip_unneeded(source, needs.start)?;
+        let needs = self.mapping.needs(&whole, None).presentation;
         for _ in 0..MOMENT {
-            let sure = self.gathered.last().map_or(self.position, |p| p.start);
-            if self.end.is_none() && self.presented_end().is_some_and(|end| end <= sure) {
-                self.finish();
-            }
-            if self.end.is_some() || sure >= needs.end {
-                let end = self.end.unwrap_or(u64::MAX);
+            if self.step(source, &needs)? {
+                let end = self.end.map_or(u64::MAX, |(_, end)| end);
                 let output = whole.start..whole.end.min(end).max(whole.start);
                 return Ok(Advance::Span(self.cut(output)));
             }
-            if !self.read_packet(source)? {
-                self.finish();
-            }
-            self.drop_unneeded(needs.start);
         }
         Ok(Advance::Reading)
     }
@@ -418,63 +519,223 @@ impl SpanReader {
         self.plan.start(self.index).saturating_mul(self.frame_len)
     }
 
-    /// Where the presented part ends in the decoder's output, if the container says.
-    fn presented_end(&self) -> Option<u64> {
-        let Presented { start, length } = self.mapping.presented;
-        length.map(|length| start.saturating_add(length))
+    /// Gathers some of what `needs` of the presentation is made of; true once all of it is there.
+    fn step(&mut self, source: &mut dyn Source, needs: &Range<u64>) -> Result<bool> {
+        let timeline = &self.mapping.timeline;
+        let Some(&segment) = timeline.segments().get(self.segment) else {
+            self.finish();
+            return Ok(true);
+        };
+        let is_last = self.segment + 1 == timeline.segments().len();
+        let slack = timeline.slack();
+        if segment.start >= needs.end {
+            return Ok(true);
+        }
+        let Some(media) = segment.media else {
+            return Ok(self.pass(segment, needs));
+        };
+        let on_decoder = |place: u64| media.saturating_add(place.saturating_sub(segment.start));
+        let from = on_decoder(needs.start.max(segment.start));
+        self.enter(&segment, from)?;
+        // A short last duration cuts off a part of the last packet only: what comes before that packet is certain.
+        self.skip_unneeded(source, from)?;
+        let sure = match (self.exhausted, self.gathered.last()) {
+            (true, _) => u64::MAX,
+            (false, Some(Gathered { packets, .. })) => {
+                packets.last().map_or(self.place.position, |p| p.start)
+            }
+            (false, None) => self.place.position,
+        };
+        let end = on_decoder(segment.end()).saturating_add(slack);
+        if sure >= end {
+            if is_last {
+                self.segment += 1;
+                self.finish();
+                return Ok(true);
+            }
+            return Ok(self.pass(segment, needs));
+        }
+        if segment.end() > needs.end && sure >= on_decoder(needs.end) {
+            return Ok(true);
+        }
+        if !self.read_packet(source)? {
+            self.exhausted = true;
+            self.settle(&segment)?;
+        }
+        self.drop_unneeded(from);
+        Ok(false)
     }
 
-    /// Appends the next packet; false at the end.
+    /// Goes on to the next segment, if `needs` goes on that far; otherwise everything is there.
+    fn pass(&mut self, segment: Segment, needs: &Range<u64>) -> bool {
+        if segment.end() > needs.end {
+            return true;
+        }
+        self.segment += 1;
+        false
+    }
+
+    /// Begins to gather what `segment` needs, from PCM sample `from` of the decoder's output on.
+    fn enter(&mut self, segment: &Segment, from: u64) -> Result<()> {
+        let roll = self.roll;
+        let next = match self.gathered.last() {
+            Some(last) if last.segment == segment.start => return Ok(()),
+            Some(last) if last.reaches_back_to(from, roll) => {
+                last.from(last.unneeded(from, roll), segment.start)
+            }
+            last => {
+                if last.is_some() {
+                    self.go_back(from)?;
+                }
+                Gathered {
+                    segment: segment.start,
+                    ..Gathered::default()
+                }
+            }
+        };
+        // What was read behind the segment before is not its own.
+        let before = self.mapping.timeline.segments()[..self.segment]
+            .iter()
+            .rfind(|s| s.media.is_some());
+        if let Some(last) = self.gathered.last_mut()
+            && let Some(before) = before.filter(|s| s.start == last.segment)
+        {
+            last.truncate(before.media.unwrap_or_default().saturating_add(before.len));
+            self.held += last.held();
+        }
+        self.gathered.push(next);
+        Ok(())
+    }
+
+    /// Goes back in the media, so far that a decoder can begin at PCM sample `from`.
+    fn go_back(&mut self, from: u64) -> Result<()> {
+        let at = self
+            .marks
+            .partition_point(|(place, _)| place.position <= from);
+        let at = match (&self.in_order, self.roll) {
+            (Some(_), _) => 0,
+            (None, 0) => at.saturating_sub(1),
+            // Between two marks there are more packets than any decoder needs.
+            (None, _) => at.saturating_sub(2),
+        };
+        let (place, mark) = &self.marks[at];
+        self.place = *place;
+        self.packets.go_back(mark);
+        self.ahead.clear();
+        self.exhausted = false;
+        match &mut self.in_order {
+            Some(in_order) => in_order.restart(),
+            None => Ok(()),
+        }
+    }
+
+    /// Marks the place if it may be needed again, and is some way from the last mark.
+    fn mark(&mut self) {
+        let last = self.marks.last().map_or(0, |(place, _)| place.packets);
+        if !self.turns_back
+            || self.place.packets < last.saturating_add(self.stride)
+            || !self.ahead.is_empty()
+        {
+            return;
+        }
+        let Some(mark) = self.packets.mark() else {
+            return;
+        };
+        if self.marks.len() >= MOST_MARKS {
+            let mut index = 0;
+            self.marks.retain(|_| {
+                index += 1;
+                index % 2 == 1
+            });
+            self.stride *= 2;
+        }
+        self.marks.push((self.place, mark));
+    }
+
+    /// Reads the next packet; false at the end.
     fn read_packet(&mut self, source: &mut dyn Source) -> Result<bool> {
-        let at = self.data.len();
+        if self.exhausted {
+            return Ok(false);
+        }
+        self.mark();
+        let Some(gathered) = self.gathered.last_mut() else {
+            return Ok(false);
+        };
+        let at = gathered.data.len();
         let packet = match self.ahead.pop_front() {
             Some((packet, data)) => {
-                self.data.extend_from_slice(&data);
+                gathered.data.extend_from_slice(&data);
                 packet
             }
-            None => match self.packets.next(source, &mut self.data)? {
+            None => match self.packets.next(source, &mut gathered.data)? {
                 Some(packet) => packet,
                 None => return Ok(false),
             },
         };
         if packet.read < packet.size {
             // Half a packet does not decode to anything that was recorded.
-            self.data.truncate(at);
+            gathered.data.truncate(at);
             self.extent.cut_at = Some(packet.offset + u64::from(packet.read));
             return Ok(false);
         }
-        if let Some(in_order) = &mut self.in_order {
-            let coded = self.data.split_off(at);
-            in_order.decode(&coded, &mut self.data);
+        let clock = &self.mapping.clock;
+        let place = &mut self.place;
+        if packet.gap > 0 {
+            let before = clock.samples(place.gaps);
+            place.gaps = place.gaps.saturating_add(packet.gap);
+            let mut missing = clock.samples(place.gaps) - before;
+            while missing > 0 {
+                let len = missing.min(GAP_PIECE.into());
+                gathered.packets.push(SpanPacket {
+                    start: place.position,
+                    len: len as u32,
+                    gap: true,
+                    offset: packet.offset,
+                    at,
+                    size: 0,
+                });
+                place.position = place.position.saturating_add(len);
+                missing -= len;
+            }
         }
-        let start = self.position;
-        self.units = self.units.saturating_add(u64::from(packet.duration));
-        self.position = match self.mapping.clock.packet_len {
+        if let Some(in_order) = &mut self.in_order {
+            let coded = gathered.data.split_off(at);
+            in_order.decode(&coded, &mut gathered.data);
+        }
+        let start = place.position;
+        let filled = clock.samples(place.gaps);
+        place.units = place.units.saturating_add(u64::from(packet.duration));
+        place.position = match clock.packet_len {
             Some(len) => start.saturating_add(u64::from(len)),
             None => {
-                let declared = self.mapping.clock.samples(self.units) - self.overlong;
+                let declared = clock.samples(place.units) - place.overlong;
+                let declared = declared.saturating_add(filled);
                 let most = match self.packets.uncompressed() {
                     true => packet.size,
                     false => LONGEST_PACKET,
                 };
                 let end = declared.min(start.saturating_add(most.into()));
-                self.overlong += declared - end;
+                place.overlong += declared - end;
                 end
             }
         };
-        let len = u32::try_from(self.position - start).map_err(|_| {
+        let len = u32::try_from(place.position - start).map_err(|_| {
             Error::malformed(packet.offset, "packet", "its duration is longer than a day")
         })?;
-        self.extent.packets += 1;
-        self.extent.audio_bytes += u64::from(packet.size);
-        self.gathered.push(SpanPacket {
+        place.packets += 1;
+        if place.packets > self.extent.packets {
+            self.extent.packets = place.packets;
+            self.extent.audio_bytes += u64::from(packet.size);
+        }
+        gathered.packets.push(SpanPacket {
             start,
             len,
+            gap: false,
             offset: packet.offset,
             at,
-            size: self.data.len() - at,
+            size: gathered.data.len() - at,
         });
-        let held = held(&self.gathered, &self.data);
+        let held = self.held + gathered.held();
         if held > SPAN_LIMIT {
             return Err(Error::Limit {
                 at: packet.offset,
@@ -487,27 +748,38 @@ impl SpanReader {
         Ok(true)
     }
 
-    fn finish(&mut self) {
-        let media_len = self
-            .mapping
-            .clock
-            .media_len(self.extent.packets, self.units)
-            .saturating_sub(self.overlong);
-        self.extent.input_len = self.mapping.presented.len_within(media_len);
-        self.extent.output_len = self.mapping.output_len(self.extent.input_len);
-        self.end = Some(self.extent.output_len);
+    /// The media has ended in `segment`: from there on, the timeline is now certain.
+    fn settle(&mut self, segment: &Segment) -> Result<()> {
+        if self.settled {
+            return Ok(());
+        }
+        self.settled = true;
+        let clock = &self.mapping.clock;
+        let Place {
+            packets,
+            units,
+            gaps,
+            overlong,
+            ..
+        } = self.place;
+        let media_len = clock.media_len(packets, units).saturating_sub(overlong);
+        self.mapping.timeline.settle(MediaEnd {
+            time: units.saturating_add(gaps),
+            len: media_len.saturating_add(clock.samples(gaps)),
+        });
+        self.segment = self.mapping.timeline.index_from(segment.start);
+        let in_order = self.in_order.is_some();
+        self.mapping.timeline.check(self.mapping.at, in_order)
     }
 
-    /// How many of the gathered packets a span does not need if it needs PCM from `from` on.
-    fn unneeded(&self, from: u64) -> usize {
-        let first = self
-            .gathered
-            .partition_point(|p| p.start + u64::from(p.len) <= from);
-        match self.in_order {
-            // Already decoded: no roll.
-            Some(_) => first,
-            None => first.saturating_sub(self.roll),
-        }
+    /// All segments are there: the length is known.
+    fn finish(&mut self) {
+        let timeline = &self.mapping.timeline;
+        let len = timeline.len().unwrap_or_default();
+        self.extent.beyond = timeline.beyond();
+        self.extent.input_len = timeline.media_len();
+        self.extent.output_len = self.mapping.output_len(len);
+        self.end = Some((len, self.extent.output_len));
     }
 
     /// Skips packets that end well before `from` without reading them (a trim far into the file).
@@ -516,23 +788,31 @@ impl SpanReader {
         let Some(len) = self.mapping.clock.packet_len.map(u64::from) else {
             return Ok(());
         };
-        let before = from.saturating_sub(self.position) / len.max(1);
+        if self.in_order.is_some() || self.exhausted {
+            return Ok(());
+        }
+        let before = from.saturating_sub(self.place.position) / len.max(1);
         // One more than the roll, to be safe: it costs nothing.
         let unneeded = before.saturating_sub(self.roll as u64 + 1);
         if unneeded < WORTH {
+            return Ok(());
+        }
+        if self.ahead.iter().any(|(packet, _)| packet.gap > 0) {
             return Ok(());
         }
         let ahead: Vec<Packet> = self.ahead.drain(..).map(|(packet, _)| packet).collect();
         let rest = unneeded.saturating_sub(ahead.len() as u64);
         let passed = self.packets.skip(source, rest)?;
         let packets = ahead.len() as u64 + passed.packets;
-        self.extent.packets += packets;
         let units: u64 = ahead.iter().map(|p| u64::from(p.duration)).sum();
-        self.units = self
+        let place = &mut self.place;
+        place.packets += packets;
+        place.units = place
             .units
             .saturating_add(units)
             .saturating_add(passed.duration);
-        self.position += packets * len;
+        place.position += packets * len;
+        self.extent.packets = self.extent.packets.max(place.packets);
         Ok(())
     }
 
@@ -540,61 +820,78 @@ impl SpanReader {
     fn drop_unneeded(&mut self, from: u64) {
         const WORTH: usize = 1024;
         const WORTH_BYTES: usize = 1 << 20;
-        let unneeded = self.unneeded(from);
-        let bytes = self
-            .gathered
-            .get(unneeded)
-            .map_or(self.data.len(), |p| p.at);
-        if unneeded >= WORTH || bytes >= WORTH_BYTES {
-            self.forget(unneeded);
-        }
-    }
-
-    fn forget(&mut self, count: usize) {
-        let Some(base) = self.gathered.get(count).map(|p| p.at) else {
-            self.gathered.clear();
-            self.data.clear();
+        let Some(gathered) = self.gathered.last_mut() else {
             return;
         };
-        self.gathered.drain(..count);
-        self.data.drain(..base);
-        self.gathered.iter_mut().for_each(|p| p.at -= base);
+        let unneeded = gathered.unneeded(from, self.roll);
+        let bytes = gathered
+            .packets
+            .get(unneeded)
+            .map_or(gathered.data.len(), |p| p.at);
+        if unneeded >= WORTH || bytes >= WORTH_BYTES {
+            gathered.forget(unneeded);
+        }
     }
 
     /// Takes the gathered packets as one span and keeps those that the next one needs again.
     fn cut(&mut self, output: Range<u64>) -> Span {
         let index = self.index;
-        let len = self.end.map(|_| self.extent.input_len);
-        let needs = self.mapping.needs(&output, len);
-        let unneeded = self.unneeded(needs.input.start);
-        self.forget(unneeded);
+        let needs = self.mapping.needs(&output, self.end.map(|(len, _)| len));
         self.index += 1;
         let next = self.plan.start(self.index).saturating_mul(self.frame_len);
-        let next_needs = self.mapping.needs(&(next..next), None);
-        let kept_from = self.unneeded(next_needs.input.start);
-        let kept: Vec<SpanPacket> = self.gathered[kept_from..].to_vec();
-        let base = kept.first().map_or(self.data.len(), |p| p.at);
-        let data = self.data[base..].to_vec();
-        let mut packets = std::mem::replace(&mut self.gathered, kept);
-        self.gathered.iter_mut().for_each(|p| p.at -= base);
-        let mut bytes = std::mem::replace(&mut self.data, data);
-        // Packets past what this span needs were read to be certain of its end.
-        let used = packets.partition_point(|p| p.start < needs.input.end);
-        packets.truncate(used);
-        bytes.truncate(packets.last().map_or(0, |p| p.at + p.size));
-        bytes.shrink_to_fit();
+        let next_needs = self.mapping.needs(&(next..next), None).presentation.start;
+        let own =
+            self.mapping.on_presentation(output.start)..self.mapping.on_presentation(output.end);
+        let reading = self.gathered.last().map(|gathered| gathered.segment);
+        let mut pieces = Vec::new();
+        for (segment, part) in self.mapping.timeline.pieces(needs.presentation.clone()) {
+            let mut piece = Piece {
+                len: part.len,
+                media: part.media,
+                own: 0..0,
+                begins: own.start <= segment.start,
+                packets: Vec::new(),
+                data: Vec::new(),
+            };
+            let at = self.gathered.partition_point(|g| g.segment < segment.start);
+            let gathered = self.gathered.get_mut(at);
+            let gathered = gathered.filter(|g| g.segment == segment.start);
+            if let (Some(media), Some(gathered)) = (segment.media, gathered) {
+                let on_decoder = |place: u64| {
+                    let place = place.clamp(segment.start, segment.end());
+                    media.saturating_add(place - segment.start)
+                };
+                piece.own = on_decoder(own.start)..on_decoder(own.end);
+                let input = piece.input();
+                gathered.forget(gathered.unneeded(input.start, self.roll));
+                let kept = match segment.end() > next_needs || reading == Some(segment.start) {
+                    true => gathered.unneeded(on_decoder(next_needs), self.roll),
+                    false => usize::MAX,
+                };
+                let kept = gathered.from(kept, segment.start);
+                let mut whole = std::mem::replace(gathered, kept);
+                // Packets past what this span needs were read to be certain of its end.
+                whole.truncate(input.end);
+                whole.data.shrink_to_fit();
+                piece.packets = whole.packets;
+                piece.data = whole.data;
+            }
+            pieces.push(piece);
+        }
+        let mut ahead = self.mapping.timeline.pieces(next_needs..u64::MAX);
+        let needed = ahead.next().map_or(u64::MAX, |(first, _)| first.start);
+        self.gathered
+            .retain(|g| g.segment >= needed || reading == Some(g.segment));
+        let all: usize = self.gathered.iter().map(Gathered::held).sum();
+        self.held = all - self.gathered.last().map_or(0, Gathered::held);
         Span {
             index,
             first_frame: self.plan.start(index),
-            last: self.end.is_some_and(|end| next >= end),
-            own: self.mapping.on_decoder(output.start)..self.mapping.on_decoder(output.end),
+            last: self.end.is_some_and(|(_, end)| next >= end),
             output,
             work: needs.work,
             input_start: needs.presentation.start,
-            silence: needs.silence,
-            input: needs.input,
-            packets,
-            data: bytes,
+            pieces,
         }
     }
 }

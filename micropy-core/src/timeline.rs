@@ -1,10 +1,27 @@
-//! From the times of a container to PCM samples: which part of a decoder's output is presented.
+//! What is presented, and when: the presentation of a track is a list of [`Segment`]s of its media, with silence where
+//! the edit list has none. All times of a container become PCM samples here.
 
-use crate::mp4::Edit;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+use crate::report::duration_of;
 use crate::tags::Gapless;
 
+/// The most silence before audio that starts late, and the most that repeats and silence between segments may add to
+/// the media: a few bytes can declare years of either.
+const MOST_ADDED: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// `value · to / from`, rounded to the nearest, without overflow up to `u64::MAX`.
+pub fn rescale(value: u64, to: u32, from: u32) -> u64 {
+    let from = u128::from(from.max(1));
+    let scaled = (u128::from(value) * u128::from(to) + from / 2) / from;
+    u64::try_from(scaled).unwrap_or(u64::MAX)
+}
+
 /// Converts media time of one track into PCM samples of its decoder.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MediaClock {
     /// Media units per second.
     pub timescale: u32,
@@ -42,58 +59,483 @@ impl MediaClock {
     }
 }
 
-/// `value · to / from`, rounded to the nearest, without overflow up to `u64::MAX`.
-pub fn rescale(value: u64, to: u32, from: u32) -> u64 {
-    let from = u128::from(from.max(1));
-    let scaled = (u128::from(value) * u128::from(to) + from / 2) / from;
-    u64::try_from(scaled).unwrap_or(u64::MAX)
-}
-
-/// The part of a decoder's output that is presented.
+/// Where the media of a track ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Presented {
-    /// First PCM sample.
-    pub start: u64,
-    /// PCM samples; `None`: all to the end.
-    pub length: Option<u64>,
+pub struct MediaEnd {
+    /// In timescale units.
+    pub time: u64,
+    /// In PCM samples of the decoder's output.
+    pub len: u64,
 }
 
-impl Presented {
-    /// The part by the edit list. If there is none, the part by iTunSMPB, provided that it accounts for every packet of
-    /// the track (`packets`, if known). Otherwise everything.
+/// One entry of an edit list (`elst`; ISO/IEC 14496-12, 8.6.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// In movie timescale units; 0 in fragmented files: to the end.
+    pub duration: u64,
+    /// Where the edit begins in the media, in media timescale units; `None` for an empty edit
+    /// (`media_time` −1).
+    pub media_time: Option<u64>,
+    /// Whether `media_rate` is 1.
+    pub at_full_speed: bool,
+}
+
+/// The edit list of a track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EditList {
+    edits: Arc<[Edit]>,
+    movie_timescale: u32,
+    /// Units per second of `media_time`.
+    timescale: u32,
+    /// Packets follow in movie fragments: a duration of 0 stands for all of them.
+    fragmented: bool,
+}
+
+/// Edits that play the media through, in movie timescale units from the first of all.
+struct Stretch {
+    start: u64,
+    end: u64,
+    /// Where it begins and ends in the media, in timescale units.
+    media: Range<u64>,
+    /// It goes on to the media's end, wherever that is.
+    open: bool,
+}
+
+impl EditList {
+    /// The list of `edits` in a movie of `movie_timescale` units per second, of a track of `timescale`.
+    pub fn new(edits: Vec<Edit>, movie_timescale: u32, timescale: u32, fragmented: bool) -> Self {
+        EditList {
+            edits: edits.into(),
+            movie_timescale,
+            timescale,
+            fragmented,
+        }
+    }
+
+    /// Whether an edit asks for another speed than the media's own.
+    pub fn has_other_speed(&self) -> bool {
+        let mut presenting = self.edits.iter().filter(|e| e.media_time.is_some());
+        presenting.any(|e| !e.at_full_speed)
+    }
+
+    /// Whether media that was presented, or passed over, is presented later.
+    pub fn turns_back(&self) -> bool {
+        let stretches = self.stretches();
+        stretches
+            .windows(2)
+            .any(|pair| pair[0].open || pair[1].media.start < pair[0].media.end)
+    }
+
+    /// Length of the empty edits before all others, a late start; 0 if there are no others.
+    pub fn delay(&self) -> Duration {
+        duration_of(self.delay_units(), self.timescale)
+    }
+
+    fn delay_units(&self) -> u64 {
+        if self.stretches().is_empty() {
+            return 0;
+        }
+        let empty = self.edits.iter().take_while(|e| e.media_time.is_none());
+        let delay = empty.fold(0u64, |sum, e| sum.saturating_add(e.duration));
+        self.units(delay)
+    }
+
+    /// `duration` of the movie in units of the media.
+    fn units(&self, duration: u64) -> u64 {
+        rescale(duration, self.timescale, self.movie_timescale)
+    }
+
+    /// The longest time in units of the media that rounding to the movie's timescale can hide.
+    fn tick(&self) -> u64 {
+        u64::from(self.timescale.div_ceil(self.movie_timescale.max(1)))
+    }
+
+    /// What is presented, in order: the empty edits are the time between the stretches.
+    fn stretches(&self) -> Vec<Stretch> {
+        let presenting = |e: &Edit| e.media_time.is_some();
+        let have_lengths = self.edits.iter().any(|e| presenting(e) && e.duration > 0);
+        // It presents all there is in a fragmented file, and nothing beside others that have a length.
+        let open = |e: &Edit| e.duration == 0 && (self.fragmented || !have_lengths);
+        let tick = self.tick();
+        let mut stretches: Vec<Stretch> = Vec::new();
+        let mut now = 0u64;
+        for edit in self.edits.iter().skip_while(|e| !presenting(e)) {
+            let start = now;
+            now = now.saturating_add(edit.duration);
+            let Some(media) = edit.media_time else {
+                continue;
+            };
+            if edit.duration == 0 && !open(edit) {
+                continue;
+            }
+            let end = media.saturating_add(self.units(edit.duration));
+            match stretches.last_mut() {
+                // What was cut in two, but is played through.
+                Some(last)
+                    if !last.open
+                        && last.end == start
+                        && media.abs_diff(last.media.end) <= tick =>
+                {
+                    last.end = now;
+                    last.media.end = end;
+                    last.open = open(edit);
+                }
+                _ => stretches.push(Stretch {
+                    start,
+                    end: now,
+                    media: media..end,
+                    open: open(edit),
+                }),
+            }
+        }
+        stretches
+    }
+}
+
+/// A piece of the presentation; lengths and places are PCM samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it begins in the presentation.
+    pub start: u64,
+    /// How long it is: at least 1. The last one of a timeline without a [length](Timeline::len) is as long as can be.
+    pub len: u64,
+    /// Where it begins in the decoder's output; `None`: silence.
+    pub media: Option<u64>,
+}
+
+impl Segment {
+    /// Where it ends in the presentation.
+    pub fn end(&self) -> u64 {
+        self.start.saturating_add(self.len)
+    }
+}
+
+/// The presentation of a track, or the part of it that is wanted.
+#[derive(Clone, Debug)]
+pub struct Timeline {
+    clock: MediaClock,
+    edits: EditList,
+    /// iTunSMPB, and the number of packets that it must account for.
+    gapless: Option<(Gapless, u64)>,
+    /// Put the silence of a late start first.
+    late_start: bool,
+    /// What of the presentation is wanted.
+    part: Range<u64>,
+    /// Each begins where the one before ends; the first begins at 0.
+    segments: Vec<Segment>,
+    /// The last segment ends where the media does.
+    open: bool,
+    /// The media's end is known.
+    settled: bool,
+    /// PCM samples that edits present from behind the media's end.
+    beyond: u64,
+}
+
+impl Timeline {
+    /// The presentation by `edits` of media that ends at `end`, if that is known.
+    ///
+    /// Where a segment ends within one unit of the movie's timescale of the media's own end, it ends there. If the
+    /// edits present the media as it is, iTunSMPB says what is presented, provided that it accounts for every packet of
+    /// the track (`packets`, if known).
     pub fn new(
-        clock: &MediaClock,
-        edit: &Edit,
+        clock: MediaClock,
+        edits: EditList,
         gapless: Option<Gapless>,
         packets: Option<u64>,
+        end: Option<MediaEnd>,
     ) -> Self {
-        let trims = edit.start > 0 || edit.length.is_some();
-        if !trims && let Some(info) = gapless {
+        let mut timeline = Timeline {
+            clock,
+            edits,
+            gapless: gapless.zip(packets),
+            late_start: false,
+            part: 0..u64::MAX,
+            segments: Vec::new(),
+            open: false,
+            settled: false,
+            beyond: 0,
+        };
+        timeline.lay_out(end);
+        timeline
+    }
+
+    /// The presentation of a track that is not decoded, in its own units, of which its media has `duration`.
+    pub fn of_units(edits: EditList, timescale: u32, duration: u64) -> Self {
+        let end = Some(MediaEnd {
+            time: duration,
+            len: duration,
+        });
+        let clock = MediaClock {
+            timescale,
+            sample_rate: timescale,
+            packet_len: None,
+        };
+        Timeline::new(clock, edits, None, None, end).part(true, 0..u64::MAX, end)
+    }
+
+    /// Its part from PCM sample `part.start` to `part.end`. With `late_start`, the silence before audio that starts
+    /// late comes first.
+    #[must_use]
+    pub fn part(mut self, late_start: bool, part: Range<u64>, end: Option<MediaEnd>) -> Self {
+        self.late_start = late_start;
+        self.part = part;
+        self.lay_out(end);
+        self
+    }
+
+    /// Lays it out anew once the media's end is known. What lies before that end stays where it is.
+    pub fn settle(&mut self, end: MediaEnd) {
+        self.lay_out(Some(end));
+    }
+
+    /// Whether the end of the media is known.
+    pub fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Its segments, in order.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Its length; `None`: it is open, and ends where the media does.
+    pub fn len(&self) -> Option<u64> {
+        let end = self.segments.last().map_or(0, Segment::end);
+        (!self.open).then_some(end)
+    }
+
+    /// PCM samples of the decoder's output in it.
+    pub fn media_len(&self) -> u64 {
+        let media = self.segments.iter().filter(|s| s.media.is_some());
+        media.fold(0, |sum, segment| sum.saturating_add(segment.len))
+    }
+
+    /// Whether it goes back in the media.
+    pub fn turns_back(&self) -> bool {
+        self.edits.turns_back()
+    }
+
+    /// Where its only segment begins in the decoder's output, if it is one of media.
+    pub fn only_start(&self) -> Option<u64> {
+        match self.segments.as_slice() {
+            [segment] => segment.media,
+            _ => None,
+        }
+    }
+
+    /// How far behind a segment the media may end and still end it, in PCM samples: 0 once that is decided.
+    pub fn slack(&self) -> u64 {
+        match self.settled {
+            true => 0,
+            false => self.clock.samples(self.edits.tick()).saturating_add(1),
+        }
+    }
+
+    /// How much of it lies behind the media's end, and is silence.
+    pub fn beyond(&self) -> u64 {
+        self.beyond
+    }
+
+    /// The index of the segment that begins at `start` or next after it.
+    pub fn index_from(&self, start: u64) -> usize {
+        self.segments.partition_point(|s| s.start < start)
+    }
+
+    /// The parts of its segments within `range`, each with its segment.
+    pub fn pieces(&self, range: Range<u64>) -> impl Iterator<Item = (Segment, Segment)> + '_ {
+        let first = self.segments.partition_point(|s| s.end() <= range.start);
+        let within = self.segments[first..]
+            .iter()
+            .take_while(move |s| s.start < range.end);
+        within.filter_map(move |&segment| Some((segment, cut(segment, &range)?)))
+    }
+
+    /// When the media time `media` is presented, in units of the clock; where it is not presented at all, an empty
+    /// range at the nearest end of the presentation.
+    pub fn presented(&self, media: Range<u64>) -> Vec<Range<u64>> {
+        let place = |segment: &Segment| {
+            let from = segment.media?;
+            let to = from.saturating_add(segment.len);
+            let (start, end) = (media.start.max(from), media.end.min(to));
+            let within = start < end || start == end && (from..to).contains(&start);
+            let on = |time: u64| segment.start.saturating_add(time - from);
+            within.then(|| on(start)..on(end))
+        };
+        let mut found: Vec<_> = self.segments.iter().filter_map(place).collect();
+        if found.is_empty() {
+            let first = self.segments.iter().find(|s| s.media.is_some());
+            let nearest = match first {
+                Some(s) if s.media.is_some_and(|from| media.start < from) => s.start,
+                _ => self.segments.last().map_or(0, Segment::end),
+            };
+            found.push(nearest..nearest);
+        }
+        found
+    }
+
+    /// Refuses a presentation that no recording has: a day of silence before it begins, or of silence and repeats in it.
+    /// `in_order`: for each step back, the media has to be decoded again from its beginning, which counts too. `at` is
+    /// the byte of the track, for the error.
+    pub fn check(&self, at: u64, in_order: bool) -> Result<()> {
+        let refuse = |what: &str, added: Duration| {
+            Err(Error::Limit {
+                at,
+                what: format!("{what} ({} seconds)", added.as_secs()),
+                limit: MOST_ADDED.as_secs(),
+            })
+        };
+        let rate = self.clock.sample_rate;
+        let late = match self.segments.first() {
+            Some(first) if self.late_start && first.media.is_none() => duration_of(first.len, rate),
+            _ => Duration::ZERO,
+        };
+        if late > MOST_ADDED {
+            return refuse("the silence before an audio track that starts late", late);
+        }
+        let media = self.segments.iter().filter_map(|s| Some((s.media?, s.len)));
+        let mut ranges: Vec<(u64, u64)> = media
+            .map(|(from, len)| (from, from.saturating_add(len)))
+            .collect();
+        ranges.sort_unstable();
+        let (mut once, mut up_to) = (0u64, 0);
+        for (from, to) in ranges {
+            once = once.saturating_add(to.saturating_sub(from.max(up_to)));
+            up_to = up_to.max(to);
+        }
+        let presented = self
+            .segments
+            .iter()
+            .fold(0u64, |sum, s| sum.saturating_add(s.len));
+        let starts: Vec<u64> = self.segments.iter().filter_map(|s| s.media).collect();
+        let steps_back = starts.windows(2).filter(|pair| pair[1] < pair[0]);
+        let again = match in_order {
+            true => steps_back.fold(0u64, |sum, pair| sum.saturating_add(pair[1])),
+            false => 0,
+        };
+        let added = duration_of(presented.saturating_sub(once).saturating_add(again), rate);
+        if added > MOST_ADDED {
+            return refuse(
+                "the silence and the repeats that an edit list adds to the media",
+                added,
+            );
+        }
+        Ok(())
+    }
+
+    fn lay_out(&mut self, end: Option<MediaEnd>) {
+        self.settled = end.is_some();
+        self.beyond = 0;
+        let mut segments = self.whole(end);
+        if self.late_start {
+            let delay = self.clock.samples(self.edits.delay_units());
+            segments.insert(0, (delay, None));
+        }
+        self.segments.clear();
+        let mut start = 0u64;
+        for (len, media) in segments {
+            let segment = Segment { start, len, media };
+            start = segment.end();
+            if let Some(mut wanted) = cut(segment, &self.part) {
+                wanted.start -= self.part.start;
+                self.segments.push(wanted);
+            }
+        }
+        self.open = start == u64::MAX && self.part.end == u64::MAX;
+        if let Some(last) = self.segments.last_mut().filter(|_| self.open) {
+            last.len = u64::MAX - last.start;
+        }
+    }
+
+    /// The lengths of all segments, and where they begin in the media.
+    fn whole(&mut self, end: Option<MediaEnd>) -> Vec<(u64, Option<u64>)> {
+        let stretches = self.edits.stretches();
+        let tick = self.edits.tick();
+        let reaches = |stretch: &Stretch| {
+            let stands_at_the_end =
+                |end: MediaEnd| stretch.media.end.saturating_add(tick) >= end.time;
+            stretch.open || end.is_some_and(stands_at_the_end)
+        };
+        let is_the_media = |stretch: &Stretch| stretch.media.start == 0 && reaches(stretch);
+        if stretches.is_empty() || stretches.len() == 1 && is_the_media(&stretches[0]) {
+            return vec![self.all(end)];
+        }
+        let on_presentation = |time: u64| self.clock.samples(self.edits.units(time));
+        let mut segments = Vec::new();
+        let mut beyond = 0u64;
+        let mut now = 0;
+        for (index, stretch) in stretches.iter().enumerate() {
+            let last = index + 1 == stretches.len();
+            segments.push((on_presentation(stretch.start) - on_presentation(now), None));
+            now = stretch.end;
+            let from = self.clock.samples(stretch.media.start);
+            let declared = match stretch.open {
+                true => u64::MAX,
+                false => on_presentation(stretch.end) - on_presentation(stretch.start),
+            };
+            let Some(end) = end else {
+                segments.push((declared, Some(from)));
+                if stretch.open {
+                    // What comes after it begins where the media ends.
+                    break;
+                }
+                continue;
+            };
+            let rest = end.len.saturating_sub(from);
+            let len = match reaches(stretch) {
+                true => rest,
+                false => declared.min(rest),
+            };
+            segments.push((len, Some(from)));
+            // One that ends a little behind the media ends with it. Others keep their time, for what follows them.
+            let rounded = stretch.media.end <= end.time.saturating_add(tick);
+            let missing = match stretch.open || rounded && rest > 0 {
+                true => 0,
+                false => declared.saturating_sub(len),
+            };
+            segments.push((missing, None));
+            if !last || rest == 0 && stretches.len() > 1 {
+                beyond = beyond.saturating_add(missing);
+            }
+        }
+        self.beyond = beyond;
+        // Silence leads to a segment of media: at the end there is none.
+        let heard = segments
+            .iter()
+            .rposition(|(len, media)| *len > 0 && media.is_some());
+        segments.truncate(heard.map_or(0, |last| last + 1));
+        segments.retain(|(len, _)| *len > 0);
+        segments
+    }
+
+    /// All of the media, or what iTunSMPB says of it.
+    fn all(&self, end: Option<MediaEnd>) -> (u64, Option<u64>) {
+        if let Some((info, packets)) = self.gapless {
             let accounted = info
                 .delay
                 .checked_add(info.length)
                 .and_then(|n| n.checked_add(info.padding));
-            let decoded = packets
-                .zip(clock.packet_len)
-                .and_then(|(n, len)| n.checked_mul(u64::from(len)));
+            let packet_len = self.clock.packet_len.map(u64::from);
+            let decoded = packet_len.and_then(|len| packets.checked_mul(len));
             if accounted.is_some() && accounted == decoded {
-                return Presented {
-                    start: info.delay,
-                    length: Some(info.length),
-                };
+                let rest = end.map_or(u64::MAX, |end| end.len.saturating_sub(info.delay));
+                return (info.length.min(rest), Some(info.delay));
             }
         }
-        Presented {
-            start: clock.samples(edit.start),
-            length: edit.length.map(|units| clock.samples(units)),
-        }
+        (end.map_or(u64::MAX, |end| end.len), Some(0))
     }
+}
 
-    /// Its length if the media has `media_len` PCM samples.
-    pub fn len_within(&self, media_len: u64) -> u64 {
-        let rest = media_len.saturating_sub(self.start);
-        self.length.map_or(rest, |length| length.min(rest))
-    }
+/// The part of `segment` within `range`.
+fn cut(segment: Segment, range: &Range<u64>) -> Option<Segment> {
+    let start = segment.start.max(range.start);
+    let end = segment.end().min(range.end);
+    (start < end).then(|| Segment {
+        start,
+        len: end - start,
+        media: segment
+            .media
+            .map(|from| from.saturating_add(start - segment.start)),
+    })
 }
 
 #[cfg(test)]
@@ -105,6 +547,37 @@ mod tests {
         sample_rate: 44_100,
         packet_len: Some(1024),
     };
+
+    /// Edits by duration and media time; −1: empty.
+    fn edits(edits: &[(u64, i64)], movie_timescale: u32, timescale: u32) -> EditList {
+        let edits = edits.iter().map(|&(duration, media_time)| Edit {
+            duration,
+            media_time: u64::try_from(media_time).ok(),
+            at_full_speed: true,
+        });
+        EditList::new(edits.collect(), movie_timescale, timescale, false)
+    }
+
+    fn end(time: u64) -> Option<MediaEnd> {
+        Some(MediaEnd { time, len: time })
+    }
+
+    /// Length and media of each segment of a track of `media` units, whose timescale is the sample rate.
+    fn laid_out(list: &EditList, media: Option<u64>) -> Vec<(u64, Option<u64>)> {
+        let clock = MediaClock {
+            timescale: list.timescale,
+            sample_rate: list.timescale,
+            packet_len: None,
+        };
+        let timeline = Timeline::new(clock, list.clone(), None, None, media.and_then(end));
+        let segments = timeline.segments().iter();
+        segments.map(|s| (s.len, s.media)).collect()
+    }
+
+    /// The same with timescales of 1000 and ten seconds of media.
+    fn of_ten_seconds(list: &[(u64, i64)]) -> Vec<(u64, Option<u64>)> {
+        laid_out(&edits(list, 1000, 1000), Some(10_000))
+    }
 
     #[test]
     fn a_short_last_duration_is_padding() {
@@ -134,11 +607,168 @@ mod tests {
             packet_len: Some(2048),
         };
         assert_eq!(sbr.media_len(10, 10 * 1024 - 100), 20_280);
-        let edit = Edit {
-            start: 1637,
-            ..Edit::default()
+        let list = edits(&[(0, 1637)], 1000, 22_050);
+        let timeline = Timeline::new(sbr, list, None, None, None);
+        assert_eq!(timeline.only_start(), Some(3274));
+        assert_eq!(timeline.len(), None);
+    }
+
+    #[test]
+    fn without_edits_all_of_the_media_is_presented() {
+        for list in [&[][..], &[(7, -1)], &[(7, -1), (9, -1)]] {
+            let list = edits(list, 1000, 48_000);
+            assert_eq!(laid_out(&list, Some(480)), [(480, Some(0))]);
+            assert_eq!(laid_out(&list, None), [(u64::MAX, Some(0))]);
+            assert_eq!(list.delay(), Duration::ZERO);
+        }
+        assert_eq!(laid_out(&edits(&[], 0, 1), Some(5)), [(5, Some(0))]);
+    }
+
+    #[test]
+    fn within_one_movie_tick_of_the_end_the_media_decides() {
+        // 9.0 s and 348 PCM samples at 44.1 kHz: one tick of 1/600 s is 73.5 of them.
+        let list = edits(&[(5400, 2112)], 600, 44_100);
+        let media = 2112 + 44_100 * 9 + 60;
+        assert_eq!(laid_out(&list, Some(media)), [(396_960, Some(2112))]);
+        assert_eq!(laid_out(&list, Some(media + 20)), [(396_900, Some(2112))]);
+        // The end of a fragmented file is not known before it is read.
+        assert_eq!(laid_out(&list, None), [(396_900, Some(2112))]);
+        let past_the_end = edits(&[(1 << 40, 1024)], 1000, 48_000);
+        assert_eq!(
+            laid_out(&past_the_end, Some(480_000)),
+            [(478_976, Some(1024))]
+        );
+    }
+
+    #[test]
+    fn a_late_start_comes_first_if_it_is_wanted() {
+        let list = edits(&[(500, -1), (250, -1), (2000, 1024)], 1000, 48_000);
+        assert_eq!(list.delay(), Duration::from_millis(750));
+        let clock = MediaClock {
+            timescale: 48_000,
+            sample_rate: 48_000,
+            packet_len: Some(1024),
         };
-        assert_eq!(Presented::new(&sbr, &edit, None, None).start, 3274);
+        let timeline = Timeline::new(clock, list, None, None, end(480_000));
+        assert_eq!(timeline.len(), Some(96_000));
+        let late = timeline.part(true, 0..u64::MAX, end(480_000));
+        let segments: Vec<_> = late.segments().iter().map(|s| (s.start, s.media)).collect();
+        assert_eq!(segments, [(0, None), (36_000, Some(1024))]);
+        assert_eq!(late.len(), Some(132_000));
+        assert_eq!(late.media_len(), 96_000);
+    }
+
+    #[test]
+    fn every_edit_is_played_in_order() {
+        assert_eq!(
+            of_ten_seconds(&[(500, 100), (500, 3000)]),
+            [(500, Some(100)), (500, Some(3000))]
+        );
+        let repeated = [(500, 100); 3];
+        assert_eq!(of_ten_seconds(&repeated), [(500, Some(100)); 3]);
+        assert_eq!(
+            of_ten_seconds(&[(500, 100), (200, -1), (50, -1), (500, 600)]),
+            [(500, Some(100)), (250, None), (500, Some(600))]
+        );
+        // Back, over what was played.
+        assert_eq!(
+            of_ten_seconds(&[(900, 4000), (300, 4200), (1, -1)]),
+            [(900, Some(4000)), (300, Some(4200))],
+            "no silence at the end"
+        );
+        assert_eq!(
+            of_ten_seconds(&[(500, 100), (0, 0), (500, 2000), (0, 7)]),
+            [(500, Some(100)), (500, Some(2000))],
+            "nothing has no length"
+        );
+        assert_eq!(of_ten_seconds(&[(0, 4000)]), [(6000, Some(4000))]);
+    }
+
+    #[test]
+    fn what_is_played_through_is_one_segment() {
+        let through = [(500, 100), (500, 600), (1000, 1101)];
+        assert_eq!(of_ten_seconds(&through), [(2000, Some(100))]);
+        // Twice through the whole of it, whose end the movie's timescale does not meet: no seam is lost or doubled.
+        let twice = edits(&[(4010, 1024), (4010, 1024)], 1000, 44_100);
+        let media = 1024 + 176_852;
+        assert_eq!(laid_out(&twice, Some(media)), [(176_852, Some(1024)); 2]);
+    }
+
+    #[test]
+    fn behind_the_end_of_the_media_there_is_silence_up_to_the_next_edit() {
+        let list = [(3000, 9000), (1000, 20_000), (500, 0), (700, 30_000)];
+        let expected = [
+            (1000, Some(9000)),
+            (2000, None),
+            (1000, None),
+            (500, Some(0)),
+        ];
+        assert_eq!(of_ten_seconds(&list), expected);
+        let clock = MediaClock {
+            timescale: 1000,
+            sample_rate: 1000,
+            packet_len: None,
+        };
+        let timeline = Timeline::new(clock, edits(&list, 1000, 1000), None, None, end(10_000));
+        assert_eq!(timeline.beyond(), 3700);
+        assert_eq!(of_ten_seconds(&[(5, 10_001)]), []);
+    }
+
+    #[test]
+    fn in_a_fragmented_file_no_duration_is_all_there_is() {
+        let entries = [(0, 1024), (500, 0)].map(|(duration, time)| Edit {
+            duration,
+            media_time: Some(time),
+            at_full_speed: true,
+        });
+        let list = EditList::new(entries.to_vec(), 1000, 1000, true);
+        assert!(list.turns_back());
+        assert_eq!(laid_out(&list, None), [(u64::MAX, Some(1024))]);
+        assert_eq!(
+            laid_out(&list, Some(5000)),
+            [(3976, Some(1024)), (500, Some(0))]
+        );
+    }
+
+    #[test]
+    fn a_part_is_cut_out_of_all_segments() {
+        let clock = MediaClock {
+            timescale: 1000,
+            sample_rate: 1000,
+            packet_len: None,
+        };
+        let list = edits(&[(100, -1), (500, 300), (200, -1), (400, 0)], 1000, 1000);
+        let timeline = Timeline::new(clock, list, None, None, end(5000));
+        let part = |late, part| {
+            let timeline = timeline.clone().part(late, part, end(5000));
+            let segments: Vec<_> = timeline
+                .segments()
+                .iter()
+                .map(|s| (s.start, s.len, s.media))
+                .collect();
+            segments
+        };
+        assert_eq!(
+            part(false, 450..900),
+            [(0, 50, Some(750)), (50, 200, None), (250, 200, Some(0))]
+        );
+        assert_eq!(part(true, 90..110), [(0, 10, None), (10, 10, Some(300))]);
+        assert_eq!(part(false, 1100..2000), []);
+        let open = Timeline::new(clock, edits(&[], 1000, 1000), None, None, None);
+        let rest = open.clone().part(false, 40..u64::MAX, None);
+        assert_eq!((rest.len(), rest.only_start()), (None, Some(40)));
+        assert_eq!(open.part(false, 40..50, None).len(), Some(10));
+    }
+
+    #[test]
+    fn media_times_are_presented_as_often_as_edits_say() {
+        let list = edits(&[(500, 100), (200, -1), (500, 300)], 1000, 1000);
+        let timeline = Timeline::of_units(list, 1000, 5000);
+        assert_eq!(timeline.presented(200..400), [100..300, 700..800]);
+        assert_eq!(timeline.presented(650..9000), [1050..1200]);
+        assert_eq!(timeline.presented(0..50), [0..0]);
+        assert_eq!(timeline.presented(900..1000), [1200..1200]);
+        assert_eq!(timeline.presented(700..700), [1100..1100]);
     }
 
     #[test]
@@ -148,25 +778,85 @@ mod tests {
             padding: 100,
             length: 8028,
         };
-        let presented = |edit, packets| Presented::new(&AAC, &edit, Some(info), packets);
-        let all = Presented {
+        let presented = |list: &[(u64, i64)], packets| {
+            let list = edits(list, 44_100, 44_100);
+            let timeline = Timeline::new(AAC, list, Some(info), packets, end(10_240));
+            timeline.segments()[0]
+        };
+        let segment = |media, len| Segment {
             start: 0,
-            length: None,
+            len,
+            media: Some(media),
         };
-        assert_eq!(
-            presented(Edit::default(), Some(10)),
-            Presented {
-                start: 2112,
-                length: Some(8028)
-            }
+        assert_eq!(presented(&[], Some(10)), segment(2112, 8028));
+        assert_eq!(presented(&[(10_240, 0)], Some(10)), segment(2112, 8028));
+        assert_eq!(presented(&[], Some(11)), segment(0, 10_240));
+        assert_eq!(presented(&[], None), segment(0, 10_240));
+        assert_eq!(presented(&[(0, 1024)], Some(10)), segment(1024, 9216));
+    }
+
+    #[test]
+    fn absurd_numbers_saturate() {
+        let list = edits(
+            &[
+                (u64::MAX, -1),
+                (u64::MAX, i64::MAX),
+                (u64::MAX, -1),
+                (u64::MAX, 0),
+            ],
+            0,
+            u32::MAX,
         );
-        assert_eq!(presented(Edit::default(), Some(11)), all);
-        assert_eq!(presented(Edit::default(), None), all);
-        let edit = Edit {
-            start: 1024,
-            ..Edit::default()
+        assert_eq!(list.delay_units(), u64::MAX);
+        for media in [None, Some(1), Some(u64::MAX)] {
+            let clock = MediaClock {
+                timescale: u32::MAX,
+                sample_rate: u32::MAX,
+                packet_len: None,
+            };
+            let timeline = Timeline::new(clock, list.clone(), None, None, media.and_then(end));
+            let timeline = timeline.part(true, 5..u64::MAX, media.and_then(end));
+            assert!(timeline.check(0, false).is_err(), "{media:?}");
+        }
+    }
+
+    #[test]
+    fn more_than_a_day_of_silence_or_repeats_is_refused() {
+        const HOUR: u64 = 3600 * 1000;
+        let clock = MediaClock {
+            timescale: 1000,
+            sample_rate: 1000,
+            packet_len: None,
         };
-        assert_eq!(presented(edit, Some(10)).start, 1024);
+        let check = |list: &[(u64, i64)], media: Option<u64>, in_order| {
+            let list = edits(list, 1000, 1000);
+            Timeline::new(clock, list, None, None, media.and_then(end)).check(7, in_order)
+        };
+        let ten = Some(10 * HOUR);
+        let once_and = |times| {
+            let mut list = vec![(10 * HOUR, 0)];
+            list.extend(vec![(HOUR, 8 * HOUR as i64), (HOUR, 4 * HOUR as i64)].repeat(times));
+            list
+        };
+        assert!(check(&once_and(12), ten, false).is_ok());
+        assert!(matches!(
+            check(&once_and(13), ten, false),
+            Err(Error::Limit {
+                at: 7,
+                limit: 86_400,
+                ..
+            })
+        ));
+        // Each step back decodes four hours again.
+        assert!(check(&once_and(5), ten, true).is_err());
+        // A long film, cut into pieces, is no longer than it was; and the end of a fragmented one is not known yet.
+        let pieces: Vec<_> = (0..60).map(|i| (HOUR, (i * 2 * HOUR) as i64)).collect();
+        for media in [None, Some(120 * HOUR)] {
+            assert!(check(&pieces, media, false).is_ok());
+            assert!(check(&[(1, 0), (25 * HOUR, -1), (1, 0)], media, false).is_err());
+        }
+        assert!(check(&[(1, 0), (1 << 50, 0), (1 << 50, 0)], None, false).is_err());
+        assert!(check(&[(1, 0), (1 << 50, 7), (1, 0)], Some(HOUR), false).is_err());
     }
 
     #[test]

@@ -107,8 +107,10 @@ pub enum Warning {
     Gap {
         /// How long the media has lasted before it.
         at: Duration,
-        /// How much time is missing; the MP3 is shorter by it.
+        /// How much time is missing.
         length: Duration,
+        /// Silence takes its place in the MP3, up to a minute of it each time. Otherwise the MP3 is shorter by it.
+        filled: bool,
     },
     /// A fragment begins before the one in front of it ends: they overlap, or are in the wrong order.
     #[non_exhaustive]
@@ -118,11 +120,11 @@ pub enum Warning {
         /// When it begins.
         begins: Duration,
     },
-    /// The edit list presents the media in several pieces, of which the first alone was converted.
+    /// The edit list presents some of the media from behind its end; silence takes its place.
     #[non_exhaustive]
-    EditsLeftOut {
-        /// How many others there are.
-        edits: u32,
+    BehindTheMedia {
+        /// How much.
+        length: Duration,
     },
     /// The edit list asks for another speed; the audio was converted at its own.
     #[non_exhaustive]
@@ -180,7 +182,7 @@ impl Warning {
                 | Warning::Missing { .. }
                 | Warning::Gap { .. }
                 | Warning::OutOfOrder { .. }
-                | Warning::EditsLeftOut { .. }
+                | Warning::BehindTheMedia { .. }
                 | Warning::BreaksOff { .. }
         )
     }
@@ -257,11 +259,15 @@ impl fmt::Display for Warning {
                 f,
                 "{packets} packets that the file declares are missing: {found} were found"
             ),
-            Warning::Gap { at, length } => write!(
+            Warning::Gap { at, length, filled } => write!(
                 f,
-                "{:.2} s are missing at {:.2} s: there are fragments before and after, and none between",
+                "{:.2} s are missing at {:.2} s: there are fragments before and after, and none between; {}",
                 length.as_secs_f64(),
-                at.as_secs_f64()
+                at.as_secs_f64(),
+                match filled {
+                    true => "silence takes their place",
+                    false => "the MP3 is shorter by them",
+                }
             ),
             Warning::OutOfOrder { at, begins } => write!(
                 f,
@@ -270,10 +276,10 @@ impl fmt::Display for Warning {
                 begins.as_secs_f64(),
                 at.as_secs_f64()
             ),
-            Warning::EditsLeftOut { edits } => write!(
+            Warning::BehindTheMedia { length } => write!(
                 f,
-                "the edit list presents {} pieces of the media: only the first was converted",
-                edits + 1
+                "the edit list presents {:.2} s from behind the end of the media: silence takes their place",
+                length.as_secs_f64()
             ),
             Warning::OtherSpeed => f.write_str(
                 "the edit list asks for another speed: the audio was converted at its own",

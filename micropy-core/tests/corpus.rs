@@ -111,7 +111,7 @@ const FOUND: [(&str, Becomes); 18] = [
     ("chapter-without-title", Whole("AAC-LC")),
     ("cmaf-two-segments-missing", Incomplete("s are missing at")),
     ("eac3-51-frame1151", Whole("E-AC-3")),
-    ("edit-list-two-segments", Incomplete("presents 2 pieces")),
+    ("edit-list-two-segments", Whole("AAC-LC")),
     (
         "encrypted-looking",
         Refused(malformed, "not one of its packets can be decoded"),

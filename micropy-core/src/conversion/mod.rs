@@ -70,7 +70,7 @@ impl Conversion<'_> {
     pub fn run(&mut self, source: &mut dyn Source, sink: &mut dyn Sink) -> Result<Report> {
         let mut beginning = self.audio.begin(source)?;
         let clock = self.clock(&beginning);
-        let copies = copy::applies(self.options, &beginning.format, &self.presented(&clock));
+        let copies = copy::applies(self.options, &beginning.format, &self.timeline(&clock));
         let measure = self.options.normalize.is_some()
             || self.options.replay_gain && (copies || !sink.can_rewrite());
         let mut survey = None;
@@ -201,14 +201,14 @@ impl Conversion<'_> {
     ) -> Result<Report> {
         let format = beginning.format.clone();
         let rate = format.sample_rate;
-        let presented = self.presented(&clock);
-        let declared = self.media_len(&clock).map(|len| presented.len_within(len));
+        let timeline = self.timeline(&clock);
+        let declared = timeline.len().filter(|_| timeline.is_settled());
         let loudness = survey.and_then(|survey| survey.loudness.as_ref());
         let replay_gain = loudness.and_then(replay_gain_of);
         let id3 = self
             .tag(replay_gain)
             .encode(declared.map(|len| duration_of(len, rate)))?;
-        let mut copier = Copier::new(beginning, clock, presented)?;
+        let mut copier = Copier::new(beginning, clock, timeline)?;
         let mut watch = self.watch(rate, declared, passes(survey));
         let foreseen: Foreseen = copier.foresee(declared);
         let mut writer = Mp3Writer::new(sink, &id3, copier.encoding(), foreseen)?;

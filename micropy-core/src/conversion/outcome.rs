@@ -116,6 +116,7 @@ impl Outcome<'_> {
             Some(units) => Warning::Gap {
                 at,
                 length: duration_of(units, self.timescale),
+                filled: jump.filled,
             },
             None => Warning::OutOfOrder {
                 at,
@@ -130,6 +131,11 @@ impl Outcome<'_> {
         warnings.extend(self.faults.warnings());
         warnings.extend(self.much_concealed());
         warnings.extend(self.packets.jumps().iter().map(|jump| self.jump(jump)));
+        if self.extent.beyond > 0 {
+            warnings.push(Warning::BehindTheMedia {
+                length: duration_of(self.extent.beyond, self.format.sample_rate),
+            });
+        }
         let packets = self.extent.packets;
         let missing = self.packets.missing();
         if self.extent.cut_at.is_none() && !missing.is_empty() {

@@ -2,25 +2,21 @@
 //! their PCM.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::{Conversion, Survey, encoder};
 use crate::audio::Beginning;
 use crate::decode::Format;
 use crate::downmix::Downmix;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fade::Fade;
 use crate::loudness::Loudness;
 use crate::mp4::Packet;
 use crate::options::Channels;
 use crate::render::Recipe;
-use crate::report::{duration_of, samples_of};
+use crate::report::samples_of;
 use crate::resample::{self, Resampler};
 use crate::span::{Mapping, Plan, SpanReader};
-use crate::timeline::{MediaClock, Presented};
-
-/// The longest silence made of an empty edit before the audio: a few bytes can declare years of it.
-const LATEST_START: Duration = Duration::from_secs(24 * 60 * 60);
+use crate::timeline::{MediaClock, MediaEnd, Timeline};
 
 /// From packets to PCM, ready to run.
 pub struct Setup {
@@ -45,9 +41,10 @@ impl Conversion<'_> {
             ahead,
             packets,
         } = beginning;
-        let (presented, silence) =
-            self.part_of(self.presented(&clock), self.silence(&clock), &clock);
-        self.check_late_start(silence, clock.sample_rate)?;
+        let at = self.audio.parameters().at;
+        let timeline = self.part_of(self.timeline(&clock), &clock);
+        let in_order = format.in_order(self.audio.parameters())?;
+        timeline.check(at, in_order.is_some())?;
         let rate = options
             .sample_rate
             .unwrap_or_else(|| resample::mp3_rate(format.sample_rate));
@@ -58,28 +55,29 @@ impl Conversion<'_> {
         let gain = self.gain(survey);
         let mapping = Mapping {
             clock,
-            presented,
-            silence,
+            timeline,
             resampler,
             roll: Recipe::roll(measure, gain.is_some(), rate),
+            at,
         };
-        let declared = self
-            .media_len(&clock)
-            .map(|len| mapping.output_len(presented.len_within(len)));
+        let len = mapping.timeline.len();
+        let declared = len.filter(|_| mapping.timeline.is_settled());
+        let declared = declared.map(|len| mapping.output_len(len));
         let frame_len = encoder::frame_len(rate);
         let plan = Plan::new(
             declared.map(|len| encoder::frames_for(len, frame_len)),
             encoder::span_unit(rate),
             self.frame_bytes(&clock, &format, &ahead, rate),
         );
+        let resampler = mapping.resampler.clone();
         let reader = SpanReader::new(
             ahead,
             packets,
-            mapping.clone(),
+            mapping,
             plan,
             frame_len,
             format.roll,
-            format.in_order(self.audio.parameters())?,
+            in_order,
         );
         let end = survey.map(|survey| survey.extent.output_len).or(declared);
         Ok(Setup {
@@ -87,7 +85,7 @@ impl Conversion<'_> {
                 parameters: self.audio.parameters().clone(),
                 downmix: self.downmix(&format),
                 format,
-                mapping,
+                resampler,
                 sample_rate: rate,
                 gain,
                 fade: self.fade(rate, end),
@@ -106,26 +104,33 @@ impl Conversion<'_> {
         }
     }
 
-    /// What of the decoder's output the file presents.
-    pub(super) fn presented(&self, clock: &MediaClock) -> Presented {
+    /// What the file presents, without the silence of a late start.
+    pub(super) fn timeline(&self, clock: &MediaClock) -> Timeline {
         let track = self.audio.track();
         let gapless = self.audio.metadata().gapless;
-        Presented::new(clock, &track.edit, gapless, track.samples)
+        let end = self.media_end(clock);
+        Timeline::new(*clock, track.edits.clone(), gapless, track.samples, end)
     }
 
-    /// PCM samples of the decoder's output, as far as the container declares them.
-    pub(super) fn media_len(&self, clock: &MediaClock) -> Option<u64> {
+    /// The end of the media, as far as the container declares it.
+    fn media_end(&self, clock: &MediaClock) -> Option<MediaEnd> {
         let track = self.audio.track();
         let declared = track.samples.zip(track.duration);
-        declared.map(|(packets, units)| clock.media_len(packets, units))
+        declared.map(|(packets, units)| MediaEnd {
+            time: units,
+            len: clock.media_len(packets, units),
+        })
     }
 
-    /// PCM samples of silence before audio that starts late, where the options keep it.
-    fn silence(&self, clock: &MediaClock) -> u64 {
-        match self.options.late_start {
-            true => clock.samples(self.audio.track().edit.delay),
-            false => 0,
-        }
+    /// The part of `timeline` that is converted.
+    fn part_of(&self, timeline: Timeline, clock: &MediaClock) -> Timeline {
+        let samples = |time| samples_of(time, clock.sample_rate);
+        let end = self.part.end.map_or(u64::MAX, samples);
+        timeline.part(
+            self.options.late_start,
+            samples(self.part.start)..end,
+            self.media_end(clock),
+        )
     }
 
     fn downmix(&self, format: &Format) -> Downmix {
@@ -181,39 +186,5 @@ impl Conversion<'_> {
         let second = u128::from(bytes) * u128::from(clock.sample_rate) / u128::from(samples.max(1));
         let frame = second * u128::from(encoder::frame_len(rate)) / u128::from(rate);
         u64::try_from(frame).unwrap_or(u64::MAX)
-    }
-
-    /// The overlap of the part with the leading `silence` and the audio presented after it.
-    fn part_of(&self, presented: Presented, silence: u64, clock: &MediaClock) -> (Presented, u64) {
-        let start = samples_of(self.part.start, clock.sample_rate);
-        let end = self.part.end.map(|end| samples_of(end, clock.sample_rate));
-        let skip = start.saturating_sub(silence);
-        let rest = presented.length.map(|length| length.saturating_sub(skip));
-        let wanted = end.map(|end| end.saturating_sub(silence).saturating_sub(skip));
-        let silence_end = end.map_or(silence, |end| end.min(silence));
-        let presented = Presented {
-            start: presented.start.saturating_add(skip),
-            length: match (rest, wanted) {
-                (Some(rest), Some(wanted)) => Some(rest.min(wanted)),
-                (rest, wanted) => rest.or(wanted),
-            },
-        };
-        (presented, silence_end.saturating_sub(start))
-    }
-
-    /// Refuses a late start that would make the MP3 hours and days of silence: no audio begins like that.
-    fn check_late_start(&self, silence: u64, rate: u32) -> Result<()> {
-        let late = duration_of(silence, rate);
-        if late > LATEST_START {
-            return Err(Error::Limit {
-                at: self.audio.parameters().at,
-                what: format!(
-                    "the silence before an audio track that starts late ({} seconds)",
-                    late.as_secs()
-                ),
-                limit: LATEST_START.as_secs(),
-            });
-        }
-        Ok(())
     }
 }

@@ -6,7 +6,6 @@ use super::Conversion;
 use crate::error::Result;
 use crate::mp3::id3;
 use crate::options::Options;
-use crate::report::duration_of;
 use crate::tags::{Metadata, ReplayGain, fit_chapters};
 
 /// The ID3 tag of the MP3.
@@ -21,11 +20,7 @@ pub struct Tag<'a> {
 impl Conversion<'_> {
     /// The tag of an MP3 of this loudness, where it is known yet.
     pub(super) fn tag(&self, replay_gain: Option<ReplayGain>) -> Tag<'_> {
-        let track = self.audio.track();
-        let late = match self.options.late_start {
-            true => Duration::ZERO,
-            false => duration_of(track.edit.delay, track.timescale),
-        };
+        let late = self.audio.left_out(self.options);
         Tag {
             options: self.options,
             metadata: &self.part.metadata,

@@ -10,7 +10,9 @@
 //! A decoded packet is a byte that says whether it could be decoded, then its PCM, channel by channel, as little-endian
 //! `f32`, or the reason as text.
 
-use super::{DecodeError, Decoder};
+use super::{DecodeError, Decoder, Format};
+use crate::codec::CodecParameters;
+use crate::error::Result;
 use crate::pcm::Pcm;
 
 const SOUND: u8 = 0;
@@ -20,6 +22,8 @@ const FAULT: u8 = 1;
 pub struct InOrder {
     decoder: Box<dyn Decoder>,
     pcm: Pcm,
+    /// What its decoder was made from.
+    track: Option<(CodecParameters, Format)>,
 }
 
 impl InOrder {
@@ -28,7 +32,24 @@ impl InOrder {
         InOrder {
             decoder,
             pcm: Pcm::new(channels),
+            track: None,
         }
+    }
+
+    /// A decoder of such a track, which can begin again.
+    pub fn of(parameters: &CodecParameters, format: &Format) -> Result<Self> {
+        let decoder = super::decoder(parameters, format)?;
+        let mut in_order = InOrder::new(decoder, format.layout.channels());
+        in_order.track = Some((parameters.clone(), format.clone()));
+        Ok(in_order)
+    }
+
+    /// Begins again with the first packet.
+    pub fn restart(&mut self) -> Result<()> {
+        if let Some((parameters, format)) = &self.track {
+            self.decoder = super::decoder(parameters, format)?;
+        }
+        Ok(())
     }
 
     /// Decodes the next packet and appends the result to `decoded`.

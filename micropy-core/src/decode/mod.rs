@@ -68,8 +68,7 @@ impl Format {
         if self.roll != ROLL_TO_THE_START {
             return Ok(None);
         }
-        let decoder = decoder(parameters, self)?;
-        Ok(Some(InOrder::new(decoder, self.layout.channels())))
+        Ok(Some(InOrder::of(parameters, self)?))
     }
 
     /// Bytes that a span carries for each PCM sample of all channels, if its packets are decoded beforehand.

@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use super::boxes::Fields;
-use super::edit_list::Edit;
 use super::movie::{AudioTrack, Movie, TrackSample, read_track_samples};
 use super::text;
 use crate::error::Result;
 use crate::source::Source;
 use crate::tags::Chapter;
+use crate::timeline::Timeline;
 
 /// The most chapters kept of one file.
 const MAX_CHAPTERS: usize = 1 << 14;
@@ -34,7 +34,11 @@ impl Movie {
             return Ok(Vec::new());
         };
         let samples = read_track_samples(source, self, titles)?;
-        Ok(from_text_track(&samples, titles.timescale, titles.edit))
+        Ok(from_text_track(
+            &samples,
+            titles.timescale,
+            &titles.timeline,
+        ))
     }
 
     /// The presented length of the longest audio track, if known.
@@ -46,9 +50,13 @@ impl Movie {
 
 impl AudioTrack {
     fn presented(&self) -> Option<Duration> {
-        let media = self.duration?.saturating_sub(self.edit.start);
-        let length = self.edit.length.unwrap_or(media);
-        Some(time(length.saturating_add(self.edit.delay), self.timescale))
+        let duration = self.duration?;
+        // What is known of a fragmented file is how long it is presented.
+        let len = match self.samples {
+            Some(_) => Timeline::of_units(self.edits.clone(), self.timescale, duration).len()?,
+            None => duration,
+        };
+        Some(time(len, self.timescale))
     }
 }
 
@@ -88,22 +96,25 @@ pub fn end_last_with(chapters: &mut [Chapter], end: Duration) {
     }
 }
 
-/// One chapter for each sample; `edit` is the text track's own. Samples without a title fill gaps and are not chapters,
-/// unless none has a title.
-fn from_text_track(samples: &[TrackSample], timescale: u32, edit: Edit) -> Vec<Chapter> {
-    let end = edit
-        .length
-        .map_or(u64::MAX, |length| edit.start.saturating_add(length));
-    let presented = |media_time: u64| {
-        let ticks = media_time.min(end).saturating_sub(edit.start);
-        time(ticks.saturating_add(edit.delay), timescale)
+/// One chapter for each sample, when the text track's own `timeline` presents it. Samples without a title fill gaps and
+/// are not chapters, unless none has a title.
+fn from_text_track(samples: &[TrackSample], timescale: u32, timeline: &Timeline) -> Vec<Chapter> {
+    let presented = |sample: &TrackSample| {
+        let end = sample.time.saturating_add(u64::from(sample.duration));
+        let title = sample_title(&sample.data);
+        let places = timeline.presented(sample.time..end).into_iter();
+        places.map(move |place| Chapter {
+            start: time(place.start, timescale),
+            end: time(place.end, timescale),
+            title: title.clone(),
+        })
     };
-    let chapter = |sample: &TrackSample| Chapter {
-        start: presented(sample.time),
-        end: presented(sample.time.saturating_add(u64::from(sample.duration))),
-        title: sample_title(&sample.data),
-    };
-    let mut chapters: Vec<_> = samples.iter().take(MAX_CHAPTERS).map(chapter).collect();
+    let mut chapters: Vec<_> = samples
+        .iter()
+        .flat_map(presented)
+        .take(MAX_CHAPTERS)
+        .collect();
+    chapters.sort_by_key(|chapter| chapter.start);
     if chapters.iter().any(|chapter| !chapter.title.is_empty()) {
         chapters.retain(|chapter| !chapter.title.is_empty());
     }
@@ -138,6 +149,7 @@ fn time(ticks: u64, timescale: u32) -> Duration {
 mod tests {
     use super::super::boxes::FourCc;
     use super::*;
+    use crate::timeline::{Edit, EditList};
 
     fn chpl(head: &[u8], chapters: &[(u64, &[u8])]) -> Vec<u8> {
         let mut bytes = head.to_vec();
@@ -207,6 +219,20 @@ mod tests {
         }
     }
 
+    /// Edits in milliseconds of a text track of three seconds.
+    fn timeline(edits: &[(u64, Option<u64>)]) -> Timeline {
+        let edits = edits.iter().map(|&(duration, media_time)| Edit {
+            duration,
+            media_time,
+            at_full_speed: true,
+        });
+        Timeline::of_units(
+            EditList::new(edits.collect(), 1000, 1000, false),
+            1000,
+            3000,
+        )
+    }
+
     #[test]
     fn a_text_track_has_titles_in_utf_8_or_utf_16() {
         let samples = [
@@ -214,7 +240,7 @@ mod tests {
             sample(1000, 500, b"\xFE\xFF\x59\x27"),
             sample(1500, 500, b"\xFF\xFE\x27\x59"),
         ];
-        let chapters = from_text_track(&samples, 1000, Edit::default());
+        let chapters = from_text_track(&samples, 1000, &timeline(&[]));
         assert_eq!(
             told(&chapters),
             [(0, 1000, "Größe"), (1000, 1500, "大"), (1500, 2000, "大")]
@@ -228,16 +254,23 @@ mod tests {
             sample(1000, 1000, b"b"),
             sample(2000, 1000, b"c"),
         ];
-        let edit = Edit {
-            delay: 100,
-            start: 400,
-            length: Some(2100),
-            ..Edit::default()
+        let told_by = |edits: &[(u64, Option<u64>)]| {
+            told(&from_text_track(&samples, 1000, &timeline(edits)))
+                .iter()
+                .map(|&(start, end, title)| (start, end, title.to_owned()))
+                .collect::<Vec<_>>()
         };
-        let chapters = from_text_track(&samples, 1000, edit);
+        let expected = [(100, 700, "a"), (700, 1700, "b"), (1700, 2200, "c")];
         assert_eq!(
-            told(&chapters),
-            [(100, 700, "a"), (700, 1700, "b"), (1700, 2200, "c")]
+            told_by(&[(100, None), (2100, Some(400))]),
+            expected.map(|(start, end, title)| (start, end, title.to_owned()))
+        );
+        // Played in another order, with a gap, and one of them twice.
+        let edits = [(500, Some(2000)), (200, None), (1500, Some(500))];
+        let expected = [(0, 500, "c"), (700, 1200, "a"), (1200, 2200, "b")];
+        assert_eq!(
+            told_by(&edits),
+            expected.map(|(start, end, title)| (start, end, title.to_owned()))
         );
     }
 
@@ -245,11 +278,11 @@ mod tests {
     fn an_untitled_sample_is_a_gap_unless_all_are() {
         let gap = [sample(0, 10, b""), sample(10, 10, b"a")];
         assert_eq!(
-            told(&from_text_track(&gap, 1000, Edit::default())),
+            told(&from_text_track(&gap, 1000, &timeline(&[]))),
             [(10, 20, "a")]
         );
         let untitled = [sample(0, 10, b""), sample(10, 10, b" ")];
-        assert_eq!(from_text_track(&untitled, 1000, Edit::default()).len(), 2);
+        assert_eq!(from_text_track(&untitled, 1000, &timeline(&[])).len(), 2);
     }
 
     #[test]

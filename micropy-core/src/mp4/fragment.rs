@@ -1,12 +1,12 @@
 //! Movie fragments (`moof`; ISO/IEC 14496-12, 8.8): every track run becomes a small sample table.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::boxes::{BoxHeader, BoxReader, Fields, read_header};
-use super::sample_table::{ChunkRun, Compact, Cursor, SampleTable, Sizes};
+use super::sample_table::{ChunkRun, Compact, SampleTable, Sizes};
 use crate::error::{Error, Result};
 use crate::source::Source;
+use crate::timeline::rescale;
 use crate::warning::Warning;
 
 /// The most bytes of one `trun` box: a million samples with all four fields.
@@ -53,6 +53,11 @@ impl TopLevel {
             next: at,
             seen: None,
         }
+    }
+
+    /// The first byte that is still to be read of what comes next.
+    pub fn unread(&self) -> u64 {
+        self.seen.map_or(self.next, |header| header.payload)
     }
 
     /// The next box, without moving past it; `None` at the end of the file.
@@ -105,16 +110,29 @@ impl Fragments {
         self.damaged
     }
 
-    /// The samples of the next run. They begin at `time`, or later if the fragment says so. A malformed fragment is
-    /// skipped.
-    pub fn next_run(&mut self, source: &mut dyn Source, time: u64) -> Result<Option<Cursor>> {
+    /// Where the next fragment is looked for; `None` while runs of the last one are still to be returned.
+    pub fn place(&self) -> Option<TopLevel> {
+        self.runs.is_empty().then_some(self.top)
+    }
+
+    /// Goes back to a [place](Fragments::place).
+    pub fn go_back(&mut self, place: TopLevel) {
+        self.top = place;
+        self.runs.clear();
+    }
+
+    /// The samples of the next run, with the decode time that the fragment gives for the first of them. A malformed
+    /// fragment is skipped.
+    pub fn next_run(
+        &mut self,
+        source: &mut dyn Source,
+    ) -> Result<Option<(Option<u64>, SampleTable)>> {
         loop {
             if let Some((decode_time, run)) = self.runs.pop_front() {
                 if let Some(lowest) = run.lowest_offset() {
                     self.pass(source, lowest)?;
                 }
-                let time = decode_time.map_or(time, |t| t.max(time));
-                return Ok(Some(Cursor::new(Arc::new(run), time)));
+                return Ok(Some((decode_time, run)));
             }
             let header = match self.top.peek(source) {
                 Ok(Some(header)) => header,
@@ -159,8 +177,10 @@ impl Fragments {
             return Err(error);
         }
         self.damaged = true;
-        if self.warnings.len() < MAX_WARNINGS {
-            self.warnings.push(Warning::passed_over(error));
+        let warning = Warning::passed_over(error);
+        // A fragment may be read twice.
+        if self.warnings.len() < MAX_WARNINGS && !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
         }
         Ok(())
     }
@@ -380,9 +400,5 @@ pub fn indexed_duration(mut sidx: Fields<'_>, id: u32, timescale: u32) -> Result
         duration += u64::from(sidx.u32()?);
         let _access_point = sidx.u32()?;
     }
-    Ok(Some(super::edit_list::rescale(
-        duration,
-        index_timescale,
-        timescale,
-    )))
+    Ok(Some(rescale(duration, timescale, index_timescale)))
 }

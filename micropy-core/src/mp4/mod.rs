@@ -20,7 +20,6 @@ mod track;
 #[cfg(test)]
 mod tests;
 
-pub use edit_list::Edit;
 pub use movie::{AudioTrack, Movie};
-pub use packets::{Jump, Packet, Packets};
+pub use packets::{Jump, Mark, Packet, Packets, Passed};
 pub use preamble::AfterPreamble;

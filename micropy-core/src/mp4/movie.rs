@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::boxes::{BoxHeader, BoxReader, Fields, read_first_header};
-use super::edit_list::{Edit, rescale};
 use super::fragment::{Defaults, Fragments, TopLevel, indexed_duration};
 use super::packets::Packets;
 use super::sample_entry;
@@ -12,6 +11,7 @@ use super::track::{Budget, Trak, language};
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::source::{Source, read_full_at};
+use crate::timeline::{EditList, Timeline, rescale};
 use crate::warning::{LeftOut, Warning};
 
 /// The most tracks of one file.
@@ -64,8 +64,8 @@ pub struct AudioTrack {
     /// How the audio is coded; an error if the sample entry cannot be used (encrypted, unknown), so that another track
     /// of the file still can.
     pub codec: Result<CodecParameters>,
-    /// Which part of the media is presented.
-    pub edit: Edit,
+    /// What of the media is presented, and when.
+    pub edits: EditList,
     /// Sum of the sample durations in `timescale` units: exact in a plain file. In a fragmented one it is what is known
     /// before the fragments are read (`mehd`, `sidx`), if anything.
     pub duration: Option<u64>,
@@ -84,8 +84,8 @@ pub struct TextTrack {
     pub id: u32,
     /// Units per second of all times of the track; never 0.
     pub timescale: u32,
-    /// Which part of the media is presented.
-    pub edit: Edit,
+    /// When its media is presented, in units of the timescale.
+    pub timeline: Timeline,
     table: Arc<SampleTable>,
 }
 
@@ -170,16 +170,26 @@ impl Movie {
             .audio
             .get(track)
             .ok_or_else(|| Error::NoAudioTrack(format!("there are {}", self.audio.len())))?;
-        if !track.table.ascends()
-            && let Some(lowest) = track.table.lowest_offset()
-        {
+        let lowest = track.table.lowest_offset();
+        if track.edits.turns_back() {
+            // Packets are read again.
+            let fragments = self.behind.map(|top| top.unread());
+            if let Some(first) = lowest.into_iter().chain(fragments).min() {
+                source.keep_from(first).map_err(Error::Read)?;
+            }
+        } else if let Some(lowest) = lowest.filter(|_| !track.table.ascends()) {
             source.keep_from(lowest).map_err(Error::Read)?;
         }
         let fragments = self
             .behind
             .map(|top| Fragments::new(top, track.id, track.defaults));
         let cursor = Cursor::new(Arc::clone(&track.table), 0);
-        Ok(Packets::new(cursor, fragments, track.group()))
+        Ok(Packets::new(
+            cursor,
+            fragments,
+            track.group(),
+            track.timescale,
+        ))
     }
 }
 
@@ -305,7 +315,8 @@ impl Movie {
         let traks = std::mem::take(&mut moov.traks);
         let (audio, other): (Vec<_>, Vec<_>) = traks.into_iter().partition(Trak::is_audio);
         self.other_tracks = other.len();
-        self.fragmented |= audio.iter().any(|trak| trak.table.samples() == 0);
+        // Without samples, any there are must be in fragments.
+        self.fragmented |= !audio.is_empty() && audio.iter().all(|trak| trak.table.samples() == 0);
         let named: Vec<u32> = audio
             .iter()
             .flat_map(|t| t.chapters.iter().copied())
@@ -366,14 +377,14 @@ impl Movie {
             true => moov
                 .fragments_duration
                 .filter(|&d| d > 0)
-                .map(|d| rescale(d, moov.timescale, timescale)),
+                .map(|d| rescale(d, timescale, moov.timescale)),
         };
         AudioTrack {
             id: trak.id,
             enabled: trak.enabled,
             language: language(trak.language),
             timescale,
-            edit: Edit::new(&trak.edits, moov.timescale, timescale, duration),
+            edits: EditList::new(trak.edits, moov.timescale, timescale, self.fragmented),
             duration,
             samples: (!self.fragmented).then(|| trak.table.samples()),
             chapters: trak.chapters,
@@ -507,15 +518,11 @@ fn sized_for(table: Arc<SampleTable>, parameters: Option<&CodecParameters>) -> A
 
 fn text_track(trak: Trak, moov: &Moov) -> TextTrack {
     let timescale = trak.timescale.max(1);
+    let edits = EditList::new(trak.edits, moov.timescale, timescale, false);
     TextTrack {
         id: trak.id,
         timescale,
-        edit: Edit::new(
-            &trak.edits,
-            moov.timescale,
-            timescale,
-            Some(trak.table.duration()),
-        ),
+        timeline: Timeline::of_units(edits, timescale, trak.table.duration()),
         table: trak.table,
     }
 }

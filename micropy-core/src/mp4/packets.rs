@@ -1,8 +1,9 @@
 //! From the sample table, and the fragments after it, to packets.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use super::fragment::Fragments;
+use super::fragment::{Fragments, TopLevel};
 use super::sample_table::{Cursor, Sample};
 use crate::error::{Error, Result};
 use crate::source::{Source, read_full_at};
@@ -15,9 +16,10 @@ pub struct Packet {
     pub offset: u64,
     /// Bytes that the container declares.
     pub size: u32,
-    /// Decode time in timescale units from the beginning of the media. If it is later than the end of the packet
-    /// before, fragments between them are missing.
+    /// Decode time in timescale units from the beginning of the media.
     pub time: u64,
+    /// Timescale units of silence before it, in place of fragments that are missing.
+    pub gap: u64,
     /// Duration in timescale units.
     pub duration: u32,
     /// Bytes that were read: fewer than `size` if the file ends early.
@@ -52,6 +54,8 @@ pub struct Jump {
     /// Decode time at which the next begins: later where segments are missing, earlier where they overlap or are in
     /// the wrong order.
     pub to: u64,
+    /// Silence takes the place of what is missing.
+    pub filled: bool,
 }
 
 /// What [`Packets::skip`] skipped.
@@ -61,6 +65,18 @@ pub struct Passed {
     pub packets: u64,
     /// Timescale units of all of them.
     pub duration: u64,
+}
+
+/// A place that [`Packets`] can go back to.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    cursor: Cursor,
+    fragments: Option<TopLevel>,
+    held_back: Option<Sample>,
+    last_duration: u32,
+    late: u64,
+    filled: u64,
+    read_bytes: u64,
 }
 
 /// The forward reader of one track's packets, through the sample table and any fragments after it.
@@ -81,7 +97,19 @@ pub struct Packets {
     jumps: Vec<Jump>,
     /// Duration of the last packet from the cursor; 0 before the first.
     last_duration: u32,
+    /// Units per second.
+    timescale: u32,
+    /// How much later packets are than their fragments say, after some that overlap.
+    late: u64,
+    /// Timescale units of silence in place of missing fragments so far.
+    filled: u64,
+    /// Such silence before the next packet.
+    gap: u64,
     ended: bool,
+    /// What was missing when the end was reached first.
+    missing_at_end: Option<Missing>,
+    /// The first packet's place.
+    first: Mark,
     /// Bytes read so far, and the end of the highest one: samples that overlap endlessly are refused.
     read_bytes: u64,
     read_up_to: u64,
@@ -97,8 +125,32 @@ impl Packets {
     /// The most bytes of a packet: 5 seconds of 8 channels of 64-bit PCM at 48 kHz.
     const PACKET_LIMIT: u32 = 16 << 20;
 
-    pub(super) fn new(cursor: Cursor, fragments: Option<Fragments>, group: u32) -> Self {
+    /// Seconds of missing fragments that silence takes the place of: what a segment or a few of them hold.
+    const LONGEST_GAP: u64 = 60;
+    /// The same of all of them together: small fragments could declare years.
+    const ALL_GAPS: u64 = 60 * 60;
+
+    pub(super) fn new(
+        cursor: Cursor,
+        fragments: Option<Fragments>,
+        group: u32,
+        timescale: u32,
+    ) -> Self {
         Packets {
+            first: Mark {
+                cursor: cursor.clone(),
+                fragments: fragments.as_ref().and_then(Fragments::place),
+                held_back: None,
+                last_duration: 0,
+                late: 0,
+                filled: 0,
+                read_bytes: 0,
+            },
+            timescale,
+            late: 0,
+            filled: 0,
+            gap: 0,
+            missing_at_end: None,
             cursor,
             fragments,
             group,
@@ -134,7 +186,8 @@ impl Packets {
         Ok(Some(packet))
     }
 
-    /// Skips up to `count` packets without reading them; fewer if the track or the file ends.
+    /// Skips up to `count` packets without reading them; fewer if the track or the file ends, or at a packet with a
+    /// [gap](Packet::gap) before it.
     ///
     /// # Errors
     ///
@@ -143,7 +196,7 @@ impl Packets {
         let mut passed = Passed::default();
         while passed.packets < count && !self.ended {
             let duration = match self.batch.front() {
-                Some(packet) if packet.read < packet.size => break,
+                Some(packet) if packet.read < packet.size || packet.gap > 0 => break,
                 Some(packet) => {
                     self.given += packet.read as usize;
                     let duration = packet.duration;
@@ -151,6 +204,10 @@ impl Packets {
                     duration
                 }
                 None => match self.first_of_batch(source)? {
+                    Some(sample) if self.gap > 0 => {
+                        self.held_back = Some(sample);
+                        break;
+                    }
                     Some(sample) => sample.duration,
                     None => {
                         self.ended = true;
@@ -177,7 +234,58 @@ impl Packets {
 
     /// What the file declares but does not have: known once [`Packets::next`] has returned `None`.
     pub fn missing(&self) -> Missing {
-        self.missing
+        self.missing_at_end.unwrap_or(self.missing)
+    }
+
+    /// The place of the first packet.
+    pub fn first(&self) -> Mark {
+        self.first.clone()
+    }
+
+    /// The place of the next packet, if it can be marked: not within bytes that were read together, nor within a
+    /// fragment.
+    pub fn mark(&self) -> Option<Mark> {
+        let fragments = match &self.fragments {
+            // The table of its run would stay in memory.
+            Some(_) if self.cursor.samples_left() > 0 => return None,
+            Some(fragments) => Some(fragments.place()?),
+            None => None,
+        };
+        let between = self.batch.is_empty() && !self.ended && self.gap == 0;
+        between.then(|| Mark {
+            cursor: match fragments {
+                Some(_) => Cursor::new(Arc::default(), self.cursor.time()),
+                None => self.cursor.clone(),
+            },
+            fragments,
+            held_back: self.held_back,
+            last_duration: self.last_duration,
+            late: self.late,
+            filled: self.filled,
+            read_bytes: self.read_bytes,
+        })
+    }
+
+    /// Goes back to `mark`. The source must have [kept](Source::keep_from) what comes after it.
+    pub fn go_back(&mut self, mark: &Mark) {
+        if self.ended {
+            self.missing_at_end.get_or_insert(self.missing);
+        }
+        if let Some((fragments, place)) = self.fragments.as_mut().zip(mark.fragments) {
+            fragments.go_back(place);
+        }
+        self.cursor = mark.cursor.clone();
+        self.held_back = mark.held_back;
+        self.last_duration = mark.last_duration;
+        self.late = mark.late;
+        self.filled = mark.filled;
+        self.read_bytes = mark.read_bytes;
+        self.batch.clear();
+        self.buffer.clear();
+        self.given = 0;
+        self.gap = 0;
+        self.missing = Missing::default();
+        self.ended = false;
     }
 
     /// Where the times of the fragments read so far jump; the first of many.
@@ -242,14 +350,10 @@ impl Packets {
             let Some(fragments) = &mut self.fragments else {
                 return Ok(None);
             };
-            match fragments.next_run(source, self.cursor.time())? {
-                Some(cursor) => {
-                    let jump = Jump {
-                        from: self.cursor.time(),
-                        to: cursor.time(),
-                    };
-                    self.cursor = cursor;
-                    self.note(jump);
+            match fragments.next_run(source)? {
+                Some((decode_time, run)) => {
+                    let time = decode_time.map_or(self.cursor.time(), |time| self.place(time));
+                    self.cursor = Cursor::new(Arc::new(run), time);
                 }
                 None => {
                     self.missing.uncounted |= fragments.damaged();
@@ -259,11 +363,49 @@ impl Packets {
         }
     }
 
-    /// Keeps a jump of more than a packet. A stream may begin at any time.
+    /// When a fragment begins that says it does at `time`: not before the one in front of it ends. Where it is later by
+    /// more than a packet, fragments are missing.
+    fn place(&mut self, time: u64) -> u64 {
+        let end = self.cursor.time();
+        let packet = u64::from(self.last_duration);
+        if packet == 0 {
+            // A stream may begin at any time.
+            return time;
+        }
+        if time < end {
+            let said = end.saturating_sub(self.late);
+            self.late = end - time;
+            if time.saturating_add(packet) < said {
+                self.note(Jump {
+                    from: said,
+                    to: time,
+                    filled: false,
+                });
+            }
+            return end;
+        }
+        self.late = 0;
+        let gap = time - end;
+        if gap > packet {
+            let most = |seconds: u64| seconds.saturating_mul(self.timescale.into());
+            let all = self.filled.saturating_add(gap);
+            let filled = gap <= most(Self::LONGEST_GAP) && all <= most(Self::ALL_GAPS);
+            if filled {
+                self.filled = all;
+                self.gap = self.gap.saturating_add(gap);
+            }
+            self.note(Jump {
+                from: end,
+                to: time,
+                filled,
+            });
+        }
+        time
+    }
+
     fn note(&mut self, jump: Jump) {
-        let begun = self.last_duration > 0;
-        let len = jump.from.abs_diff(jump.to);
-        if begun && len > self.last_duration.into() && self.jumps.len() < Self::MAX_JUMPS {
+        // A fragment may be read twice.
+        if self.jumps.len() < Self::MAX_JUMPS && !self.jumps.contains(&jump) {
             self.jumps.push(jump);
         }
     }
@@ -293,6 +435,7 @@ impl Packets {
                 size: sample.size,
                 time: sample.time,
                 duration: sample.duration,
+                gap: std::mem::take(&mut self.gap),
                 read: 0,
             });
             end = end.saturating_add(sample.size.into());

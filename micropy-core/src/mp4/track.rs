@@ -7,6 +7,7 @@ use super::edit_list;
 use super::movie::{Place, RawBox};
 use super::sample_table::SampleTable;
 use crate::error::{Error, Result};
+use crate::timeline::Edit;
 
 /// The most bytes of an `stsd` or `elst`: they are small, apart from cover art in FLAC's metadata.
 const LEAF_LIMIT: u64 = 1 << 20;
@@ -25,7 +26,7 @@ pub struct Trak {
     /// `language` of `mdhd`, or QuickTime's language number.
     pub language: u16,
     pub handler: Option<FourCc>,
-    pub edits: Vec<edit_list::Entry>,
+    pub edits: Vec<Edit>,
     /// Payload of `stsd` and where it begins.
     pub stsd: (Vec<u8>, u64),
     pub table: Arc<SampleTable>,

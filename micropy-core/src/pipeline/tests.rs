@@ -16,8 +16,8 @@ use crate::span::{Mapping, Plan};
 use crate::stitch::tests::mp3_check::check;
 use crate::stitch::tests::music::{Random, music};
 use crate::stitch::tests::split;
-use crate::timeline::{MediaClock, Presented};
-use movie::{Moov, pcm_movie};
+use crate::timeline::{MediaClock, MediaEnd, Timeline};
+use movie::{Moov, edited_movie, pcm_movie};
 use programs::{aac_movie, decoded};
 
 #[allow(dead_code, reason = "shared with other tests")]
@@ -56,10 +56,22 @@ impl<'a> Track<'a> {
         };
         let mapping = Mapping {
             clock,
-            presented: Presented::new(&clock, &track.edit, None, track.samples),
-            silence: 0,
+            timeline: Timeline::new(
+                clock,
+                track.edits,
+                None,
+                track.samples,
+                track
+                    .samples
+                    .zip(track.duration)
+                    .map(|(packets, units)| MediaEnd {
+                        time: units,
+                        len: clock.media_len(packets, units),
+                    }),
+            ),
             resampler: None,
             roll: (0, 0),
+            at: 0,
         };
         Track {
             file,
@@ -87,7 +99,7 @@ impl<'a> Track<'a> {
         Recipe {
             parameters: self.parameters.clone(),
             format: self.format.clone(),
-            mapping: self.mapping.clone(),
+            resampler: None,
             sample_rate: self.format.sample_rate,
             downmix,
             gain: None,
@@ -515,8 +527,83 @@ fn xhe_aac_is_decoded_in_order() {
         decoder.decode(&data, &mut pcm).unwrap();
         data.clear();
     }
-    let start = track.mapping.presented.start as usize;
+    let start = track.mapping.timeline.segments()[0].media.unwrap() as usize;
     assert!(pcm.plane(0)[start..][..whole.len()] == *whole.plane(0));
+}
+
+/// What `edits` present of `media`, PCM sample by PCM sample.
+fn played(media: &[f32], edits: &[(u32, i32)]) -> Vec<f32> {
+    let mut played = Vec::new();
+    let mut heard = 0;
+    let presenting = |edit: &&(u32, i32)| edit.1 < 0;
+    for &(duration, from) in edits.iter().skip_while(presenting) {
+        for place in 0..duration as usize {
+            let sample = usize::try_from(from).ok().map(|from| from + place);
+            let sample = sample.and_then(|at| media.get(at));
+            played.push(sample.copied().unwrap_or_default());
+            if sample.is_some() {
+                heard = played.len();
+            }
+        }
+    }
+    played.truncate(heard);
+    played
+}
+
+/// Any edit list: empty edits anywhere, repeats, steps back, overlaps, edits of no length and from behind the end.
+fn any_edits(random: &mut Random, media: usize, most: usize) -> Vec<(u32, i32)> {
+    // Places that rounding cannot take for each other.
+    let mut place = |up_to: usize| random.between(0, up_to / 8) as i32 * 8;
+    let mut edits: Vec<(u32, i32)> = Vec::new();
+    for _ in 0..most {
+        let duration = place(media / most * 2) as u32;
+        let last = edits.last().copied();
+        edits.push(match (place(80) / 8, last) {
+            (0 | 1, _) => (duration, -1),
+            (2, Some(last)) => last,
+            (3, Some((len, from))) if from >= 0 => (duration, from + len as i32),
+            (4, _) => (duration, place(2 * media)),
+            (5, _) => (0, place(media)),
+            _ => (duration, place(media)),
+        });
+    }
+    edits.push((800, place(media / 2)));
+    edits
+}
+
+/// Every PCM sample is where the edits put it, wherever spans begin.
+#[test]
+fn every_edit_is_played_in_order() {
+    const LEN: usize = 24_000;
+    let planes = music(81, 8_000, 1, LEN);
+    let media: Vec<f32> = planes[0]
+        .iter()
+        .map(|sample| f32::from((sample * 32767.0) as i16) / 32768.0)
+        .collect();
+    let mut random = Random::new(82);
+    for (round, most) in [1, 2, 2, 3, 5, 8, 13, 40, 200, 1500]
+        .into_iter()
+        .enumerate()
+    {
+        for moov in [Moov::First, Moov::Last] {
+            let edits = any_edits(&mut random, LEN, most);
+            let file = edited_movie(&planes, 8_000, moov, &edits);
+            let track = Track::open(&file);
+            let expected = played(&media, &edits);
+            for every in [1, 7, 1000] {
+                let mut spans = track.spans(Plan::every(every));
+                let pcm = track.pcm(&mut spans);
+                let wrong = (0..pcm.len()).find(|&i| pcm.plane(0)[i] != expected[i]);
+                assert_eq!(
+                    (pcm.len(), wrong),
+                    (expected.len(), None),
+                    "round {round}, spans of {every}: {edits:?}"
+                );
+                let extent = spans.extent();
+                assert_eq!(extent.output_len, expected.len() as u64);
+            }
+        }
+    }
 }
 
 /// A source that is slow from `slow_from` on, until `done` holds.

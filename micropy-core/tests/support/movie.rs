@@ -16,8 +16,13 @@ pub enum Moov {
 
 /// A movie of `planes`, full scale ±1, in 16 bits, at `rate` Hz.
 pub fn pcm_movie(planes: &[Vec<f32>], rate: u32, moov: Moov) -> Vec<u8> {
+    edited_movie(planes, rate, moov, &[])
+}
+
+/// The same with an edit list: durations and media times in PCM samples, −1 for an empty edit.
+pub fn edited_movie(planes: &[Vec<f32>], rate: u32, moov: Moov, edits: &[(u32, i32)]) -> Vec<u8> {
     let len = planes[0].len();
-    let head = head(planes.len(), rate, len, moov);
+    let head = head(planes.len(), rate, len, moov, edits);
     let mut file = head.before;
     for start in (0..len).step_by(CHUNK) {
         for i in start..(start + CHUNK).min(len) {
@@ -37,7 +42,7 @@ struct Head {
     after: Vec<u8>,
 }
 
-fn head(channels: usize, rate: u32, len: usize, moov: Moov) -> Head {
+fn head(channels: usize, rate: u32, len: usize, moov: Moov, edits: &[(u32, i32)]) -> Head {
     let media_len = 2 * channels * len + len.div_ceil(CHUNK) * BETWEEN;
     let mut before = atom(
         b"ftyp",
@@ -45,12 +50,12 @@ fn head(channels: usize, rate: u32, len: usize, moov: Moov) -> Head {
     );
     let mdat = [&(8 + media_len as u32).to_be_bytes()[..], b"mdat"].concat();
     // The size of `moov` does not depend on the offsets in it.
-    let moov_len = moov_atom(channels, rate, len, 0).len();
+    let moov_len = moov_atom(channels, rate, len, 0, edits).len();
     let media_at = match moov {
         Moov::First => before.len() + moov_len + mdat.len(),
         Moov::Last => before.len() + mdat.len(),
     };
-    let atom = moov_atom(channels, rate, len, media_at);
+    let atom = moov_atom(channels, rate, len, media_at, edits);
     if moov == Moov::First {
         before.extend(&atom);
     }
@@ -59,7 +64,13 @@ fn head(channels: usize, rate: u32, len: usize, moov: Moov) -> Head {
     Head { before, after }
 }
 
-fn moov_atom(channels: usize, rate: u32, len: usize, media_at: usize) -> Vec<u8> {
+fn moov_atom(
+    channels: usize,
+    rate: u32,
+    len: usize,
+    media_at: usize,
+    edits: &[(u32, i32)],
+) -> Vec<u8> {
     let matrix = [0x1_0000u32, 0, 0, 0, 0x1_0000, 0, 0, 0, 0x4000_0000];
     let numbers =
         |numbers: &[u32]| -> Vec<u8> { numbers.iter().flat_map(|n| n.to_be_bytes()).collect() };
@@ -110,7 +121,16 @@ fn moov_atom(channels: usize, rate: u32, len: usize, media_at: usize) -> Vec<u8>
         atom(b"hdlr", &hdlr),
         atom(b"minf", &minf.concat()),
     ];
-    let trak = [atom(b"tkhd", &tkhd), atom(b"mdia", &mdia.concat())].concat();
+    let mut elst = numbers(&[0, edits.len() as u32]);
+    for &(duration, media_time) in edits {
+        elst.extend(numbers(&[duration, media_time.cast_unsigned(), 0x1_0000]));
+    }
+    let edts = match edits.is_empty() {
+        true => Vec::new(),
+        false => atom(b"edts", &atom(b"elst", &elst)),
+    };
+    let trak = [atom(b"tkhd", &tkhd), edts, atom(b"mdia", &mdia.concat())];
+    let trak = trak.concat();
     atom(
         b"moov",
         &[atom(b"mvhd", &mvhd), atom(b"trak", &trak)].concat(),

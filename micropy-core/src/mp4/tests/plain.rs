@@ -1,14 +1,16 @@
 //! Files without fragments.
 
 use std::io::Read;
+use std::time::Duration;
 
 use super::build::*;
 use super::{packets_of, read_all};
 use crate::codec::{AacProfile, Codec, PcmFormat};
 use crate::error::Error;
+use crate::mp4::Movie;
 use crate::mp4::movie::{Place, read_track_samples};
-use crate::mp4::{Edit, Movie};
 use crate::source::{Source, StreamSource};
+use crate::timeline::{Edit, EditList};
 
 fn bytes_of(file: &[u8]) -> Vec<Vec<u8>> {
     let (_, packets) = read_all(file).unwrap();
@@ -185,13 +187,15 @@ fn edits_are_given_in_media_time() {
         make(b"moov", &[&mvhd(1000), &trak(1, b"soun", &edts, &stbl)])
     });
     let (movie, _) = read_all(&file).unwrap();
-    let edit = Edit {
-        delay: 2205,
-        start: 1024,
-        length: Some(3528),
-        ..Edit::default()
+    let edit = |duration, media_time| Edit {
+        duration,
+        media_time,
+        at_full_speed: true,
     };
-    assert_eq!(movie.audio[0].edit, edit);
+    let edits = vec![edit(50, None), edit(80, Some(1024))];
+    let expected = EditList::new(edits, 1000, 44_100, false);
+    assert_eq!(movie.audio[0].edits, expected);
+    assert_eq!(expected.delay(), Duration::from_millis(50));
 }
 
 /// A file of 10,000 PCM samples of two channels and 16 bits, with 1 byte in `stsz`.

@@ -1,0 +1,389 @@
+//! Edit lists and the times of fragments: what is presented is in the MP3, to the PCM sample, and what is missing is
+//! told.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+use micropy_core::{Converter, Error, Options, Report, Source, StreamSource, Warning, probe};
+use support::clip;
+use support::movie::{Moov, edited_movie};
+use support::mp3_check::check;
+use support::music::{Random, music};
+use support::programs::presented;
+
+mod support;
+
+fn convert(options: Options, source: impl Source) -> (Vec<u8>, Report) {
+    let mut mp3 = Vec::new();
+    let report = Converter::new(options).convert(source, &mut mp3).unwrap();
+    let stream = check(&mp3).unwrap();
+    let tag = stream.tag.unwrap();
+    let told = stream.frames.len() as u64 * u64::from(stream.samples_per_frame)
+        - u64::from(tag.delay + tag.padding);
+    assert_eq!(told, report.output_samples, "the Info tag");
+    (mp3, report)
+}
+
+fn samples(file: &[u8]) -> u64 {
+    let (_, report) = convert(Options::new().cbr(64), file);
+    assert!(report.complete, "{:?}", report.warnings);
+    let found = probe(file).unwrap();
+    assert_eq!(
+        found.tracks[0].samples,
+        Some(report.input_samples),
+        "the probe"
+    );
+    report.output_samples
+}
+
+fn atom(kind: &[u8], payload: &[u8]) -> Vec<u8> {
+    let size = (8 + payload.len()) as u32;
+    [&size.to_be_bytes()[..], kind, payload].concat()
+}
+
+/// The boxes of `file`, each changed by `change` if that gives something for its kind and payload; those around it
+/// grow and shrink with it. Offsets in the file stay right if nothing changes its length before the media.
+fn rebuilt(file: &[u8], change: &mut dyn FnMut(&[u8], &[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
+    let mut result = Vec::new();
+    let mut rest = file;
+    while let Some((size, _)) = rest.split_first_chunk::<4>() {
+        let (whole, after) = rest.split_at(u32::from_be_bytes(*size) as usize);
+        rest = after;
+        let (kind, payload) = (&whole[4..8], &whole[8..]);
+        let inner = [
+            b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl", b"mvex", b"moof", b"traf",
+        ];
+        result.extend(match change(kind, payload) {
+            Some(changed) => changed,
+            None if inner.iter().any(|k| *k == kind) => atom(kind, &rebuilt(payload, change)),
+            None => whole.to_vec(),
+        });
+    }
+    result
+}
+
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_be_bytes()).collect()
+}
+
+/// An `elst` of durations and media times, −1 for an empty edit.
+fn elst(edits: &[(u32, i32)]) -> Vec<u8> {
+    let mut payload = words(&[0, edits.len() as u32]);
+    for &(duration, time) in edits {
+        payload.extend(words(&[duration, time.cast_unsigned(), 1 << 16]));
+    }
+    atom(b"elst", &payload)
+}
+
+/// `file` with another edit list for each of its tracks that has one.
+fn edited(file: &[u8], edits: &[(u32, i32)]) -> Vec<u8> {
+    rebuilt(file, &mut |kind, _| (kind == b"elst").then(|| elst(edits)))
+}
+
+/// Three seconds at 44.1 kHz and 1024 PCM samples before them, in three segments of 45,056, 45,056 and 43,212.
+fn segments() -> Vec<u8> {
+    clip("fragmented-dash.mp4")
+}
+
+/// Where each media segment begins: at its `styp`.
+fn cuts(file: &[u8]) -> Vec<usize> {
+    let is_start = |&at: &usize| file[at..].starts_with(b"styp");
+    let starts = (0..file.len()).filter(is_start).map(|at| at - 4);
+    starts.chain([file.len()]).collect()
+}
+
+/// The initialization segment, then the media segments with these numbers.
+fn joined(numbers: &[usize]) -> Vec<u8> {
+    let file = segments();
+    let cuts = cuts(&file);
+    let mut joined = file[..cuts[0]].to_vec();
+    for &number in numbers {
+        joined.extend(&file[cuts[number]..cuts[number + 1]]);
+    }
+    joined
+}
+
+#[test]
+fn the_length_of_a_fragmented_file_is_exact() {
+    let file = segments();
+    assert_eq!(samples(&file), 132_300);
+    // 3,000 ms end 11 PCM samples before the media does: the movie's clock cannot say it better.
+    assert_eq!(samples(&edited(&file, &[(3000, 1013)])), 132_311);
+    // The length that `mehd` gives is not that of the media: an edit that ends before it ends there.
+    for mehd in [2985, 3000, 3024] {
+        let with_mehd = rebuilt(&edited(&file, &[(2985, 1024)]), &mut |kind, payload| {
+            let mehd = atom(b"mehd", &words(&[0, mehd]));
+            (kind == b"mvex").then(|| atom(b"mvex", &[&mehd, payload].concat()))
+        });
+        assert_eq!(samples(&with_mehd), 131_639, "mehd {mehd}");
+        assert_eq!(samples(&edited(&with_mehd, &[(0, 1024)])), 132_300);
+    }
+    assert_eq!(samples(&edited(&file, &[(2985, 1024)])), 131_639);
+}
+
+#[test]
+fn an_empty_track_beside_the_audio_changes_nothing() {
+    let file = clip("moov-last-stereo-44100.mp4");
+    // 2,267 ms are 26 PCM samples less than there are.
+    for length in [2267, 2268] {
+        let file = edited(&file, &[(length, 1024)]);
+        assert_eq!(samples(&file), 100_001);
+        let mut empty = None;
+        let _ = rebuilt(&file, &mut |kind, payload| {
+            if kind == b"trak" && payload.windows(4).any(|w| w == b"soun") {
+                empty = Some(atom(
+                    b"trak",
+                    &rebuilt(payload, &mut |kind, _| match kind {
+                        b"stsz" => Some(atom(kind, &words(&[0, 0, 0]))),
+                        b"stts" | b"stsc" | b"stco" => Some(atom(kind, &words(&[0, 0]))),
+                        _ => None,
+                    }),
+                ));
+            }
+            None
+        });
+        let empty = empty.unwrap();
+        for first in [false, true] {
+            let beside = rebuilt(&file, &mut |kind, payload| {
+                (kind == b"moov").then(|| match first {
+                    // After `mvhd`.
+                    true => {
+                        let (mvhd, rest) = payload.split_at(108);
+                        atom(kind, &[mvhd, &empty, rest].concat())
+                    }
+                    false => atom(kind, &[payload, &empty].concat()),
+                })
+            });
+            let (_, report) = convert(Options::new().cbr(64), beside.as_slice());
+            assert!(report.complete, "{:?}", report.warnings);
+            assert_eq!(report.output_samples, 100_001, "{length}, {first}");
+        }
+    }
+}
+
+/// A pipe that gives a few bytes at a time.
+struct Pipe<'a>(&'a [u8]);
+
+impl Read for Pipe<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let len = buf.len().min(1000);
+        self.0.read(&mut buf[..len])
+    }
+}
+
+#[test]
+fn edits_are_played_the_same_by_any_number_of_workers_and_from_a_pipe() {
+    let twice = [
+        (2000, 1024),
+        (250, -1),
+        (1500, 40_000),
+        (400, 40_000),
+        (900, 1024),
+    ];
+    let forward = [
+        (300, -1),
+        (400, 1024),
+        (100, -1),
+        (300, 40_000),
+        (500, 90_000),
+    ];
+    let planes = music(90, 8_000, 1, 8_000 * 20);
+    let in_samples = |edits: &[(u32, i32)]| -> Vec<(u32, i32)> {
+        edits.iter().map(|&(len, at)| (len * 32, at)).collect()
+    };
+    for (edits, millis) in [(&twice[..], 5050), (&forward, 1300)] {
+        for (name, file, rate, scale) in [
+            ("fragments", edited(&segments(), edits), 44_100, 1),
+            (
+                "PCM",
+                edited_movie(&planes, 8_000, Moov::First, &in_samples(edits)),
+                8_000,
+                4,
+            ),
+        ] {
+            let options = Options::new().cbr(64);
+            let (mp3, report) = convert(options.clone().jobs(1), file.as_slice());
+            assert!(report.complete, "{name}: {:?}", report.warnings);
+            assert_eq!(
+                report.output_samples,
+                millis * scale * rate / 1000,
+                "{name}"
+            );
+            let (other, _) = convert(options.clone().jobs(5), file.as_slice());
+            assert!(other == mp3, "{name}: 5 jobs");
+            let (piped, _) = convert(options.clone(), StreamSource::new(Pipe(&file)));
+            assert!(piped == mp3, "{name}: a pipe gives a different MP3");
+            let resampled = options
+                .clone()
+                .cbr(128)
+                .sample_rate(32_000)
+                .normalize(-20.0);
+            let (mp3, report) = convert(resampled.clone().jobs(1), file.as_slice());
+            let expected = (millis * scale * 32) as f64;
+            assert!((report.output_samples as f64 - expected).abs() < 1.0);
+            let (other, _) = convert(resampled.jobs(4), file.as_slice());
+            assert!(other == mp3, "{name}: resampled by 4 workers");
+        }
+    }
+}
+
+/// How much of `pcm`, two channels at 44.1 kHz, is silent between these milliseconds.
+fn silent(pcm: &[f32], range: std::ops::Range<usize>) -> bool {
+    let at = |millis: usize| 2 * millis * 441 / 10;
+    let part = &pcm[at(range.start)..at(range.end)];
+    part.iter().map(|s| s * s).sum::<f32>() / (part.len() as f32) < 1e-8
+}
+
+#[test]
+fn a_gap_between_edits_is_silence_and_a_repeat_is_heard_twice() {
+    let edits = [(1000, 1024), (500, -1), (1000, 1024)];
+    let (mp3, report) = convert(
+        Options::new().cbr(192),
+        edited(&segments(), &edits).as_slice(),
+    );
+    assert_eq!(report.output_samples, 44_100 * 5 / 2);
+    let Some(pcm) = presented(&mp3) else { return };
+    assert!(silent(&pcm, 1030..1470));
+    assert!(!silent(&pcm, 900..990) && !silent(&pcm, 1510..1600));
+    let (first, second) = (&pcm[2 * 4410..2 * 39_690], &pcm[2 * (66_150 + 4410)..]);
+    let both = first.iter().zip(second);
+    let (mut signal, mut noise) = (0f64, 0f64);
+    for (&a, &b) in both {
+        signal += f64::from(a).powi(2);
+        noise += f64::from(a - b).powi(2);
+    }
+    assert!(noise < signal / 100.0, "{noise} of {signal}");
+}
+
+#[test]
+fn mp3_with_several_edits_is_encoded_anew() {
+    let file = clip("mp3.mp4");
+    let (_, report) = convert(Options::new(), file.as_slice());
+    assert!(report.copied);
+    for (edits, millis) in [
+        (&[(500, 1105), (500, 1105)][..], 1000),
+        (&[(500, 1105), (500, -1), (500, 40_000)], 1500),
+    ] {
+        let (_, report) = convert(Options::new(), edited(&file, edits).as_slice());
+        assert!(!report.copied && report.complete);
+        assert_eq!(report.output_samples, millis * 441 / 10);
+    }
+}
+
+#[test]
+fn missing_segments_are_silence_and_are_told() {
+    let (mp3, report) = convert(Options::new().cbr(192), joined(&[0, 2]).as_slice());
+    assert!(!report.complete);
+    assert_eq!(report.output_samples, 132_300);
+    let told: Vec<String> = report.warnings.iter().map(ToString::to_string).collect();
+    assert!(
+        told[0].contains("1.02 s are missing at 1.02 s") && told[0].contains("silence"),
+        "{told:?}"
+    );
+    if let Some(pcm) = presented(&mp3) {
+        assert!(silent(&pcm, 1050..1970));
+        assert!(!silent(&pcm, 900..990) && !silent(&pcm, 2070..2150));
+    }
+    // A trim into the gap and behind it is where it would be with all segments there.
+    for start in [500, 1500, 2500] {
+        let start = Options::new().cbr(64).start(Duration::from_millis(start));
+        let (_, whole) = convert(start.clone(), segments().as_slice());
+        let (_, part) = convert(start, joined(&[0, 2]).as_slice());
+        assert_eq!(part.output_samples, whole.output_samples);
+    }
+    // Nobody waits for an hour of silence: the gap is closed, and told.
+    let mut number = 0;
+    let far = rebuilt(&segments(), &mut |kind, payload| {
+        (kind == b"tfdt").then(|| {
+            number += 1;
+            let (version, time) = payload.split_at(4);
+            let time = u64::from_be_bytes(time.try_into().unwrap());
+            let time = time + if number == 3 { 44_100 * 3600 } else { 0 };
+            atom(kind, &[version, &time.to_be_bytes()].concat())
+        })
+    });
+    let (_, report) = convert(Options::new().cbr(64), far.as_slice());
+    assert_eq!((report.output_samples, report.complete), (132_300, false));
+    let gap = |w: &Warning| matches!(w, Warning::Gap { filled: false, .. });
+    assert!(report.warnings.iter().any(gap), "{:?}", report.warnings);
+}
+
+#[test]
+fn segments_that_overlap_or_are_in_the_wrong_order_are_told() {
+    for numbers in [&[0, 1, 1, 2][..], &[0, 2, 1], &[1, 0, 2], &[0, 1, 2, 0]] {
+        let file = joined(numbers);
+        let (mp3, report) = convert(Options::new().cbr(64), file.as_slice());
+        let told = |w: &Warning| matches!(w, Warning::OutOfOrder { .. });
+        assert!(
+            !report.complete && report.warnings.iter().any(told),
+            "{numbers:?}: {:?}",
+            report.warnings
+        );
+        let (piped, _) = convert(Options::new().cbr(64), StreamSource::new(Pipe(&file)));
+        assert!(piped == mp3, "{numbers:?}");
+    }
+}
+
+#[test]
+fn chapters_are_cut_where_they_begin_although_the_audio_starts_late() {
+    let file = clip("chapters.m4b");
+    let mut number = 0;
+    let late = rebuilt(&file, &mut |kind, _| {
+        // The first track is the audio.
+        number += usize::from(kind == b"elst");
+        (kind == b"elst" && number == 1).then(|| elst(&[(500, -1), (2500, 1024)]))
+    });
+    let millis = |file: &[u8], options: Options| -> Vec<u64> {
+        let mut chapters = Converter::new(options).chapters(file).unwrap();
+        (0..chapters.list().len())
+            .map(|index| chapters.convert(index, Vec::new()).unwrap())
+            .map(|report| report.output_samples * 1000 / 22_050)
+            .collect()
+    };
+    let options = Options::new().cbr(64);
+    assert_eq!(millis(&file, options.clone()), [800, 900, 1300]);
+    assert_eq!(millis(&late, options.clone()), [300, 900, 1300]);
+    assert_eq!(millis(&late, options.late_start(true)), [800, 900, 1300]);
+}
+
+#[test]
+fn endless_edit_lists_are_refused_at_once() {
+    let planes = music(91, 8_000, 1, 8_000);
+    let long = vec![(u32::MAX, 0); 1500];
+    let silence = [(8000, 0), (u32::MAX, -1), (8, 0)];
+    let behind: Vec<_> = (0..1500).map(|i| (u32::MAX, (i % 2) * 8000)).collect();
+    for edits in [&long[..], &silence, &behind] {
+        for file in [
+            edited_movie(&planes, 8_000, Moov::First, edits),
+            edited(&segments(), edits),
+        ] {
+            let begun = Instant::now();
+            let error = Converter::new(Options::new()).convert(file.as_slice(), Vec::new());
+            assert!(
+                matches!(error, Err(Error::Limit { limit: 86_400, .. })),
+                "{error:?}"
+            );
+            assert!(begun.elapsed() < Duration::from_secs(5));
+        }
+    }
+}
+
+/// Each edit presents one PCM sample, from anywhere.
+#[test]
+fn thousands_of_edits_cost_no_more_than_they_present() {
+    let mut random = Random::new(92);
+    let edits: Vec<(u32, i32)> = (0..1500)
+        .map(|_| (1, random.between(0, 130_000) as i32))
+        .collect();
+    let begun = Instant::now();
+    let file = edited(&segments(), &edits);
+    let (_, report) = convert(Options::new().cbr(64).jobs(2), file.as_slice());
+    assert!(report.output_samples.abs_diff(1500 * 441 / 10) < 1500);
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
+}
