@@ -6,6 +6,7 @@ What it cannot do is tried from within by the tests of `worker/sandbox.rs`.
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -50,14 +51,16 @@ def test_a_worker_is_confined_before_it_reads_the_video(start, long_video):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to run the service as somebody else")
-def test_nobody_of_the_same_user_reads_the_memory_of_a_service(tmp_path):
+def test_nobody_of_the_same_user_reads_the_memory_of_a_service(request):
     nobody = 65534
-    program, data = tmp_path / "micropy-server", tmp_path / "data"
+    # Folders of pytest are root's alone.
+    folder = Path(tempfile.mkdtemp(prefix="micropy-isolation-"))
+    request.addfinalizer(lambda: shutil.rmtree(folder))
+    program, data = folder / "micropy-server", folder / "data"
     shutil.copy(SERVER, program)
     data.mkdir()
-    os.chown(data, nobody, nobody)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    for path in (folder, data):
+        os.chown(path, nobody, nobody)
     service = subprocess.Popen(
         [program, "serve", "--listen", "127.0.0.1:0", "--auth-listen", "127.0.0.1:0", "--data-dir", data],
         user=nobody, group=nobody, extra_groups=[], stdout=subprocess.PIPE, env={**inherited(), "MICROPY_JWT_SECRET": SECRET})
