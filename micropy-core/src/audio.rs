@@ -67,6 +67,7 @@ impl Audio {
         if !chapters.is_empty() {
             metadata.chapters = chapters;
         }
+        warnings.extend(movie.add_pictures(source, index, &mut metadata.chapters)?);
         Ok(Audio {
             preamble,
             movie,

@@ -124,14 +124,15 @@ fn look_into(source: &mut dyn Source) -> Result<Probe> {
     let metadata = movie.metadata();
     let default_track = audio::choose(&movie, &TrackChoice::Default).ok();
     let mut chapters = metadata.chapters;
+    let mut warnings = std::mem::take(&mut movie.warnings);
+    warnings.extend(metadata.warnings);
     if let Some(index) = default_track {
         let named = movie.chapters(source, index)?;
         if !named.is_empty() {
             chapters = named;
         }
+        warnings.extend(movie.add_pictures(source, index, &mut chapters)?);
     }
-    let mut warnings = std::mem::take(&mut movie.warnings);
-    warnings.extend(metadata.warnings);
     let mut tracks = Vec::with_capacity(movie.audio.len());
     for index in 0..movie.audio.len() {
         tracks.push(track(&movie, index, metadata.gapless, source)?);

@@ -97,7 +97,7 @@ const FILES: [(&str, Becomes); 33] = [
 ];
 
 /// Files in the folder `found`, each of a kind that was once converted wrongly; by the beginnings of their names.
-const FOUND: [(&str, Becomes); 18] = [
+const FOUND: [(&str, Becomes); 19] = [
     ("aac-main-profile", Refused(unsupported, "AAC Main")),
     ("ac3-44k1-very-quiet", Whole("AC-3")),
     (
@@ -122,7 +122,91 @@ const FOUND: [(&str, Becomes); 18] = [
     ("he-aac-implicit-sbr", Whole("HE-AAC")),
     ("id3-before-ftyp", Whole("AAC-LC")),
     ("stsz171-chunks168", Incomplete("are missing")),
+    ("tags-originalyear-before", Whole("AAC-LC")),
 ];
+
+/// Frames of the ID3 tag that some of them become, with their text; `TXXX` with its name.
+const TAGS: [(&str, &[(&str, &str)]); 2] = [
+    (
+        "freeform-names-with-NUL",
+        &[
+            ("TXXX:replaygain_track_gain", "0.37"),
+            ("TXXX:replaygain_album_peak", "0.48"),
+            ("TXXX:replaygain_undo", "-4,-4"),
+            ("TDOR", "1996-11-21"),
+            ("TXXX:ORIGYEAR", "1998-07-28"),
+        ],
+    ),
+    (
+        "tags-originalyear-before",
+        &[
+            ("TRCK", "0/12"),
+            ("TPOS", "2"),
+            ("TDOR", "1996-11-21"),
+            ("TXXX:ORIGINALYEAR", "1996"),
+            ("TXXX:TVSHOW", "Show"),
+            ("TXXX:TVSHOWSORT", "sort show"),
+            ("TXXX:TVSEASON", "3"),
+            ("TXXX:TVEPISODE", "7"),
+            ("TXXX:TVEPISODEID", "EPID"),
+            ("TXXX:TVNETWORK", "NBC"),
+            ("TXXX:ITUNESMEDIATYPE", "2"),
+            ("TXXX:ITUNESADVISORY", "1"),
+            ("TXXX:ITUNESGAPLESS", "1"),
+            ("TXXX:ITUNESPURCHASEDATE", "2020-01-01"),
+            ("PCST", ""),
+            ("WFED", "http://x/feed"),
+            ("TGID", "guid-1"),
+            ("TCAT", "Tech"),
+            ("TKWD", "a,b"),
+            ("TSOA", "sort album"),
+            ("TSOC", "sort comp"),
+            ("TSOT", "sort title"),
+            ("TIT3", "short desc"),
+            ("TXXX:SUBTITLE", "Sub"),
+        ],
+    ),
+];
+
+#[test]
+fn the_tags_of_found_files_are_in_their_frames() {
+    let Some(folder) = corpus() else { return };
+    let Ok(entries) = std::fs::read_dir(folder.join("found")) else {
+        return;
+    };
+    let paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    for (name, frames) in TAGS {
+        let named = |path: &&PathBuf| {
+            path.file_name()
+                .unwrap()
+                .to_string_lossy()
+                .starts_with(name)
+        };
+        let path = paths.iter().find(named).expect(name);
+        let mut mp3 = Vec::new();
+        Converter::new(Options::new().vbr(9.0))
+            .convert(SeekSource::open(path).unwrap(), &mut mp3)
+            .unwrap();
+        let tag = id3::Tag::read_from2(std::io::Cursor::new(mp3)).unwrap();
+        let mut found = BTreeMap::new();
+        for frame in tag.frames() {
+            let content = frame.content();
+            let (id, text) = match content.extended_text() {
+                Some(text) => (format!("TXXX:{}", text.description), text.value.clone()),
+                None => {
+                    let text = content.text().or(content.link()).unwrap_or_default();
+                    (frame.id().to_owned(), text.to_owned())
+                }
+            };
+            let twice = found.insert(id, text);
+            assert_eq!(twice, None, "{name}");
+        }
+        for (id, text) in frames {
+            let told = found.get(*id).map(String::as_str);
+            assert_eq!(told, Some(*text), "{name}: {id}");
+        }
+    }
+}
 
 /// No file is wrong in silence: it becomes a whole MP3, or a warning or an error says why not.
 #[test]

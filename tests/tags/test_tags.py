@@ -72,6 +72,30 @@ ITEMS = [
     ("soco", ["Composer, sorted"], "TSOC", ["Composer, sorted"]),
     ("desc", ["Description"], "TIT3", ["Description"]),
     ("\xa9mvn", ["Allegro"], "MVNM", ["Allegro"]),
+    # Podcasts.
+    ("ldes", ["Long description"], "TDES", ["Long description"]),
+    ("catg", ["Technology"], "TCAT", ["Technology"]),
+    ("keyw", ["a, b"], "TKWD", ["a, b"]),
+    ("egid", ["episode-1"], "TGID", ["episode-1"]),
+    # Television.
+    ("tvsh", ["Show"], "TXXX:TVSHOW", ["Show"]),
+    ("sosn", ["Show, sorted"], "TXXX:TVSHOWSORT", ["Show, sorted"]),
+    ("tvnn", ["Network"], "TXXX:TVNETWORK", ["Network"]),
+    ("tven", ["S03E07"], "TXXX:TVEPISODEID", ["S03E07"]),
+    ("tvsn", [3], "TXXX:TVSEASON", ["3"]),
+    ("tves", [0], "TXXX:TVEPISODE", ["0"]),
+    # The library and the shop.
+    ("stik", [10], "TXXX:ITUNESMEDIATYPE", ["10"]),
+    ("rtng", [4], "TXXX:ITUNESADVISORY", ["4"]),
+    ("hdvd", [1], "TXXX:ITUNESHDVIDEO", ["1"]),
+    ("pgap", True, "TXXX:ITUNESGAPLESS", ["1"]),
+    ("purd", ["2020-01-01 10:00:00"], "TXXX:ITUNESPURCHASEDATE", ["2020-01-01 10:00:00"]),
+    ("sfID", [143443], "TXXX:ITUNESCOUNTRYID", ["143443"]),
+    ("cnID", [1440857781], "TXXX:ITUNESCATALOGID", ["1440857781"]),
+    ("atID", [909253], "TXXX:ITUNESARTISTID", ["909253"]),
+    ("plID", [1440857780], "TXXX:ITUNESALBUMID", ["1440857780"]),
+    ("geID", [20], "TXXX:ITUNESGENREID", ["20"]),
+    ("apID", ["nina@example.org"], "TXXX:ITUNESACCOUNT", ["nina@example.org"]),
 ]
 FREE = [
     ("ISRC", "DEXX12345678", "TSRC", ["DEXX12345678"]),
@@ -79,9 +103,13 @@ FREE = [
     ("LYRICIST", "Lyricist", "TEXT", ["Lyricist"]),
     ("MusicBrainz Album Id", "2e", "TXXX:MusicBrainz Album Id", ["2e"]),
     ("Häufig", "ja", "TXXX:Häufig", ["ja"]),
+    ("replaygain_album_gain\0", "0.37\0", "TXXX:replaygain_album_gain", ["0.37"]),
+    # Which of two counts does not depend on their order.
+    ("ORIGINALYEAR", "1996", "TXXX:ORIGINALYEAR", ["1996"]),
+    ("ORIGINALDATE", "1996-11-21", "TDOR", ["1996-11-21"]),
 ]
 # What ID3v2.3 calls otherwise, or does not have.
-OLDER = {"TDRC": ("TYER", ["2006"]), "TPE1": ("TPE1", ["First/Second"])}
+OLDER = {"TDRC": ("TYER", ["2006"]), "TPE1": ("TPE1", ["First/Second"]), "TDOR": ("TORY", ["1996"])}
 
 
 def text_of(frame):
@@ -108,6 +136,7 @@ def tagged(cover, tmp_path_factory):
     mp4["----:com.apple.iTunes:MusicBrainz Track Id"] = [b"1f-2"]
     smpb = MP4FreeForm(b" 00000000 00000400 00000000 0000000000081340", AtomDataType.UTF8)
     mp4["----:com.apple.iTunes:iTunSMPB"] = [smpb]
+    mp4["pcst"], mp4["purl"] = True, ["http://example.org/feed"]
     mp4["covr"] = [MP4Cover(cover, MP4Cover.FORMAT_PNG)]
     mp4.save()
     return path
@@ -133,6 +162,7 @@ def test_frames_without_an_item_of_their_own(mp3):
     assert text_of(tags["MVIN"]) == ["2/4"]
     assert tags["UFID:http://musicbrainz.org"].data == b"1f-2"
     assert tags["TSSE"].text[0].startswith("Micropy ")
+    assert "PCST" in tags and tags["WFED"].url == "http://example.org/feed"
     assert [key for key in tags if "SMPB" in key] == []
 
 
@@ -177,6 +207,48 @@ def test_chapters_keep_their_times_titles_and_order(book, version):
         leaves = [leaf for toc in leaves for leaf in tags["CTOC:" + toc].child_element_ids]
     starts = [tags["CHAP:" + leaf].start_time for leaf in leaves]
     assert (starts, len(starts)) == (sorted(starts), len(expected))
+
+
+def with_pictures_named(mp4, track):
+    """An MP4 whose chapters' titles are a track, with `track` beside it in each list of such tracks."""
+    if len(mp4) < 8:
+        return mp4
+    size, kind = struct.unpack(">I4s", mp4[:8])
+    body = mp4[8:size]
+    if kind == b"chap":
+        body += struct.pack(">I", track)
+    elif kind in (b"moov", b"trak", b"tref"):
+        body = with_pictures_named(body, track)
+    return struct.pack(">I4s", len(body) + 8, kind) + body + with_pictures_named(mp4[size:], track)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("kind", ["mov", "mp4"])
+def test_the_pictures_of_chapters_are_in_their_frames(tmp_path, kind, version):
+    count, seconds = 3, SECONDS // 3
+    for i, colour in enumerate(("red", "green", "blue")):
+        ffmpeg("-f", "lavfi", "-i", f"color={colour}:size=64x64", "-frames:v", "1", tmp_path / f"{i}.jpg")
+    entries = [f"[CHAPTER]\nTIMEBASE=1/1\nSTART={i * seconds}\nEND={(i + 1) * seconds}\ntitle=Part {i}\n" for i in range(count)]
+    (tmp_path / "chapters.txt").write_text(";FFMETADATA1\n" + "".join(entries))
+    pictures = ["-framerate", f"1/{seconds}", "-start_number", "0", "-i", tmp_path / "%d.jpg"]
+    maps = ["-map", "0:a", "-map", "2:v", "-map_chapters", "1", "-c:v", "copy", "-c:a", "aac"]
+    made = tmp_path / f"made.{kind}"
+    tone("-i", tmp_path / "chapters.txt", *pictures, *maps, made)
+    source = tmp_path / f"podcast.{kind}"
+    # `moov` is the last box: nothing that it points to moves.
+    source.write_bytes(with_pictures_named(made.read_bytes(), 2))
+    tags = convert(source, tmp_path / "podcast.mp3", version)
+    chapters = [tags[f"CHAP:chp{i}"] for i in range(count)]
+    assert [chapter.sub_frames["TIT2"].text for chapter in chapters] == [[f"Part {i}"] for i in range(count)]
+    found = [chapter.sub_frames.getall("APIC") for chapter in chapters]
+    assert [[(p.mime, p.data) for p in pictures] for pictures in found] == [
+        [("image/jpeg", (tmp_path / f"{i}.jpg").read_bytes())] for i in range(count)
+    ]
+    folder = tmp_path / "split"
+    subprocess.run([MICROPY, "convert", source, "--split-chapters", folder], check=True, capture_output=True)
+    for i, path in enumerate(sorted(folder.iterdir())):
+        [picture] = ID3(path).getall("APIC")
+        assert picture.data == (tmp_path / f"{i}.jpg").read_bytes()
 
 
 @pytest.mark.parametrize("flags", [[], ["-movflags", "use_metadata_tags"]], ids=["strings", "keys"])

@@ -160,6 +160,9 @@ impl Conversion<'_> {
             )?,
             watch: self.watch(rate, declared, passes(survey)),
         };
+        // It may hold a large cover.
+        let tag_bytes = id3.len();
+        drop(id3);
         engine.run(&mut reader, source, &mut frames)?;
 
         let writer = frames.writer;
@@ -185,7 +188,7 @@ impl Conversion<'_> {
             declared,
             loudness: loudness.map(|loudness| measured_loudness(loudness, gain)),
             replay_gain: replay_gain.filter(|_| self.options.replay_gain),
-            tag_bytes: id3.len(),
+            tag_bytes,
         };
         self.complete(writer, outcome)
     }
@@ -212,6 +215,8 @@ impl Conversion<'_> {
         let mut watch = self.watch(rate, declared, passes(survey));
         let foreseen: Foreseen = copier.foresee(declared);
         let mut writer = Mp3Writer::new(sink, &id3, copier.encoding(), foreseen)?;
+        let tag_bytes = id3.len();
+        drop(id3);
         while let Some(frame) = copier.next(source)? {
             writer.frame(&frame)?;
             if writer.frames().is_multiple_of(64) {
@@ -235,7 +240,7 @@ impl Conversion<'_> {
             declared,
             loudness: loudness.map(|loudness| measured_loudness(loudness, 1.0)),
             replay_gain,
-            tag_bytes: id3.len(),
+            tag_bytes,
         };
         self.complete(writer, outcome)
     }

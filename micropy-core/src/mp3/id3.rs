@@ -1,14 +1,12 @@
 //! The ID3v2 tag before the audio (<https://id3.org/id3v2.4.0-structure>, `-frames`; id3v2-chapters-1.0).
 //!
-//! The `id3` crate lays out the bytes. This module decides which frame holds what in each version.
+//! The `id3` crate lays out the bytes of text. This module decides which frame holds what in each version, and writes
+//! pictures, which may be large, straight into the tag.
 
 use std::iter;
 use std::time::Duration;
 
-use id3::frame::{
-    Chapter as ChapterFrame, Comment, ExtendedText, Lyrics, Picture, PictureType, TableOfContents,
-    UniqueFileIdentifier, Unknown,
-};
+use id3::frame::{Comment, ExtendedText, Lyrics, TableOfContents, UniqueFileIdentifier, Unknown};
 use id3::{Content, Encoder, Encoding, Frame, Tag, Version};
 
 use crate::error::{Error, Result};
@@ -22,6 +20,9 @@ const MAX_SIZE: usize = 1 << 28;
 
 /// A table of contents counts its entries in one byte.
 const MAX_ENTRIES: usize = 255;
+
+/// Bytes of the header of the tag, and of each frame.
+const HEADER: usize = 10;
 
 /// The language of comments and lyrics, which MP4 does not give: "not known" in ID3v2.4.
 const LANGUAGE: &str = "XXX";
@@ -49,40 +50,68 @@ pub fn encode_within(metadata: &Metadata, version: Id3Version, size: usize) -> R
 
 fn encode_bare(metadata: &Metadata, version: Id3Version) -> Result<Vec<u8>> {
     let writer = TagWriter { version };
-    let frames = writer.frames(metadata);
-    if frames.is_empty() {
-        return Ok(Vec::new());
+    let text = writer.encoded(writer.text(metadata))?;
+    let pictures: usize = metadata.covers.iter().map(picture_len).sum();
+    let chapters: usize = metadata.chapters.iter().map(chapter_len).sum();
+    // At once: a tag that grows is copied again and again.
+    let mut tag = Vec::with_capacity(HEADER + text.len() + pictures + chapters + PADDING);
+    tag.extend(match version {
+        Id3Version::V23 => *b"ID3\x03\0\0\0\0\0\0",
+        Id3Version::V24 => *b"ID3\x04\0\0\0\0\0\0",
+    });
+    tag.extend(text);
+    for (i, cover) in metadata.covers.iter().enumerate() {
+        // Only their descriptions distinguish them, and no player reads those.
+        let description = match i {
+            0 => String::new(),
+            _ => (i + 1).to_string(),
+        };
+        writer.push_picture(&mut tag, FRONT_COVER, &description, cover)?;
     }
-    let mut bytes = Vec::new();
-    Encoder::new()
-        .version(writer.crate_version())
-        .encode(&Tag::from_iter(frames), &mut bytes)
-        .map_err(|e| Error::InvalidOption(format!("the tags cannot be written as ID3: {e}")))?;
-    Ok(bytes)
+    writer.push_chapters(&mut tag, &metadata.chapters)?;
+    if tag.len() == HEADER {
+        tag.clear();
+    }
+    Ok(tag)
+}
+
+/// The picture types of `APIC`.
+const OTHER: u8 = 0;
+const FRONT_COVER: u8 = 3;
+
+/// At least the bytes of its frame.
+fn picture_len(cover: &Cover) -> usize {
+    HEADER + 32 + cover.data().len()
+}
+
+/// About the bytes of its frames.
+fn chapter_len(chapter: &Chapter) -> usize {
+    let picture = chapter.picture.as_ref().map_or(0, picture_len);
+    5 * HEADER + 64 + chapter.title.len() + picture
 }
 
 /// Pads `tag` to `size` bytes.
 fn pad(mut tag: Vec<u8>, size: usize) -> Result<Vec<u8>> {
-    let refuse = |limit| {
-        let len = tag.len();
-        Err(Error::InvalidOption(format!(
-            "the tags take {len} bytes, and there is room for {limit}"
-        )))
-    };
     if tag.len() >= MAX_SIZE || size >= MAX_SIZE {
-        return refuse(MAX_SIZE);
+        return Err(too_large(tag.len(), MAX_SIZE));
     }
     if tag.len() > size {
-        return refuse(size);
+        return Err(too_large(tag.len(), size));
     }
     tag.resize(size, 0);
     if let Some(field) = tag.get_mut(6..10) {
-        let behind_header = size - 10;
+        let behind_header = size - HEADER;
         for (i, byte) in field.iter_mut().rev().enumerate() {
             *byte = (behind_header >> (7 * i)) as u8 & 0x7F;
         }
     }
     Ok(tag)
+}
+
+fn too_large(len: usize, limit: usize) -> Error {
+    Error::InvalidOption(format!(
+        "the tags take {len} bytes, and there is room for {limit}"
+    ))
 }
 
 struct TagWriter {
@@ -97,20 +126,64 @@ impl TagWriter {
         }
     }
 
-    /// Text first, for players that read only the beginning, then pictures, then chapters.
-    fn frames(&self, metadata: &Metadata) -> Vec<Frame> {
+    /// The bytes of `frames`.
+    fn encoded(&self, frames: Vec<Frame>) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        if !frames.is_empty() {
+            Encoder::new()
+                .version(self.crate_version())
+                .encode(&Tag::from_iter(frames), &mut bytes)
+                .map_err(|e| {
+                    Error::InvalidOption(format!("the tags cannot be written as ID3: {e}"))
+                })?;
+            bytes.drain(..HEADER);
+        }
+        Ok(bytes)
+    }
+
+    /// The header of a frame with a body of `len` bytes: their number has four times seven bits in ID3v2.4.
+    fn push_header(&self, tag: &mut Vec<u8>, id: [u8; 4], len: usize) -> Result<()> {
+        if len >= MAX_SIZE {
+            return Err(too_large(len, MAX_SIZE));
+        }
+        let bits = match self.version {
+            Id3Version::V23 => 8,
+            Id3Version::V24 => 7,
+        };
+        tag.extend(id);
+        tag.extend([3, 2, 1, 0].map(|place| (len >> (bits * place)) as u8 & (0xFF >> (8 - bits))));
+        tag.extend([0, 0]);
+        Ok(())
+    }
+
+    fn push_picture(
+        &self,
+        tag: &mut Vec<u8>,
+        kind: u8,
+        description: &str,
+        cover: &Cover,
+    ) -> Result<()> {
+        // Old players fail on a description in UTF-16 and, in ID3v2.4, in UTF-8: this is Latin-1.
+        let head = [
+            &[0],
+            cover.mime().as_bytes(),
+            &[0, kind],
+            description.as_bytes(),
+            &[0],
+        ]
+        .concat();
+        self.push_header(tag, *b"APIC", head.len() + cover.data().len())?;
+        tag.extend(head);
+        tag.extend_from_slice(cover.data());
+        Ok(())
+    }
+
+    /// Text first, for players that read only the beginning; pictures and chapters follow.
+    fn text(&self, metadata: &Metadata) -> Vec<Frame> {
         let mut frames = Vec::new();
         for (key, values) in metadata.tags.grouped() {
             self.push_tag(&mut frames, key, &values);
         }
-        frames.extend(
-            metadata
-                .covers
-                .iter()
-                .enumerate()
-                .map(|(i, cover)| picture(i, cover)),
-        );
-        self.push_chapters(&mut frames, &metadata.chapters);
         frames
     }
 
@@ -123,19 +196,20 @@ impl TagWriter {
             (Key::MusicBrainzTrackId, _) if first.len() <= 64 => musicbrainz_id(first),
             (Key::MusicBrainzTrackId, _) => self.own_text("MusicBrainz Track Id", values),
             (Key::Movement | Key::MovementName, _) => self.movement(key.frame(), first),
+            (Key::Podcast, _) => self.podcast(),
             (Key::Frame(id), _) if id.is_link() => Frame::link(id.as_str(), first),
             (Key::Date, Id3Version::V23) => return self.push_date_of_2_3(frames, first),
-            (Key::OriginalDate, Id3Version::V23) => self.text("TORY", &[year(first)]),
+            (Key::OriginalDate, Id3Version::V23) => self.words("TORY", &[year(first)]),
             (Key::Mood, Id3Version::V23) => self.own_text("MOOD", values),
             (Key::Date | Key::OriginalDate, Id3Version::V24) => {
-                self.text(key.frame(), &[timestamp(first)])
+                self.words(key.frame(), &[timestamp(first)])
             }
-            _ => self.text(key.frame(), values),
+            _ => self.words(key.frame(), values),
         };
         frames.push(frame);
     }
 
-    fn text(&self, id: &str, values: &[&str]) -> Frame {
+    fn words(&self, id: &str, values: &[&str]) -> Frame {
         let text = self.join(values);
         let encoding = self.encoding(&text);
         Frame::text(id, text).set_encoding(Some(encoding))
@@ -185,13 +259,19 @@ impl TagWriter {
         Frame::with_content(id, Content::Unknown(Unknown { data, version }))
     }
 
+    /// iTunes' `PCST`, whose presence says that it is a podcast: it writes four zero bytes.
+    fn podcast(&self) -> Frame {
+        let (data, version) = (vec![0; 4], self.crate_version());
+        Frame::with_content("PCST", Content::Unknown(Unknown { data, version }))
+    }
+
     /// ID3v2.3 splits a date: `TYER` (yyyy), `TDAT` (ddMM), `TIME` (HHmm).
     fn push_date_of_2_3(&self, frames: &mut Vec<Frame>, date: &str) {
-        frames.push(self.text("TYER", &[year(date)]));
+        frames.push(self.words("TYER", &[year(date)]));
         if let (Some(month), Some(day)) = (digits(date, 5, '-'), digits(date, 8, '-')) {
-            frames.push(self.text("TDAT", &[&format!("{day}{month}")]));
+            frames.push(self.words("TDAT", &[&format!("{day}{month}")]));
             if let (Some(hour), Some(minute)) = (digits(date, 11, 'T'), digits(date, 14, ':')) {
-                frames.push(self.text("TIME", &[&format!("{hour}{minute}")]));
+                frames.push(self.words("TIME", &[&format!("{hour}{minute}")]));
             }
         }
     }
@@ -216,14 +296,15 @@ impl TagWriter {
 
     /// A `CHAP` frame for each chapter, and the table of contents that orders them: one level if its count allows,
     /// otherwise two.
-    fn push_chapters(&self, frames: &mut Vec<Frame>, chapters: &[Chapter]) {
+    fn push_chapters(&self, tag: &mut Vec<u8>, chapters: &[Chapter]) -> Result<()> {
         if chapters.is_empty() {
-            return;
+            return Ok(());
         }
         let chapters = &chapters[..chapters.len().min(MAX_ENTRIES * MAX_ENTRIES)];
         let elements: Vec<String> = (0..chapters.len()).map(|i| format!("chp{i}")).collect();
+        let mut tables = Vec::new();
         if elements.len() <= MAX_ENTRIES {
-            frames.push(contents("toc", true, elements));
+            tables.push(contents("toc", true, elements));
         } else {
             let parts = elements.chunks(MAX_ENTRIES).enumerate();
             let (names, parts): (Vec<_>, Vec<_>) = parts
@@ -234,31 +315,34 @@ impl TagWriter {
                     )
                 })
                 .unzip();
-            frames.push(contents("toc", true, names));
-            frames.extend(parts);
+            tables.push(contents("toc", true, names));
+            tables.extend(parts);
         }
-        frames.extend(
-            chapters
-                .iter()
-                .enumerate()
-                .map(|(i, chapter)| self.chapter(i, chapter)),
-        );
+        tag.extend(self.encoded(tables)?);
+        let mut chapters = chapters.iter().enumerate();
+        chapters.try_for_each(|(i, chapter)| self.push_chapter(tag, i, chapter))
     }
 
-    fn chapter(&self, index: usize, chapter: &Chapter) -> Frame {
-        let title = match chapter.title.as_str() {
-            "" => Vec::new(),
-            title => vec![self.text("TIT2", &[title])],
-        };
-        Frame::from(ChapterFrame {
-            element_id: format!("chp{index}"),
-            start_time: milliseconds(chapter.start),
-            end_time: milliseconds(chapter.end),
-            // No byte offsets: the times count.
-            start_offset: u32::MAX,
-            end_offset: u32::MAX,
-            frames: title,
-        })
+    /// An identifier, four times, and frames of its own (id3v2-chapters-1.0, 3.1).
+    fn push_chapter(&self, tag: &mut Vec<u8>, index: usize, chapter: &Chapter) -> Result<()> {
+        let begin = tag.len();
+        self.push_header(tag, *b"CHAP", 0)?;
+        tag.extend(format!("chp{index}\0").bytes());
+        tag.extend(milliseconds(chapter.start).to_be_bytes());
+        tag.extend(milliseconds(chapter.end).to_be_bytes());
+        // No byte offsets: the times count.
+        tag.extend([0xFF; 8]);
+        if !chapter.title.is_empty() {
+            let title = self.words("TIT2", &[&chapter.title]);
+            tag.extend(self.encoded(vec![title])?);
+        }
+        if let Some(picture) = &chapter.picture {
+            self.push_picture(tag, OTHER, "", picture)?;
+        }
+        let mut header = Vec::with_capacity(HEADER);
+        self.push_header(&mut header, *b"CHAP", tag.len() - begin - HEADER)?;
+        tag[begin..begin + HEADER].copy_from_slice(&header);
+        Ok(())
     }
 }
 
@@ -270,22 +354,6 @@ fn contents(id: &str, top_level: bool, elements: Vec<String>) -> Frame {
         elements,
         frames: Vec::new(),
     })
-}
-
-/// All pictures of an MP4 are covers. Only their descriptions distinguish them, and no player reads those.
-fn picture(index: usize, cover: &Cover) -> Frame {
-    let description = match index {
-        0 => String::new(),
-        _ => (index + 1).to_string(),
-    };
-    let picture = Picture {
-        mime_type: cover.mime().to_owned(),
-        picture_type: PictureType::CoverFront,
-        description,
-        data: cover.data().to_vec(),
-    };
-    // Old players fail on a description in UTF-16 and, in ID3v2.4, in UTF-8.
-    Frame::from(picture).set_encoding(Some(Encoding::Latin1))
 }
 
 fn musicbrainz_id(id: &str) -> Frame {
@@ -381,11 +449,7 @@ mod tests {
         let at = |i: usize| Duration::from_millis(1500 * i as u64);
         Metadata {
             chapters: (0..chapters)
-                .map(|i| Chapter {
-                    start: at(i),
-                    end: at(i + 1),
-                    title: format!("Kapitel {i}"),
-                })
+                .map(|i| Chapter::new(at(i), at(i + 1), format!("Kapitel {i}")))
                 .collect(),
             ..Metadata::default()
         }
@@ -423,6 +487,7 @@ mod tests {
             (Key::AlbumArtistSort, "a", "TSO2", "a"),
             (Key::ComposerSort, "a", "TSOC", "a"),
             (Key::Description, "a", "TIT3", "a"),
+            (Key::Podcast, "1", "PCST", r"\x00\x00\x00\x00"),
             (Key::MovementName, "é", "MVNM", r"\x03\xc3\xa9"),
             (Key::Movement, "2/4", "MVIN", r"\x032/4"),
             (Key::Isrc, "DEXX1", "TSRC", "DEXX1"),
@@ -572,6 +637,33 @@ mod tests {
     }
 
     #[test]
+    fn the_picture_of_a_chapter_is_in_its_frame() {
+        let mut with_pictures = book(3);
+        let jpeg = [&[0xFF, 0xD8, 0xFF, 0xE0][..], &[7; 70_000]].concat();
+        with_pictures.chapters[1].picture = Cover::new(jpeg.clone()).ok();
+        for version in [Id3Version::V23, Id3Version::V24] {
+            let tag = read_back(&with_pictures, version);
+            // The frames after the titles.
+            let others: Vec<_> = tag
+                .chapters()
+                .map(|chapter| {
+                    let told = |frame: &Frame| {
+                        let content = frame.content().to_unknown().unwrap();
+                        (frame.id().to_owned(), content.data.clone())
+                    };
+                    chapter.frames.iter().skip(1).map(told).collect::<Vec<_>>()
+                })
+                .collect();
+            let picture = [&b"\0image/jpeg\0\0\0"[..], &jpeg].concat();
+            assert!(others == [vec![], vec![("APIC".to_owned(), picture)], vec![]]);
+            assert!(
+                tag.chapters()
+                    .all(|chapter| chapter.frames[0].id() == "TIT2")
+            );
+        }
+    }
+
+    #[test]
     fn chapters_are_in_the_table_of_contents_in_order() {
         let tag = read_back(&book(3), Id3Version::V24);
         let toc: Vec<_> = tag.tables_of_contents().collect();
@@ -585,18 +677,13 @@ mod tests {
 
     #[test]
     fn ten_thousand_chapters_are_nested() {
-        let book = book(10_000);
-        let writer = TagWriter {
-            version: Id3Version::V24,
-        };
-        let tag = Tag::from_iter(writer.frames(&book));
+        let tag = read_back(&book(10_000), Id3Version::V24);
         let toc: Vec<_> = tag.tables_of_contents().collect();
         assert_eq!(toc[0].elements.len(), 10_000usize.div_ceil(255));
         assert_eq!(toc.iter().filter(|t| t.top_level).count(), 1);
         let leaves = toc[1..].iter().flat_map(|t| &t.elements);
         assert!(leaves.eq(tag.chapters().map(|chapter| &chapter.element_id)));
         assert_eq!(tag.chapters().count(), 10_000);
-        assert!(encode(&book, Id3Version::V24).unwrap().len() > 10_000 * 40);
     }
 
     #[test]

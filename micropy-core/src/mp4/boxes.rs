@@ -40,7 +40,7 @@ pub struct BoxHeader {
     pub at: u64,
     /// Offset of the first byte after the size and the type.
     pub payload: u64,
-    /// Offset of the first byte after it; `u64::MAX` for a box that extends to the end of the file.
+    /// Offset of the first byte after it; `u64::MAX` for a box that extends to the end of a stream.
     pub end: u64,
 }
 
@@ -48,6 +48,16 @@ impl BoxHeader {
     /// An [`Error::Malformed`] that names this box.
     pub fn malformed(&self, why: impl Into<String>) -> Error {
         Error::malformed(self.at, self.kind.to_string(), why)
+    }
+
+    /// The header of a box that extends to the end of the file, where that is known.
+    fn ended_by(mut self, file_size: Option<u64>) -> BoxHeader {
+        if let Some(size) = file_size
+            && self.end == u64::MAX
+        {
+            self.end = size.max(self.payload);
+        }
+        self
     }
 
     fn cut(&self, file_end: u64) -> Error {
@@ -59,9 +69,10 @@ impl BoxHeader {
 ///
 /// The position of a stream is then the first byte of the payload.
 pub fn read_header(source: &mut dyn Source, at: u64) -> Result<Option<BoxHeader>> {
-    parse_header(at, |at, buf| {
+    let header = parse_header(at, |at, buf| {
         read_full_at(source, at, buf).map_err(Error::Read)
-    })
+    })?;
+    Ok(header.map(|header| header.ended_by(source.size())))
 }
 
 /// Whether a file may begin with a box of this kind.
@@ -89,9 +100,10 @@ pub fn read_first_header(source: &mut dyn Source) -> Result<BoxHeader> {
         }
         _ => read_full_at(source, at, buf).map_err(Error::Read),
     })?;
-    header.ok_or_else(|| Error::NotMp4 {
+    let header = header.ok_or_else(|| Error::NotMp4 {
         why: foreign(&head),
-    })
+    })?;
+    Ok(header.ended_by(source.size()))
 }
 
 /// What else a file that begins with `head` may be.
@@ -235,13 +247,15 @@ impl<'a> BoxReader<'a> {
 
     /// The whole payload of `leaf`, if it is at most `limit` bytes.
     pub fn payload(&mut self, leaf: &BoxHeader, limit: u64) -> Result<Vec<u8>> {
+        let too_large = |len| Error::Limit {
+            at: leaf.at,
+            what: format!("the size of `{}` ({len} bytes)", leaf.kind),
+            limit,
+        };
         let len = leaf.end - leaf.payload;
-        if len > limit && leaf.end != u64::MAX {
-            return Err(Error::Limit {
-                at: leaf.at,
-                what: format!("the size of `{}` ({len} bytes)", leaf.kind),
-                limit,
-            });
+        let open_ended = leaf.end == u64::MAX;
+        if len > limit && !open_ended {
+            return Err(too_large(len.to_string()));
         }
         let mut bytes = Vec::new();
         let mut step = [0; 8192];
@@ -249,15 +263,19 @@ impl<'a> BoxReader<'a> {
         while at < leaf.end {
             let want = (leaf.end - at).min(step.len() as u64) as usize;
             let n = self.read(at, &mut step[..want])?;
+            if bytes.len() as u64 + n as u64 > limit {
+                return Err(too_large(format!("over {limit}")));
+            }
             bytes.extend_from_slice(&step[..n]);
             at += n as u64;
             if n < want {
-                if leaf.end == u64::MAX {
+                if open_ended {
                     break;
                 }
                 return Err(leaf.cut(at));
             }
         }
+        bytes.shrink_to_fit();
         Ok(bytes)
     }
 
@@ -365,7 +383,7 @@ impl<'a> SliceBox<'a> {
     }
 }
 
-/// The boxes in a slice, one after another. Ends after the last complete one, at a 32-bit zero (with which QuickTime
+/// The boxes in a slice, one after another; one of size 0 extends to the end of the slice. Ends after the last complete one, at a 32-bit zero (with which QuickTime
 /// ends `udta`), or after the error of one that does not fit.
 #[derive(Clone, Debug)]
 pub struct Boxes<'a> {
@@ -399,7 +417,10 @@ impl<'a> Iterator for Boxes<'a> {
             Ok(header) => header?,
             Err(e) => return Some(Err(e)),
         };
-        let size = header.end - start;
+        let size = match header.end {
+            u64::MAX => bytes.len() as u64,
+            end => end - start,
+        };
         if size > bytes.len() as u64 {
             return Some(Err(header.malformed(format!(
                 "its size of {size} bytes is more than the {} left in its parent",
@@ -408,7 +429,7 @@ impl<'a> Iterator for Boxes<'a> {
         }
         let (this, rest) = bytes.split_at(size as usize);
         self.bytes = rest;
-        self.at = header.end;
+        self.at = start + size;
         Some(Ok(SliceBox {
             kind: header.kind,
             at: start,

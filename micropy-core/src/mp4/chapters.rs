@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::boxes::Fields;
-use super::movie::{AudioTrack, Movie, TrackSample, read_track_samples};
+use super::movie::{AudioTrack, Movie, TextTrack, TrackSample, read_track_samples};
 use super::text;
 use crate::error::Result;
 use crate::source::Source;
@@ -76,11 +76,8 @@ pub fn nero(mut fields: Fields<'_>) -> Result<Vec<Chapter>> {
         let start = fields.u64()?;
         let len = fields.u8()?;
         let start = time(start, 10_000_000);
-        chapters.push(Chapter {
-            start,
-            end: start,
-            title: title(fields.take(usize::from(len))?),
-        });
+        let title = title(fields.take(usize::from(len))?);
+        chapters.push(Chapter::new(start, start, title));
     }
     chapters.sort_by_key(|chapter| chapter.start);
     for i in 1..chapters.len() {
@@ -96,6 +93,15 @@ pub fn end_last_with(chapters: &mut [Chapter], end: Duration) {
     }
 }
 
+impl TextTrack {
+    /// When the media from `media_time` on is presented, for `duration` of it: more than once if its edits say so.
+    pub(super) fn starts(&self, media_time: u64, duration: u32) -> impl Iterator<Item = Duration> {
+        let end = media_time.saturating_add(duration.into());
+        let places = self.timeline.presented(media_time..end).into_iter();
+        places.map(|place| time(place.start, self.timescale))
+    }
+}
+
 /// One chapter for each sample, when the text track's own `timeline` presents it. Samples without a title fill gaps and
 /// are not chapters, unless none has a title.
 fn from_text_track(samples: &[TrackSample], timescale: u32, timeline: &Timeline) -> Vec<Chapter> {
@@ -103,10 +109,9 @@ fn from_text_track(samples: &[TrackSample], timescale: u32, timeline: &Timeline)
         let end = sample.time.saturating_add(u64::from(sample.duration));
         let title = sample_title(&sample.data);
         let places = timeline.presented(sample.time..end).into_iter();
-        places.map(move |place| Chapter {
-            start: time(place.start, timescale),
-            end: time(place.end, timescale),
-            title: title.clone(),
+        places.map(move |place| {
+            let (start, end) = (time(place.start, timescale), time(place.end, timescale));
+            Chapter::new(start, end, title.clone())
         })
     };
     let mut chapters: Vec<_> = samples

@@ -1,13 +1,16 @@
 //! The metadata of a file: iTunes' `ilst`, QuickTime's `keys` and © strings, 3GPP's `titl` and so on (QuickTime File
 //! Format, "User data atoms" and "Metadata"; 3GPP TS 26.244, 8).
+//!
+//! It is read box by box: one that is too large or malformed is left out, and costs only itself. Pictures, which may be
+//! a thousand times as large as everything else, count on their own.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::boxes::{Fields, FourCc, SliceBox};
-use super::movie::{Movie, Place, RawBox, RawMetadata};
+use super::boxes::{BoxHeader, BoxReader, Fields, FourCc, SliceBox};
+use super::movie::Movie;
 use super::{chapters, text};
-use crate::error::Result;
-use crate::tags::{Cover, FrameId, Gapless, Key, Metadata, Tags, genre_name};
+use crate::error::{Error, Result};
+use crate::tags::{Chapter, Cover, FrameId, Gapless, Key, Metadata, genre_name};
 use crate::warning::{LeftOut, Warning};
 
 /// The most values kept of one file.
@@ -16,49 +19,80 @@ const MAX_VALUES: usize = 4096;
 /// The most pictures kept of one file.
 const MAX_COVERS: usize = 16;
 
-/// The most `meta` boxes read.
-const MAX_METAS: usize = 16;
+/// The most boxes looked at in one file's metadata.
+const MAX_BOXES: usize = 1 << 16;
 
 /// The most warnings kept about metadata.
 const MAX_WARNINGS: usize = 16;
+
+/// The most bytes read of one file's tags and chapters.
+const TEXT_LIMIT: u64 = 8 << 20;
+
+/// The most bytes read of one file's covers together.
+const COVER_LIMIT: u64 = Cover::MAX_SIZE as u64;
 
 impl Movie {
     /// The metadata of the file, with Nero's chapters (`chpl`) if it has them. QuickTime's chapters are a track: see
     /// [`Movie::chapters`].
     pub fn metadata(&self) -> Metadata {
-        let mut metadata = read(&self.metadata);
+        let mut metadata = self.metadata.merged();
         chapters::end_last_with(&mut metadata.chapters, self.duration());
         metadata
     }
 }
 
-fn read(raw: &RawMetadata) -> Metadata {
-    let mut reader = Reader::default();
-    // `meta` first: it is more reliable than old strings beside it.
-    for raw in &raw.boxes {
-        match raw.place {
-            Place::FileMeta | Place::MovieMeta => reader.meta(&whole(raw)),
-            Place::MovieUdta => reader.metas_of_udta(&whole(raw)),
-        }
-    }
-    for raw in &raw.boxes {
-        if raw.place == Place::MovieUdta {
-            reader.udta(&whole(raw));
-        }
-    }
-    reader.metadata
+/// A box with metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `meta` beside `moov`.
+    FileMeta,
+    /// `moov/udta`: `meta` with `ilst` (iTunes), © strings (QuickTime), `titl`… (3GPP), `chpl` (Nero).
+    MovieUdta,
+    /// `moov/meta`: `keys` with `ilst` (QuickTime).
+    MovieMeta,
 }
 
-fn whole(raw: &RawBox) -> SliceBox<'_> {
-    let kind = match raw.place {
-        Place::FileMeta | Place::MovieMeta => FourCc(*b"meta"),
-        Place::MovieUdta => FourCc(*b"udta"),
-    };
-    SliceBox {
-        kind,
-        at: raw.at,
-        payload_at: raw.at,
-        payload: &raw.payload,
+/// Where a value was found. Of a key that has values in several, the first by this order counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Origin {
+    /// iTunes' items.
+    UdtaMeta,
+    /// QuickTime's keys.
+    MovieMeta,
+    FileMeta,
+    /// Strings directly in `udta`, which old programs left there.
+    UdtaStrings,
+}
+
+/// The metadata of a file as it is read.
+#[derive(Debug)]
+pub struct FoundMetadata {
+    groups: Vec<(Origin, Group)>,
+    covers: Vec<Cover>,
+    /// Nero's.
+    chapters: Vec<Chapter>,
+    gapless: Option<Gapless>,
+    warnings: Vec<Warning>,
+    values: usize,
+    /// What may still be read.
+    boxes_left: usize,
+    text_left: u64,
+    covers_left: u64,
+}
+
+impl Default for FoundMetadata {
+    fn default() -> Self {
+        FoundMetadata {
+            groups: Vec::new(),
+            covers: Vec::new(),
+            chapters: Vec::new(),
+            gapless: None,
+            warnings: Vec::new(),
+            values: 0,
+            boxes_left: MAX_BOXES,
+            text_left: TEXT_LIMIT,
+            covers_left: COVER_LIMIT,
+        }
     }
 }
 
@@ -67,6 +101,8 @@ enum Form {
     Text(Key),
     /// A whole number, as text if it is not 0.
     Number(Key),
+    /// A whole number of which 0 is one, too: an episode, a kind of medium.
+    Code(Key),
     /// Number and total: `trkn`, `disk`.
     Pair(Key),
     /// A number in ID3v1's list of genres, plus 1.
@@ -76,11 +112,11 @@ enum Form {
     Cover,
 }
 
-/// The `ilst` items that mean something outside iTunes' own library (so not the account that bought the file). The
-/// frames for podcasts are iTunes' own.
+/// The `ilst` items that are tags. The frames for podcasts are iTunes' own; where ID3 has no frame, the name is the one
+/// that tag editors show.
 fn form(item: FourCc) -> Option<Form> {
-    use Form::{Number, Pair, Text};
-    let other = |name: &str| Text(Key::Other(name.into()));
+    use Form::{Code, Number, Pair, Text};
+    let own = |name: &str| Key::Other(name.into());
     let frame = |id| FrameId::new(id).map(|id| Text(Key::Frame(id)));
     Some(match &item.0 {
         b"\xA9nam" => Text(Key::Title),
@@ -98,7 +134,8 @@ fn form(item: FourCc) -> Option<Form> {
         b"\xA9cmt" => Text(Key::Comment),
         b"\xA9lyr" => Text(Key::Lyrics),
         b"cprt" | b"\xA9cpy" => Text(Key::Copyright),
-        b"\xA9pub" => Text(Key::Publisher),
+        b"\xA9pub" | b"\xA9lab" => Text(Key::Publisher),
+        b"\xA9isr" => Text(Key::Isrc),
         b"tmpo" => Number(Key::Bpm),
         b"cpil" => Number(Key::Compilation),
         b"sonm" => Text(Key::TitleSort),
@@ -106,38 +143,82 @@ fn form(item: FourCc) -> Option<Form> {
         b"soal" => Text(Key::AlbumSort),
         b"soaa" => Text(Key::AlbumArtistSort),
         b"soco" => Text(Key::ComposerSort),
-        b"desc" | b"\xA9des" => Text(Key::Description),
+        b"desc" | b"\xA9des" | b"\xA9st3" | b"\xA9inf" => Text(Key::Description),
+        b"\xA9mvn" => Text(Key::MovementName),
+        b"\xA9mvi" => Form::MovementIndex,
+        b"\xA9mvc" => Form::MovementCount,
+        b"\xA9wrk" => Text(own("WORK")),
+        b"\xA9nrt" => Text(own("NARRATOR")),
+        b"\xA9arg" => Text(own("ARRANGER")),
+        b"\xA9dir" => Text(own("DIRECTOR")),
+        b"\xA9prd" => Text(own("PRODUCER")),
+        b"\xA9enc" => Text(Key::EncodedBy),
+        b"\xA9too" | b"\xA9swr" => Text(Key::Encoder),
+        b"covr" => Form::Cover,
+        // Podcasts.
+        b"pcst" => Number(Key::Podcast),
         b"ldes" => return frame("TDES"),
         b"catg" => return frame("TCAT"),
         b"keyw" => return frame("TKWD"),
         b"egid" => return frame("TGID"),
         b"purl" => return frame("WFED"),
-        b"\xA9mvn" => Text(Key::MovementName),
-        b"\xA9mvi" => Form::MovementIndex,
-        b"\xA9mvc" => Form::MovementCount,
-        b"\xA9wrk" => other("WORK"),
-        b"\xA9nrt" => other("NARRATOR"),
-        b"tvsh" => other("TVSHOW"),
-        b"\xA9enc" => Text(Key::EncodedBy),
-        b"\xA9too" | b"\xA9swr" => Text(Key::Encoder),
-        b"covr" => Form::Cover,
+        // Television.
+        b"tvsh" => Text(own("TVSHOW")),
+        b"sosn" => Text(own("TVSHOWSORT")),
+        b"tvnn" => Text(own("TVNETWORK")),
+        b"tven" => Text(own("TVEPISODEID")),
+        b"tvsn" => Code(own("TVSEASON")),
+        b"tves" => Code(own("TVEPISODE")),
+        // The library and the shop.
+        b"stik" => Code(own("ITUNESMEDIATYPE")),
+        b"rtng" => Code(own("ITUNESADVISORY")),
+        b"hdvd" => Code(own("ITUNESHDVIDEO")),
+        b"pgap" => Number(own("ITUNESGAPLESS")),
+        b"shwm" => Number(own("SHOWMOVEMENT")),
+        b"rate" => Text(own("RATING")),
+        b"purd" => Text(own("ITUNESPURCHASEDATE")),
+        b"apID" => Text(own("ITUNESACCOUNT")),
+        b"ownr" => Text(own("ITUNESOWNER")),
+        b"xid " => Text(own("ITUNESXID")),
+        b"akID" => Code(own("ITUNESACCOUNTTYPE")),
+        b"sfID" => Number(own("ITUNESCOUNTRYID")),
+        b"cnID" => Number(own("ITUNESCATALOGID")),
+        b"atID" => Number(own("ITUNESARTISTID")),
+        b"plID" => Number(own("ITUNESALBUMID")),
+        b"geID" => Number(own("ITUNESGENREID")),
+        b"cmID" => Number(own("ITUNESCOMPOSERID")),
         _ => return None,
     })
 }
 
-/// The QuickTime metadata keys (`mdta`) that are tags, without `com.apple.quicktime.`.
-fn quicktime_key(name: &str) -> Option<Form> {
-    Some(Form::Text(match name {
-        "displayname" => Key::Title,
-        "author" => Key::Artist,
-        "creationdate" => Key::Date,
-        "software" => Key::Encoder,
-        "information" => Key::Description,
-        "artwork" => return Some(Form::Cover),
+/// Which of two items that mean one key counts: that of the lower rank, whatever their order.
+fn rank(item: FourCc) -> u8 {
+    match &item.0 {
+        b"gnre" | b"\xA9com" | b"\xA9cpy" | b"\xA9des" | b"\xA9lab" | b"\xA9swr" => 1,
+        b"\xA9st3" => 2,
+        b"\xA9inf" => 3,
+        _ => 0,
+    }
+}
+
+/// The rank of names, below that of all items of their own.
+const NAMED: u8 = 10;
+
+/// The QuickTime metadata keys (`mdta`) that are tags, without `com.apple.quicktime.`, with their rank.
+fn quicktime_key(name: &str) -> Option<(Form, u8)> {
+    let (key, rank) = match name {
+        "displayname" => (Key::Title, 1),
+        "author" => (Key::Artist, 1),
+        "creationdate" => (Key::Date, 0),
+        "year" => (Key::Date, 1),
+        "software" => (Key::Encoder, 0),
+        "information" => (Key::Description, 1),
+        "artwork" => return Some((Form::Cover, 0)),
         "title" | "artist" | "album" | "comment" | "composer" | "copyright" | "description"
-        | "genre" | "publisher" | "year" => Key::from_free_name(name),
+        | "genre" | "publisher" => (Key::from_free_name(name), 0),
         _ => return None,
-    }))
+    };
+    Some((Form::Text(key), rank))
 }
 
 /// The value of a `data` box.
@@ -160,41 +241,52 @@ impl<'a> Value<'a> {
         })
     }
 
-    /// As text: UTF-8 (1, 4), UTF-16 (2, 5), a number (21, 22), or bytes of no declared type without control
-    /// characters. `None`: it is not text.
+    /// As text: UTF-8 (1, 4), UTF-16 (2, 5), a number, or bytes of no declared type without control characters. `None`:
+    /// it is not text.
     fn text(&self) -> Option<String> {
         match self.kind {
             2 | 5 => Some(text::utf16(self.bytes)),
             13 | 14 | 27 => None,
-            21 | 22 => self.number().map(|n| n.to_string()),
-            0 if self
-                .bytes
-                .iter()
-                .any(|b| b.is_ascii_control() && !b.is_ascii_whitespace()) =>
-            {
-                None
+            21 | 22 | 65..=67 | 74..=78 => self.number().map(|n| n.to_string()),
+            23 => Some(f32::from_be_bytes(*self.bytes.first_chunk()?).to_string()),
+            24 => Some(f64::from_be_bytes(*self.bytes.first_chunk()?).to_string()),
+            kind => {
+                // Some programs count the NUL that ends a string.
+                let bytes = text::without_trailing_nuls(self.bytes);
+                let control = |b: &u8| b.is_ascii_control() && !b.is_ascii_whitespace();
+                (kind != 0 || !bytes.iter().any(control)).then(|| text::utf8(bytes))
             }
-            _ => Some(text::utf8(self.bytes)),
         }
     }
 
-    /// As an integer of one to eight bytes.
+    /// As an integer of one to eight bytes: unsigned (22, 75 to 78), otherwise signed.
     fn number(&self) -> Option<i64> {
         let (&first, rest) = self.bytes.split_first()?;
         let first = match self.kind {
-            22 => i64::from(first),
+            22 | 75..=78 => i64::from(first),
             _ => i64::from(first.cast_signed()),
         };
         (rest.len() < 8).then(|| rest.iter().fold(first, |n, &b| n << 8 | i64::from(b)))
     }
 
-    /// `number/total` of `trkn` and `disk`, without a total of 0.
+    /// As a number that is never negative, whatever its type says: an identifier, a count. Some write its digits.
+    fn count(&self) -> Option<u64> {
+        match self.kind {
+            1 | 2 | 4 | 5 => self.text()?.trim_matches(['\0', ' ']).parse().ok(),
+            _ if (1..=8).contains(&self.bytes.len()) => {
+                Some(self.bytes.iter().fold(0, |n, &b| n << 8 | u64::from(b)))
+            }
+            _ => None,
+        }
+    }
+
+    /// `number/total` of `trkn` and `disk`, without a total of 0. The number alone may be 0: `0/12`.
     fn pair(&self) -> Option<String> {
         let mut fields = Fields::new(FourCc(*b"data"), self.at, self.bytes);
         let _reserved = fields.u16().ok()?;
         let number = fields.u16().ok()?;
         match (number, fields.u16().unwrap_or(0)) {
-            (0, _) => None,
+            (0, 0) => None,
             (number, 0) => Some(number.to_string()),
             (number, total) => Some(format!("{number}/{total}")),
         }
@@ -206,90 +298,263 @@ impl<'a> Value<'a> {
     }
 }
 
+/// One value of one item.
+#[derive(Clone, Debug)]
+struct Item {
+    key: Key,
+    /// Of several items that mean one key, those of the lowest rank count.
+    rank: u8,
+    /// The name that it is kept under where another item counts.
+    name: Option<String>,
+    value: String,
+}
+
 /// The values of one `meta`, or of the strings of one `udta`, before they are merged with the others.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Group {
-    tags: Tags,
-    /// `----` items, which may repeat an ordinary item.
-    free: Vec<(String, String)>,
+    items: Vec<Item>,
     movement: (Option<i64>, Option<i64>),
 }
 
-#[derive(Default)]
-struct Reader {
-    metadata: Metadata,
+/// What an item of `ilst` is called, besides its four-character code.
+#[derive(Clone, Copy, Default)]
+struct Keys<'a> {
+    /// The names that the items' codes count, from 1.
+    names: &'a [String],
 }
 
-impl Reader {
-    /// A `meta` box, with version and flags (ISO) or without (QuickTime).
-    fn meta(&mut self, meta: &SliceBox<'_>) {
-        let skip = if meta.payload.starts_with(&[0; 4]) {
-            4
-        } else {
-            0
+impl Keys<'_> {
+    fn get(&self, item: FourCc) -> Option<&String> {
+        let index = u32::from_be_bytes(item.0).wrapping_sub(1) as usize;
+        self.names.get(index)
+    }
+
+    fn is_cover(&self, item: FourCc) -> bool {
+        let is_artwork = |name: &String| name == "com.apple.quicktime.artwork";
+        item.0 == *b"covr" || self.get(item).is_some_and(is_artwork)
+    }
+}
+
+impl FoundMetadata {
+    /// Reads the metadata box `header`. What cannot be read becomes a warning.
+    ///
+    /// # Errors
+    /// [`Error::Read`] alone.
+    pub fn read(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        header: &BoxHeader,
+        place: Place,
+    ) -> Result<()> {
+        let read = match place {
+            Place::FileMeta => self.read_meta(reader, header, Origin::FileMeta),
+            Place::MovieMeta => self.read_meta(reader, header, Origin::MovieMeta),
+            Place::MovieUdta => self.read_udta(reader, header),
         };
-        let children = self.children(meta, skip);
-        let keys = children.iter().find(|child| child.kind.0 == *b"keys");
-        let keys = keys.map(|keys| read_keys(keys)).unwrap_or_default();
-        let mut group = Group::default();
-        for ilst in children.iter().filter(|child| child.kind.0 == *b"ilst") {
-            for item in self.children(ilst, 0) {
-                self.item(&mut group, &item, &keys);
+        read.or_else(|e| self.leave_out(LeftOut::Tags, header.at, e))
+    }
+
+    /// Everything found, by the order of its places.
+    fn merged(&self) -> Metadata {
+        let mut metadata = Metadata {
+            covers: self.covers.clone(),
+            chapters: self.chapters.clone(),
+            gapless: self.gapless,
+            warnings: self.warnings.clone(),
+            ..Metadata::default()
+        };
+        let mut groups: Vec<_> = self.groups.iter().collect();
+        groups.sort_by_key(|(origin, _)| *origin);
+        let mut before: HashSet<Key> = HashSet::new();
+        for (_, group) in groups {
+            let mut chosen = group.chosen();
+            chosen.retain(|(key, _)| !before.contains(key));
+            before.extend(chosen.iter().map(|(key, _)| key.clone()));
+            for (key, value) in chosen {
+                metadata.tags.push(key, &value);
             }
         }
-        self.merge(group);
+        metadata
     }
 
-    fn metas_of_udta(&mut self, udta: &SliceBox<'_>) {
-        let metas = udta.children(0).flatten();
-        let metas = metas.filter(|child| child.kind.0 == *b"meta");
-        metas.take(MAX_METAS).for_each(|meta| self.meta(&meta));
-    }
-
-    /// The strings and Nero's chapters of a `udta` box.
-    fn udta(&mut self, udta: &SliceBox<'_>) {
+    /// A `meta` box, with version and flags (ISO) or without (QuickTime).
+    fn read_meta(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        meta: &BoxHeader,
+        origin: Origin,
+    ) -> Result<()> {
+        let skip = match reader.head::<4>(meta) {
+            Ok([0, 0, 0, 0]) => 4,
+            Ok(_) => 0,
+            Err(e @ Error::Read(_)) => return Err(e),
+            Err(_) => return Ok(()),
+        };
         let mut group = Group::default();
-        for child in self.children(udta, 0) {
-            if child.kind.0 == *b"chpl" {
-                match chapters::nero(child.fields()) {
-                    Ok(chapters) => self.metadata.chapters = chapters,
-                    Err(e) => self.warn(Warning::left_out(LeftOut::Chapters, child.at, e)),
+        let mut names = Vec::new();
+        // Items before the keys that name them.
+        let mut unnamed = Vec::new();
+        self.each(reader, meta, skip, |found, reader, child| {
+            match &child.kind.0 {
+                b"keys" if names.is_empty() => {
+                    let payload = found.payload(reader, child)?;
+                    names = read_keys(&slice(child, &payload));
                 }
-            } else if child.payload.get(4..8) == Some(b"data") {
-                self.item(&mut group, &child, &[]);
-            } else if let Some((key, value)) = udta_string(&child)
-                && group.tags.get(&key).is_none()
-            {
-                group.tags.push(key, &value);
+                b"ilst" => found.each(reader, child, 0, |found, reader, item| {
+                    let keys = Keys { names: &names };
+                    if keys.is_cover(item.kind) {
+                        return found.read_cover(reader, item);
+                    }
+                    let is_index = item.kind.0.starts_with(&[0, 0]);
+                    if form(item.kind).is_none() && item.kind.0 != *b"----" && !is_index {
+                        return Ok(());
+                    }
+                    let payload = found.payload(reader, item)?;
+                    if is_index && names.is_empty() {
+                        unnamed.push((*item, payload));
+                    } else {
+                        found.item(&mut group, &slice(item, &payload), keys);
+                    }
+                    Ok(())
+                })?,
+                _ => {}
             }
+            Ok(())
+        })?;
+        for (item, payload) in &unnamed {
+            self.item(&mut group, &slice(item, payload), Keys { names: &names });
         }
-        self.merge(group);
+        self.groups.push((origin, group));
+        Ok(())
+    }
+
+    /// The `meta` boxes, the strings and Nero's chapters of a `udta` box.
+    fn read_udta(&mut self, reader: &mut BoxReader<'_>, udta: &BoxHeader) -> Result<()> {
+        let mut group = Group::default();
+        self.each(reader, udta, 0, |found, reader, child| {
+            match &child.kind.0 {
+                b"meta" => return found.read_meta(reader, child, Origin::UdtaMeta),
+                b"covr" => return found.read_cover(reader, child),
+                b"chpl" => {
+                    let payload = found.payload(reader, child)?;
+                    match chapters::nero(slice(child, &payload).fields()) {
+                        Ok(chapters) => found.chapters = chapters,
+                        Err(e) => found.leave_out(LeftOut::Chapters, child.at, e)?,
+                    }
+                }
+                _ if form(child.kind).is_some() || is_3gpp_string(child.kind) => {
+                    let payload = found.payload(reader, child)?;
+                    let child = slice(child, &payload);
+                    if child.payload.get(4..8) == Some(b"data") {
+                        found.item(&mut group, &child, Keys::default());
+                    } else if let Some((key, rank, value)) = udta_string(&child)
+                        && !group.has(&key, rank)
+                    {
+                        found.push(&mut group, key, rank, None, Some(value));
+                    }
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        self.groups.push((Origin::UdtaStrings, group));
+        Ok(())
+    }
+
+    /// Calls `visit` with each box in `outer`, `skip` bytes into its payload, up to the first that does not fit. What
+    /// `visit` cannot read is left out.
+    fn each(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        outer: &BoxHeader,
+        skip: u64,
+        mut visit: impl FnMut(&mut Self, &mut BoxReader<'_>, &BoxHeader) -> Result<()>,
+    ) -> Result<()> {
+        let mut at = outer.payload + skip;
+        loop {
+            let child = match reader.child(outer, at) {
+                Ok(Some(child)) => child,
+                Ok(None) => return Ok(()),
+                Err(e) => return self.leave_out(LeftOut::Tags, outer.at, e),
+            };
+            let Some(left) = self.boxes_left.checked_sub(1) else {
+                let error = Error::Limit {
+                    at: child.at,
+                    what: "the number of boxes with tags".into(),
+                    limit: MAX_BOXES as u64,
+                };
+                return self.leave_out(LeftOut::Tags, child.at, error);
+            };
+            self.boxes_left = left;
+            visit(self, reader, &child).or_else(|e| self.leave_out(LeftOut::Tags, child.at, e))?;
+            at = child.end;
+        }
+    }
+
+    /// The payload of a box with text.
+    fn payload(&mut self, reader: &mut BoxReader<'_>, leaf: &BoxHeader) -> Result<Vec<u8>> {
+        let payload = reader.payload(leaf, self.text_left)?;
+        self.text_left -= payload.len() as u64;
+        Ok(payload)
+    }
+
+    /// The pictures of a `covr` item, each of which is in memory only once.
+    fn read_cover(&mut self, reader: &mut BoxReader<'_>, item: &BoxHeader) -> Result<()> {
+        self.each(reader, item, 0, |found, reader, data| {
+            /// The type and the locale of a `data` box.
+            const HEAD: u64 = 8;
+            if data.kind.0 != *b"data" || found.covers.len() >= MAX_COVERS {
+                return Ok(());
+            }
+            let picture = BoxHeader {
+                payload: data.payload.saturating_add(HEAD).min(data.end),
+                ..*data
+            };
+            let cover = reader
+                .payload(&picture, found.covers_left)
+                .and_then(Cover::new);
+            match cover {
+                Ok(cover) => {
+                    found.covers_left -= cover.data().len() as u64;
+                    found.covers.push(cover);
+                    Ok(())
+                }
+                Err(e) => found.leave_out(LeftOut::Cover, data.at, e),
+            }
+        })
     }
 
     /// One item of `ilst`: its name is a four-character code or, with `keys`, an index into them.
-    fn item(&mut self, group: &mut Group, item: &SliceBox<'_>, keys: &[String]) {
-        let children = self.children(item, 0);
+    fn item(&mut self, group: &mut Group, item: &SliceBox<'_>, keys: Keys<'_>) {
+        let children = self.children(item);
         let values = children.iter().filter(|child| child.kind.0 == *b"data");
         let values: Vec<_> = values.filter_map(|data| Value::read(data).ok()).collect();
-        let index = u32::from_be_bytes(item.kind.0).wrapping_sub(1) as usize;
         if item.kind.0 == *b"----" {
             self.free_item(group, &children, &values);
-        } else if let Some(key) = keys.get(index) {
+        } else if let Some(key) = keys.get(item.kind) {
             self.keyed_item(group, key, &values);
         } else if let Some(form) = form(item.kind) {
-            self.values(group, &form, &values);
+            self.values(group, &form, rank(item.kind), None, &values);
         }
     }
 
-    fn values(&mut self, group: &mut Group, form: &Form, values: &[Value<'_>]) {
+    fn values(
+        &mut self,
+        group: &mut Group,
+        form: &Form,
+        rank: u8,
+        name: Option<&str>,
+        values: &[Value<'_>],
+    ) {
         for value in values {
             let (key, text) = match form {
                 Form::Text(key) => (key, value.text()),
                 Form::Pair(key) => (key, value.pair()),
                 Form::Number(key) => {
-                    let number = value.number().filter(|&n| n > 0);
+                    let number = value.count().filter(|&n| n > 0);
                     (key, number.map(|n| n.to_string()))
                 }
+                Form::Code(key) => (key, value.count().map(|n| n.to_string())),
                 Form::Genre => (&Key::Genre, value.genre()),
                 Form::MovementIndex => {
                     group.movement.0 = value.number();
@@ -304,16 +569,17 @@ impl Reader {
                     continue;
                 }
             };
-            group.push(key.clone(), text);
+            self.push(group, key.clone(), rank, name, text);
         }
     }
 
+    /// A picture in bytes that were read for text, before it was known what they are.
     fn cover(&mut self, value: &Value<'_>) {
-        if self.metadata.covers.len() >= MAX_COVERS {
+        if self.covers.len() >= MAX_COVERS {
             return;
         }
         match Cover::new(value.bytes.to_vec()) {
-            Ok(cover) => self.metadata.covers.push(cover),
+            Ok(cover) => self.covers.push(cover),
             Err(e) => self.warn(Warning::left_out(LeftOut::Cover, value.at, e)),
         }
     }
@@ -324,12 +590,13 @@ impl Reader {
         let Some(name) = name.and_then(|name| name.payload.get(4..)) else {
             return;
         };
-        let name = text::utf8_or_latin_1(name);
+        let name = text::utf8_or_latin_1(text::without_trailing_nuls(name));
         for value in values.iter().filter_map(Value::text) {
             if name == "iTunSMPB" {
-                self.metadata.gapless = gapless(&value);
-            } else if group.len() < MAX_VALUES {
-                group.free.push((name.clone(), value));
+                self.gapless = gapless(&value);
+            } else {
+                let (key, place) = Key::ranked(&name);
+                self.push(group, key, NAMED + place, Some(&name), Some(value));
             }
         }
     }
@@ -337,43 +604,48 @@ impl Reader {
     /// An item whose key is a name: QuickTime's own, or a plain one as ffmpeg writes it.
     fn keyed_item(&mut self, group: &mut Group, key: &str, values: &[Value<'_>]) {
         if let Some(name) = key.strip_prefix("com.apple.quicktime.") {
-            if let Some(form) = quicktime_key(name) {
-                self.values(group, &form, values);
+            if let Some((form, rank)) = quicktime_key(name) {
+                self.values(group, &form, rank, None, values);
             }
         } else if !key.contains('.') {
-            match Key::from_free_name(key) {
+            match Key::ranked(key) {
                 // Properties of the file.
-                Key::Other(name) if name.ends_with("_brand") || name.ends_with("_version") => {}
-                Key::Other(name) if name.ends_with("_brands") => {}
-                key => self.values(group, &Form::Text(key), values),
+                (Key::Other(name), _) if name.ends_with("_brand") || name.ends_with("_version") => {
+                }
+                (Key::Other(name), _) if name.ends_with("_brands") => {}
+                (named, place) => {
+                    let form = Form::Text(named);
+                    self.values(group, &form, NAMED + place, Some(key), values);
+                }
             }
         }
     }
 
-    /// Adds the values of keys that no earlier group has. A free name that repeats an ordinary item stays a custom key.
-    fn merge(&mut self, group: Group) {
-        let keys =
-            |tags: &Tags| -> HashSet<Key> { tags.iter().map(|(key, _)| key.clone()).collect() };
-        let before = keys(&self.metadata.tags);
-        let (tags, free) = group.finish();
-        let here = keys(&tags);
-        let free = free
-            .into_iter()
-            .map(|(name, value)| match Key::from_free_name(&name) {
-                key if here.contains(&key) => (Key::Other(name), value),
-                key => (key, value),
+    fn push(
+        &mut self,
+        group: &mut Group,
+        key: Key,
+        rank: u8,
+        name: Option<&str>,
+        value: Option<String>,
+    ) {
+        if let Some(value) = value
+            && self.values < MAX_VALUES
+        {
+            self.values += 1;
+            group.items.push(Item {
+                key,
+                rank,
+                name: name.map(str::to_owned),
+                value,
             });
-        for (key, value) in tags.into_iter().chain(free) {
-            if !before.contains(&key) {
-                self.metadata.tags.push(key, &value);
-            }
         }
     }
 
     /// The boxes inside `outer` up to the first that does not fit.
-    fn children<'a>(&mut self, outer: &SliceBox<'a>, skip: usize) -> Vec<SliceBox<'a>> {
+    fn children<'a>(&mut self, outer: &SliceBox<'a>) -> Vec<SliceBox<'a>> {
         let mut children = Vec::new();
-        for child in outer.children(skip) {
+        for child in outer.children(0) {
             match child {
                 Ok(child) => children.push(child),
                 Err(e) => self.warn(Warning::left_out(LeftOut::Tags, outer.at, e)),
@@ -382,34 +654,70 @@ impl Reader {
         children
     }
 
+    /// Turns `error` into a warning, unless the source itself failed.
+    fn leave_out(&mut self, what: LeftOut, at: u64, error: Error) -> Result<()> {
+        if matches!(error, Error::Read(_)) {
+            return Err(error);
+        }
+        self.warn(Warning::left_out(what, at, error));
+        Ok(())
+    }
+
     fn warn(&mut self, warning: Warning) {
-        if self.metadata.warnings.len() < MAX_WARNINGS {
-            self.metadata.warnings.push(warning);
+        if self.warnings.len() < MAX_WARNINGS {
+            self.warnings.push(warning);
         }
     }
 }
 
 impl Group {
-    fn len(&self) -> usize {
-        self.tags.len() + self.free.len()
+    fn has(&self, key: &Key, rank: u8) -> bool {
+        self.items
+            .iter()
+            .any(|item| item.key == *key && item.rank == rank)
     }
 
-    fn push(&mut self, key: Key, value: Option<String>) {
-        if let Some(value) = value
-            && self.len() < MAX_VALUES
-        {
-            self.tags.push(key, &value);
+    /// The values that count, those of items before those of names. A name that means a key which a better item gives
+    /// stays a custom key, unless it only repeats the value.
+    fn chosen(&self) -> Vec<(Key, String)> {
+        let mut best: HashMap<&Key, u8> = HashMap::new();
+        for item in &self.items {
+            let rank = best.entry(&item.key).or_insert(item.rank);
+            *rank = item.rank.min(*rank);
         }
-    }
-
-    fn finish(mut self) -> (Tags, Vec<(String, String)>) {
+        let counts = |item: &Item| best.get(&item.key) == Some(&item.rank);
+        let is_repeated = |item: &Item| {
+            let mut others = self.items.iter();
+            others.any(|other| other.key == item.key && counts(other) && other.value == item.value)
+        };
+        let (named, plain): (Vec<&Item>, Vec<&Item>) =
+            self.items.iter().partition(|item| item.rank >= NAMED);
+        let mut chosen = Vec::new();
+        let mut choose = |item: &Item| match (&item.key, &item.name) {
+            (key, _) if counts(item) => chosen.push((key.clone(), item.value.clone())),
+            (Key::Other(_), _) | (_, None) => {}
+            (_, Some(_)) if is_repeated(item) => {}
+            (_, Some(name)) => chosen.push((Key::Other(name.clone()), item.value.clone())),
+        };
+        plain.into_iter().for_each(&mut choose);
+        named.into_iter().for_each(&mut choose);
         let movement = match self.movement {
             (Some(index @ 1..), Some(count @ 1..)) => Some(format!("{index}/{count}")),
             (Some(index @ 1..), _) => Some(index.to_string()),
             _ => None,
         };
-        self.push(Key::Movement, movement);
-        (self.tags, self.free)
+        chosen.extend(movement.map(|movement| (Key::Movement, movement)));
+        chosen
+    }
+}
+
+/// A box whose payload has been read.
+fn slice<'a>(header: &BoxHeader, payload: &'a [u8]) -> SliceBox<'a> {
+    SliceBox {
+        kind: header.kind,
+        at: header.at,
+        payload_at: header.payload,
+        payload,
     }
 }
 
@@ -419,20 +727,29 @@ fn read_keys(keys: &SliceBox<'_>) -> Vec<String> {
     let names = keys.children(8).map_while(Result::ok).take(MAX_VALUES);
     names
         .map(|key| match &key.kind.0 {
-            b"mdta" => text::utf8(key.payload),
+            b"mdta" => text::utf8(text::without_trailing_nuls(key.payload)),
             _ => String::new(),
         })
         .collect()
 }
 
-/// A string directly in `udta`.
-fn udta_string(child: &SliceBox<'_>) -> Option<(Key, String)> {
+fn is_3gpp_string(kind: FourCc) -> bool {
+    const STRINGS: [&[u8; 4]; 9] = [
+        b"titl", b"perf", b"auth", b"albm", b"gnre", b"dscp", b"cprt", b"yrrc", b"date",
+    ];
+    STRINGS.contains(&&kind.0)
+}
+
+/// A string directly in `udta`, with its rank: those of 3GPP come after QuickTime's.
+fn udta_string(child: &SliceBox<'_>) -> Option<(Key, u8, String)> {
+    const OF_3GPP: u8 = 5;
     let mut fields = child.fields();
     if child.kind.0[0] == 0xA9 {
         let Some(Form::Text(key)) = form(child.kind) else {
             return None;
         };
-        return Some((key, quicktime_string(&mut fields).ok()?));
+        let value = quicktime_string(&mut fields).ok()?;
+        return Some((key, rank(child.kind), value));
     }
     let key = match &child.kind.0 {
         b"titl" => Key::Title,
@@ -444,14 +761,14 @@ fn udta_string(child: &SliceBox<'_>) -> Option<(Key, String)> {
         b"cprt" => Key::Copyright,
         b"yrrc" => {
             fields.version_and_flags().ok()?;
-            return Some((Key::Date, fields.u16().ok()?.to_string()));
+            return Some((Key::Date, OF_3GPP, fields.u16().ok()?.to_string()));
         }
-        b"date" => return Some((Key::Date, text::utf8(child.payload))),
+        b"date" => return Some((Key::Date, OF_3GPP + 1, text::utf8(child.payload))),
         _ => return None,
     };
     fields.version_and_flags().ok()?;
     let _language = fields.u16().ok()?;
-    Some((key, terminated(fields.rest())))
+    Some((key, OF_3GPP, terminated(fields.rest())))
 }
 
 /// The first of the strings of a © box: 16 bits of length, 16 of language, text in UTF-8, or UTF-16 with a
@@ -520,15 +837,26 @@ mod tests {
         )
     }
 
+    /// The metadata in payloads that begin at byte 1000 or later.
     fn read(boxes: &[(Place, Vec<u8>)]) -> Metadata {
-        let boxes = boxes.iter().map(|(place, payload)| RawBox {
-            place: *place,
-            at: 1000,
-            payload: payload.clone(),
-        });
-        super::read(&RawMetadata {
-            boxes: boxes.collect(),
-        })
+        let mut found = FoundMetadata::default();
+        for (place, payload) in boxes {
+            let kind = match place {
+                Place::MovieUdta => b"udta",
+                Place::FileMeta | Place::MovieMeta => b"meta",
+            };
+            let file = [&[0; 1000], &payload[..]].concat();
+            let header = BoxHeader {
+                kind: FourCc(*kind),
+                at: 992,
+                payload: 1000,
+                end: file.len() as u64,
+            };
+            let mut source = &file[..];
+            let mut reader = BoxReader::new(&mut source, &header);
+            found.read(&mut reader, &header, *place).unwrap();
+        }
+        found.merged()
     }
 
     fn itunes(items: &[Vec<u8>]) -> Metadata {
@@ -552,7 +880,7 @@ mod tests {
 
     #[test]
     fn each_item_of_itunes_has_its_key() {
-        let plain: [(&[u8; 4], &str); 20] = [
+        let plain: [(&[u8; 4], &str); 30] = [
             (b"aART", "album_artist"),
             (b"\xA9wrt", "composer"),
             (b"\xA9con", "conductor"),
@@ -571,10 +899,21 @@ mod tests {
             (b"\xA9wrk", "TXXX:WORK"),
             (b"\xA9nrt", "TXXX:NARRATOR"),
             (b"tvsh", "TXXX:TVSHOW"),
+            (b"sosn", "TXXX:TVSHOWSORT"),
+            (b"tvnn", "TXXX:TVNETWORK"),
+            (b"tven", "TXXX:TVEPISODEID"),
+            (b"purd", "TXXX:ITUNESPURCHASEDATE"),
+            (b"apID", "TXXX:ITUNESACCOUNT"),
+            (b"ownr", "TXXX:ITUNESOWNER"),
+            (b"\xA9arg", "TXXX:ARRANGER"),
+            (b"\xA9dir", "TXXX:DIRECTOR"),
+            (b"\xA9prd", "TXXX:PRODUCER"),
+            (b"\xA9isr", "isrc"),
             (b"\xA9pub", "publisher"),
             (b"\xA9enc", "encoded_by"),
         ];
-        let special: [(&[u8; 4], Vec<u8>, &str, &str); 14] = [
+        let id = data(21, b"\xF0\0\0\x01");
+        let special: [(&[u8; 4], Vec<u8>, &str, &str); 28] = [
             (b"\xA9nam", text("Tïtel"), "title", "Tïtel"),
             (b"\xA9ART", data(2, b"\0a\x59\x27"), "artist", "a大"),
             (b"\xA9alb", data(0, b"no type"), "album", "no type"),
@@ -582,6 +921,27 @@ mod tests {
             (b"\xA9day", text("2006"), "date", "2006"),
             (b"trkn", data(0, b"\0\0\0\x03\0\x0c\0\0"), "track", "3/12"),
             (b"disk", data(0, b"\0\0\0\x01\0\0"), "disc", "1"),
+            (b"tvsn", data(21, b"\0\0\0\x03"), "TXXX:TVSEASON", "3"),
+            (b"tves", data(21, b"\0\0\0\0"), "TXXX:TVEPISODE", "0"),
+            (b"stik", data(21, b"\0"), "TXXX:ITUNESMEDIATYPE", "0"),
+            (b"rtng", data(0, b"\x04"), "TXXX:ITUNESADVISORY", "4"),
+            (b"hdvd", data(21, b"\x02"), "TXXX:ITUNESHDVIDEO", "2"),
+            (b"pcst", data(21, b"\x01"), "podcast", "1"),
+            (b"pgap", data(21, b"\x01"), "TXXX:ITUNESGAPLESS", "1"),
+            // An identifier is never negative, whatever its type says.
+            (b"cnID", id.clone(), "TXXX:ITUNESCATALOGID", "4026531841"),
+            (b"atID", id.clone(), "TXXX:ITUNESARTISTID", "4026531841"),
+            (b"geID", id.clone(), "TXXX:ITUNESGENREID", "4026531841"),
+            (b"sfID", id, "TXXX:ITUNESCOUNTRYID", "4026531841"),
+            (
+                b"plID",
+                data(21, b"\0\0\0\x01\0\0\0\0"),
+                "TXXX:ITUNESALBUMID",
+                "4294967296",
+            ),
+            // Some write digits.
+            (b"cmID", text("12"), "TXXX:ITUNESCOMPOSERID", "12"),
+            (b"rate", text("80"), "TXXX:RATING", "80"),
             (b"\xA9lyr", text("a\nb"), "lyrics", "a\nb"),
             (b"tmpo", data(21, b"\0\x78"), "bpm", "120"),
             (b"cpil", data(21, b"\x01"), "compilation", "1"),
@@ -619,8 +979,197 @@ mod tests {
             boxed(b"cpil", &data(21, b"\0")),
             boxed(b"tmpo", &data(21, b"\0\0")),
             boxed(b"trkn", &data(0, &[0; 8])),
+            boxed(b"pcst", &data(21, b"\0")),
         ];
         assert_eq!(values_of(&itunes(&zeros)), []);
+    }
+
+    #[test]
+    fn the_total_of_tracks_is_kept_without_a_number() {
+        let pair = data(0, b"\0\0\0\0\0\x0C\0\0");
+        let found = itunes(&[boxed(b"trkn", &pair), boxed(b"disk", &pair)]);
+        assert_eq!(
+            values_of(&found),
+            pairs(&[("track", "0/12"), ("disc", "0/12")])
+        );
+    }
+
+    /// Every order of `items`, of which there are three.
+    fn orders(items: [Vec<u8>; 3]) -> Vec<Vec<Vec<u8>>> {
+        let [a, b, c] = &items;
+        [
+            [a, b, c],
+            [a, c, b],
+            [b, a, c],
+            [b, c, a],
+            [c, a, b],
+            [c, b, a],
+        ]
+        .map(|order| order.into_iter().cloned().collect())
+        .to_vec()
+    }
+
+    #[test]
+    fn which_of_two_items_counts_does_not_depend_on_their_order() {
+        for items in orders([
+            free("ORIGYEAR", &text("1998")),
+            free("ORIGINALYEAR", &text("1996")),
+            free("ORIGINALDATE", &text("1996-11-21")),
+        ]) {
+            let found = itunes(&items);
+            let dates: Vec<_> = found.tags.values(&Key::OriginalDate).collect();
+            assert_eq!(dates, ["1996-11-21"]);
+            let year = Key::Other("ORIGINALYEAR".into());
+            assert_eq!(found.tags.get(&year), Some("1996"));
+            assert_eq!(found.tags.len(), 3);
+        }
+        for items in orders([
+            boxed(b"gnre", &data(0, &[0, 18])),
+            boxed(b"\xA9gen", &text("Krautrock")),
+            free("GENRE", &text("Krautrock")),
+        ]) {
+            assert_eq!(values_of(&itunes(&items)), pairs(&[("genre", "Krautrock")]));
+        }
+        for items in orders([
+            boxed(b"\xA9com", &text("c")),
+            boxed(b"\xA9wrt", &text("b")),
+            free("Composer", &text("a")),
+        ]) {
+            assert_eq!(
+                values_of(&itunes(&items)),
+                pairs(&[("composer", "b"), ("TXXX:Composer", "a")])
+            );
+        }
+        for items in orders([
+            boxed(b"tvsh", &text("a")),
+            free("TVSHOW", &text("b")),
+            boxed(b"\xA9nam", &text("c")),
+        ]) {
+            let found = itunes(&items);
+            let show = Key::Other("TVSHOW".into());
+            let shows: Vec<_> = found.tags.values(&show).collect();
+            assert_eq!(shows, ["a"]);
+        }
+        let quicktime = [
+            ("com.apple.quicktime.year", text("2021")),
+            ("com.apple.quicktime.creationdate", text("2021-01-31")),
+            ("date", text("2020")),
+        ];
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            let keys = keyed(&order.map(|i| quicktime[i].clone()));
+            let found = read(&[(Place::MovieMeta, keys)]);
+            assert_eq!(found.tags.get(&Key::Date), Some("2021-01-31"));
+            assert_eq!(found.tags.values(&Key::Date).count(), 1);
+        }
+        let [titl, nam] = [
+            boxed(b"titl", b"\0\0\0\0\x15\xC7of 3GPP\0"),
+            boxed(b"\xA9nam", b"\0\x0C\0\0of QuickTime"),
+        ];
+        for udta in [[&titl[..], &nam].concat(), [&nam[..], &titl].concat()] {
+            let found = read(&[(Place::MovieUdta, udta)]);
+            assert_eq!(values_of(&found), pairs(&[("title", "of QuickTime")]));
+        }
+    }
+
+    #[test]
+    fn names_and_values_may_end_in_nul() {
+        let found = itunes(&[
+            free("replaygain_track_gain\0", &text("0.37\0")),
+            free("LABEL\0\0", &data(0, b"none\0")),
+            boxed(b"\xA9nam", &data(2, b"\0a\0\0")),
+        ]);
+        assert_eq!(
+            values_of(&found),
+            pairs(&[
+                ("title", "a"),
+                ("TXXX:replaygain_track_gain", "0.37"),
+                ("publisher", "none")
+            ])
+        );
+        let keys = keyed(&[("artist\0", text("a"))]);
+        let found = read(&[(Place::MovieMeta, keys)]);
+        assert_eq!(values_of(&found), pairs(&[("artist", "a")]));
+    }
+
+    #[test]
+    fn numbers_have_many_types() {
+        let of = |kind, bytes: &[u8]| {
+            let keys = keyed(&[("com.apple.quicktime.comment", data(kind, bytes))]);
+            let found = read(&[(Place::MovieMeta, keys)]);
+            found.tags.get(&Key::Comment).map(str::to_owned)
+        };
+        for (kind, bytes, told) in [
+            (21, &b"\xFF"[..], "-1"),
+            (22, b"\xFF", "255"),
+            (66, b"\xFF\xFE", "-2"),
+            (77, b"\xFF\xFF\xFF\xFF", "4294967295"),
+            (23, b"\x3F\xC0\0\0", "1.5"),
+            (24, b"\x3F\xF8\0\0\0\0\0\0", "1.5"),
+        ] {
+            assert_eq!(of(kind, bytes).as_deref(), Some(told), "{kind}");
+        }
+        assert_eq!(of(23, b"\x3F"), None);
+    }
+
+    #[test]
+    fn a_cover_that_is_too_large_costs_only_itself() {
+        let picture = |len: usize| {
+            let mut picture = b"\xFF\xD8\xFF\xE0".to_vec();
+            picture.resize(len, 7);
+            data(13, &picture)
+        };
+        let small = picture(1000);
+        for len in [Cover::MAX_SIZE + 1, 18 << 20] {
+            let found = itunes(&[
+                boxed(b"\xA9nam", &text("before")),
+                boxed(b"covr", &[picture(len), small.clone()].concat()),
+                boxed(b"\xA9alb", &text("after")),
+            ]);
+            assert_eq!(
+                values_of(&found),
+                pairs(&[("title", "before"), ("album", "after")])
+            );
+            let covers: Vec<_> = found.covers.iter().map(|c| c.data().len()).collect();
+            assert_eq!(covers, [1000]);
+            let [warning] = &found.warnings[..] else {
+                panic!("{:?}", found.warnings);
+            };
+            let told = warning.to_string();
+            let says = format!("({len} bytes)");
+            assert!(
+                told.starts_with("cover at byte ") && told.contains(&says),
+                "{told}"
+            );
+        }
+        // The largest leaves no room for a second one.
+        let found = itunes(&[boxed(b"covr", &[picture(Cover::MAX_SIZE), small].concat())]);
+        assert_eq!((found.covers.len(), found.warnings.len()), (1, 1));
+    }
+
+    #[test]
+    fn items_may_come_before_the_keys_that_name_them() {
+        let keys_first = keyed(&[
+            ("artist", text("a")),
+            ("com.apple.quicktime.artwork", data(13, b"\xFF\xD8\xFF")),
+        ]);
+        let ilst = keys_first.windows(4).position(|w| w == b"ilst").unwrap() - 4;
+        let (keys, ilst) = keys_first.split_at(ilst);
+        let found = read(&[(Place::MovieMeta, [ilst, keys].concat())]);
+        assert_eq!(values_of(&found), pairs(&[("artist", "a")]));
+        assert_eq!(found.covers.len(), 1);
+    }
+
+    #[test]
+    fn the_places_have_an_order_of_their_own() {
+        let udta = ilst(&[boxed(b"\xA9nam", &text("iTunes"))]);
+        let keys = keyed(&[("com.apple.quicktime.title", text("QuickTime"))]);
+        let boxes = [
+            (Place::FileMeta, keyed(&[("title", text("file"))])),
+            (Place::MovieMeta, keys),
+            (Place::MovieUdta, udta),
+        ];
+        let found = read(&boxes);
+        assert_eq!(values_of(&found), pairs(&[("title", "iTunes")]));
     }
 
     #[test]

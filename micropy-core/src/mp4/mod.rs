@@ -5,6 +5,7 @@
 //! beyond the bytes that are really there.
 
 mod boxes;
+mod chapter_pictures;
 mod chapters;
 mod edit_list;
 mod fragment;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::boxes::{BoxHeader, BoxReader, Fields, read_first_header};
 use super::fragment::{Defaults, Fragments, TopLevel, indexed_duration};
+use super::metadata::{FoundMetadata, Place};
 use super::packets::Packets;
 use super::sample_entry;
 use super::sample_table::{Cursor, SampleTable, Sizes};
@@ -20,9 +21,6 @@ const MAX_TRACKS: usize = 1024;
 /// The most boxes before `moov`, and between it and the first fragment.
 const MAX_OUTER_BOXES: usize = 4096;
 
-/// The most metadata boxes kept.
-const MAX_METADATA: usize = 2 * MAX_TRACKS;
-
 /// The most warnings kept.
 const MAX_WARNINGS: usize = 100;
 
@@ -38,12 +36,14 @@ pub struct Movie {
     pub audio: Vec<AudioTrack>,
     /// The text tracks that audio tracks name as their chapters.
     pub text: Vec<TextTrack>,
+    /// The video tracks that audio tracks name as the pictures of their chapters.
+    pub pictures: Vec<TextTrack>,
     /// How many tracks are not audio.
     pub other_tracks: usize,
     /// There is an `mvex`: there are packets in movie fragments.
     pub fragmented: bool,
-    /// The payloads of the boxes for tags, covers and chapters.
-    pub metadata: RawMetadata,
+    /// Tags, covers and Nero's chapters.
+    pub(super) metadata: FoundMetadata,
     /// What was wrong but could be ignored.
     pub warnings: Vec<Warning>,
     /// What follows `moov`, from the first fragment on.
@@ -77,7 +77,7 @@ pub struct AudioTrack {
     defaults: Defaults,
 }
 
-/// A text track: the titles of chapters.
+/// A track that goes with the chapters of another: their titles, or their pictures.
 #[derive(Debug)]
 pub struct TextTrack {
     /// `track_ID`.
@@ -86,36 +86,7 @@ pub struct TextTrack {
     pub timescale: u32,
     /// When its media is presented, in units of the timescale.
     pub timeline: Timeline,
-    table: Arc<SampleTable>,
-}
-
-/// Where metadata was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// `meta` beside `moov`.
-    FileMeta,
-    /// `moov/udta`: `meta` with `ilst` (iTunes), © strings (QuickTime), `titl`… (3GPP), `chpl` (Nero).
-    MovieUdta,
-    /// `moov/meta`: `keys` with `ilst` (QuickTime).
-    MovieMeta,
-}
-
-/// The payload of one metadata box, unread.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RawBox {
-    /// Which box.
-    pub place: Place,
-    /// Offset in the source of the payload's first byte.
-    pub at: u64,
-    /// Its bytes; walk them with [`Boxes`](super::boxes::Boxes).
-    pub payload: Vec<u8>,
-}
-
-/// The payloads of the boxes for tags, covers and chapters, in file order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RawMetadata {
-    /// At most 16 MiB together.
-    pub boxes: Vec<RawBox>,
+    pub(super) table: Arc<SampleTable>,
 }
 
 /// What is collected while `moov` is read.
@@ -143,16 +114,15 @@ impl Movie {
     pub fn read(source: &mut dyn Source) -> Result<Movie> {
         let mut movie = Movie::default();
         let mut header = read_first_header(source)?;
-        let mut budget = Budget::default();
         let mut boxes = 0;
         while header.kind.0 != *b"moov" {
             boxes += 1;
             check_outer_boxes(boxes, &header)?;
-            movie.read_before_moov(source, &header, &mut budget)?;
+            movie.read_before_moov(source, &header)?;
             let mut top = TopLevel::new(header.end);
             header = top.peek(source)?.ok_or_else(|| no_moov(&header))?;
         }
-        let moov = movie.read_moov(source, &header, budget)?;
+        let moov = movie.read_moov(source, &header)?;
         movie.assemble(moov);
         if movie.fragmented {
             movie.read_up_to_first_fragment(source, header.end)?;
@@ -194,12 +164,19 @@ impl Movie {
 }
 
 impl Movie {
-    fn read_before_moov(
-        &mut self,
-        source: &mut dyn Source,
-        header: &BoxHeader,
-        budget: &mut Budget,
-    ) -> Result<()> {
+    /// Keeps a stream from the first byte of audio, titles and pictures on, so that all of them can be read.
+    pub(super) fn keep_media(&self, source: &mut dyn Source) -> Result<()> {
+        let others = self.text.iter().chain(&self.pictures).map(|t| &t.table);
+        let tables = self.audio.iter().map(|t| &t.table).chain(others);
+        match tables.filter_map(|table| table.lowest_offset()).min() {
+            Some(lowest) => source.keep_from(lowest).map_err(Error::Read),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Movie {
+    fn read_before_moov(&mut self, source: &mut dyn Source, header: &BoxHeader) -> Result<()> {
         match &header.kind.0 {
             b"ftyp" => {
                 let mut reader = BoxReader::new(source, header);
@@ -207,7 +184,7 @@ impl Movie {
             }
             b"meta" => {
                 let mut reader = BoxReader::new(source, header);
-                self.keep(budget.metadata(&mut reader, header, Place::FileMeta))?;
+                self.metadata.read(&mut reader, header, Place::FileMeta)?;
             }
             // The media that `moov`, still to come, points to.
             b"mdat" => source.keep_from(header.payload).map_err(Error::Read)?,
@@ -221,16 +198,8 @@ impl Movie {
         Ok(())
     }
 
-    fn read_moov(
-        &mut self,
-        source: &mut dyn Source,
-        header: &BoxHeader,
-        budget: Budget,
-    ) -> Result<Moov> {
-        let mut moov = Moov {
-            budget,
-            ..Moov::default()
-        };
+    fn read_moov(&mut self, source: &mut dyn Source, header: &BoxHeader) -> Result<Moov> {
+        let mut moov = Moov::default();
         let mut reader = BoxReader::new(source, header);
         let mut at = header.payload;
         loop {
@@ -260,8 +229,8 @@ impl Movie {
         moov: &mut Moov,
     ) -> Result<()> {
         match &child.kind.0 {
-            b"udta" => self.keep(moov.budget.metadata(reader, child, Place::MovieUdta))?,
-            b"meta" => self.keep(moov.budget.metadata(reader, child, Place::MovieMeta))?,
+            b"udta" => self.metadata.read(reader, child, Place::MovieUdta)?,
+            b"meta" => self.metadata.read(reader, child, Place::MovieMeta)?,
             b"mvhd" => moov.read_mvhd(reader, child).or_else(|e| self.warn(e))?,
             b"mvex" => {
                 self.fragmented = true;
@@ -281,16 +250,6 @@ impl Movie {
             b"cmov" => moov.unsupported = Some("a compressed movie header (cmov)"),
             b"rmra" => moov.unsupported = Some("a reference movie without media (rmra)"),
             _ => {}
-        }
-        Ok(())
-    }
-
-    /// Keeps a metadata box, or warns why it cannot be read.
-    fn keep(&mut self, raw: Result<RawBox>) -> Result<()> {
-        match raw {
-            Ok(raw) if self.metadata.boxes.len() < MAX_METADATA => self.metadata.boxes.push(raw),
-            Ok(_) => {}
-            Err(e) => self.warn(e)?,
         }
         Ok(())
     }
@@ -326,11 +285,13 @@ impl Movie {
             self.audio.push(track);
         }
         for trak in other {
-            if !trak.is_text() || !named.contains(&trak.id) {
+            let is_text = trak.is_text();
+            if !(is_text || trak.is_picture()) || !named.contains(&trak.id) {
                 continue;
             }
             match trak.fault {
-                None => self.text.push(text_track(trak, &moov)),
+                None if is_text => self.text.push(text_track(trak, &moov)),
+                None => self.pictures.push(text_track(trak, &moov)),
                 Some(fault) => {
                     self.add_warning(Warning::left_out(LeftOut::Chapters, trak.at, fault));
                 }
@@ -567,22 +528,18 @@ pub struct TrackSample {
 /// Reads all samples of a text track, which hold the titles of chapters. In a file that ends early, reads the complete
 /// ones.
 ///
-/// A stream spools from the first byte that audio or text needs, so that both can be read.
+/// A stream spools: see [`Movie::keep_media`].
 pub fn read_track_samples(
     source: &mut dyn Source,
     movie: &Movie,
     track: &TextTrack,
 ) -> Result<Vec<TrackSample>> {
     /// More chapters than any book has.
-    const MAX_SAMPLES: usize = 1 << 16;
-    /// Bytes of one title with its boxes.
-    const MAX_BYTES: u32 = 1 << 16;
+    const MAX_SAMPLES: usize = 1 << 14;
+    /// Bytes of one title in UTF-16, with its length.
+    const MAX_BYTES: u32 = 2 + 2048;
 
-    let tables = movie.audio.iter().map(|t| &t.table).chain([&track.table]);
-    let Some(lowest) = tables.filter_map(|table| table.lowest_offset()).min() else {
-        return Ok(Vec::new());
-    };
-    source.keep_from(lowest).map_err(Error::Read)?;
+    movie.keep_media(source)?;
     let mut cursor = Cursor::new(Arc::clone(&track.table), 0);
     let mut samples = Vec::new();
     while let Some(sample) = cursor.next(1)

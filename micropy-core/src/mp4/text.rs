@@ -5,6 +5,12 @@ pub fn utf8(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// `bytes` without the NULs that end a string in C: some programs write them, too.
+pub fn without_trailing_nuls(bytes: &[u8]) -> &[u8] {
+    let len = bytes.iter().rposition(|&b| b != 0).map_or(0, |at| at + 1);
+    &bytes[..len]
+}
+
 /// UTF-16, big-endian unless a byte order mark says otherwise; invalid code units are replaced.
 pub fn utf16(bytes: &[u8]) -> String {
     let (units, _) = bytes.as_chunks::<2>();

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::boxes::{BoxHeader, BoxReader, Fields, FourCc, SliceBox};
 use super::edit_list;
-use super::movie::{Place, RawBox};
 use super::sample_table::SampleTable;
 use crate::error::{Error, Result};
 use crate::timeline::Edit;
@@ -39,21 +38,21 @@ pub struct Trak {
 /// The most tracks that one track may name as its chapters: titles and pictures.
 const MAX_CHAPTER_TRACKS: usize = 16;
 
-/// The most bytes of metadata, including covers.
-const METADATA_LIMIT: u64 = 16 << 20;
+/// The most bytes of sample descriptions and edit lists, of all tracks together.
+const DESCRIPTION_LIMIT: u64 = 16 << 20;
 
-/// How many bytes may still be read of tables and metadata.
+/// How many bytes may still be read of all tracks.
 #[derive(Debug)]
 pub struct Budget {
     tables: u64,
-    metadata: u64,
+    descriptions: u64,
 }
 
 impl Default for Budget {
     fn default() -> Self {
         Budget {
             tables: TABLE_LIMIT,
-            metadata: METADATA_LIMIT,
+            descriptions: DESCRIPTION_LIMIT,
         }
     }
 }
@@ -72,20 +71,11 @@ impl Budget {
         Ok(())
     }
 
-    /// Reads the payload of a metadata box.
-    pub fn metadata(
-        &mut self,
-        reader: &mut BoxReader<'_>,
-        header: &BoxHeader,
-        place: Place,
-    ) -> Result<RawBox> {
-        let payload = reader.payload(header, self.metadata)?;
-        self.metadata -= payload.len() as u64;
-        Ok(RawBox {
-            place,
-            at: header.payload,
-            payload,
-        })
+    /// Reads the payload of an `stsd` or `elst`.
+    fn description(&mut self, reader: &mut BoxReader<'_>, leaf: &BoxHeader) -> Result<Vec<u8>> {
+        let payload = reader.payload(leaf, LEAF_LIMIT.min(self.descriptions))?;
+        self.descriptions -= payload.len() as u64;
+        Ok(payload)
     }
 }
 
@@ -120,6 +110,18 @@ impl Trak {
             .is_some_and(|h| matches!(&h.0, b"text" | b"sbtl"))
     }
 
+    /// Whether its samples may be the pictures of chapters, as far as its sample description says.
+    pub fn is_picture(&self) -> bool {
+        /// JPEG and PNG in QuickTime, and whatever MPEG-4 has a number for.
+        const CODINGS: [&[u8; 4]; 3] = [b"jpeg", b"png ", b"mp4v"];
+        let coding = self.stsd.0.get(12..16);
+        self.is_video() && coding.is_some_and(|coding| CODINGS.iter().any(|c| coding == &c[..]))
+    }
+
+    fn is_video(&self) -> bool {
+        self.handler.is_some_and(|h| h.0 == *b"vide")
+    }
+
     fn read_children(
         &mut self,
         reader: &mut BoxReader<'_>,
@@ -130,7 +132,7 @@ impl Trak {
             match &child.kind.0 {
                 b"tkhd" => self.read_tkhd(reader, child)?,
                 b"mdia" => self.read_mdia(reader, child, budget)?,
-                b"edts" => self.read_edts(reader, child)?,
+                b"edts" => self.read_edts(reader, child, budget)?,
                 b"tref" => self.read_tref(reader, child)?,
                 _ => {}
             }
@@ -163,8 +165,13 @@ impl Trak {
                     let fields = reader.head::<12>(child)?;
                     self.handler = Some(FourCc([fields[8], fields[9], fields[10], fields[11]]));
                 }
-                // Before `hdlr` the kind of track is not known; the tables of video are never read.
-                b"minf" if self.handler.is_none() || self.is_audio() || self.is_text() => {
+                // Before `hdlr` the kind of track is not known.
+                b"minf"
+                    if self.handler.is_none()
+                        || self.is_audio()
+                        || self.is_text()
+                        || self.is_video() =>
+                {
                     self.read_minf(reader, child, budget)?;
                 }
                 _ => {}
@@ -208,7 +215,9 @@ impl Trak {
         let mut table = SampleTable::default();
         reader.each_child(header, |reader, child| {
             match &child.kind.0 {
-                b"stsd" => self.stsd = (reader.payload(child, LEAF_LIMIT)?, child.payload),
+                b"stsd" => self.stsd = (budget.description(reader, child)?, child.payload),
+                // The tables of video are never read.
+                _ if self.is_video() && !self.is_picture() => {}
                 b"stts" | b"stsc" | b"stsz" | b"stz2" | b"stco" | b"co64" => {
                     budget.take_table(child)?;
                     table.read_box(reader, child)?;
@@ -222,10 +231,15 @@ impl Trak {
         Ok(())
     }
 
-    fn read_edts(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
+    fn read_edts(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        header: &BoxHeader,
+        budget: &mut Budget,
+    ) -> Result<()> {
         reader.each_child(header, |reader, child| {
             if child.kind.0 == *b"elst" {
-                let payload = reader.payload(child, LEAF_LIMIT)?;
+                let payload = budget.description(reader, child)?;
                 self.edits = edit_list::read(fields_of(child, &payload))?;
             }
             Ok(())

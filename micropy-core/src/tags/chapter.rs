@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::Cover;
+
 /// A chapter: a named stretch of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -12,15 +14,18 @@ pub struct Chapter {
     pub end: Duration,
     /// Its name; may be empty.
     pub title: String,
+    /// Its picture, in podcasts and audiobooks that have one for each chapter.
+    pub picture: Option<Cover>,
 }
 
 impl Chapter {
-    /// A chapter of this name from `start` to `end`.
+    /// A chapter of this name from `start` to `end`, without a picture.
     pub fn new(start: Duration, end: Duration, title: impl Into<String>) -> Self {
         Chapter {
             start,
             end,
             title: title.into(),
+            picture: None,
         }
     }
 }
@@ -40,7 +45,7 @@ pub fn fit_chapters(chapters: &[Chapter], start: Duration, length: Duration) -> 
             fitted.push(Chapter {
                 start,
                 end,
-                title: chapter.title.clone(),
+                ..chapter.clone()
             });
         }
     }
@@ -91,11 +96,11 @@ mod tests {
     use super::*;
 
     fn chapter(start: u64, end: u64, title: &str) -> Chapter {
-        Chapter {
-            start: Duration::from_millis(start),
-            end: Duration::from_millis(end),
-            title: title.into(),
-        }
+        Chapter::new(
+            Duration::from_millis(start),
+            Duration::from_millis(end),
+            title,
+        )
     }
 
     fn fit(chapters: &[Chapter], start: u64, length: u64) -> Vec<(u64, u64)> {

@@ -1,14 +1,15 @@
 //! Cover pictures.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 
-/// A front cover, with its bytes unchanged.
+/// A picture: a front cover, or that of a chapter. Its bytes are unchanged, and clones share them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cover {
     mime: &'static str,
-    data: Vec<u8>,
+    data: Arc<Vec<u8>>,
 }
 
 impl Cover {
@@ -33,7 +34,10 @@ impl Cover {
                 "the cover is neither JPEG, PNG, GIF, BMP, WebP nor TIFF".into(),
             ));
         };
-        Ok(Cover { mime, data })
+        Ok(Cover {
+            mime,
+            data: Arc::new(data),
+        })
     }
 
     /// Its media type, from its bytes.

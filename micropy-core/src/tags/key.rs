@@ -47,6 +47,7 @@ pub enum Key {
     AlbumArtistSort,
     ComposerSort,
     MusicBrainzTrackId,
+    Podcast,
     EncodedBy,
     Encoder,
     /// Another text or link frame of ID3v2.4.
@@ -55,8 +56,8 @@ pub enum Key {
     Other(String),
 }
 
-/// Key, plain name, ID3v2.4 frame (<https://id3.org/id3v2.4.0-frames>; `TCMP`, `TSO2`, `TSOC`, `MVIN` and
-/// `MVNM` are iTunes' own), other names in use.
+/// Key, plain name, ID3v2.4 frame (<https://id3.org/id3v2.4.0-frames>; `TCMP`, `TSO2`, `TSOC`, `MVIN`, `MVNM` and
+/// `PCST` are iTunes' own), other names in use, the better ones first.
 const NAMES: &[(Key, &str, &str, &[&str])] = &[
     (Key::Title, "title", "TIT2", &["name"]),
     (Key::Artist, "artist", "TPE1", &["performer"]),
@@ -72,7 +73,7 @@ const NAMES: &[(Key, &str, &str, &[&str])] = &[
         Key::OriginalDate,
         "original_date",
         "TDOR",
-        &["original_year", "TORY"],
+        &["original_year", "TORY", "orig_year"],
     ),
     (Key::Track, "track", "TRCK", &["track_number"]),
     (Key::Disc, "disc", "TPOS", &["disk", "disc_number"]),
@@ -107,6 +108,7 @@ const NAMES: &[(Key, &str, &str, &[&str])] = &[
         &["sort_composer"],
     ),
     (Key::MusicBrainzTrackId, "musicbrainz_track_id", "UFID", &[]),
+    (Key::Podcast, "podcast", "PCST", &[]),
     (Key::EncodedBy, "encoded_by", "TENC", &[]),
     (Key::Encoder, "encoder", "TSSE", &["encoding_tool"]),
 ];
@@ -123,7 +125,13 @@ impl Key {
 
     /// The key for a free name: a known key if it is the name of one, otherwise [`Key::Other`].
     pub(crate) fn from_free_name(name: &str) -> Key {
-        named(name).unwrap_or_else(|| Key::Other(name.to_owned()))
+        Key::ranked(name).0
+    }
+
+    /// As [`Key::from_free_name`], with the place of the name among those of the key: where two of them are given, the
+    /// lower one counts.
+    pub(crate) fn ranked(name: &str) -> (Key, u8) {
+        named(name).unwrap_or_else(|| (Key::Other(name.to_owned()), 0))
     }
 
     /// Whether it says how loud the audio is.
@@ -160,7 +168,10 @@ impl FromStr for Key {
         {
             return Ok(Key::from_free_name(own.trim()));
         }
-        if let Some(key) = named(name).or_else(|| FrameId::new(name).map(Key::Frame)) {
+        if let Some(key) = named(name)
+            .map(|(key, _)| key)
+            .or_else(|| FrameId::new(name).map(Key::Frame))
+        {
             return Ok(key);
         }
         Err(Error::InvalidOption(format!(
@@ -171,13 +182,14 @@ impl FromStr for Key {
     }
 }
 
-/// The key with this plain name, other name or frame.
-fn named(name: &str) -> Option<Key> {
+/// The key with this plain name, frame or other name, and the place of the name in that order.
+fn named(name: &str) -> Option<(Key, u8)> {
     let name = plain(name);
-    let is = |(_, own, frame, others): &&(Key, &str, &str, &[&str])| {
-        plain(own) == name || plain(frame) == name || others.iter().any(|o| plain(o) == name)
-    };
-    NAMES.iter().find(is).map(|row| row.0.clone())
+    NAMES.iter().find_map(|(key, own, frame, others)| {
+        let mut names = [own, frame].into_iter().chain(others.iter());
+        let place = names.position(|known| plain(known) == name)?;
+        Some((key.clone(), place as u8))
+    })
 }
 
 fn plain(name: &str) -> String {

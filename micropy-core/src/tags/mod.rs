@@ -58,7 +58,13 @@ impl Tags {
     pub fn push(&mut self, key: Key, value: &str) {
         let value = value.trim_matches(|c: char| c == '\0' || c.is_whitespace());
         if !value.is_empty() {
-            // In ID3 a NUL inside would end the value, or begin another.
+            // In ID3 a NUL inside would end the name or the value, or begin another.
+            let key = match key {
+                Key::Other(name) if name.contains('\0') => {
+                    Key::from_free_name(name.trim_matches('\0').replace('\0', " ").trim())
+                }
+                key => key,
+            };
             self.items.push((key, value.replace('\0', " ")));
         }
     }
@@ -334,15 +340,18 @@ mod tests {
     fn a_value_has_no_nul_and_is_not_empty() {
         let t = tags(&[(Key::Title, " \0a\0b\0\0"), (Key::Artist, "\0 ")]);
         assert_eq!(t.iter().collect::<Vec<_>>(), [(&Key::Title, "a b")]);
+        let names = tags(&[
+            (Key::Other("mood\0".into()), "calm"),
+            (Key::Other("\0my\0own".into()), "a"),
+        ]);
+        let own = Key::Other("my own".into());
+        let expected = [(&Key::Mood, "calm"), (&own, "a")];
+        assert_eq!(names.iter().collect::<Vec<_>>(), expected, "nor has a name");
     }
 
     #[test]
     fn a_chapter_is_a_track_of_the_book() {
-        let chapter = Chapter {
-            start: Duration::ZERO,
-            end: Duration::from_secs(1),
-            title: "The Storm".into(),
-        };
+        let chapter = Chapter::new(Duration::ZERO, Duration::from_secs(1), "The Storm");
         let book = tags(&[
             (Key::Title, "Typhoon"),
             (Key::Artist, "Conrad"),
