@@ -6,26 +6,22 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use micropy_core::{
-    Converter, Error, FileSink, Options, Progress, Report, SeekSource, Source, StreamSink,
-    StreamSource,
-};
+use micropy_core::{Converter, Error, FileSink, Options, Progress, Report, Source, StreamSink};
 
 use crate::interrupt::Interrupt;
 use crate::options::{AudioArgs, TagArgs, options};
-use crate::output::{Output, Wanted, is_dash, outputs};
-use crate::stdin::Stdin;
-use crate::{Exit, json, message, system, text};
+use crate::output::{Output, Wanted, outputs};
+use crate::{Exit, input, json, message, system, text};
 
 /// The arguments of `micropy convert`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Files to convert; `-` is standard input
+    /// Files and named pipes to convert; `-` is standard input
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
 
     /// Where the MP3 goes: a file, a folder, a named pipe or device, or `-` for standard output
-    /// [default: beside the input]
+    /// [default: beside the input; standard output if that is a pipe]
     #[arg(short, long, value_name = "OUTPUT")]
     output: Option<PathBuf>,
 
@@ -47,7 +43,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 
-    /// Overwrite existing files
+    /// Overwrite existing files, which keep their mode
     #[arg(long)]
     force: bool,
 }
@@ -187,11 +183,7 @@ impl Batch<'_> {
     }
 
     fn open(&self, input: &Path) -> Result<Box<dyn Source>, Failure> {
-        if is_dash(input) {
-            let stdin = Stdin::new(self.interrupt.token().clone()).map_err(Failure::Open)?;
-            return Ok(Box::new(StreamSource::new(stdin)));
-        }
-        Ok(Box::new(SeekSource::open(input).map_err(Failure::Open)?))
+        input::open(input, self.interrupt.token()).map_err(Failure::Open)
     }
 
     fn create(&self, path: &Path) -> Result<FileSink, Failure> {

@@ -5,13 +5,14 @@
 
 mod convert;
 mod exit;
+mod input;
 mod interrupt;
 mod json;
 mod message;
 mod options;
 mod output;
+mod pipe;
 mod probe;
-mod stdin;
 #[cfg_attr(windows, path = "system/windows.rs")]
 #[cfg_attr(not(windows), path = "system/unix.rs")]
 mod system;

@@ -1,7 +1,8 @@
 //! Where each MP3 goes.
 
-use std::path::{Path, PathBuf, is_separator};
+use std::path::{Path, PathBuf};
 
+use crate::input::{is_dash, is_pipe, is_stdin};
 use crate::system;
 
 /// The place of an MP3, or of several.
@@ -56,7 +57,7 @@ pub struct Wanted<'a> {
 /// The output of each input, in order. Creates the folders that are missing. An error says what the command line asks
 /// for that cannot be.
 pub fn outputs(inputs: &[PathBuf], wanted: Wanted<'_>) -> Result<Vec<Output>, String> {
-    if inputs.iter().filter(|input| is_dash(input)).count() > 1 {
+    if inputs.iter().filter(|input| is_stdin(input)).count() > 1 {
         return Err("standard input can be converted only once".into());
     }
     let several = inputs.len() > 1;
@@ -71,12 +72,18 @@ pub fn outputs(inputs: &[PathBuf], wanted: Wanted<'_>) -> Result<Vec<Output>, St
                 return Err("only one file can go to standard output".into());
             }
             (None, Some(output)) if is_dash(output) => Output::Stdout,
-            (None, Some(output)) if several || names_folder(output) => {
-                create_folder(output)?;
-                Output::at(output.join(mp3_name(input)))
+            (None, Some(output)) => match folder(output, cfg!(windows)) {
+                Some(folder) => into_folder(&folder, input)?,
+                None if several => into_folder(output, input)?,
+                None => Output::at(output.to_owned()),
+            },
+            (None, None) if is_pipe(input) && several => {
+                return Err(format!(
+                    "only one file can go to standard output: say with --output where the MP3 of {} goes",
+                    input.display()
+                ));
             }
-            (None, Some(output)) => Output::at(output.to_owned()),
-            (None, None) if is_dash(input) => Output::Stdout,
+            (None, None) if is_pipe(input) => Output::Stdout,
             (None, None) => Output::at(input.with_extension("mp3")),
         };
         if let Output::Chapters(dir) = &output {
@@ -110,9 +117,9 @@ fn refuse_collisions(inputs: &[PathBuf], outputs: &[Output]) -> Result<(), Strin
     Ok(())
 }
 
-/// Whether `path` stands for standard input or output.
-pub fn is_dash(path: &Path) -> bool {
-    path == Path::new("-")
+fn into_folder(folder: &Path, input: &Path) -> Result<Output, String> {
+    create_folder(folder)?;
+    Ok(Output::at(folder.join(mp3_name(input))))
 }
 
 fn create_folder(path: &Path) -> Result<(), String> {
@@ -129,13 +136,19 @@ fn is_same_file(a: &Path, b: &Path) -> bool {
         }
 }
 
-/// Whether `path` means a folder: it is one, or it ends in a separator.
-fn names_folder(path: &Path) -> bool {
-    path.is_dir() || path.to_string_lossy().ends_with(is_separator)
+/// The folder that `path` means: it is one, or it ends in a separator. `windows`: by the rules of Windows.
+fn folder(path: &Path, windows: bool) -> Option<PathBuf> {
+    let text = path.to_string_lossy();
+    if windows && let Some(folder) = text.strip_suffix('"') {
+        // `"C:\My Music\"`: the backslash before it makes the quotation mark a part of the word. No name has one.
+        return Some(folder.into());
+    }
+    let is_separator = |c| c == '/' || windows && c == '\\';
+    (path.is_dir() || text.ends_with(is_separator)).then(|| path.to_owned())
 }
 
 fn mp3_name(input: &Path) -> PathBuf {
-    if is_dash(input) {
+    if is_stdin(input) {
         return "stdin.mp3".into();
     }
     PathBuf::from(input.file_name().unwrap_or(input.as_os_str())).with_extension("mp3")
@@ -147,12 +160,24 @@ mod tests {
 
     #[test]
     fn a_trailing_separator_means_a_folder() {
-        assert!(names_folder(Path::new("no-such-folder/")));
-        assert!(!names_folder(Path::new("no-such-folder")));
-        assert_eq!(
-            names_folder(Path::new("no-such-folder\\")),
-            cfg!(windows),
-            "only Windows separates by a backslash"
-        );
+        for windows in [false, true] {
+            let folder = |path: &str| folder(Path::new(path), windows);
+            let named = |path: &str| Some(PathBuf::from(path));
+            assert_eq!(folder("no-such-folder/"), named("no-such-folder/"));
+            assert_eq!(folder("no/such/folder"), None);
+            assert_eq!(folder("no-such-folder"), None);
+            assert_eq!(
+                folder(env!("CARGO_MANIFEST_DIR")),
+                named(env!("CARGO_MANIFEST_DIR"))
+            );
+            // A part of the name elsewhere.
+            let ends = |path: &str, on_windows: &str| match windows {
+                true => assert_eq!(folder(path), named(on_windows), "{path}"),
+                false => assert_eq!(folder(path), None, "{path}"),
+            };
+            ends("no-such-folder\\", "no-such-folder\\");
+            ends("C:\\no such folder\\", "C:\\no such folder\\");
+            ends("C:\\no such folder\"", "C:\\no such folder");
+        }
     }
 }

@@ -3,15 +3,14 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use micropy_core::{Error, Probe, ProbedTrack, SeekSource, StreamSource};
+use micropy_core::{CancelToken, Error, Probe, ProbedTrack};
 
-use crate::output::is_dash;
-use crate::{Exit, json, message, system, text};
+use crate::{Exit, input, json, message, system, text};
 
 /// The arguments of `micropy probe`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Files to look into; `-` is standard input
+    /// Files and named pipes to look into; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     inputs: Vec<PathBuf>,
 
@@ -51,10 +50,8 @@ pub fn run(args: Args) -> Exit {
 }
 
 fn look(input: &Path) -> Result<Probe, Error> {
-    if is_dash(input) {
-        return micropy_core::probe(StreamSource::new(io::stdin().lock()));
-    }
-    micropy_core::probe(SeekSource::open(input).map_err(Error::Read)?)
+    let source = input::open(input, &CancelToken::new()).map_err(Error::Read)?;
+    micropy_core::probe(source)
 }
 
 fn write(input: &Path, found: &Probe, out: &mut impl Write) -> io::Result<()> {

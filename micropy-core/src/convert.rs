@@ -12,7 +12,7 @@ use crate::options::Options;
 use crate::progress::{CancelToken, Progress};
 use crate::report::Report;
 use crate::sink::{FileSink, Sink};
-use crate::source::{Cancellable, SeekSource, Source};
+use crate::source::{Cancellable, FileSource, Source};
 use crate::tags::{Chapter, chapter_file_names, fit_chapters};
 
 /// Converts the audio of MP4 files to MP3.
@@ -76,7 +76,7 @@ impl<'a> Converter<'a> {
         input: impl AsRef<Path>,
         output: impl AsRef<Path>,
     ) -> Result<Report> {
-        let source = SeekSource::open(input).map_err(Error::Read)?;
+        let source = FileSource::open(input).map_err(Error::Read)?;
         let file = FileSink::create(output.as_ref(), true).map_err(Error::Write)?;
         self.convert(source, file)
     }
@@ -212,6 +212,9 @@ impl<S: Source> Chapters<'_, S> {
         let mut metadata = whole.clone();
         metadata.tags = whole.tags.of_chapter(chapter, index + 1, total);
         metadata.chapters.clear();
+        if let Some(picture) = &chapter.picture {
+            metadata.covers = vec![picture.clone()];
+        }
         let part = Part {
             start,
             end: (end < Duration::MAX).then_some(end),
@@ -231,6 +234,6 @@ mod tests {
     fn converters_and_chapters_can_be_sent() {
         fn can_be_sent<T: Send>() {}
         can_be_sent::<Converter<'_>>();
-        can_be_sent::<Chapters<'_, SeekSource<std::fs::File>>>();
+        can_be_sent::<Chapters<'_, FileSource>>();
     }
 }

@@ -138,6 +138,6 @@ pub use probe::{Probe, ProbedTrack, Prober, probe};
 pub use progress::{CancelToken, Progress};
 pub use report::{MeasuredLoudness, Report};
 pub use sink::{FileSink, SeekSink, Sink, StreamSink};
-pub use source::{SeekSource, Source, StreamSource};
+pub use source::{FileSource, SeekSource, Source, StreamSource};
 pub use tags::{Chapter, Cover, FrameId, Id3Version, Key, TagOptions, Tags};
 pub use warning::{LeftOut, Warning};

@@ -125,6 +125,68 @@ impl<R: Read + Seek> Source for SeekSource<R> {
     }
 }
 
+/// Whatever a path names: a file, in which the engine seeks, or a named pipe, a device, `/dev/stdin`, which it reads from
+/// the first byte to the last as a [`StreamSource`] does.
+#[derive(Debug)]
+pub struct FileSource {
+    kind: FileKind,
+}
+
+#[derive(Debug)]
+enum FileKind {
+    Seekable(SeekSource<File>),
+    Stream(StreamSource<File>),
+}
+
+impl FileSource {
+    /// Opens `path`. A named pipe waits for its writer.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::IsADirectory`] for a folder; otherwise those of opening a file.
+    pub fn open(path: impl AsRef<Path>) -> io::Result<Self> {
+        let file = File::open(path)?;
+        let found = file.metadata()?;
+        if found.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        // A disk has a length, too; a terminal or a pipe has none.
+        let seekable = match (&file).seek(SeekFrom::End(0)) {
+            Ok(size) => size > 0 || found.is_file(),
+            Err(_) => false,
+        };
+        let kind = match seekable {
+            true => FileKind::Seekable(SeekSource::new(file)?),
+            false => FileKind::Stream(StreamSource::new(file)),
+        };
+        Ok(FileSource { kind })
+    }
+
+    fn inner(&mut self) -> &mut dyn Source {
+        match &mut self.kind {
+            FileKind::Seekable(file) => file,
+            FileKind::Stream(stream) => stream,
+        }
+    }
+}
+
+impl Source for FileSource {
+    fn size(&self) -> Option<u64> {
+        match &self.kind {
+            FileKind::Seekable(file) => file.size(),
+            FileKind::Stream(stream) => stream.size(),
+        }
+    }
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.inner().read_at(offset, buf)
+    }
+    fn keep_from(&mut self, offset: u64) -> io::Result<()> {
+        self.inner().keep_from(offset)
+    }
+    fn cancel_with(&mut self, token: &CancelToken) {
+        self.inner().cancel_with(token);
+    }
+}
+
 /// A source over anything that only reads: a pipe, a socket, a response body.
 ///
 /// Bytes asked for in order are served as they arrive. Bytes that must be kept (a `moov` box after the media) are
@@ -404,6 +466,46 @@ mod tests {
         }
         assert!(s.read_at(15, &mut buf).is_err());
         assert_eq!(s.read_at(1000, &mut buf).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_path_names_a_file_or_a_stream() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, b"bytes").unwrap();
+        let mut file = FileSource::open(&path).unwrap();
+        let mut buf = [0; 8];
+        assert_eq!(file.size(), Some(5));
+        assert_eq!(file.read_at(2, &mut buf).unwrap(), 3);
+        assert_eq!(file.read_at(0, &mut buf).unwrap(), 5);
+        let refused = FileSource::open(folder.path());
+        #[cfg(unix)]
+        assert_eq!(
+            refused.as_ref().unwrap_err().kind(),
+            io::ErrorKind::IsADirectory
+        );
+        assert!(refused.is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_named_pipe_is_a_stream() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let writer = std::thread::spawn({
+            let path = path.clone();
+            move || std::fs::write(path, b"bytes").unwrap()
+        });
+        let mut pipe = FileSource::open(&path).unwrap();
+        let mut buf = [0; 8];
+        assert_eq!(pipe.size(), None);
+        assert_eq!(read_full_at(&mut pipe, 0, &mut buf).unwrap(), 5);
+        assert_eq!(&buf[..5], b"bytes");
+        writer.join().unwrap();
+        let mut null = FileSource::open("/dev/null").unwrap();
+        assert_eq!(null.read_at(0, &mut buf).unwrap(), 0);
     }
 
     #[cfg(target_os = "linux")]

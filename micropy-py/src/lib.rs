@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use micropy_core::{
-    CancelToken, Converter, Error, FileSink, Prober, Progress, SeekSink, SeekSource, Source,
-    StreamSink, StreamSource,
+    CancelToken, Converter, Error, FileSink, FileSource, Prober, Progress, SeekSink, SeekSource,
+    Source, StreamSink, StreamSource,
 };
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -77,7 +77,7 @@ impl Input {
     fn open<'a>(&'a self, faults: &Faults) -> Result<Box<dyn Source + 'a>, Error> {
         let file = |object| PyFile::new(object, faults.clone());
         Ok(match self {
-            Input::Path(path) => Box::new(SeekSource::open(path).map_err(Error::Read)?),
+            Input::Path(path) => Box::new(FileSource::open(path).map_err(Error::Read)?),
             Input::Bytes(bytes) => Box::new(bytes.as_ref()),
             Input::Seek(object) => Box::new(SeekSource::new(file(object)).map_err(Error::Read)?),
             Input::Stream(object) => Box::new(StreamSource::new(file(object))),

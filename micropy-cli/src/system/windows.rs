@@ -6,12 +6,17 @@ use std::path::{Component, Path, Prefix, absolute};
 /// `ERROR_PIPE_NOT_CONNECTED`: a write to a pipe whose reader has disconnected. The standard library gives it no kind.
 const PIPE_NOT_CONNECTED: i32 = 233;
 
+/// Standard input has no name here.
+pub fn is_stdin(_path: &Path) -> bool {
+    false
+}
+
 /// Standard output has no name here.
 pub fn is_stdout(_path: &Path) -> bool {
     false
 }
 
-/// Whether `path` is a device or a named pipe: something to write into, never to replace.
+/// Whether `path` is a device or a named pipe: something to read from or write into, never to replace.
 pub fn is_stream(path: &Path) -> bool {
     // Which names are devices depends on the version (`NUL`, `COM1`, in some `NUL.mp3` too). The system itself resolves
     // them to the device namespace, `\\.\NUL`.

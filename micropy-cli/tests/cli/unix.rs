@@ -1,12 +1,13 @@
 //! What only Unix has: devices, named pipes, symbolic links.
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, symlink};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::convert::refuses_to_overwrite_the_input;
-use crate::run::{Folder, on_unix};
+use crate::run::{Folder, clip, on_unix, program};
 
 #[test]
 fn devices_and_named_pipes_are_written_to_and_stay() {
@@ -44,6 +45,144 @@ fn devices_and_named_pipes_are_written_to_and_stay() {
         assert!(reader.join().expect("it ends") == expected, "{output}");
     }
     assert_eq!(folder.names(), ["link", name, "pipe"]);
+}
+
+fn make_pipe(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status();
+    assert!(made.expect("mkfifo starts").success());
+}
+
+#[test]
+fn a_pipe_by_any_name_is_converted() {
+    if !on_unix("a_pipe_by_any_name_is_converted") {
+        return;
+    }
+    let names = [
+        "moov-first-stereo-44100.mp4",
+        "moov-last-stereo-44100.mp4",
+        "fragmented-empty-moov.mp4",
+    ];
+    let folder = Folder::with(&names);
+    make_pipe(&folder.path("pipe"));
+    for name in names {
+        let expected = folder.micropy(&format!("convert {name} -o -"));
+        assert_eq!(expected.code, Some(0), "{}", expected.stderr);
+        for words in [
+            "convert /dev/stdin -o made.mp3",
+            "convert /dev/fd/0 -o made.mp3 --force",
+        ] {
+            let run = folder.micropy_fed(words, clip(name));
+            assert_eq!(run.code, Some(0), "{words}: {}", run.stderr);
+        }
+        let of_file = folder.micropy(&format!("convert {name} -o made-of-file.mp3 --force"));
+        assert_eq!(of_file.code, Some(0), "{}", of_file.stderr);
+        let read = |output| fs::read(folder.path(output)).expect("the output");
+        assert!(read("made.mp3") == read("made-of-file.mp3"), "{name}");
+
+        // `<(…)` in a shell, which has no place of its own: to standard output.
+        let micropy = program().join(" ");
+        for line in [
+            format!("{micropy} convert <(cat {name})"),
+            format!("{micropy} convert /dev/stdin <{name} -o -"),
+            format!("cat {name} >pipe & {micropy} convert pipe -o -"),
+            format!("cat {name} | {micropy} convert /dev/stdin"),
+        ] {
+            let mut bash = Command::new("bash");
+            bash.args(["-c", &line]).current_dir(folder.path(""));
+            let run = bash.stdin(Stdio::null()).output().expect("bash starts");
+            let said = String::from_utf8_lossy(&run.stderr);
+            assert_eq!(run.status.code(), Some(0), "{line}: {said}");
+            assert!(run.stdout == expected.stdout, "{line}");
+        }
+        fs::remove_file(folder.path("made.mp3")).expect("it is there");
+    }
+    let found = folder.micropy_fed("probe /dev/stdin --json", clip(names[1]));
+    assert_eq!(found.code, Some(0), "{}", found.stderr);
+    assert_eq!(found.json()[0]["tracks"][0]["codec"], "AAC-LC");
+    let twice = folder.micropy("convert - /dev/stdin -o out");
+    assert_eq!(twice.code, Some(2), "{}", twice.stderr);
+    assert!(twice.stderr.contains("only once"), "{}", twice.stderr);
+    let two = folder.micropy(&format!("convert pipe {}", names[0]));
+    assert_eq!(two.code, Some(2), "{}", two.stderr);
+    assert!(two.stderr.contains("--output"), "{}", two.stderr);
+    let empty = folder.micropy("convert /dev/null -o out.mp3");
+    assert_eq!(empty.code, Some(1));
+    assert!(empty.stderr.contains("it is empty"), "{}", empty.stderr);
+}
+
+/// Not even a named pipe that nobody writes to.
+#[test]
+fn no_pipe_holds_an_interrupted_conversion() {
+    if !on_unix("no_pipe_holds_an_interrupted_conversion") {
+        return;
+    }
+    let folder = Folder::with(&[]);
+    make_pipe(&folder.path("pipe"));
+    let mut child = folder
+        .command("convert pipe -o out.mp3")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("micropy starts");
+    std::thread::sleep(Duration::from_millis(500));
+    let id = child.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &id]).status();
+    assert!(sent.expect("kill starts").success());
+    let since = Instant::now();
+    assert_eq!(child.wait().expect("it ends").code(), Some(130));
+    assert!(since.elapsed() < Duration::from_secs(10));
+    assert_eq!(folder.names(), ["pipe"]);
+}
+
+#[test]
+fn a_replaced_file_keeps_its_mode() {
+    if !on_unix("a_replaced_file_keeps_its_mode") {
+        return;
+    }
+    let name = "mono-22050.mp4";
+    let folder = Folder::with(&[name]);
+    folder.write("out.mp3", b"old");
+    let path = folder.path("out.mp3");
+    for mode in [0o600, 0o664] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("a mode");
+        let run = folder.micropy(&format!("convert {name} -o out.mp3 --force"));
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        let found = fs::metadata(&path).expect("it is there");
+        assert_eq!(found.permissions().mode() & 0o7777, mode);
+        assert!(found.len() > 1000);
+    }
+}
+
+/// The input is a pipe that nobody writes to: a conversion would never end.
+#[test]
+fn an_output_that_cannot_be_made_is_told_before_the_conversion() {
+    if !on_unix("an_output_that_cannot_be_made_is_told_before_the_conversion") {
+        return;
+    }
+    let folder = Folder::with(&[]);
+    make_pipe(&folder.path("pipe"));
+    fs::create_dir(folder.path("closed")).expect("a folder");
+    folder.write("closed/out.mp3", b"old");
+    folder.write("file", b"");
+    let closed = fs::Permissions::from_mode(0o555);
+    fs::set_permissions(folder.path("closed"), closed).expect("a mode");
+    // Root may write everywhere.
+    let is_root = fs::write(folder.path("closed/probe"), "").is_ok();
+    let mut outputs = vec![
+        (
+            "no/such/folder/out.mp3",
+            "no file can be made in the folder no/such/folder",
+        ),
+        ("file/out.mp3", "cannot create"),
+        ("/proc/out.mp3", "no file can be made in the folder /proc"),
+    ];
+    if !is_root {
+        outputs.push(("closed/out.mp3", "no file can be made in the folder closed"));
+    }
+    for (output, says) in outputs {
+        let run = folder.micropy(&format!("convert pipe --force -o {output}"));
+        assert_eq!(run.code, Some(1), "{output}: {}", run.stderr);
+        assert!(run.stderr.contains(says), "{output}: {}", run.stderr);
+    }
 }
 
 #[test]

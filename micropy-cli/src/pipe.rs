@@ -1,6 +1,8 @@
-//! Standard input, with reads that can be cancelled.
+//! Standard input and named pipes, with reads that can be cancelled.
 
+use std::fs::File;
 use std::io::{self, Cursor, Read};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -14,20 +16,37 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Reads in a thread of its own. Nothing interrupts a blocking read of a pipe, but the caller can stop waiting for the
 /// thread.
-pub struct Stdin {
+pub struct Pipe {
     pieces: Receiver<io::Result<Vec<u8>>>,
     piece: Cursor<Vec<u8>>,
     cancel: CancelToken,
 }
 
-impl Stdin {
+impl Pipe {
     /// Standard input until `cancel` is cancelled.
-    pub fn new(cancel: CancelToken) -> io::Result<Self> {
+    pub fn stdin(cancel: CancelToken) -> io::Result<Self> {
+        Pipe::new(cancel, || Ok(io::stdin().lock()))
+    }
+
+    /// The named pipe or device `path` until `cancel` is cancelled. That it cannot be opened is an error of the first
+    /// read: a named pipe opens when its writer does.
+    pub fn open(path: &Path, cancel: CancelToken) -> io::Result<Self> {
+        let path = path.to_owned();
+        Pipe::new(cancel, || File::open(path))
+    }
+
+    fn new<R: Read>(
+        cancel: CancelToken,
+        open: impl FnOnce() -> io::Result<R> + Send + 'static,
+    ) -> io::Result<Self> {
         // Nothing is buffered but the piece the thread holds: the rest stays in the pipe.
         let (sender, pieces) = sync_channel(0);
-        let thread = thread::Builder::new().name("micropy stdin".into());
-        thread.spawn(move || forward(&sender))?;
-        Ok(Stdin {
+        let thread = thread::Builder::new().name("micropy input".into());
+        thread.spawn(move || match open() {
+            Ok(input) => forward(input, &sender),
+            Err(error) => drop(sender.send(Err(error))),
+        })?;
+        Ok(Pipe {
             pieces,
             piece: Cursor::default(),
             cancel,
@@ -35,7 +54,7 @@ impl Stdin {
     }
 }
 
-impl Read for Stdin {
+impl Read for Pipe {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             let n = self.piece.read(buf)?;
@@ -56,11 +75,10 @@ impl Read for Stdin {
 }
 
 /// Reads until the end, an error, or until the receiver is gone.
-fn forward(pieces: &SyncSender<io::Result<Vec<u8>>>) {
-    let mut stdin = io::stdin().lock();
+fn forward(mut input: impl Read, pieces: &SyncSender<io::Result<Vec<u8>>>) {
     loop {
         let mut piece = vec![0; PIECE];
-        let read = match stdin.read(&mut piece) {
+        let read = match input.read(&mut piece) {
             Ok(0) => return,
             Ok(n) => {
                 piece.truncate(n);
