@@ -27,10 +27,9 @@ const DECODER_DELAY: u64 = 529;
 /// Whether the MP3 that `options` ask for can hold the frames of such audio, cut as `timeline` says. Frames of several
 /// segments do not fit together, and silence has none.
 pub fn applies(options: &Options, format: &Format, timeline: &Timeline) -> bool {
-    let within_the_tag = DECODER_DELAY..=DECODER_DELAY + u64::from(MAX_TRIM);
     let can_be_cut = timeline
         .only_start()
-        .is_some_and(|start| start == 0 || within_the_tag.contains(&start));
+        .is_some_and(|start| start <= DECODER_DELAY + u64::from(MAX_TRIM));
     let channels = format.layout.channels() as u16;
     format.codec == Codec::Mp3
         && can_be_cut
@@ -47,8 +46,10 @@ pub struct Copier {
     packets: Packets,
     clock: MediaClock,
     timeline: Timeline,
-    /// Where what is presented begins in the decoder's output.
+    /// Where what is presented begins in the decoder's output, with the silent frame in front.
     start: u64,
+    /// The silent frame in front is still to come.
+    lead: bool,
     /// The first valid header.
     header: FrameHeader,
     /// All frames so far have its bitrate.
@@ -87,11 +88,20 @@ impl Copier {
             .next()
             .ok_or_else(|| Error::malformed(0, "MP3 packet", "no frame header"))?;
         let constant = headers.all(|other| other.bitrate() == header.bitrate());
+        let frame_len = u64::from(header.samples());
+        let start = timeline.only_start().unwrap_or_default();
+        // Players cut off at least their own delay, and nothing at the end unless something at the start. A silent frame
+        // in front takes what they cut, so that what is presented begins and ends exactly.
+        let ends_in_a_frame = timeline
+            .len()
+            .is_some_and(|len| !start.saturating_add(len).is_multiple_of(frame_len));
+        let lead = start < DECODER_DELAY && (start > 0 || ends_in_a_frame);
         Ok(Copier {
             ahead,
             packets,
             clock,
-            start: timeline.only_start().unwrap_or_default(),
+            start: if lead { start + frame_len } else { start },
+            lead,
             timeline,
             header,
             constant,
@@ -156,6 +166,11 @@ impl Copier {
 
     /// The next frame; `None` at the end of what is presented.
     pub fn next(&mut self, source: &mut dyn Source) -> Result<Option<Vec<u8>>> {
+        if self.lead {
+            self.lead = false;
+            self.frames += 1;
+            return Ok(Some(self.silence()));
+        }
         if let Some(len) = self.timeline.len()
             && self.frames * self.frame_len() >= self.start.saturating_add(len)
         {

@@ -272,6 +272,40 @@ fn mp3_with_several_edits_is_encoded_anew() {
     }
 }
 
+/// However little of the beginning is cut off: players cut off at least their own delay.
+#[test]
+fn copied_mp3_begins_and_ends_where_the_presentation_does() {
+    let file = clip("mp3.mp4");
+    let (whole, _) = convert(Options::new(), edited(&file, &[(1900, 1105)]).as_slice());
+    for (start, millis, lead) in [(0, 1000, 1), (1, 1000, 1), (528, 700, 1), (529, 700, 0)] {
+        let one = edited(&file, &[(millis, start)]);
+        let (mp3, report) = convert(Options::new(), one.as_slice());
+        assert!(report.copied && report.complete, "{start}");
+        assert_eq!(report.warnings, [], "{start}");
+        let samples = u64::from(millis) * 441 / 10;
+        assert_eq!(report.output_samples, samples, "{start}");
+        let frames = (start as u64 + samples).div_ceil(1152) + lead;
+        assert_eq!(report.frames, frames, "{start}");
+        let (Some(pcm), Some(whole)) = (presented(&mp3), presented(&whole)) else {
+            return;
+        };
+        assert_eq!(pcm.len() as u64, 2 * samples, "{start}");
+        let later = 2 * (1105 - start as usize);
+        let differ = pcm[later..]
+            .iter()
+            .zip(&whole)
+            .filter(|(a, b)| (*a - *b).abs() > 1e-5);
+        assert_eq!(differ.count(), 0, "{start}");
+    }
+    // 49 frames from the first PCM sample on: there is nothing to cut off.
+    let mut mp3 = Vec::new();
+    let exact = edited(&file, &[(1280, 0)]);
+    let report = Converter::new(Options::new()).convert(exact.as_slice(), &mut mp3);
+    let report = report.unwrap();
+    assert!(report.copied && report.warnings.is_empty());
+    assert_eq!((report.frames, report.output_samples), (49, 56_448));
+}
+
 #[test]
 fn missing_segments_are_silence_and_are_told() {
     let (mp3, report) = convert(Options::new().cbr(192), joined(&[0, 2]).as_slice());
