@@ -761,6 +761,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::single_range_in_vec_init, reason = "each is a list of ranges")]
     fn media_times_are_presented_as_often_as_edits_say() {
         let list = edits(&[(500, 100), (200, -1), (500, 300)], 1000, 1000);
         let timeline = Timeline::of_units(list, 1000, 5000);
@@ -835,7 +836,7 @@ mod tests {
         let ten = Some(10 * HOUR);
         let once_and = |times| {
             let mut list = vec![(10 * HOUR, 0)];
-            list.extend(vec![(HOUR, 8 * HOUR as i64), (HOUR, 4 * HOUR as i64)].repeat(times));
+            list.extend([(HOUR, 8 * HOUR as i64), (HOUR, 4 * HOUR as i64)].repeat(times));
             list
         };
         assert!(check(&once_and(12), ten, false).is_ok());

@@ -43,9 +43,12 @@ fn atom(kind: &[u8], payload: &[u8]) -> Vec<u8> {
     [&size.to_be_bytes()[..], kind, payload].concat()
 }
 
+/// What becomes of a box of some kind and payload; none: it stays.
+type Change<'a> = dyn FnMut(&[u8], &[u8]) -> Option<Vec<u8>> + 'a;
+
 /// The boxes of `file`, each changed by `change` if that gives something for its kind and payload; those around it
 /// grow and shrink with it. Offsets in the file stay right if nothing changes its length before the media.
-fn rebuilt(file: &[u8], change: &mut dyn FnMut(&[u8], &[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
+fn rebuilt(file: &[u8], change: &mut Change<'_>) -> Vec<u8> {
     let mut result = Vec::new();
     let mut rest = file;
     while let Some((size, _)) = rest.split_first_chunk::<4>() {

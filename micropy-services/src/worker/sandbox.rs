@@ -242,10 +242,10 @@ mod tests {
         let supported = Sandbox::supported();
         thread::scope(|scope| {
             let confined = scope.spawn(|| {
-                assert_eq!(Sandbox::enter().unwrap(), supported);
+                assert_eq!(Sandbox::enter().expect("a sandbox"), supported);
                 attempt()
             });
-            confined.join().unwrap()
+            confined.join().expect("no panic")
         })
     }
 
