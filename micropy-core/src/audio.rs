@@ -43,17 +43,14 @@ impl Audio {
         let mut movie = Movie::read(source)?;
         let index = choose(&movie, choice)?;
         let parameters = match &movie.audio[index].codec {
-            Ok(parameters) if decode::is_supported(&parameters.codec) => parameters.clone(),
-            Ok(parameters) => {
-                let error = decode::no_decoder(&parameters.codec);
-                return Err(with_another_track(error, &movie.audio));
-            }
+            Ok(parameters) => parameters.clone(),
             Err(Error::Unsupported { what }) => {
                 let error = Error::unsupported(what);
-                return Err(with_another_track(error, &movie.audio));
+                return Err(with_another_track(error, &movie.audio, index));
             }
             Err(_) => movie.audio.swap_remove(index).codec?,
         };
+        decode::check(&parameters).map_err(|e| with_another_track(e, &movie.audio, index))?;
         let mut warnings = std::mem::take(&mut movie.warnings);
         if *choice == TrackChoice::Default {
             warnings.extend(passed_over(&movie.audio, index));
@@ -118,6 +115,7 @@ impl Audio {
     /// cannot decode.
     pub fn begin(&self, source: &mut dyn Source) -> Result<Beginning> {
         begin(&self.movie, self.index, &self.parameters, source)
+            .map_err(|e| with_another_track(e, &self.movie.audio, self.index))
     }
 }
 
@@ -173,7 +171,7 @@ fn can_be_decoded(track: &AudioTrack) -> bool {
     let has_decoder = track
         .codec
         .as_ref()
-        .is_ok_and(|parameters| decode::is_supported(&parameters.codec));
+        .is_ok_and(|parameters| decode::check(parameters).is_ok());
     has_decoder && track.samples != Some(0)
 }
 
@@ -182,24 +180,34 @@ fn passed_over(tracks: &[AudioTrack], chosen: usize) -> Option<Warning> {
     let first = tracks
         .iter()
         .position(|t| t.enabled && t.samples != Some(0))?;
-    let codec = &tracks[first].codec;
-    (first < chosen && !can_be_decoded(&tracks[first])).then(|| Warning::TrackPassedOver {
-        track: first,
-        what: match codec {
-            Ok(parameters) => parameters.codec.to_string(),
+    if first >= chosen {
+        return None;
+    }
+    let what = match &tracks[first].codec {
+        Ok(parameters) => match decode::check(parameters) {
+            Ok(()) => return None,
+            Err(Error::Unsupported { what }) => what,
             Err(error) => error.to_string(),
         },
+        Err(error) => error.to_string(),
+    };
+    Some(Warning::TrackPassedOver {
+        track: first,
+        what,
         chosen,
     })
 }
 
-/// An error of a track that cannot be decoded, with the one that could be.
-fn with_another_track(error: Error, tracks: &[AudioTrack]) -> Error {
+/// An error of track `index`, which cannot be decoded, with the one that could be.
+fn with_another_track(error: Error, tracks: &[AudioTrack], index: usize) -> Error {
     let Error::Unsupported { what } = error else {
         return error;
     };
-    match tracks.iter().position(can_be_decoded) {
-        Some(other) => Error::unsupported(format!("{what}; audio track {other} can be converted")),
+    let mut others = tracks.iter().enumerate().filter(|(i, _)| *i != index);
+    match others.find(|(_, track)| can_be_decoded(track)) {
+        Some((other, _)) => {
+            Error::unsupported(format!("{what}; audio track {other} can be converted"))
+        }
         None => Error::Unsupported { what },
     }
 }

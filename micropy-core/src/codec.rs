@@ -27,6 +27,10 @@ pub enum Codec {
     Ac3,
     /// Dolby Digital Plus (`ec-3`).
     Eac3,
+    /// Vorbis (`mp4a` with 0xDD, `msVo`).
+    Vorbis,
+    /// Adaptive differential PCM (`ima4`, `ms\0\x11`, `ms\0\x02`).
+    Adpcm(Adpcm),
     /// Linear or companded PCM.
     Pcm(PcmFormat),
     /// Anything else, by its name in the standards or its four-character code.
@@ -59,6 +63,18 @@ pub enum AacProfile {
     Xhe,
     /// Another audio object type (ISO/IEC 14496-3, table 1.17).
     ObjectType(u32),
+}
+
+/// Which kind of ADPCM: four bits for each PCM sample, the step between whose levels follows the signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Adpcm {
+    /// The IMA's, in QuickTime's packets of 64 PCM samples.
+    ImaQuickTime,
+    /// The IMA's, in the blocks of WAVE files (format 0x11).
+    ImaWave,
+    /// Microsoft's (WAVE format 2).
+    Microsoft,
 }
 
 /// How one PCM sample of an uncompressed track is stored.
@@ -98,6 +114,9 @@ impl fmt::Display for Codec {
             Codec::Opus => "Opus",
             Codec::Ac3 => "AC-3",
             Codec::Eac3 => "E-AC-3",
+            Codec::Vorbis => "Vorbis",
+            Codec::Adpcm(Adpcm::ImaQuickTime | Adpcm::ImaWave) => "IMA ADPCM",
+            Codec::Adpcm(Adpcm::Microsoft) => "Microsoft ADPCM",
             Codec::Pcm(format) => return format.fmt(f),
             Codec::Other(name) => name,
         })
@@ -145,8 +164,40 @@ pub struct CodecParameters {
     /// Hz by the sample entry. The same holds.
     pub sample_rate: u32,
     /// The decoder's configuration: AudioSpecificConfig (AAC), the `alac` cookie, the `dfLa` metadata
-    /// blocks, the `dOps` body, the `dac3`/`dec3` body; empty where the codec has none.
+    /// blocks, the `dOps` body, the `dac3`/`dec3` body, the three Vorbis headers; empty where the codec has none.
     pub config: Vec<u8>,
+    /// The blocks of ADPCM, where the entry gives their size.
+    pub block: Option<Block>,
     /// Byte offset in the source of the sample entry, where that configuration stands.
     pub at: u64,
+    /// Which sample entry it is, counted from 1.
+    pub entry: u32,
+    /// The other sample entries that packets of the track may be of, where they say something else.
+    pub others: Vec<Description>,
+}
+
+impl CodecParameters {
+    /// Whether `other` describes the same coding, wherever it stands.
+    pub fn says_the_same(&self, other: &CodecParameters) -> bool {
+        let what = |p: &CodecParameters| (p.codec.clone(), p.channels, p.sample_rate, p.block);
+        what(self) == what(other) && self.config == other.config
+    }
+}
+
+/// Another sample entry of a track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Which one, counted from 1.
+    pub entry: u32,
+    /// What it says, or why it cannot be used.
+    pub parameters: Result<CodecParameters, String>,
+}
+
+/// What a codec of constant bitrate always codes together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// PCM samples per channel; never 0.
+    pub samples: u32,
+    /// Bytes of all channels; never 0.
+    pub bytes: u32,
 }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use crate::audio::Beginning;
 use crate::codec::Codec;
-use crate::decode::Format;
+use crate::decode::{Format, ROLL_TO_THE_START};
 use crate::error::{Error, Result};
 use crate::frame_header::FrameHeader;
 use crate::mp3::RateControl;
@@ -32,6 +32,7 @@ pub fn applies(options: &Options, format: &Format, timeline: &Timeline) -> bool 
         .is_some_and(|start| start <= DECODER_DELAY + u64::from(MAX_TRIM));
     let channels = format.layout.channels() as u16;
     format.codec == Codec::Mp3
+        && format.roll != ROLL_TO_THE_START
         && can_be_cut
         && !options.change_audio()
         && options
@@ -44,6 +45,8 @@ pub fn applies(options: &Options, format: &Format, timeline: &Timeline) -> bool 
 pub struct Copier {
     ahead: VecDeque<(Packet, Vec<u8>)>,
     packets: Packets,
+    /// The frames of the last packet that are still to come, with the packet's place.
+    pieces: VecDeque<(u64, Vec<u8>)>,
     clock: MediaClock,
     timeline: Timeline,
     /// Where what is presented begins in the decoder's output, with the silent frame in front.
@@ -99,6 +102,7 @@ impl Copier {
         Ok(Copier {
             ahead,
             packets,
+            pieces: VecDeque::new(),
             clock,
             start: if lead { start + frame_len } else { start },
             lead,
@@ -184,34 +188,61 @@ impl Copier {
             self.frames += 1;
             return Ok(Some(self.silence()));
         }
-        let Some((packet, data)) = self.next_packet(source)? else {
-            self.ended = true;
+        if self.pieces.is_empty() {
+            let Some((packet, data)) = self.next_packet(source)? else {
+                self.ended = true;
+                return Ok(None);
+            };
+            if packet.read < packet.size {
+                self.extent.cut_at = Some(packet.offset + u64::from(packet.read));
+                self.ended = true;
+                return Ok(None);
+            }
+            if packet.gap > 0 {
+                let before = self.clock.samples(self.gaps);
+                self.gaps = self.gaps.saturating_add(packet.gap);
+                let missing = self.clock.samples(self.gaps) - before;
+                self.to_fill = (missing + self.frame_len() / 2) / self.frame_len();
+                self.reservoir = 0;
+                self.ahead.push_front((Packet { gap: 0, ..packet }, data));
+                return self.next(source);
+            }
+            self.extent.packets += 1;
+            self.extent.audio_bytes += u64::from(packet.size);
+            self.units = self.units.saturating_add(packet.duration.into());
+            let pieces = self.pieces_of(&data).into_iter();
+            self.pieces
+                .extend(pieces.map(|piece| (packet.offset, piece)));
+        }
+        let Some((offset, piece)) = self.pieces.pop_front() else {
             return Ok(None);
         };
-        if packet.read < packet.size {
-            self.extent.cut_at = Some(packet.offset + u64::from(packet.read));
-            self.ended = true;
-            return Ok(None);
-        }
-        if packet.gap > 0 {
-            let before = self.clock.samples(self.gaps);
-            self.gaps = self.gaps.saturating_add(packet.gap);
-            let missing = self.clock.samples(self.gaps) - before;
-            self.to_fill = (missing + self.frame_len() / 2) / self.frame_len();
-            self.reservoir = 0;
-            self.ahead.push_front((Packet { gap: 0, ..packet }, data));
-            return self.next(source);
-        }
-        self.extent.packets += 1;
-        self.extent.audio_bytes += u64::from(packet.size);
-        self.units = self.units.saturating_add(packet.duration.into());
         self.frames += 1;
-        let frame = self.admit(packet.offset, data).unwrap_or_else(|why| {
-            self.faults.add(packet.offset, why);
+        let frame = self.admit(offset, piece).unwrap_or_else(|why| {
+            self.faults.add(offset, why);
             self.reservoir = 0;
             self.silence()
         });
         Ok(Some(frame))
+    }
+
+    /// The frames in a packet. What is no frame counts as many as packets have: silence replaces them.
+    fn pieces_of(&self, packet: &[u8]) -> Vec<Vec<u8>> {
+        let mut pieces = Vec::new();
+        let mut rest = packet;
+        while let Ok(header) = header_of(rest)
+            && let Some((frame, next)) = rest.split_at_checked(header.frame_len())
+            && header_of(next).is_ok_and(|next| next.version() == header.version())
+        {
+            pieces.push(frame.to_vec());
+            rest = next;
+        }
+        if pieces.is_empty() && header_of(rest).is_err() {
+            let usual = u64::from(self.clock.packet_len.unwrap_or(0)) / self.frame_len().max(1);
+            return vec![Vec::new(); usual.max(1) as usize];
+        }
+        pieces.push(rest.to_vec());
+        pieces
     }
 
     /// What was copied, once [`Copier::next`] has given `None`.

@@ -41,11 +41,13 @@
 //! |---|---|---|
 //! | `aac` | yes | AAC-LC in mono and stereo, by [Symphonia](https://docs.rs/symphonia-codec-aac) |
 //! | `ac3` | yes | AC-3 and E-AC-3 |
+//! | `adpcm` | yes | IMA and Microsoft ADPCM |
 //! | `alac` | yes | Apple Lossless |
 //! | `flac` | yes | FLAC |
 //! | `mp3` | yes | MP3, which is copied where the options change nothing |
 //! | `opus` | yes | Opus |
 //! | `pcm` | yes | uncompressed, A-law and µ-law |
+//! | `vorbis` | yes | Vorbis |
 //! | `fdk-aac` | no | HE-AAC v1 and v2, xHE-AAC and AAC of more than two channels, by the Fraunhofer FDK AAC library |
 //! | `ports` | yes | what a service of conversions stands on ([`ports`]): async traits, no runtime |
 //! | `conformance` | no | the suites that every adapter of a port must pass (`ports::conformance`) |
@@ -82,11 +84,13 @@
     not(all(
         feature = "aac",
         feature = "ac3",
+        feature = "adpcm",
         feature = "alac",
         feature = "flac",
         feature = "mp3",
         feature = "opus",
-        feature = "pcm"
+        feature = "pcm",
+        feature = "vorbis"
     )),
     allow(dead_code, reason = "words that only the decoders left out use")
 )]
@@ -130,7 +134,7 @@ mod warning;
 mod window;
 mod writer;
 
-pub use codec::{AacProfile, Codec, Companding, PcmFormat};
+pub use codec::{AacProfile, Adpcm, Codec, Companding, PcmFormat};
 pub use convert::{Chapters, Converter};
 pub use error::{Error, Result};
 pub use options::{Bitrate, Channels, Options, TrackChoice};

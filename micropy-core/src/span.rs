@@ -700,7 +700,7 @@ impl SpanReader {
         }
         if let Some(in_order) = &mut self.in_order {
             let coded = gathered.data.split_off(at);
-            in_order.decode(&coded, &mut gathered.data);
+            in_order.decode(packet.entry, &coded, &mut gathered.data);
         }
         let start = place.position;
         let filled = clock.samples(place.gaps);

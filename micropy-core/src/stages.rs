@@ -72,6 +72,71 @@ pub fn decode(mut file: &[u8]) -> Result<u64> {
     Ok(samples)
 }
 
+/// What [`pcm`] decoded.
+#[derive(Clone, Debug, Default)]
+pub struct Decoded {
+    /// The coding with its profile.
+    pub codec: String,
+    /// Hz.
+    pub sample_rate: u32,
+    /// The channels in WAVE order, in full scale ±1.
+    pub planes: Vec<Vec<f32>>,
+    /// PCM samples of the first packets that decode to nothing: silence.
+    pub lead: usize,
+    /// Why packets could not be decoded: silence stands for them.
+    pub faults: Vec<String>,
+}
+
+/// Decodes all packets of audio track `track`, without its edit list, each to the length that a conversion gives it.
+pub fn pcm(mut file: &[u8], track: usize) -> Result<Decoded> {
+    let movie = Movie::read(&mut file)?;
+    let mut packets = movie.packets(&mut file, track)?;
+    let mut read = Vec::new();
+    let mut data = Vec::new();
+    while let Some(packet) = packets.next(&mut file, &mut data)? {
+        read.push((packet, std::mem::take(&mut data)));
+    }
+    let track = &movie.audio[track];
+    let parameters = match &track.codec {
+        Ok(parameters) => parameters,
+        Err(why) => return Err(Error::Internal(why.to_string())),
+    };
+    let first: Vec<&[u8]> = read.iter().map(|(_, data)| data.as_slice()).collect();
+    let format = decode::inspect(parameters, &first)?;
+    let mut decoder = decode::decoder(parameters, &format)?;
+    let mut faults = Vec::new();
+    let mut all = Pcm::new(format.layout.channels());
+    let (mut units, mut end, mut lead) = (0, 0, 0);
+    let mut begun = false;
+    for (packet, data) in &read {
+        decoder.follow(packet.entry);
+        let start = all.len();
+        if let Err(why) = decoder.decode(data, &mut all) {
+            faults.push(why.to_string());
+        }
+        begun |= all.len() > start;
+        units += u64::from(packet.duration);
+        end = match format.packet_len {
+            Some(len) => end + u64::from(len),
+            None => {
+                let (rate, timescale) = (u64::from(format.sample_rate), u64::from(track.timescale));
+                (units * rate + timescale / 2) / timescale
+            }
+        };
+        all.resize(end as usize);
+        if !begun {
+            lead = all.len();
+        }
+    }
+    Ok(Decoded {
+        codec: format.codec.to_string(),
+        sample_rate: format.sample_rate,
+        planes: all.planes().to_vec(),
+        lead,
+        faults,
+    })
+}
+
 /// Joins the frames of an encoder with those of another that began `start` frames later, at their first seam;
 /// returns how many frames after that start it is.
 pub fn stitch(left: &[u8], right: &[u8], start: usize, bitrate: Bitrate) -> Result<Option<usize>> {

@@ -49,14 +49,6 @@ pub enum Warning {
         /// The units per second that were assumed.
         assumed: u32,
     },
-    /// A track changes its coding on the way; all of it was decoded by its first sample entry.
-    #[non_exhaustive]
-    CodingChange {
-        /// `track_ID`.
-        track: u32,
-        /// Byte offset of its box in the source.
-        at: u64,
-    },
     /// Another audio track than the first was converted, since that one cannot be.
     #[non_exhaustive]
     TrackPassedOver {
@@ -221,10 +213,6 @@ impl fmt::Display for Warning {
             Warning::Timescale { track, at, assumed } => write!(
                 f,
                 "track {track} at byte {at} has a timescale of 0: {assumed} is assumed"
-            ),
-            Warning::CodingChange { track, at } => write!(
-                f,
-                "track {track} at byte {at} changes its coding: all of it is decoded as it begins"
             ),
             Warning::TrackPassedOver {
                 track,

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use micropy_core::{
     Converter, Error, Options, Report, SeekSource, Sink, Source, StreamSource, TrackChoice,
 };
-use support::media;
 use support::mp3_check::check;
 use support::music::music;
 use support::programs::{aac_movie, assert_silent, presented};
+use support::{clip, media};
 
 mod support;
 
@@ -109,6 +109,26 @@ fn every_clip_becomes_exactly_as_long_as_the_table_says() {
         converted += 1;
     }
     assert!(converted > 40, "{converted}");
+}
+
+/// The profile shows only in the decoder's configuration.
+#[test]
+fn a_default_track_of_a_profile_without_decoder_is_passed_over() {
+    let mut file = clip("two-tracks.mp4");
+    let config = [0x12, 0x10, 0x56, 0xE5, 0x00];
+    let at = file.windows(5).position(|five| five == config).unwrap();
+    file[at] = 0x0A;
+    let (_, report) = convert(Options::new(), file.as_slice()).unwrap();
+    assert_eq!((report.complete, report.input_channels), (true, 1));
+    let warnings: Vec<String> = report.warnings.iter().map(ToString::to_string).collect();
+    let told = "audio track 0 (AAC Main audio) cannot be converted: track 1 was";
+    assert_eq!(warnings, [told]);
+    let first = Options::new().track(TrackChoice::Index(0));
+    let error = convert(first, file.as_slice()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "unsupported: AAC Main audio; audio track 1 can be converted"
+    );
 }
 
 #[test]

@@ -16,13 +16,15 @@ mod support;
 enum Becomes {
     /// A complete MP3 of audio in this codec, as the report names it.
     Whole(&'static str),
+    /// The same of so many PCM samples, all of them silent.
+    Silent(&'static str, u64),
     /// An MP3 that is not complete, for a reason that says this.
     Incomplete(&'static str),
     /// An error of this kind, which says this.
     Refused(fn(&Error) -> bool, &'static str),
 }
 
-use Becomes::{Incomplete, Refused, Whole};
+use Becomes::{Incomplete, Refused, Silent, Whole};
 
 fn no_audio(e: &Error) -> bool {
     matches!(e, Error::NoAudioTrack(_))
@@ -97,7 +99,7 @@ const FILES: [(&str, Becomes); 33] = [
 ];
 
 /// Files in the folder `found`, each of a kind that was once converted wrongly; by the beginnings of their names.
-const FOUND: [(&str, Becomes); 19] = [
+const FOUND: [(&str, Becomes); 21] = [
     ("aac-main-profile", Refused(unsupported, "AAC Main")),
     ("ac3-44k1-very-quiet", Whole("AC-3")),
     (
@@ -121,8 +123,10 @@ const FOUND: [(&str, Becomes); 19] = [
     ("freeform-names-with-NUL", Whole("AAC-LC")),
     ("he-aac-implicit-sbr", Whole("HE-AAC")),
     ("id3-before-ftyp", Whole("AAC-LC")),
+    ("mp2-mono-384k", Silent("MP2", 4608)),
     ("stsz171-chunks168", Incomplete("are missing")),
     ("tags-originalyear-before", Whole("AAC-LC")),
+    ("two-identical-sample-descriptions", Whole("AAC-LC")),
 ];
 
 /// Frames of the ID3 tag that some of them become, with their text; `TXXX` with its name.
@@ -232,6 +236,12 @@ fn what_was_wrong_is_right_or_says_why_not() {
                 assert_eq!(report.codec.to_string(), *codec, "{name}");
                 assert!(loudest(&mp3) > 1e-4, "{name} is silent");
             }
+            Silent(codec, samples) => {
+                let report = result.unwrap_or_else(|e| panic!("{name}: {e}"));
+                assert!(report.complete, "{name}: {:?}", report.warnings);
+                assert_eq!(report.codec.to_string(), *codec, "{name}");
+                assert_eq!(report.output_samples, *samples, "{name}");
+            }
             Incomplete(says) => {
                 let report = result.unwrap_or_else(|e| panic!("{name}: {e}"));
                 let warnings: Vec<String> =
@@ -291,7 +301,7 @@ fn every_file_has_its_expected_outcome() {
             .convert(SeekSource::open(&path).unwrap(), &mut mp3);
         let codec = match becomes {
             Whole(codec) => *codec,
-            Incomplete(_) => panic!("{name}: none of these is"),
+            Silent(..) | Incomplete(_) => panic!("{name}: none of these is"),
             Refused(kind, says) => {
                 let error = result.expect_err(name);
                 assert!(kind(&error), "{name}: {error:?}");

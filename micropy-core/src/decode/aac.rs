@@ -6,7 +6,7 @@ use symphonia_core::codecs::audio::well_known::CODEC_ID_AAC;
 use super::aac_config::{AacConfig, Extension, object_type};
 use super::aac_packet::{self, Beginning, ChannelElement};
 use super::symphonia::{Symphonia, parameters};
-use super::{DecodeError, Decoder, Format, fdk};
+use super::{DecodeError, Decoder, Format, fdk, frames};
 use crate::codec::{AacProfile, Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm};
@@ -14,42 +14,76 @@ use crate::pcm::{Layout, Pcm};
 /// What the track decodes to.
 pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Format> {
     let declared = configuration(track)?;
-    let blocks: Vec<&[u8]> = match has_raw_data_blocks(&declared) {
+    let packets: Vec<Vec<&[u8]>> = match has_raw_data_blocks(&declared) {
         true => first_packets
             .iter()
-            .filter_map(|packet| aac_packet::raw_data_block(packet).ok())
+            .map(|packet| aac_packet::raw_data_blocks(packet).flatten().collect())
+            .filter(|blocks: &Vec<&[u8]>| !blocks.is_empty())
             .collect(),
-        false => first_packets.to_vec(),
+        false => first_packets.iter().map(|packet| vec![*packet]).collect(),
     };
+    let blocks = packets.concat();
     let aac = declared.with_channels_of(&blocks);
-    match aac.layout {
+    let of_block = match aac.layout {
         Some(layout)
             if is_plain(&aac)
                 && !(aac.sbr == Extension::Unsaid && fdk::finds_sbr(&aac, &blocks)) =>
         {
-            Ok(Format {
+            Format {
                 codec: Codec::Aac(aac.profile(false, false)),
                 sample_rate: aac.core_rate,
                 layout,
                 packet_len: Some(aac.frame_len),
                 roll: 1,
-            })
+            }
         }
-        _ => fdk::inspect(track, &aac, &blocks),
+        _ => fdk::inspect(track, &aac, &blocks)?,
+    };
+    let block_len = of_block.packet_len.unwrap_or(aac.frame_len);
+    let lens: Vec<u32> = packets
+        .iter()
+        .map(|blocks| block_len * blocks.len() as u32)
+        .collect();
+    Ok(Format {
+        packet_len: frames::packet_len(&lens),
+        ..of_block
+    })
+}
+
+/// Whether there is a decoder for its profile, without a look at its packets.
+pub fn check(track: &CodecParameters) -> Result<()> {
+    let aac = configuration(track)?;
+    match is_plain(&aac) {
+        true => Ok(()),
+        false => fdk::check(track, &aac),
     }
 }
 
 /// The decoder for it.
 pub fn decoder(track: &CodecParameters, format: &Format) -> Result<Box<dyn Decoder>> {
     let aac = configuration(track)?.with_channels_of_format(format);
-    if is_plain(&aac) && format.sample_rate == aac.core_rate && Some(format.layout) == aac.layout {
-        return Ok(Box::new(Plain::new(aac)?));
+    if !has_raw_data_blocks(&aac) {
+        return fdk::decoder(track, &aac, format);
     }
-    let decoder = fdk::decoder(track, &aac, format)?;
-    Ok(match has_raw_data_blocks(&aac) {
-        true => Box::new(Blocks(decoder)),
-        false => decoder,
-    })
+    // SBR doubles the rate and the length together.
+    let block_len =
+        u64::from(aac.frame_len) * u64::from(format.sample_rate) / u64::from(aac.core_rate.max(1));
+    let block_len = u32::try_from(block_len).unwrap_or(aac.frame_len);
+    let is_plain =
+        is_plain(&aac) && format.sample_rate == aac.core_rate && Some(format.layout) == aac.layout;
+    Ok(Box::new(Blocks {
+        decoder: match is_plain {
+            true => Box::new(Plain::new(aac)?),
+            false => {
+                let of_block = Format {
+                    packet_len: Some(block_len),
+                    ..format.clone()
+                };
+                fdk::decoder(track, &aac, &of_block)?
+            }
+        },
+        block_len: block_len as usize,
+    }))
 }
 
 /// The track's AudioSpecificConfig, or what its sample entry lets us guess, of a kind that some decoder knows.
@@ -141,13 +175,19 @@ impl AacConfig {
 }
 
 /// A decoder of raw_data_blocks: headers come off, and a block without sound is damaged.
-struct Blocks(Box<dyn Decoder>);
+struct Blocks {
+    decoder: Box<dyn Decoder>,
+    /// PCM samples of a block.
+    block_len: usize,
+}
 
 impl Decoder for Blocks {
     fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
-        let block = aac_packet::raw_data_block(packet)?;
-        aac_packet::beginning(block)?;
-        self.0.decode(block, pcm)
+        let blocks = aac_packet::raw_data_blocks(packet);
+        frames::decode(blocks, self.block_len, pcm, |block, pcm| {
+            aac_packet::beginning(block)?;
+            self.decoder.decode(block, pcm)
+        })
     }
 }
 
@@ -208,8 +248,7 @@ impl Plain {
 }
 
 impl Decoder for Plain {
-    fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
-        let block = aac_packet::raw_data_block(packet)?;
+    fn decode(&mut self, block: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
         match (aac_packet::beginning(block)?, pcm.channels()) {
             (
                 Beginning {

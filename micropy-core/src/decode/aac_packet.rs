@@ -35,29 +35,70 @@ pub struct Beginning {
     pub program_config: bool,
 }
 
-/// The raw_data_block in a packet: all of it, or what follows an ADTS header. No raw_data_block begins as a header does:
-/// it would end before its first element.
-pub fn raw_data_block(packet: &[u8]) -> Result<&[u8], DecodeError> {
-    let Some(&[a, b, c, d, e, f, g]) = packet.first_chunk() else {
-        return Ok(packet);
-    };
-    // syncword and layer
-    if a != 0xFF || b & 0xF6 != 0xF0 {
-        return Ok(packet);
+/// The raw_data_blocks in a packet: all of it is one, or each follows an ADTS header. No raw_data_block begins as a header
+/// does: it would end before its first element.
+pub fn raw_data_blocks(packet: &[u8]) -> RawDataBlocks<'_> {
+    RawDataBlocks {
+        rest: Some(packet),
+        framed: false,
     }
-    let _profile_and_rate = c;
-    let frame_len = usize::from(d & 3) << 11 | usize::from(e) << 3 | usize::from(f) >> 5;
-    let protection_absent = b & 1 == 1;
-    let header_len = if protection_absent { 7 } else { 9 };
-    if frame_len != packet.len() || g & 3 != 0 {
-        let blocks = g & 3;
+}
+
+/// The iterator of [`raw_data_blocks`]. It ends at the first error.
+pub struct RawDataBlocks<'a> {
+    /// What follows the last block; `None`: nothing.
+    rest: Option<&'a [u8]>,
+    /// There was a header.
+    framed: bool,
+}
+
+impl<'a> Iterator for RawDataBlocks<'a> {
+    type Item = Result<&'a [u8], DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.rest.take()?;
+        match adts_frame_len(rest) {
+            None if self.framed => None,
+            None => Some(Ok(rest)),
+            Some(len) => {
+                self.framed = true;
+                let Some((frame, rest)) = rest.split_at_checked(len) else {
+                    return Some(Err(DecodeError(format!(
+                        "an ADTS frame of {len} bytes where {} are left",
+                        rest.len()
+                    ))));
+                };
+                let block = raw_data_block(frame);
+                // A length without progress would never end.
+                self.rest = block.is_ok().then_some(rest);
+                Some(block)
+            }
+        }
+    }
+}
+
+/// `aac_frame_length` of the ADTS header that `bytes` begin with, if they do.
+fn adts_frame_len(bytes: &[u8]) -> Option<usize> {
+    let &[a, b, _profile_and_rate, d, e, f, _] = bytes.first_chunk()?;
+    // syncword and layer
+    let begins = a == 0xFF && b & 0xF6 == 0xF0;
+    begins.then(|| usize::from(d & 3) << 11 | usize::from(e) << 3 | usize::from(f) >> 5)
+}
+
+/// The raw_data_block of an ADTS frame.
+fn raw_data_block(frame: &[u8]) -> Result<&[u8], DecodeError> {
+    let Some(&[_, b, _, _, _, _, g]) = frame.first_chunk() else {
+        return Err(DecodeError("an ADTS frame shorter than its header".into()));
+    };
+    if g & 3 != 0 {
         return Err(DecodeError(format!(
-            "an ADTS frame of {frame_len} bytes and {} blocks in a packet of {}",
-            blocks + 1,
-            packet.len()
+            "an ADTS frame of {} blocks",
+            (g & 3) + 1
         )));
     }
-    packet
+    let protection_absent = b & 1 == 1;
+    let header_len = if protection_absent { 7 } else { 9 };
+    frame
         .get(header_len..)
         .ok_or_else(|| DecodeError("an ADTS header without a frame".into()))
 }
@@ -140,17 +181,34 @@ mod tests {
         ]
     }
 
+    fn blocks(packet: &[u8]) -> Vec<&[u8]> {
+        raw_data_blocks(packet).map(Result::unwrap).collect()
+    }
+
+    fn last_is_an_error(packet: &[u8]) -> bool {
+        let blocks: Vec<_> = raw_data_blocks(packet).take(100).collect();
+        blocks.last().is_some_and(Result::is_err)
+    }
+
     #[test]
-    fn a_header_comes_off_and_nothing_else_does() {
+    fn headers_come_off_and_nothing_else_does() {
         let block = [0x21, 1, 2, 3, 4, 5, 6, 7];
-        assert_eq!(raw_data_block(&block).unwrap(), block);
+        assert_eq!(blocks(&block), [block]);
         let framed = [&adts(15)[..], &block].concat();
-        assert_eq!(raw_data_block(&framed).unwrap(), block);
-        assert_eq!(raw_data_block(&block[..3]).unwrap(), &block[..3]);
-        let cut = &framed[..framed.len() - 1];
-        assert!(raw_data_block(cut).is_err(), "shorter than it says");
+        assert_eq!(blocks(&framed), [block]);
+        assert_eq!(blocks(&block[..3]), [&block[..3]]);
         let two = [&framed[..], &framed].concat();
-        assert!(raw_data_block(&two).is_err(), "two frames");
+        assert_eq!(blocks(&two), [block, block]);
+        let padded = [&two[..], &[0; 5]].concat();
+        assert_eq!(blocks(&padded), [block, block]);
+        assert!(last_is_an_error(&two[..two.len() - 1]), "cut");
+        for len in [0, 3, 6] {
+            let without_a_frame = [&adts(len)[..], &block].concat();
+            assert!(last_is_an_error(&without_a_frame), "{len} bytes");
+        }
+        let mut of_two_blocks = framed.clone();
+        of_two_blocks[6] |= 1;
+        assert!(last_is_an_error(&of_two_blocks));
     }
 
     #[test]

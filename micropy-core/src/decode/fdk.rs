@@ -41,6 +41,13 @@ pub fn inspect(track: &CodecParameters, aac: &AacConfig, packets: &[&[u8]]) -> R
     })
 }
 
+/// Whether the library takes the configuration.
+pub fn check(track: &CodecParameters, aac: &AacConfig) -> Result<()> {
+    open(&configuration(track, aac))
+        .map(drop)
+        .map_err(|_| Error::unsupported(format!("{} audio", Codec::Aac(aac.profile(false, false)))))
+}
+
 /// Packets until a restarted decoder gives what one run from the start does, as measured. The overlap of the transform
 /// is one packet. SBR and PS are silent until their headers come, which encoders send every half a second (10 packets;
 /// 16 were needed for PS). Most packets of USAC cannot be decoded without those before them.
@@ -63,7 +70,7 @@ pub fn decoder(
         inner: open(&explicit.unwrap_or_else(|| configuration(track, aac)))?,
         planes: aac.planes(format.layout),
         sample_rate: format.sample_rate,
-        packet_len: format.packet_len.unwrap_or(0) as usize,
+        packet_len: format.packet_len.map(|len| len as usize),
     }))
 }
 
@@ -83,7 +90,7 @@ pub fn core_decoder(aac: &AacConfig) -> Result<Box<dyn Decoder>> {
         inner: open(&aac.plain())?,
         planes: aac.planes(layout),
         sample_rate: aac.core_rate,
-        packet_len: aac.frame_len as usize,
+        packet_len: Some(aac.frame_len as usize),
     }))
 }
 
@@ -129,7 +136,7 @@ struct Fdk {
     /// The plane of each interleaved channel.
     planes: Vec<usize>,
     sample_rate: u32,
-    packet_len: usize,
+    packet_len: Option<usize>,
 }
 
 impl Decoder for Fdk {
@@ -138,7 +145,8 @@ impl Decoder for Fdk {
             .inner
             .decode(packet)
             .map_err(|e| DecodeError(e.to_string()))?;
-        if stream.sample_rate != self.sample_rate || stream.frame_len != self.packet_len {
+        let is_as_long = self.packet_len.is_none_or(|len| stream.frame_len == len);
+        if stream.sample_rate != self.sample_rate || !is_as_long {
             return Err(DecodeError("a packet of another format".into()));
         }
         let planes = pcm.planes_mut();

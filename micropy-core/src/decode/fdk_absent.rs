@@ -19,6 +19,11 @@ pub fn inspect(_track: &CodecParameters, aac: &AacConfig, blocks: &[&[u8]]) -> R
 }
 
 /// The same error.
+pub fn check(_track: &CodecParameters, aac: &AacConfig) -> Result<()> {
+    Err(unsupported(&Codec::Aac(aac.profile(false, false))))
+}
+
+/// The same error.
 pub fn decoder(
     _track: &CodecParameters,
     _aac: &AacConfig,

@@ -52,9 +52,10 @@ impl InOrder {
         Ok(())
     }
 
-    /// Decodes the next packet and appends the result to `decoded`.
-    pub fn decode(&mut self, packet: &[u8], decoded: &mut Vec<u8>) {
+    /// Decodes the next packet, which is of this sample entry, and appends the result to `decoded`.
+    pub fn decode(&mut self, entry: u32, packet: &[u8], decoded: &mut Vec<u8>) {
         self.pcm.clear();
+        self.decoder.follow(entry);
         match self.decoder.decode(packet, &mut self.pcm) {
             Ok(()) => {
                 decoded.push(SOUND);
@@ -118,7 +119,7 @@ mod tests {
             let (mut expected, mut pcm) = (Pcm::new(2), Pcm::new(2));
             Bytes.decode(packet, &mut expected).unwrap();
             let mut decoded = Vec::new();
-            in_order.decode(packet, &mut decoded);
+            in_order.decode(1, packet, &mut decoded);
             Decoded.decode(&decoded, &mut pcm).unwrap();
             assert_eq!(pcm, expected);
             assert_eq!(
@@ -131,7 +132,7 @@ mod tests {
     #[test]
     fn a_packet_that_could_not_be_decoded_keeps_its_reason() {
         let mut decoded = Vec::new();
-        InOrder::new(Box::new(Bytes), 2).decode(&[], &mut decoded);
+        InOrder::new(Box::new(Bytes), 2).decode(1, &[], &mut decoded);
         let mut pcm = Pcm::new(2);
         let error = Decoded.decode(&decoded, &mut pcm).unwrap_err();
         assert_eq!(error.to_string(), "nothing in it");

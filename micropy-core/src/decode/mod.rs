@@ -8,10 +8,13 @@ mod aac_config;
 mod aac_packet;
 #[cfg(feature = "ac3")]
 mod ac3;
+#[cfg(feature = "adpcm")]
+mod adpcm;
 #[cfg(feature = "alac")]
 mod alac;
-#[cfg(any(feature = "aac", feature = "ac3"))]
+#[cfg(any(feature = "aac", feature = "ac3", feature = "mp3"))]
 mod bits;
+mod described;
 #[cfg(feature = "fdk-aac")]
 mod fdk;
 #[cfg(all(feature = "aac", not(feature = "fdk-aac")))]
@@ -21,7 +24,11 @@ mod fdk;
 mod fdk_config;
 #[cfg(feature = "flac")]
 mod flac;
+#[cfg(any(feature = "aac", feature = "adpcm", feature = "mp3"))]
+mod frames;
 mod in_order;
+#[cfg(feature = "mp3")]
+mod layer_2;
 #[cfg(feature = "pcm")]
 mod linear_pcm;
 #[cfg(feature = "mp3")]
@@ -30,13 +37,23 @@ mod mpeg_audio;
 mod opus;
 #[cfg(all(feature = "aac", any(test, not(feature = "fdk-aac"))))]
 mod sbr;
-#[cfg(any(feature = "aac", feature = "alac", feature = "flac", feature = "mp3"))]
+#[cfg(any(
+    feature = "aac",
+    feature = "alac",
+    feature = "flac",
+    feature = "mp3",
+    feature = "vorbis"
+))]
 mod symphonia;
+#[cfg(feature = "vorbis")]
+mod vorbis;
 
 #[cfg(test)]
 mod tests;
 
 pub use in_order::InOrder;
+
+use described::Described;
 
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
@@ -82,6 +99,9 @@ pub trait Decoder: Send {
     /// Decodes one packet and appends its PCM to `pcm`, in the channels of [`Format::layout`]. On an error nothing is
     /// appended, or a fade-out into the silence that replaces the packet. The next packet may be tried.
     fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError>;
+
+    /// The packets to come are of this sample entry. Only a track of several needs to be told.
+    fn follow(&mut self, _entry: u32) {}
 }
 
 /// A packet that cannot be decoded: it is replaced by silence and counted.
@@ -97,12 +117,29 @@ pub const INSPECTED_PACKETS: usize = 8;
 pub fn inspect(parameters: &CodecParameters, first_packets: &[impl AsRef<[u8]>]) -> Result<Format> {
     let packets = first_packets.iter().take(INSPECTED_PACKETS);
     let packets: Vec<&[u8]> = packets.map(AsRef::as_ref).collect();
-    (family(&parameters.codec)?.inspect)(parameters, &packets)
+    let format = (family(&parameters.codec)?.inspect)(parameters, &packets)?;
+    Ok(match parameters.others[..] {
+        [] => format,
+        [_, ..] => Format {
+            packet_len: None,
+            roll: ROLL_TO_THE_START,
+            ..format
+        },
+    })
+}
+
+/// Whether the track can be decoded, as far as `parameters` tell: [`inspect`] may still find otherwise.
+pub fn check(parameters: &CodecParameters) -> Result<()> {
+    (family(&parameters.codec)?.check)(parameters)
 }
 
 /// A new decoder for a track that [`inspect`] has seen.
 pub fn decoder(parameters: &CodecParameters, format: &Format) -> Result<Box<dyn Decoder>> {
-    (family(&parameters.codec)?.decoder)(parameters, format)
+    let decoder = (family(&parameters.codec)?.decoder)(parameters, format)?;
+    Ok(match parameters.others[..] {
+        [] => decoder,
+        [_, ..] => Box::new(Described::new(decoder, parameters, format)),
+    })
 }
 
 /// A new decoder for what the spans of such a track carry: its packets, or what [`Format::in_order`] made of them.
@@ -116,6 +153,7 @@ pub fn span_decoder(parameters: &CodecParameters, format: &Format) -> Result<Box
 /// The modules of this folder, by the codecs that they decode.
 struct Family {
     serves: fn(&Codec) -> bool,
+    check: fn(&CodecParameters) -> Result<()>,
     inspect: fn(&CodecParameters, &[&[u8]]) -> Result<Format>,
     decoder: fn(&CodecParameters, &Format) -> Result<Box<dyn Decoder>>,
 }
@@ -124,44 +162,65 @@ const FAMILIES: &[Family] = &[
     #[cfg(feature = "aac")]
     Family {
         serves: |codec| matches!(codec, Codec::Aac(_)),
+        check: aac::check,
         inspect: aac::inspect,
         decoder: aac::decoder,
     },
     #[cfg(feature = "ac3")]
     Family {
         serves: |codec| matches!(codec, Codec::Ac3 | Codec::Eac3),
+        check: |_| Ok(()),
         inspect: ac3::inspect,
         decoder: ac3::decoder,
+    },
+    #[cfg(feature = "adpcm")]
+    Family {
+        serves: |codec| matches!(codec, Codec::Adpcm(_)),
+        check: |parameters| adpcm::inspect(parameters, &[]).map(drop),
+        inspect: adpcm::inspect,
+        decoder: adpcm::decoder,
     },
     #[cfg(feature = "alac")]
     Family {
         serves: |codec| matches!(codec, Codec::Alac),
+        check: |parameters| alac::inspect(parameters, &[]).map(drop),
         inspect: alac::inspect,
         decoder: alac::decoder,
     },
     #[cfg(feature = "flac")]
     Family {
         serves: |codec| matches!(codec, Codec::Flac),
+        check: |parameters| flac::inspect(parameters, &[]).map(drop),
         inspect: flac::inspect,
         decoder: flac::decoder,
     },
     #[cfg(feature = "mp3")]
     Family {
         serves: |codec| matches!(codec, Codec::Mp3),
+        check: |_| Ok(()),
         inspect: mpeg_audio::inspect,
         decoder: mpeg_audio::decoder,
     },
     #[cfg(feature = "opus")]
     Family {
         serves: |codec| matches!(codec, Codec::Opus),
+        check: |parameters| opus::inspect(parameters, &[]).map(drop),
         inspect: opus::inspect,
         decoder: opus::decoder,
     },
     #[cfg(feature = "pcm")]
     Family {
         serves: |codec| matches!(codec, Codec::Pcm(_)),
+        check: |parameters| linear_pcm::inspect(parameters, &[]).map(drop),
         inspect: linear_pcm::inspect,
         decoder: linear_pcm::decoder,
+    },
+    #[cfg(feature = "vorbis")]
+    Family {
+        serves: |codec| matches!(codec, Codec::Vorbis),
+        check: |parameters| vorbis::inspect(parameters, &[]).map(drop),
+        inspect: vorbis::inspect,
+        decoder: vorbis::decoder,
     },
 ];
 
@@ -170,13 +229,8 @@ fn family(codec: &Codec) -> Result<&'static Family> {
     family.ok_or_else(|| no_decoder(codec))
 }
 
-/// Whether this build has a decoder for it.
-pub fn is_supported(codec: &Codec) -> bool {
-    FAMILIES.iter().any(|family| (family.serves)(codec))
-}
-
-/// The error of a codec that [is not supported](is_supported).
-pub fn no_decoder(codec: &Codec) -> Error {
+/// The error of a codec without a decoder.
+fn no_decoder(codec: &Codec) -> Error {
     Error::unsupported(match feature(codec) {
         Some(feature) => format!("{codec} audio: this build lacks the feature `{feature}`"),
         None => format!("{codec} audio"),
@@ -192,6 +246,8 @@ fn feature(codec: &Codec) -> Option<&'static str> {
         Codec::Flac => "flac",
         Codec::Opus => "opus",
         Codec::Ac3 | Codec::Eac3 => "ac3",
+        Codec::Vorbis => "vorbis",
+        Codec::Adpcm(_) => "adpcm",
         Codec::Pcm(_) => "pcm",
         Codec::Other(_) => return None,
     })

@@ -1,10 +1,12 @@
 //! MPEG-1 and MPEG-2 audio, layers I to III (ISO/IEC 11172-3, 13818-3): in MP4 mostly MP3.
 
 use symphonia_bundle_mp3::MpaDecoder;
+use symphonia_core::codecs::audio::AudioCodecId;
 use symphonia_core::codecs::audio::well_known::{CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3};
 
+use super::layer_2::{self, Allowed};
 use super::symphonia::{Symphonia, parameters};
-use super::{DecodeError, Decoder, Format};
+use super::{DecodeError, Decoder, Format, frames};
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::frame_header::{FrameHeader, Layer, Version};
@@ -29,11 +31,17 @@ const MAX_ROLL: u32 = 40;
 
 /// What the track decodes to.
 pub fn inspect(_track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Format> {
-    let headers: Vec<FrameHeader> = first_packets.iter().filter_map(|p| header_of(p)).collect();
-    let first = headers
-        .first()
+    let packets: Vec<Vec<FrameHeader>> = first_packets.iter().map(|p| headers(p)).collect();
+    let headers = || packets.iter().flatten();
+    let first = headers()
+        .next()
         .ok_or_else(|| Error::malformed(0, "MPEG audio packet", "no frame header"))?;
-    let reservoir = headers.iter().map(|h| reservoir_frames(*h)).max();
+    let lens: Vec<u32> = packets
+        .iter()
+        .filter(|frames| !frames.is_empty())
+        .map(|frames| frames.iter().map(|header| header.samples()).sum())
+        .collect();
+    let reservoir = headers().map(|h| reservoir_frames(*h)).max();
     Ok(Format {
         codec: match first.layer() {
             Layer::One => Codec::Mp1,
@@ -45,7 +53,7 @@ pub fn inspect(_track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Form
             1 => Layout::MONO,
             _ => Layout::STEREO,
         },
-        packet_len: Some(first.samples()),
+        packet_len: frames::packet_len(&lens),
         // One more for the overlap of the transform, and one for the filter bank.
         roll: reservoir.map_or(2, |frames| (frames + 2).min(MAX_ROLL)),
     })
@@ -58,26 +66,121 @@ pub fn decoder(_track: &CodecParameters, format: &Format) -> Result<Box<dyn Deco
         Codec::Mp2 => CODEC_ID_MP2,
         _ => CODEC_ID_MP3,
     };
-    let parameters = parameters(codec, []);
-    Ok(Box::new(MpegAudio(Symphonia::new(MpaDecoder::try_new(
-        &parameters,
-        &Default::default(),
-    ))?)))
+    Ok(Box::new(MpegAudio {
+        codec,
+        usual: open(codec)?,
+        other: None,
+        paired: None,
+        decoded: Pcm::default(),
+    }))
 }
 
-/// Symphonia needs a frame to be exactly as long as its header says: padding after it is cut off.
-struct MpegAudio(Symphonia);
+fn open(codec: AudioCodecId) -> Result<Symphonia> {
+    let parameters = parameters(codec, []);
+    Symphonia::new(MpaDecoder::try_new(&parameters, &Default::default()))
+}
+
+/// Frames of one track, each cut to the length that its header gives: Symphonia asks for that.
+struct MpegAudio {
+    codec: AudioCodecId,
+    usual: Symphonia,
+    /// For frames of the other number of channels: a stream may change in the middle.
+    other: Option<Symphonia>,
+    /// For frames of one channel in layer II that [became the first of two](Allowed::Paired).
+    paired: Option<Symphonia>,
+    /// What one of these has decoded.
+    decoded: Pcm,
+}
 
 impl Decoder for MpegAudio {
     fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
-        let frame = header_of(packet)
-            .and_then(|header| packet.get(..header.frame_len()))
-            .ok_or_else(|| DecodeError("no whole MPEG audio frame".into()))?;
-        self.0.decode(frame, pcm)
+        let first = header_of(packet).ok_or_else(|| DecodeError("no MPEG audio frame".into()))?;
+        let frame_len = first.samples() as usize;
+        frames::decode(
+            Frames::of(packet),
+            frame_len,
+            pcm,
+            |(header, frame), pcm| self.decode_frame(header, frame, pcm),
+        )
     }
 }
 
-/// The header that `packet` begins with. A free-format header cannot be used: it does not give the length.
-fn header_of(packet: &[u8]) -> Option<FrameHeader> {
-    FrameHeader::parse(*packet.first_chunk()?).ok()
+impl MpegAudio {
+    fn decode_frame(
+        &mut self,
+        header: FrameHeader,
+        frame: &[u8],
+        pcm: &mut Pcm,
+    ) -> Result<(), DecodeError> {
+        let allowed = layer_2::with_allowed_bitrate(header, frame)?;
+        let (frame, coded) = match &allowed {
+            None => (frame, header.channels()),
+            Some(Allowed::Raised(frame)) => (frame.as_slice(), header.channels()),
+            Some(Allowed::Paired(frame)) => (frame.as_slice(), 2),
+        };
+        let paired = coded != header.channels();
+        let decoder = match (paired, header.channels() == pcm.channels()) {
+            (false, true) => return self.usual.decode(frame, pcm),
+            (true, _) => &mut self.paired,
+            (false, false) => &mut self.other,
+        };
+        let decoder = match decoder {
+            Some(decoder) => decoder,
+            none => none.insert(open(self.codec).map_err(|e| DecodeError(e.to_string()))?),
+        };
+        self.decoded.reset(coded);
+        decoder.decode(frame, &mut self.decoded)?;
+        match (self.decoded.planes(), pcm.planes_mut()) {
+            ([left, right], [mono]) if !paired => {
+                mono.extend(left.iter().zip(right).map(|(l, r)| (l + r) / 2.0));
+            }
+            ([first, ..], planes) => planes.iter_mut().for_each(|plane| plane.extend(first)),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The frames of a packet. What follows the last one is padding.
+struct Frames<'a> {
+    rest: &'a [u8],
+    first: Option<FrameHeader>,
+}
+
+impl<'a> Frames<'a> {
+    fn of(packet: &'a [u8]) -> Self {
+        Frames {
+            rest: packet,
+            first: None,
+        }
+    }
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Result<(FrameHeader, &'a [u8]), DecodeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let header = header_of(self.rest)?;
+        let first = *self.first.get_or_insert(header);
+        if (header.version(), header.layer()) != (first.version(), first.layer()) {
+            return None;
+        }
+        let Some((frame, rest)) = self.rest.split_at_checked(header.frame_len()) else {
+            self.rest = &[];
+            return Some(Err(DecodeError("no whole MPEG audio frame".into())));
+        };
+        self.rest = rest;
+        Some(Ok((header, frame)))
+    }
+}
+
+/// The headers of the whole frames of a packet.
+fn headers(packet: &[u8]) -> Vec<FrameHeader> {
+    let frames = Frames::of(packet).map_while(|frame| frame.ok());
+    frames.map(|(header, _)| header).collect()
+}
+
+/// The header that `bytes` begin with. A free-format header cannot be used: it does not give the length.
+fn header_of(bytes: &[u8]) -> Option<FrameHeader> {
+    FrameHeader::parse(*bytes.first_chunk()?).ok()
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 mod fdk;
 
 use super::*;
+use crate::codec::Description;
 use crate::mp4::Movie;
 use crate::source::SeekSource;
 
@@ -243,6 +244,105 @@ fn adts_headers_in_packets_change_nothing() {
     let mut track = Track::clip("moov-first-stereo-44100.mp4");
     with_adts_headers(&mut track.packets, 4, 2);
     assert!(track.decode_from(0).planes() == clean.planes());
+}
+
+/// The same packets, so many together in each.
+fn joined(track: &Track, together: usize) -> Track {
+    Track {
+        path: track.path.clone(),
+        parameters: track.parameters.clone(),
+        packets: track.packets.chunks(together).map(<[_]>::concat).collect(),
+    }
+}
+
+#[test]
+fn several_frames_in_a_packet_are_all_decoded() {
+    let mut aac = Track::clip("moov-first-stereo-44100.mp4");
+    with_adts_headers(&mut aac.packets, 4, 2);
+    let mut he_aac = Track::clip("he-aac-v1-implicit.m4a");
+    with_adts_headers(&mut he_aac.packets, 7, 2);
+    for (track, frame_len) in [(aac, 1024), (he_aac, 2048), (Track::clip("mp3.mp4"), 1152)] {
+        let right = track.decode_from(0);
+        for together in [2, 3] {
+            let track = joined(&track, together);
+            let format = track.format();
+            assert_eq!(format.packet_len, Some(frame_len * together as u32));
+            assert!(track.decode_from(0).planes() == right.planes());
+        }
+    }
+}
+
+/// Silence takes the place of the damaged one alone.
+#[test]
+fn a_damaged_frame_among_several_in_a_packet_costs_only_itself() {
+    let mut track = Track::clip("moov-first-stereo-44100.mp4");
+    let right = track.decode_from(0);
+    with_adts_headers(&mut track.packets, 4, 2);
+    track.packets[4][7..].fill(0xFF);
+    let track = joined(&track, 3);
+    let mut decoder = decoder(&track.parameters, &track.format()).unwrap();
+    let mut pcm = Pcm::new(2);
+    let decoded: Vec<bool> = track.packets[..3]
+        .iter()
+        .map(|packet| decoder.decode(packet, &mut pcm).is_ok())
+        .collect();
+    assert_eq!(decoded, [true, false, true]);
+    assert_eq!(pcm.len(), 9 * 1024);
+    for (ours, right) in pcm.planes().iter().zip(right.planes()) {
+        assert!(ours[..4 * 1024] == right[..4 * 1024]);
+        assert!(ours[4 * 1024..5 * 1024].iter().all(|&sample| sample == 0.0));
+        assert!(ours[6 * 1024..9 * 1024] == right[6 * 1024..9 * 1024]);
+    }
+}
+
+/// Each packet is decoded by the sample entry that it is of.
+#[test]
+fn a_track_of_several_sample_entries_is_decoded_by_each_packets_own() {
+    let stereo = Track::clip("moov-first-stereo-44100.mp4");
+    let at = 20;
+    for (clip, others) in [
+        ("mono-44100.m4a", "mono"),
+        ("alac.m4a", "stereo"),
+        ("mp3.mp4", "stereo"),
+    ] {
+        let other = Track::clip(clip);
+        let mut parameters = stereo.parameters.clone();
+        parameters.others.push(Description {
+            entry: 2,
+            parameters: Ok(other.parameters.clone()),
+        });
+        let format = inspect(&parameters, &stereo.packets).unwrap();
+        assert_eq!((format.packet_len, format.roll), (None, ROLL_TO_THE_START));
+        let mut decoder = decoder(&parameters, &format).unwrap();
+        let mut pcm = Pcm::new(2);
+        for (entry, packets) in [(1, &stereo.packets[..at]), (2, &other.packets[..at])] {
+            decoder.follow(entry);
+            for packet in packets {
+                decoder.decode(packet, &mut pcm).unwrap();
+            }
+        }
+        let (first, second) = (stereo.decode_from(0), other.decode_from(0));
+        for (channel, ours) in pcm.planes().iter().enumerate() {
+            let (before, after) = ours.split_at(1024 * at);
+            assert!(before == &first.plane(channel)[..1024 * at], "{clip}");
+            let channel = if others == "mono" { 0 } else { channel };
+            assert!(after == &second.plane(channel)[..after.len()], "{clip}");
+        }
+    }
+    let mut parameters = stereo.parameters.clone();
+    parameters.others.push(Description {
+        entry: 2,
+        parameters: Ok(Track::clip("stereo-48000.mp4").parameters),
+    });
+    let format = inspect(&parameters, &stereo.packets).unwrap();
+    let mut decoder = decoder(&parameters, &format).unwrap();
+    decoder.follow(2);
+    let error = decoder.decode(&stereo.packets[0], &mut Pcm::new(2));
+    let error = error.unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "sample entry 2: AAC-LC at 48000 Hz, where the track begins with 44100 Hz"
+    );
 }
 
 /// Some writers say mono of stereo, and the other way round: the packets are right.

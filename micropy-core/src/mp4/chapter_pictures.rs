@@ -264,6 +264,7 @@ mod tests {
             size: 1,
             time: 0,
             duration: 1,
+            entry: 1,
         };
         let at = Duration::from_millis;
         let shown = [(at(1000), sample(1)), (at(2010), sample(2))];

@@ -25,6 +25,8 @@ pub struct Defaults {
     pub duration: u32,
     /// Bytes.
     pub size: u32,
+    /// Index of the sample entry, counted from 1; 0 where nothing says so.
+    pub entry: u32,
 }
 
 impl Defaults {
@@ -32,10 +34,15 @@ impl Defaults {
     pub fn read(mut trex: Fields<'_>) -> Result<(u32, Defaults)> {
         trex.version_and_flags()?;
         let id = trex.u32()?;
-        let _sample_entry = trex.u32()?;
+        let entry = trex.u32()?;
         let duration = trex.u32()?;
         let size = trex.u32()?;
-        Ok((id, Defaults { duration, size }))
+        let defaults = Defaults {
+            duration,
+            size,
+            entry,
+        };
+        Ok((id, defaults))
     }
 }
 
@@ -307,7 +314,7 @@ impl TrackFragment {
             fragment.base = moof_at;
         }
         if flags & SAMPLE_ENTRY != 0 {
-            tfhd.u32()?;
+            fragment.defaults.entry = tfhd.u32()?;
         }
         if flags & DEFAULT_DURATION != 0 {
             fragment.defaults.duration = tfhd.u32()?;
@@ -347,7 +354,7 @@ fn read_run(mut trun: Fields<'_>, fragment: &TrackFragment, follows: u64) -> Res
         chunks: vec![ChunkRun {
             first: 0,
             samples: count,
-            entry: 1,
+            entry: fragment.defaults.entry.max(1),
         }],
         ..SampleTable::default()
     };

@@ -7,6 +7,7 @@
 mod boxes;
 mod chapter_pictures;
 mod chapters;
+mod compressed_movie;
 mod edit_list;
 mod fragment;
 mod metadata;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::boxes::{BoxHeader, BoxReader, Fields, read_first_header};
+use super::compressed_movie;
 use super::fragment::{Defaults, Fragments, TopLevel, indexed_duration};
 use super::metadata::{FoundMetadata, Place};
 use super::packets::Packets;
-use super::sample_entry;
-use super::sample_table::{Cursor, SampleTable, Sizes};
+use super::sample_table::{Cursor, SampleTable};
 use super::track::{Budget, Trak, language};
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
@@ -98,8 +98,10 @@ struct Moov {
     defaults: Vec<(u32, Defaults)>,
     traks: Vec<Trak>,
     budget: Budget,
-    /// Why there may be no tracks: `cmov`, `rmra`.
+    /// Why there may be no tracks: `rmra`.
     unsupported: Option<&'static str>,
+    /// It is what a compressed movie header expanded to.
+    expanded: bool,
 }
 
 impl Movie {
@@ -122,7 +124,7 @@ impl Movie {
             let mut top = TopLevel::new(header.end);
             header = top.peek(source)?.ok_or_else(|| no_moov(&header))?;
         }
-        let moov = movie.read_moov(source, &header)?;
+        let moov = movie.read_moov(source, &header, Moov::default())?;
         movie.assemble(moov);
         if movie.fragmented {
             movie.read_up_to_first_fragment(source, header.end)?;
@@ -198,8 +200,12 @@ impl Movie {
         Ok(())
     }
 
-    fn read_moov(&mut self, source: &mut dyn Source, header: &BoxHeader) -> Result<Moov> {
-        let mut moov = Moov::default();
+    fn read_moov(
+        &mut self,
+        source: &mut dyn Source,
+        header: &BoxHeader,
+        mut moov: Moov,
+    ) -> Result<Moov> {
         let mut reader = BoxReader::new(source, header);
         let mut at = header.payload;
         loop {
@@ -247,10 +253,35 @@ impl Movie {
                 let trak = Trak::read(reader, child, &mut moov.budget)?;
                 moov.traks.push(trak);
             }
-            b"cmov" => moov.unsupported = Some("a compressed movie header (cmov)"),
+            b"cmov" if !moov.expanded => {
+                let bytes = compressed_movie::expand(reader, child)?;
+                self.read_expanded(child, &bytes, moov)?;
+            }
             b"rmra" => moov.unsupported = Some("a reference movie without media (rmra)"),
             _ => {}
         }
+        Ok(())
+    }
+
+    /// Reads the `moov` box that `cmov` expanded to. Places in it are counted from its own beginning.
+    fn read_expanded(&mut self, cmov: &BoxHeader, bytes: &[u8], moov: &mut Moov) -> Result<()> {
+        let mut source = bytes;
+        let header = read_first_header(&mut source).ok();
+        let header = header
+            .filter(|header| header.kind.0 == *b"moov")
+            .ok_or_else(|| cmov.malformed("it does not expand to a `moov` box"))?;
+        let outer = Moov {
+            expanded: true,
+            ..std::mem::take(moov)
+        };
+        *moov = self
+            .read_moov(&mut source, &header, outer)
+            .map_err(|e| match e {
+                Error::Malformed { at, what, why } => cmov.malformed(format!(
+                    "malformed {what} at byte {at} of what it expands to: {why}"
+                )),
+                e => e,
+            })?;
         Ok(())
     }
 
@@ -299,17 +330,9 @@ impl Movie {
         }
     }
 
-    fn audio_track(&mut self, trak: Trak, moov: &Moov) -> AudioTrack {
-        let codec = match trak.fault {
-            Some(fault) => Err(fault),
-            None if trak.stsd.0.is_empty() => Err(Error::malformed(
-                trak.at,
-                "trak",
-                "it has no sample description (stsd)",
-            )),
-            None => sample_entry::audio(&trak.stsd.0, trak.stsd.1, trak.table.first_entry())
-                .and_then(|parameters| check_packets(parameters, &trak.table)),
-        };
+    fn audio_track(&mut self, mut trak: Trak, moov: &Moov) -> AudioTrack {
+        let defaults = moov.defaults_of(trak.id);
+        let codec = trak.coding(self.fragmented.then_some(defaults.entry.max(1)));
         let sample_rate = codec.as_ref().map_or(0, |c| c.sample_rate);
         let timescale = match trak.timescale {
             0 => {
@@ -327,12 +350,6 @@ impl Movie {
             }
             timescale => timescale,
         };
-        if !trak.table.has_one_entry() {
-            self.add_warning(Warning::CodingChange {
-                track: trak.id,
-                at: trak.at,
-            });
-        }
         let duration = match self.fragmented {
             false => Some(trak.table.duration()),
             true => moov
@@ -349,8 +366,8 @@ impl Movie {
             duration,
             samples: (!self.fragmented).then(|| trak.table.samples()),
             chapters: trak.chapters,
-            defaults: moov.defaults_of(trak.id),
-            table: sized_for(trak.table, codec.as_ref().ok()),
+            defaults,
+            table: trak.table,
             codec,
         }
     }
@@ -441,40 +458,6 @@ impl AudioTrack {
             _ => 1,
         }
     }
-}
-
-/// Refuses old QuickTime sound whose `stsz` counts PCM samples, not packets.
-fn check_packets(parameters: CodecParameters, table: &SampleTable) -> Result<CodecParameters> {
-    match (&parameters.codec, &table.sizes) {
-        (Codec::Pcm(_), _) => Ok(parameters),
-        (codec, Sizes::Constant { size: 1, .. }) => Err(Error::unsupported(format!(
-            "{codec} without packet sizes (QuickTime sound of constant bit rate)"
-        ))),
-        _ => Ok(parameters),
-    }
-}
-
-/// The table with the true sample size: QuickTime writes 1 for uncompressed audio.
-fn sized_for(table: Arc<SampleTable>, parameters: Option<&CodecParameters>) -> Arc<SampleTable> {
-    let Some(CodecParameters {
-        codec: Codec::Pcm(layout),
-        channels,
-        ..
-    }) = parameters
-    else {
-        return table;
-    };
-    let Sizes::Constant { count, .. } = table.sizes else {
-        return table;
-    };
-    let size = u32::from(layout.bits / 8) * u32::from(*channels);
-    Arc::new(SampleTable {
-        sizes: Sizes::Constant {
-            size: size.max(1),
-            count,
-        },
-        ..SampleTable::clone(&table)
-    })
 }
 
 fn text_track(trak: Trak, moov: &Moov) -> TextTrack {

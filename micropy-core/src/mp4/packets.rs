@@ -22,6 +22,8 @@ pub struct Packet {
     pub gap: u64,
     /// Duration in timescale units.
     pub duration: u32,
+    /// Index of its sample entry, counted from 1.
+    pub entry: u32,
     /// Bytes that were read: fewer than `size` if the file ends early.
     pub read: u32,
 }
@@ -435,6 +437,7 @@ impl Packets {
                 size: sample.size,
                 time: sample.time,
                 duration: sample.duration,
+                entry: sample.entry,
                 gap: std::mem::take(&mut self.gap),
                 read: 0,
             });

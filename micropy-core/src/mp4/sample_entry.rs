@@ -2,7 +2,7 @@
 //! sample descriptions"), and where each codec stores its decoder's configuration.
 
 use super::boxes::{Boxes, Fields, FourCc, SliceBox};
-use crate::codec::{AacProfile, Codec, CodecParameters, Companding, PcmFormat};
+use crate::codec::{AacProfile, Adpcm, Block, Codec, CodecParameters, Companding, PcmFormat};
 use crate::error::{Error, Result};
 
 /// The audio sample entry `index` (counted from 1) of the payload of an `stsd` box that begins at `at`.
@@ -19,7 +19,16 @@ pub fn audio(stsd: &[u8], at: u64, index: u32) -> Result<CodecParameters> {
             format!("sample entry {index} is used, {count} are declared"),
         )
     })??;
-    AudioEntry::read(&entry, version)?.parameters()
+    AudioEntry::read(&entry, version)?.parameters(index)
+}
+
+/// Whether there is a sample entry `index`.
+pub fn exists(stsd: &[u8], at: u64, index: u32) -> bool {
+    let entries = stsd.get(8..).unwrap_or_default();
+    let mut entries = Boxes::new(entries, at + 8);
+    entries
+        .nth(index.saturating_sub(1) as usize)
+        .is_some_and(|entry| entry.is_ok())
 }
 
 /// The fields of all audio sample entries, and the boxes after them.
@@ -31,6 +40,8 @@ struct AudioEntry<'a> {
     sample_rate: u32,
     /// `formatSpecificFlags` and bits of a version 2 description.
     lpcm: Option<(u32, u32)>,
+    /// Samples per packet and bytes per frame of a version 1 description.
+    packing: (u32, u32),
     boxes: Vec<SliceBox<'a>>,
 }
 
@@ -46,14 +57,18 @@ impl<'a> AudioEntry<'a> {
         let _compression_id_and_packet_size = fields.take(4)?;
         let mut sample_rate = fields.u32()? >> 16;
         let mut lpcm = None;
+        let mut packing = (0, 0);
         match version {
             // ISO's AudioSampleEntryV1 has this number too, without QuickTime's four fields.
             1 if stsd_version == 0 => {
-                fields.take(16)?;
+                let samples_per_packet = fields.u32()?;
+                let _bytes_per_packet = fields.u32()?;
+                packing = (samples_per_packet, fields.u32()?);
+                let _bytes_per_sample = fields.u32()?;
             }
             2 => {
                 let _size_of_struct = fields.u32()?;
-                sample_rate = f64::from_bits(fields.u64()?) as u32;
+                sample_rate = f64::from_bits(fields.u64()?).round() as u32;
                 channels = u16::try_from(fields.u32()?).unwrap_or(u16::MAX);
                 let _always_7f000000 = fields.u32()?;
                 let bits = fields.u32()?;
@@ -63,14 +78,16 @@ impl<'a> AudioEntry<'a> {
             }
             _ => {}
         }
+        let boxes = extensions(&fields);
         Ok(AudioEntry {
             kind: entry.kind,
             at: entry.at,
             channels,
             bits,
-            sample_rate,
+            sample_rate: sampling_rate(&boxes).unwrap_or(sample_rate),
             lpcm,
-            boxes: extensions(&fields),
+            packing,
+            boxes,
         })
     }
 
@@ -89,22 +106,41 @@ impl<'a> AudioEntry<'a> {
         })
     }
 
-    fn parameters(&self) -> Result<CodecParameters> {
+    fn parameters(&self, index: u32) -> Result<CodecParameters> {
         let (codec, config) = self.codec_and_config()?;
         Ok(CodecParameters {
+            block: self.block(&codec),
             codec,
             channels: self.channels,
             sample_rate: self.sample_rate,
             config,
             at: self.at,
+            entry: index,
+            others: Vec::new(),
         })
+    }
+
+    /// The size of a block of ADPCM: QuickTime's is fixed, others stand in the description.
+    fn block(&self, codec: &Codec) -> Option<Block> {
+        let (samples, bytes) = match codec {
+            Codec::Adpcm(Adpcm::ImaQuickTime) => (64, 34 * u32::from(self.channels)),
+            Codec::Adpcm(_) => self.packing,
+            _ => return None,
+        };
+        (samples > 0 && bytes > 0).then_some(Block { samples, bytes })
     }
 
     fn codec_and_config(&self) -> Result<(Codec, Vec<u8>)> {
         Ok(match &self.kind.0 {
             b"enca" | b"drms" | b"aavd" => return Err(self.encrypted()),
             b"mp4a" => return self.mp4a(),
-            b".mp3" | b"mp3 " | b"ms\0\x55" => (Codec::Mp3, Vec::new()),
+            b".mp3" | b"mp3 " | b"ms\0\x55" | b".mp2" | b".mp1" | b"ms\0\x50" => {
+                (Codec::Mp3, Vec::new())
+            }
+            b"msVo" => (Codec::Vorbis, self.optional(b"glbl")),
+            b"ima4" => (Codec::Adpcm(Adpcm::ImaQuickTime), Vec::new()),
+            b"ms\0\x11" => (Codec::Adpcm(Adpcm::ImaWave), Vec::new()),
+            b"ms\0\x02" => (Codec::Adpcm(Adpcm::Microsoft), Vec::new()),
             b"alac" => (Codec::Alac, full_box_body(self.require(b"alac")?)),
             b"fLaC" => (Codec::Flac, full_box_body(self.require(b"dfLa")?)),
             b"Opus" => (Codec::Opus, self.require(b"dOps")?.payload.to_vec()),
@@ -143,7 +179,7 @@ impl<'a> AudioEntry<'a> {
             0xA6 => Codec::Eac3,
             0xA9..=0xAC => Codec::Other("DTS".into()),
             0xAD => Codec::Opus,
-            0xDD => Codec::Other("Vorbis".into()),
+            0xDD => Codec::Vorbis,
             0xE1 => Codec::Other("QCELP".into()),
             other => Codec::Other(format!("mp4a with object type 0x{other:02X}")),
         };
@@ -263,6 +299,13 @@ fn extensions<'a>(fields: &Fields<'a>) -> Vec<SliceBox<'a>> {
     boxes
 }
 
+/// `sampling_rate` of `srat`, for rates that 16 bits do not hold (ISO/IEC 14496-12, 12.2.3).
+fn sampling_rate(boxes: &[SliceBox<'_>]) -> Option<u32> {
+    let mut fields = boxes.iter().find(|b| b.kind.0 == *b"srat")?.fields();
+    fields.version_and_flags().ok()?;
+    fields.u32().ok().filter(|&rate| rate > 0)
+}
+
 /// The body of a full box, without version and flags.
 fn full_box_body(full_box: &SliceBox<'_>) -> Vec<u8> {
     full_box.payload.get(4..).unwrap_or_default().to_vec()
@@ -297,11 +340,8 @@ fn name(kind: FourCc) -> String {
         b"QDM2" | b"QDMC" => "QDesign Music",
         b"Qclp" => "Qualcomm PureVoice",
         b"MAC3" | b"MAC6" => "MACE",
-        b"ima4" => "IMA ADPCM",
         b"agsm" => "GSM 06.10",
         b"g719" => "G.719",
-        b"ms\0\x02" => "Microsoft ADPCM",
-        b"ms\0\x11" => "IMA ADPCM (Microsoft)",
         b"ms\0\x31" => "GSM 06.10 (Microsoft)",
         [b'm', b's', hi, lo] if !hi.is_ascii_graphic() => {
             return format!("WAVE format 0x{hi:02X}{lo:02X}");
@@ -505,10 +545,43 @@ mod tests {
     }
 
     #[test]
+    fn rates_above_16_bits_stand_in_a_box_of_their_own() {
+        let boxes = [
+            make(b"pcmC", &[&[0, 0, 0, 0, 0, 16]]),
+            make(b"srat", &[&words(&[0, 192_000])]),
+        ];
+        let mut file = stsd(&quicktime_entry(b"ipcm", 1, &[], &boxes.concat()));
+        file[8] = 1; // the version of `stsd`
+        assert_eq!(audio(&file[8..], 8, 1).unwrap().sample_rate, 192_000);
+    }
+
+    #[test]
+    fn blocks_of_adpcm() {
+        let packing = words(&[1017, 512, 1024, 2]);
+        let block = |entry: &[u8]| read(entry).unwrap().block;
+        assert_eq!(
+            block(&quicktime_entry(b"ms\0\x11", 1, &packing, &[])),
+            Some(Block {
+                samples: 1017,
+                bytes: 1024
+            })
+        );
+        assert_eq!(
+            block(&quicktime_entry(b"ima4", 1, &[0; 16], &[])),
+            Some(Block {
+                samples: 64,
+                bytes: 68
+            })
+        );
+        assert_eq!(block(&audio_entry(b"ms\0\x02", &[])), None);
+        assert_eq!(block(&quicktime_entry(b"twos", 1, &packing, &[])), None);
+    }
+
+    #[test]
     fn codecs_that_are_not_decoded_have_names() {
         for (kind, name) in [
             (b"samr", "AMR narrow band (samr)"),
-            (b"ms\0\x02", "Microsoft ADPCM (ms\\x00\\x02)"),
+            (b"ms\0\x31", "GSM 06.10 (Microsoft) (ms\\x001)"),
             (b"ms\x01\x61", "WAVE format 0x0161"),
             (b"zzzz", "`zzzz`"),
         ] {

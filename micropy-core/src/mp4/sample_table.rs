@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::boxes::{BoxHeader, BoxReader};
+use crate::codec::Block;
 use crate::error::{Error, Result};
 
 /// One sample, or several contiguous ones of equal size and duration.
@@ -20,6 +21,8 @@ pub struct Sample {
     pub time: u64,
     /// Timescale units.
     pub duration: u32,
+    /// Index of its sample entry, counted from 1.
+    pub entry: u32,
 }
 
 /// The table of one track, or of one track run of a fragment.
@@ -332,11 +335,34 @@ impl SampleTable {
         self.chunks.first().map_or(1, |run| run.entry)
     }
 
-    /// Whether all samples have the same sample entry.
-    pub fn has_one_entry(&self) -> bool {
-        self.chunks
-            .iter()
-            .all(|run| run.entry == self.first_entry())
+    /// The indices of all sample entries that samples have.
+    pub fn entries(&self) -> impl Iterator<Item = u32> {
+        self.chunks.iter().map(|run| run.entry)
+    }
+
+    /// A table of PCM samples as one of the blocks that hold them: the samples of a chunk are in whole blocks.
+    pub fn in_blocks(&self, block: Block) -> SampleTable {
+        let chunks = self.chunks.iter().map(|run| ChunkRun {
+            samples: run.samples.div_ceil(block.samples),
+            ..*run
+        });
+        let samples = u32::try_from(self.samples()).unwrap_or(u32::MAX);
+        let count = samples.div_ceil(block.samples);
+        let mut table = SampleTable {
+            sizes: Sizes::Constant {
+                size: block.bytes,
+                count,
+            },
+            chunks: chunks.collect(),
+            offsets: self.offsets.clone(),
+            durations: Vec::new(),
+        };
+        let delta = self.durations.first().map_or(1, |run| run.delta);
+        table.push_duration(samples / block.samples, block.samples.saturating_mul(delta));
+        if let Some(rest) = samples.checked_rem(block.samples).filter(|&rest| rest > 0) {
+            table.push_duration(1, rest.saturating_mul(delta));
+        }
+        table
     }
 
     /// Refuses a table with samples but no chunks, where nothing could be found.
@@ -428,6 +454,11 @@ impl Cursor {
             size: size * count,
             time: self.time,
             duration: delta * count,
+            entry: self
+                .table
+                .chunks
+                .get(self.chunk_run)
+                .map_or(1, |run| run.entry),
         };
         self.pass(count, size);
         Some(sample)
@@ -570,6 +601,41 @@ mod tests {
         assert_eq!(cursor.skip(all - 1, 1), (all - 1, (all - 1) * 1024));
         assert_eq!(cursor.next(1).map(|s| s.offset), Some(8 + all - 1));
         assert_eq!(cursor.skip(u64::MAX, 1), (0, 0));
+    }
+
+    #[test]
+    fn a_table_of_pcm_samples_becomes_one_of_blocks() {
+        let table = SampleTable {
+            durations: vec![DurationRun {
+                count: 300,
+                delta: 1,
+            }],
+            sizes: Sizes::Constant {
+                size: 1,
+                count: 300,
+            },
+            chunks: vec![chunk(0, 128), chunk(2, 44)],
+            offsets: compact(&[1000, 2000, 3000]),
+        };
+        let blocks = table.in_blocks(Block {
+            samples: 64,
+            bytes: 34,
+        });
+        assert_eq!(blocks.duration(), 300);
+        let mut cursor = Cursor::new(Arc::new(blocks), 0);
+        let all: Vec<_> = std::iter::from_fn(|| cursor.next(1))
+            .map(|s| (s.offset, s.size, s.time, s.duration))
+            .collect();
+        assert_eq!(
+            all,
+            [
+                (1000, 34, 0, 64),
+                (1034, 34, 64, 64),
+                (2000, 34, 128, 64),
+                (2034, 34, 192, 64),
+                (3000, 34, 256, 44)
+            ]
+        );
     }
 
     #[test]

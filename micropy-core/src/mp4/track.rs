@@ -1,10 +1,13 @@
 //! One `trak` box: its header, its coding, its edits and its sample table.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::boxes::{BoxHeader, BoxReader, Fields, FourCc, SliceBox};
 use super::edit_list;
-use super::sample_table::SampleTable;
+use super::sample_entry;
+use super::sample_table::{SampleTable, Sizes};
+use crate::codec::{Codec, CodecParameters, Description};
 use crate::error::{Error, Result};
 use crate::timeline::Edit;
 
@@ -34,6 +37,9 @@ pub struct Trak {
     /// Why it could not be read to its end.
     pub fault: Option<Error>,
 }
+
+/// The most sample entries of a track.
+const MAX_ENTRIES: usize = 64;
 
 /// The most tracks that one track may name as its chapters: titles and pictures.
 const MAX_CHAPTER_TRACKS: usize = 16;
@@ -120,6 +126,82 @@ impl Trak {
 
     fn is_video(&self) -> bool {
         self.handler.is_some_and(|h| h.0 == *b"vide")
+    }
+
+    /// How its samples are coded. Where its table counts PCM samples, it counts packets afterwards. There may be samples
+    /// in fragments too, by default of the sample entry `fragmented`.
+    pub fn coding(&mut self, fragmented: Option<u32>) -> Result<CodecParameters> {
+        if let Some(fault) = self.fault.take() {
+            return Err(fault);
+        }
+        if self.stsd.0.is_empty() {
+            return Err(Error::malformed(
+                self.at,
+                "trak",
+                "it has no sample description (stsd)",
+            ));
+        }
+        let entry = match (self.table.samples(), fragmented) {
+            (0, Some(default)) => default,
+            _ => self.table.first_entry(),
+        };
+        let mut parameters = self.entry(entry)?;
+        parameters.others = self.others(&parameters, fragmented.is_some())?;
+        if let Some(table) = in_packets(&self.table, &parameters)? {
+            self.table = Arc::new(table);
+        }
+        Ok(parameters)
+    }
+
+    /// What sample entry `index` says.
+    fn entry(&self, index: u32) -> Result<CodecParameters> {
+        let mut parameters = sample_entry::audio(&self.stsd.0, self.stsd.1, index)?;
+        parameters.sample_rate = self.sample_rate(&parameters);
+        Ok(parameters)
+    }
+
+    /// What other sample entries say than the `first`. Of fragments it is not known which they use.
+    fn others(&self, first: &CodecParameters, fragmented: bool) -> Result<Vec<Description>> {
+        let declared = (1..=MAX_ENTRIES as u32 + 1)
+            .take_while(|&index| sample_entry::exists(&self.stsd.0, self.stsd.1, index))
+            .filter(|_| fragmented);
+        let mut entries = BTreeSet::new();
+        for entry in self.table.entries().chain(declared) {
+            entries.insert(entry);
+            if entries.len() > MAX_ENTRIES {
+                return Err(Error::Limit {
+                    at: self.stsd.1,
+                    what: "the number of sample entries of a track".into(),
+                    limit: MAX_ENTRIES as u64,
+                });
+            }
+        }
+        entries.remove(&first.entry);
+        let others = entries.into_iter().map(|entry| Description {
+            entry,
+            parameters: self.entry(entry).map_err(|e| e.to_string()),
+        });
+        let differs = |other: &Description| match &other.parameters {
+            Ok(parameters) => !parameters.says_the_same(first),
+            Err(_) => true,
+        };
+        Ok(others.filter(differs).collect())
+    }
+
+    /// Hz, where the 16 bits of the sample entry may not hold them: writers then leave out the upper bits, or all. The
+    /// timescale is the rate of all but a few tracks.
+    fn sample_rate(&self, parameters: &CodecParameters) -> u32 {
+        let declared = parameters.sample_rate;
+        let ticks = match (&parameters.codec, self.table.durations.first()) {
+            (Codec::Pcm(_), Some(run)) => run.delta.max(1),
+            _ => 1,
+        };
+        let by_time = self.timescale / ticks;
+        let is_cut = by_time > 0xFFFF && by_time & 0xFFFF == declared;
+        match declared == 0 || is_cut {
+            true => by_time,
+            false => declared,
+        }
     }
 
     fn read_children(
@@ -257,6 +339,32 @@ impl Trak {
             }
             Ok(())
         })
+    }
+}
+
+/// The table with the true sizes of samples, where QuickTime writes others: 1 for uncompressed audio, and the sizes of
+/// single PCM samples for codecs of constant bitrate.
+fn in_packets(table: &SampleTable, parameters: &CodecParameters) -> Result<Option<SampleTable>> {
+    let Sizes::Constant { size, count } = table.sizes else {
+        return Ok(None);
+    };
+    let counts_pcm = matches!(table.durations[..], [run] if run.delta == 1);
+    match (&parameters.codec, parameters.block) {
+        (Codec::Pcm(layout), _) => {
+            let size = u32::from(layout.bits / 8) * u32::from(parameters.channels);
+            Ok(Some(SampleTable {
+                sizes: Sizes::Constant {
+                    size: size.max(1),
+                    count,
+                },
+                ..table.clone()
+            }))
+        }
+        (_, Some(block)) if counts_pcm => Ok(Some(table.in_blocks(block))),
+        (codec, _) if size == 1 && counts_pcm => Err(Error::unsupported(format!(
+            "{codec} without packet sizes (QuickTime sound of constant bit rate)"
+        ))),
+        _ => Ok(None),
     }
 }
 

@@ -40,7 +40,10 @@ fn parameters() -> CodecParameters {
         channels: 0,
         sample_rate: 0,
         config: Vec::new(),
+        block: None,
         at: 0,
+        entry: 1,
+        others: Vec::new(),
     }
 }
 

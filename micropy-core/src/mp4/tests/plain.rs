@@ -291,3 +291,118 @@ fn what_is_not_mp4_is_named() {
         assert!(error.to_string().contains(name), "{error}");
     }
 }
+
+/// `moov` in compressed form, as large as the rest of `plain_file` expects.
+fn compressed(moov: &[u8], method: &[u8; 4]) -> Vec<u8> {
+    let stream = miniz_oxide::deflate::compress_to_vec_zlib(moov, 6);
+    let cmvd = make(b"cmvd", &[&words(&[moov.len() as u32]), &stream]);
+    let cmov = make(b"cmov", &[&make(b"dcom", &[method]), &cmvd]);
+    make(b"moov", &[&cmov])
+}
+
+#[test]
+fn a_compressed_movie_header_is_expanded() {
+    let media = Media::new();
+    // The media comes first, so that its place does not depend on the size of the header.
+    let at = ftyp().len() + 8;
+    let moov = make(b"moov", &[&mvhd(1000), &aac_trak(1, &media.tables(at))]);
+    let mdat = make(b"mdat", &[&media.bytes]);
+    let file = |moov: Vec<u8>| [ftyp(), mdat.clone(), moov].concat();
+    let compressed_file = file(compressed(&moov, b"zlib"));
+    assert_eq!(bytes_of(&compressed_file), Media::samples());
+
+    let error = |moov: Vec<u8>| read_all(&file(moov)).unwrap_err();
+    let other = error(compressed(&moov, b"adec"));
+    assert!(
+        other.to_string().contains("compressed with `adec`"),
+        "{other}"
+    );
+    let no_movie = error(compressed(&make(b"free", &[]), b"zlib"));
+    assert!(
+        no_movie.to_string().contains("does not expand"),
+        "{no_movie}"
+    );
+    let twice = error(compressed(&compressed(&moov, b"zlib"), b"zlib"));
+    assert!(matches!(twice, Error::NoAudioTrack(_)), "{twice}");
+    let bomb = error(compressed(&vec![0; 40 << 20], b"zlib"));
+    assert!(matches!(bomb, Error::Limit { .. }), "{bomb}");
+    let mut damaged = compressed(&moov, b"zlib");
+    let middle = damaged.len() / 2;
+    damaged[middle..].fill(0xAA);
+    assert!(matches!(error(damaged), Error::Malformed { .. }));
+    let empty = make(b"moov", &[&make(b"cmov", &[])]);
+    assert!(error(empty).to_string().contains("no `cmvd`"));
+}
+
+/// An `stsd` of two AAC entries, the second of which has this configuration; the first two samples are of the first.
+fn two_entries(second: [u8; 2]) -> Vec<u8> {
+    let media = Media::new();
+    let mut other = audio_entry(b"mp4a", &esds());
+    let end = other.len();
+    other[end - 2..].copy_from_slice(&second);
+    let entries = [audio_entry(b"mp4a", &esds()), other].concat();
+    let stsd = make(b"stsd", &[&words(&[0, 2]), &entries]);
+    faststart(&media, |at| {
+        let offsets = media.chunks.map(|chunk| [chunk + at as u32]);
+        let tables = [
+            stsd.clone(),
+            table(b"stts", &[[5, 1024]]),
+            table(b"stsc", &[[1, 2, 1], [2, 2, 2]]),
+            make(b"stsz", &[&words(&[0, 0, 5]), &words(&SIZES)]),
+            table(b"stco", &offsets),
+        ];
+        make(
+            b"moov",
+            &[&mvhd(1000), &trak(1, b"soun", &[], &tables.concat())],
+        )
+    })
+}
+
+#[test]
+fn packets_tell_their_sample_entry_where_there_are_several() {
+    let (movie, packets) = read_all(&two_entries([0x12, 0x08])).unwrap();
+    let entries: Vec<u32> = packets.iter().map(|(packet, _)| packet.entry).collect();
+    assert_eq!(entries, [1, 1, 2, 2, 2]);
+    let codec = movie.audio[0].codec.as_ref().unwrap();
+    let [other] = &codec.others[..] else {
+        panic!("{codec:?}")
+    };
+    assert_eq!((codec.entry, other.entry), (1, 2));
+    assert_eq!(other.parameters.as_ref().unwrap().config, [0x12, 0x08]);
+
+    let (movie, _) = read_all(&two_entries([0x12, 0x10])).unwrap();
+    assert!(movie.audio[0].codec.as_ref().unwrap().others.is_empty());
+    assert!(movie.warnings.is_empty());
+}
+
+/// The sample entry holds 16 bits: writers leave out the upper ones, or all.
+#[test]
+fn rates_above_16_bits_follow_from_the_timescale() {
+    let media = Media::new();
+    for (declared, timescale, expected) in [
+        (0, 96_000, 96_000),
+        (96_000 & 0xFFFF, 96_000, 96_000),
+        (192_000 & 0xFFFF, 192_000, 192_000),
+        (44_100, 96_000, 44_100),
+        (48_000, 600, 48_000),
+    ] {
+        let file = faststart(&media, |at| {
+            let mut entry = audio_entry(b"sowt", &[]);
+            entry[32..36].copy_from_slice(&words(&[declared << 16]));
+            let tables = [
+                stsd(&entry),
+                table(b"stts", &[[5, 1]]),
+                table(b"stsc", &[[1, 5, 1]]),
+                make(b"stsz", &[&words(&[0, 4, 5])]),
+                table(b"stco", &[[at as u32]]),
+            ];
+            let mut track = trak(1, b"soun", &[], &tables.concat());
+            let mdhd = track.windows(4).position(|four| four == b"mdhd").unwrap();
+            track[mdhd + 16..mdhd + 20].copy_from_slice(&words(&[timescale]));
+            make(b"moov", &[&mvhd(1000), &track])
+        });
+        let (movie, _) = read_all(&file).unwrap();
+        let codec = movie.audio[0].codec.as_ref().unwrap();
+        assert_eq!(codec.sample_rate, expected);
+    }
+}
