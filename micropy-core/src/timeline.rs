@@ -357,7 +357,7 @@ impl Timeline {
             let from = segment.media?;
             let to = from.saturating_add(segment.len);
             let (start, end) = (media.start.max(from), media.end.min(to));
-            let within = start < end || start == end && (from..to).contains(&start);
+            let within = start < end || media.is_empty() && (from..to).contains(&media.start);
             let on = |time: u64| segment.start.saturating_add(time - from);
             within.then(|| on(start)..on(end))
         };

@@ -574,7 +574,7 @@ fn any_edits(random: &mut Random, media: usize, most: usize) -> Vec<(u32, i32)> 
 /// Every PCM sample is where the edits put it, wherever spans begin.
 #[test]
 fn every_edit_is_played_in_order() {
-    const LEN: usize = 24_000;
+    const LEN: usize = 36_000;
     let planes = music(81, 8_000, 1, LEN);
     let media: Vec<f32> = planes[0]
         .iter()
