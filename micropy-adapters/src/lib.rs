@@ -36,7 +36,12 @@ pub mod notifier;
 #[cfg(any(feature = "filesystem", feature = "outbox", feature = "sqlite"))]
 pub mod private;
 pub mod queue;
-#[cfg(any(feature = "gridfs", feature = "mongodb", feature = "sqlite"))]
+#[cfg(any(
+    feature = "gridfs",
+    feature = "mongodb",
+    feature = "mysql",
+    feature = "sqlite"
+))]
 mod schema;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;

@@ -21,7 +21,7 @@ pub(crate) const NAME: &str = "SQLite";
 const READERS: u32 = 4;
 
 /// What has changed from version to version; see [`schema`]. `PRAGMA user_version` counts them.
-const MIGRATIONS: &[&str] = &[TABLES, LEDGER, SWEEPER];
+const MIGRATIONS: &[&str] = &[TABLES, LEDGER, SWEEPER, STANDING];
 
 const TABLES: &str = "
 CREATE TABLE messages (
@@ -96,6 +96,31 @@ CREATE TABLE sweeper (
     -- Milliseconds since the epoch.
     until INTEGER NOT NULL
 ) STRICT;
+";
+
+const STANDING: &str = "
+CREATE TABLE users_with_standing (
+    email TEXT PRIMARY KEY,
+    password TEXT NOT NULL,
+    id TEXT NOT NULL UNIQUE DEFAULT (lower(hex(randomblob(12)))),
+    role TEXT NOT NULL DEFAULT 'user',
+    disabled INTEGER NOT NULL DEFAULT 0,
+    verified INTEGER NOT NULL DEFAULT 0,
+    -- Counts what ends all tokens of the user.
+    version INTEGER NOT NULL DEFAULT 0,
+    -- Tokens without a version are good from then on: milliseconds since the epoch.
+    tokens_since INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+-- Mail has gone to those who were there before.
+INSERT INTO users_with_standing (email, password, verified) SELECT email, password, 1 FROM users;
+DROP TABLE users;
+ALTER TABLE users_with_standing RENAME TO users;
+
+-- Tokens that were ended before they expire, by their SHA-256.
+CREATE TABLE revoked_tokens (
+    digest BLOB PRIMARY KEY,
+    expiry INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// An open database.

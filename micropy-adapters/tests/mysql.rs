@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use micropy_adapters::auth::mysql::MysqlAuth;
 use micropy_adapters::auth::password::LegacyPasswords::{self, Reject, Upgrade, Verify};
-use micropy_core::ports::auth::{Auth, Error, Rejection};
-use micropy_core::ports::conformance;
+use micropy_core::ports::auth::{Auth, Change, Error, Rejection, Role, User};
+use micropy_core::ports::{Timestamp, conformance};
 use sqlx::mysql::{MySqlConnectOptions, MySqlPool};
 use sqlx::{AssertSqlSafe, ConnectOptions};
 use url::Url;
@@ -25,6 +25,10 @@ const ORIGINAL: &str = "CREATE TABLE user (
   email VARCHAR(255) NOT NULL UNIQUE,
   password VARCHAR(255) NOT NULL
 );";
+
+/// The schema number of this program.
+const NEWEST: i64 = 1;
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// A database of one test.
 struct Database {
@@ -111,7 +115,7 @@ fn bcrypt(password: &str, cost: u32) -> String {
 }
 
 /// Neither the user nor the password.
-fn refused(answer: Result<(), Error>) -> bool {
+fn refused(answer: Result<User, Error>) -> bool {
     matches!(answer, Err(Error::Rejected(Rejection::Credentials)))
 }
 
@@ -168,12 +172,15 @@ async fn letter_case_counts_though_the_index_ignores_it() {
             "{other:?}"
         );
         assert!(
-            matches!(auth.change_password(other, "x").await, Err(Error::NotFound)),
+            matches!(
+                auth.change_password(other, "x", NOW).await,
+                Err(Error::NotFound)
+            ),
             "{other:?}"
         );
         assert!(
             matches!(
-                auth.register(other, "x").await,
+                auth.register(other, "x", NOW).await,
                 Err(Error::Rejected(Rejection::Taken))
             ),
             "{other:?}"
@@ -235,10 +242,10 @@ async fn legacy_passwords_are_verified_upgraded_or_rejected() {
         for mode in [Verify, Upgrade, Reject] {
             let auth = database.auth(mode);
             let email = format!("{mode}@example.com");
-            auth.register(&email, "new").await.unwrap();
+            auth.register(&email, "new", NOW).await.unwrap();
             let stored = database.stored(&email).await;
             assert!(stored.starts_with("$argon2id$"), "{stored} in mode {mode}");
-            auth.change_password(&email, "newer").await.unwrap();
+            auth.change_password(&email, "newer", NOW).await.unwrap();
             let stored = database.stored(&email).await;
             assert!(stored.starts_with("$argon2id$"), "{stored} in mode {mode}");
             auth.authenticate(&email, "newer").await.unwrap();
@@ -266,8 +273,10 @@ async fn few_rights_are_enough() {
     auth.authenticate("ann@example.com", "secret")
         .await
         .unwrap();
-    auth.register("bob@example.com", "secret").await.unwrap();
-    auth.change_password("bob@example.com", "new")
+    auth.register("bob@example.com", "secret", NOW)
+        .await
+        .unwrap();
+    auth.change_password("bob@example.com", "new", NOW)
         .await
         .unwrap();
 
@@ -283,6 +292,131 @@ async fn few_rights_are_enough() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_tables_of_ours_everybody_is_enabled_and_new_passwords_end_tokens() {
+    let Some(database) = Database::new("no_tables", "latin1").await else {
+        return;
+    };
+    let database = database.with_users(&[("ann@example.com", "secret")]).await;
+    let rights = format!("SELECT, INSERT, UPDATE, DELETE ON {}.user", database.name);
+    let auth = MysqlAuth::new(database.limited(&rights).await.as_str()).unwrap();
+    let before = auth.find("ann@example.com").await.unwrap();
+    assert_eq!((before.is_disabled, before.is_verified), (false, true));
+    assert!(!auth.is_revoked(&[1; 32]).await.unwrap());
+    let disabled = auth.change("ann@example.com", Change::Disabled(true), NOW);
+    for answer in [
+        disabled.await.map(drop),
+        auth.revoke(&[1; 32], NOW, NOW).await,
+    ] {
+        let Err(Error::Backend { source, .. }) = answer else {
+            panic!("{answer:?}")
+        };
+        assert!(source.to_string().contains("grant it CREATE"), "{source}");
+    }
+    let after = auth.change_password("ann@example.com", "new", NOW).await;
+    assert_ne!(after.unwrap().version, before.version);
+    auth.remove("ann@example.com").await.unwrap();
+    let found = auth.find("ann@example.com").await;
+    assert!(matches!(found, Err(Error::NotFound)), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_other_programs_do_to_the_table_ends_tokens() {
+    let Some(database) = Database::new("others", "utf8mb4").await else {
+        return;
+    };
+    let users = [("ann@example.com", "secret"), ("bob@example.com", "secret")];
+    let database = database.with_users(&users).await;
+    let auth = database.auth(Verify);
+    let ann = auth.find("ann@example.com").await.unwrap();
+    let bob = auth.find("bob@example.com").await.unwrap();
+    assert_eq!(
+        (ann.role, ann.is_disabled, ann.is_verified),
+        (Role::User, false, true)
+    );
+    database
+        .run("UPDATE user SET password = 'other' WHERE email = 'ann@example.com'")
+        .await;
+    let changed = auth.find("ann@example.com").await.unwrap();
+    assert_ne!(changed.version, ann.version);
+    assert_eq!(auth.find("bob@example.com").await.unwrap(), bob);
+
+    for change in [Change::Role(Role::Admin), Change::Disabled(true)] {
+        auth.change("ann@example.com", change, NOW).await.unwrap();
+    }
+    // Whoever gets the id of a user who was removed by hand is not that user.
+    let moved = format!(
+        "UPDATE user SET email = 'eve@example.com' WHERE id = {}",
+        ann.id
+    );
+    database.run(&moved).await;
+    let eve = auth.find("eve@example.com").await.unwrap();
+    assert_eq!(
+        (&eve.id, eve.role, eve.is_disabled),
+        (&ann.id, Role::User, false)
+    );
+    auth.change("eve@example.com", Change::Verified(false), NOW)
+        .await
+        .unwrap();
+    let eve = auth.find("eve@example.com").await.unwrap();
+    assert_eq!(
+        (eve.role, eve.is_disabled, eve.is_verified),
+        (Role::User, false, false)
+    );
+    database.run("DELETE FROM user").await;
+    let found = auth.find("eve@example.com").await;
+    assert!(matches!(found, Err(Error::NotFound)), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_own_tables_are_numbered() {
+    let Some(database) = Database::new("numbered", "utf8mb4").await else {
+        return;
+    };
+    let users = [("ann@example.com", "secret")];
+    let database = database.with_users(&users).await;
+    let version = async || {
+        let select = sqlx::query_scalar("SELECT version FROM micropy_schema");
+        select.fetch_one(&database.direct).await.unwrap()
+    };
+    let (first, second) = (database.auth(Verify), database.auth(Verify));
+    let both = tokio::join!(
+        first.find("ann@example.com"),
+        second.find("ann@example.com")
+    );
+    assert_eq!(both.0.unwrap(), both.1.unwrap());
+    let newest: i64 = version().await;
+    assert_eq!(newest, NEWEST);
+
+    // A migration that was interrupted is run again.
+    first
+        .revoke(&[1; 32], NOW, Timestamp::default())
+        .await
+        .unwrap();
+    for interruption in [
+        "DROP TABLE micropy_schema",
+        "DELETE FROM micropy_schema",
+        "UPDATE micropy_schema SET version = 0",
+    ] {
+        database.run(interruption).await;
+        let auth = database.auth(Verify);
+        assert!(auth.is_revoked(&[1; 32]).await.unwrap(), "{interruption}");
+        assert_eq!(version().await, newest);
+    }
+
+    database
+        .run("UPDATE micropy_schema SET version = 1000")
+        .await;
+    for _ in 0..2 {
+        let answer = database.auth(Verify).find("ann@example.com").await;
+        let Err(Error::Backend { source, .. }) = answer else {
+            panic!("{answer:?}")
+        };
+        assert!(source.to_string().contains("newer version"), "{source}");
+        assert_eq!(version().await, 1000);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_fit_is_refused_and_not_cut_off() {
     let Some(database) = Database::new("fit", "latin1").await else {
         return;
@@ -295,9 +429,9 @@ async fn what_does_not_fit_is_refused_and_not_cut_off() {
         let answer = auth.authenticate(odd, "secret").await;
         let told = format!("{odd}: {answer:?}");
         assert!(refused(answer), "{told}");
-        let changed = auth.change_password(odd, "secret").await;
+        let changed = auth.change_password(odd, "secret", NOW).await;
         assert!(matches!(changed, Err(Error::NotFound)), "{changed:?}");
-        let answer = auth.register(odd, "secret").await;
+        let answer = auth.register(odd, "secret", NOW).await;
         let Err(Error::Backend { source, .. }) = answer else {
             panic!("{odd}: {answer:?}")
         };
@@ -320,13 +454,13 @@ async fn of_many_at_once_one_registers() {
         } else {
             other.clone()
         };
-        tokio::spawn(async move { auth.register("ann@example.com", &i.to_string()).await })
+        tokio::spawn(async move { auth.register("ann@example.com", &i.to_string(), NOW).await })
     };
     let tasks: Vec<_> = (0..8).map(register).collect();
     let mut winners = Vec::new();
     for (i, task) in tasks.into_iter().enumerate() {
         match task.await.unwrap() {
-            Ok(()) => winners.push(i),
+            Ok(_) => winners.push(i),
             Err(Error::Rejected(Rejection::Taken)) => {}
             Err(e) => panic!("{e}"),
         }
@@ -407,14 +541,16 @@ async fn it_recovers_with_the_server() {
         line.cut().await;
         let answer = auth.authenticate("ann@example.com", "secret").await;
         assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
-        let answer = auth.register("bob@example.com", "secret").await;
+        let answer = auth.register("bob@example.com", "secret", NOW).await;
         assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
         line.mend();
     }
     auth.authenticate("ann@example.com", "secret")
         .await
         .unwrap();
-    assert_eq!(auth.list().await.unwrap(), ["ann@example.com"]);
+    let all = auth.list().await.unwrap();
+    let all: Vec<&str> = all.iter().map(|user| &*user.email).collect();
+    assert_eq!(all, ["ann@example.com"]);
 }
 
 #[tokio::test]

@@ -11,13 +11,14 @@ use micropy_adapters::clock::SystemClock;
 use micropy_adapters::jobs::sqlite::SqliteJobs;
 use micropy_adapters::queue::sqlite::SqliteQueue;
 use micropy_adapters::sqlite::Database;
+use micropy_core::ports::auth::Role;
 use micropy_core::ports::jobs::{State, Topics};
 use micropy_core::ports::{Auth, Id, JobViews, Jobs, LedgerIdentity, Queue};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use tempfile::TempDir;
 
 /// The schema number of this program.
-const NEWEST: i64 = 2;
+const NEWEST: i64 = 4;
 
 fn id(byte: u8) -> Id {
     Id::from_bytes([byte; 12])
@@ -61,10 +62,10 @@ async fn an_old_database_is_upgraded_with_all_that_is_in_it() {
         let identity = jobs.advance(id(9)).await.unwrap();
         assert_eq!((identity.ledger, identity.generation), (id(9), generation));
         let users = SqliteAuth::new(database.clone());
-        users
-            .authenticate("ann@example.com", "secret")
-            .await
-            .unwrap();
+        let ann = users.authenticate("ann@example.com", "secret").await;
+        let ann = ann.unwrap();
+        assert_eq!((ann.id.len(), ann.is_verified), (24, true));
+        assert_eq!((ann.role, ann.is_disabled), (Role::User, false));
         let delivery = queues.video.receive().await.unwrap();
         assert_eq!(delivery.payload(), br#"{"job_id":"01"}"#);
         delivery.retry(std::time::Duration::ZERO).await.unwrap();

@@ -34,8 +34,8 @@ class Service:
     #: Those whose logs are shown when a test fails.
     running = []
 
-    def __init__(self, kind, folder, twin=False, program=SERVER, **settings):
-        self.program = program
+    def __init__(self, kind, folder, twin=False, program=SERVER, host="127.0.0.1", **settings):
+        self.program, self.host = program, host
         self.kind, self.folder, self.twin, self.settings = kind, Path(folder), twin, settings
         self.port, self.auth_port, self.process = free_port(), free_port(), None
         self.url, self.auth_url = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.auth_port}"
@@ -45,9 +45,9 @@ class Service:
     def command(self):
         if self.twin:
             return [twins.python(), twins.FOLDER / f"{self.kind}.py"]
-        flags = [LISTEN.get(self.kind, "--health-listen"), f"127.0.0.1:{self.port}"]
+        flags = [LISTEN.get(self.kind, "--health-listen"), f"{self.host}:{self.port}"]
         if self.kind == "serve":
-            flags += ["--auth-listen", f"127.0.0.1:{self.auth_port}"]
+            flags += ["--auth-listen", f"{self.host}:{self.auth_port}"]
         return [self.program, self.kind, *flags, "--data-dir", self.folder, "--log", "json"]
 
     def environment(self):

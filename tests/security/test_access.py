@@ -38,6 +38,9 @@ POST    /api/v1/auth/register            new-user       201    201       201    
 POST    /api/v1/auth/login               credentials    200    200       200     200    200      200      200     200   200
 POST    /api/v1/auth/refresh             -              401    401       401     401    401      403      200     200   200
 POST    /api/v1/auth/logout              -              204    204       204     204    204      204      204     204   204
+POST    /api/v1/auth/password            wrong-password 401    401       401     401    401      403      409     409   409
+POST    /api/v1/auth/password            -              401    401       401     401    401      403      415     415   415
+POST    /api/v1/auth/remove              wrong-removal  401    401       401     401    401      403      409     409   409
 GET     /api/v1/auth/me                  -              401    401       401     401    401      403      200     200   200
 HEAD    /api/v1/auth/me                  -              401    401       401     401    401      403      200     200   200
 
@@ -136,6 +139,10 @@ GET     /download?fid={done}             -              401    403       403    
 POST    auth:/login                      -              401    401       401     401    401      401      401     401   401
 POST    auth:/validate                   -              401    403       403     403    403      200      200     200   200
 POST    auth:/register                   new-user       201    201       201     201    201      201      201     201   201
+POST    auth:/refresh                    -              401    403       403     403    403      200      200     200   200
+POST    auth:/password                   wrong-password 401    403       403     403    403      409      409     409   409
+POST    auth:/remove                     wrong-removal  401    403       403     403    403      409      409     409   409
+POST    auth:/logout                     -              401    204       204     204    204      204      204     204   204
 GET     auth:/healthz                    -              200    200       200     200    200      200      200     200   200
 HEAD    auth:/healthz                    -              200    200       200     200    200      200      200     200   200
 GET     auth:/readyz                     -              200    200       200     200    200      200      200     200   200
@@ -185,6 +192,7 @@ class World:
             "another": self.bob.token, "admin": self.admin.token, "owner": self.ann.token,
         }
         assert list(self.tokens) == WHO
+        self.signed_in = {"another": self.bob, "admin": self.admin, "owner": self.ann}
         self.values = {}
         self.etag = self.mp3 = None
         self.replace("done", "failed", "part")
@@ -206,6 +214,14 @@ class World:
                 whole = self.ann.get(job["mp3"]["url"])
                 self.mp3, self.etag = whole.body, whole.headers["etag"]
         self.settle()
+
+    def sign_in_again(self, who):
+        """After a logout, which has ended the token."""
+        if who == "no-admin":
+            self.tokens[who] = token(ANN, admin=False, jti=str(self.requests))
+        elif user := self.signed_in.get(who):
+            assert user.ask("GET", "/api/v1/auth/me").status == 401
+            self.tokens[who] = user.token = user.login().json()["token"]
 
     def settle(self):
         """Waits until nothing of Ann's changes by itself."""
@@ -252,6 +268,7 @@ class World:
             body, kind = form(OTHERS)
             return {"Content_Type": kind}, body
         return {
+            "wrong-removal": ({}, {"password": "wrong"}), "wrong-password": ({}, {"current": "wrong", "new": "another horse"}),
             "-": ({}, None), "credentials": ({}, {"email": ANN, "password": PASSWORD}),
             "length": ({"Upload_Length": "99", **TUS}, None), "tus": (TUS, None),
             "rest": ({"Upload_Offset": str(BEGUN), **PART}, GOOD.data[BEGUN:]), "elsewhere": ({"Upload_Offset": "5", **PART}, b"x"),
@@ -264,7 +281,7 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     for start in starter(tmp_path_factory.mktemp("access")):
-        yield World(start("serve", jwt_secret=SECRET))
+        yield World(start("serve", jwt_secret=SECRET, login_attempts=1000))
 
 
 def carried(how, token):
@@ -300,6 +317,8 @@ def test_each_route_answers_each_caller_as_the_table_says(world, row, how):
         before = world.state()
         reply = world.ask(row.method, row.path, row.auth, headers | carried(how, world.tokens[who]), body)
         assert (who, reply.status) == (who, expected)
+        if row.path.endswith("/logout"):
+            world.sign_in_again(who)
         if reply.status >= 400 and row.path.startswith("/api/v1/"):
             assert (who, reply.kind) == (who, "application/problem+json")
         if reply.status == 401 and row.path.startswith("/api/v1/"):
@@ -334,6 +353,7 @@ def test_a_page_elsewhere_cannot_act_with_the_owners_cookie(world, row):
     reply = world.ask(row.method, row.path, headers=headers | carried("elsewhere", world.ann.token), body=body)
     assert reply.status == row.expected["malformed"]
     assert world.state() == before
+    assert world.ann.get("/api/v1/auth/me").status == 200, "the owner was logged out"
 
 
 def served(world):

@@ -73,14 +73,40 @@ def test_validate_answers_the_claims(login, validate, new_user, scheme):
     assert {claim: reply.json().get(claim) for claim in claims} == claims
 
 
-def test_a_token_of_pyjwt_is_good_and_admin_is_passed_on(validate):
-    reply = validate(f"Bearer {token()}")
-    assert (reply.status, reply.json()["username"], reply.json()["admin"]) == (200, "ann@example.com", True)
-    assert validate(f"Bearer {token(admin=False)}").json()["admin"] is False
+def test_a_token_of_pyjwt_is_good_and_admin_is_passed_on(validate, new_user):
+    user = new_user()
+    reply = validate(f"Bearer {token(user)}")
+    assert (reply.status, reply.json()["username"], reply.json()["admin"]) == (200, user, True)
+    assert validate(f"Bearer {token(user, admin=False)}").json()["admin"] is False
+
+
+def test_a_token_ends_with_its_user(fleet, login, validate, new_user):
+    user = new_user()
+    ours, pyjwts = login(user).text, token(user)
+    assert [validate(f"Bearer {good}").status for good in (ours, pyjwts)] == [200, 200]
+    # As people do it beside the Flask service: by hand.
+    fleet.query("UPDATE user SET password = 'another' WHERE email = %s", user)
+    assert until(lambda: validate(f"Bearer {ours}").status == 403, 5)
+    assert validate(f"Bearer {login(user, 'another').text}").status == 200
+    fleet.query("DELETE FROM user WHERE email = %s", user)
+    assert until(lambda: validate(f"Bearer {pyjwts}").status == 403, 5)
+    assert validate(f"Bearer {token('nobody@example.com')}").status == 403
+
+
+def test_a_token_is_renewed_and_ended_for_our_gateway(fleet, login, validate, new_user):
+    user = new_user()
+    first = login(user).text
+    renewed = fleet.auth.ask("POST", "/refresh", token=first)
+    assert (renewed.status, validate(f"Bearer {renewed.text}").json()["username"]) == (200, user)
+    assert fleet.auth.ask("POST", "/logout", token=first).status == 204
+    assert [validate(f"Bearer {made}").status for made in (first, renewed.text)] == [403, 200]
+    assert fleet.auth.ask("POST", "/refresh", token=first).answer == (403, "not authorized")
+    assert [fleet.auth.ask("POST", path).answer for path in ("/refresh", "/logout")] == [(401, "missing credentials")] * 2
 
 
 @pytest.mark.parametrize("user", ["müller@example.com", "\N{KEY}@example.com"])
-def test_the_json_of_validate_is_ascii(validate, user):
+def test_the_json_of_validate_is_ascii(validate, new_user, user):
+    new_user(user)
     reply = validate(f"Bearer {token(user)}")
     assert (reply.body.isascii(), json.loads(reply.text)["username"]) == (True, user)
 

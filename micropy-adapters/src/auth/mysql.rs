@@ -3,6 +3,13 @@
 //! The table is made if it is missing, and never altered: other services read it too. Its collation may find
 //! `ANN@example.com` for `ann@example.com`. Another letter case is another user all the same, except that the UNIQUE
 //! index lets only one of the two register.
+//!
+//! What that table has no columns for is in tables of our own, whose names begin with `micropy_`: who is disabled,
+//! verified or an administrator, and which tokens have ended. A user without a row there was made by an older service:
+//! enabled, verified, no administrator. Where the database's user may not make these tables, everybody is like that, and
+//! nothing of it can be changed; a warning says so.
+//!
+//! The credential version follows from the stored password too. So it changes where another program changes the password.
 
 use std::fmt;
 use std::future::Future;
@@ -12,14 +19,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
-use micropy_core::ports::BackendError;
-use micropy_core::ports::auth::{Auth, Error, Rejection};
-use sqlx::mysql::{MySqlConnectOptions, MySqlDatabaseError, MySqlPool, MySqlPoolOptions, MySqlRow};
-use sqlx::{Executor, Row};
+use micropy_core::ports::auth::{Auth, Change, Error, Rejection, Role, TokenDigest, User};
+use micropy_core::ports::{BackendError, Timestamp};
+use sha2::{Digest, Sha256};
+use sqlx::mysql::{
+    MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool, MySqlPoolOptions, MySqlRow,
+};
+use sqlx::{AssertSqlSafe, Connection, Executor, Row};
 use tokio::sync::OnceCell;
 
 use super::password::{LegacyPasswords, Passwords};
 use crate::fault::{Fault, Kind};
+use crate::schema;
 
 /// The adapter's name in errors.
 const NAME: &str = "MySQL";
@@ -32,17 +43,63 @@ CREATE TABLE IF NOT EXISTS user (
     password VARCHAR(255) NOT NULL
 )";
 
+/// What has changed in our own tables from version to version; see [`schema`]. `micropy_schema` counts them. Each
+/// statement commits by itself, so a migration that was interrupted is run again: it has to bear that.
+const MIGRATIONS: &[&[&str]] = &[&[STANDING, REVOKED]];
+
+const SCHEMA: &str = "
+CREATE TABLE IF NOT EXISTS micropy_schema (
+    one TINYINT NOT NULL PRIMARY KEY,
+    version BIGINT NOT NULL
+)";
+const STANDING: &str = "
+CREATE TABLE IF NOT EXISTS micropy_standing (
+    user_id BIGINT NOT NULL PRIMARY KEY,
+    -- In UTF-8. The server may give the id of a user who was removed to another.
+    email VARBINARY(1020) NOT NULL,
+    role VARCHAR(16) NOT NULL,
+    disabled BOOLEAN NOT NULL,
+    verified BOOLEAN NOT NULL,
+    -- Counts what ends all tokens of the user.
+    version BIGINT NOT NULL,
+    -- Tokens without a version are good from then on: milliseconds since the epoch.
+    tokens_since BIGINT NOT NULL
+)";
+const REVOKED: &str = "
+CREATE TABLE IF NOT EXISTS micropy_revoked_tokens (
+    digest BINARY(32) NOT NULL PRIMARY KEY,
+    expiry BIGINT NOT NULL,
+    INDEX (expiry)
+)";
+
+/// One process at a time migrates. The lock's name is the server's, not the database's.
+const LOCK: &str = "SELECT GET_LOCK(CONCAT('micropy ', LEFT(DATABASE(), 50)), 10)";
+const UNLOCK: &str = "DO RELEASE_LOCK(CONCAT('micropy ', LEFT(DATABASE(), 50)))";
+
 /// The highest cost among bcrypt hashes, `$2b$12$…`. A sample is enough: it only determines how long a check takes.
 const HIGHEST_COST: &str = "
 SELECT MAX(CAST(SUBSTRING(password, 5, 2) AS UNSIGNED))
 FROM (SELECT password FROM user LIMIT 100000) AS first_users
 WHERE password LIKE '$2_$__$%'";
 
+/// Users with what our table says of them.
+const USERS: &str = "
+SELECT u.email, u.password, CAST(u.id AS SIGNED), s.role, s.disabled, s.verified, s.version, s.tokens_since
+FROM user AS u LEFT JOIN micropy_standing AS s
+    ON s.user_id = u.id AND s.email = CAST(CONVERT(u.email USING utf8mb4) AS BINARY)";
+/// The same without our table.
+const ORIGINAL_USERS: &str = "
+SELECT u.email, u.password, CAST(u.id AS SIGNED), NULL, NULL, NULL, NULL, NULL
+FROM user AS u";
+
+const SET_STANDING: &str = "
+INSERT INTO micropy_standing (user_id, email, role, disabled, verified, version, tokens_since)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+ON DUPLICATE KEY UPDATE email = VALUES(email), role = VALUES(role), disabled = VALUES(disabled),
+    verified = VALUES(verified), version = VALUES(version), tokens_since = VALUES(tokens_since)";
+
 /// The first comparison finds the row by the index. The second is byte by byte, in UTF-8, whatever the character set of
 /// the column.
-const CHANGE: &str = "
-UPDATE user SET password = ?
-WHERE email = ? AND CAST(CONVERT(email USING utf8mb4) AS BINARY) = ?";
 const UPGRADE: &str = "
 UPDATE user SET password = ?
 WHERE email = ? AND CAST(CONVERT(email USING utf8mb4) AS BINARY) = ?
@@ -62,8 +119,88 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub struct MysqlAuth {
     pool: MySqlPool,
     passwords: Passwords,
-    /// Set when the table is known to be there.
-    table: Arc<OnceCell<()>>,
+    /// Set when the original table is known to be there: which others are.
+    tables: Arc<OnceCell<Tables>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tables {
+    /// The original one and our own.
+    Own,
+    /// The original one alone.
+    Original,
+}
+
+/// A user's row, with what belongs to it in our table.
+struct Account {
+    id: i64,
+    email: String,
+    password: String,
+    standing: Standing,
+}
+
+/// A row of our table.
+#[derive(Clone, Copy)]
+struct Standing {
+    role: Role,
+    is_disabled: bool,
+    is_verified: bool,
+    version: i64,
+    tokens_since: Timestamp,
+}
+
+impl Standing {
+    /// Of a user whom an older service has made.
+    const ORIGINAL: Standing = Standing {
+        role: Role::User,
+        is_disabled: false,
+        is_verified: true,
+        version: 0,
+        tokens_since: Timestamp::from_millis(0),
+    };
+
+    /// Ends all tokens of before.
+    fn end_tokens(&mut self, now: Timestamp) {
+        self.version += 1;
+        self.tokens_since = now;
+    }
+}
+
+impl Account {
+    fn read(row: &MySqlRow) -> Result<Self, sqlx::Error> {
+        let standing = match row.try_get_unchecked::<Option<i64>, _>(6)? {
+            None => Standing::ORIGINAL,
+            Some(version) => Standing {
+                role: Role::of_name(&text(row, 3)?).unwrap_or_default(),
+                is_disabled: row.try_get_unchecked(4)?,
+                is_verified: row.try_get_unchecked(5)?,
+                version,
+                tokens_since: Timestamp::from_millis(row.try_get_unchecked(7)?),
+            },
+        };
+        Ok(Account {
+            id: row.try_get_unchecked(2)?,
+            email: text(row, 0)?,
+            password: text(row, 1)?,
+            standing,
+        })
+    }
+
+    fn user(self) -> User {
+        let digest = Sha256::new()
+            .chain_update(self.standing.version.to_le_bytes())
+            .chain_update(self.password);
+        let [a, b, c, d, e, f, g, h, ..] = digest.finalize().0;
+        User {
+            id: self.id.to_string(),
+            email: self.email,
+            role: self.standing.role,
+            is_disabled: self.standing.is_disabled,
+            is_verified: self.standing.is_verified,
+            version: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            tokens_since: self.standing.tokens_since,
+        }
+    }
 }
 
 impl MysqlAuth {
@@ -98,7 +235,7 @@ impl MysqlAuth {
         Ok(MysqlAuth {
             pool,
             passwords: Passwords::new(NAME, LegacyPasswords::Verify),
-            table: Arc::default(),
+            tables: Arc::default(),
         })
     }
 
@@ -113,8 +250,8 @@ impl MysqlAuth {
         self.pool.close().await;
     }
 
-    /// Makes the table if it is missing. Only then does this need the right to create tables.
-    async fn table(&self) -> Result<(), Error> {
+    /// Makes the tables if they are missing. Only then does this need the right to create tables.
+    async fn tables(&self) -> Result<Tables, Error> {
         let make = || async {
             let cost = match answer(self.highest_cost()).await {
                 Err(Error::Backend { source, .. }) if number(source.as_ref()) == Some(NO_TABLE) => {
@@ -126,9 +263,75 @@ impl MysqlAuth {
             if let Some(cost) = cost {
                 self.passwords.expect_bcrypt(cost);
             }
-            Ok(())
+            match answer(self.migrate()).await {
+                Ok(()) => Ok(Tables::Own),
+                Err(Error::Backend { source, .. }) if is_denied(source.as_ref()) => {
+                    tracing::warn!(
+                        error = %source,
+                        "without tables of its own, the service cannot disable users or end single tokens: grant it \
+                         CREATE, SELECT, INSERT, UPDATE and DELETE on the users' database, and restart it"
+                    );
+                    Ok(Tables::Original)
+                }
+                Err(e) => Err(e),
+            }
         };
-        self.table.get_or_try_init(make).await.map(drop)
+        self.tables.get_or_try_init(make).await.copied()
+    }
+
+    /// Whether our own tables are there: an error where they are not.
+    async fn own_tables(&self) -> Result<(), Error> {
+        match self.tables().await? {
+            Tables::Own => Ok(()),
+            Tables::Original => Err(Fault::lasting(NAME, NO_OWN_TABLES).into()),
+        }
+    }
+
+    async fn migrate(&self) -> Result<(), sqlx::Error> {
+        if self
+            .missing(&mut *self.pool.acquire().await?)
+            .await?
+            .is_empty()
+        {
+            return Ok(());
+        }
+        // Without the pool, so that the lock ends with the connection, however that ends.
+        let mut connection = self.pool.acquire().await?.detach();
+        let locked: Option<i64> = sqlx::query(LOCK)
+            .fetch_one(&mut connection)
+            .await?
+            .try_get_unchecked(0)?;
+        if locked != Some(1) {
+            return Err(sqlx::Error::PoolTimedOut);
+        }
+        connection.execute(SCHEMA).await?;
+        for migration in self.missing(&mut connection).await? {
+            for statement in *migration {
+                sqlx::raw_sql(*statement).execute(&mut connection).await?;
+            }
+        }
+        let done = "INSERT INTO micropy_schema VALUES (1, ?) ON DUPLICATE KEY UPDATE version = VALUES(version)";
+        sqlx::query(done)
+            .bind(i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX))
+            .execute(&mut connection)
+            .await?;
+        connection.execute(UNLOCK).await?;
+        connection.close().await
+    }
+
+    /// The migrations that the database still needs.
+    async fn missing(
+        &self,
+        connection: &mut MySqlConnection,
+    ) -> Result<&'static [&'static [&'static str]], sqlx::Error> {
+        let select = sqlx::query("SELECT version FROM micropy_schema WHERE one = 1");
+        let version = match select.fetch_optional(connection).await {
+            Ok(Some(row)) => row.try_get_unchecked(0)?,
+            Ok(None) => 0,
+            Err(e) if number(&e) == Some(NO_TABLE) => 0,
+            Err(e) => return Err(e),
+        };
+        schema::missing(MIGRATIONS, version).map_err(|e| sqlx::Error::Configuration(e.into()))
     }
 
     async fn highest_cost(&self) -> Result<Option<u32>, sqlx::Error> {
@@ -137,25 +340,67 @@ impl MysqlAuth {
         Ok(cost.and_then(|cost| u32::try_from(cost).ok()))
     }
 
-    /// The stored password of exactly this address; none if the column's character set cannot represent the address.
-    async fn stored(&self, email: &str) -> Result<Option<String>, sqlx::Error> {
-        let select = sqlx::query("SELECT email, password FROM user WHERE email = ?").bind(email);
-        let mut rows = select.fetch(&self.pool);
+    /// The account of exactly this address; none if the column's character set cannot represent the address. `lock`
+    /// keeps it from changing until the transaction ends.
+    async fn account(
+        &self,
+        connection: &mut MySqlConnection,
+        tables: Tables,
+        email: &str,
+        lock: bool,
+    ) -> Result<Option<Account>, sqlx::Error> {
+        let users = match tables {
+            Tables::Own => USERS,
+            Tables::Original => ORIGINAL_USERS,
+        };
+        let lock = if lock { " FOR UPDATE" } else { "" };
+        let select = AssertSqlSafe(format!("{users} WHERE u.email = ?{lock}"));
+        let mut rows = sqlx::query(select).bind(email).fetch(connection);
         while let Some(row) = known(rows.try_next().await)?.flatten() {
             if text(&row, 0)? == email {
-                return text(&row, 1).map(Some);
+                return Account::read(&row).map(Some);
             }
         }
         Ok(None)
     }
 
+    /// The account, without a lock.
+    async fn look_up(&self, email: &str) -> Result<Option<Account>, Error> {
+        let tables = self.tables().await?;
+        let found = async {
+            let mut connection = self.pool.acquire().await?;
+            self.account(&mut connection, tables, email, false).await
+        };
+        answer(found).await
+    }
+
+    async fn set_standing(
+        connection: &mut MySqlConnection,
+        account: &Account,
+    ) -> Result<(), sqlx::Error> {
+        let standing = account.standing;
+        let set = sqlx::query(SET_STANDING)
+            .bind(account.id)
+            .bind(account.email.as_bytes())
+            .bind(standing.role.name())
+            .bind(standing.is_disabled)
+            .bind(standing.is_verified)
+            .bind(standing.version)
+            .bind(standing.tokens_since.as_millis());
+        set.execute(connection).await.map(drop)
+    }
+
     /// Replaces an old password, unless it was changed meanwhile. A failure does not concern the user: the next login
-    /// tries again.
-    async fn upgrade(&self, email: &str, old: &str, new: &str) {
+    /// tries again. Returns whether it is replaced.
+    async fn upgrade(&self, email: &str, old: &str, new: &str) -> bool {
         let update = sqlx::query(UPGRADE).bind(new).bind(email);
         let update = update.bind(email.as_bytes()).bind(old.as_bytes());
-        if let Err(e) = answer(update.execute(&self.pool)).await {
-            tracing::warn!(error = %e, "an old password could not be upgraded");
+        match answer(update.execute(&self.pool)).await {
+            Ok(done) => done.rows_affected() > 0,
+            Err(e) => {
+                tracing::warn!(error = %e, "an old password could not be upgraded");
+                false
+            }
         }
     }
 }
@@ -169,52 +414,171 @@ impl fmt::Debug for MysqlAuth {
 
 #[async_trait]
 impl Auth for MysqlAuth {
-    async fn register(&self, email: &str, password: &str) -> Result<(), Error> {
-        self.table().await?;
+    async fn register(&self, email: &str, password: &str, now: Timestamp) -> Result<User, Error> {
+        let tables = self.tables().await?;
         let hash = self.passwords.hash(password).await?;
-        let insert = sqlx::query("INSERT INTO user (email, password) VALUES (?, ?)");
-        let insert = insert.bind(email).bind(hash).execute(&self.pool);
-        let done = answer(async {
-            match insert.await {
-                Err(sqlx::Error::Database(e)) if e.is_unique_violation() => Ok(false),
-                done => done.map(|_| true),
+        let registered = answer(async {
+            let mut transaction = self.pool.begin().await?;
+            let insert = sqlx::query("INSERT INTO user (email, password) VALUES (?, ?)");
+            let insert = insert.bind(email).bind(&hash).execute(&mut *transaction);
+            let inserted = match insert.await {
+                Err(sqlx::Error::Database(e)) if e.is_unique_violation() => return Ok(None),
+                done => done?,
+            };
+            let id = inserted.last_insert_id();
+            let mut account = Account {
+                id: i64::try_from(id).map_err(|e| sqlx::Error::Decode(e.into()))?,
+                email: email.to_owned(),
+                password: hash,
+                standing: Standing::ORIGINAL,
+            };
+            if tables == Tables::Own {
+                account.standing.is_verified = false;
+                account.standing.tokens_since = now;
+                Self::set_standing(&mut transaction, &account).await?;
             }
+            transaction.commit().await?;
+            Ok(Some(account.user()))
         });
-        match done.await? {
-            true => Ok(()),
-            false => Err(Error::Rejected(Rejection::Taken)),
-        }
+        let registered = registered.await?;
+        registered.ok_or(Error::Rejected(Rejection::Taken))
     }
 
-    async fn authenticate(&self, email: &str, password: &str) -> Result<(), Error> {
-        self.table().await?;
-        let stored = answer(self.stored(email)).await?;
-        let upgrade = self.passwords.authenticate(password, stored.clone());
-        if let (Some(new), Some(old)) = (upgrade.await?, stored) {
-            self.upgrade(email, &old, &new).await;
+    async fn authenticate(&self, email: &str, password: &str) -> Result<User, Error> {
+        let account = self.look_up(email).await?;
+        let stored = account.as_ref().map(|account| account.password.clone());
+        let upgrade = self.passwords.authenticate(password, stored).await?;
+        let mut account = match account {
+            Some(account) if !account.standing.is_disabled => account,
+            _ => return Err(Error::Rejected(Rejection::Credentials)),
+        };
+        if let Some(new) = upgrade
+            && self.upgrade(email, &account.password, &new).await
+        {
+            account.password = new;
         }
-        Ok(())
+        Ok(account.user())
     }
 
-    async fn change_password(&self, email: &str, password: &str) -> Result<(), Error> {
-        self.table().await?;
+    async fn find(&self, email: &str) -> Result<User, Error> {
+        let account = self.look_up(email).await?;
+        account.map(Account::user).ok_or(Error::NotFound)
+    }
+
+    async fn change_password(
+        &self,
+        email: &str,
+        password: &str,
+        now: Timestamp,
+    ) -> Result<User, Error> {
+        let tables = self.tables().await?;
         let hash = self.passwords.hash(password).await?;
-        let update = sqlx::query(CHANGE).bind(hash);
-        let update = update.bind(email).bind(email.as_bytes());
-        let done = answer(async { known(update.execute(&self.pool).await) });
-        match done.await?.map(|done| done.rows_affected()) {
-            None | Some(0) => Err(Error::NotFound),
-            Some(_) => Ok(()),
-        }
+        let changed = answer(async {
+            let mut transaction = self.pool.begin().await?;
+            let account = self.account(&mut transaction, tables, email, true).await?;
+            let Some(mut account) = account else {
+                return Ok(None);
+            };
+            let update = sqlx::query("UPDATE user SET password = ? WHERE id = ?");
+            let update = update.bind(&hash).bind(account.id);
+            update.execute(&mut *transaction).await?;
+            account.password = hash;
+            if tables == Tables::Own {
+                account.standing.end_tokens(now);
+                Self::set_standing(&mut transaction, &account).await?;
+            }
+            transaction.commit().await?;
+            Ok(Some(account.user()))
+        });
+        changed.await?.ok_or(Error::NotFound)
     }
 
-    async fn list(&self) -> Result<Vec<String>, Error> {
-        self.table().await?;
-        let select = sqlx::query("SELECT email FROM user").fetch(&self.pool);
-        let rows = select.and_then(|row| async move { text(&row, 0) });
-        let mut all: Vec<String> = answer(rows.try_collect()).await?;
-        all.sort_unstable();
+    async fn change(&self, email: &str, change: Change, now: Timestamp) -> Result<User, Error> {
+        self.own_tables().await?;
+        let changed = answer(async {
+            let mut transaction = self.pool.begin().await?;
+            let account = self
+                .account(&mut transaction, Tables::Own, email, true)
+                .await?;
+            let Some(mut account) = account else {
+                return Ok(None);
+            };
+            match change {
+                Change::Disabled(disabled) => {
+                    if disabled {
+                        account.standing.end_tokens(now);
+                    }
+                    account.standing.is_disabled = disabled;
+                }
+                Change::Verified(verified) => account.standing.is_verified = verified,
+                Change::Role(role) => account.standing.role = role,
+            }
+            Self::set_standing(&mut transaction, &account).await?;
+            transaction.commit().await?;
+            Ok(Some(account.user()))
+        });
+        changed.await?.ok_or(Error::NotFound)
+    }
+
+    async fn remove(&self, email: &str) -> Result<(), Error> {
+        let tables = self.tables().await?;
+        let removed = answer(async {
+            let mut transaction = self.pool.begin().await?;
+            let account = self.account(&mut transaction, tables, email, true).await?;
+            let Some(account) = account else {
+                return Ok(None);
+            };
+            let delete = sqlx::query("DELETE FROM user WHERE id = ?").bind(account.id);
+            delete.execute(&mut *transaction).await?;
+            if tables == Tables::Own {
+                let delete = sqlx::query("DELETE FROM micropy_standing WHERE user_id = ?");
+                delete.bind(account.id).execute(&mut *transaction).await?;
+            }
+            transaction.commit().await.map(Some)
+        });
+        removed.await?.ok_or(Error::NotFound)
+    }
+
+    async fn list(&self) -> Result<Vec<User>, Error> {
+        let users = match self.tables().await? {
+            Tables::Own => USERS,
+            Tables::Original => ORIGINAL_USERS,
+        };
+        let select = sqlx::query(users).fetch(&self.pool);
+        let rows = select.and_then(|row| async move { Account::read(&row).map(Account::user) });
+        let mut all: Vec<User> = answer(rows.try_collect()).await?;
+        all.sort_unstable_by(|a, b| a.email.cmp(&b.email));
         Ok(all)
+    }
+
+    async fn revoke(
+        &self,
+        token: &TokenDigest,
+        expiry: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        self.own_tables().await?;
+        let forget = sqlx::query("DELETE FROM micropy_revoked_tokens WHERE expiry <= ?");
+        match answer(forget.bind(now.as_millis()).execute(&self.pool)).await {
+            // Without the right to delete, they stay.
+            Err(Error::Backend { source, .. }) if is_denied(source.as_ref()) => {}
+            done => drop(done?),
+        }
+        let insert = "
+            INSERT INTO micropy_revoked_tokens (digest, expiry) VALUES (?, ?)
+            ON DUPLICATE KEY UPDATE expiry = VALUES(expiry)";
+        let insert = sqlx::query(insert).bind(&token[..]);
+        let insert = insert.bind(expiry.as_millis());
+        answer(insert.execute(&self.pool)).await.map(drop)
+    }
+
+    async fn is_revoked(&self, token: &TokenDigest) -> Result<bool, Error> {
+        if self.tables().await? == Tables::Original {
+            return Ok(false);
+        }
+        let select = sqlx::query("SELECT 1 FROM micropy_revoked_tokens WHERE digest = ?");
+        let select = select.bind(&token[..]).fetch_optional(&self.pool);
+        Ok(answer(select).await?.is_some())
     }
 }
 
@@ -240,8 +604,13 @@ fn known<T>(answer: Result<T, sqlx::Error>) -> Result<Option<T>, sqlx::Error> {
     }
 }
 
+const NO_OWN_TABLES: &str = "the database's user may not make or use the service's own tables: grant it CREATE, SELECT, \
+                             INSERT, UPDATE and DELETE on the users' database, and restart the service";
+
 /// ER_NO_SUCH_TABLE
 const NO_TABLE: u16 = 1146;
+/// ER_DBACCESS_DENIED_ERROR, ER_TABLEACCESS_DENIED_ERROR
+const DENIED: [u16; 2] = [1044, 1142];
 /// ER_CANT_AGGREGATE_2COLLATIONS, and MySQL's ER_IMPOSSIBLE_STRING_CONVERSION
 const NO_CHARACTERS: [u16; 2] = [1267, 3988];
 
@@ -252,6 +621,11 @@ fn number(e: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<u16> {
     };
     let e = e.try_downcast_ref::<MySqlDatabaseError>()?;
     Some(e.number())
+}
+
+/// Whether the server says that the user has not the right.
+fn is_denied(e: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    number(e).is_some_and(|number| DENIED.contains(&number))
 }
 
 /// Classifies an error.

@@ -12,7 +12,7 @@ use std::fmt;
 use std::hint::black_box;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 
 use argon2::password_hash::phc::PasswordHash;
@@ -20,9 +20,9 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use micropy_core::ports::BackendError;
 use micropy_core::ports::auth::{Error, Rejection};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 
 /// 19 MiB of memory, 2 passes, 1 lane: the first choice of the OWASP Password Storage Cheat Sheet.
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -40,6 +40,9 @@ const MAX_COST: u32 = 14;
 /// real one.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\
                       AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Hashes that may wait. On one core they take some 10 seconds.
+const MAX_WAITING: usize = 500;
 
 /// What happens to passwords that are stored as bcrypt (`$2a$`, `$2b$`, `$2y$`) or as plain text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +100,10 @@ pub(super) struct Passwords {
     /// The adapter's name in errors.
     adapter: &'static str,
     legacy: LegacyPasswords,
-    /// A hash takes a core and 19 MiB: no more at once than there are cores.
-    hashing: Arc<Semaphore>,
+    /// Of those who log in.
+    checks: Arc<Pool>,
+    /// Of those who register or change their password: they do not keep the others waiting.
+    new: Arc<Pool>,
     /// The highest cost of a bcrypt hash seen so far; 0 before the first.
     highest_cost: Arc<AtomicU32>,
 }
@@ -109,7 +114,8 @@ impl Passwords {
         Passwords {
             adapter,
             legacy,
-            hashing: Arc::new(Semaphore::new(cores)),
+            checks: Arc::new(Pool::new(cores)),
+            new: Arc::new(Pool::new(cores.div_ceil(2))),
             highest_cost: Arc::default(),
         }
     }
@@ -127,7 +133,7 @@ impl Passwords {
     /// The hash to store for a new password.
     pub(super) async fn hash(&self, password: &str) -> Result<String, Error> {
         let password = password.to_owned();
-        self.work(move |_| hash(&password)).await
+        self.work(&self.new, move |_| hash(&password)).await
     }
 
     /// Checks `password` against the stored one; `None` if there is no such user. Returns the hash that is to replace
@@ -138,7 +144,9 @@ impl Passwords {
         stored: Option<String>,
     ) -> Result<Option<String>, Error> {
         let password = password.to_owned();
-        let verdict = self.work(move |own| own.verdict(&password, stored.as_deref()));
+        let verdict = self.work(&self.checks, move |own| {
+            own.verdict(&password, stored.as_deref())
+        });
         match verdict.await? {
             Verdict::Refused => Err(Error::Rejected(Rejection::Credentials)),
             Verdict::Accepted => Ok(None),
@@ -148,11 +156,14 @@ impl Passwords {
 
     async fn work<T: Send + 'static>(
         &self,
+        pool: &Pool,
         work: impl FnOnce(&Passwords) -> Result<T, BackendError> + Send + 'static,
     ) -> Result<T, Error> {
         let lasting = |e: BackendError| Error::from(Fault::lasting(self.adapter, e));
-        let permit = self.hashing.clone().acquire_owned().await;
-        let permit = permit.map_err(|e| lasting(e.into()))?;
+        let permit = pool.enter().await.ok_or_else(|| {
+            let e = "too many passwords are waiting to be hashed";
+            Error::from(Fault::new(self.adapter, Kind::Passing, e))
+        })?;
         let passwords = self.clone();
         let done = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -209,6 +220,46 @@ impl Passwords {
             None if highest > 0 => take(highest),
             None => {}
         }
+    }
+}
+
+/// Hashes that are made at the same time, and those that wait. A hash takes a core and 19 MiB.
+#[derive(Debug)]
+struct Pool {
+    slots: Arc<Semaphore>,
+    waiting: AtomicUsize,
+}
+
+impl Pool {
+    fn new(slots: usize) -> Self {
+        Pool {
+            slots: Arc::new(Semaphore::new(slots)),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    /// Waits for a slot; `None` where too many wait already.
+    async fn enter(&self) -> Option<OwnedSemaphorePermit> {
+        let _waiting = Waiting::begin(&self.waiting)?;
+        // The semaphore is never closed.
+        self.slots.clone().acquire_owned().await.ok()
+    }
+}
+
+/// One of those who wait, also where it stops waiting.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a AtomicUsize) -> Option<Self> {
+        let begun = Waiting(waiting);
+        let before = waiting.fetch_add(1, Ordering::Relaxed);
+        (before < MAX_WAITING).then_some(begun)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -439,6 +490,24 @@ mod tests {
                 "{legacy}: {took:?} for nobody, plain, bcrypt of cost 5 and 9, argon2id"
             );
         }
+    }
+
+    #[tokio::test]
+    async fn of_those_who_wait_for_a_slot_there_is_a_limit() {
+        let pool = Pool::new(1);
+        let slot = pool.enter().await.unwrap();
+        let mut waiting = Vec::new();
+        for _ in 0..MAX_WAITING {
+            let mut waits = Box::pin(pool.enter());
+            assert!(futures_util::poll!(&mut waits).is_pending());
+            waiting.push(waits);
+        }
+        assert!(pool.enter().await.is_none(), "one too many");
+        waiting.pop();
+        let mut waits = Box::pin(pool.enter());
+        assert!(futures_util::poll!(&mut waits).is_pending(), "one gave up");
+        drop(slot);
+        assert!(waiting.remove(0).await.is_some(), "who came first");
     }
 
     #[test]

@@ -1,10 +1,30 @@
 //! Users as rows of a SQLite table.
 
 use async_trait::async_trait;
-use micropy_core::ports::auth::{Auth, Error, Rejection};
+use micropy_core::ports::Timestamp;
+use micropy_core::ports::auth::{Auth, Change, Error, Rejection, Role, TokenDigest, User};
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
 
 use super::password::{LegacyPasswords, Passwords};
 use crate::sqlite::{self, Database};
+
+const REGISTER: &str = "
+INSERT INTO users (email, password, tokens_since) VALUES (?, ?, ?)
+RETURNING *";
+const FIND: &str = "SELECT * FROM users WHERE email = ?";
+const LIST: &str = "SELECT * FROM users ORDER BY email";
+const CHANGE_PASSWORD: &str = "
+UPDATE users SET password = ?, version = version + 1, tokens_since = ? WHERE email = ?
+RETURNING *";
+const DISABLE: &str = "
+UPDATE users SET disabled = 1, version = version + 1, tokens_since = ? WHERE email = ?
+RETURNING *";
+const ENABLE: &str = "UPDATE users SET disabled = 0 WHERE email = ? RETURNING *";
+const VERIFY: &str = "UPDATE users SET verified = ? WHERE email = ? RETURNING *";
+const GIVE_ROLE: &str = "UPDATE users SET role = ? WHERE email = ? RETURNING *";
+const REVOKE: &str = "
+INSERT INTO revoked_tokens (digest, expiry) VALUES (?, ?) ON CONFLICT DO NOTHING";
 
 /// The users of a database.
 #[derive(Clone, Debug)]
@@ -28,6 +48,12 @@ impl SqliteAuth {
         self
     }
 
+    async fn row(&self, email: &str) -> Result<Option<SqliteRow>, Error> {
+        let select = sqlx::query(FIND).bind(email);
+        let row = select.fetch_optional(self.database.read()).await;
+        row.map_err(sqlite::backend)
+    }
+
     /// Replaces an old password, unless it was changed meanwhile. A failure does not concern the user: the next login
     /// tries again.
     async fn upgrade(&self, email: &str, old: &str, new: &str) {
@@ -41,16 +67,12 @@ impl SqliteAuth {
 
 #[async_trait]
 impl Auth for SqliteAuth {
-    async fn register(&self, email: &str, password: &str) -> Result<(), Error> {
+    async fn register(&self, email: &str, password: &str, now: Timestamp) -> Result<User, Error> {
         let hash = self.passwords.hash(password).await?;
-        let insert = sqlx::query("INSERT INTO users (email, password) VALUES (?, ?)");
-        match insert
-            .bind(email)
-            .bind(hash)
-            .execute(self.database.write())
-            .await
-        {
-            Ok(_) => Ok(()),
+        let insert = sqlx::query(REGISTER).bind(email).bind(hash);
+        let insert = insert.bind(now.as_millis());
+        match insert.fetch_one(self.database.write()).await {
+            Ok(row) => user(&row).map_err(sqlite::backend),
             Err(sqlx::Error::Database(e)) if e.is_unique_violation() => {
                 Err(Error::Rejected(Rejection::Taken))
             }
@@ -58,40 +80,111 @@ impl Auth for SqliteAuth {
         }
     }
 
-    async fn authenticate(&self, email: &str, password: &str) -> Result<(), Error> {
-        let select = sqlx::query_scalar("SELECT password FROM users WHERE email = ?").bind(email);
-        let known: Option<String> = select
-            .fetch_optional(self.database.read())
-            .await
-            .map_err(sqlite::fault)?;
-        let upgrade = self.passwords.authenticate(password, known.clone());
-        if let (Some(new), Some(old)) = (upgrade.await?, known) {
-            self.upgrade(email, &old, &new).await;
+    async fn authenticate(&self, email: &str, password: &str) -> Result<User, Error> {
+        let known = match self.row(email).await? {
+            Some(row) => {
+                let stored: String = row.try_get("password").map_err(sqlite::fault)?;
+                Some((user(&row).map_err(sqlite::fault)?, stored))
+            }
+            None => None,
+        };
+        let stored = known.as_ref().map(|(_, stored)| stored.clone());
+        let upgrade = self.passwords.authenticate(password, stored).await?;
+        match known {
+            Some((user, stored)) if !user.is_disabled => {
+                if let Some(new) = upgrade {
+                    self.upgrade(email, &stored, &new).await;
+                }
+                Ok(user)
+            }
+            _ => Err(Error::Rejected(Rejection::Credentials)),
         }
-        Ok(())
     }
 
-    async fn change_password(&self, email: &str, password: &str) -> Result<(), Error> {
+    async fn find(&self, email: &str) -> Result<User, Error> {
+        let row = self.row(email).await?;
+        user(&row.ok_or(Error::NotFound)?).map_err(sqlite::backend)
+    }
+
+    async fn change_password(
+        &self,
+        email: &str,
+        password: &str,
+        now: Timestamp,
+    ) -> Result<User, Error> {
         let hash = self.passwords.hash(password).await?;
-        let update = sqlx::query("UPDATE users SET password = ? WHERE email = ?");
-        let done = update
-            .bind(hash)
-            .bind(email)
-            .execute(self.database.write())
-            .await;
+        let update = sqlx::query(CHANGE_PASSWORD).bind(hash);
+        let update = update.bind(now.as_millis()).bind(email);
+        let row = update.fetch_optional(self.database.write()).await;
+        changed(row)
+    }
+
+    async fn change(&self, email: &str, change: Change, now: Timestamp) -> Result<User, Error> {
+        let update = match change {
+            Change::Disabled(true) => sqlx::query(DISABLE).bind(now.as_millis()),
+            Change::Disabled(false) => sqlx::query(ENABLE),
+            Change::Verified(verified) => sqlx::query(VERIFY).bind(verified),
+            Change::Role(role) => sqlx::query(GIVE_ROLE).bind(role.name()),
+        };
+        let update = update.bind(email);
+        changed(update.fetch_optional(self.database.write()).await)
+    }
+
+    async fn remove(&self, email: &str) -> Result<(), Error> {
+        let delete = sqlx::query("DELETE FROM users WHERE email = ?").bind(email);
+        let done = delete.execute(self.database.write()).await;
         match done.map_err(sqlite::fault)?.rows_affected() {
             0 => Err(Error::NotFound),
             _ => Ok(()),
         }
     }
 
-    async fn list(&self) -> Result<Vec<String>, Error> {
-        let select = sqlx::query_scalar("SELECT email FROM users ORDER BY email");
-        select
-            .fetch_all(self.database.read())
-            .await
-            .map_err(sqlite::backend)
+    async fn list(&self) -> Result<Vec<User>, Error> {
+        let rows = sqlx::query(LIST).fetch_all(self.database.read()).await;
+        let rows = rows.map_err(sqlite::fault)?;
+        let users: Result<_, _> = rows.iter().map(user).collect();
+        users.map_err(sqlite::backend)
     }
+
+    async fn revoke(
+        &self,
+        token: &TokenDigest,
+        expiry: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let database = self.database.write();
+        let forget = sqlx::query("DELETE FROM revoked_tokens WHERE expiry <= ?");
+        let forgotten = forget.bind(now.as_millis()).execute(database).await;
+        forgotten.map_err(sqlite::fault)?;
+        let insert = sqlx::query(REVOKE).bind(&token[..]);
+        let insert = insert.bind(expiry.as_millis()).execute(database);
+        insert.await.map(drop).map_err(sqlite::backend)
+    }
+
+    async fn is_revoked(&self, token: &TokenDigest) -> Result<bool, Error> {
+        let select = sqlx::query("SELECT 1 FROM revoked_tokens WHERE digest = ?").bind(&token[..]);
+        let row = select.fetch_optional(self.database.read()).await;
+        Ok(row.map_err(sqlite::fault)?.is_some())
+    }
+}
+
+fn changed(row: Result<Option<SqliteRow>, sqlx::Error>) -> Result<User, Error> {
+    let row = row.map_err(sqlite::fault)?.ok_or(Error::NotFound)?;
+    user(&row).map_err(sqlite::backend)
+}
+
+fn user(row: &SqliteRow) -> Result<User, sqlx::Error> {
+    let version: i64 = row.try_get("version")?;
+    let role: String = row.try_get("role")?;
+    Ok(User {
+        id: row.try_get("id")?,
+        email: row.try_get("email")?,
+        role: Role::of_name(&role).unwrap_or_default(),
+        is_disabled: row.try_get("disabled")?,
+        is_verified: row.try_get("verified")?,
+        version: version.cast_unsigned(),
+        tokens_since: Timestamp::from_millis(row.try_get("tokens_since")?),
+    })
 }
 
 #[cfg(test)]
@@ -104,7 +197,7 @@ mod tests {
         let database = Database::open(folder.path().join("users.db"))
             .await
             .unwrap();
-        sqlx::query("INSERT INTO users VALUES ('ann@example.com', 'secret')")
+        sqlx::query("INSERT INTO users (email, password) VALUES ('ann@example.com', 'secret')")
             .execute(database.write())
             .await
             .unwrap();

@@ -1,8 +1,8 @@
-//! Users and their passwords.
+//! Users, their passwords, and which of their tokens have ended.
 
 use async_trait::async_trait;
 
-use super::BackendError;
+use super::{BackendError, Timestamp};
 
 /// Why the user store refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub enum Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// No such user, or the wrong password. The caller does not learn which.
+    /// No such user, the wrong password, or a disabled user. The caller does not learn which.
     #[error("invalid credentials")]
     Credentials,
     /// The address is registered already.
@@ -39,22 +39,112 @@ pub enum Rejection {
     Taken,
 }
 
+/// A user, as the store knows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Tells this user from one who had the address before, or will have it after.
+    pub id: String,
+    /// The e-mail address, which names the user.
+    pub email: String,
+    /// What the user may do beside using the service.
+    pub role: Role,
+    /// A disabled user cannot sign in.
+    pub is_disabled: bool,
+    /// Whether mail is known to reach the user at the address.
+    pub is_verified: bool,
+    /// The credential version: another one after the password was changed, by whatever program, and after the user was
+    /// disabled. A token is good for the version under which it was issued. An adapter may derive it from the stored
+    /// password, so nobody outside gets to see it.
+    pub version: u64,
+    /// A token that names no version is good if it was issued at this time or later.
+    pub tokens_since: Timestamp,
+}
+
+/// What a user may do beside using the service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Nothing more.
+    #[default]
+    User,
+    /// Runs the service.
+    Admin,
+}
+
+impl Role {
+    /// Its name: `user` or `admin`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Role::User => "user",
+            Role::Admin => "admin",
+        }
+    }
+
+    /// The role of that name.
+    pub fn of_name(name: &str) -> Option<Self> {
+        [Role::User, Role::Admin]
+            .into_iter()
+            .find(|role| role.name() == name)
+    }
+}
+
+/// A change of a user's standing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Disables the user, which ends all tokens for good, or enables the user again.
+    Disabled(bool),
+    /// The address is known to be the user's, or no longer is.
+    Verified(bool),
+    /// Gives the user another role.
+    Role(Role),
+}
+
+/// The SHA-256 of what identifies a token.
+pub type TokenDigest = [u8; 32];
+
 /// Users who sign in with an e-mail address and a password.
 ///
 /// Addresses are compared byte by byte: another letter case is another user.
+///
+/// `now` is the time by the service's clock.
 #[async_trait]
 pub trait Auth: Send + Sync {
     /// Adds a user; [`Rejection::Taken`] if the address is in use. Durable when it returns. Of two at once with one
-    /// address, one wins.
-    async fn register(&self, email: &str, password: &str) -> Result<(), Error>;
+    /// address, one wins. The user is enabled, has the role [`Role::User`], and an address that is not verified.
+    async fn register(&self, email: &str, password: &str, now: Timestamp) -> Result<User, Error>;
 
-    /// Checks a password. An unknown user and a wrong password both give [`Rejection::Credentials`], after the same
-    /// time.
-    async fn authenticate(&self, email: &str, password: &str) -> Result<(), Error>;
+    /// Checks a password. An unknown user, a wrong password and a disabled user all give [`Rejection::Credentials`],
+    /// after the same time.
+    async fn authenticate(&self, email: &str, password: &str) -> Result<User, Error>;
 
-    /// Replaces a password; [`Error::NotFound`] if there is no such user.
-    async fn change_password(&self, email: &str, password: &str) -> Result<(), Error>;
+    /// The user of an address; [`Error::NotFound`] if there is none.
+    async fn find(&self, email: &str) -> Result<User, Error>;
 
-    /// All addresses, sorted.
-    async fn list(&self) -> Result<Vec<String>, Error>;
+    /// Replaces a password, which changes the user's version; [`Error::NotFound`] if there is no such user.
+    async fn change_password(
+        &self,
+        email: &str,
+        password: &str,
+        now: Timestamp,
+    ) -> Result<User, Error>;
+
+    /// Changes a user's standing; [`Error::NotFound`] if there is no such user.
+    async fn change(&self, email: &str, change: Change, now: Timestamp) -> Result<User, Error>;
+
+    /// Removes a user, whose address somebody may then register again; [`Error::NotFound`] if there is no such user.
+    async fn remove(&self, email: &str) -> Result<(), Error>;
+
+    /// All users, sorted by address.
+    async fn list(&self) -> Result<Vec<User>, Error>;
+
+    /// Ends one token, which would expire at `expiry`. Ending it twice does no harm. The store may forget it once it has
+    /// expired.
+    async fn revoke(
+        &self,
+        token: &TokenDigest,
+        expiry: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Error>;
+
+    /// Whether a token was ended by [`revoke`](Auth::revoke), as long as it has not expired.
+    async fn is_revoked(&self, token: &TokenDigest) -> Result<bool, Error>;
 }

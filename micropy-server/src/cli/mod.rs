@@ -63,7 +63,7 @@ enum Command {
     /// Print which jobs and files a sweeper would remove
     #[command(after_help = settings::HELP)]
     Sweep(sweep::Args),
-    /// Add and list the service's users
+    /// Add, list, disable and remove the service's users
     User(user::Args),
     /// Print docs/settings.md
     #[command(hide = true)]
@@ -136,6 +136,7 @@ mod tests {
                     (_, default) if !default.is_empty() => default,
                     ("ADDRESS", _) => "127.0.0.1:1",
                     ("MODE", _) => "verify",
+                    ("BOOL", _) => "true",
                     _ => "x",
                 };
                 let mut words = vec!["micropy-server"];

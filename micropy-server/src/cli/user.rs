@@ -1,4 +1,4 @@
-//! `micropy-server user`: adds and lists users, and changes passwords.
+//! `micropy-server user`: adds, lists, disables and removes users, and changes passwords.
 
 use std::io::{self, IsTerminal, Read};
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use micropy_core::ports::Auth;
-use micropy_core::ports::auth::Error;
+use micropy_core::ports::auth::{Change, Error, Role, User};
 
 use super::failed;
 use crate::compose;
@@ -37,10 +37,41 @@ const USERS: [&str; 4] = ["data_dir", "users_url", "legacy_passwords", "config"]
 enum Action {
     /// Add a user
     Add(Account),
-    /// Give a user a new password
+    /// Give a user a new password, and sign the user out everywhere
     Passwd(Account),
+    /// Keep a user from signing in, and sign the user out everywhere
+    Disable(Address),
+    /// Let a disabled user sign in again
+    Enable(Address),
+    /// Remove a user, whose jobs and files go when they expire; nobody else can register the address before
+    Remove(Address),
+    /// Give a user a role
+    Role(Position),
     /// List all users
-    List,
+    List(Listing),
+}
+
+#[derive(Debug, clap::Args)]
+struct Address {
+    /// E-mail address
+    email: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct Position {
+    /// E-mail address
+    email: String,
+
+    /// What the user is
+    #[arg(value_parser = ["user", "admin"])]
+    role: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct Listing {
+    /// Say also who is disabled, unverified or an administrator
+    #[arg(long)]
+    long: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,29 +107,81 @@ fn try_run(args: Args) -> Result<(), Failure> {
 }
 
 async fn act(users: &dyn Auth, action: Action) -> Result<(), Failure> {
+    let now = compose::now();
     match action {
         Action::Add(Account { email, .. }) => {
             if !email.contains('@') {
                 return Err(format!("{email:?} is not an e-mail address").into());
             }
-            users.register(&email, &read_password()?).await?;
+            users.register(&email, &read_password()?, now).await?;
+            // The operator knows whose address it is.
+            let verified = users.change(&email, Change::Verified(true), now).await;
+            if let Err(e) = verified {
+                eprintln!("micropy-server: {email} is not marked as verified: {e}");
+            }
             println!("added {email}");
         }
         Action::Passwd(Account { email, .. }) => {
-            let changed = users.change_password(&email, &read_password()?).await;
-            changed.map_err(|e| match e {
-                Error::NotFound => format!("there is no user {email}").into(),
-                e => Failure::from(e),
-            })?;
+            let changed = users.change_password(&email, &read_password()?, now).await;
+            changed.map_err(|e| failure(e, &email))?;
             println!("changed the password of {email}");
         }
-        Action::List => {
-            for email in users.list().await? {
-                println!("{email}");
+        Action::Disable(Address { email }) => {
+            change(users, &email, Change::Disabled(true)).await?;
+            println!("disabled {email}");
+        }
+        Action::Enable(Address { email }) => {
+            change(users, &email, Change::Disabled(false)).await?;
+            println!("enabled {email}");
+        }
+        Action::Remove(Address { email }) => {
+            let removed = users.remove(&email).await;
+            removed.map_err(|e| failure(e, &email))?;
+            println!("removed {email}");
+        }
+        Action::Role(Position { email, role }) => {
+            let role = Role::of_name(&role).unwrap_or_default();
+            change(users, &email, Change::Role(role)).await?;
+            println!("{email} has the role {}", role.name());
+        }
+        Action::List(Listing { long }) => {
+            for user in users.list().await? {
+                match long {
+                    true => println!("{}", described(&user)),
+                    false => println!("{}", user.email),
+                }
             }
         }
     }
     Ok(())
+}
+
+async fn change(users: &dyn Auth, email: &str, change: Change) -> Result<(), Failure> {
+    let changed = users.change(email, change, compose::now()).await;
+    changed.map(drop).map_err(|e| failure(e, email))
+}
+
+fn failure(e: Error, email: &str) -> Failure {
+    match e {
+        Error::NotFound => format!("there is no user {email}").into(),
+        e => e.into(),
+    }
+}
+
+/// The user's address, and what is not as usual.
+fn described(user: &User) -> String {
+    let mut line = user.email.clone();
+    for (is_so, word) in [
+        (user.is_disabled, "disabled"),
+        (!user.is_verified, "unverified"),
+        (user.role == Role::Admin, "admin"),
+    ] {
+        if is_so {
+            line.push('\t');
+            line.push_str(word);
+        }
+    }
+    line
 }
 
 fn read_password() -> Result<String, Failure> {

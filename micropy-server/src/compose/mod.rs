@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use micropy_adapters::clock::SystemClock;
-use micropy_core::ports::{Auth, binding};
+use micropy_core::ports::{Auth, Clock as _, Timestamp, binding};
 use micropy_services::Ports;
 use micropy_services::accounts::{Accounts, LocalAccounts, RemoteAccounts};
 use micropy_services::auth::AuthService;
@@ -58,6 +58,11 @@ impl Service {
 /// Opens the users that the settings name, which a service may be using at the same time.
 pub async fn open_users(settings: Settings) -> io::Result<Arc<dyn Auth>> {
     Adapters::new(Arc::new(settings)).shared_users().await
+}
+
+/// The time by this computer's clock.
+pub fn now() -> Timestamp {
+    SystemClock.now()
 }
 
 /// Binds both stores that the settings name to the ledger that they name, whatever they belonged to before.
@@ -108,12 +113,25 @@ async fn check_stores(ports: &Ports) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether people may register themselves at these services.
+fn registration(settings: &Settings, services: &[Service]) -> bool {
+    let addresses = &settings.addresses;
+    let listening = services.iter().filter_map(|service| match service {
+        Service::Gateway => Some(addresses.listen),
+        Service::Auth => Some(addresses.auth_listen),
+        _ => None,
+    });
+    settings.registration(&listening.collect::<Vec<_>>())
+}
+
 /// Services that are ready to run in this process.
 pub struct Services {
     settings: Arc<Settings>,
     adapters: Adapters,
     metrics: Arc<Metrics>,
     accounts: Option<Arc<LocalAccounts>>,
+    /// Whether people may register themselves.
+    registration: bool,
     url: String,
     /// The services, opened but not running yet.
     ready: Vec<Ready>,
@@ -140,6 +158,7 @@ impl Services {
             adapters: Adapters::new(settings.clone()),
             metrics: Arc::default(),
             accounts: None,
+            registration: registration(&settings, services),
             url: public_url.to_owned(),
             settings,
             ready: Vec::new(),
@@ -193,8 +212,9 @@ impl Services {
 
     async fn auth(&mut self) -> io::Result<()> {
         let listener = self.listen(self.settings.addresses.auth_listen).await?;
-        let router = AuthService::new(self.local_accounts().await?).router();
-        self.ready.push(Ready::Http(listener, router));
+        let (accounts, secret) = (self.local_accounts().await?, self.adapters.secret()?);
+        let auth = AuthService::new(accounts).secret(&secret, Arc::new(SystemClock));
+        self.ready.push(Ready::Http(listener, auth.router()));
         Ok(())
     }
 
@@ -255,7 +275,7 @@ impl Services {
             return Ok(self.local_accounts().await?);
         };
         let mut accounts = RemoteAccounts::new(url.as_str(), Arc::new(SystemClock))?
-            .allow_registration(self.settings.accounts.registration);
+            .allow_registration(self.registration);
         if let Some(secret) = &self.settings.accounts.jwt_secret {
             accounts = accounts.secret(secret);
         }
@@ -270,7 +290,8 @@ impl Services {
         let (users, secret) = (self.adapters.users().await?, self.adapters.secret()?);
         let accounts = LocalAccounts::new(users, Arc::new(SystemClock), &secret)
             .login_attempts(self.settings.accounts.login_attempts)
-            .allow_registration(self.settings.accounts.registration);
+            .registrations(self.settings.accounts.registrations)
+            .allow_registration(self.registration);
         Ok(self.accounts.insert(Arc::new(accounts)).clone())
     }
 

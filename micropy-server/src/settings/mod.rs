@@ -139,11 +139,15 @@ pub struct Accounts {
     #[arg(long, value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set)]
     development: bool,
 
-    /// Let people register themselves
-    #[arg(long, value_name = "BOOL", default_value = "true", action = clap::ArgAction::Set)]
-    pub registration: bool,
+    /// Let people register themselves [default: only where gateway and auth service listen on loopback addresses]
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set)]
+    registration: Option<bool>,
 
-    /// Failed logins per account and address in 5 minutes
+    /// Registrations per address in 5 minutes; of an IPv6 address, 64 bits count
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub registrations: u32,
+
+    /// Failed logins per account and address in 5 minutes; ten times as many per address, whatever the account
     #[arg(long, value_name = "N", default_value = "10")]
     pub login_attempts: u32,
 
@@ -430,6 +434,12 @@ impl Settings {
         ))
     }
 
+    /// Whether people may register themselves at services that listen to `addresses`.
+    pub fn registration(&self, addresses: &[SocketAddr]) -> bool {
+        let is_local = addresses.iter().all(|address| address.ip().is_loopback());
+        self.accounts.registration.unwrap_or(is_local)
+    }
+
     /// The limits of requests.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -542,6 +552,24 @@ mod tests {
         assert!(settings.check_secret(&[here]).is_ok());
         let refused = settings.check_secret(&[here, anywhere]).unwrap_err();
         assert!(refused.to_string().contains("missing"));
+    }
+
+    #[test]
+    fn strangers_register_where_no_stranger_comes_unless_somebody_says_otherwise() {
+        let settings = |variables: &[(&str, &str)]| {
+            let layers = Layers::of_environment(variables).unwrap();
+            Settings::from_layers(&layers).unwrap()
+        };
+        let address = |text: &str| text.parse().unwrap();
+        let (here, anywhere) = (address("[::1]:8080"), address("0.0.0.0:8080"));
+        let silent = settings(&[]);
+        assert!(silent.registration(&[here]));
+        assert!(!silent.registration(&[anywhere]) && !silent.registration(&[here, anywhere]));
+        for told in [true, false] {
+            let told = settings(&[("MICROPY_REGISTRATION", &told.to_string())]);
+            assert_eq!(told.registration(&[here]), told.registration(&[anywhere]));
+        }
+        assert!(settings(&[("MICROPY_REGISTRATION", "true")]).registration(&[anywhere]));
     }
 
     #[test]

@@ -1,18 +1,34 @@
 //! Accounts whose users this process can ask itself.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use micropy_core::ports::auth::{Error, Rejection};
-use micropy_core::ports::{Auth, Clock};
+use micropy_core::ports::auth::{Error, Rejection, TokenDigest, User};
+use micropy_core::ports::{Auth, Clock, Timestamp};
+use tokio::time::Instant;
 
-use super::throttle::{Key, Throttle};
-use super::token::Tokens;
-use super::{Accounts, Claims, Credentials, LoginError, RegisterError, Secret};
+use super::recent::Recent;
+use super::throttle::{Allowance, Throttle};
+use super::token::{Tokens, digest};
+use super::turns::Turns;
+use super::{
+    Accounts, Claims, Credentials, LoginError, PasswordChange, PasswordError, RegisterError,
+    RenewError, Secret, check_password,
+};
 
 /// Failed logins allowed for each account and address within five minutes.
 const LOGIN_ATTEMPTS: u32 = 10;
+/// Registrations allowed for each address within five minutes.
+const REGISTRATIONS: u32 = 100;
+/// How long the store may take to say whether a token is good.
+const CHECK_TIME: Duration = Duration::from_secs(2);
+/// How long a store that did not answer is not asked again.
+const PAUSE: Duration = Duration::from_secs(2);
+/// The unit in which tokens tell the time.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Accounts of the users behind the port [`Auth`].
 ///
@@ -23,25 +39,50 @@ pub struct LocalAccounts {
     clock: Arc<dyn Clock>,
     tokens: Tokens,
     throttle: Throttle,
+    /// Registrations of each network.
+    allowance: Allowance,
     registration: bool,
+    /// Of those who log in, and of those who register: neither wait for the other.
+    login_turns: Turns,
+    registration_turns: Turns,
+    /// Whether tokens are good.
+    recent: Recent<bool>,
+    /// When the store did not answer last.
+    silent_since: Mutex<Option<Instant>>,
 }
 
 impl LocalAccounts {
     /// Accounts of `users`, with tokens signed by `secret`.
     pub fn new(users: Arc<dyn Auth>, clock: Arc<dyn Clock>, secret: &Secret) -> Self {
+        // Half of the cores are left to others.
+        let turns = thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
         LocalAccounts {
             users,
             clock,
             tokens: Tokens::new(secret),
             throttle: Throttle::new(LOGIN_ATTEMPTS),
+            allowance: Allowance::new(REGISTRATIONS),
             registration: true,
+            login_turns: Turns::new(turns),
+            registration_turns: Turns::new(turns),
+            recent: Recent::default(),
+            silent_since: Mutex::default(),
         }
     }
 
-    /// How many logins may fail for each account and address within five minutes. The default is 10.
+    /// How many logins may fail for each account and address within five minutes; ten times as many for each address
+    /// whatever the account, and for each account from addresses that it was never used from. Of an IPv6 address, the
+    /// first 64 bits count. The default is 10.
     #[must_use]
     pub fn login_attempts(mut self, attempts: u32) -> Self {
         self.throttle = Throttle::new(attempts);
+        self
+    }
+
+    /// How many may register from each address within five minutes. The default is 100.
+    #[must_use]
+    pub fn registrations(mut self, registrations: u32) -> Self {
+        self.allowance = Allowance::new(registrations);
         self
     }
 
@@ -50,6 +91,107 @@ impl LocalAccounts {
     pub fn allow_registration(mut self, allow: bool) -> Self {
         self.registration = allow;
         self
+    }
+
+    /// The user of a token that we, or the original auth service, have signed, as the store knows them now; none where
+    /// the token has ended.
+    async fn user_of(&self, claims: &Claims, token: &TokenDigest) -> Result<Option<User>, Error> {
+        let user = match self.users.find(&claims.username).await {
+            Ok(user) if claims.are_good_for(&user, &self.tokens) => user,
+            Ok(_) | Err(Error::NotFound) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let is_revoked = self.users.is_revoked(token).await?;
+        Ok((!is_revoked).then_some(user))
+    }
+
+    /// Whether a token is good. Where the store does not answer, what it said last holds, and a token of which it has said
+    /// nothing is good: an outage of the users' database shall shut nobody out who has signed in.
+    async fn is_good(&self, claims: &Claims, token: &TokenDigest) -> Result<bool, Error> {
+        if !self.is_silent() {
+            let asked = tokio::time::timeout(CHECK_TIME, self.user_of(claims, token)).await;
+            let asked = asked.unwrap_or_else(|elapsed| Err(Error::Unavailable(elapsed.into())));
+            let is_silent = matches!(asked, Err(Error::Unavailable(_)));
+            self.set_silent(is_silent);
+            match asked {
+                Err(Error::Unavailable(e)) => {
+                    tracing::warn!(error = %e, "tokens are accepted without asking for their users");
+                }
+                answer => return answer.map(|user| user.is_some()),
+            }
+        }
+        Ok(self.recent.last(token).unwrap_or(true))
+    }
+
+    fn is_silent(&self) -> bool {
+        let mut since = self
+            .silent_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match *since {
+            Some(at) if at.elapsed() < PAUSE => true,
+            // Of those who ask at once, one finds out.
+            Some(_) => {
+                *since = Some(Instant::now());
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn set_silent(&self, silent: bool) {
+        let mut since = self
+            .silent_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *since = silent.then(Instant::now);
+    }
+
+    /// The user who knows the password, as far as an attempt is allowed.
+    async fn authenticate(&self, account: Credentials, from: IpAddr) -> Result<User, LoginError> {
+        let Credentials { email, password } = account;
+        let now = self.clock.now();
+        let attempt = self.throttle.attempt(&email, from, now);
+        let attempt = attempt.map_err(LoginError::TooMany)?;
+        let turn = self.login_turns.wait(from).await;
+        let user = self.users.authenticate(&email, &password).await;
+        drop(turn);
+        match user {
+            Ok(user) => {
+                self.throttle.succeeded(attempt);
+                Ok(user)
+            }
+            Err(Error::Rejected(Rejection::Credentials)) => Err(LoginError::Invalid),
+            Err(e) => {
+                self.throttle.undone(&attempt);
+                Err(LoginError::Users(e))
+            }
+        }
+    }
+
+    /// The address of a valid token's user who knows the password, too.
+    async fn confirm(
+        &self,
+        token: &str,
+        password: String,
+        from: IpAddr,
+    ) -> Result<String, PasswordError> {
+        let (claims, digest) = self.read(token).ok_or(PasswordError::Ended)?;
+        let user = self.user_of(&claims, &digest).await?;
+        let email = user.ok_or(PasswordError::Ended)?.email;
+        let account = Credentials { email, password };
+        match self.authenticate(account, from).await {
+            Ok(user) => Ok(user.email),
+            Err(LoginError::TooMany(wait)) => Err(PasswordError::TooMany(wait)),
+            Err(LoginError::Users(e)) => Err(e.into()),
+            Err(_) => Err(PasswordError::Wrong),
+        }
+    }
+
+    /// The claims of a token with a valid signature, and what identifies it.
+    fn read(&self, token: &str) -> Option<(Claims, TokenDigest)> {
+        let claims = self.tokens.check(token, self.clock.now())?;
+        Some((claims, digest(token)))
     }
 }
 
@@ -60,44 +202,257 @@ impl Accounts for LocalAccounts {
         credentials: Option<Credentials>,
         from: IpAddr,
     ) -> Result<String, LoginError> {
-        let Credentials { email, password } = credentials.ok_or(LoginError::Missing)?;
-        let now = self.clock.now();
-        let keys = [Key::Account(email.clone(), from), Key::Address(from)];
-        if let Some(wait) = self.throttle.blocked(&keys, now) {
-            return Err(LoginError::TooMany(wait));
-        }
-        match self.users.authenticate(&email, &password).await {
-            Ok(()) => {
-                self.throttle.forget(&keys[0]);
-                Ok(self.tokens.issue(&email, now))
-            }
-            Err(Error::Rejected(Rejection::Credentials)) => {
-                self.throttle.count(keys, now);
-                Err(LoginError::Invalid)
-            }
-            Err(e) => Err(LoginError::Users(e)),
-        }
+        let user = self
+            .authenticate(credentials.ok_or(LoginError::Missing)?, from)
+            .await?;
+        Ok(self.tokens.issue(&user, self.clock.now()))
     }
 
-    async fn register(&self, account: Credentials, _from: IpAddr) -> Result<String, RegisterError> {
+    async fn register(&self, account: Credentials, from: IpAddr) -> Result<String, RegisterError> {
         if !self.registration {
             return Err(RegisterError::Off);
         }
         account.check().map_err(RegisterError::Unacceptable)?;
         let Credentials { email, password } = account;
-        self.users.register(&email, &password).await?;
-        Ok(self.tokens.issue(&email, self.clock.now()))
+        let allowed = self.allowance.take(from, self.clock.now());
+        allowed.map_err(RegisterError::TooMany)?;
+        let _turn = self.registration_turns.wait(from).await;
+        let now = self.clock.now();
+        // Tokens that the original auth service issues in this very second are good.
+        let user = self.users.register(&email, &password, now.minus(SECOND));
+        Ok(self.tokens.issue(&user.await?, now))
     }
 
     async fn check(&self, token: &str) -> Result<Option<Claims>, Error> {
-        Ok(self.tokens.check(token, self.clock.now()))
+        let Some((claims, digest)) = self.read(token) else {
+            return Ok(None);
+        };
+        let is_good = match self.recent.fresh(&digest) {
+            Some(is_good) => is_good,
+            None => {
+                let is_good = self.is_good(&claims, &digest).await?;
+                self.recent.remember(digest, is_good);
+                is_good
+            }
+        };
+        Ok(is_good.then_some(claims))
     }
 
-    fn renew(&self, username: &str) -> Option<String> {
-        Some(self.tokens.issue(username, self.clock.now()))
+    async fn renew(&self, token: &str) -> Result<String, RenewError> {
+        let (claims, digest) = self.read(token).ok_or(RenewError::Ended)?;
+        let user = self.user_of(&claims, &digest).await?;
+        let user = user.ok_or(RenewError::Ended)?;
+        Ok(self.tokens.issue(&user, self.clock.now()))
+    }
+
+    async fn logout(&self, token: &str) -> Result<(), Error> {
+        let Some((claims, digest)) = self.read(token) else {
+            return Ok(());
+        };
+        let expiry = Timestamp::from_millis(claims.exp.saturating_mul(1000));
+        self.users.revoke(&digest, expiry, self.clock.now()).await?;
+        self.recent.remember(digest, false);
+        Ok(())
+    }
+
+    async fn change_password(
+        &self,
+        token: &str,
+        change: PasswordChange,
+        from: IpAddr,
+    ) -> Result<String, PasswordError> {
+        check_password(&change.new).map_err(PasswordError::Unacceptable)?;
+        let email = self.confirm(token, change.current, from).await?;
+        let now = self.clock.now();
+        let user = self.users.change_password(&email, &change.new, now).await?;
+        self.recent.forget();
+        Ok(self.tokens.issue(&user, now))
+    }
+
+    async fn remove(
+        &self,
+        token: &str,
+        password: String,
+        from: IpAddr,
+    ) -> Result<(), PasswordError> {
+        let email = self.confirm(token, password, from).await?;
+        self.users.remove(&email).await?;
+        self.recent.forget();
+        Ok(())
     }
 
     fn registration(&self) -> bool {
         self.registration
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use micropy_core::ports::auth::{Change, User};
+    use micropy_core::ports::memory::MemoryAuth;
+    use micropy_core::ports::time::ManualClock;
+
+    use super::super::recent::HOLDS;
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const ANN: &str = "ann@example.com";
+
+    /// Users in memory, whom nobody reaches at times.
+    #[derive(Default)]
+    struct Reachable {
+        users: MemoryAuth,
+        is_away: AtomicBool,
+    }
+
+    impl Reachable {
+        fn users(&self) -> Result<&MemoryAuth, Error> {
+            match self.is_away.load(Ordering::SeqCst) {
+                true => Err(Error::Unavailable("away".into())),
+                false => Ok(&self.users),
+            }
+        }
+    }
+
+    #[async_trait]
+    impl Auth for Reachable {
+        async fn register(&self, email: &str, new: &str, now: Timestamp) -> Result<User, Error> {
+            self.users()?.register(email, new, now).await
+        }
+        async fn authenticate(&self, email: &str, password: &str) -> Result<User, Error> {
+            self.users()?.authenticate(email, password).await
+        }
+        async fn find(&self, email: &str) -> Result<User, Error> {
+            self.users()?.find(email).await
+        }
+        async fn change_password(
+            &self,
+            email: &str,
+            new: &str,
+            now: Timestamp,
+        ) -> Result<User, Error> {
+            self.users()?.change_password(email, new, now).await
+        }
+        async fn change(&self, email: &str, change: Change, now: Timestamp) -> Result<User, Error> {
+            self.users()?.change(email, change, now).await
+        }
+        async fn remove(&self, email: &str) -> Result<(), Error> {
+            self.users()?.remove(email).await
+        }
+        async fn list(&self) -> Result<Vec<User>, Error> {
+            self.users()?.list().await
+        }
+        async fn revoke(
+            &self,
+            token: &TokenDigest,
+            expiry: Timestamp,
+            now: Timestamp,
+        ) -> Result<(), Error> {
+            self.users()?.revoke(token, expiry, now).await
+        }
+        async fn is_revoked(&self, token: &TokenDigest) -> Result<bool, Error> {
+            self.users()?.is_revoked(token).await
+        }
+    }
+
+    fn credentials(email: &str, password: &str) -> Credentials {
+        Credentials {
+            email: email.into(),
+            password: password.into(),
+        }
+    }
+
+    /// Accounts, their users, and a token of Ann's.
+    async fn accounts() -> (LocalAccounts, Arc<Reachable>, String) {
+        let users = Arc::new(Reachable::default());
+        let clock = Arc::new(ManualClock::new(NOW));
+        let secret = Secret::new("a secret of the tests, of more than 32 bytes");
+        let accounts = LocalAccounts::new(users.clone(), clock, &secret);
+        let account = credentials(ANN, "correct horse");
+        let token = accounts.register(account, HERE).await.unwrap();
+        (accounts, users, token)
+    }
+
+    async fn is_valid(accounts: &LocalAccounts, token: &str) -> bool {
+        accounts.check(token).await.unwrap().is_some()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_ends_seconds_after_its_user_may_use_it_no_more() {
+        for taken_away in [
+            "password",
+            "disabled",
+            "enabled again",
+            "removed",
+            "registered again",
+        ] {
+            let (accounts, users, token) = accounts().await;
+            assert!(is_valid(&accounts, &token).await);
+            let renewed = accounts.renew(&token).await.unwrap();
+            let users = &users.users;
+            let change = |change| users.change(ANN, change, NOW);
+            match taken_away {
+                "password" => drop(users.change_password(ANN, "other", NOW).await.unwrap()),
+                "disabled" => drop(change(Change::Disabled(true)).await.unwrap()),
+                "enabled again" => {
+                    change(Change::Disabled(true)).await.unwrap();
+                    change(Change::Disabled(false)).await.unwrap();
+                }
+                _ => users.remove(ANN).await.unwrap(),
+            }
+            if taken_away == "registered again" {
+                users.register(ANN, "correct horse", NOW).await.unwrap();
+            }
+            let refused = accounts.renew(&token).await;
+            assert!(matches!(refused, Err(RenewError::Ended)), "{taken_away}");
+            tokio::time::advance(HOLDS).await;
+            for token in [&token, &renewed] {
+                assert!(!is_valid(&accounts, token).await, "{taken_away}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn logging_out_ends_that_token_alone_and_at_once() {
+        let (accounts, users, token) = accounts().await;
+        let other = accounts.renew(&token).await.unwrap();
+        assert!(is_valid(&accounts, &token).await);
+        accounts.logout(&token).await.unwrap();
+        accounts.logout("x.y.z").await.unwrap();
+        assert!(!is_valid(&accounts, &token).await);
+        assert!(matches!(
+            accounts.renew(&token).await,
+            Err(RenewError::Ended)
+        ));
+        assert!(is_valid(&accounts, &other).await);
+
+        users.is_away.store(true, Ordering::SeqCst);
+        let answer = accounts.logout(&other).await;
+        assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_the_store_is_away_what_it_said_last_holds() {
+        let (accounts, users, token) = accounts().await;
+        let logged_out = accounts.renew(&token).await.unwrap();
+        let unseen = accounts.renew(&token).await.unwrap();
+        accounts.logout(&logged_out).await.unwrap();
+        users.is_away.store(true, Ordering::SeqCst);
+        for _ in 0..3 {
+            assert!(is_valid(&accounts, &token).await);
+            assert!(is_valid(&accounts, &unseen).await);
+            assert!(!is_valid(&accounts, &logged_out).await);
+            assert!(!is_valid(&accounts, "x.y.z").await);
+            let renewed = accounts.renew(&token).await;
+            assert!(matches!(renewed, Err(RenewError::Users(_))));
+            tokio::time::advance(HOLDS).await;
+        }
+        users.users.remove(ANN).await.unwrap();
+        users.is_away.store(false, Ordering::SeqCst);
+        tokio::time::advance(PAUSE + HOLDS).await;
+        assert!(!is_valid(&accounts, &unseen).await);
     }
 }

@@ -3,17 +3,21 @@
 //! The gateway and the auth service ask [`Accounts`]. [`LocalAccounts`] keeps them behind the port
 //! [`Auth`](micropy_core::ports::Auth); [`RemoteAccounts`] asks an auth service over HTTP.
 
+mod client;
 mod local;
+mod recent;
 mod remote;
 mod secret;
 mod throttle;
 mod token;
+mod turns;
 
 pub use local::LocalAccounts;
 pub use remote::RemoteAccounts;
 pub use secret::Secret;
 pub use token::Claims;
 
+pub(crate) use client::ClientSigner;
 pub(crate) use token::LIFETIME;
 
 use std::net::IpAddr;
@@ -25,6 +29,8 @@ use axum::http::header::AUTHORIZATION;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use micropy_core::ports::auth::Error;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// Characters of an address or a password: more would only cost time.
 const MAX_LENGTH: usize = 254;
@@ -43,11 +49,34 @@ pub trait Accounts: Send + Sync {
     /// Adds a user and issues a token. `from` is the client's address.
     async fn register(&self, account: Credentials, from: IpAddr) -> Result<String, RegisterError>;
 
-    /// The claims of a token, or `None` where the token is not valid.
+    /// The claims of a token; `None` where it is not valid, or has ended: its user was removed or disabled, has another
+    /// password, or has logged out. What ends a token is noticed within a few seconds. While nobody can be asked, what was
+    /// known last holds.
     async fn check(&self, token: &str) -> Result<Option<Claims>, Error>;
 
-    /// A new token for a user who has shown a valid one, or `None` where only another service issues tokens.
-    fn renew(&self, username: &str) -> Option<String>;
+    /// A new token for the user of a valid one.
+    async fn renew(&self, token: &str) -> Result<String, RenewError>;
+
+    /// Ends a token, if it is valid.
+    async fn logout(&self, token: &str) -> Result<(), Error>;
+
+    /// Gives the user of a valid token another password, if they know the current one. It ends all their tokens, and issues
+    /// a new one. `from` is the client's address: wrong passwords count as failed logins.
+    async fn change_password(
+        &self,
+        token: &str,
+        change: PasswordChange,
+        from: IpAddr,
+    ) -> Result<String, PasswordError>;
+
+    /// Removes the user of a valid token, if they know the password. It ends all their tokens. What they have stored is the
+    /// caller's to remove.
+    async fn remove(
+        &self,
+        token: &str,
+        password: String,
+        from: IpAddr,
+    ) -> Result<(), PasswordError>;
 
     /// Whether people may register themselves.
     fn registration(&self) -> bool;
@@ -91,13 +120,18 @@ impl Credentials {
         if !is_address || !is_clean || email.chars().count() > MAX_LENGTH {
             return Err("This is not an e-mail address.".into());
         }
-        if !(MIN_PASSWORD_LENGTH..=MAX_LENGTH).contains(&password.chars().count()) {
-            return Err(format!(
-                "A password has {MIN_PASSWORD_LENGTH} to {MAX_LENGTH} characters."
-            ));
-        }
-        Ok(())
+        check_password(password)
     }
+}
+
+/// Checks the length of a new password; an error is a sentence for the user.
+fn check_password(password: &str) -> Result<(), String> {
+    if (MIN_PASSWORD_LENGTH..=MAX_LENGTH).contains(&password.chars().count()) {
+        return Ok(());
+    }
+    Err(format!(
+        "A password has {MIN_PASSWORD_LENGTH} to {MAX_LENGTH} characters."
+    ))
 }
 
 /// Why a login fails.
@@ -113,12 +147,62 @@ pub enum LoginError {
     /// A remote auth service refused, in these words.
     #[error("{0}")]
     Refused(String),
-    /// Too many logins failed: wait this long.
+    /// Too many logins failed, or are being tried at once: wait this long.
     #[error("too many failed logins")]
     TooMany(Duration),
     /// The users cannot be asked.
     #[error(transparent)]
     Users(Error),
+}
+
+/// A user's wish for another password, as a client sent it.
+#[derive(Clone, Deserialize, Serialize, ToSchema)]
+pub struct PasswordChange {
+    /// The current password.
+    #[schema(format = Password, min_length = 1, max_length = 254)]
+    pub current: String,
+    /// The password to be. It has 8 to 254 characters.
+    #[schema(format = Password, min_length = 8, max_length = 254)]
+    pub new: String,
+}
+
+/// Why a password is not changed, or an account not removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PasswordError {
+    /// The token is not valid, or has ended.
+    #[error("the token has ended")]
+    Ended,
+    /// The current password is another.
+    #[error("This is not your current password.")]
+    Wrong,
+    /// Too many logins, or changes, failed: wait this long.
+    #[error("too many failed logins")]
+    TooMany(Duration),
+    /// The new password will not do: the reason, in a sentence for the user.
+    #[error("{0}")]
+    Unacceptable(String),
+    /// The tokens come from an auth service that changes and removes nobody.
+    #[error("the auth service does not change accounts")]
+    Unsupported,
+    /// The users cannot be asked.
+    #[error(transparent)]
+    Users(#[from] Error),
+}
+
+/// Why a token is not renewed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RenewError {
+    /// It is not valid, or has ended.
+    #[error("the token has ended")]
+    Ended,
+    /// It comes from an auth service that renews none.
+    #[error("the auth service does not renew tokens")]
+    Unsupported,
+    /// The users cannot be asked.
+    #[error(transparent)]
+    Users(#[from] Error),
 }
 
 /// Why a registration fails.
@@ -131,6 +215,9 @@ pub enum RegisterError {
     /// The address or the password will not do: the reason, in a sentence for the user.
     #[error("{0}")]
     Unacceptable(String),
+    /// Too many have registered from the same address: wait this long.
+    #[error("too many registrations")]
+    TooMany(Duration),
     /// The user exists already, or the users cannot be asked.
     #[error(transparent)]
     Users(#[from] Error),

@@ -1,10 +1,9 @@
 //! Accounts kept by an auth service elsewhere: ours, or the original one.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::http::header::{AUTHORIZATION, RETRY_AFTER};
@@ -13,19 +12,23 @@ use base64::engine::general_purpose::STANDARD;
 use micropy_core::ports::auth::{Error, Rejection};
 use micropy_core::ports::{BackendError, Clock};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use super::client::{CLIENT, ClientSigner};
+use super::recent::Recent;
 use super::token::Tokens;
-use super::{Accounts, Claims, Credentials, LoginError, RegisterError, Secret};
+use super::{
+    Accounts, Claims, Credentials, LoginError, PasswordChange, PasswordError, RegisterError,
+    RenewError, Secret,
+};
 use crate::telemetry;
 
 /// How long a response may take: a login costs the service some 50 ms.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a token that was found valid is not checked again.
-const CACHE_TIME: Duration = Duration::from_secs(30);
-/// Valid tokens remembered at once.
-const CACHE_CAPACITY: usize = 10_000;
+/// How long it may take to say whether a token is valid.
+const CHECK_TIME: Duration = Duration::from_secs(4);
 /// Bytes of a response: it is a token or a short message.
 const MAX_RESPONSE: usize = 64 * 1024;
 /// The header in which proxies pass on the client's address.
@@ -37,10 +40,11 @@ pub struct RemoteAccounts {
     url: String,
     /// Where this process knows the secret too.
     tokens: Option<Tokens>,
+    signer: Option<ClientSigner>,
     clock: Arc<dyn Clock>,
     registration: bool,
-    /// Tokens found valid, by their hash, and when.
-    valid: Mutex<HashMap<[u8; 32], (Claims, Instant)>>,
+    /// What the service said of tokens that were valid once.
+    recent: Recent<Option<Claims>>,
 }
 
 impl RemoteAccounts {
@@ -54,21 +58,24 @@ impl RemoteAccounts {
             http: http.map_err(io::Error::other)?,
             url: url.trim_end_matches('/').to_owned(),
             tokens: None,
+            signer: None,
             clock,
             registration: true,
-            valid: Mutex::default(),
+            recent: Recent::default(),
         })
     }
 
-    /// The secret that the auth service signs tokens with. Tokens are then checked and renewed here.
+    /// The secret that the auth service signs tokens with. While the service is away, the signature alone then tells
+    /// whether a token is valid. With it, the service also believes which client a request comes from, and so limits the
+    /// logins of each client, not those of this gateway.
     #[must_use]
     pub fn secret(mut self, secret: &Secret) -> Self {
         self.tokens = Some(Tokens::new(secret));
+        self.signer = Some(ClientSigner::new(secret));
         self
     }
 
-    /// Whether people are told that they may register themselves. The default is yes; the auth service has the
-    /// last word.
+    /// Whether people may register themselves here. The default is yes; the auth service may refuse all the same.
     #[must_use]
     pub fn allow_registration(mut self, allow: bool) -> Self {
         self.registration = allow;
@@ -79,22 +86,59 @@ impl RemoteAccounts {
         self.http.post(format!("{}{path}", self.url))
     }
 
-    fn cached(&self, key: &[u8; 32]) -> Option<Claims> {
-        let valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
-        let (claims, since) = valid.get(key)?;
-        let is_current = claims.exp > self.clock.now().as_millis().div_euclid(1000);
-        (is_current && since.elapsed() < CACHE_TIME).then(|| claims.clone())
+    /// A request for the client at `from`.
+    fn post_for(&self, path: &str, from: IpAddr) -> RequestBuilder {
+        let request = self.post(path).header(FORWARDED_FOR, from.to_string());
+        match &self.signer {
+            Some(signer) => request.header(CLIENT, signer.sign(from, self.clock.now())),
+            None => request,
+        }
     }
 
-    fn cache(&self, key: [u8; 32], claims: &Claims) {
-        let mut valid = self.valid.lock().unwrap_or_else(PoisonError::into_inner);
-        if valid.len() >= CACHE_CAPACITY {
-            valid.retain(|_, (_, since)| since.elapsed() < CACHE_TIME);
-        }
-        if valid.len() < CACHE_CAPACITY {
-            valid.insert(key, (claims.clone(), Instant::now()));
+    /// Asks for a change of the account of a token's user; returns the response's text.
+    async fn change_account(
+        &self,
+        path: &str,
+        token: &str,
+        change: &(impl Serialize + Sync),
+        from: IpAddr,
+    ) -> Result<String, PasswordError> {
+        let request = self.post_for(path, from);
+        let request = request.header(AUTHORIZATION, bearer(token)).json(change);
+        match send(request).await? {
+            (StatusCode::OK, _, text) => {
+                self.recent.forget();
+                Ok(text)
+            }
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, ..) => Err(PasswordError::Ended),
+            (StatusCode::CONFLICT, ..) => Err(PasswordError::Wrong),
+            (StatusCode::BAD_REQUEST, _, why) => Err(PasswordError::Unacceptable(why)),
+            (StatusCode::TOO_MANY_REQUESTS, wait, _) => Err(PasswordError::TooMany(wait)),
+            // The original auth service has no such route.
+            (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, ..) => {
+                Err(PasswordError::Unsupported)
+            }
+            (status, ..) => Err(unexpected(status).into()),
         }
     }
+
+    /// What the auth service says of a token.
+    async fn validate(&self, token: &str) -> Result<Option<Claims>, Error> {
+        let request = self.post("/validate").header(AUTHORIZATION, bearer(token));
+        match send(request.timeout(CHECK_TIME)).await? {
+            (StatusCode::OK, _, json) => serde_json::from_str(&json).map_err(unavailable),
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, ..) => Ok(None),
+            (status, ..) => Err(unexpected(status)),
+        }
+    }
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+fn unexpected(status: StatusCode) -> Error {
+    unavailable(format!("the auth service answers {status}"))
 }
 
 #[async_trait]
@@ -104,7 +148,7 @@ impl Accounts for RemoteAccounts {
         credentials: Option<Credentials>,
         from: IpAddr,
     ) -> Result<String, LoginError> {
-        let mut request = self.post("/login").header(FORWARDED_FOR, from.to_string());
+        let mut request = self.post_for("/login", from);
         if let Some(Credentials { email, password }) = credentials {
             let basic = STANDARD.encode(format!("{email}:{password}"));
             request = request.header(AUTHORIZATION, format!("Basic {basic}"));
@@ -115,49 +159,96 @@ impl Accounts for RemoteAccounts {
             StatusCode::UNAUTHORIZED => Err(LoginError::Refused(text)),
             StatusCode::TOO_MANY_REQUESTS => Err(LoginError::TooMany(wait)),
             // The original service answers 500 when its database is down.
-            _ => Err(LoginError::Users(unavailable(format!(
-                "the auth service answers {status}"
-            )))),
+            _ => Err(LoginError::Users(unexpected(status))),
         }
     }
 
     async fn register(&self, account: Credentials, from: IpAddr) -> Result<String, RegisterError> {
+        if !self.registration {
+            return Err(RegisterError::Off);
+        }
         let Credentials { email, password } = account;
         let request = self
-            .post("/register")
-            .header(FORWARDED_FOR, from.to_string())
+            .post_for("/register", from)
             .json(&json!({"email": email, "password": password}));
         match send(request).await? {
             (StatusCode::CREATED, _, token) => Ok(token),
+            (StatusCode::TOO_MANY_REQUESTS, wait, _) => Err(RegisterError::TooMany(wait)),
             (status, _, text) => Err(register_error(status, text)),
         }
     }
 
     async fn check(&self, token: &str) -> Result<Option<Claims>, Error> {
-        if let Some(tokens) = &self.tokens {
-            return Ok(tokens.check(token, self.clock.now()));
-        }
+        let now = self.clock.now();
+        let signed = match self.tokens.as_ref().map(|tokens| tokens.check(token, now)) {
+            Some(None) => return Ok(None),
+            signed => signed.flatten(),
+        };
         let key = Sha256::digest(token).into();
-        if let Some(claims) = self.cached(&key) {
-            return Ok(Some(claims));
+        let in_time = |claims: Option<Claims>| {
+            claims.filter(|claims| claims.exp > now.as_millis().div_euclid(1000))
+        };
+        if let Some(answer) = self.recent.fresh(&key) {
+            return Ok(in_time(answer));
         }
-        let request = self
-            .post("/validate")
-            .header(AUTHORIZATION, format!("Bearer {token}"));
+        let answer = match self.validate(token).await {
+            Ok(answer) => answer,
+            // What was known last holds, and then the signature.
+            Err(e) => match (self.recent.last(&key), signed) {
+                (Some(last), _) => in_time(last),
+                (None, Some(claims)) => Some(claims),
+                (None, None) => return Err(e),
+            },
+        };
+        // Of tokens that were never valid, there is no end.
+        if answer.is_some() || self.recent.last(&key).is_some() {
+            self.recent.remember(key, answer.clone());
+        }
+        Ok(answer)
+    }
+
+    async fn renew(&self, token: &str) -> Result<String, RenewError> {
+        let request = self.post("/refresh").header(AUTHORIZATION, bearer(token));
         match send(request).await? {
-            (StatusCode::OK, _, json) => {
-                let claims: Claims = serde_json::from_str(&json).map_err(unavailable)?;
-                self.cache(key, &claims);
-                Ok(Some(claims))
+            (StatusCode::OK, _, token) => Ok(token),
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, ..) => Err(RenewError::Ended),
+            // The original auth service has no such route.
+            (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, ..) => {
+                Err(RenewError::Unsupported)
             }
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, ..) => Ok(None),
-            (status, ..) => Err(unavailable(format!("the auth service answers {status}"))),
+            (status, ..) => Err(unexpected(status).into()),
         }
     }
 
-    fn renew(&self, username: &str) -> Option<String> {
-        let tokens = self.tokens.as_ref()?;
-        Some(tokens.issue(username, self.clock.now()))
+    async fn logout(&self, token: &str) -> Result<(), Error> {
+        self.recent.forget();
+        let request = self.post("/logout").header(AUTHORIZATION, bearer(token));
+        match send(request).await? {
+            (StatusCode::NO_CONTENT, ..) => Ok(()),
+            // The original auth service has no such route: its tokens stay valid until they expire.
+            (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, ..) => Ok(()),
+            (status, ..) => Err(unexpected(status)),
+        }
+    }
+
+    async fn change_password(
+        &self,
+        token: &str,
+        change: PasswordChange,
+        from: IpAddr,
+    ) -> Result<String, PasswordError> {
+        self.change_account("/password", token, &change, from).await
+    }
+
+    async fn remove(
+        &self,
+        token: &str,
+        password: String,
+        from: IpAddr,
+    ) -> Result<(), PasswordError> {
+        let confirmation = json!({"password": password});
+        let removed = self.change_account("/remove", token, &confirmation, from);
+        removed.await.map(drop)
     }
 
     fn registration(&self) -> bool {
@@ -198,6 +289,6 @@ fn register_error(status: StatusCode, text: String) -> RegisterError {
         StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
             RegisterError::Off
         }
-        _ => unavailable(format!("the auth service answers {status}")).into(),
+        _ => unexpected(status).into(),
     }
 }

@@ -1,32 +1,47 @@
-//! How often a login may fail.
+//! How often a login may fail, and how often people may register.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use micropy_core::ports::Timestamp;
+use sha2::{Digest as _, Sha256};
 
-/// How long a failed login counts.
+/// How long an attempt counts.
 const WINDOW: Duration = Duration::from_secs(300);
-/// Accounts and addresses remembered at once; beyond that, the oldest is forgotten.
+/// Accounts and networks remembered at once; beyond that, the oldest is forgotten.
 const CAPACITY: usize = 10_000;
-/// Attempts of one address, for each attempt of one account: an address may stand for a whole office.
-const PER_ADDRESS: u32 = 10;
+/// Attempts of one network, or at one account, for each attempt of one network at one account: a network may stand for a
+/// whole office, and an account may be attacked from many.
+const PER_NETWORK: u32 = 10;
 
-/// Failed logins of the last minutes.
-pub struct Throttle {
-    attempts: u32,
-    seen: Mutex<HashMap<Key, Seen>>,
+/// Who is likely to be one person, or one house: an IPv4 address, or the 64 bits of an IPv6 address that a provider
+/// assigns at least (RFC 6177).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Network(IpAddr);
+
+impl Network {
+    pub fn of(address: IpAddr) -> Self {
+        Network(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                let prefix = address.to_bits() & !u128::from(u64::MAX);
+                IpAddr::V6(Ipv6Addr::from_bits(prefix))
+            }
+            v4 => v4,
+        })
+    }
 }
 
-/// What failures are counted for.
+/// What attempts are counted for. An account is a hash of its name, so that long names take no more memory.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub enum Key {
-    /// One account from one address, so that nobody can lock another user out.
-    Account(String, IpAddr),
-    /// One address, whatever accounts it tries.
-    Address(IpAddr),
+enum Key {
+    /// One account from one network.
+    AccountFrom([u8; 32], Network),
+    /// One account from networks that it has not been used from.
+    Account([u8; 32]),
+    /// One network, whatever accounts it tries.
+    Network(Network),
 }
 
 #[derive(Clone, Copy)]
@@ -35,8 +50,31 @@ struct Seen {
     count: u32,
 }
 
+/// Attempts of the last minutes.
+///
+/// An attempt is counted before it is made: of any number at once, no more are made than are allowed. It is given back
+/// when it succeeds.
+pub struct Throttle {
+    attempts: u32,
+    seen: Mutex<Counters>,
+}
+
+#[derive(Default)]
+struct Counters {
+    seen: HashMap<Key, Seen>,
+    /// Networks from which accounts were signed in to: others' failures do not shut these out.
+    familiar: HashSet<([u8; 32], Network)>,
+}
+
+/// An attempt that was counted, and is being made.
+pub struct Attempt {
+    account: [u8; 32],
+    network: Network,
+    keys: Vec<Key>,
+}
+
 impl Throttle {
-    /// Allows this many failures for each account and address within [`WINDOW`].
+    /// Allows this many failures for each account and network within [`WINDOW`].
     pub fn new(attempts: u32) -> Self {
         Throttle {
             attempts,
@@ -44,57 +82,122 @@ impl Throttle {
         }
     }
 
-    fn limit(&self, key: &Key) -> u32 {
-        match key {
-            Key::Account(..) => self.attempts,
-            Key::Address(_) => self.attempts.saturating_mul(PER_ADDRESS),
+    /// Counts an attempt at an account; otherwise says how long until another is allowed.
+    pub fn attempt(
+        &self,
+        account: &str,
+        from: IpAddr,
+        now: Timestamp,
+    ) -> Result<Attempt, Duration> {
+        let (account, network) = (Sha256::digest(account).into(), Network::of(from));
+        let mut counters = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = vec![Key::AccountFrom(account, network), Key::Network(network)];
+        if !counters.familiar.contains(&(account, network)) {
+            keys.push(Key::Account(account));
         }
+        let wait = keys.iter().filter_map(|key| {
+            let limit = match key {
+                Key::AccountFrom(..) => self.attempts,
+                Key::Account(_) | Key::Network(_) => self.attempts.saturating_mul(PER_NETWORK),
+            };
+            counters.wait(key, limit, now)
+        });
+        if let Some(wait) = wait.max() {
+            return Err(wait);
+        }
+        for key in &keys {
+            counters.count(key.clone(), now);
+        }
+        Ok(Attempt {
+            account,
+            network,
+            keys,
+        })
     }
 
-    /// How long until another attempt is allowed; `None` where it is allowed now.
-    pub fn blocked(&self, keys: &[Key], now: Timestamp) -> Option<Duration> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = |key: &Key| {
-            let seen = seen.get(key).filter(|seen| seen.count >= self.limit(key))?;
-            let left = WINDOW.checked_sub(now.since(seen.since))?;
-            (!left.is_zero()).then_some(left)
-        };
-        keys.iter().filter_map(wait).max()
+    /// The attempt has succeeded: it does not count, nor do earlier ones of this network at this account.
+    pub fn succeeded(&self, attempt: Attempt) {
+        self.undone(&attempt);
+        let mut counters = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        counters
+            .seen
+            .remove(&Key::AccountFrom(attempt.account, attempt.network));
+        if counters.familiar.len() >= CAPACITY {
+            counters.familiar.clear();
+        }
+        counters.familiar.insert((attempt.account, attempt.network));
     }
 
-    /// Counts a failure.
-    pub fn count(&self, keys: impl IntoIterator<Item = Key>, now: Timestamp) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.len() >= CAPACITY {
-            seen.retain(|_, seen| now.since(seen.since) < WINDOW);
-        }
-        if seen.len() >= CAPACITY
-            && let Some(oldest) = seen.iter().min_by_key(|(_, seen)| seen.since)
-        {
-            let oldest = oldest.0.clone();
-            seen.remove(&oldest);
-        }
-        for key in keys {
-            let entry = seen.entry(key).or_insert(Seen {
-                since: now,
-                count: 0,
-            });
-            if now.since(entry.since) >= WINDOW {
-                *entry = Seen {
-                    since: now,
-                    count: 0,
-                };
+    /// The attempt could not be made: it does not count.
+    pub fn undone(&self, attempt: &Attempt) {
+        let mut counters = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in &attempt.keys {
+            if let Some(seen) = counters.seen.get_mut(key) {
+                seen.count = seen.count.saturating_sub(1);
             }
-            entry.count += 1;
+        }
+    }
+}
+
+/// Allows each network so many of something within [`WINDOW`].
+pub struct Allowance {
+    limit: u32,
+    seen: Mutex<Counters>,
+}
+
+impl Allowance {
+    pub fn new(limit: u32) -> Self {
+        Allowance {
+            limit,
+            seen: Mutex::default(),
         }
     }
 
-    /// Forgets the failures of an account whose login succeeded.
-    pub fn forget(&self, key: &Key) {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(key);
+    /// Counts one; otherwise says how long until another is allowed.
+    pub fn take(&self, from: IpAddr, now: Timestamp) -> Result<(), Duration> {
+        let key = Key::Network(Network::of(from));
+        let mut counters = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        match counters.wait(&key, self.limit, now) {
+            Some(wait) => Err(wait),
+            None => {
+                counters.count(key, now);
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Counters {
+    /// How long until another is allowed; `None` where it is allowed now.
+    fn wait(&self, key: &Key, limit: u32, now: Timestamp) -> Option<Duration> {
+        let since = match self.seen.get(key) {
+            Some(seen) if seen.count >= limit => seen.since,
+            None if limit == 0 => now,
+            _ => return None,
+        };
+        let left = WINDOW.checked_sub(now.since(since))?;
+        (!left.is_zero()).then_some(left)
+    }
+
+    fn count(&mut self, key: Key, now: Timestamp) {
+        if self.seen.len() >= CAPACITY && !self.seen.contains_key(&key) {
+            self.seen.retain(|_, seen| now.since(seen.since) < WINDOW);
+            if self.seen.len() >= CAPACITY
+                && let Some(oldest) = self.seen.iter().min_by_key(|(_, seen)| seen.since)
+            {
+                let oldest = oldest.0.clone();
+                self.seen.remove(&oldest);
+            }
+        }
+        let begun = Seen {
+            since: now,
+            count: 0,
+        };
+        let seen = self.seen.entry(key).or_insert(begun);
+        if now.since(seen.since) >= WINDOW {
+            *seen = begun;
+        }
+        seen.count += 1;
     }
 }
 
@@ -102,42 +205,101 @@ impl Throttle {
 mod tests {
     use super::*;
 
-    fn account(name: &str) -> Key {
-        Key::Account(name.into(), IpAddr::from([127, 0, 0, 1]))
+    const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn here() -> IpAddr {
+        address("192.0.2.1")
     }
 
     #[test]
-    fn failures_block_one_account_for_a_while() {
+    fn failures_shut_one_account_for_a_while() {
         let throttle = Throttle::new(3);
-        let start = Timestamp::from_millis(1_700_000_000_000);
         for n in 0..3 {
-            assert_eq!(
-                throttle.blocked(&[account("ann")], start),
-                None,
-                "attempt {n}"
-            );
-            throttle.count([account("ann")], start);
+            let attempt = throttle.attempt("ann", here(), START);
+            assert!(attempt.is_ok(), "attempt {n}");
         }
-        let wait = throttle.blocked(&[account("ann")], start.plus(WINDOW / 3));
-        assert_eq!(wait, Some(WINDOW * 2 / 3));
-        assert_eq!(throttle.blocked(&[account("bob")], start), None);
-        assert_eq!(
-            throttle.blocked(&[account("ann")], start.plus(WINDOW)),
-            None
-        );
+        let wait = throttle.attempt("ann", here(), START.plus(WINDOW / 3));
+        assert_eq!(wait.err(), Some(WINDOW * 2 / 3));
+        assert!(throttle.attempt("bob", here(), START).is_ok());
+        assert!(throttle.attempt("ann", here(), START.plus(WINDOW)).is_ok());
+    }
+
+    #[test]
+    fn attempts_count_before_they_are_made_and_not_when_they_succeed() {
+        let throttle = Throttle::new(3);
+        let attempts: Vec<_> = (0..400)
+            .filter_map(|_| throttle.attempt("ann", here(), START).ok())
+            .collect();
+        assert_eq!(attempts.len(), 3, "at once");
+        for attempt in attempts {
+            throttle.undone(&attempt);
+        }
+        for _ in 0..100 {
+            let attempt = throttle.attempt("ann", here(), START);
+            throttle.succeeded(attempt.ok().unwrap());
+        }
+        let fail = || throttle.attempt("ann", here(), START).is_ok();
+        assert_eq!([fail(), fail(), fail(), fail()], [true, true, true, false]);
+    }
+
+    #[test]
+    fn a_network_counts_as_one() {
+        let throttle = Throttle::new(1);
+        let allowed =
+            |account: &str, from: &str| throttle.attempt(account, address(from), START).is_ok();
+        assert!(allowed("ann", "2001:db8:0:1::1"));
+        assert!(!allowed("ann", "2001:db8:0:1:ffff::2"), "the same /64");
+        assert!(allowed("ann", "2001:db8:0:2::1"), "another");
+        assert!(allowed("ann", "192.0.2.1"));
+        assert!(!allowed("ann", "::ffff:192.0.2.1"), "the same in IPv6");
+        assert!(allowed("ann", "192.0.2.2"));
+
+        for n in 1..PER_NETWORK {
+            assert!(allowed(&n.to_string(), "2001:db8:0:1::1"), "{n}");
+        }
+        assert!(!allowed("zoe", "2001:db8:0:1::1"), "whatever the account");
+    }
+
+    #[test]
+    fn an_account_attacked_from_everywhere_is_shut_to_strangers_alone() {
+        let throttle = Throttle::new(2);
+        let attempt = throttle.attempt("ann", here(), START);
+        throttle.succeeded(attempt.ok().unwrap());
+        let attacked = |n: u32| {
+            let from = IpAddr::from(n.to_be_bytes());
+            throttle.attempt("ann", from, START).is_ok()
+        };
+        let allowed = (1..1000).filter(|n| attacked(*n)).count();
+        assert_eq!(allowed, 2 * PER_NETWORK as usize);
+        assert!(throttle.attempt("ann", here(), START).is_ok());
+        assert!(throttle.attempt("bob", address("10.0.0.1"), START).is_ok());
+    }
+
+    #[test]
+    fn an_allowance_is_used_up_and_comes_back() {
+        let allowance = Allowance::new(2);
+        let take = |from, now| allowance.take(address(from), now);
+        assert_eq!(take("2001:db8::1", START), Ok(()));
+        assert_eq!(take("2001:db8::2", START), Ok(()));
+        assert_eq!(take("2001:db8::3", START), Err(WINDOW));
+        assert_eq!(take("192.0.2.1", START), Ok(()));
+        assert_eq!(take("2001:db8::1", START.plus(WINDOW)), Ok(()));
+        assert_eq!(Allowance::new(0).take(here(), START), Err(WINDOW));
     }
 
     #[test]
     fn memory_of_failures_is_bounded() {
         let throttle = Throttle::new(3);
-        for n in 0..CAPACITY + 50 {
-            throttle.count([account(&n.to_string())], Timestamp::from_millis(n as i64));
+        for n in 0..CAPACITY as u32 {
+            let from = IpAddr::from(n.to_be_bytes());
+            let now = Timestamp::from_millis(i64::from(n));
+            let _ = throttle.attempt(&"long".repeat(1000), from, now);
         }
         let seen = throttle.seen.lock().unwrap();
-        assert_eq!(seen.len(), CAPACITY);
-        assert!(
-            seen.contains_key(&account(&(CAPACITY + 49).to_string())),
-            "the newest is kept"
-        );
+        assert!(seen.seen.len() <= CAPACITY);
     }
 }

@@ -6,16 +6,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use micropy_core::ports::Timestamp;
+use micropy_core::ports::auth::{TokenDigest, User};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 
 use super::Secret;
 
 /// How long a token is valid, in seconds.
 pub const LIFETIME: i64 = 86_400;
+/// Bytes of the hash of a credential version.
+const VERSION_BYTES: usize = 12;
 
 /// The claims of a token. Claims that Python services add are ignored. `aud` is never set: PyJWT would reject the
-/// token.
+/// token. The claims that are optional here are missing from the tokens of the original auth service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// E-mail address of the user.
@@ -26,6 +29,35 @@ pub struct Claims {
     pub iat: i64,
     /// Whether the user may use the service.
     pub admin: bool,
+    /// The id of the user, which tells them from one who had the address before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub: Option<String>,
+    /// Tells the token from every other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jti: Option<String>,
+    /// The user's credential version, hashed with the secret: it may follow from the password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ver: Option<String>,
+}
+
+impl Claims {
+    /// Whether the token is good for the user whose address it names, as they are now.
+    pub(super) fn are_good_for(&self, user: &User, tokens: &Tokens) -> bool {
+        if user.is_disabled {
+            return false;
+        }
+        match (&self.sub, &self.ver) {
+            (Some(id), Some(version)) => *id == user.id && *version == tokens.version(user),
+            // Of the original auth service, which tells whole seconds.
+            _ => self.iat > user.tokens_since.as_millis().div_euclid(1000),
+        }
+    }
+}
+
+/// What identifies a token to the store of users: the SHA-256 of its signed part, without the signature.
+pub fn digest(token: &str) -> TokenDigest {
+    let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
+    Sha256::digest(signed).into()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -51,18 +83,21 @@ impl Tokens {
         }
     }
 
-    /// A token for `username` that is valid from `now` on.
-    pub fn issue(&self, username: &str, now: Timestamp) -> String {
+    /// A token for `user` that is valid from `now` on.
+    pub fn issue(&self, user: &User, now: Timestamp) -> String {
         let iat = now.as_millis().div_euclid(1000);
         let header = Header {
             alg: "HS256".into(),
             typ: "JWT".into(),
         };
         let claims = Claims {
-            username: username.to_owned(),
+            username: user.email.clone(),
             exp: iat + LIFETIME,
             iat,
             admin: true,
+            sub: Some(user.id.clone()),
+            jti: Some(random()),
+            ver: Some(self.version(user)),
         };
         let signed = format!("{}.{}", encode(&header), encode(&claims));
         let signature = self.mac(&signed).finalize().into_bytes();
@@ -83,9 +118,25 @@ impl Tokens {
         (claims.exp > now.as_millis().div_euclid(1000)).then_some(claims)
     }
 
+    /// The user's credential version, as tokens carry it. What is hashed is no part of a token: it begins with a word.
+    fn version(&self, user: &User) -> String {
+        let mac = self.mac("credential version ").chain_update(&user.id);
+        let mac = mac.chain_update(user.version.to_le_bytes());
+        let mac = mac.finalize().into_bytes();
+        URL_SAFE_NO_PAD.encode(&mac[..VERSION_BYTES])
+    }
+
     fn mac(&self, signed: &str) -> Hmac<Sha256> {
         self.key.clone().chain_update(signed)
     }
+}
+
+/// Text that no other token has.
+fn random() -> String {
+    let mut random = [0; 12];
+    // The operating system's generator does not fail on a system that still works.
+    getrandom::fill(&mut random).unwrap_or_else(|e| panic!("no random numbers: {e}"));
+    URL_SAFE_NO_PAD.encode(random)
 }
 
 fn encode(part: &impl Serialize) -> String {
@@ -100,12 +151,26 @@ fn decode<T: for<'de> Deserialize<'de>>(part: &str) -> Option<T> {
 
 #[cfg(test)]
 mod tests {
+    use micropy_core::ports::auth::Role;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
     fn tokens(secret: &str) -> Tokens {
         Tokens::new(&Secret::new(secret))
+    }
+
+    fn ann() -> User {
+        User {
+            id: "7".into(),
+            email: "ann@example.com".into(),
+            role: Role::User,
+            is_disabled: false,
+            is_verified: true,
+            version: 3,
+            tokens_since: NOW.minus(std::time::Duration::from_secs(1)),
+        }
     }
 
     /// As PyJWT 2.3.0 makes it: `jwt.encode({"username": "ann@example.com", "exp": 1700086400, "iat":
@@ -126,7 +191,7 @@ mod tests {
     #[test]
     fn a_token_is_valid_until_it_expires() {
         let ours = tokens("sarcasm");
-        let token = ours.issue("ann@example.com", NOW);
+        let token = ours.issue(&ann(), NOW);
         let at = |seconds: i64| Timestamp::from_millis(NOW.as_millis() + seconds * 1000);
         let claims = ours.check(&token, at(LIFETIME - 1)).unwrap();
         assert!(claims.admin && claims.exp == claims.iat + LIFETIME);
@@ -134,9 +199,44 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_good_for_one_user_and_one_version() {
+        let ours = tokens("sarcasm");
+        let claims = ours.check(&ours.issue(&ann(), NOW), NOW).unwrap();
+        assert!(claims.are_good_for(&ann(), &ours));
+        let changes: [fn(&mut User); 3] = [
+            |user| user.version += 1,
+            |user| user.id = "8".into(),
+            |user| user.is_disabled = true,
+        ];
+        for (n, change) in changes.iter().enumerate() {
+            let mut user = ann();
+            change(&mut user);
+            assert!(!claims.are_good_for(&user, &ours), "{n}");
+        }
+        let text = serde_json::to_string(&claims).unwrap();
+        assert!(!text.contains("\"ver\":3"), "the version is not shown");
+
+        let original = ours.check(PYJWT, NOW).unwrap();
+        assert!(original.are_good_for(&ann(), &ours));
+        let changed = User {
+            tokens_since: NOW,
+            ..ann()
+        };
+        assert!(!original.are_good_for(&changed, &ours));
+    }
+
+    #[test]
+    fn two_tokens_of_one_user_are_told_apart() {
+        let ours = tokens("sarcasm");
+        let (a, b) = (ours.issue(&ann(), NOW), ours.issue(&ann(), NOW));
+        assert_ne!(digest(&a), digest(&b));
+        assert_eq!(digest(&a), digest(&a));
+    }
+
+    #[test]
     fn a_token_with_another_signature_is_rejected() {
         let ours = tokens("sarcasm");
-        let token = ours.issue("ann@example.com", NOW);
+        let token = ours.issue(&ann(), NOW);
         assert_eq!(tokens("irony").check(&token, NOW), None, "another secret");
         let parts: Vec<&str> = token.split('.').collect();
         let none = format!(

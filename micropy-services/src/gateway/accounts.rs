@@ -1,17 +1,23 @@
-//! Registration, login and logout.
+//! Registration, login, logout, and what users do with their accounts.
+
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use micropy_core::ports::auth::{Error, Rejection};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::session::{COOKIE_NAME, Session};
-use super::{Shared, body};
-use crate::accounts::{Credentials, LIFETIME, LoginError, RegisterError};
+use super::{Shared, body, session};
+use crate::accounts::{
+    Credentials, LIFETIME, LoginError, PasswordChange, PasswordError, RegisterError, RenewError,
+};
 use crate::http::ClientAddress;
 
 /// An account, to log in or to register.
@@ -40,6 +46,10 @@ impl From<RegisterError> for Problem {
         match e {
             RegisterError::Off => Problem::forbidden(e.to_string()),
             RegisterError::Unacceptable(why) => Problem::bad_request(why),
+            RegisterError::TooMany(wait) => Problem::too_many(
+                wait.as_secs() + 1,
+                "Too many accounts have been made from your address.",
+            ),
             RegisterError::Users(e) => e.into(),
         }
     }
@@ -71,6 +81,8 @@ pub struct Me {
         (status = 403, description = "Registration is switched off", body = Problem),
         (status = 409, description = "The address is registered already", body = Problem),
         body::JsonProblems,
+        (status = 429, description = "Too many registrations from one address; see Retry-After", body = Problem,
+            headers(("Retry-After" = u64))),
         (status = 503, description = "The users are unavailable; see Retry-After", body = Problem),
     )
 )]
@@ -80,6 +92,10 @@ pub async fn register(
     body::Json(account): body::Json<Account>,
 ) -> Result<Response, Problem> {
     let email = account.email.clone();
+    // Whoever had the address was removed, and these files are not for others.
+    if gateway.ports.jobs.usage(&email).await?.jobs > 0 {
+        return Err(Error::Rejected(Rejection::Taken).into());
+    }
     let token = gateway.accounts.register(account.into(), from).await?;
     Ok((StatusCode::CREATED, signed_in(&gateway, email, token)).into_response())
 }
@@ -112,7 +128,7 @@ pub async fn login(
             LoginError::Missing | LoginError::Invalid | LoginError::Refused(_) => {
                 Problem::unauthorized("Wrong address or password.")
             }
-            LoginError::TooMany(wait) => Problem::too_many(wait.as_secs() + 1),
+            LoginError::TooMany(wait) => too_many_logins(wait),
             LoginError::Users(e) => e.into(),
         })?;
     Ok(signed_in(&gateway, email, token).into_response())
@@ -127,24 +143,132 @@ pub async fn login(
     )
 )]
 pub async fn refresh(State(gateway): State<Shared>, session: Session) -> Result<Response, Problem> {
-    let token = gateway.accounts.renew(&session.email).ok_or_else(|| {
-        Problem::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "The auth service does not renew tokens: sign in again when yours has expired.",
-        )
-    })?;
+    let token = gateway.accounts.renew(session.token.reveal()).await?;
     Ok(signed_in(&gateway, session.email, token).into_response())
 }
 
-/// Log out: removes the browser's cookie. A copy of the token stays valid until it expires.
+impl From<RenewError> for Problem {
+    fn from(e: RenewError) -> Self {
+        match e {
+            RenewError::Ended => Problem::session_ended(),
+            RenewError::Unsupported => Problem::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "The auth service does not renew tokens: sign in again when yours has expired.",
+            ),
+            RenewError::Users(e) => e.into(),
+        }
+    }
+}
+
+/// Change your password. It ends all your tokens but the new one.
+#[utoipa::path(
+    post, path = "/api/v1/auth/password", tag = "accounts",
+    request_body = PasswordChange,
+    responses(
+        (status = 200, body = SignedIn),
+        (status = 400, description = "Not JSON, or a password that is too short", body = Problem),
+        (status = 409, description = "Not the current password", body = Problem),
+        body::JsonProblems,
+        (status = 429, description = "Too many failed attempts; see Retry-After", body = Problem,
+            headers(("Retry-After" = u64))),
+        (status = 501, description = "The auth service does not change accounts", body = Problem),
+    )
+)]
+pub async fn change_password(
+    State(gateway): State<Shared>,
+    session: Session,
+    ClientAddress(from): ClientAddress,
+    body::Json(change): body::Json<PasswordChange>,
+) -> Result<Response, Problem> {
+    let token = session.token.reveal();
+    let token = gateway
+        .accounts
+        .change_password(token, change, from)
+        .await?;
+    Ok(signed_in(&gateway, session.email, token).into_response())
+}
+
+/// The password, once more.
+#[derive(Deserialize, ToSchema)]
+pub struct Confirmation {
+    #[schema(format = Password, min_length = 1, max_length = 254)]
+    password: String,
+}
+
+/// Delete your account, with all jobs, videos and MP3s.
+#[utoipa::path(
+    post, path = "/api/v1/auth/remove", tag = "accounts",
+    request_body = Confirmation,
+    responses(
+        (status = 204, description = "Removed"),
+        (status = 400, description = "Not JSON", body = Problem),
+        (status = 409, description = "Not the password", body = Problem),
+        body::JsonProblems,
+        (status = 429, description = "Too many failed attempts; see Retry-After", body = Problem,
+            headers(("Retry-After" = u64))),
+        (status = 501, description = "The auth service does not change accounts", body = Problem),
+    )
+)]
+pub async fn remove(
+    State(gateway): State<Shared>,
+    session: Session,
+    ClientAddress(from): ClientAddress,
+    body::Json(Confirmation { password }): body::Json<Confirmation>,
+) -> Result<Response, Problem> {
+    let credentials = Credentials {
+        email: session.email.clone(),
+        password: password.clone(),
+    };
+    let known = gateway.accounts.login(Some(credentials), from).await;
+    known.map_err(|e| match e {
+        LoginError::TooMany(wait) => too_many_logins(wait),
+        LoginError::Users(e) => e.into(),
+        _ => PasswordError::Wrong.into(),
+    })?;
+    // The account goes last: until then, all of this can be done again.
+    gateway.remove_all_jobs(&session.email).await?;
+    let token = session.token.reveal();
+    gateway.accounts.remove(token, password, from).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+impl From<PasswordError> for Problem {
+    fn from(e: PasswordError) -> Self {
+        match e {
+            PasswordError::Ended => Problem::session_ended(),
+            PasswordError::Wrong => Problem::conflict(e.to_string()),
+            PasswordError::TooMany(wait) => too_many_logins(wait),
+            PasswordError::Unacceptable(why) => Problem::bad_request(why),
+            PasswordError::Unsupported => Problem::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "The auth service does not change accounts.",
+            ),
+            PasswordError::Users(e) => e.into(),
+        }
+    }
+}
+
+fn too_many_logins(wait: Duration) -> Problem {
+    Problem::too_many(wait.as_secs() + 1, "Too many failed attempts to sign in.")
+}
+
+/// Log out: ends the token, and removes the browser's cookie.
 #[utoipa::path(
     post, path = "/api/v1/auth/logout", tag = "accounts", security(()),
-    responses((status = 204, description = "Logged out"))
+    responses(
+        (status = 204, description = "Logged out"),
+        (status = 503, description = "The token has not ended, as the users are unavailable; see Retry-After", body = Problem),
+    )
 )]
-pub async fn logout(State(gateway): State<Shared>) -> Response {
-    let mut headers = HeaderMap::new();
-    set_cookie(&gateway, &mut headers, "", 0);
-    (StatusCode::NO_CONTENT, headers).into_response()
+pub async fn logout(State(gateway): State<Shared>, parts: Parts) -> Response {
+    let mut answer = HeaderMap::new();
+    set_cookie(&gateway, &mut answer, "", 0);
+    for token in session::tokens(&parts) {
+        if let Err(e) = gateway.accounts.logout(token).await {
+            return (answer, Problem::from(e)).into_response();
+        }
+    }
+    (StatusCode::NO_CONTENT, answer).into_response()
 }
 
 /// Get the current user.

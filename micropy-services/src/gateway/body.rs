@@ -137,6 +137,8 @@ pub enum Rejection {
     Checksum,
     #[error("Another connection continues the upload.")]
     Superseded,
+    #[error("Your session has ended.")]
+    SessionEnded,
     #[error("The connection broke.")]
     Broken,
 }
@@ -155,9 +157,10 @@ impl From<Rejection> for UploadError {
             Rejection::TooLarge(_) | Rejection::Quota | Rejection::NotMp4 | Rejection::Checksum => {
                 UploadError::Refused(rejection.into())
             }
-            Rejection::TooSlow | Rejection::Superseded | Rejection::Broken => {
-                UploadError::Broken(rejection.into())
-            }
+            Rejection::TooSlow
+            | Rejection::Superseded
+            | Rejection::SessionEnded
+            | Rejection::Broken => UploadError::Broken(rejection.into()),
         }
     }
 }
@@ -172,8 +175,10 @@ pub struct Checks {
     pub pause: Duration,
     /// Whether they must begin like an MP4 file.
     pub sniff: bool,
-    /// Interrupts the upload. What has arrived stays.
-    pub cancel: CancellationToken,
+    /// Interrupts the upload: another connection continues it. What has arrived stays.
+    pub superseded: CancellationToken,
+    /// Interrupts the upload: the user is signed in no longer. What has arrived stays.
+    pub session_ended: CancellationToken,
 }
 
 /// `bytes`, until a check fails.
@@ -186,10 +191,11 @@ where
         state,
         |(mut bytes, checks, before)| async move {
             let next = tokio::time::timeout(checks.pause, bytes.next());
-            let next = match checks.cancel.run_until_cancelled(next).await {
-                None => return Err(Rejection::Superseded.into()),
-                Some(Err(_)) => return Err(Rejection::TooSlow.into()),
-                Some(Ok(next)) => next,
+            let next = tokio::select! {
+                biased;
+                () = checks.superseded.cancelled() => return Err(Rejection::Superseded.into()),
+                () = checks.session_ended.cancelled() => return Err(Rejection::SessionEnded.into()),
+                next = next => next.map_err(|_| Rejection::TooSlow)?,
             };
             let piece = match next {
                 None => return Ok(None),
@@ -284,7 +290,8 @@ mod tests {
             too_large: Rejection::TooLarge(limit),
             pause: Duration::from_secs(60),
             sniff: true,
-            cancel: CancellationToken::new(),
+            superseded: CancellationToken::new(),
+            session_ended: CancellationToken::new(),
         };
         let mut stream = checked(stream::iter(pieces), checks);
         let mut length = 0;
@@ -314,29 +321,32 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stalled_client_is_cut_off_and_so_is_a_superseded_one() {
-        let checks = |cancel| Checks {
+    async fn a_stalled_client_is_cut_off_and_so_is_one_that_may_not_go_on() {
+        let checks = |superseded, session_ended| Checks {
             limit: 99,
             too_large: Rejection::TooLarge(99),
             pause: Duration::from_secs(30),
             sniff: false,
-            cancel,
+            superseded,
+            session_ended,
         };
         let silent = || stream::pending::<Result<Bytes, io::Error>>();
         let broken_by = |e: &UploadError| match e {
             UploadError::Broken(_) => Rejection::of(e),
             UploadError::Refused(_) => None,
         };
-        let error = checked(silent(), checks(CancellationToken::new()))
-            .next()
-            .await;
-        let error = error.unwrap().unwrap_err();
-        assert_eq!(broken_by(&error), Some(Rejection::TooSlow));
-        let cancel = CancellationToken::new();
-        cancel.cancel();
-        let error = checked(silent(), checks(cancel)).next().await;
-        let error = error.unwrap().unwrap_err();
-        assert_eq!(broken_by(&error), Some(Rejection::Superseded));
+        let cancelled = CancellationToken::new();
+        cancelled.cancel();
+        let not = CancellationToken::new;
+        for (checks, expected) in [
+            (checks(not(), not()), Rejection::TooSlow),
+            (checks(cancelled.clone(), not()), Rejection::Superseded),
+            (checks(not(), cancelled), Rejection::SessionEnded),
+        ] {
+            let error = checked(silent(), checks).next().await;
+            let error = error.unwrap().unwrap_err();
+            assert_eq!(broken_by(&error), Some(expected));
+        }
     }
 
     #[tokio::test]

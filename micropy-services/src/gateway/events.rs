@@ -29,7 +29,7 @@ struct JobEvent {
 }
 
 /// Watch your jobs. Each change is an event `job` whose data is the job. The first event is `ready`: changes after it are
-/// not missed.
+/// not missed. The stream ends when the token does.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "jobs",
     responses((status = 200, content_type = "text/event-stream", body = JobEvent))
@@ -45,7 +45,13 @@ pub async fn events(
         ready(event.ok())
     });
     let first = stream::iter([Event::default().event("ready").data("{}")]);
-    let shutdown = gateway.shutdown.clone().cancelled_owned();
-    let events = first.chain(jobs).take_until(shutdown).map(Ok);
+    let (shutdown, watched) = (gateway.shutdown.clone(), gateway.watch(&session));
+    let over = async move {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = watched.ended.cancelled() => {}
+        }
+    };
+    let events = first.chain(jobs).take_until(Box::pin(over)).map(Ok);
     Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)))
 }

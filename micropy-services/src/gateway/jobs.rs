@@ -7,11 +7,12 @@ use micropy_core::ports::jobs::{self, Filter, State as JobState, Topic};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::Shared;
 use super::body::{JobId, Query};
 use super::problem::Problem;
 use super::session::{OwnJob, Session};
 use super::view::JobView;
+use super::{Gateway, Shared};
+use crate::job::intake::IntakeError;
 use crate::job::message::Body;
 use crate::telemetry;
 
@@ -152,6 +153,30 @@ pub async fn retry(
     let owed = gateway.ports.jobs.retry(job.id, message).await?;
     gateway.ports.try_send(owed).await;
     Ok(Json(gateway.view(gateway.ports.jobs.get(job.id).await?)))
+}
+
+impl Gateway {
+    /// Deletes all jobs of a user with their files.
+    pub async fn remove_all_jobs(&self, owner: &str) -> Result<(), Problem> {
+        loop {
+            let jobs = self
+                .ports
+                .jobs
+                .list(owner, &Filter::default(), MAX_PAGE)
+                .await?;
+            if jobs.is_empty() {
+                return Ok(());
+            }
+            for job in jobs {
+                self.writers.interrupt(job.id).await;
+                match self.ports.remove(job.id).await {
+                    // Another request has removed it.
+                    Ok(()) | Err(IntakeError::Jobs(jobs::Error::NotFound)) => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+        }
+    }
 }
 
 /// Delete a job with its video and its MP3. A job that is not finished is cancelled.

@@ -66,6 +66,11 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, detail)
     }
 
+    /// 401: signed in no longer.
+    pub(super) fn session_ended() -> Self {
+        Self::unauthorized("Your session has ended. Please sign in again.")
+    }
+
     /// 403: the user may not store more.
     pub(super) fn quota(detail: impl Into<String>) -> Self {
         Problem {
@@ -74,14 +79,11 @@ impl Problem {
         }
     }
 
-    /// 429: too many failed logins.
-    pub(super) fn too_many(seconds: u64) -> Self {
+    /// 429: too many attempts.
+    pub(super) fn too_many(seconds: u64, detail: impl Into<String>) -> Self {
         Problem {
             retry_after: Some(seconds),
-            ..Self::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "Too many failed attempts to sign in.",
-            )
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
         }
     }
 
@@ -201,6 +203,7 @@ impl From<Rejection> for Problem {
         let status = match rejection {
             Rejection::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Rejection::Quota => return Problem::quota(rejection.to_string()),
+            Rejection::SessionEnded => return Problem::session_ended(),
             Rejection::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Rejection::NotMp4 => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             // The status that tus names for it.

@@ -47,6 +47,8 @@ pub fn router(gateway: Shared) -> Router {
         .routes(routes!(accounts::login))
         .routes(routes!(accounts::refresh))
         .routes(routes!(accounts::logout))
+        .routes(routes!(accounts::change_password))
+        .routes(routes!(accounts::remove))
         .routes(routes!(accounts::me))
         .routes(routes!(uploads::upload))
         .routes(routes!(tus::options, tus::create))

@@ -1,5 +1,7 @@
 //! The user of a request, by a bearer token or the session cookie.
 
+use std::time::Duration;
+
 use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, COOKIE};
 use axum::http::request::Parts;
@@ -7,12 +9,16 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use micropy_core::ports::jobs::Job;
 use micropy_core::ports::{Id, auth, jobs};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::body::{JobId, Path};
 use super::problem::Problem;
 use super::{Gateway, Shared};
-use crate::accounts::LoginError;
+use crate::accounts::{LoginError, Secret};
 
+/// How often a session is looked at while a request lasts.
+const LOOK: Duration = Duration::from_secs(2);
 /// Name of the session cookie.
 pub const COOKIE_NAME: &str = "micropy_session";
 
@@ -20,6 +26,15 @@ pub const COOKIE_NAME: &str = "micropy_session";
 #[derive(Clone, Debug)]
 pub struct Session {
     pub email: String,
+    /// The token of the request.
+    pub token: Secret,
+}
+
+/// Whether a session has ended, found out while a request lasts.
+pub struct Watched {
+    /// Cancelled when it has.
+    pub ended: CancellationToken,
+    _task: AbortOnDropHandle<()>,
 }
 
 /// Why a request has no session.
@@ -39,9 +54,7 @@ impl FromRequestParts<Shared> for Session {
             .await
             .map_err(|reason| match reason {
                 NoSession::Missing => Problem::unauthorized("Please sign in."),
-                NoSession::Invalid => {
-                    Problem::unauthorized("Your session has ended. Please sign in again.")
-                }
+                NoSession::Invalid => Problem::session_ended(),
                 NoSession::NotAdmin => Problem::forbidden("You are not authorized."),
                 NoSession::Unchecked(e) => e.into(),
             })
@@ -91,6 +104,31 @@ impl Gateway {
             false => Err(jobs::Error::NotFound.into()),
         }
     }
+
+    /// Whether a session is known to have ended. While nobody can be asked, it goes on.
+    pub(super) async fn has_ended(&self, session: &Session) -> bool {
+        let claims = self.accounts.check(session.token.reveal()).await;
+        claims.is_ok_and(|claims| claims.is_none())
+    }
+
+    /// Looks after a session until the result is dropped: a request may last for hours, and its token may end meanwhile.
+    pub(super) fn watch(&self, session: &Session) -> Watched {
+        let ended = CancellationToken::new();
+        let (gateway, session) = (self.clone(), session.clone());
+        let cancelled = ended.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK).await;
+                if gateway.has_ended(&session).await {
+                    return cancelled.cancel();
+                }
+            }
+        });
+        Watched {
+            ended,
+            _task: AbortOnDropHandle::new(task),
+        }
+    }
 }
 
 async fn identify(parts: &Parts, gateway: &Shared) -> Result<Session, NoSession> {
@@ -113,7 +151,15 @@ async fn identify(parts: &Parts, gateway: &Shared) -> Result<Session, NoSession>
     }
     Ok(Session {
         email: claims.username,
+        token: Secret::new(token),
     })
+}
+
+/// The tokens that a request carries, valid or not; without the cookie where another page sends it.
+pub fn tokens(parts: &Parts) -> impl Iterator<Item = &str> {
+    let cookie = cookie(&parts.headers).filter(|_| is_own_page(parts));
+    let bearer = bearer(&parts.headers).ok().flatten();
+    bearer.into_iter().chain(cookie)
 }
 
 /// The token of an `Authorization` header. The scheme is ignored, as in the original.

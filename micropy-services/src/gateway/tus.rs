@@ -129,7 +129,7 @@ pub async fn create(
     }
     let carries_bytes = content_type(request.headers()) == Some(OFFSET_TYPE);
     if job.state == JobState::Receiving && offset == 0 && (carries_bytes || length == 0) {
-        offset = gateway.append(&job, 0, request).await?;
+        offset = gateway.append(&session, &job, 0, request).await?;
     }
     let mut response = gateway.tus_response(StatusCode::CREATED, &job, offset);
     if let Ok(location) = gateway.url(format_args!("/api/v1/tus/{}", job.id)).parse() {
@@ -184,6 +184,7 @@ pub async fn head(
 )]
 pub async fn patch(
     State(gateway): State<Shared>,
+    session: Session,
     OwnUpload(job): OwnUpload,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -192,7 +193,7 @@ pub async fn patch(
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     let offset = number(request.headers(), &UPLOAD_OFFSET)?;
-    let offset = gateway.append(&job, offset, request).await?;
+    let offset = gateway.append(&session, &job, offset, request).await?;
     Ok(gateway.tus_response(StatusCode::NO_CONTENT, &job, offset))
 }
 
@@ -261,7 +262,14 @@ impl Gateway {
     }
 
     /// Appends a request's bytes to an upload, and queues the job when it is complete. Returns the new offset.
-    async fn append(&self, job: &Job, offset: u64, request: Request) -> Result<u64, Problem> {
+    async fn append(
+        &self,
+        session: &Session,
+        job: &Job,
+        offset: u64,
+        request: Request,
+    ) -> Result<u64, Problem> {
+        let watched = self.watch(session);
         let checksum = Checksum::read(request.headers())?;
         let (lock, job) = self.lock_upload(job.id).await?;
         let present = self.offset(&job).await?;
@@ -276,7 +284,8 @@ impl Gateway {
             too_large: Rejection::TooLarge(job.source_bytes),
             pause: self.limits.body_timeout,
             sniff: offset == 0,
-            cancel: lock.superseded.clone(),
+            superseded: lock.superseded.clone(),
+            session_ended: watched.ended.clone(),
         };
         let bytes = checked(request.into_body().into_data_stream(), checks);
         let bytes = match checksum {

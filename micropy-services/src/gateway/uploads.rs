@@ -15,6 +15,7 @@ use micropy_core::ports::Id;
 use micropy_core::ports::jobs::Job;
 use multer::{Field, Multipart};
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use super::body::{Buffered, Checks, EndlessHeader, Query, UploadProblems, checked, paced};
@@ -246,6 +247,7 @@ impl Gateway {
         batch: Id,
     ) -> Result<Vec<Received>, Problem> {
         let mut received = Vec::new();
+        let watched = self.watch(session);
         loop {
             let part = match form.next().await {
                 Ok(Some(part)) => part,
@@ -298,13 +300,15 @@ impl Gateway {
                 file_name: file_name.clone(),
                 options: form.options.to_json(),
             };
+            let ended = watched.ended.clone();
             let result = self
-                .receive_file(session, submission, part.bytes, form.strict)
+                .receive_file(session, submission, part.bytes, form.strict, ended)
                 .await;
-            // There is no point in waiting for the rest of a file that is too large.
-            let stop = result
-                .as_ref()
-                .is_err_and(|problem| problem.status() == StatusCode::PAYLOAD_TOO_LARGE);
+            // There is no point in waiting for the rest of a file that is too large, or not allowed any more.
+            let stop = result.as_ref().is_err_and(|problem| {
+                let status = problem.status();
+                [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNAUTHORIZED].contains(&status)
+            });
             received.push(Received { file_name, result });
             if stop {
                 break;
@@ -332,6 +336,7 @@ impl Gateway {
         submission: Submission,
         video: PartBytes,
         sniff: bool,
+        session_ended: CancellationToken,
     ) -> Result<Job, Problem> {
         let (limit, too_large) = self.upload_limit(session).await?;
         let checks = Checks {
@@ -339,9 +344,15 @@ impl Gateway {
             too_large,
             pause: self.limits.body_timeout,
             sniff,
-            cancel: tokio_util::sync::CancellationToken::new(),
+            superseded: CancellationToken::new(),
+            session_ended,
         };
         let job = self.ports.store(submission, checked(video, checks)).await?;
+        if self.has_ended(session).await {
+            // Where this fails, the sweeper removes it.
+            let _ = self.ports.videos.delete(job.source).await;
+            return Err(Problem::session_ended());
+        }
         let admission = self.admission.lock(&session.email).await;
         // Other uploads may have used up the quota meanwhile.
         if let Err(problem) = self.check_quota(session, job.source_bytes).await {

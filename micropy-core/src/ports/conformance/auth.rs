@@ -1,6 +1,12 @@
 //! The suite of [`Auth`].
 
-use crate::ports::auth::{Auth, Error, Rejection};
+use std::time::Duration;
+
+use crate::ports::Timestamp;
+use crate::ports::auth::{Auth, Change, Error, Rejection, Role, User};
+
+/// When the suite takes place.
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// Runs the suite on an adapter without users. That unknown users and wrong passwords take the same time is left to the
 /// adapter's own tests: it depends on the machine.
@@ -10,6 +16,10 @@ pub async fn run(auth: &dyn Auth) {
     an_address_is_registered_once(auth).await;
     a_changed_password_replaces_the_old_one(auth).await;
     letter_case_and_odd_characters_count(auth).await;
+    a_disabled_user_does_not_sign_in(auth).await;
+    a_users_standing_is_kept(auth).await;
+    a_removed_user_is_gone(auth).await;
+    a_revoked_token_stays_revoked_until_it_expires(auth).await;
 }
 
 async fn refused(auth: &dyn Auth, email: &str, password: &str) -> bool {
@@ -17,33 +27,77 @@ async fn refused(auth: &dyn Auth, email: &str, password: &str) -> bool {
     matches!(answer, Err(Error::Rejected(Rejection::Credentials)))
 }
 
+/// What a token of the user is good for.
+fn tokens(user: &User) -> (String, u64) {
+    (user.id.clone(), user.version)
+}
+
 async fn nobody_signs_in_unregistered(auth: &dyn Auth) {
+    let nobody = "nobody@example.com";
     assert!(
         auth.list().await.expect("list").is_empty(),
         "the suite needs an empty adapter"
     );
     assert!(
-        refused(auth, "nobody@example.com", "").await,
+        refused(auth, nobody, "").await,
         "an unknown user is refused"
     );
-    let changed = auth.change_password("nobody@example.com", "x").await;
+    let changed = auth.change_password(nobody, "x", NOW).await;
     assert!(
         matches!(changed, Err(Error::NotFound)),
         "an unknown user has no password to change"
     );
     assert!(
-        refused(auth, "nobody@example.com", "x").await,
+        refused(auth, nobody, "x").await,
         "and gets none by changing it"
+    );
+    for change in [
+        Change::Disabled(true),
+        Change::Disabled(false),
+        Change::Verified(true),
+        Change::Role(Role::Admin),
+    ] {
+        let changed = auth.change(nobody, change, NOW).await;
+        assert!(
+            matches!(changed, Err(Error::NotFound)),
+            "an unknown user has no standing to change: {change:?}"
+        );
+    }
+    let found = auth.find(nobody).await;
+    assert!(matches!(found, Err(Error::NotFound)), "and is not found");
+    let removed = auth.remove(nobody).await;
+    assert!(matches!(removed, Err(Error::NotFound)), "nor removed");
+    assert!(
+        auth.list().await.expect("list").is_empty(),
+        "nor made by any of this"
     );
 }
 
 async fn a_user_signs_in_with_the_right_password_only(auth: &dyn Auth) {
-    auth.register("ann@example.com", "correct horse")
+    let registered = auth
+        .register("ann@example.com", "correct horse", NOW)
         .await
         .expect("register");
-    auth.authenticate("ann@example.com", "correct horse")
+    assert_eq!(registered.email, "ann@example.com");
+    assert_eq!(
+        (
+            registered.role,
+            registered.is_disabled,
+            registered.is_verified
+        ),
+        (Role::User, false, false),
+        "a new user may use the service, and has confirmed nothing"
+    );
+    let signed_in = auth
+        .authenticate("ann@example.com", "correct horse")
         .await
         .expect("the right password");
+    assert_eq!(
+        signed_in, registered,
+        "the user of a login is the one who registered"
+    );
+    let found = auth.find("ann@example.com").await.expect("find");
+    assert_eq!(found, registered, "and the one who is found");
     for wrong in ["", "correct hors", "correct horse ", "Correct horse"] {
         assert!(
             refused(auth, "ann@example.com", wrong).await,
@@ -53,7 +107,7 @@ async fn a_user_signs_in_with_the_right_password_only(auth: &dyn Auth) {
 }
 
 async fn an_address_is_registered_once(auth: &dyn Auth) {
-    let again = auth.register("ann@example.com", "other").await;
+    let again = auth.register("ann@example.com", "other", NOW).await;
     assert!(
         matches!(again, Err(Error::Rejected(Rejection::Taken))),
         "a second user with one address is refused"
@@ -68,18 +122,37 @@ async fn an_address_is_registered_once(auth: &dyn Auth) {
 }
 
 async fn a_changed_password_replaces_the_old_one(auth: &dyn Auth) {
-    auth.register("bob@example.com", "old")
+    let registered = auth
+        .register("bob@example.com", "old", NOW)
         .await
         .expect("register");
-    auth.change_password("bob@example.com", "new")
+    let later = NOW.plus(Duration::from_secs(60));
+    let changed = auth
+        .change_password("bob@example.com", "new", later)
         .await
         .expect("change");
-    auth.authenticate("bob@example.com", "new")
+    assert_eq!(changed.id, registered.id, "the user stays the same");
+    assert_ne!(
+        changed.version, registered.version,
+        "tokens of the old password end"
+    );
+    assert_eq!(changed.tokens_since, later, "those without a version, too");
+    let signed_in = auth
+        .authenticate("bob@example.com", "new")
         .await
         .expect("the new password");
+    assert_eq!(signed_in, changed, "tokens of the new one are good");
     assert!(
         refused(auth, "bob@example.com", "old").await,
         "the old password is gone"
+    );
+    let same = auth
+        .change_password("bob@example.com", "new", later)
+        .await
+        .expect("the same password again");
+    assert_ne!(
+        same.version, changed.version,
+        "a password that is set again ends tokens, too"
     );
 }
 
@@ -89,16 +162,135 @@ async fn letter_case_and_odd_characters_count(auth: &dyn Auth) {
         "letter case counts"
     );
     let odd = "o'neil\"; --@exämple.com";
-    auth.register(odd, "pass:wörd\u{1f511}\0")
+    auth.register(odd, "pass:wörd\u{1f511}\0", NOW)
         .await
         .expect("register");
     auth.authenticate(odd, "pass:wörd\u{1f511}\0")
         .await
         .expect("odd characters are kept");
+    auth.change(odd, Change::Verified(true), NOW)
+        .await
+        .expect("an odd user's standing");
     let all = auth.list().await.expect("list");
+    let all: Vec<&str> = all.iter().map(|user| &*user.email).collect();
     assert_eq!(
         all,
         ["ann@example.com", "bob@example.com", odd],
         "all users, sorted"
     );
+}
+
+async fn a_disabled_user_does_not_sign_in(auth: &dyn Auth) {
+    let ann = "ann@example.com";
+    let before = auth.find(ann).await.expect("find");
+    let later = NOW.plus(Duration::from_secs(90));
+    let disabled = auth
+        .change(ann, Change::Disabled(true), later)
+        .await
+        .expect("disable");
+    assert!(disabled.is_disabled, "disabled");
+    assert!(
+        refused(auth, ann, "correct horse").await,
+        "the right password is not enough"
+    );
+    assert_eq!(
+        auth.find(ann).await.expect("find"),
+        disabled,
+        "the user is still there"
+    );
+    let enabled = auth
+        .change(ann, Change::Disabled(false), later)
+        .await
+        .expect("enable");
+    let signed_in = auth
+        .authenticate(ann, "correct horse")
+        .await
+        .expect("enabled again");
+    assert_eq!(signed_in, enabled);
+    assert_eq!(enabled.id, before.id, "the same user");
+    assert_ne!(
+        tokens(&enabled),
+        tokens(&before),
+        "tokens of before stay ended"
+    );
+    assert_eq!(enabled.tokens_since, later, "those without a version, too");
+    let bob = auth.find("bob@example.com").await.expect("find");
+    assert!(!bob.is_disabled, "nobody else is concerned");
+}
+
+async fn a_users_standing_is_kept(auth: &dyn Auth) {
+    let ann = "ann@example.com";
+    let before = auth.find(ann).await.expect("find");
+    for change in [Change::Verified(true), Change::Role(Role::Admin)] {
+        auth.change(ann, change, NOW).await.expect("change");
+    }
+    let after = auth.find(ann).await.expect("find");
+    assert_eq!((after.is_verified, after.role), (true, Role::Admin));
+    assert_eq!(tokens(&after), tokens(&before), "which ends no token");
+    let changed = auth
+        .change_password(ann, "correct horse", NOW)
+        .await
+        .expect("change the password");
+    assert_eq!(
+        (changed.is_verified, changed.role, changed.is_disabled),
+        (true, Role::Admin, false),
+        "a new password leaves the rest as it is"
+    );
+    for change in [Change::Verified(false), Change::Role(Role::User)] {
+        auth.change(ann, change, NOW).await.expect("change");
+    }
+    let after = auth.find(ann).await.expect("find");
+    assert_eq!((after.is_verified, after.role), (false, Role::User));
+}
+
+async fn a_removed_user_is_gone(auth: &dyn Auth) {
+    let ann = "ann@example.com";
+    for change in [Change::Verified(true), Change::Role(Role::Admin)] {
+        auth.change(ann, change, NOW).await.expect("change");
+    }
+    let before = auth.find(ann).await.expect("find");
+    auth.remove(ann).await.expect("remove");
+    assert!(
+        refused(auth, ann, "correct horse").await,
+        "a removed user is unknown"
+    );
+    let found = auth.find(ann).await;
+    assert!(matches!(found, Err(Error::NotFound)), "and not found");
+    let removed = auth.remove(ann).await;
+    assert!(matches!(removed, Err(Error::NotFound)), "nor removed twice");
+    let all = auth.list().await.expect("list");
+    assert!(all.iter().all(|user| user.email != ann), "nor listed");
+
+    let again = auth
+        .register(ann, "correct horse", NOW)
+        .await
+        .expect("the address is free");
+    assert_ne!(
+        tokens(&again),
+        tokens(&before),
+        "whoever has the address now is not who had it before"
+    );
+    assert_eq!(
+        (again.role, again.is_verified, again.is_disabled),
+        (Role::User, false, false),
+        "and takes nothing over"
+    );
+}
+
+async fn a_revoked_token_stays_revoked_until_it_expires(auth: &dyn Auth) {
+    let (first, second) = ([1; 32], [2; 32]);
+    let is_revoked = async |token| auth.is_revoked(token).await.expect("is_revoked");
+    let expiry = NOW.plus(Duration::from_secs(600));
+    assert!(!is_revoked(&first).await, "no token is revoked by itself");
+    for _ in 0..2 {
+        auth.revoke(&first, expiry, NOW).await.expect("revoke");
+        assert!(is_revoked(&first).await, "a token that was revoked");
+        assert!(!is_revoked(&second).await, "ends no other");
+    }
+    let later = NOW.plus(Duration::from_secs(599));
+    auth.revoke(&second, later.plus(Duration::from_secs(600)), later)
+        .await
+        .expect("revoke");
+    assert!(is_revoked(&first).await, "it has not expired yet");
+    assert!(is_revoked(&second).await);
 }

@@ -1,45 +1,121 @@
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 
 use super::lock;
-use crate::ports::auth::{Auth, Error, Rejection};
+use crate::ports::Timestamp;
+use crate::ports::auth::{Auth, Change, Error, Rejection, Role, TokenDigest, User};
 
 /// Users in memory, their passwords in plain text: for tests only.
 #[derive(Debug, Default)]
 pub struct MemoryAuth {
-    passwords: Mutex<BTreeMap<String, String>>,
+    users: Mutex<Users>,
+}
+
+#[derive(Debug, Default)]
+struct Users {
+    /// Users and their passwords, by address.
+    all: BTreeMap<String, (User, String)>,
+    /// How many have registered.
+    registered: u64,
+    /// Tokens that have ended, and when they expire.
+    revoked: HashMap<TokenDigest, Timestamp>,
+}
+
+impl Users {
+    fn get(&mut self, email: &str) -> Result<&mut (User, String), Error> {
+        self.all.get_mut(email).ok_or(Error::NotFound)
+    }
 }
 
 #[async_trait]
 impl Auth for MemoryAuth {
-    async fn register(&self, email: &str, password: &str) -> Result<(), Error> {
-        match lock(&self.passwords).entry(email.to_owned()) {
-            Entry::Occupied(_) => Err(Error::Rejected(Rejection::Taken)),
-            Entry::Vacant(entry) => {
-                entry.insert(password.to_owned());
-                Ok(())
-            }
+    async fn register(&self, email: &str, password: &str, now: Timestamp) -> Result<User, Error> {
+        let mut users = lock(&self.users);
+        if users.all.contains_key(email) {
+            return Err(Error::Rejected(Rejection::Taken));
         }
+        users.registered += 1;
+        let user = User {
+            id: users.registered.to_string(),
+            email: email.to_owned(),
+            role: Role::User,
+            is_disabled: false,
+            is_verified: false,
+            version: 0,
+            tokens_since: now,
+        };
+        let entry = (user.clone(), password.to_owned());
+        users.all.insert(email.to_owned(), entry);
+        Ok(user)
     }
 
-    async fn authenticate(&self, email: &str, password: &str) -> Result<(), Error> {
-        match lock(&self.passwords).get(email) {
-            Some(known) if known == password => Ok(()),
+    async fn authenticate(&self, email: &str, password: &str) -> Result<User, Error> {
+        match lock(&self.users).all.get(email) {
+            Some((user, known)) if known == password && !user.is_disabled => Ok(user.clone()),
             _ => Err(Error::Rejected(Rejection::Credentials)),
         }
     }
 
-    async fn change_password(&self, email: &str, password: &str) -> Result<(), Error> {
-        let mut passwords = lock(&self.passwords);
-        let known = passwords.get_mut(email).ok_or(Error::NotFound)?;
+    async fn find(&self, email: &str) -> Result<User, Error> {
+        Ok(lock(&self.users).get(email)?.0.clone())
+    }
+
+    async fn change_password(
+        &self,
+        email: &str,
+        password: &str,
+        now: Timestamp,
+    ) -> Result<User, Error> {
+        let mut users = lock(&self.users);
+        let (user, known) = users.get(email)?;
         password.clone_into(known);
+        user.version += 1;
+        user.tokens_since = now;
+        Ok(user.clone())
+    }
+
+    async fn change(&self, email: &str, change: Change, now: Timestamp) -> Result<User, Error> {
+        let mut users = lock(&self.users);
+        let (user, _) = users.get(email)?;
+        match change {
+            Change::Disabled(disabled) => {
+                if disabled {
+                    user.version += 1;
+                    user.tokens_since = now;
+                }
+                user.is_disabled = disabled;
+            }
+            Change::Verified(verified) => user.is_verified = verified,
+            Change::Role(role) => user.role = role,
+        }
+        Ok(user.clone())
+    }
+
+    async fn remove(&self, email: &str) -> Result<(), Error> {
+        let removed = lock(&self.users).all.remove(email);
+        removed.map(drop).ok_or(Error::NotFound)
+    }
+
+    async fn list(&self) -> Result<Vec<User>, Error> {
+        let users = lock(&self.users);
+        Ok(users.all.values().map(|(user, _)| user.clone()).collect())
+    }
+
+    async fn revoke(
+        &self,
+        token: &TokenDigest,
+        expiry: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let revoked = &mut lock(&self.users).revoked;
+        revoked.retain(|_, expiry| *expiry > now);
+        revoked.insert(*token, expiry);
         Ok(())
     }
 
-    async fn list(&self) -> Result<Vec<String>, Error> {
-        Ok(lock(&self.passwords).keys().cloned().collect())
+    async fn is_revoked(&self, token: &TokenDigest) -> Result<bool, Error> {
+        Ok(lock(&self.users).revoked.contains_key(token))
     }
 }
