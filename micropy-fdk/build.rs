@@ -2,36 +2,18 @@
 //!
 //! The package fdk-aac-sys holds the library's source as of March 2020. Its decoder has faults since mended by the
 //! library's authors that a hostile packet reaches: reads and writes out of bounds, and shifts by more bits than there
-//! are. [`EDITS`] are those fixes. Each is checked against the text that it expects, and the build fails where that text
-//! is not found: a decoder without them is never linked.
+//! are. [`edits::FAULTS`] has those fixes. Each edit is checked against the text that it expects, and the build fails
+//! where that text is not found: a decoder without them is never linked.
 
 #[path = "build/edits.rs"]
 mod edits;
+#[path = "build/source.rs"]
+mod source;
 
 use std::env;
 use std::error::Error;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
-use edits::{EDITS, Edit};
-
-/// The package whose source we compile; the version is pinned in `Cargo.toml`.
-const PACKAGE: &str = "fdk-aac-sys";
-const VERSION: &str = "0.5.0";
-
-/// The parts of the library that decoding takes.
-const PARTS: [&str; 9] = [
-    "libAACdec",
-    "libArithCoding",
-    "libDRCdec",
-    "libFDK",
-    "libMpegTPDec",
-    "libPCMutils",
-    "libSACdec",
-    "libSBRdec",
-    "libSYS",
-];
+use std::path::PathBuf;
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
@@ -39,17 +21,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     if env::var_os("DOCS_RS").is_some() {
         return Ok(());
     }
-    let source = source()?.join("aac");
     let ours = PathBuf::from(env::var("OUT_DIR")?).join("aac");
+    source::lay_out(&ours, None)?;
     let mut files = Vec::new();
     let mut cc = cc::Build::new();
-    for part in PARTS {
-        for folder in ["include", "src"] {
-            copy_folder(
-                &source.join(part).join(folder),
-                &ours.join(part).join(folder),
-            )?;
-        }
+    for part in source::PARTS {
         cc.include(ours.join(part).join("include"));
         for entry in fs::read_dir(ours.join(part).join("src"))? {
             let path = entry?.path();
@@ -59,9 +35,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     files.sort();
-    for edit in EDITS {
-        apply(edit, &ours)?;
-    }
     // Not as C++: without exceptions and type information nothing of its library is needed, and a compiler that is set for
     // C alone (musl-gcc) takes it by the files' names.
     cc.files(files)
@@ -83,92 +56,4 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=MICROPY_FDK_CFLAGS");
     cc.try_compile("micropy_fdk")?;
     Ok(())
-}
-
-/// Copies the files of a folder, so that they can be edited.
-fn copy_folder(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from).map_err(|e| format!("{}: {e}", from.display()))? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &target)?;
-        } else {
-            fs::write(target, fs::read(entry.path())?)?;
-        }
-    }
-    Ok(())
-}
-
-/// Replaces the expected text, which has to be there as often as the edit says.
-fn apply(edit: &Edit, root: &Path) -> Result<(), Box<dyn Error>> {
-    let path = root.join(edit.file);
-    // Some comments are not UTF-8; what is edited is ASCII.
-    let text = String::from_utf8_lossy(&fs::read(&path)?).replace("\r\n", "\n");
-    let found = text.matches(edit.from).count();
-    if found != edit.times {
-        return Err(format!(
-            "{}: expected {:?} {} times, found it {found} times: is this {PACKAGE} {VERSION}?",
-            edit.file, edit.from, edit.times
-        )
-        .into());
-    }
-    fs::write(path, text.replace(edit.from, edit.to))?;
-    Ok(())
-}
-
-/// Finds the package: beside us in a registry or a vendor folder, in Cargo's registries, or where Cargo says.
-fn source() -> Result<PathBuf, Box<dyn Error>> {
-    let here = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
-    let versioned = format!("{PACKAGE}-{VERSION}");
-    let beside = [
-        here.with_file_name(&versioned),
-        here.with_file_name(PACKAGE),
-    ];
-    let home = env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| env::home_dir().map(|home| home.join(".cargo")));
-    let sources = home.and_then(|home| fs::read_dir(home.join("registry/src")).ok());
-    let in_registries = sources
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|registry| registry.path().join(&versioned));
-    let found = beside
-        .into_iter()
-        .chain(in_registries)
-        .find(|p| is_package(p));
-    match found {
-        Some(package) => Ok(package),
-        None => package_by_cargo(&here),
-    }
-}
-
-fn is_package(folder: &Path) -> bool {
-    let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
-    manifest.contains(&format!("version = \"{VERSION}\""))
-        && folder.join("aac/libAACdec/src/aacdecoder.cpp").is_file()
-}
-
-/// Asks Cargo where it keeps the package; it has it, since we depend on it.
-fn package_by_cargo(here: &Path) -> Result<PathBuf, Box<dyn Error>> {
-    let output = Command::new(env::var("CARGO")?)
-        .args(["metadata", "--format-version=1", "--offline"])
-        .args(["--filter-platform", &env::var("TARGET")?])
-        .arg("--manifest-path")
-        .arg(here.join("Cargo.toml"))
-        .output()?;
-    if !output.status.success() {
-        let why = String::from_utf8_lossy(&output.stderr)
-            .trim()
-            .replace('\n', " ");
-        return Err(format!("the source of {PACKAGE} {VERSION} is not found: {why}").into());
-    }
-    String::from_utf8(output.stdout)?
-        .split('"')
-        .filter(|text| text.ends_with("Cargo.toml") && text.contains(PACKAGE))
-        .map(|manifest| PathBuf::from(manifest.replace("\\\\", "\\")))
-        .filter_map(|manifest| manifest.parent().map(Path::to_owned))
-        .find(|package| is_package(package))
-        .ok_or_else(|| format!("`cargo metadata` names no {PACKAGE} {VERSION}").into())
 }
