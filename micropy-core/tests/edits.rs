@@ -7,11 +7,11 @@ use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use micropy_core::{Converter, Error, Options, Report, Source, StreamSource, Warning, probe};
-use support::clip;
 use support::movie::{Moov, edited_movie};
 use support::mp3_check::check;
 use support::music::{Random, music};
-use support::programs::presented;
+use support::programs::{presented, run};
+use support::{clip, media};
 
 mod support;
 
@@ -423,4 +423,86 @@ fn thousands_of_edits_cost_no_more_than_they_present() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+/// MP3 in half a second's fragments, of which the second is missing: frames of silence take its place in the copy.
+#[test]
+fn copied_mp3_has_silent_frames_in_place_of_missing_fragments() {
+    let file = media().join("mp3.mp4");
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("fragments.mp4");
+    let args = [
+        "-v",
+        "error",
+        "-i",
+        file.to_str().unwrap(),
+        "-c",
+        "copy",
+        "-movflags",
+        "frag_keyframe+empty_moov+default_base_moof",
+        "-frag_duration",
+        "500000",
+        output.to_str().unwrap(),
+    ];
+    if run("ffmpeg", &args, &[]).is_none() {
+        return;
+    }
+    let whole = std::fs::read(&output).unwrap();
+    // An Info tag can cut off what a decoder adds only where something is cut off.
+    let whole = rebuilt(&whole, &mut |kind, payload| {
+        let edts = atom(b"edts", &elst(&[(0, 1105)]));
+        (kind == b"tkhd").then(|| [atom(kind, payload), edts].concat())
+    });
+    let is_start = |&at: &usize| whole[at..].starts_with(b"moof");
+    let moofs: Vec<usize> = (0..whole.len()).filter(is_start).map(|at| at - 4).collect();
+    let without = [&whole[..moofs[1]], &whole[moofs[2]..]].concat();
+    let (_, all) = convert(Options::new(), whole.as_slice());
+    // The frames behind it whose main data is missing are silent too, which is more than `check` allows for.
+    let mut mp3 = Vec::new();
+    let report = Converter::new(Options::new())
+        .convert(without.as_slice(), &mut mp3)
+        .unwrap();
+    assert!(all.copied && all.complete && report.copied);
+    assert!(!report.complete, "the gap is told");
+    assert_eq!(report.output_samples, all.output_samples);
+    assert_eq!(report.frames, all.frames);
+    if let Some(pcm) = presented(&mp3) {
+        assert!(silent(&pcm, 650..900) && !silent(&pcm, 1150..1300));
+    }
+}
+
+/// No decoder of xHE-AAC can begin in the middle: it begins anew for each step back.
+#[test]
+fn xhe_aac_is_decoded_again_for_a_repeat() {
+    let Some(corpus) = std::env::var_os("MICROPY_CORPUS") else {
+        return;
+    };
+    let path = std::path::Path::new(&corpus).join("sine-3s-xhe-aac-44khz-mono.mp4");
+    let file = std::fs::read(path).unwrap();
+    let mut timescale = 0;
+    let mut has_edits = false;
+    let _ = rebuilt(&file, &mut |kind, payload| {
+        has_edits |= kind == b"elst";
+        if kind == b"mvhd" {
+            timescale = u32::from_be_bytes(payload[12..16].try_into().unwrap());
+        }
+        None
+    });
+    assert!(has_edits);
+    let edits = [(timescale, 4096), (timescale / 2, -1), (timescale, 4096)];
+    // Two more entries of 12 bytes, before the media.
+    let file = rebuilt(&edited(&file, &edits), &mut |kind, payload| {
+        (kind == b"stco").then(|| {
+            let (head, offsets) = payload.split_at(8);
+            let offsets = offsets.as_chunks::<4>().0.iter();
+            let moved: Vec<u32> = offsets.map(|at| u32::from_be_bytes(*at) + 24).collect();
+            atom(kind, &[head, &words(&moved)].concat())
+        })
+    });
+    let options = Options::new().cbr(64);
+    let (mp3, report) = convert(options.clone().jobs(1), file.as_slice());
+    assert!(report.complete, "{:?}", report.warnings);
+    assert_eq!(report.output_samples, 44_100 * 5 / 2);
+    let (other, _) = convert(options.jobs(4), file.as_slice());
+    assert!(other == mp3);
 }
