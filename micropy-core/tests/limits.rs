@@ -360,6 +360,83 @@ fn no_size_of_any_box_costs_memory() {
     println!("at most {} bytes held, {} read", worst.0, worst.1);
 }
 
+/// A fragment of so many runs of `size` bytes, of which only the beginnings are stored.
+struct Holes {
+    head: Vec<u8>,
+    run: Vec<u8>,
+    size: u64,
+    runs: u64,
+}
+
+impl Source for Holes {
+    fn size(&self) -> Option<u64> {
+        Some(self.head.len() as u64 + self.size * self.runs)
+    }
+    fn read_at(&mut self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let Some(behind) = offset.checked_sub(self.head.len() as u64) else {
+            return self.head.as_slice().read_at(offset, buf);
+        };
+        let (run, at) = (behind / self.size, behind % self.size);
+        if run >= self.runs {
+            return Ok(0);
+        }
+        if at < self.run.len() as u64 {
+            return self.run.as_slice().read_at(at, buf);
+        }
+        let n = buf.len().min((self.size - at) as usize);
+        buf[..n].fill(0);
+        Ok(n)
+    }
+    fn keep_from(&mut self, _offset: u64) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_runs_of_a_fragment_do_not_fill_the_memory() {
+    let _turn = alone();
+    let trex = make(b"trex", &[&words(&[0, 1, 1, 1024, 3, 0])]);
+    let sound = trak(
+        1,
+        b"soun",
+        &[],
+        &[
+            stsd(&audio_entry(b"mp4a", &esds())),
+            sample_tables(&[], 1, &[]),
+        ]
+        .concat(),
+    );
+    let moov = make(b"moov", &[&mvhd(1000), &sound, &make(b"mvex", &[&trex])]);
+    let tfhd = make(b"tfhd", &[&words(&[0x2_0000, 1])]);
+    // Four million sizes, all 0, in 16 MB that no disk has to hold.
+    let (size, runs) = (16_000_000, 40);
+    let run = [
+        &words(&[size])[..],
+        b"trun",
+        &words(&[0x201, (size - 20) / 4, 100]),
+    ]
+    .concat();
+    let traf = size * runs + tfhd.len() as u32 + 8;
+    let head = [
+        ftyp(),
+        moov,
+        words(&[traf + 8]),
+        b"moof".to_vec(),
+        words(&[traf]),
+        b"traf".to_vec(),
+        tfhd,
+    ]
+    .concat();
+    let source = Holes {
+        head,
+        run,
+        size: size.into(),
+        runs: runs.into(),
+    };
+    let (peak, _) = peak_of(|| probe(source).map(|found| found.tracks.len()));
+    assert!(peak < 120 << 20, "{peak} bytes of memory");
+}
+
 /// A clip with a cover of so many bytes in a `udta` box of its own, at the end of its `moov`.
 fn with_cover(len: usize) -> Vec<u8> {
     let mut file = clip("moov-last-stereo-44100.mp4");

@@ -12,6 +12,9 @@ use crate::warning::Warning;
 /// The most bytes of one `trun` box: a million samples with all four fields.
 const RUN_LIMIT: u64 = 16 << 20;
 
+/// The most bytes of the `trun` boxes of one track in one fragment.
+const RUNS_LIMIT: u64 = 64 << 20;
+
 /// The most track runs of one fragment.
 const MAX_RUNS: usize = 1 << 16;
 
@@ -90,6 +93,8 @@ pub struct Fragments {
     defaults: Defaults,
     /// Runs of the last fragment read that are still to be returned, the first with the time of `tfdt`.
     runs: VecDeque<(Option<u64>, SampleTable)>,
+    /// Bytes of their boxes that may still be read.
+    runs_left: u64,
     warnings: Vec<Warning>,
     damaged: bool,
 }
@@ -102,6 +107,7 @@ impl Fragments {
             track,
             defaults,
             runs: VecDeque::new(),
+            runs_left: RUNS_LIMIT,
             warnings: Vec::new(),
             damaged: false,
         }
@@ -193,6 +199,7 @@ impl Fragments {
     }
 
     fn read_moof(&mut self, source: &mut dyn Source, moof: &BoxHeader) -> Result<()> {
+        self.runs_left = RUNS_LIMIT;
         let mut reader = BoxReader::new(source, moof);
         let mut at = moof.payload;
         // Where the data of a track fragment without an offset begins: after that of the one before.
@@ -242,6 +249,7 @@ impl Fragments {
                     let run = read_run(fields, &header, end)?;
                     end = run.data_end();
                     if header.id == self.track {
+                        self.count_bytes(&child, payload.len() as u64)?;
                         self.push_run(&child, decode_time.take(), run)?;
                     }
                 }
@@ -250,6 +258,19 @@ impl Fragments {
             at = child.end;
         }
         Ok(end)
+    }
+
+    /// Refuses a fragment whose runs would fill the memory: a file with holes has as many bytes as it likes.
+    fn count_bytes(&mut self, trun: &BoxHeader, bytes: u64) -> Result<()> {
+        let Some(left) = self.runs_left.checked_sub(bytes) else {
+            return Err(Error::Limit {
+                at: trun.at,
+                what: "the size of the track runs in a fragment".into(),
+                limit: RUNS_LIMIT,
+            });
+        };
+        self.runs_left = left;
+        Ok(())
     }
 
     fn push_run(
