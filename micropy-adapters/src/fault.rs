@@ -6,7 +6,7 @@ use micropy_core::ports::{BackendError, auth, jobs, notifier, queue, storage};
 #[derive(Debug)]
 pub(crate) struct Fault {
     adapter: &'static str,
-    source: BackendError,
+    cause: BackendError,
     kind: Kind,
 }
 
@@ -21,16 +21,16 @@ pub(crate) enum Kind {
 }
 
 impl Fault {
-    pub(crate) fn new(adapter: &'static str, kind: Kind, source: impl Into<BackendError>) -> Self {
+    pub(crate) fn new(adapter: &'static str, kind: Kind, cause: impl Into<BackendError>) -> Self {
         Fault {
             adapter,
-            source: source.into(),
+            cause: cause.into(),
             kind,
         }
     }
 
-    pub(crate) fn lasting(adapter: &'static str, source: impl Into<BackendError>) -> Self {
-        Self::new(adapter, Kind::Lasting, source)
+    pub(crate) fn lasting(adapter: &'static str, cause: impl Into<BackendError>) -> Self {
+        Self::new(adapter, Kind::Lasting, cause)
     }
 }
 
@@ -40,10 +40,10 @@ macro_rules! port_error {
         impl From<Fault> for $port::Error {
             fn from(fault: Fault) -> Self {
                 match fault.kind {
-                    Kind::Passing | Kind::Full => $port::Error::Unavailable(fault.source),
+                    Kind::Passing | Kind::Full => $port::Error::Unavailable(fault.cause),
                     Kind::Lasting => $port::Error::Backend {
                         adapter: fault.adapter,
-                        source: fault.source,
+                        cause: fault.cause,
                     },
                 }
             }
@@ -56,14 +56,14 @@ port_error!(auth, jobs, notifier, queue);
 impl From<Fault> for storage::Error {
     fn from(fault: Fault) -> Self {
         match fault.kind {
-            Kind::Passing => storage::Error::Unavailable(fault.source),
+            Kind::Passing => storage::Error::Unavailable(fault.cause),
             Kind::Full => {
-                tracing::warn!(adapter = fault.adapter, error = %fault.source, "the storage is full");
+                tracing::warn!(adapter = fault.adapter, error = %fault.cause, "the storage is full");
                 storage::Error::Full
             }
             Kind::Lasting => storage::Error::Backend {
                 adapter: fault.adapter,
-                source: fault.source,
+                cause: fault.cause,
             },
         }
     }

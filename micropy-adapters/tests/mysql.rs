@@ -432,10 +432,10 @@ async fn what_does_not_fit_is_refused_and_not_cut_off() {
         let changed = auth.change_password(odd, "secret", NOW).await;
         assert!(matches!(changed, Err(Error::NotFound)), "{changed:?}");
         let answer = auth.register(odd, "secret", NOW).await;
-        let Err(Error::Backend { source, .. }) = answer else {
+        let Err(Error::Backend { cause, .. }) = answer else {
             panic!("{odd}: {answer:?}")
         };
-        assert!(source.to_string().contains("email"), "{source}");
+        assert!(cause.to_string().contains("email"), "{cause}");
     }
     database.run("SET GLOBAL sql_mode = DEFAULT").await;
     assert!(auth.list().await.unwrap().is_empty());

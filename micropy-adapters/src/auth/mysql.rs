@@ -254,7 +254,7 @@ impl MysqlAuth {
     async fn tables(&self) -> Result<Tables, Error> {
         let make = || async {
             let cost = match answer(self.highest_cost()).await {
-                Err(Error::Backend { source, .. }) if number(source.as_ref()) == Some(NO_TABLE) => {
+                Err(Error::Backend { cause, .. }) if number(cause.as_ref()) == Some(NO_TABLE) => {
                     answer(sqlx::query(TABLE).execute(&self.pool)).await?;
                     None
                 }
@@ -265,9 +265,9 @@ impl MysqlAuth {
             }
             match answer(self.migrate()).await {
                 Ok(()) => Ok(Tables::Own),
-                Err(Error::Backend { source, .. }) if is_denied(source.as_ref()) => {
+                Err(Error::Backend { cause, .. }) if is_denied(cause.as_ref()) => {
                     tracing::warn!(
-                        error = %source,
+                        error = %cause,
                         "without tables of its own, the service cannot disable users or end single tokens: grant it \
                          CREATE, SELECT, INSERT, UPDATE and DELETE on the users' database, and restart it"
                     );
@@ -561,7 +561,7 @@ impl Auth for MysqlAuth {
         let forget = sqlx::query("DELETE FROM micropy_revoked_tokens WHERE expiry <= ?");
         match answer(forget.bind(now.as_millis()).execute(&self.pool)).await {
             // Without the right to delete, they stay.
-            Err(Error::Backend { source, .. }) if is_denied(source.as_ref()) => {}
+            Err(Error::Backend { cause, .. }) if is_denied(cause.as_ref()) => {}
             done => drop(done?),
         }
         let insert = "

@@ -63,7 +63,7 @@ impl Notifier for Outbox {
             .flatten()
             .map_err(|e| Error::Backend {
                 adapter: "outbox",
-                source: Box::new(e),
+                cause: Box::new(e),
             })?;
         tracing::info!(
             to = notification.to,

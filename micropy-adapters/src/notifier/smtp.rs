@@ -171,7 +171,7 @@ impl SmtpNotifier {
     async fn deliver(&self, envelope: &Envelope, mail: &[u8]) -> Result<(), Error> {
         let _slot = self.slots.acquire().await.map_err(|e| Error::Backend {
             adapter: NAME,
-            source: e.into(),
+            cause: e.into(),
         })?;
         let mut connection = self.connection().await?;
         let sent = self.send(&mut connection, envelope, mail).await;
@@ -414,7 +414,7 @@ fn unavailable(step: Step, what: impl fmt::Display) -> Error {
 fn backend(step: Step, what: impl fmt::Display) -> Error {
     Error::Backend {
         adapter: NAME,
-        source: Fault::new(step, what),
+        cause: Fault::new(step, what),
     }
 }
 

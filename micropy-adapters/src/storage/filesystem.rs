@@ -377,7 +377,7 @@ fn backend(e: io::Error) -> Error {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::Full,
         _ => Error::Backend {
             adapter: "filesystem storage",
-            source: Box::new(e),
+            cause: Box::new(e),
         },
     }
 }

@@ -17,7 +17,8 @@
 //! apart. Ask for the narrowest that does. [`binding`] keeps a store from being used with another ledger than its own.
 //!
 //! The variants of a port's error enum say what the caller should do: `NotFound` and `Rejected` stay the same when
-//! tried again, `Unavailable` may pass, `Backend` needs an operator.
+//! tried again, `Unavailable` may pass, `Backend` needs an operator. Its message says what the backend's own error says,
+//! which is a field of it and not its [`source`](std::error::Error::source): whoever prints a chain of errors reads it once.
 
 pub mod auth;
 pub mod binding;
@@ -41,3 +42,54 @@ pub use time::{Clock, Timestamp};
 
 /// An adapter's own error.
 pub type BackendError = Box<dyn std::error::Error + Send + Sync>;
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::{BackendError, auth, jobs, notifier, queue, storage};
+
+    #[test]
+    fn an_error_says_its_cause_once() {
+        let cause = || BackendError::from("the cable is out");
+        let adapter = "SQLite";
+        let errors: [Box<dyn Error>; 12] = [
+            Box::new(auth::Error::Unavailable(cause())),
+            Box::new(auth::Error::Backend {
+                adapter,
+                cause: cause(),
+            }),
+            Box::new(jobs::Error::Unavailable(cause())),
+            Box::new(jobs::Error::Backend {
+                adapter,
+                cause: cause(),
+            }),
+            Box::new(notifier::Error::Unavailable(cause())),
+            Box::new(notifier::Error::Backend {
+                adapter,
+                cause: cause(),
+            }),
+            Box::new(queue::Error::Unavailable(cause())),
+            Box::new(queue::Error::Backend {
+                adapter,
+                cause: cause(),
+            }),
+            Box::new(storage::Error::Unavailable(cause())),
+            Box::new(storage::Error::Backend {
+                adapter,
+                cause: cause(),
+            }),
+            Box::new(storage::Error::from(storage::UploadError::Broken(cause()))),
+            Box::new(storage::Error::from(storage::UploadError::Refused(cause()))),
+        ];
+        for error in errors {
+            let mut said = error.to_string();
+            let mut source = error.source();
+            while let Some(error) = source {
+                said = format!("{said}: {error}");
+                source = error.source();
+            }
+            assert_eq!(said.matches("the cable is out").count(), 1, "{said}");
+        }
+    }
+}

@@ -13,14 +13,14 @@ pub enum Error {
     Rejected(String),
     /// It may be delivered later: try again.
     #[error("cannot be delivered now: {0}")]
-    Unavailable(#[source] BackendError),
+    Unavailable(BackendError),
     /// The backend failed in a way only an operator can mend; trying again is harmless.
-    #[error("{adapter} failed: {source}")]
+    #[error("{adapter} failed: {cause}")]
     Backend {
         /// Which adapter.
         adapter: &'static str,
         /// Its own error.
-        source: BackendError,
+        cause: BackendError,
     },
 }
 

@@ -26,10 +26,10 @@ pub type Listing = Pin<Box<dyn Stream<Item = Result<Head, Error>> + Send>>;
 pub enum UploadError {
     /// It broke off. What arrived stays: the upload can go on from there.
     #[error("the upload broke off: {0}")]
-    Broken(#[source] BackendError),
+    Broken(BackendError),
     /// The bytes are not what was to be stored. Everything that arrived in this call is taken back.
     #[error("the upload was refused: {0}")]
-    Refused(#[source] BackendError),
+    Refused(BackendError),
 }
 
 impl UploadError {
@@ -66,14 +66,14 @@ pub enum Error {
     Full,
     /// Out of reach for now.
     #[error("the storage cannot be reached: {0}")]
-    Unavailable(#[source] BackendError),
+    Unavailable(BackendError),
     /// The backend failed in a way only an operator can mend.
-    #[error("{adapter} failed: {source}")]
+    #[error("{adapter} failed: {cause}")]
     Backend {
         /// Which adapter.
         adapter: &'static str,
         /// Its own error.
-        source: BackendError,
+        cause: BackendError,
     },
 }
 

@@ -147,7 +147,7 @@ fn error(e: lapin::Error) -> Error {
             | Hard(AMQPHardError::NOTALLOWED | AMQPHardError::NOTIMPLEMENTED),
         ) => Error::Backend {
             adapter: NAME,
-            source: Box::new(e),
+            cause: Box::new(e),
         },
         _ => unavailable(e),
     }

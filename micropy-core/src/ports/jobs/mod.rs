@@ -36,14 +36,14 @@ pub enum Error {
     Rejected(String),
     /// Out of reach for now.
     #[error("the job ledger cannot be reached: {0}")]
-    Unavailable(#[source] BackendError),
+    Unavailable(BackendError),
     /// The backend failed in a way only an operator can mend.
-    #[error("{adapter} failed: {source}")]
+    #[error("{adapter} failed: {cause}")]
     Backend {
         /// Which adapter.
         adapter: &'static str,
         /// Its own error.
-        source: BackendError,
+        cause: BackendError,
     },
 }
 
