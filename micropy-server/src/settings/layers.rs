@@ -193,7 +193,8 @@ impl Layers {
         Ok(())
     }
 
-    /// All settings as a TOML file with their origins, without secrets.
+    /// All settings as a TOML file with their origins. A secret, or a URL that holds one, is a comment in it: read back, it
+    /// would be another secret.
     pub fn print(&self) -> String {
         let mut text = String::new();
         for setting in declared() {
@@ -201,12 +202,13 @@ impl Layers {
                 Some(value) => (&*value.text, &*value.origin),
                 None => (&*setting.default, "default"),
             };
-            let value = match setting.kind {
+            let shown = match setting.kind {
                 Kind::Secret if !value.is_empty() => "(secret)".into(),
                 Kind::Url => Url::new(value).to_string(),
                 _ => value.to_owned(),
             };
-            let value = toml::Value::String(value);
+            let comment = if shown == value { "" } else { "# " };
+            let shown = toml::Value::String(shown);
             let fallback = match &*setting.fallback {
                 "" => String::new(),
                 fallback => format!("; default: {fallback}"),
@@ -214,7 +216,7 @@ impl Layers {
             // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
-                "# {}{fallback} [{origin}]\n{} = {value}\n",
+                "# {}{fallback} [{origin}]\n{comment}{} = {shown}\n",
                 setting.help, setting.name
             );
         }
@@ -477,6 +479,31 @@ mod tests {
         );
         assert_eq!(again.get("public_url"), None);
         Settings::from_layers(&again).unwrap();
+    }
+
+    #[test]
+    fn a_secret_is_printed_as_a_comment() {
+        let variables = [
+            ("MICROPY_JWT_SECRET", "0123456789abcdef0123456789abcdef"),
+            ("MICROPY_QUEUE_URL", "amqp://micropy:hunter2@rabbitmq:5672"),
+            ("MICROPY_STORAGE_URL", "mongodb://mongo:27017"),
+        ];
+        let printed = Layers::of_environment(&variables).unwrap().print();
+        for line in [
+            "# jwt_secret = \"(secret)\"",
+            "# queue_url = \"amqp://micropy:(secret)@rabbitmq:5672\"",
+            "storage_url = \"mongodb://mongo:27017\"",
+        ] {
+            assert!(
+                printed.lines().any(|printed| printed == line),
+                "{line}: {printed}"
+            );
+        }
+        let again = Layers::of_file(&printed).unwrap();
+        assert_eq!(
+            (again.get("jwt_secret"), again.get("queue_url")),
+            (None, None)
+        );
     }
 
     #[test]
