@@ -2,13 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
 
-use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
 
 use build::{audio_entry, ftyp, make, mvhd, stsd, table, trak, words};
 use micropy_core::{Converter, Error, Options, Report, Source, StreamSink, StreamSource};
 use support::clip;
+use support::work::within;
 use support::zeros::Zeros;
 
 mod support;
@@ -17,8 +16,8 @@ mod support;
 #[path = "../src/mp4/tests/build.rs"]
 mod build;
 
-/// Ample for two busy cores; counting what these files declare would take minutes or years.
-const SOON: Duration = Duration::from_secs(10);
+/// Ample; counting what these files declare would take minutes or years.
+const LITTLE: Duration = Duration::from_secs(10);
 
 /// Offset of the payload of the last box of this kind: that of the audio, if there is video too.
 fn payload(file: &[u8], kind: &[u8; 4]) -> usize {
@@ -56,22 +55,17 @@ fn of_countless_packets() -> Vec<u8> {
     file
 }
 
-/// Converts `source` in a thread; it must end soon.
+/// Converts `source`, which must take little work.
 fn convert(
     options: &Options,
     source: impl Source + Send + 'static,
 ) -> Result<(Vec<u8>, Report), Error> {
     let options = options.clone().jobs(2);
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
+    within(LITTLE, move || {
         let mut mp3 = StreamSink::new(Vec::new());
         let report = Converter::new(options).convert(source, &mut mp3);
-        sender
-            .send(report.map(|report| (mp3.into_inner(), report)))
-            .ok()
-    });
-    let result = receiver.recv_timeout(SOON);
-    result.expect("it hangs, or a thread panicked")
+        report.map(|report| (mp3.into_inner(), report))
+    })
 }
 
 #[test]
