@@ -34,7 +34,7 @@ def convert(videos, mp3s, video_id, progress):
     mp3 = mp3s.new_file(metadata={"video_fid": str(video_id)})
     try:
         # moviepy: VideoFileClip(file).audio.write_audiofile(other_file), between two temporary files.
-        report = micropy.convert(video, mp3, preset="original", progress=progress)
+        report = micropy.convert(video, mp3, preset="moviepy", progress=progress)
         mp3.close()
     except BaseException:
         mp3.abort()

@@ -47,8 +47,11 @@ pub fn read(arguments: &Bound<'_, PyDict>) -> PyResult<Options> {
 
     let mut options = match get("preset")? {
         None => Options::new(),
-        Some(name) if name.to_string() == "original" => Options::moviepy_defaults(),
-        Some(name) => return Err(refuse(format!("there is no preset {name}, only original"))),
+        Some(name) => match name.to_string().as_str() {
+            // "original" was its name before.
+            "moviepy" | "original" => Options::moviepy_defaults(),
+            name => return Err(refuse(format!("there is no preset {name}, only moviepy"))),
+        },
     };
     let cbr: Option<u16> = number("bitrate", get("bitrate")?)?;
     let abr: Option<u16> = number("abr", get("abr")?)?;

@@ -28,12 +28,12 @@ def test_from_grid_out_to_grid_in(database, media, name):
         # Small chunks, so that reads cross their borders.
         video_id = files.put(file, chunk_size=4096)
     video, mp3 = files.get(video_id), files.new_file(chunk_size=4096)
-    report = micropy.convert(video, mp3, preset="original")
+    report = micropy.convert(video, mp3, preset="moviepy")
     mp3.close()
     stored = files.get(mp3._id).read()
     assert len(stored) == report.output_bytes
     pieces = []
-    micropy.convert(media / name, type("", (), {"write": lambda self, data: pieces.append(data)})(), preset="original")
+    micropy.convert(media / name, type("", (), {"write": lambda self, data: pieces.append(data)})(), preset="moviepy")
     assert stored == b"".join(pieces)
     assert micropy.probe(files.get(video_id)).duration == pytest.approx(report.duration, abs=0.1)
 

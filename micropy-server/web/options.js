@@ -6,7 +6,7 @@ const KEPT = "micropy.options";
 const QUALITIES = {
   best: { vbr: 0 },
   speech: { vbr: 6, mono: true },
-  original: { preset: "original" },
+  moviepy: { preset: "moviepy" },
 };
 
 const byId = (id) => document.getElementById(id);
@@ -57,7 +57,7 @@ export function showMistake() {
 /** A job's options in words; nothing where all is as the source has it. */
 export function describe(options) {
   const words = [];
-  if (options.preset === "original") words.push("44.1 kHz, stereo, 128 kbit/s");
+  if (options.preset) words.push("44.1 kHz, stereo, 128 kbit/s");
   if (options.bitrate) words.push(`${options.bitrate} kbit/s`);
   if (options.abr) words.push(`about ${options.abr} kbit/s`);
   if (options.vbr !== undefined) words.push(options.vbr === 0 ? "best quality" : `quality ${options.vbr}`);

@@ -112,7 +112,7 @@ def nina(example):
 def expected(python, name):
     """The MP3 that the converter makes of a clip."""
     program = """import micropy, sys
-micropy.convert(sys.argv[1], type("Pieces", (), {"write": lambda self, data: sys.stdout.buffer.write(data) and None})(), preset="original")"""
+micropy.convert(sys.argv[1], type("Pieces", (), {"write": lambda self, data: sys.stdout.buffer.write(data) and None})(), preset="moviepy")"""
     return subprocess.run([python, "-c", program, MEDIA / name], check=True, capture_output=True).stdout
 
 

@@ -18,7 +18,7 @@ def test_options_come_in_the_query(ann):
 
 
 def test_a_preset_sets_rate_and_channels(ann):
-    report = ann.uploaded(OTHER, path="/api/v1/uploads?preset=original")["mp3"]["report"]
+    report = ann.uploaded(OTHER, path="/api/v1/uploads?preset=moviepy")["mp3"]["report"]
     assert (report["sample_rate"], report["channels"]) == (44100, 2)
 
 
@@ -56,8 +56,8 @@ def test_an_option_after_a_file_is_refused(ann):
 
 
 def test_options_come_in_fields_and_a_file_may_have_the_name_of_one(ann):
-    job = ann.uploaded(Field("mono", b"true"), Field("preset", b"original"), Clip(GOOD.name, GOOD.data, "bitrate"))
-    assert (job["state"], job["options"]) == ("done", {"mono": True, "preset": "original"})
+    job = ann.uploaded(Field("mono", b"true"), Field("preset", b"moviepy"), Clip(GOOD.name, GOOD.data, "bitrate"))
+    assert (job["state"], job["options"]) == ("done", {"mono": True, "preset": "moviepy"})
 
 
 def test_options_come_in_metadata_of_tus(ann):

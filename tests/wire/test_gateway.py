@@ -124,7 +124,7 @@ def test_without_the_auth_service_the_answer_is_503(fleet, ann):
 
 @pytest.mark.parametrize("clip", [SMALL, GOOD], ids=lambda clip: clip.name)
 def test_the_preset_original_makes_what_moviepy_makes(ann, clip):
-    mp3 = ann.download(ann.mp3(ann.upload(clip, path="/upload?preset=original"))).body
+    mp3 = ann.download(ann.mp3(ann.upload(clip, path="/upload?preset=moviepy"))).body
     assert {frame[:3] for frame in frames(mp3)} == {(128, 44100, 2)}
 
 

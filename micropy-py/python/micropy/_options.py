@@ -34,7 +34,7 @@ class Options(TypedDict, total=False):
     unscaled_downmix: bool
     """Mix surround down at full level, which may clip."""
     preset: Optional[str]
-    """"original" is what moviepy makes: 44.1 kHz, stereo, 128 kbit/s."""
+    """"moviepy" is what moviepy makes by default: 44.1 kHz, stereo, 128 kbit/s."""
     track: Union[int, str, None]
     """The audio track, by place from 0 or by language ("eng")."""
     start: Optional[Time]

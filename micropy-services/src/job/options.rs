@@ -71,7 +71,7 @@ pub struct ConversionOptions {
     /// The audio track in this language, as its ISO 639-2 code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
-    /// `original`: 44.1 kHz, stereo, 128 kbit/s, like the original service.
+    /// `moviepy`: 44.1 kHz, stereo, 128 kbit/s, as moviepy makes by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub preset: Option<Preset>,
@@ -85,7 +85,9 @@ pub struct ConversionOptions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
-    Original,
+    // Its name before.
+    #[serde(alias = "original")]
+    Moviepy,
 }
 
 /// How to cut a video into several MP3s.
@@ -106,7 +108,7 @@ impl ConversionOptions {
     /// The options for the engine. An error says what is wrong, in words for the client.
     pub fn engine_options(&self) -> Result<Options, String> {
         let mut options = match self.preset {
-            Some(Preset::Original) => Options::moviepy_defaults(),
+            Some(Preset::Moviepy) => Options::moviepy_defaults(),
             None => Options::new(),
         };
         options = match (self.bitrate, self.abr, self.vbr) {
@@ -183,8 +185,9 @@ mod tests {
             parse(r#"{"bitrate": 192}"#).unwrap(),
             Options::new().cbr(192)
         );
-        let original = parse(r#"{"preset": "original"}"#).unwrap();
-        assert_eq!(original.sample_rate, Some(44_100));
+        for preset in [r#"{"preset": "moviepy"}"#, r#"{"preset": "original"}"#] {
+            assert_eq!(parse(preset).unwrap(), Options::moviepy_defaults());
+        }
         let trimmed = parse(r#"{"start": 1.5, "duration": 2, "mono": true}"#).unwrap();
         assert_eq!(trimmed.start, Duration::from_millis(1500));
         assert_eq!(trimmed.duration, Some(Duration::from_secs(2)));
