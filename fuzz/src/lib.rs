@@ -8,7 +8,8 @@ use std::io::Read;
 use std::time::Duration;
 
 use micropy_core::{
-    Channels, Converter, Error, Options, Report, StreamSink, StreamSource, probe, stages,
+    Channels, ChapterOutcome, Converter, Error, Options, Report, StreamSink, StreamSource, probe,
+    stages,
 };
 
 #[allow(dead_code, reason = "shared with the tests of the library")]
@@ -164,7 +165,10 @@ fn chapters(options: Options, file: &[u8]) -> Result<Outcome, String> {
     };
     for index in 0..chapters.list().len().min(4) {
         let mut mp3 = Vec::new();
-        if let Some(report) = judge(chapters.convert(index, &mut mp3))? {
+        let converted = chapters
+            .convert(index, &mut mp3)
+            .map(ChapterOutcome::report);
+        if let Some(report) = judge(converted)?.flatten() {
             let one = sound(&mp3, &report)?;
             all.audio += one.audio;
             all.bytes = all.bytes.max(one.bytes);

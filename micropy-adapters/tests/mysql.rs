@@ -307,10 +307,10 @@ async fn without_tables_of_ours_everybody_is_enabled_and_new_passwords_end_token
         disabled.await.map(drop),
         auth.revoke(&[1; 32], NOW, NOW).await,
     ] {
-        let Err(Error::Backend { source, .. }) = answer else {
+        let Err(Error::Backend { cause, .. }) = answer else {
             panic!("{answer:?}")
         };
-        assert!(source.to_string().contains("grant it CREATE"), "{source}");
+        assert!(cause.to_string().contains("grant it CREATE"), "{cause}");
     }
     let after = auth.change_password("ann@example.com", "new", NOW).await;
     assert_ne!(after.unwrap().version, before.version);
@@ -408,10 +408,10 @@ async fn its_own_tables_are_numbered() {
         .await;
     for _ in 0..2 {
         let answer = database.auth(Verify).find("ann@example.com").await;
-        let Err(Error::Backend { source, .. }) = answer else {
+        let Err(Error::Backend { cause, .. }) = answer else {
             panic!("{answer:?}")
         };
-        assert!(source.to_string().contains("newer version"), "{source}");
+        assert!(cause.to_string().contains("newer version"), "{cause}");
         assert_eq!(version().await, 1000);
     }
 }

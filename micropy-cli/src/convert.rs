@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use micropy_core::{Converter, Error, FileSink, Options, Progress, Report, Source, StreamSink};
+use micropy_core::{
+    ChapterOutcome, Converter, EmptyChapter, Error, FileSink, Options, Progress, Report, Source,
+    StreamSink,
+};
 
 use crate::interrupt::Interrupt;
 use crate::options::{AudioArgs, TagArgs, options};
@@ -170,16 +173,55 @@ impl Batch<'_> {
             return Err(Failure::create(path)(io::ErrorKind::AlreadyExists.into()));
         }
         let mut worst = Exit::Done;
+        let mut empty = Vec::new();
         for (index, path) in paths.iter().enumerate() {
             let started = Instant::now();
             bar.reset();
             let converted = chapters.convert(index, self.create(path)?);
-            let report = converted.map_err(Failure::of(path))?;
-            let name = path.display().to_string();
-            let exit = bar.suspend(|| self.report(input, &name, &report, started.elapsed()));
-            worst = worst.max(exit);
+            match converted.map_err(Failure::of(path))? {
+                ChapterOutcome::Empty(chapter) => empty.push((path, chapter)),
+                ChapterOutcome::Converted(report) => {
+                    let name = path.display().to_string();
+                    let exit =
+                        bar.suspend(|| self.report(input, &name, &report, started.elapsed()));
+                    worst = worst.max(exit);
+                }
+            }
         }
-        Ok(worst)
+        if empty.len() == paths.len() {
+            let error = empty.into_iter().next().map(|(_, first)| first.into());
+            return Err(Failure::Convert(error.unwrap_or(Error::NoChapters)));
+        }
+        bar.finish_and_clear();
+        Ok(worst.max(self.report_empty(input, &empty, worst)))
+    }
+
+    /// Prints which chapters hold no audio, and returns whether it is missing. `others`: how the other chapters ended.
+    fn report_empty(&self, input: &Path, empty: &[(&PathBuf, EmptyChapter)], others: Exit) -> Exit {
+        let input = input.display();
+        for (path, chapter) in empty {
+            let path = path.display();
+            match chapter.is_complete() {
+                true => message::line(format_args!("{input}: {path}: {chapter}")),
+                false => message::problem(format_args!("{input}: warning: {path}: {chapter}")),
+            }
+        }
+        let Some((_, first)) = empty.iter().find(|(_, chapter)| !chapter.is_complete()) else {
+            return Exit::Done;
+        };
+        // The report of a chapter that breaks off in the middle has said so already.
+        if others < Exit::Incomplete {
+            for warning in &first.missing {
+                message::problem(format_args!("{input}: warning: {warning}"));
+            }
+            if self.args.json {
+                let mut line = json::empty(first);
+                line["input"] = input.to_string().into();
+                // A reader that wants no more reports still wants its files.
+                let _ = writeln!(io::stdout(), "{line}");
+            }
+        }
+        Exit::Incomplete
     }
 
     fn open(&self, input: &Path) -> Result<Box<dyn Source>, Failure> {
@@ -257,7 +299,11 @@ impl Failure {
     fn exit(&self) -> Exit {
         match self {
             Failure::Convert(Error::InvalidOption(_)) => Exit::Usage,
-            Failure::Convert(Error::EmptyPart { start, .. }) if !start.is_zero() => Exit::Usage,
+            Failure::Convert(Error::EmptyPart { start, missing, .. })
+                if !start.is_zero() && missing.is_empty() =>
+            {
+                Exit::Usage
+            }
             _ => Exit::Failed,
         }
     }

@@ -1,6 +1,6 @@
 //! Output for scripts: one JSON value per line.
 
-use micropy_core::{Probe, ProbedTrack, Report, Warning};
+use micropy_core::{EmptyChapter, Probe, ProbedTrack, Report, Warning};
 use serde_json::{Value, json};
 
 /// What a conversion did.
@@ -32,6 +32,17 @@ pub fn report(report: &Report) -> Value {
             "gain_db": loudness.gain,
         })),
         "warnings": strings(&report.warnings),
+    })
+}
+
+/// A chapter of which no MP3 was made.
+pub fn empty(chapter: &EmptyChapter) -> Value {
+    json!({
+        "output": null,
+        "start_seconds": chapter.start.as_secs_f64(),
+        "output_samples": 0,
+        "complete": chapter.is_complete(),
+        "warnings": strings(&chapter.missing),
     })
 }
 

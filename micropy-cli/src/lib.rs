@@ -17,6 +17,7 @@ mod probe;
 #[cfg_attr(not(windows), path = "system/unix.rs")]
 mod system;
 mod text;
+mod version;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -44,10 +45,31 @@ pub fn run(command: Command) -> Exit {
 
 /// MP4 video to MP3 audio: exact, and on all cores.
 #[derive(Debug, Parser)]
-#[command(name = "micropy", version, after_help = HELP)]
+#[command(name = "micropy", after_help = HELP, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+
+    /// Print version
+    #[arg(short = 'V', long)]
+    version: bool,
+
+    /// With --version: print the encoder and the decoders that were built in as well
+    #[arg(short, long, requires = "version")]
+    verbose: bool,
+}
+
+impl Cli {
+    fn run(self) -> Exit {
+        if self.version {
+            return version::print(self.verbose);
+        }
+        match self.command {
+            Some(command) => run(command),
+            // There is no such case: clap asks for one of them.
+            None => Exit::Usage,
+        }
+    }
 }
 
 /// Runs the whole program. The first of `words` is the program's name, as in [`std::env::args_os`].
@@ -55,7 +77,7 @@ struct Cli {
 /// Standard output is flushed before this returns, so a caller may end the process without Rust's own cleanup.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> Exit {
     let exit = match Cli::try_parse_from(words) {
-        Ok(cli) => run(cli.command),
+        Ok(cli) => cli.run(),
         Err(error) => {
             // Help and version arrive here too, with exit code 0. There is nobody to tell if this fails.
             let _ = error.print();

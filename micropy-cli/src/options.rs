@@ -43,7 +43,7 @@ pub struct AudioArgs {
     #[arg(long)]
     unscaled_downmix: bool,
 
-    /// `original`: 44.1 kHz, stereo, 128 kbit/s, as moviepy's default; other flags go before it
+    /// `moviepy`: 44.1 kHz, stereo, 128 kbit/s, as moviepy makes by default; other flags go before it
     #[arg(long, value_name = "NAME")]
     preset: Option<Preset>,
 
@@ -87,7 +87,9 @@ pub struct AudioArgs {
 /// A set of options with a name.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 enum Preset {
-    Original,
+    // Its name before.
+    #[value(alias = "original")]
+    Moviepy,
 }
 
 /// The MP3's tags.
@@ -114,7 +116,7 @@ pub struct TagArgs {
 /// What the flags mean; an error says what is wrong with them.
 pub fn options(audio: &AudioArgs, tags: &TagArgs, jobs: Option<u16>) -> Result<Options, String> {
     let mut options = match audio.preset {
-        Some(Preset::Original) => Options::moviepy_defaults(),
+        Some(Preset::Moviepy) => Options::moviepy_defaults(),
         None => Options::new(),
     };
     options.bitrate = match (audio.bitrate, audio.abr, audio.vbr) {

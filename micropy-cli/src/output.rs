@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use micropy_core::file_stem;
+
 use crate::input::{is_dash, is_pipe, is_stdin};
 use crate::system;
 
@@ -64,9 +66,7 @@ pub fn outputs(inputs: &[PathBuf], wanted: Wanted<'_>) -> Result<Vec<Output>, St
     let mut outputs: Vec<Output> = Vec::with_capacity(inputs.len());
     for input in inputs {
         let output = match (wanted.split_chapters, wanted.output) {
-            (Some(dir), _) if several => {
-                Output::Chapters(dir.join(mp3_name(input)).with_extension(""))
-            }
+            (Some(dir), _) if several => Output::Chapters(dir.join(chapters_name(input))),
             (Some(dir), _) => Output::Chapters(dir.to_owned()),
             (None, Some(output)) if is_dash(output) && several => {
                 return Err("only one file can go to standard output".into());
@@ -84,7 +84,7 @@ pub fn outputs(inputs: &[PathBuf], wanted: Wanted<'_>) -> Result<Vec<Output>, St
                 ));
             }
             (None, None) if is_pipe(input) => Output::Stdout,
-            (None, None) => Output::at(input.with_extension("mp3")),
+            (None, None) => Output::at(input.with_file_name(mp3_name(input))),
         };
         if let Output::Chapters(dir) = &output {
             create_folder(dir)?;
@@ -147,16 +147,64 @@ fn folder(path: &Path, windows: bool) -> Option<PathBuf> {
     (path.is_dir() || text.ends_with(is_separator)).then(|| path.to_owned())
 }
 
+/// The name of the MP3 of `input`: the input's, with its own extension. One that would be too long is cut.
 fn mp3_name(input: &Path) -> PathBuf {
+    /// The longest name that file systems allow.
+    const MAX_NAME: usize = 255;
     if is_stdin(input) {
         return "stdin.mp3".into();
     }
-    PathBuf::from(input.file_name().unwrap_or(input.as_os_str())).with_extension("mp3")
+    let name = PathBuf::from(input.file_name().unwrap_or(input.as_os_str())).with_extension("mp3");
+    // Windows counts in UTF-16, other systems in bytes.
+    let len = match cfg!(windows) {
+        true => name.to_string_lossy().encode_utf16().count(),
+        false => name.as_os_str().len(),
+    };
+    match len > MAX_NAME {
+        true => format!("{}.mp3", safe_stem(&name)).into(),
+        false => name,
+    }
+}
+
+/// The name of the folder for the chapters of `input`, which is one folder whatever the input is called.
+fn chapters_name(input: &Path) -> String {
+    match is_stdin(input) {
+        true => "stdin".into(),
+        false => safe_stem(input),
+    }
+}
+
+/// The name of a file without its extension, as every file system takes it.
+fn safe_stem(path: &Path) -> String {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    file_stem(&stem).unwrap_or_else(|| "audio".into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chapters_stay_in_the_folder_and_names_within_255_bytes() {
+        for (input, folder) in [
+            ("books/Moby Dick.m4b", "Moby Dick"),
+            ("...m4b", "audio"),
+            ("..", "audio"),
+            ("con.m4b", "_con"),
+            ("-", "stdin"),
+        ] {
+            assert_eq!(chapters_name(Path::new(input)), folder, "{input}");
+        }
+        for (input, mp3) in [
+            ("talk.mp4", "talk.mp3".to_owned()),
+            ("...m4b", "...mp3".to_owned()),
+            (&"é".repeat(127), format!("{}.mp3", "é".repeat(120))),
+            (&"x".repeat(253), format!("{}.mp3", "x".repeat(240))),
+            (&("x".repeat(251) + ".mp4"), "x".repeat(251) + ".mp3"),
+        ] {
+            assert_eq!(mp3_name(Path::new(input)), Path::new(&mp3), "{input}");
+        }
+    }
 
     #[test]
     fn a_trailing_separator_means_a_folder() {

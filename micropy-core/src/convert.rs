@@ -1,5 +1,6 @@
 //! From a file to MP3s: the whole of it, or a chapter each.
 
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::report::Report;
 use crate::sink::{FileSink, Sink};
 use crate::source::{Cancellable, FileSource, Source};
 use crate::tags::{Chapter, chapter_file_names, fit_chapters};
+use crate::warning::Warning;
 
 /// Converts the audio of MP4 files to MP3.
 ///
@@ -114,7 +116,7 @@ impl<'a> Converter<'a> {
             .saturating_add(audio.left_out(&self.options));
         let length = self.options.duration;
         let length = length.unwrap_or(Duration::MAX);
-        let chapters = fit_chapters(&audio.metadata().chapters, start, length);
+        let chapters = divide(fit_chapters(&audio.metadata().chapters, start, length));
         if chapters.is_empty() {
             return Err(Error::NoChapters);
         }
@@ -159,17 +161,92 @@ impl<'a> Converter<'a> {
     }
 }
 
+/// Has each chapter begin where the one before it ends, and the first at the start: no PCM sample is left out.
+fn divide(mut chapters: Vec<Chapter>) -> Vec<Chapter> {
+    let mut end = None;
+    for chapter in chapters.iter_mut().rev() {
+        chapter.end = end.unwrap_or(chapter.end);
+        end = Some(chapter.start);
+    }
+    if let Some(first) = chapters.first_mut() {
+        first.start = Duration::ZERO;
+    }
+    chapters
+}
+
+/// What became of a chapter.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ChapterOutcome {
+    /// It is an MP3.
+    Converted(Report),
+    /// There is no audio for it, and no MP3: the audio ends before it or, as [`EmptyChapter::missing`] says, breaks off
+    /// there.
+    Empty(EmptyChapter),
+}
+
+impl ChapterOutcome {
+    /// The report of the MP3, if there is one.
+    pub fn report(self) -> Option<Report> {
+        match self {
+            ChapterOutcome::Converted(report) => Some(report),
+            ChapterOutcome::Empty(_) => None,
+        }
+    }
+}
+
+/// A chapter without audio. It displays as a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EmptyChapter {
+    /// Where it begins, on the presentation's time line.
+    pub start: Duration,
+    /// Why sound is missing that the file declares for it. None where the file declares none: its marker stands at or
+    /// after the end of the audio, and nothing is lost.
+    pub missing: Vec<Warning>,
+}
+
+impl EmptyChapter {
+    /// Whether nothing is lost: the file declares no audio for it.
+    pub fn is_complete(&self) -> bool {
+        self.missing.is_empty()
+    }
+}
+
+impl From<EmptyChapter> for Error {
+    fn from(EmptyChapter { start, missing }: EmptyChapter) -> Self {
+        Error::EmptyPart { start, missing }
+    }
+}
+
+impl fmt::Display for EmptyChapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let start = self.start.as_secs_f64();
+        match self.is_complete() {
+            true => write!(
+                f,
+                "no MP3: the audio ends before the chapter begins ({start:.3} s)"
+            ),
+            false => write!(
+                f,
+                "no MP3: the audio of the chapter, from {start:.3} s on, is missing"
+            ),
+        }
+    }
+}
+
 /// A file whose chapters are converted one by one, with [`Converter::chapters`].
 ///
 /// ```no_run
-/// use micropy_core::{Converter, FileSink, Options, SeekSource, Error};
+/// use micropy_core::{ChapterOutcome, Converter, Error, FileSink, Options, SeekSource};
 ///
 /// # fn main() -> micropy_core::Result<()> {
 /// let book = SeekSource::open("book.m4b").map_err(Error::Read)?;
 /// let mut chapters = Converter::new(Options::new()).chapters(book)?;
 /// for (number, name) in chapters.file_names().iter().enumerate() {
 ///     let file = FileSink::create(name, false).map_err(Error::Write)?;
-///     chapters.convert(number, file)?;
+///     if let ChapterOutcome::Empty(chapter) = chapters.convert(number, file)? {
+///         eprintln!("{name}: {chapter}");
+///     }
 /// }
 /// # Ok(())
 /// # }
@@ -183,8 +260,9 @@ pub struct Chapters<'a, S> {
 }
 
 impl<S: Source> Chapters<'_, S> {
-    /// The chapters, on the time line of the part that the options ask for. The last one ends with the audio, shown
-    /// as [`Duration::MAX`], unless the options end it earlier.
+    /// The chapters, on the time line of the part that the options ask for. Together they are all of it: the first begins
+    /// at its start, each of the others where the one before it ends, and the last one ends with the audio, shown as
+    /// [`Duration::MAX`], unless the options end it earlier.
     pub fn list(&self) -> &[Chapter] {
         &self.chapters
     }
@@ -197,10 +275,11 @@ impl<S: Source> Chapters<'_, S> {
     /// Converts the chapter with this index into `sink`. It has the file's tags, with its own title and number.
     /// Fades and loudness apply to each chapter on its own.
     ///
+    /// A chapter without audio is [`ChapterOutcome::Empty`], and the sink is not finished: a [`FileSink`] makes no file.
+    ///
     /// # Errors
-    /// As [`Converter::convert`]; [`Error::InvalidOption`] if there is no such chapter, and [`Error::EmptyPart`] if
-    /// the audio ends before it.
-    pub fn convert(&mut self, index: usize, mut sink: impl Sink) -> Result<Report> {
+    /// As [`Converter::convert`]; [`Error::InvalidOption`] if there is no such chapter.
+    pub fn convert(&mut self, index: usize, mut sink: impl Sink) -> Result<ChapterOutcome> {
         let total = self.chapters.len();
         let chapter = self.chapters.get(index).ok_or_else(|| {
             Error::InvalidOption(format!("the chapters are numbered 0 to {}", total - 1))
@@ -220,8 +299,16 @@ impl<S: Source> Chapters<'_, S> {
             end: (end < Duration::MAX).then_some(end),
             metadata,
         };
-        self.converter
-            .make(&self.audio, &part, &mut self.source, &mut sink)
+        let made = self
+            .converter
+            .make(&self.audio, &part, &mut self.source, &mut sink);
+        match made {
+            Ok(report) => Ok(ChapterOutcome::Converted(report)),
+            Err(Error::EmptyPart { start, missing }) => {
+                Ok(ChapterOutcome::Empty(EmptyChapter { start, missing }))
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 

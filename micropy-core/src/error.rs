@@ -4,6 +4,8 @@ use std::error::Error as _;
 use std::time::Duration;
 use std::{fmt, io};
 
+use crate::warning::Warning;
+
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -59,11 +61,13 @@ pub enum Error {
 
     /// The part or chapter that was asked for holds no audio: it begins after the audio ends, or the edit list skips
     /// everything that is there.
-    #[error("{}", empty_part(*.start))]
+    #[error("{}", empty_part(*.start, .missing))]
     #[non_exhaustive]
     EmptyPart {
         /// Where the part begins.
         start: Duration,
+        /// Why sound is missing that the file declares for the part; none where it declares none.
+        missing: Vec<Warning>,
     },
 
     /// Chapters were asked for, and there are none.
@@ -112,14 +116,15 @@ pub enum Error {
 }
 
 /// The message of [`Error::EmptyPart`].
-fn empty_part(start: Duration) -> String {
-    if start.is_zero() {
-        return "no audio: the edit list skips all that is there".into();
+fn empty_part(start: Duration, missing: &[Warning]) -> String {
+    let start_seconds = start.as_secs_f64();
+    match missing.first() {
+        Some(why) => format!("no audio from {start_seconds:.3} s on: {why}"),
+        None if start.is_zero() => "no audio: the edit list skips all that is there".into(),
+        None => {
+            format!("the audio ends before the start that was asked for ({start_seconds:.3} s)")
+        }
     }
-    format!(
-        "the audio ends before the start that was asked for ({:.3} s)",
-        start.as_secs_f64()
-    )
 }
 
 impl Error {

@@ -104,6 +104,7 @@ mod decode;
 mod downmix;
 mod error;
 mod fade;
+mod file_name;
 mod frame_header;
 mod language;
 mod limiter;
@@ -135,8 +136,9 @@ mod window;
 mod writer;
 
 pub use codec::{AacProfile, Adpcm, Codec, Companding, PcmFormat};
-pub use convert::{Chapters, Converter};
+pub use convert::{ChapterOutcome, Chapters, Converter, EmptyChapter};
 pub use error::{Error, Result};
+pub use file_name::file_stem;
 pub use options::{Bitrate, Channels, Options, TrackChoice};
 pub use probe::{Probe, ProbedTrack, Prober, probe};
 pub use progress::{CancelToken, Progress};

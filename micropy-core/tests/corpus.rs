@@ -258,6 +258,31 @@ fn what_was_wrong_is_right_or_says_why_not() {
     }
 }
 
+/// Fifteen chapters, one without a title: fifteen files, and no PCM sample in none of them or in two.
+#[test]
+fn a_chapter_without_a_title_is_a_file_of_its_own() {
+    let Some(folder) = corpus() else { return };
+    let path = folder.join("found/chapter-without-title-lost-in-split_derived.m4b");
+    let Ok(book) = SeekSource::open(&path) else {
+        return;
+    };
+    let options = Options::new().vbr(4.0);
+    let whole = Converter::new(options.clone())
+        .convert(SeekSource::open(&path).unwrap(), Vec::new())
+        .unwrap();
+    let mut chapters = Converter::new(options).chapters(book).unwrap();
+    let names = chapters.file_names();
+    assert_eq!((names.len(), names[3].as_str()), (15, "04.mp3"));
+    let mut samples = 0;
+    for index in 0..names.len() {
+        let outcome = chapters.convert(index, Vec::new()).unwrap();
+        let report = outcome.report().expect("there is audio for each");
+        assert!(report.complete, "{}", names[index]);
+        samples += report.output_samples;
+    }
+    assert_eq!(samples, whole.output_samples);
+}
+
 /// The highest PCM sample of an MP3; full scale where nothing can decode it here.
 fn loudest(mp3: &[u8]) -> f32 {
     let pcm = presented(mp3).unwrap_or_else(|| vec![1.0]);

@@ -6,7 +6,8 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use micropy_core::{
-    Channels, Converter, Error, Options, Report, Source, StreamSink, StreamSource, Warning, probe,
+    Channels, ChapterOutcome, Converter, EmptyChapter, Error, Options, Report, Source, StreamSink,
+    StreamSource, Warning, probe,
 };
 use support::clip;
 use support::movie::{Moov, pcm_movie};
@@ -361,7 +362,8 @@ fn chapters_become_files_that_together_are_the_whole() {
     let mut samples = 0;
     for (index, name) in names.iter().enumerate() {
         let (mut mp3, mut piped) = (Vec::new(), Vec::new());
-        let report = from_file.convert(index, &mut mp3).unwrap();
+        let outcome = from_file.convert(index, &mut mp3).unwrap();
+        let report = outcome.report().unwrap();
         from_pipe.convert(index, &mut piped).unwrap();
         assert!(mp3 == piped, "{name}: a pipe gives a different MP3");
         check(&mp3).unwrap();
@@ -382,6 +384,152 @@ fn chapters_become_files_that_together_are_the_whole() {
     let none = clip("mono-22050.mp4");
     let none = Converter::new(Options::new()).chapters(none.as_slice());
     assert!(matches!(none, Err(Error::NoChapters)));
+}
+
+fn atom(kind: &[u8; 4], payload: &[u8]) -> Vec<u8> {
+    let size = (8 + payload.len()) as u32;
+    [&size.to_be_bytes()[..], kind, payload].concat()
+}
+
+/// The movie with `moov` in front, and with Nero's list of chapters: starts in units of 100 ns, and titles.
+fn with_chapters(movie: &[u8], chapters: &[(u64, &str)]) -> Vec<u8> {
+    let mut list = vec![0, 0, 0, 0, chapters.len() as u8];
+    for (start, title) in chapters {
+        list.extend(start.to_be_bytes());
+        list.push(title.len() as u8);
+        list.extend(title.as_bytes());
+    }
+    let udta = atom(b"udta", &atom(b"chpl", &list));
+    let mut file = movie.to_vec();
+    let find = |file: &[u8], kind: &[u8]| file.windows(4).position(|w| w == kind).unwrap();
+    let raise = |file: &mut [u8], at: usize| {
+        let old = u32::from_be_bytes(*file[at..].first_chunk().unwrap());
+        file[at..at + 4].copy_from_slice(&(old + udta.len() as u32).to_be_bytes());
+        old as usize
+    };
+    let stco = find(&file, b"stco") + 8;
+    let chunks = u32::from_be_bytes(*file[stco..].first_chunk().unwrap());
+    for chunk in 0..chunks as usize {
+        raise(&mut file, stco + 4 + 4 * chunk);
+    }
+    let moov = find(&file, b"moov") - 4;
+    let moov_len = raise(&mut file, moov);
+    file.splice(moov + moov_len..moov + moov_len, udta.clone());
+    file
+}
+
+/// Splits a book of three seconds of noise at these markers, cut off after `len` bytes; tells each chapter's PCM samples.
+fn split(chapters: &[(u64, &str)], len: Option<usize>) -> Vec<Result<(u64, bool), EmptyChapter>> {
+    let book = pcm_movie(&music(3, 8000, 1, 24_000), 8000, Moov::First);
+    let book = with_chapters(&book, chapters);
+    let book = &book[..len.unwrap_or(book.len())];
+    let mut split = Converter::new(Options::new().cbr(32))
+        .chapters(book)
+        .unwrap();
+    (0..split.list().len())
+        .map(|index| match split.convert(index, Vec::new()).unwrap() {
+            ChapterOutcome::Converted(report) => Ok((report.output_samples, report.complete)),
+            ChapterOutcome::Empty(chapter) => Err(chapter),
+        })
+        .collect()
+}
+
+#[test]
+fn a_marker_at_or_after_the_end_is_a_chapter_without_audio() {
+    const SECOND: u64 = 10_000_000;
+    let book = [
+        (0, "a"),
+        (SECOND, ""),
+        (3 * SECOND, "at the end"),
+        (4 * SECOND, "after it"),
+    ];
+    let made = split(&book, None);
+    assert_eq!(made[..2], [Ok((8000, true)), Ok((16_000, true))]);
+    for (made, start) in made[2..].iter().zip([3, 4]) {
+        let empty = made.as_ref().unwrap_err();
+        assert_eq!(empty.start, Duration::from_secs(start));
+        assert!(
+            empty.is_complete() && empty.to_string().contains("the audio ends before"),
+            "{empty}"
+        );
+    }
+    // One of less than half a PCM sample, in the middle.
+    let made = split(&[(0, "a"), (SECOND, "b"), (SECOND + 100, "c")], None);
+    assert_eq!(
+        (&made[0], &made[2]),
+        (&Ok((8000, true)), &Ok((16_000, true)))
+    );
+    assert!(made[1].as_ref().is_err_and(|empty| empty.is_complete()));
+}
+
+#[test]
+fn no_audio_is_left_out_before_the_first_chapter() {
+    let made = split(&[(5_000_000, "late"), (10_000_000, "b")], None);
+    assert_eq!(made, [Ok((8000, true)), Ok((16_000, true))]);
+}
+
+#[test]
+fn a_book_that_breaks_off_says_which_chapters_are_missing() {
+    let chapters = [(0, "a"), (10_240_000, "b"), (20_480_000, "c")];
+    let book = with_chapters(
+        &pcm_movie(&music(3, 8000, 1, 24_000), 8000, Moov::First),
+        &chapters,
+    );
+    let mdat = book.windows(4).position(|w| w == b"mdat").unwrap() + 4;
+    // Two chunks of 4,096 PCM samples, with a thousand bytes behind each: a chapter to the sample.
+    let chunk = 2 * 4096 + 1000;
+    let made = split(&chapters, Some(mdat + 2 * chunk));
+    assert_eq!(made[0], Ok((8192, true)));
+    for made in &made[1..] {
+        let empty = made.as_ref().unwrap_err();
+        assert!(
+            matches!(empty.missing[..], [Warning::BreaksOff { .. }]),
+            "{empty:?}"
+        );
+        assert!(
+            !empty.is_complete() && empty.to_string().contains("is missing"),
+            "{empty}"
+        );
+    }
+    // In the middle of the second.
+    let made = split(&chapters, Some(mdat + 3 * chunk));
+    assert_eq!(made[..2], [Ok((8192, true)), Ok((4096, false))]);
+    assert!(made[2].as_ref().is_err_and(|empty| !empty.is_complete()));
+}
+
+#[test]
+fn chapters_of_mp3_are_not_copies_of_the_whole() {
+    let file = clip("mp3.mp4");
+    let (_, whole) = convert(Options::new(), file.as_slice());
+    assert!(whole.copied);
+    let length = whole.duration().as_nanos() as u64 / 100;
+    let list = [
+        &[0, 0, 0, 0, 2][..],
+        &[0; 8],
+        &[1],
+        b"a",
+        &(length / 2).to_be_bytes(),
+        &[1],
+        b"b",
+    ]
+    .concat();
+    let udta = atom(b"udta", &atom(b"chpl", &list));
+    let mut book = file.clone();
+    let moov = book.windows(4).position(|w| w == b"moov").unwrap() - 4;
+    let size = u32::from_be_bytes(*book[moov..].first_chunk().unwrap());
+    assert_eq!(moov + size as usize, book.len(), "`moov` is last");
+    book[moov..moov + 4].copy_from_slice(&(size + udta.len() as u32).to_be_bytes());
+    book.extend(udta);
+    let mut split = Converter::new(Options::new())
+        .chapters(book.as_slice())
+        .unwrap();
+    let mut samples = 0;
+    for index in 0..2 {
+        let report = split.convert(index, Vec::new()).unwrap().report().unwrap();
+        assert!(!report.copied && report.output_samples < whole.output_samples * 2 / 3);
+        samples += report.output_samples;
+    }
+    assert_eq!(samples, whole.output_samples);
 }
 
 #[test]

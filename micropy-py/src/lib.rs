@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use micropy_core::{
-    CancelToken, Converter, Error, FileSink, FileSource, Prober, Progress, SeekSink, SeekSource,
-    Source, StreamSink, StreamSource,
+    CancelToken, ChapterOutcome, Converter, Error, FileSink, FileSource, Prober, Progress,
+    SeekSink, SeekSource, Source, StreamSink, StreamSource,
 };
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -194,7 +194,8 @@ fn convert<'py>(
     Ok((outcome::report(py, &report)?, memory))
 }
 
-/// Convert each chapter into a file of its own in `folder`; returns the paths with the reports' fields.
+/// Convert each chapter into a file of its own in `folder`; returns the paths with the reports' fields, and the fields of
+/// the chapters that hold no audio.
 #[pyfunction]
 fn split_chapters<'py>(
     py: Python<'py>,
@@ -204,26 +205,40 @@ fn split_chapters<'py>(
     overwrite: bool,
     progress: Option<Py<PyAny>>,
     cancel: &PyCancelToken,
-) -> PyResult<Bound<'py, PyList>> {
+) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
     let input = Input::new(&source.0, &source.1)?;
     let options = options::read(options)?;
     let faults = Faults::new(cancel.0.clone());
     let done = py.detach(|| {
         let source = input.open(&faults)?;
         let mut chapters = converter(options, progress, &faults).chapters(source)?;
-        let mut made = Vec::new();
+        let (mut made, mut empty) = (Vec::new(), Vec::new());
         for (index, name) in chapters.file_names().iter().enumerate() {
             let path = folder.join(name);
             let file = FileSink::create(&path, overwrite).map_err(Error::Write)?;
-            made.push((path, chapters.convert(index, file)?));
+            match chapters.convert(index, file)? {
+                ChapterOutcome::Converted(report) => made.push((path, report)),
+                ChapterOutcome::Empty(chapter) => {
+                    empty.push((chapters.list()[index].title.clone(), chapter));
+                }
+            }
         }
-        Ok(made)
+        match (made.is_empty(), empty.first()) {
+            (true, Some((_, first))) => Err(first.clone().into()),
+            _ => Ok((made, empty)),
+        }
     });
-    let list = PyList::empty(py);
-    for (path, report) in faults.settle(py, done)? {
-        list.append((path, outcome::report(py, &report)?))?;
+    let (made, empty) = faults.settle(py, done)?;
+    let lists = (PyList::empty(py), PyList::empty(py));
+    for (path, report) in &made {
+        lists.0.append((path, outcome::report(py, report)?))?;
     }
-    Ok(list)
+    for (title, chapter) in &empty {
+        lists
+            .1
+            .append(outcome::empty_chapter(py, title, chapter)?)?;
+    }
+    Ok(lists)
 }
 
 /// Look into a file; returns the probe's fields.

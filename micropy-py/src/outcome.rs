@@ -1,6 +1,6 @@
 //! What the engine found and did, as the arguments of Python's classes of the same names.
 
-use micropy_core::{Probe, ProbedTrack, Report, Warning};
+use micropy_core::{EmptyChapter, Probe, ProbedTrack, Report, Warning};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -29,6 +29,20 @@ pub fn report<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDi
     let loudness = report.loudness.map(|l| (l.integrated, l.true_peak, l.gain));
     dict.set_item("loudness", loudness)?;
     dict.set_item("warnings", strings(&report.warnings))?;
+    Ok(dict)
+}
+
+/// The fields of an `EmptyChapter`.
+pub fn empty_chapter<'py>(
+    py: Python<'py>,
+    title: &str,
+    chapter: &EmptyChapter,
+) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("title", title)?;
+    dict.set_item("start", chapter.start.as_secs_f64())?;
+    dict.set_item("complete", chapter.is_complete())?;
+    dict.set_item("warnings", strings(&chapter.missing))?;
     Ok(dict)
 }
 

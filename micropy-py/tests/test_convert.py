@@ -96,8 +96,9 @@ def test_options_reach_the_engine(clip):
     report = micropy.convert(clip, bitrate=64, sample_rate=32000, channels=1, start=0.1, end=0.6)
     assert (report.output_sample_rate, report.output_channels) == (32000, 1)
     assert report.duration == pytest.approx(0.5, abs=1e-3)
-    original = micropy.convert(clip, preset="original")
-    assert (original.output_sample_rate, original.output_channels) == (44100, 2)
+    as_moviepy = micropy.convert(clip, preset="moviepy")
+    assert (as_moviepy.output_sample_rate, as_moviepy.output_channels) == (44100, 2)
+    assert micropy.convert(clip, preset="original").data == as_moviepy.data, "the preset's name before"
     tagged = micropy.convert(clip, tags={"title": "Ein Lied"}, id3v23=True).data
     assert tagged[:4] == b"ID3\3" and "Ein Lied".encode("utf-16-le") in tagged or b"Ein Lied" in tagged
     assert micropy.convert(clip, replay_gain=True).loudness.true_peak < 3
@@ -150,8 +151,19 @@ def test_chapters(media, tmp_path):
     reports = micropy.split_chapters(media / "chapters.m4b", tmp_path)
     assert len(reports) == len(micropy.probe(media / "chapters.m4b").chapters)
     assert sorted(r.path for r in reports) == sorted(str(p) for p in tmp_path.iterdir())
+    assert reports.complete and reports.empty == ()
     with pytest.raises(micropy.NoChapters):
         micropy.split_chapters(media / "moov-first-stereo-44100.mp4", tmp_path)
+
+
+def test_a_chapter_without_audio_is_told_and_has_no_file(media, tmp_path):
+    book = (media / "chapters-nero.m4b").read_bytes()
+    # The last of three begins at 1.7 s, in units of 100 ns; the audio ends at 3 s.
+    late = book.replace((17_000_000).to_bytes(8, "big"), (40_000_000).to_bytes(8, "big"))
+    split = micropy.split_chapters(late, tmp_path)
+    assert (len(split), len(list(tmp_path.iterdir()))) == (2, 2)
+    assert [(chapter.title, chapter.start, chapter.complete) for chapter in split.empty] == [("The end", 4.0, True)]
+    assert split.complete
 
 
 def test_errors_say_what_to_do(media, clip):

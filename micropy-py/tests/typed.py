@@ -25,10 +25,11 @@ def accepted(upload: IO[bytes], folder: Path) -> None:
         [("a.mp4", None)], on_error="return", jobs=2
     )
     micropy.convert_many([("a.mp4", None)], on_error=lambda src, error: print(src, error))
-    asyncio.run(micropy.convert_async(b"", preset="original", overwrite=False))
+    asyncio.run(micropy.convert_async(b"", preset="moviepy", overwrite=False))
     chapters: List[micropy.Report] = micropy.split_chapters("a.m4b", folder, abr=128)
+    lost = [chapter.title for chapter in micropy.split_chapters(upload, folder).empty if not chapter.complete]
     length: Union[float, None] = micropy.probe(upload).duration
-    print(report, made, mixed, chapters, length)
+    print(report, made, mixed, chapters, lost, length)
 
 
 def refused() -> None:

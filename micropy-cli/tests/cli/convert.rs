@@ -293,7 +293,7 @@ fn wrong_usage_is_exit_code_2() {
 #[test]
 fn help_and_version_go_to_stdout() {
     let folder = Folder::with(&[]);
-    for words in ["--help", "--version"] {
+    for words in ["--help", "--version", "-V", "--version --verbose"] {
         let run = folder.micropy(words);
         assert_eq!(run.code, Some(0));
         assert!(run.stderr.is_empty() && !run.stdout.is_empty());
@@ -312,6 +312,41 @@ fn help_and_version_go_to_stdout() {
     ] {
         assert!(help.contains(flag), "{flag} stands in the help");
     }
+}
+
+#[test]
+fn the_version_says_what_it_was_built_with() {
+    let folder = Folder::with(&[]);
+    let said = |words: &str| String::from_utf8(folder.micropy(words).stdout).expect("text");
+    let short = format!("micropy {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(said("--version"), short);
+    for words in ["--version --verbose", "-v -V"] {
+        let long = said(words);
+        assert!(long.starts_with(&short), "{long}");
+        let line = |name: &str| {
+            let line = long.lines().find_map(|line| line.strip_prefix(name));
+            line.unwrap_or_else(|| panic!("no {name} in {long}"))
+        };
+        assert!(line("encoder: ").starts_with("LAME3.100, build "), "{long}");
+        let own = line("stages by LAME's own code: ");
+        match line("encoder: ").ends_with("AVX2 with kernels") {
+            true => assert!(
+                line("stages by kernels: ") != "none" && own != "all",
+                "{long}"
+            ),
+            false => assert!(
+                line("stages by kernels: ") == "none" && own == "all",
+                "{long}"
+            ),
+        }
+        let has_fdk = line("FDK decoder: ").starts_with("yes");
+        assert!(has_fdk || line("FDK decoder: ").starts_with("no"), "{long}");
+        let he_aac = Folder::with(&["he-aac-v2-implicit.m4a"]);
+        let run = he_aac.micropy("convert he-aac-v2-implicit.m4a");
+        assert_eq!(run.code == Some(0), has_fdk, "{}", run.stderr);
+    }
+    let alone = folder.micropy("--verbose");
+    assert_eq!(alone.code, Some(2), "{}", alone.stderr);
 }
 
 #[test]

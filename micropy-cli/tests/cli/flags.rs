@@ -1,9 +1,10 @@
 //! Flags that shape the MP3, as they are typed.
 
 use std::fs;
+use std::process::Command;
 
 use crate::audio::{assert_clean, mpg123_len};
-use crate::run::{Folder, installed};
+use crate::run::{Folder, clip, installed, on_unix};
 
 /// Whether the ID3 tag of a file holds these bytes.
 fn says(file: &[u8], what: &[u8]) -> bool {
@@ -105,17 +106,102 @@ fn chapters_are_split_into_a_folder_and_never_over_a_file() {
     assert!(none.stderr.contains("no chapters"), "{}", none.stderr);
 }
 
+/// The book with its second and third of three chapters at these times, in units of 100 ns; it lasts three seconds.
+fn book_with_markers(second: u64, third: u64) -> Vec<u8> {
+    let mut book = clip("chapters-nero.m4b");
+    for (old, new) in [(8_000_000_u64, second), (17_000_000, third)] {
+        let old = old.to_be_bytes();
+        let at = book.windows(8).position(|bytes| bytes == old);
+        let at = at.expect("the marker");
+        book[at..at + 8].copy_from_slice(&new.to_be_bytes());
+    }
+    book
+}
+
 #[test]
-fn the_preset_original_is_what_the_flask_services_make() {
+fn a_marker_at_the_end_makes_no_file_and_does_not_end_the_split() {
+    let folder = Folder::with(&[]);
+    folder.write("book.m4b", &book_with_markers(30_000_000, 40_000_000));
+    let run = folder.micropy("convert book.m4b --split-chapters book --json");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let reports = run.json();
+    assert_eq!(reports.len(), 1, "{reports:?}");
+    assert_eq!(reports[0]["output_samples"], 66_150);
+    assert_eq!(
+        run.stderr.matches("no MP3: the audio ends").count(),
+        2,
+        "{}",
+        run.stderr
+    );
+    let files = fs::read_dir(folder.path("book")).expect("the folder");
+    assert_eq!(files.count(), 1);
+    // Of a part that none of them lies in.
+    let run = folder.micropy("convert book.m4b --split-chapters none --start 5");
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+}
+
+#[test]
+fn a_truncated_book_is_split_as_far_as_it_goes() {
+    if !installed("a_truncated_book_is_split_as_far_as_it_goes", &["ffmpeg"]) {
+        return;
+    }
+    let folder = Folder::with(&["chapters.m4b"]);
+    let made = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-i"])
+        .arg(folder.path("chapters.m4b"))
+        .args(["-map", "0:a", "-c", "copy", "-movflags", "+faststart"])
+        .arg(folder.path("book.m4b"))
+        .status()
+        .expect("ffmpeg starts");
+    assert!(made.success());
+    let book = fs::read(folder.path("book.m4b")).expect("the book");
+    // About 1.2 s of three: in the second chapter of three.
+    let media = book
+        .windows(4)
+        .position(|kind| kind == b"mdat")
+        .expect("mdat");
+    folder.write("cut.m4b", &book[..media + (book.len() - media) * 2 / 5]);
+    let run = folder.micropy("convert cut.m4b --split-chapters cut --json");
+    assert_eq!(run.code, Some(3), "{}", run.stderr);
+    let complete: Vec<_> = run.json().iter().map(|r| r["complete"].clone()).collect();
+    assert_eq!(complete, [true, false], "{}", run.stderr);
+    assert!(run.stderr.contains("breaks off at byte"), "{}", run.stderr);
+    assert!(run.stderr.contains("is missing"), "{}", run.stderr);
+}
+
+#[test]
+fn chapters_of_several_books_stay_in_the_folder() {
+    if !on_unix("chapters_of_several_books_stay_in_the_folder") {
+        return;
+    }
+    let folder = Folder::with(&[]);
+    for name in ["...m4b", "con.m4b"] {
+        folder.write(name, &clip("chapters-nero.m4b"));
+    }
+    let run = folder.micropy("convert ...m4b con.m4b --split-chapters books");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    for name in ["audio", "_con"] {
+        let files = fs::read_dir(folder.path("books").join(name)).expect("the folder of a book");
+        assert_eq!(files.count(), 3, "{name}");
+    }
+    assert_eq!(folder.names(), ["...m4b", "books", "con.m4b"]);
+}
+
+#[test]
+fn the_preset_moviepy_is_what_moviepy_makes() {
     let folder = Folder::with(&["mono-22050.mp4"]);
-    let run = folder.micropy("convert mono-22050.mp4 --preset original --json");
+    let run = folder.micropy("convert mono-22050.mp4 --preset moviepy --json");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let report = &run.json()[0];
     assert_eq!(report["output_sample_rate"], 44_100);
     assert_eq!(report["output_channels"], 2);
     assert_eq!(report["output_samples"], 88_200);
+    let by_its_old_name = folder.micropy("convert mono-22050.mp4 --preset original -o old.mp3");
+    assert_eq!(by_its_old_name.code, Some(0), "{}", by_its_old_name.stderr);
+    let read = |name| fs::read(folder.path(name)).expect("the MP3");
+    assert!(read("old.mp3") == read("mono-22050.mp3"));
     if installed(
-        "the_preset_original_is_what_the_flask_services_make",
+        "the_preset_moviepy_is_what_moviepy_makes",
         &["mpg123", "ffmpeg"],
     ) {
         assert_clean(&folder.path("mono-22050.mp3"));

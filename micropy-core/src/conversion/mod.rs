@@ -24,6 +24,7 @@ use crate::source::Source;
 use crate::span::{Advance, Extent};
 use crate::tags::{Metadata, ReplayGain};
 use crate::timeline::MediaClock;
+use crate::warning::Warning;
 use crate::writer::{Foreseen, Mp3Writer};
 use observer::{FrameWriter, Watch};
 use outcome::Outcome;
@@ -37,6 +38,13 @@ pub struct Part {
     pub end: Option<Duration>,
     /// Its tags; chapters on the file's time line.
     pub metadata: Metadata,
+}
+
+impl Part {
+    /// Whether it is all of the audio.
+    fn is_whole(&self) -> bool {
+        self.start.is_zero() && self.end.is_none()
+    }
 }
 
 /// What was found in a first pass over the part.
@@ -70,7 +78,8 @@ impl Conversion<'_> {
     pub fn run(&mut self, source: &mut dyn Source, sink: &mut dyn Sink) -> Result<Report> {
         let mut beginning = self.audio.begin(source)?;
         let clock = self.clock(&beginning);
-        let copies = copy::applies(self.options, &beginning.format, &self.timeline(&clock));
+        let copies = self.part.is_whole()
+            && copy::applies(self.options, &beginning.format, &self.timeline(&clock));
         let measure = self.options.normalize.is_some()
             || self.options.replay_gain && (copies || !sink.can_rewrite());
         let mut survey = None;
@@ -130,7 +139,7 @@ impl Conversion<'_> {
             declared,
         } = self.set_up(beginning, survey, measure)?;
         if declared == Some(0) {
-            return Err(self.empty_part_error());
+            return Err(self.empty_part_error(Vec::new()));
         }
         let rate = recipe.sample_rate;
         let settings = self.options.encoder(rate, recipe.downmix.channels() as u8);
@@ -167,14 +176,12 @@ impl Conversion<'_> {
 
         let writer = frames.writer;
         let extent = reader.extent().clone();
-        if extent.output_len == 0 {
-            return Err(self.empty_part_error());
-        }
         let measured = measure.then(|| findings.loudness().clone());
         let loudness = surveyed.or(measured.as_ref());
         let replay_gain = measured.as_ref().or(expected.as_ref());
         let replay_gain = replay_gain.and_then(replay_gain_of);
         let outcome = Outcome {
+            ends_early: self.part.end.is_some(),
             copied: false,
             timescale: self.audio.track().timescale,
             trim: Some(encoder::trim(writer.frames(), extent.output_len, rate)),
@@ -190,6 +197,9 @@ impl Conversion<'_> {
             replay_gain: replay_gain.filter(|_| self.options.replay_gain),
             tag_bytes,
         };
+        if outcome.extent.output_len == 0 {
+            return Err(self.empty_part_error(outcome.missing_sound(self.audio.warnings())));
+        }
         self.complete(writer, outcome)
     }
 
@@ -227,6 +237,7 @@ impl Conversion<'_> {
         let end = copier.end();
         writer.set_rate(copier.encoding().rate);
         let outcome = Outcome {
+            ends_early: self.part.end.is_some(),
             copied: true,
             timescale: self.audio.track().timescale,
             trim: end.trim,
@@ -256,10 +267,11 @@ impl Conversion<'_> {
         Ok(outcome.report(self.audio.warnings(), frames, bytes))
     }
 
-    /// The error of a part that holds no audio.
-    fn empty_part_error(&self) -> Error {
+    /// The error of a part that holds no audio, with the reasons why sound is missing that the file declares for it.
+    fn empty_part_error(&self, missing: Vec<Warning>) -> Error {
         Error::EmptyPart {
             start: self.part.start,
+            missing,
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::decode::Format;
 use crate::error::{Error, Result};
 use crate::mp3::info_tag::Trim;
-use crate::mp4::{Jump, Packets};
+use crate::mp4::{Jump, Missing, Packets};
 use crate::render::Faults;
 use crate::report::{MeasuredLoudness, Report, duration_of};
 use crate::span::Extent;
@@ -26,6 +26,8 @@ pub struct Outcome<'a> {
     pub packets: &'a Packets,
     /// Packets that were replaced by silence.
     pub faults: Faults,
+    /// It is of a part that ends before the audio may.
+    pub ends_early: bool,
     /// Length that the container declares, where it does.
     pub declared: Option<u64>,
     /// Hz of the MP3.
@@ -57,9 +59,34 @@ impl Outcome<'_> {
         }
     }
 
+    /// Whether it is of a part that is wholly there: what the file lacks behind it is not missing from it.
+    fn is_whole_part(&self) -> bool {
+        self.ends_early && self.declared == Some(self.extent.output_len)
+    }
+
+    /// What the file does not have of it.
+    fn missing(&self) -> Missing {
+        match self.is_whole_part() {
+            true => Missing::default(),
+            false => self.packets.missing(),
+        }
+    }
+
+    /// Where the media breaks off in it.
+    fn cut_at(&self) -> Option<u64> {
+        self.extent.cut_at.filter(|_| !self.is_whole_part())
+    }
+
+    /// Why sound is missing that the file declares, where it is.
+    pub fn missing_sound(&self, container: &[Warning]) -> Vec<Warning> {
+        let mut warnings = self.warnings(container);
+        warnings.retain(Warning::is_of_missing_sound);
+        warnings
+    }
+
     /// The report of an MP3 of so many frames and bytes. `container` are the warnings from before its packets.
     pub fn report(self, container: &[Warning], frames: u64, bytes: u64) -> Report {
-        let missing = self.packets.missing();
+        let missing = self.missing();
         let warnings = self.warnings(container);
         let rate = self.output_sample_rate;
         Report {
@@ -137,17 +164,17 @@ impl Outcome<'_> {
             });
         }
         let packets = self.extent.packets;
-        let missing = self.packets.missing();
-        if self.extent.cut_at.is_none() && !missing.is_empty() {
+        let missing = self.missing();
+        if self.cut_at().is_none() && !missing.is_empty() {
             warnings.push(Warning::Missing {
                 packets: missing.packets,
                 found: packets,
             });
         }
-        warnings.extend(self.extent.cut_at.map(|at| Warning::BreaksOff {
+        warnings.extend(self.cut_at().map(|at| Warning::BreaksOff {
             at,
             packets,
-            expected_packets: packets + self.packets.missing().packets,
+            expected_packets: packets + self.missing().packets,
         }));
         if self.untrimmed > 0 {
             warnings.push(Warning::Untrimmed {

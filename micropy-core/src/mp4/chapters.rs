@@ -19,7 +19,8 @@ const MAX_TITLE: usize = 1024;
 
 impl Movie {
     /// The chapters in the text track of `self.audio[track]`, on the presentation's time line; empty if it has none.
-    /// Prefer these to Nero's, whose count and titles end at 255.
+    /// Prefer these to Nero's, whose count and titles end at 255. Where the file ends before some of the titles, and
+    /// Nero's list has them, it is empty too.
     ///
     /// A stream spools from the first byte of the media on to read them.
     ///
@@ -34,6 +35,10 @@ impl Movie {
             return Ok(Vec::new());
         };
         let samples = read_track_samples(source, self, titles)?;
+        let is_cut_off = samples.iter().any(|sample| sample.data.is_empty());
+        if is_cut_off && self.metadata().chapters.len() >= samples.len() {
+            return Ok(Vec::new());
+        }
         Ok(from_text_track(
             &samples,
             titles.timescale,
@@ -102,8 +107,7 @@ impl TextTrack {
     }
 }
 
-/// One chapter for each sample, when the text track's own `timeline` presents it. Samples without a title fill gaps and
-/// are not chapters, unless none has a title.
+/// One chapter for each sample, with a title or without, when the text track's own `timeline` presents it.
 fn from_text_track(samples: &[TrackSample], timescale: u32, timeline: &Timeline) -> Vec<Chapter> {
     let presented = |sample: &TrackSample| {
         let end = sample.time.saturating_add(u64::from(sample.duration));
@@ -120,9 +124,6 @@ fn from_text_track(samples: &[TrackSample], timescale: u32, timeline: &Timeline)
         .take(MAX_CHAPTERS)
         .collect();
     chapters.sort_by_key(|chapter| chapter.start);
-    if chapters.iter().any(|chapter| !chapter.title.is_empty()) {
-        chapters.retain(|chapter| !chapter.title.is_empty());
-    }
     chapters
 }
 
@@ -280,14 +281,16 @@ mod tests {
     }
 
     #[test]
-    fn an_untitled_sample_is_a_gap_unless_all_are() {
-        let gap = [sample(0, 10, b""), sample(10, 10, b"a")];
+    fn a_sample_without_a_title_is_a_chapter() {
+        let samples = [
+            sample(0, 10, b""),
+            sample(10, 10, b"a"),
+            sample(20, 10, b" "),
+        ];
         assert_eq!(
-            told(&from_text_track(&gap, 1000, &timeline(&[]))),
-            [(10, 20, "a")]
+            told(&from_text_track(&samples, 1000, &timeline(&[]))),
+            [(0, 10, ""), (10, 20, "a"), (20, 30, "")]
         );
-        let untitled = [sample(0, 10, b""), sample(10, 10, b" ")];
-        assert_eq!(from_text_track(&untitled, 1000, &timeline(&[])).len(), 2);
     }
 
     #[test]

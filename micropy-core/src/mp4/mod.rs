@@ -23,5 +23,5 @@ mod track;
 mod tests;
 
 pub use movie::{AudioTrack, Movie};
-pub use packets::{Jump, Mark, Packet, Packets, Passed};
+pub use packets::{Jump, Mark, Missing, Packet, Packets, Passed};
 pub use preamble::AfterPreamble;

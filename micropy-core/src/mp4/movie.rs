@@ -508,8 +508,8 @@ pub struct TrackSample {
     pub data: Vec<u8>,
 }
 
-/// Reads all samples of a text track, which hold the titles of chapters. In a file that ends early, reads the complete
-/// ones.
+/// Reads all samples of a text track, which hold the titles of chapters. Those that a file which ends early does not
+/// hold are empty: their times are known all the same.
 ///
 /// A stream spools: see [`Movie::keep_media`].
 pub fn read_track_samples(
@@ -531,7 +531,7 @@ pub fn read_track_samples(
         let mut data = vec![0; sample.size.min(MAX_BYTES) as usize];
         let read = read_full_at(source, sample.offset, &mut data).map_err(Error::Read)?;
         if read < data.len() {
-            break;
+            data.clear();
         }
         samples.push(TrackSample {
             at: sample.offset,

@@ -25,13 +25,14 @@ from ._errors import (
 )
 from ._micropy import CancelToken, __version__
 from ._options import Options
-from ._outcome import Chapter, Cover, Loudness, Probe, Report, Track
+from ._outcome import Chapter, Cover, EmptyChapter, Loudness, Probe, Report, Split, Track
 
 __all__ = [
     "CancelToken",
     "Cancelled",
     "Chapter",
     "Cover",
+    "EmptyChapter",
     "EmptyPart",
     "EncodeError",
     "EncryptedError",
@@ -49,6 +50,7 @@ __all__ = [
     "Progress",
     "ReadError",
     "Report",
+    "Split",
     "Track",
     "UnsupportedError",
     "WriteError",

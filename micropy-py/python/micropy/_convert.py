@@ -13,7 +13,7 @@ from . import _micropy, _options
 from ._errors import Cancelled, MicropyError
 from ._micropy import CancelToken
 from ._options import Path, takes_options
-from ._outcome import Chapter, Cover, Loudness, Probe, Report, Track
+from ._outcome import Chapter, Cover, EmptyChapter, Loudness, Probe, Report, Split, Track
 
 if TYPE_CHECKING:
     from typing_extensions import Literal, TypeAlias, Unpack
@@ -213,7 +213,7 @@ def convert(
       sample_rate   in Hz; the source's, or the nearest that MP3 has
       channels      1 or 2; the source's, more than two are mixed down
       unscaled_downmix  mix surround down at full level, which may clip
-      preset        "original" is what moviepy makes: 44.1 kHz, stereo, 128 kbit/s
+      preset        "moviepy" is what moviepy makes by default: 44.1 kHz, stereo, 128 kbit/s
 
     The audio:
       track         by place from 0, or by language ("eng")
@@ -265,15 +265,16 @@ def split_chapters(
     progress: Optional[ProgressLike] = None,
     cancel: Optional[CancelToken] = None,
     **options: Unpack[Options],
-) -> list[Report]:
+) -> Split:
     """Convert each chapter into an MP3 of its own in `folder`; options as those of `convert`.
 
-    The reports' `path` is where each went.
+    The reports' `path` is where each went. A chapter without audio, such as one whose marker stands at the end, has no
+    MP3: it is in `empty` of what is returned.
 
     >>> [os.path.basename(report.path) for report in split_chapters("book.m4b", "chapters")]
     ['01 Opening.mp3', '02 Zweites – Größe.mp3', '03 The end.mp3']
     """
-    made = _micropy.split_chapters(
+    made, empty = _micropy.split_chapters(
         _source(src),
         os.fspath(folder),
         _options.read(options),
@@ -281,7 +282,14 @@ def split_chapters(
         _progress(progress),
         cancel or CancelToken(),
     )
-    return [_report(fields, None, os.fspath(path)) for path, fields in made]
+    split = Split(
+        (_report(fields, None, os.fspath(path)) for path, fields in made),
+        (EmptyChapter(**{**fields, "warnings": tuple(fields["warnings"])}) for fields in empty),
+    )
+    for chapter in split.empty:
+        for warning in chapter.warnings:
+            log.warning("chapter %r: %s", chapter.title, warning)
+    return split
 
 
 def probe(src: Source, *, cancel: Optional[CancelToken] = None) -> Probe:

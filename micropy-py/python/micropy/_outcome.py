@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Mapping, Optional
+from typing import Any, Iterable, List, Mapping, Optional
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,34 @@ class Report:
         del fields["data"]
         fields["warnings"] = list(self.warnings)
         return fields
+
+
+@dataclass(frozen=True)
+class EmptyChapter:
+    """A chapter of which no MP3 was made: there is no audio for it."""
+
+    title: str
+    start: float
+    """Where it begins, in seconds of the presentation."""
+    complete: bool
+    """True where its marker stands at or after the end of the audio, so that nothing is lost; False where the audio
+    that the file declares for it is missing."""
+    warnings: tuple[str, ...]
+    """Why it is missing."""
+
+
+class Split(List[Report]):
+    """The reports of the chapters that are MP3s, in order: a list."""
+
+    def __init__(self, reports: Iterable[Report], empty: Iterable[EmptyChapter]) -> None:
+        super().__init__(reports)
+        self.empty = tuple(empty)
+        """The chapters without audio, of which there is no MP3."""
+
+    @property
+    def complete(self) -> bool:
+        """False where the source breaks off, or something of it is missing: the MP3s are what was there."""
+        return all(report.complete for report in self) and all(chapter.complete for chapter in self.empty)
 
 
 @dataclass(frozen=True)

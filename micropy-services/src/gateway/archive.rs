@@ -126,23 +126,22 @@ struct Entry {
     mp3: Id,
 }
 
-/// The entries for jobs, under unique names.
+/// The entries for jobs, under names that are unique, also where case does not count, and lie in the archive's folder.
 fn entries(jobs: Vec<Job>) -> Vec<Entry> {
     let mut taken = HashSet::new();
     let mut entries = Vec::new();
     for job in jobs {
         let Some(output) = job.output else { continue };
         let product = Product::of(&output);
-        let name = product.file_name(&job.file_name);
+        let stem = Product::stem(&job.file_name);
         let extension = match product {
             Product::Mp3 => ".mp3",
             // It becomes a folder.
             Product::Zip => "",
         };
-        let stem = name.rsplit_once('.').map_or(&*name, |(stem, _)| stem);
         let mut unique = format!("{stem}{extension}");
         let mut n = 2;
-        while !taken.insert(unique.clone()) {
+        while !taken.insert(unique.to_lowercase()) {
             unique = format!("{stem} ({n}){extension}");
             n += 1;
         }
@@ -177,7 +176,8 @@ fn write(
             }
             Product::Zip => {
                 while let Some(mut mp3) = read_zipfile_from_stream(&mut bytes)? {
-                    zip.start_file(format!("{}/{}", entry.name, mp3.name()?), options)?;
+                    let chapter = Product::Mp3.file_name(&mp3.name()?);
+                    zip.start_file(format!("{}/{chapter}", entry.name), options)?;
                     io::copy(&mut mp3, &mut zip)?;
                 }
             }
@@ -232,8 +232,25 @@ mod tests {
             job("b.mp4", None),
             job("a.m4b", Some(r#"{"chapters": 2}"#)),
             job("a.m4a", Some(r#"{"chapters": 2}"#)),
+            job("A.mp4", Some("{}")),
+            job("...m4b", Some(r#"{"chapters": 2}"#)),
+            job("../b.m4b", Some(r#"{"chapters": 2}"#)),
+            job("con.mp4", Some("{}")),
         ];
         let names: Vec<String> = entries(jobs).into_iter().map(|entry| entry.name).collect();
-        assert_eq!(names, ["a.mp3", "a (2).mp3", "a (2) (2).mp3", "a", "a (2)"]);
+        assert_eq!(
+            names,
+            [
+                "a.mp3",
+                "a (2).mp3",
+                "a (2) (2).mp3",
+                "a",
+                "a (2)",
+                "A (3).mp3",
+                "audio",
+                "_b",
+                "_con.mp3"
+            ]
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! The file that a job produces: an MP3, or a ZIP file with one for each chapter.
 
+use micropy_core::file_stem;
 use micropy_core::ports::jobs::Output;
 use serde::{Deserialize, Serialize};
 
@@ -43,14 +44,18 @@ impl Product {
         }
     }
 
-    /// The name of the file for a video's name: `talk.mp4` → `talk.mp3`.
+    /// The name of the file for a video's name: `talk.mp4` → `talk.mp3`. It is safe on every file system.
     pub fn file_name(self, video: &str) -> String {
+        format!("{}.{}", Self::stem(video), self.extension())
+    }
+
+    /// The same without its extension, which is also the name of a folder of chapters.
+    pub fn stem(video: &str) -> String {
         let stem = match video.rsplit_once('.') {
             Some((stem, extension)) if !stem.is_empty() && extension.len() <= 5 => stem,
             _ => video,
         };
-        let stem = if stem.is_empty() { "audio" } else { stem };
-        format!("{stem}.{}", self.extension())
+        file_stem(stem).unwrap_or_else(|| "audio".into())
     }
 }
 
@@ -66,12 +71,17 @@ mod tests {
             ("a.b.M4A", "a.b.mp3"),
             ("talk", "talk.mp3"),
             ("no. 5 is alive", "no. 5 is alive.mp3"),
-            (".mp4", ".mp4.mp3"),
+            (".mp4", "mp4.mp3"),
             ("", "audio.mp3"),
+            ("...mp4", "audio.mp3"),
+            ("../../etc/passwd", "_.._etc_passwd.mp3"),
+            ("a\\b\0c.mp4", "a_bc.mp3"),
+            ("NUL.mp4", "_NUL.mp3"),
         ] {
             assert_eq!(Product::Mp3.file_name(video), mp3, "{video}");
         }
         assert_eq!(Product::Zip.file_name("book.m4b"), "book.zip");
+        assert_eq!(Product::Zip.file_name("...m4b"), "audio.zip");
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::io::{self, Seek};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use micropy_core::{Converter, Error, Options, Report, SeekSink, Source};
+use micropy_core::{
+    ChapterOutcome, Converter, EmptyChapter, Error, Options, Report, SeekSink, Source,
+};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
@@ -98,18 +100,18 @@ impl Conversion {
         }
         let mut zip = ZipWriter::new(output);
         let mut reports: Vec<Report> = Vec::new();
+        let mut empty: Vec<EmptyChapter> = Vec::new();
         for (index, name) in names.iter().enumerate() {
             *lock() = (index, names.len());
             chapter.rewind().map_err(Error::Write)?;
             chapter.set_len(0).map_err(Error::Write)?;
             let mut sink = SeekSink::new(&chapter).map_err(Error::Write)?;
-            match chapters.convert(index, &mut sink) {
-                Ok(report) => reports.push(report),
-                // The video is truncated: the chapters after that point are not in it.
-                Err(Error::EmptyPart { .. }) if reports.iter().any(|report| !report.complete) => {
-                    break;
+            match chapters.convert(index, &mut sink)? {
+                ChapterOutcome::Converted(report) => reports.push(report),
+                ChapterOutcome::Empty(chapter) => {
+                    empty.push(chapter);
+                    continue;
                 }
-                Err(e) => return Err(e.into()),
             }
             if reports.iter().map(|report| report.tag_bytes).sum::<u64>() > MAX_TAG_BYTES {
                 return Err(Failure::input(
@@ -118,11 +120,15 @@ impl Conversion {
             }
             add(&mut zip, name, &chapter).map_err(Error::Write)?;
         }
+        if reports.is_empty() {
+            let error = empty.into_iter().next().map(Error::from);
+            return Err(error.unwrap_or(Error::NoChapters).into());
+        }
         zip.finish().map_err(|e| Error::Write(e.into()))?;
         Ok(Converted {
             product: Product::Zip,
             audio: reports.iter().map(Report::duration).sum(),
-            report: describe(&reports, Some(reports.len())),
+            report: describe(&reports, Some(&empty)),
         })
     }
 }
@@ -163,14 +169,17 @@ fn add(zip: &mut ZipWriter<File>, name: &str, mut mp3: &File) -> io::Result<()> 
     Ok(())
 }
 
-/// The report for the job's owner, in JSON: of all chapters together, where the video was split.
-fn describe(reports: &[Report], chapters: Option<usize>) -> String {
+/// The report for the job's owner, in JSON: of all chapters together where the video was split, with those that hold no
+/// audio.
+fn describe(reports: &[Report], empty: Option<&[EmptyChapter]>) -> String {
     let first = reports.first();
     let audio: Duration = reports.iter().map(Report::duration).sum();
     let bits = |report: &Report| (report.output_bytes - report.tag_bytes) as f64 * 8.0;
     let mean_bitrate = reports.iter().map(bits).sum::<f64>() / audio.as_secs_f64();
     let mut warnings: Vec<String> = Vec::new();
-    for warning in reports.iter().flat_map(|report| &report.warnings) {
+    let of_reports = reports.iter().flat_map(|report| &report.warnings);
+    let of_empty = empty.unwrap_or_default().iter();
+    for warning in of_reports.chain(of_empty.flat_map(|chapter| &chapter.missing)) {
         let warning = warning.to_string();
         if !warnings.contains(&warning) {
             warnings.push(warning);
@@ -183,11 +192,12 @@ fn describe(reports: &[Report], chapters: Option<usize>) -> String {
         "channels": first.map(|report| report.output_channels),
         "mean_bitrate": if audio.is_zero() { 0.0 } else { mean_bitrate.round() },
         "samples": reports.iter().map(|report| report.output_samples).sum::<u64>(),
-        "complete": reports.iter().all(|report| report.complete),
+        "complete": reports.iter().all(|report| report.complete)
+            && empty.unwrap_or_default().iter().all(EmptyChapter::is_complete),
         "warnings": warnings,
     });
-    if let Some(chapters) = chapters {
-        report["chapters"] = chapters.into();
+    if empty.is_some() {
+        report["chapters"] = reports.len().into();
     }
     report.to_string()
 }
