@@ -47,6 +47,8 @@ pub async fn events(
     let first = stream::iter([Event::default().event("ready").data("{}")]);
     let (shutdown, watched) = (gateway.shutdown.clone(), gateway.watch(&session));
     let over = async move {
+        // All of it, and not its token alone: nobody looks after the session once it is dropped.
+        let watched = watched;
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = watched.ended.cancelled() => {}
