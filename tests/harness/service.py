@@ -51,7 +51,8 @@ class Service:
         return [self.program, self.kind, *flags, "--data-dir", self.folder, "--log", "json"]
 
     def environment(self):
-        settings = {name if name.isupper() else f"MICROPY_{name.upper()}": str(value) for name, value in self.settings.items()}
+        settings = {name if name.isupper() else f"MICROPY_{name.upper()}": str(value).lower() if isinstance(value, bool) else str(value)
+                    for name, value in self.settings.items()}
         return {**inherited(), **settings}
 
     def start(self, **changes):
