@@ -17,8 +17,8 @@ pub const LIFETIME: i64 = 86_400;
 /// Bytes of the hash of a credential version.
 const VERSION_BYTES: usize = 12;
 
-/// The claims of a token. Claims that Python services add are ignored. `aud` is never set: PyJWT would reject the
-/// token. The claims that are optional here are missing from the tokens of the original auth service.
+/// The claims of a token: those of the original auth service, and no others. Claims that Python services add are
+/// ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
     /// E-mail address of the user.
@@ -29,15 +29,21 @@ pub struct Claims {
     pub iat: i64,
     /// Whether the user may use the service.
     pub admin: bool,
+    /// What the token was issued under, where we have issued it.
+    #[serde(skip)]
+    pub(super) stamp: Option<Stamp>,
+}
+
+/// What a token of ours was issued under. It stands in the header of the token, which is signed like the claims: services
+/// that compare the claims find those that they know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Stamp {
     /// The id of the user, which tells them from one who had the address before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sub: Option<String>,
-    /// Tells the token from every other.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub jti: Option<String>,
+    user: String,
     /// The user's credential version, hashed with the secret: it may follow from the password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ver: Option<String>,
+    version: String,
+    /// Tells the token from every other.
+    nonce: String,
 }
 
 impl Claims {
@@ -46,10 +52,10 @@ impl Claims {
         if user.is_disabled {
             return false;
         }
-        match (&self.sub, &self.ver) {
-            (Some(id), Some(version)) => *id == user.id && *version == tokens.version(user),
+        match &self.stamp {
+            Some(stamp) => stamp.user == user.id && stamp.version == tokens.version(user),
             // Of the original auth service, which tells whole seconds.
-            _ => self.iat > user.tokens_since.as_millis().div_euclid(1000),
+            None => self.iat > user.tokens_since.as_millis().div_euclid(1000),
         }
     }
 }
@@ -65,6 +71,9 @@ struct Header {
     alg: String,
     #[serde(default)]
     typ: String,
+    /// Not a parameter that is registered: other programs ignore it (RFC 7515, section 4).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    micropy: Option<Stamp>,
 }
 
 /// Issues and checks tokens.
@@ -89,15 +98,18 @@ impl Tokens {
         let header = Header {
             alg: "HS256".into(),
             typ: "JWT".into(),
+            micropy: Some(Stamp {
+                user: user.id.clone(),
+                version: self.version(user),
+                nonce: random(),
+            }),
         };
         let claims = Claims {
             username: user.email.clone(),
             exp: iat + LIFETIME,
             iat,
             admin: true,
-            sub: Some(user.id.clone()),
-            jti: Some(random()),
-            ver: Some(self.version(user)),
+            stamp: None,
         };
         let signed = format!("{}.{}", encode(&header), encode(&claims));
         let signature = self.mac(&signed).finalize().into_bytes();
@@ -114,7 +126,10 @@ impl Tokens {
         }
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
         self.mac(signed).verify_slice(&signature).ok()?;
-        let claims: Claims = decode(claims)?;
+        let claims = Claims {
+            stamp: header.micropy,
+            ..decode(claims)?
+        };
         (claims.exp > now.as_millis().div_euclid(1000)).then_some(claims)
     }
 
@@ -214,7 +229,9 @@ mod tests {
             assert!(!claims.are_good_for(&user, &ours), "{n}");
         }
         let text = serde_json::to_string(&claims).unwrap();
-        assert!(!text.contains("\"ver\":3"), "the version is not shown");
+        let original =
+            r#"{"username":"ann@example.com","exp":1700086400,"iat":1700000000,"admin":true}"#;
+        assert_eq!(text, original, "nothing else is told");
 
         let original = ours.check(PYJWT, NOW).unwrap();
         assert!(original.are_good_for(&ann(), &ours));
