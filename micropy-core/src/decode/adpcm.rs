@@ -67,10 +67,12 @@ struct Blocks {
 
 impl Blocks {
     fn new(kind: Adpcm, channels: usize, track: &CodecParameters) -> Self {
+        // QuickTime's have a size of their own.
+        let block = track.block.filter(|_| kind != Adpcm::ImaQuickTime);
         Blocks {
             kind,
             channels,
-            bytes: track.block.map_or(0, |block| block.bytes as usize),
+            bytes: block.map_or(0, |block| block.bytes as usize),
         }
     }
 
