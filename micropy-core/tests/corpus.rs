@@ -274,10 +274,10 @@ fn a_chapter_without_a_title_is_a_file_of_its_own() {
     let names = chapters.file_names();
     assert_eq!((names.len(), names[3].as_str()), (15, "04.mp3"));
     let mut samples = 0;
-    for index in 0..names.len() {
+    for (index, name) in names.iter().enumerate() {
         let outcome = chapters.convert(index, Vec::new()).unwrap();
         let report = outcome.report().expect("there is audio for each");
-        assert!(report.complete, "{}", names[index]);
+        assert!(report.complete, "{name}");
         samples += report.output_samples;
     }
     assert_eq!(samples, whole.output_samples);

@@ -1,5 +1,5 @@
 //! Every decoder against ffmpeg's, on what ffmpeg's encoders make of all kinds of sound at all rates, channels and
-//! bitrates, and on real files.
+//! bitrates.
 //!
 //! Each run tries every rate, layout and bitrate of every codec at least once, each with another kind of sound.
 //! `MICROPY_DIFFERENTIAL=all` tries every combination, which takes the better part of an hour:

@@ -562,7 +562,9 @@ impl Auth for MysqlAuth {
         match answer(forget.bind(now.as_millis()).execute(&self.pool)).await {
             // Without the right to delete, they stay.
             Err(Error::Backend { cause, .. }) if is_denied(cause.as_ref()) => {}
-            done => drop(done?),
+            done => {
+                done?;
+            }
         }
         let insert = "
             INSERT INTO micropy_revoked_tokens (digest, expiry) VALUES (?, ?)

@@ -20,8 +20,11 @@ pub struct Described {
 /// A sample entry other than the first packet's.
 struct Other {
     description: Description,
-    decoder: Option<Result<(Box<dyn Decoder>, Layout), String>>,
+    decoder: Option<Opened>,
 }
+
+/// A decoder and the layout of what it decodes, or why there is none.
+type Opened = Result<(Box<dyn Decoder>, Layout), String>;
 
 impl Described {
     /// A decoder by `first` of all packets but those of `track`'s other sample entries.

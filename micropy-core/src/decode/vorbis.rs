@@ -141,7 +141,8 @@ fn codebooks(setup: &[u8]) -> Option<(u64, u64)> {
             _ => u64::from(entries) * u64::from(dimensions),
         };
         values += u64::from(entries) * u64::from(dimensions);
-        let _minimum_and_delta = bits.skip(64)?;
+        // The minimum and the delta.
+        bits.skip(64)?;
         let value_bits = bits.read(4)? + 1;
         let _sequence = bits.read(1)?;
         bits.skip(lookup.checked_mul(value_bits.into())?)?;
