@@ -157,9 +157,9 @@ pub const FAULTS: &[Fault] = &[
             ),
         ],
     ),
-    // UsacConfig_Parse and AudioSpecificConfig_Parse: a configuration too long to be kept was not refused. Not reached by us: the length that is kept too
-    // large is read where history is cleared (AACDEC_CLRHIST), which we never ask for, and compared with that of a pre-roll's
-    // configuration, which is never so long.
+    // UsacConfig_Parse and AudioSpecificConfig_Parse: a configuration too long to be kept was not refused. Not reached by
+    // us: the length that is kept too large is read where history is cleared (AACDEC_CLRHIST), which we never ask for, and
+    // compared with that of a pre-roll's configuration, which is never so long.
     fault(
         "config-length",
         &[
@@ -180,7 +180,8 @@ pub const FAULTS: &[Fault] = &[
             ),
         ],
     ),
-    // transportDec_OutOfBandConfig: a configuration refused at the first look was accepted at the second. No configuration is known that does so.
+    // transportDec_OutOfBandConfig: a configuration refused at the first look was accepted at the second. No configuration
+    // is known that does so.
     fault(
         "config-refused",
         &[edit(
