@@ -157,6 +157,32 @@ pub const FAULTS: &[Fault] = &[
             ),
         ],
     ),
+    // sbrDecoder_InitElement: one SBR channel more than the filterbank has was set up, and
+    // sbrDecoder_AssignQmfChannels2SbrChannels wrote behind its table. No packet is known.
+    fault(
+        "sbr-channels",
+        &[
+            edit(
+                "libSBRdec/src/sbrdecoder.cpp",
+                "    /* Save element ID for sanity checks and to have a fallback for concealment.\n     */\n    \
+                 self->pSbrElement[elementIndex]->elementID = elementID;\n\n    \
+                 /* Determine amount",
+                "    /* Determine amount",
+            ),
+            edit(
+                "libSBRdec/src/sbrdecoder.cpp",
+                "    if (elChannels < self->pSbrElement[elementIndex]->nChannels) {",
+                "    if (elChannels < self->pSbrElement[elementIndex]->nChannels ||\n        \
+                 (self->numSbrChannels + elChannels) > (8) + (1)) {",
+            ),
+            edit(
+                "libSBRdec/src/sbrdecoder.cpp",
+                "    self->pSbrElement[elementIndex]->nChannels = elChannels;\n",
+                "    self->pSbrElement[elementIndex]->elementID = elementID;\n    \
+                 self->pSbrElement[elementIndex]->nChannels = elChannels;\n",
+            ),
+        ],
+    ),
     // UsacConfig_Parse and AudioSpecificConfig_Parse: a configuration too long to be kept was not refused. Not reached by
     // us: the length that is kept too large is read where history is cleared (AACDEC_CLRHIST), which we never ask for, and
     // compared with that of a pre-roll's configuration, which is never so long.
