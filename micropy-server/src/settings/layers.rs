@@ -354,6 +354,7 @@ mod tests {
                 (_, default) if !default.is_empty() => default,
                 ("ADDRESS", _) => "127.0.0.1:1",
                 ("MODE", _) => "verify",
+                ("BOOL", _) => "true",
                 _ => "0123456789abcdef0123456789abcdef",
             };
             let file = folder.path().join(&setting.name);
