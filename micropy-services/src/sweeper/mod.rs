@@ -81,8 +81,6 @@ pub struct Sweeper {
     orphans: [Orphans; 2],
     /// What the lease is held by.
     holder: Id,
-    /// When this one began to sweep in another's place, who may just have requested what is stuck.
-    took_over: Option<Instant>,
     /// The last round: by the clock, and by the time that has passed here.
     round: Option<(Timestamp, Instant)>,
     /// Until when nothing is removed for its age.
@@ -112,7 +110,6 @@ impl Sweeper {
             requested: HashMap::new(),
             searched: None,
             orphans: Default::default(),
-            took_over: None,
             round: None,
             doubt: None,
         }
@@ -188,16 +185,10 @@ impl Sweeper {
         match self.ports.jobs.lease_sweep(self.holder, LEASE).await {
             Ok(Turn::Own { previous }) => {
                 self.doubt_the_time(previous);
-                if self.took_over.is_none() && previous.is_some() {
-                    self.took_over = Some(Instant::now());
-                }
                 self.sweep().await;
             }
             // What this one saw may have changed by its next turn.
-            Ok(Turn::Other(_)) => {
-                self.orphans = Default::default();
-                self.took_over = None;
-            }
+            Ok(Turn::Other(_)) => self.orphans = Default::default(),
             Err(e) => tracing::warn!(error = %e, "cannot sweep"),
         }
     }
@@ -254,7 +245,7 @@ impl Sweeper {
                 if self.original_converters && job.attempts == 0 {
                     continue;
                 }
-                let before = self.requested.get(&job.id).copied().or(self.took_over);
+                let before = self.requested.get(&job.id).copied();
                 let at = match before.filter(|before: &Instant| before.elapsed() < STUCK) {
                     Some(before) => before,
                     None => {
