@@ -252,12 +252,14 @@ await check("one MP3 is downloaded, and a batch as a ZIP", async () => {
 await check("a file's name is text, whatever it says", async () => {
   const name = `<img src=x onerror="document.title='gotcha'">&amp;.mp4`;
   await page.setInputFiles("#files", { name, mimeType: "video/mp4", buffer: readFileSync(COVER) });
-  await phase("<img", "done");
-  assert.equal(await row("<img").locator(".name").textContent(), name.replace(".mp4", ".mp3"));
+  // The video's name is shown as it is; the MP3's has no character that a file name cannot have everywhere.
+  await phase("_img", "done");
+  assert.equal(await row("_img").locator(".name").textContent(), `_img src=x onerror=_document.title='gotcha'__&amp;.mp3`);
   assert.equal(await page.locator(".row img[src=x]").count(), 0);
-  await row("<img").getByRole("button", { name: "Delete" }).click();
+  assert.notEqual(await page.title(), "gotcha");
+  await row("_img").getByRole("button", { name: "Delete" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
-  await row("<img").waitFor({ state: "detached" });
+  await row("_img").waitFor({ state: "detached" });
 });
 
 await check("options reach the conversion", async () => {
