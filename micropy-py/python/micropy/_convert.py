@@ -284,7 +284,15 @@ def split_chapters(
     )
     split = Split(
         (_report(fields, None, os.fspath(path)) for path, fields in made),
-        (EmptyChapter(**{**fields, "warnings": tuple(fields["warnings"])}) for fields in empty),
+        (
+            EmptyChapter(
+                title=fields["title"],
+                start=fields["start"],
+                complete=fields["complete"],
+                warnings=tuple(fields["warnings"]),
+            )
+            for fields in empty
+        ),
     )
     for chapter in split.empty:
         for warning in chapter.warnings:
