@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRequestParts, Request};
-use axum::http::HeaderMap;
+use axum::http::header::STRICT_TRANSPORT_SECURITY;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::http::request::Parts;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -32,6 +33,10 @@ const BUFFER: usize = 64 * 1024;
 const UPLOAD_MARGIN: Duration = Duration::from_secs(1);
 /// The header in which a proxy passes on the client's address.
 const FORWARDED_FOR: &str = "x-forwarded-for";
+/// The header in which it tells how the client reached it.
+const FORWARDED_PROTO: &str = "x-forwarded-proto";
+/// For a year, browsers ask this host by HTTPS alone (RFC 6797).
+const HTTPS_ALONE: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// The pause after an error of `accept`, such as no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -57,11 +62,14 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
     }
 }
 
-/// The last address in the header: the nearest proxy added it. Those before it may be made up by the client.
-fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
-    let last = headers.get_all(FORWARDED_FOR).iter().next_back()?;
-    let last = last.to_str().ok()?.rsplit(',').next()?;
-    last.trim().parse().ok()
+/// A request that its client sent by HTTPS, as a [`Server`] knows it: TLS ends at a proxy.
+#[derive(Clone, Copy)]
+pub(crate) struct OverHttps;
+
+/// The last value in a header of a proxy: the nearest one added it. Those before it may be made up by the client.
+fn forwarded<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    let last = headers.get_all(name).iter().next_back()?;
+    Some(last.to_str().ok()?.rsplit(',').next()?.trim())
 }
 
 /// A server that protects its router from slow, many and vanished clients.
@@ -94,6 +102,7 @@ pub struct Server {
     body_timeout: Duration,
     grace: Duration,
     trust_forwarded: bool,
+    https: bool,
 }
 
 impl Server {
@@ -105,6 +114,7 @@ impl Server {
             body_timeout: Duration::from_secs(30),
             grace: Duration::from_secs(20),
             trust_forwarded: false,
+            https: false,
         }
     }
 
@@ -130,11 +140,19 @@ impl Server {
         self
     }
 
-    /// Whether `X-Forwarded-For` is trusted. Only say yes where clients reach the server through a proxy and in no other
-    /// way. The default is no.
+    /// Whether `X-Forwarded-For` and `X-Forwarded-Proto` are trusted. Only say yes where clients reach the server through
+    /// a proxy and in no other way. The default is no.
     #[must_use]
     pub fn trust_forwarded(mut self, trust: bool) -> Self {
         self.trust_forwarded = trust;
+        self
+    }
+
+    /// Whether all clients reach the server by HTTPS, through a proxy that ends TLS. Responses to them tell browsers never
+    /// to use anything else (RFC 6797). The default is no: then it is as a trusted proxy tells of each request.
+    #[must_use]
+    pub fn https(mut self, https: bool) -> Self {
+        self.https = https;
         self
     }
 
@@ -166,13 +184,27 @@ impl Server {
             let router = router.clone();
             let service = service_fn(move |request: hyper::Request<Incoming>| {
                 let mut request: Request = request.map(axum::body::Body::new);
-                let from = self
-                    .trust_forwarded
-                    .then(|| forwarded(request.headers()))
-                    .flatten()
-                    .unwrap_or(client.ip());
-                request.extensions_mut().insert(ClientAddress(from));
-                router.clone().oneshot(request)
+                let told = |name| match self.trust_forwarded {
+                    true => forwarded(request.headers(), name),
+                    false => None,
+                };
+                let from = told(FORWARDED_FOR).and_then(|address| address.parse().ok());
+                let is_https = self.https
+                    || told(FORWARDED_PROTO).is_some_and(|scheme| scheme == "https");
+                let extensions = request.extensions_mut();
+                extensions.insert(ClientAddress(from.unwrap_or(client.ip())));
+                if is_https {
+                    extensions.insert(OverHttps);
+                }
+                let responding = router.clone().oneshot(request);
+                async move {
+                    let mut response = responding.await?;
+                    if is_https {
+                        let headers = response.headers_mut();
+                        headers.insert(STRICT_TRANSPORT_SECURITY, HTTPS_ALONE);
+                    }
+                    Ok::<_, Infallible>(response)
+                }
             });
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(self.body_timeout));

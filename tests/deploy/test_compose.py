@@ -56,6 +56,26 @@ def test_secrets_fit_each_other(made):
     assert secrets["rabbitmq.conf"].split()[-1] == secrets["rabbitmq_password"]
 
 
+def test_the_services_trust_the_servers_certificates_and_no_others(made, services):
+    secrets = texts(made)
+    for host, url in (("rabbitmq", "queue_url"), ("mariadb", "users_url")):
+        certificate = made / f"{host}.pem"
+        assert run("openssl", "verify", "-CAfile", made / "ca.pem", "-verify_hostname", host, certificate).returncode == 0
+        public = [run("openssl", *words, made / f"{host}.{kind}").stdout for kind, words in (
+            ("pem", ["x509", "-noout", "-pubkey", "-in"]), ("key", ["pkey", "-pubout", "-in"]))]
+        assert public[0] == public[1] != ""
+        assert urlsplit(secrets[url]).hostname == host and secrets[url].endswith("=/run/secrets/ca.pem")
+        assert {f"{host}.pem", f"{host}.key"} <= {secret["source"] for secret in services[host]["secrets"]}
+    # Whoever has the authority's key can pass for any of them.
+    assert not any(secret["source"] == "ca.key" for service in services.values() for secret in service.get("secrets", []))
+    assert "ssl-mode=VERIFY_IDENTITY" in secrets["users_url"] and secrets["queue_url"].startswith("amqps://")
+
+
+def test_no_service_is_root_in_mongodb(services):
+    assert [name for name in services["mongodb"].get("environment") or {} if "ROOT" in name] == []
+    assert "--auth" in services["mongodb"]["command"]
+
+
 def test_the_services_are_there_with_two_converters(services):
     assert set(SERVICES) <= set(services)
     assert services["converter"]["deploy"]["replicas"] == 2
@@ -80,12 +100,14 @@ def test_a_service_runs_read_only_with_settings_and_secrets_that_the_program_rea
     assert (service["command"], service.get("read_only"), service.get("cap_drop")) == ([name], True, ["ALL"])
     variables = service.get("environment", {})
     held = {f"/run/secrets/{s['source']}": secrets.get(s["source"], "") for s in service["secrets"]}
-    assert set(held) == {value for variable, value in variables.items() if variable.endswith("_FILE")}
+    named = {value for variable, value in variables.items() if variable.endswith("_FILE")}
+    # URLs among the secrets name the authority.
+    assert set(held) == named | set(re.findall(r"/run/secrets/ca\.pem", " ".join(held[path] for path in named)))
     for variable, value in variables.items():
         if value.startswith("http://") and "127.0.0.1" not in value:
             host = services.get(urlsplit(value).hostname, {})
             assert set(host.get("networks", {})) & set(service["networks"]), f"{variable} names no service in reach"
-    settings = Container(name, image | variables, held, tmp_path).check(health_port(service))
+    settings = Container(name, image | variables, held, tmp_path).check({"health": health_port(service)})
     stop = re.fullmatch(r"(?:(\d+)m)?(?:(\d+)s)?", service["stop_grace_period"])
     assert 60 * int(stop[1] or 0) + int(stop[2] or 0) > seconds(settings.get("grace", ("0s",))[0])
 

@@ -178,7 +178,7 @@ def test_the_program_reads_what_a_deployment_sets_and_has_time_to_stop(deploymen
     [described] = pod["containers"]
     assert "/tmp" in mounts(deployment).values()
     assert {value for variable, value in container.variables.items() if variable.endswith("_FILE")} == set(container.secrets)
-    settings = container.check(described["ports"][0]["containerPort"])
+    settings = container.check({port["name"]: port["containerPort"] for port in described["ports"]})
     before = int(described.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["", "0"])[1])
     assert pod["terminationGracePeriodSeconds"] >= before + seconds(settings.get("grace", ("0s",))[0]) + 5
 
@@ -246,7 +246,7 @@ def of_kind(objects, kind):
 
 
 def test_services_lead_to_pods_and_to_their_ports(objects, pods):
-    wanted = {"Service/auth": {5000}, "Service/gateway": {8080}, "Service/rabbitmq": {5672, 15672}}
+    wanted = {"Service/auth": {5000}, "Service/gateway": {8080}, "Service/rabbitmq": {5671, 5672, 15672}}
     for name, thing in of_kind(objects, "Service").items():
         ports = thing["spec"]["ports"]
         assert {port["port"] for port in ports} == wanted[name]
@@ -289,7 +289,20 @@ def test_network_policies_let_in_what_they_let_out_and_only_the_gateway_from_out
                 asked |= {(pod, target, port["port"]) for pod in chosen for target in targets for port in rule["ports"]}
     outside = {way for way in allowed if way[0] == "outside"}
     assert asked ^ (allowed - outside) == set()
-    assert outside == {("outside", "Deployment/gateway", 8080)}
+    metrics = {("outside", f"Deployment/{service}", 8081) for service in SERVICES}
+    assert outside == {("outside", "Deployment/gateway", 8080)} | metrics
+
+
+def test_prometheus_is_told_where_the_metrics_are_and_no_ingress_leads_there(objects, pods):
+    for service in SERVICES:
+        template = objects[f"Deployment/{service}"]["spec"]["template"]
+        port = pods.ports(f"Deployment/{service}")["health"]
+        annotations = template["metadata"]["annotations"]
+        assert (annotations["prometheus.io/scrape"], annotations["prometheus.io/port"]) == ("true", str(port))
+        [container] = template["spec"]["containers"]
+        assert {container[probe]["httpGet"]["port"] for probe in PROBES} == {"health"}
+        for name, thing in of_kind(objects, "Service").items():
+            assert port not in {one["port"] for one in thing["spec"]["ports"]}, name
 
 
 def test_by_default_nothing_is_let_through_to_any_pod(objects, pods):

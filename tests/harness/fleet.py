@@ -318,11 +318,12 @@ class Mailbox:
 
 
 class Proxy:
-    """A proxy before a server, which can cut or hold connections."""
+    """A proxy before a server, which can cut or hold connections; with a context, one that ends TLS."""
 
-    def __init__(self, url):
+    def __init__(self, url, context=None):
         parts = urlsplit(url)
         self.server, self.target, self.open, self.pairs = parts, (parts.hostname, parts.port), True, []
+        self.context = context
         self.flows = threading.Event()
         self.flows.set()
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -338,6 +339,8 @@ class Proxy:
             try:
                 if not self.open:
                     raise ConnectionError
+                if self.context:
+                    client = self.context.wrap_socket(client, server_side=True)
                 server = socket.create_connection(self.target)
             except OSError:
                 client.close()

@@ -38,7 +38,10 @@ class Service:
         self.program, self.host = program, host
         self.kind, self.folder, self.twin, self.settings = kind, Path(folder), twin, settings
         self.port, self.auth_port, self.process = free_port(), free_port(), None
-        self.url, self.auth_url = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.auth_port}"
+        # Health and metrics: a port of their own beside HTTP for users.
+        self.health_port = free_port() if kind in LISTEN else self.port
+        self.url, self.auth_url, self.health_url = (
+            f"http://127.0.0.1:{port}" for port in (self.port, self.auth_port, self.health_port))
         self.log = Path(f"{folder}.log")
         self.log.touch()
 
@@ -46,6 +49,8 @@ class Service:
         if self.twin:
             return [twins.python(), twins.FOLDER / f"{self.kind}.py"]
         flags = [LISTEN.get(self.kind, "--health-listen"), f"{self.host}:{self.port}"]
+        if self.kind in LISTEN:
+            flags += ["--health-listen", f"{self.host}:{self.health_port}"]
         if self.kind == "serve":
             flags += ["--auth-listen", f"{self.host}:{self.auth_port}"]
         return [self.program, self.kind, *flags, "--data-dir", self.folder, "--log", "json"]
@@ -116,6 +121,10 @@ class Service:
     def ask_auth(self, method, path, body=None, **more):
         """The auth service that runs in the same process, on its own port."""
         return ask(method, self.auth_url + path, body, **more)
+
+    def ask_health(self, path):
+        """What those who run it ask."""
+        return ask("GET", self.health_url + path)
 
     def first_event(self, **headers):
         """The answer to GET /api/v1/events, which has no end: its first event, if there are any."""

@@ -52,14 +52,16 @@ class Container:
         found = re.findall(r"\[([^\]]*)\]\n(\w+) = (.*)", printed.stdout)
         return {name: (value.strip("\"'"), origin) for origin, name, value in found}
 
-    def check(self, port):
-        """The program reads every variable that the container sets, and listens where it is expected."""
+    def check(self, ports):
+        """The program reads every variable that the container sets, and listens where it is expected: at these ports, by name."""
         settings = self.settings()
         origins, text = " ".join(origin for _, origin in settings.values()), source()
         # MYSQL_HOST and its like are parts of one setting, which some other may have told.
         assert [name for name in self.variables
                 if not re.search(rf"\b{name}\b", origins) and f"`{name.removesuffix('_FILE')}`" not in text] == []
-        assert settings[LISTENS[self.service]][0] == f"0.0.0.0:{port}"
+        assert settings["health_listen"][0] == f"0.0.0.0:{ports['health']}"
+        if "http" in ports:
+            assert settings[LISTENS[self.service]][0] == f"0.0.0.0:{ports['http']}"
         return settings
 
     def is_refused(self, secrets):
@@ -73,7 +75,7 @@ class Container:
         """The service starts, though nothing is there yet that it uses; it stops when told to, and has written nothing but
         temporary files."""
         port, data = free_port(), self.folder / f"data-{self.service}"
-        listens = {f"MICROPY_{name.upper()}": f"0.0.0.0:{port if name == LISTENS[self.service] else free_port()}" for name in LISTENS.values()}
+        listens = {f"MICROPY_{name.upper()}": f"0.0.0.0:{port if name == LISTENS[self.service] else free_port()}" for name in {*LISTENS.values(), "health_listen"}}
         env = self.environment(secrets, MYSQL_HOST="127.0.0.1", MYSQL_PORT="1", MICROPY_DATA_DIR=str(data), **listens)
         log = self.folder / "log"
         with log.open("w") as file:

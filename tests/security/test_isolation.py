@@ -62,7 +62,8 @@ def test_nobody_of_the_same_user_reads_the_memory_of_a_service(request):
     for path in (folder, data):
         os.chown(path, nobody, nobody)
     service = subprocess.Popen(
-        [program, "serve", "--listen", "127.0.0.1:0", "--auth-listen", "127.0.0.1:0", "--data-dir", data],
+        [program, "serve", "--listen", "127.0.0.1:0", "--auth-listen", "127.0.0.1:0",
+         "--health-listen", "127.0.0.1:0", "--data-dir", data],
         user=nobody, group=nobody, extra_groups=[], stdout=subprocess.PIPE, env={**inherited(), "MICROPY_JWT_SECRET": SECRET})
     try:
         assert b"is ready" in service.stdout.readline()

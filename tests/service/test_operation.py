@@ -19,16 +19,24 @@ def document(service):
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_a_service_that_works_is_healthy(service, path):
-    assert service.ask("GET", path).status == 200
+    assert service.ask_health(path).status == 200
 
 
 def test_metrics_count_jobs(service, ann):
     ann.uploaded(GOOD)
     ann.uploaded(SILENT)
-    text = service.ask("GET", "/metrics").text
+    text = service.ask_health("/metrics").text
     for name in ('micropy_jobs_total{outcome="done"}', 'micropy_jobs_total{outcome="failed"}',
                  "micropy_job_duration_seconds_count", "micropy_queue_oldest_seconds", "micropy_realtime_factor_count"):
         assert name in text
+
+
+def test_what_is_for_those_who_run_the_service_is_on_no_port_for_users(service):
+    for path in ("/readyz", "/metrics"):
+        assert (service.ask("GET", path).status, service.ask_auth("GET", "/metrics").status) == (404, 404)
+    assert service.ask("GET", "/healthz").status == 200
+    for path in ("/", "/api/v1/about", "/login"):
+        assert service.ask_health(path).status == 404
 
 
 def test_the_openapi_document_is_valid(document):
@@ -40,7 +48,7 @@ def test_the_openapi_document_has_the_routes_of_the_api(document):
     assert {"/api/v1/auth/register", "/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/logout",
             "/api/v1/auth/me", "/api/v1/uploads", "/api/v1/tus", "/api/v1/tus/{id}", "/api/v1/jobs", "/api/v1/jobs/{id}",
             "/api/v1/jobs/{id}/cancel", "/api/v1/jobs/{id}/retry", "/api/v1/jobs/{id}/mp3", "/api/v1/events",
-            "/api/v1/archive", "/healthz", "/readyz", "/metrics"} <= set(document["paths"])
+            "/api/v1/archive", "/healthz"} <= set(document["paths"])
 
 
 def test_the_openapi_document_has_the_methods_that_are_served(service, document):

@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as collecte
 from harness.clips import GOOD, SILENT
 from harness.clock import until
 from harness.fleet import SERVICES, Separate
-from harness.http import User
+from harness.http import User, ask
 from harness.servers.server import free_port
 
 
@@ -78,7 +78,9 @@ class Collector:
 
 
 def client_of(fleet):
-    return User(fleet.gateway.url, f"{secrets.token_hex(4)}@example.com").register()
+    client = User(fleet.gateway.url, f"{secrets.token_hex(4)}@example.com").register()
+    client.health_url = fleet.gateway.health_url
+    return client
 
 
 @pytest.fixture
@@ -190,8 +192,8 @@ def a_login_is_traced_to_the_auth_service(collector, client):
     call = collector.one(trace, "gateway", "POST")
     assert (call.parent, call.kind, call.attributes.get("http.response.status_code")) == (request.id, 3, 401)
     assert collector.one(trace, "auth", "POST /login").parent == call.id
-    for probe in ("/healthz", "/readyz", "/metrics"):
-        bystander.get(probe, **header)
+    for url, probe in ((client.url, "/healthz"), (client.health_url, "/readyz"), (client.health_url, "/metrics")):
+        ask("GET", url + probe, **header)
     assert bystander.get("/nothing-here", **header).status == 404
     assert collector.one(trace, "gateway", "GET").attributes.get("url.path") == "/nothing-here"
     # A service sends its spans in the order in which they ended: those of the probes would be there.

@@ -4,7 +4,7 @@ mod adapters;
 mod folder;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ use crate::settings::Settings;
 
 /// How long a store may take to say whose it is when the services start.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
+/// Where health and metrics are by default, if a gateway runs in the process.
+const HEALTH: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 /// The argument that makes this program a worker process: see `cli`.
 const WORKER_COMMAND: &str = "worker-exec";
 
@@ -176,9 +178,7 @@ impl Services {
                 Service::Sweeper => open.sweeper().await?,
             }
         }
-        if !services.contains(&Service::Gateway) {
-            open.health(services, stop).await?;
-        }
+        open.health(services, stop).await?;
         Ok(open)
     }
 
@@ -203,7 +203,8 @@ impl Services {
             .metrics(self.metrics.clone())
             .limits(self.settings.limits())
             .unowned_downloads(self.settings.accounts.unowned_downloads)
-            .secure_cookies(self.url.starts_with("https:"));
+            .secure_cookies(self.is_https())
+            .origin(&self.url);
         let router = gateway.router().merge(page::router());
         self.ready
             .extend([Ready::Http(listener, router), Ready::Gateway(gateway)]);
@@ -254,9 +255,15 @@ impl Services {
         Ok(())
     }
 
-    /// Health and metrics of services that have no routes.
+    /// Whether users reach the services by HTTPS: a proxy ends TLS.
+    fn is_https(&self) -> bool {
+        self.url.starts_with("https:")
+    }
+
+    /// Health and metrics, which are not for users.
     async fn health(&mut self, services: &[Service], stop: &CancellationToken) -> io::Result<()> {
-        let Some(address) = self.settings.addresses.health_listen else {
+        let default = services.contains(&Service::Gateway).then_some(HEALTH);
+        let Some(address) = self.settings.addresses.health_listen.or(default) else {
             return Ok(());
         };
         let listener = self.listen(address).await?;
@@ -264,6 +271,8 @@ impl Services {
             [Service::Auth] => None,
             _ => Some(self.adapters.ports().await?),
         };
+        let address = listener.local_addr()?;
+        tracing::info!(%address, "health and metrics");
         let health = Health::new(ports, self.metrics.clone(), stop.clone());
         self.ready.push(Ready::Http(listener, health.router()));
         Ok(())
@@ -274,8 +283,9 @@ impl Services {
         let Some(url) = self.settings.addresses.auth_url() else {
             return Ok(self.local_accounts().await?);
         };
-        let mut accounts = RemoteAccounts::new(url.as_str(), Arc::new(SystemClock))?
-            .allow_registration(self.registration);
+        let accounts = RemoteAccounts::new(url.as_str(), Arc::new(SystemClock))
+            .map_err(|e| io::Error::new(e.kind(), format!("auth_url: {e}")))?;
+        let mut accounts = accounts.allow_registration(self.registration);
         if let Some(secret) = &self.settings.accounts.jwt_secret {
             accounts = accounts.secret(secret);
         }
@@ -298,6 +308,7 @@ impl Services {
     /// Runs all services until `stop`, and until they have ended.
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
+        let https = self.is_https();
         for ready in self.ready {
             let stop = stop.clone();
             match ready {
@@ -306,6 +317,7 @@ impl Services {
                         .header_timeout(self.settings.requests.header_timeout)
                         .body_timeout(self.settings.requests.body_timeout)
                         .grace(self.settings.operation.grace)
+                        .https(https)
                         .trust_forwarded(self.settings.addresses.trust_forwarded);
                     tasks.spawn(server.run(listener, stop));
                 }

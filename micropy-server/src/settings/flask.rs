@@ -18,13 +18,14 @@ pub const NAMES: [(&str, &str); 8] = [
     ("otlp_endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT"),
 ];
 
-/// The parts of `users_url` in the environment of the Flask auth service.
-pub const MYSQL: [&str; 5] = [
+/// The parts of `users_url` in the environment of the Flask auth service, and a file of certificates for TLS.
+pub const MYSQL: [&str; 6] = [
     "MYSQL_HOST",
     "MYSQL_USER",
     "MYSQL_PASSWORD",
     "MYSQL_PORT",
     "MYSQL_DB",
+    "MYSQL_SSL_CA",
 ];
 
 /// The URL of the Flask auth service's database, where its host is named. `read` gives a variable's value.
@@ -37,8 +38,12 @@ pub fn mysql(
     let mut part = |name, default: &str| -> Result<String, SettingsError> {
         Ok(read(name)?.unwrap_or_else(|| default.to_owned()))
     };
+    let tls = match part("MYSQL_SSL_CA", "")? {
+        none if none.is_empty() => none,
+        path => format!("?ssl-mode=VERIFY_IDENTITY&ssl-ca={}", escape(&path)),
+    };
     Ok(Some(format!(
-        "mysql://{}:{}@{host}:{}/{}",
+        "mysql://{}:{}@{host}:{}/{}{tls}",
         escape(&part("MYSQL_USER", "root")?),
         escape(&part("MYSQL_PASSWORD", "")?),
         part("MYSQL_PORT", "3306")?.trim(),
@@ -121,5 +126,12 @@ mod tests {
             "smtp://micropy%40example.com:p%20w@smtp.gmail.com:587"
         );
         assert_eq!(url(settings.addresses.auth_url()), "http://auth:5000");
+
+        let with_tls = [("MYSQL_HOST", "db"), ("MYSQL_SSL_CA", "/run/ca.pem")];
+        let settings = Settings::from_layers(&Layers::of_environment(&with_tls).unwrap()).unwrap();
+        assert_eq!(
+            url(settings.stores.users_url.clone()),
+            "mysql://root:@db:3306/auth?ssl-mode=VERIFY_IDENTITY&ssl-ca=%2Frun%2Fca.pem"
+        );
     }
 }

@@ -65,7 +65,7 @@ pub struct Addresses {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     pub auth_listen: SocketAddr,
 
-    /// Address of /healthz, /readyz and /metrics where no gateway runs in the process
+    /// Address of /healthz, /readyz and /metrics [default: where a gateway runs in the process, 127.0.0.1:8081]
     #[arg(long, value_name = "ADDRESS")]
     pub health_listen: Option<SocketAddr>,
 
@@ -73,11 +73,11 @@ pub struct Addresses {
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
 
-    /// The auth service, for a gateway without users of its own, such as http://auth:5000
+    /// The auth service, for a gateway without users of its own: http://auth:5000, or https://auth?ca=/path.pem
     #[arg(long, value_name = "URL")]
     auth_url: Option<Url>,
 
-    /// Believe X-Forwarded-For; only where nothing but proxies reaches the service
+    /// Believe X-Forwarded-For and X-Forwarded-Proto; only where nothing but proxies reaches the service
     #[arg(long, value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set)]
     pub trust_forwarded: bool,
 }
@@ -94,7 +94,7 @@ pub struct Stores {
     #[arg(long, value_name = "URL")]
     pub storage_url: Option<Url>,
 
-    /// Messages: sqlite: or amqp://… [default: sqlite: in data_dir]
+    /// Messages: sqlite:, amqp://… or amqps://…?cacertfile=/path.pem [default: sqlite: in data_dir]
     #[arg(long, value_name = "URL")]
     pub queue_url: Option<Url>,
 
@@ -102,7 +102,7 @@ pub struct Stores {
     #[arg(long, value_name = "URL")]
     pub jobs_url: Option<Url>,
 
-    /// Users: sqlite: or mysql://… [default: sqlite: in data_dir]
+    /// Users: sqlite: or mysql://…, also with ?ssl-mode=VERIFY_IDENTITY&ssl-ca=/path.pem [default: sqlite: in data_dir]
     #[arg(long, value_name = "URL")]
     pub users_url: Option<Url>,
 

@@ -23,7 +23,7 @@ setting; other variables that begin with `MICROPY_` are named in the log and ign
 `micropy-server --print-config` prints every value and where it comes from, without secrets.
 
 The names that the Flask services read (`JWT_SECRET`, `MYSQL_HOST` …) work too, and count less than ours. `MYSQL_HOST`,
-`MYSQL_PORT`, `MYSQL_USER`, `MYSQL_PASSWORD` and `MYSQL_DB` together are a `users_url`.
+`MYSQL_PORT`, `MYSQL_USER`, `MYSQL_PASSWORD` and `MYSQL_DB` together are a `users_url`, with `MYSQL_SSL_CA` by verified TLS.
 ";
 
 /// The page in Markdown.

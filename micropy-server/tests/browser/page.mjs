@@ -45,7 +45,7 @@ function result(line) {
 async function serve(address = "127.0.0.1:0") {
   const log = join(target, "service.log");
   writeFileSync(log, "");
-  const args = ["serve", "--listen", address, "--auth-listen", "127.0.0.1:0", "--data-dir", data];
+  const args = ["serve", "--listen", address, "--auth-listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0", "--data-dir", data];
   // What is meant for the tests is no setting of the service.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("MICROPY_")));
   const child = spawn(service, args, { stdio: ["ignore", "pipe", "pipe"], env });

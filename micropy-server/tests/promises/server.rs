@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 /// A running service; killed when it is dropped.
 pub struct Server {
     child: Child,
@@ -35,7 +37,8 @@ impl Server {
             .unwrap();
         let mut child = micropy()
             .args(["serve", "--listen", "127.0.0.1:0", "--auth-listen"])
-            .args(["127.0.0.1:0", "--log", "json", "--data-dir"])
+            .args(["127.0.0.1:0", "--health-listen", "127.0.0.1:0"])
+            .args(["--log", "json", "--data-dir"])
             .arg(folder.join("data"))
             .envs(settings.iter().copied())
             .stdout(Stdio::piped())
@@ -53,6 +56,15 @@ impl Server {
             url: url.to_owned(),
             child,
         }
+    }
+
+    /// Where health and metrics are, by its log.
+    pub fn health_url(folder: &Path) -> String {
+        let log = log_text(folder);
+        let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut found = lines.filter(|line| line["message"] == "health and metrics");
+        let address = found.next().expect("it is logged")["address"].clone();
+        format!("http://{}", address.as_str().unwrap())
     }
 
     /// `kill -9`.

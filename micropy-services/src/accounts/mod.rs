@@ -4,6 +4,7 @@
 //! [`Auth`](micropy_core::ports::Auth); [`RemoteAccounts`] asks an auth service over HTTP.
 
 mod client;
+mod http;
 mod local;
 mod recent;
 mod remote;
@@ -18,6 +19,7 @@ pub use secret::Secret;
 pub use token::Claims;
 
 pub(crate) use client::ClientSigner;
+pub(crate) use http::Connections;
 pub(crate) use token::LIFETIME;
 
 use std::net::IpAddr;

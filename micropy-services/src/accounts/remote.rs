@@ -6,38 +6,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::http::header::{AUTHORIZATION, RETRY_AFTER};
+use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Builder;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use micropy_core::ports::auth::{Error, Rejection};
 use micropy_core::ports::{BackendError, Clock};
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::client::{CLIENT, ClientSigner};
+use super::http::{Answer, Service};
 use super::recent::Recent;
 use super::token::Tokens;
 use super::{
     Accounts, Claims, Credentials, LoginError, PasswordChange, PasswordError, RegisterError,
     RenewError, Secret,
 };
-use crate::telemetry;
 
 /// How long a response may take: a login costs the service some 50 ms.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take to say whether a token is valid.
 const CHECK_TIME: Duration = Duration::from_secs(4);
-/// Bytes of a response: it is a token or a short message.
-const MAX_RESPONSE: usize = 64 * 1024;
 /// The header in which proxies pass on the client's address.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Accounts that an auth service keeps, asked over HTTP.
 pub struct RemoteAccounts {
-    http: Client,
-    url: String,
+    service: Service,
     /// Where this process knows the secret too.
     tokens: Option<Tokens>,
     signer: Option<ClientSigner>,
@@ -50,13 +48,14 @@ pub struct RemoteAccounts {
 impl RemoteAccounts {
     /// Accounts of the auth service at `url`, such as `http://auth:5000`. It need not be up yet.
     ///
+    /// Over `https://`, its certificate has to be signed by an authority that browsers trust, or with `?ca=/path.pem` by one
+    /// in that file.
+    ///
     /// # Errors
-    /// When this machine's TLS or resolver cannot be set up.
+    /// When it is another URL, or the file cannot be read.
     pub fn new(url: &str, clock: Arc<dyn Clock>) -> io::Result<Self> {
-        let http = Client::builder().timeout(TIMEOUT).build();
         Ok(RemoteAccounts {
-            http: http.map_err(io::Error::other)?,
-            url: url.trim_end_matches('/').to_owned(),
+            service: Service::open(url)?,
             tokens: None,
             signer: None,
             clock,
@@ -82,17 +81,45 @@ impl RemoteAccounts {
         self
     }
 
-    fn post(&self, path: &str) -> RequestBuilder {
-        self.http.post(format!("{}{path}", self.url))
+    /// A request of the user of a token.
+    fn post_with(&self, path: &str, token: &str) -> Builder {
+        let request = self.service.post(path);
+        request.header(AUTHORIZATION, format!("Bearer {token}"))
     }
 
     /// A request for the client at `from`.
-    fn post_for(&self, path: &str, from: IpAddr) -> RequestBuilder {
-        let request = self.post(path).header(FORWARDED_FOR, from.to_string());
+    fn post_for(&self, path: &str, from: IpAddr) -> Builder {
+        let request = self.service.post(path);
+        let request = request.header(FORWARDED_FOR, from.to_string());
         match &self.signer {
             Some(signer) => request.header(CLIENT, signer.sign(from, self.clock.now())),
             None => request,
         }
+    }
+
+    /// Sends a request. Returns the status, how long to wait before trying again, and the body as text.
+    async fn send(&self, request: Builder) -> Result<(StatusCode, Duration, String), Error> {
+        self.send_within(request, None, TIMEOUT).await
+    }
+
+    async fn send_json(
+        &self,
+        request: Builder,
+        json: &(impl Serialize + Sync),
+    ) -> Result<(StatusCode, Duration, String), Error> {
+        let json = serde_json::to_vec(json).map_err(unavailable)?;
+        self.send_within(request, Some(json), TIMEOUT).await
+    }
+
+    async fn send_within(
+        &self,
+        request: Builder,
+        json: Option<Vec<u8>>,
+        time: Duration,
+    ) -> Result<(StatusCode, Duration, String), Error> {
+        let answer = self.service.send(request, json, time).await;
+        let Answer { status, wait, text } = answer.map_err(Error::Unavailable)?;
+        Ok((status, wait, text))
     }
 
     /// Asks for a change of the account of a token's user; returns the response's text.
@@ -104,8 +131,8 @@ impl RemoteAccounts {
         from: IpAddr,
     ) -> Result<String, PasswordError> {
         let request = self.post_for(path, from);
-        let request = request.header(AUTHORIZATION, bearer(token)).json(change);
-        match send(request).await? {
+        let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        match self.send_json(request, change).await? {
             (StatusCode::OK, _, text) => {
                 self.recent.forget();
                 Ok(text)
@@ -124,17 +151,13 @@ impl RemoteAccounts {
 
     /// What the auth service says of a token.
     async fn validate(&self, token: &str) -> Result<Option<Claims>, Error> {
-        let request = self.post("/validate").header(AUTHORIZATION, bearer(token));
-        match send(request.timeout(CHECK_TIME)).await? {
+        let request = self.post_with("/validate", token);
+        match self.send_within(request, None, CHECK_TIME).await? {
             (StatusCode::OK, _, json) => serde_json::from_str(&json).map_err(unavailable),
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, ..) => Ok(None),
             (status, ..) => Err(unexpected(status)),
         }
     }
-}
-
-fn bearer(token: &str) -> String {
-    format!("Bearer {token}")
 }
 
 fn unexpected(status: StatusCode) -> Error {
@@ -153,7 +176,8 @@ impl Accounts for RemoteAccounts {
             let basic = STANDARD.encode(format!("{email}:{password}"));
             request = request.header(AUTHORIZATION, format!("Basic {basic}"));
         }
-        let (status, wait, text) = send(request).await.map_err(LoginError::Users)?;
+        let answer = self.send(request).await;
+        let (status, wait, text) = answer.map_err(LoginError::Users)?;
         match status {
             StatusCode::OK => Ok(text),
             StatusCode::UNAUTHORIZED => Err(LoginError::Refused(text)),
@@ -168,10 +192,9 @@ impl Accounts for RemoteAccounts {
             return Err(RegisterError::Off);
         }
         let Credentials { email, password } = account;
-        let request = self
-            .post_for("/register", from)
-            .json(&json!({"email": email, "password": password}));
-        match send(request).await? {
+        let request = self.post_for("/register", from);
+        let account = json!({"email": email, "password": password});
+        match self.send_json(request, &account).await? {
             (StatusCode::CREATED, _, token) => Ok(token),
             (StatusCode::TOO_MANY_REQUESTS, wait, _) => Err(RegisterError::TooMany(wait)),
             (status, _, text) => Err(register_error(status, text)),
@@ -208,8 +231,7 @@ impl Accounts for RemoteAccounts {
     }
 
     async fn renew(&self, token: &str) -> Result<String, RenewError> {
-        let request = self.post("/refresh").header(AUTHORIZATION, bearer(token));
-        match send(request).await? {
+        match self.send(self.post_with("/refresh", token)).await? {
             (StatusCode::OK, _, token) => Ok(token),
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, ..) => Err(RenewError::Ended),
             // The original auth service has no such route.
@@ -222,8 +244,7 @@ impl Accounts for RemoteAccounts {
 
     async fn logout(&self, token: &str) -> Result<(), Error> {
         self.recent.forget();
-        let request = self.post("/logout").header(AUTHORIZATION, bearer(token));
-        match send(request).await? {
+        match self.send(self.post_with("/logout", token)).await? {
             (StatusCode::NO_CONTENT, ..) => Ok(()),
             // The original auth service has no such route: its tokens stay valid until they expire.
             (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, ..) => Ok(()),
@@ -254,26 +275,6 @@ impl Accounts for RemoteAccounts {
     fn registration(&self) -> bool {
         self.registration
     }
-}
-
-/// Sends a request. Returns the status, how long to wait before trying again, and the body as text.
-async fn send(request: RequestBuilder) -> Result<(StatusCode, Duration, String), Error> {
-    let mut response: Response = telemetry::call(request).await.map_err(unavailable)?;
-    let wait = response.headers().get(RETRY_AFTER);
-    let wait = wait.and_then(|value| value.to_str().ok()?.parse().ok());
-    let mut body = Vec::new();
-    while let Some(piece) = response.chunk().await.map_err(unavailable)? {
-        body.extend_from_slice(&piece);
-        if body.len() > MAX_RESPONSE {
-            return Err(unavailable("the auth service's response is too long"));
-        }
-    }
-    let text = String::from_utf8_lossy(&body).trim().to_owned();
-    Ok((
-        response.status(),
-        Duration::from_secs(wait.unwrap_or(60)),
-        text,
-    ))
 }
 
 fn unavailable(e: impl Into<BackendError>) -> Error {

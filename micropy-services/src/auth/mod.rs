@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -14,12 +16,16 @@ use axum::{Json, Router};
 use micropy_core::ports::Clock;
 use micropy_core::ports::auth::Error;
 use serde::Deserialize;
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::accounts::{
     Accounts, ClientSigner, Credentials, LoginError, PasswordChange, PasswordError, RegisterError,
     RenewError, Secret,
 };
 use crate::http::ClientAddress;
+
+/// Most responses hold a token, or claims.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// The auth service. It does nothing in the background: whoever serves its [`router`](AuthService::router) runs it.
 ///
@@ -89,7 +95,8 @@ impl AuthService {
             .route("/remove", post(remove))
             .route("/healthz", alive.clone())
             .route("/readyz", alive)
-            .with_state(Shared(self.accounts.clone()));
+            .with_state(Shared(self.accounts.clone()))
+            .layer(SetResponseHeaderLayer::overriding(CACHE_CONTROL, NO_STORE));
         match self.gateways.clone() {
             Some(gateways) => router.layer(from_fn_with_state(gateways, believe)),
             None => router,

@@ -6,14 +6,14 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use micropy_core::ports::auth::{Error, Rejection};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use super::session::{COOKIE_NAME, Session};
+use super::session::{Session, SessionCookie};
 use super::{Shared, body, session};
 use crate::accounts::{
     Credentials, LIFETIME, LoginError, PasswordChange, PasswordError, RegisterError, RenewError,
@@ -88,6 +88,7 @@ pub struct Me {
 )]
 pub async fn register(
     State(gateway): State<Shared>,
+    cookie: SessionCookie,
     ClientAddress(from): ClientAddress,
     body::Json(account): body::Json<Account>,
 ) -> Result<Response, Problem> {
@@ -97,7 +98,7 @@ pub async fn register(
         return Err(Error::Rejected(Rejection::Taken).into());
     }
     let token = gateway.accounts.register(account.into(), from).await?;
-    Ok((StatusCode::CREATED, signed_in(&gateway, email, token)).into_response())
+    Ok((StatusCode::CREATED, signed_in(&gateway, cookie, email, token)).into_response())
 }
 
 /// Log in.
@@ -116,6 +117,7 @@ pub async fn register(
 )]
 pub async fn login(
     State(gateway): State<Shared>,
+    cookie: SessionCookie,
     ClientAddress(from): ClientAddress,
     body::Json(account): body::Json<Account>,
 ) -> Result<Response, Problem> {
@@ -131,7 +133,7 @@ pub async fn login(
             LoginError::TooMany(wait) => too_many_logins(wait),
             LoginError::Users(e) => e.into(),
         })?;
-    Ok(signed_in(&gateway, email, token).into_response())
+    Ok(signed_in(&gateway, cookie, email, token).into_response())
 }
 
 /// Get a new token before the current one expires.
@@ -142,9 +144,13 @@ pub async fn login(
         (status = 501, description = "Tokens come from an auth service that does not renew them", body = Problem),
     )
 )]
-pub async fn refresh(State(gateway): State<Shared>, session: Session) -> Result<Response, Problem> {
+pub async fn refresh(
+    State(gateway): State<Shared>,
+    cookie: SessionCookie,
+    session: Session,
+) -> Result<Response, Problem> {
     let token = gateway.accounts.renew(session.token.reveal()).await?;
-    Ok(signed_in(&gateway, session.email, token).into_response())
+    Ok(signed_in(&gateway, cookie, session.email, token).into_response())
 }
 
 impl From<RenewError> for Problem {
@@ -176,6 +182,7 @@ impl From<RenewError> for Problem {
 )]
 pub async fn change_password(
     State(gateway): State<Shared>,
+    cookie: SessionCookie,
     session: Session,
     ClientAddress(from): ClientAddress,
     body::Json(change): body::Json<PasswordChange>,
@@ -185,7 +192,7 @@ pub async fn change_password(
         .accounts
         .change_password(token, change, from)
         .await?;
-    Ok(signed_in(&gateway, session.email, token).into_response())
+    Ok(signed_in(&gateway, cookie, session.email, token).into_response())
 }
 
 /// The password, once more.
@@ -260,10 +267,14 @@ fn too_many_logins(wait: Duration) -> Problem {
         (status = 503, description = "The token has not ended, as the users are unavailable; see Retry-After", body = Problem),
     )
 )]
-pub async fn logout(State(gateway): State<Shared>, parts: Parts) -> Response {
+pub async fn logout(
+    State(gateway): State<Shared>,
+    cookie: SessionCookie,
+    parts: Parts,
+) -> Response {
     let mut answer = HeaderMap::new();
-    set_cookie(&gateway, &mut answer, "", 0);
-    for token in session::tokens(&parts) {
+    answer.extend(set_cookie(&gateway, cookie, "", 0));
+    for token in session::tokens(&parts, &gateway) {
         if let Err(e) = gateway.accounts.logout(token).await {
             return (answer, Problem::from(e)).into_response();
         }
@@ -282,9 +293,14 @@ pub async fn me(session: Session) -> Json<Me> {
     })
 }
 
-fn signed_in(gateway: &Shared, email: String, token: String) -> impl IntoResponse + use<> {
+fn signed_in(
+    gateway: &Shared,
+    cookie: SessionCookie,
+    email: String,
+    token: String,
+) -> impl IntoResponse + use<> {
     let mut headers = HeaderMap::new();
-    set_cookie(gateway, &mut headers, &token, LIFETIME);
+    headers.extend(set_cookie(gateway, cookie, &token, LIFETIME));
     let body = SignedIn {
         email,
         token,
@@ -293,18 +309,13 @@ fn signed_in(gateway: &Shared, email: String, token: String) -> impl IntoRespons
     (headers, Json(body))
 }
 
-fn set_cookie(gateway: &Shared, headers: &mut HeaderMap, token: &str, seconds: i64) {
-    let secure = if gateway.secure_cookies {
-        "; Secure"
-    } else {
-        ""
-    };
-    let base = &gateway.base;
-    let cookie = format!(
-        "{COOKIE_NAME}={token}; Path={base}/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}"
-    );
-    // A token is base64 and dots.
-    if let Ok(value) = cookie.parse() {
-        headers.insert(SET_COOKIE, value);
-    }
+/// The header that sets the session cookie for so many seconds.
+fn set_cookie(
+    gateway: &Shared,
+    cookie: SessionCookie,
+    token: &str,
+    seconds: i64,
+) -> Option<(HeaderName, HeaderValue)> {
+    let header = cookie.header(gateway, token, seconds)?;
+    Some((SET_COOKIE, header))
 }

@@ -83,6 +83,8 @@ pub struct Gateway {
     limits: Limits,
     unowned_downloads: bool,
     secure_cookies: bool,
+    /// Where users reach the gateway, as browsers tell it.
+    origin: Option<Arc<str>>,
     /// The path that the router is mounted at, without a slash at its end.
     base: Arc<str>,
     writers: Arc<tus::Writers>,
@@ -111,6 +113,7 @@ impl Gateway {
             limits: Limits::default(),
             unowned_downloads: false,
             secure_cookies: false,
+            origin: None,
             base: "".into(),
             writers: Arc::default(),
             admission: Arc::default(),
@@ -141,10 +144,21 @@ impl Gateway {
         self
     }
 
-    /// Whether browsers may send the session cookie over HTTPS only. The default is no.
+    /// Whether browsers may send the session cookie over HTTPS only. The default is no: then it is so for clients of whom
+    /// an [`http::Server`](crate::http::Server) knows that they came by HTTPS.
     #[must_use]
     pub fn secure_cookies(mut self, secure: bool) -> Self {
         self.secure_cookies = secure;
+        self
+    }
+
+    /// The URL at which users reach the gateway: its page may act with their cookie. Without it, and beside it, so may a
+    /// page of the host that a request is sent to.
+    #[must_use]
+    pub fn origin(mut self, url: &str) -> Self {
+        let (scheme, rest) = url.split_once("://").unwrap_or_default();
+        let authority = rest.split('/').next().unwrap_or_default();
+        self.origin = Some(format!("{scheme}://{authority}").to_lowercase().into());
         self
     }
 
@@ -156,8 +170,8 @@ impl Gateway {
         self
     }
 
-    /// The routes: `/api/v1/…`, those of the original gateway, `/healthz`, `/readyz` and `/metrics`, and a viewer of the
-    /// API's documentation at `/api/docs/`.
+    /// The routes: `/api/v1/…`, those of the original gateway, `/healthz`, and a viewer of the API's documentation at
+    /// `/api/docs/`. [`telemetry::Health`](crate::telemetry::Health) has those that are not for users.
     pub fn router(&self) -> Router {
         routes::router(Arc::new(self.clone()))
     }

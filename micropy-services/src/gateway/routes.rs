@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
-use super::session::COOKIE_NAME;
+use super::session::{COOKIE_NAME, HOST_COOKIE_NAME};
 use super::{Shared, accounts, archive, compat, download, events, jobs, operation, tus, uploads};
 use crate::auth;
 
@@ -23,6 +23,10 @@ use crate::auth;
 const MAX_JSON: usize = 64 * 1024;
 
 const JSON: &str = "application/json";
+
+/// The viewer's files come from this server. It shows pictures that are `data:`, and sets styles of elements.
+const VIEWER_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The responses of every route that needs a session.
 const SESSION_PROBLEMS: [(StatusCode, &str); 3] = [
@@ -62,8 +66,6 @@ pub fn router(gateway: Shared) -> Router {
         .routes(routes!(archive::archive))
         .routes(routes!(operation::about))
         .routes(routes!(operation::healthz))
-        .routes(routes!(operation::readyz))
-        .routes(routes!(operation::metrics))
         .split_for_parts();
     describe(&mut openapi);
     if !gateway.base.is_empty() {
@@ -76,15 +78,18 @@ pub fn router(gateway: Shared) -> Router {
         .route("/upload", post(compat::upload))
         .route("/download", get(compat::download));
 
+    let viewer: Router = SwaggerUi::new("/api/docs")
+        .url("/api/v1/openapi.json", openapi)
+        .config(Config::new([document]))
+        .into();
+
     Router::new()
         .merge(v1)
         .merge(originals)
         .with_state(gateway)
-        .merge(
-            SwaggerUi::new("/api/docs")
-                .url("/api/v1/openapi.json", openapi)
-                .config(Config::new([document])),
-        )
+        // Tokens, and what is nobody else's: what may be kept says so itself.
+        .layer(header("cache-control", "no-store"))
+        .merge(viewer.layer(header("content-security-policy", VIEWER_POLICY)))
         .layer(DefaultBodyLimit::max(MAX_JSON))
         .layer(header("x-content-type-options", "nosniff"))
         .layer(header("referrer-policy", "same-origin"))
@@ -181,7 +186,8 @@ impl Modify for Security {
         let components = openapi.components.get_or_insert_default();
         let token = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
         components.add_security_scheme("token", token);
-        let cookie = ApiKey::Cookie(ApiKeyValue::new(COOKIE_NAME));
+        let name = format!("Over HTTPS, its name is `{HOST_COOKIE_NAME}`.");
+        let cookie = ApiKey::Cookie(ApiKeyValue::with_description(COOKIE_NAME.to_owned(), name));
         components.add_security_scheme("cookie", SecurityScheme::ApiKey(cookie));
     }
 }

@@ -1,11 +1,12 @@
 //! The user of a request, by a bearer token or the session cookie.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use axum::http::header::{AUTHORIZATION, COOKIE};
+use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use micropy_core::ports::jobs::Job;
 use micropy_core::ports::{Id, auth, jobs};
@@ -16,11 +17,16 @@ use super::body::{JobId, Path};
 use super::problem::Problem;
 use super::{Gateway, Shared};
 use crate::accounts::{LoginError, Secret};
+use crate::http::OverHttps;
 
 /// How often a session is looked at while a request lasts.
 const LOOK: Duration = Duration::from_secs(2);
-/// Name of the session cookie.
+/// Name of the session cookie over HTTP.
 pub const COOKIE_NAME: &str = "micropy_session";
+/// Its names over HTTPS, at the root of a host and below. Browsers take cookies of such names over HTTPS alone, and those
+/// of the first from this host alone: no other can set a session (RFC 6265bis, section 4.1.3).
+pub const HOST_COOKIE_NAME: &str = "__Host-micropy_session";
+const SECURE_COOKIE_NAME: &str = "__Secure-micropy_session";
 
 /// An authenticated user.
 #[derive(Clone, Debug)]
@@ -35,6 +41,57 @@ pub struct Watched {
     /// Cancelled when it has.
     pub ended: CancellationToken,
     _task: AbortOnDropHandle<()>,
+}
+
+/// The session cookie, as the client of a request gets and sends it.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionCookie {
+    name: &'static str,
+    is_secure: bool,
+}
+
+impl SessionCookie {
+    fn of(parts: &Parts, gateway: &Gateway) -> Self {
+        let is_secure = gateway.secure_cookies || parts.extensions.get::<OverHttps>().is_some();
+        let name = match (is_secure, gateway.base.is_empty()) {
+            (false, _) => COOKIE_NAME,
+            (true, true) => HOST_COOKIE_NAME,
+            (true, false) => SECURE_COOKIE_NAME,
+        };
+        SessionCookie { name, is_secure }
+    }
+
+    /// The header that sets it, for so many seconds.
+    pub fn header(self, gateway: &Gateway, token: &str, seconds: i64) -> Option<HeaderValue> {
+        let (name, base) = (self.name, &gateway.base);
+        let secure = if self.is_secure { "; Secure" } else { "" };
+        let cookie = format!(
+            "{name}={token}; Path={base}/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}"
+        );
+        cookie.parse().ok()
+    }
+
+    /// Its value in a request.
+    fn value(self, headers: &HeaderMap) -> Option<&str> {
+        let cookies = headers
+            .get_all(COOKIE)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        let mut pairs = cookies
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.split_once('='));
+        pairs
+            .find(|(name, _)| name.trim() == self.name)
+            .map(|(_, value)| value.trim())
+    }
+}
+
+impl FromRequestParts<Shared> for SessionCookie {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Shared) -> Result<Self, Infallible> {
+        Ok(SessionCookie::of(parts, gateway))
+    }
 }
 
 /// Why a request has no session.
@@ -135,8 +192,9 @@ async fn identify(parts: &Parts, gateway: &Shared) -> Result<Session, NoSession>
     let token = match bearer(&parts.headers)? {
         Some(token) => token,
         None => {
-            let token = cookie(&parts.headers).ok_or(NoSession::Missing)?;
-            if !is_own_page(parts) {
+            let cookie = SessionCookie::of(parts, gateway);
+            let token = cookie.value(&parts.headers).ok_or(NoSession::Missing)?;
+            if !is_own_page(parts, gateway) {
                 return Err(NoSession::Invalid);
             }
             token
@@ -156,8 +214,9 @@ async fn identify(parts: &Parts, gateway: &Shared) -> Result<Session, NoSession>
 }
 
 /// The tokens that a request carries, valid or not; without the cookie where another page sends it.
-pub fn tokens(parts: &Parts) -> impl Iterator<Item = &str> {
-    let cookie = cookie(&parts.headers).filter(|_| is_own_page(parts));
+pub fn tokens<'p>(parts: &'p Parts, gateway: &Gateway) -> impl Iterator<Item = &'p str> + use<'p> {
+    let cookie = SessionCookie::of(parts, gateway).value(&parts.headers);
+    let cookie = cookie.filter(|_| is_own_page(parts, gateway));
     let bearer = bearer(&parts.headers).ok().flatten();
     bearer.into_iter().chain(cookie)
 }
@@ -174,28 +233,134 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, NoSession> {
     }
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let cookies = headers
-        .get_all(COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.split_once('='));
-    pairs
-        .find(|(name, _)| name.trim() == COOKIE_NAME)
-        .map(|(_, value)| value.trim())
-}
-
 /// Whether a request that changes something comes from our own page, as far as the browser tells. The cookie is
-/// `SameSite=Strict` as well; this protects browsers that do not know that.
-fn is_own_page(parts: &Parts) -> bool {
+/// `SameSite=Strict` as well; this protects where a browser does not know that, and from other hosts of our domain, which
+/// are the same site.
+fn is_own_page(parts: &Parts, gateway: &Gateway) -> bool {
     if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return true;
     }
-    let site = parts
-        .headers
-        .get("sec-fetch-site")
-        .map(|value| value.as_bytes());
-    matches!(site, None | Some(b"same-origin" | b"none"))
+    let told = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
+    if !matches!(told("sec-fetch-site"), None | Some(b"same-origin" | b"none")) {
+        return false;
+    }
+    // What is no browser sends no origin.
+    parts.headers.get(ORIGIN).is_none_or(|origin| {
+        let origin = origin.to_str();
+        origin.is_ok_and(|origin| is_own_origin(origin, parts, gateway))
+    })
+}
+
+/// Whether an origin (RFC 6454) is ours: the one that we are told, or the host that the request asks for.
+fn is_own_origin(origin: &str, parts: &Parts, gateway: &Gateway) -> bool {
+    if gateway.origin.as_deref() == Some(origin) {
+        return true;
+    }
+    let Some((scheme, authority)) = origin.split_once("://") else {
+        return false;
+    };
+    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let port = match scheme {
+        "https" => ":443",
+        // A proxy that ends TLS may not tell of it.
+        "http" if parts.extensions.get::<OverHttps>().is_none() => ":80",
+        _ => return false,
+    };
+    let plain = |authority: &str| -> String {
+        let authority = authority.strip_suffix(port).unwrap_or(authority);
+        authority.to_ascii_lowercase()
+    };
+    host.is_some_and(|host| plain(host) == plain(authority))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::http::Request;
+    use micropy_core::ports::memory::MemoryAuth;
+    use micropy_core::ports::time::{ManualClock, Timestamp};
+
+    use super::*;
+    use crate::Ports;
+    use crate::accounts::LocalAccounts;
+
+    fn gateway() -> Gateway {
+        let clock = Arc::new(ManualClock::new(Timestamp::default()));
+        let secret = Secret::new("a secret of the tests, of more than 32 bytes");
+        let users = Arc::new(MemoryAuth::default());
+        let accounts = LocalAccounts::new(users, clock.clone(), &secret);
+        Gateway::new(Ports::in_memory(clock), Arc::new(accounts))
+    }
+
+    fn parts(headers: &[(&str, &str)], over_https: bool) -> Parts {
+        let mut request = Request::post("/api/v1/auth/logout");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (mut parts, ()) = request.body(()).unwrap().into_parts();
+        if over_https {
+            parts.extensions.insert(OverHttps);
+        }
+        parts
+    }
+
+    #[test]
+    fn only_our_own_page_acts_with_a_cookie() {
+        let plain = gateway();
+        let named = gateway().origin("https://mp3.example.com/");
+        let is_own = |gateway, headers: &[_], https| is_own_page(&parts(headers, https), gateway);
+        for host in ["example.com", "Example.com:80"] {
+            let from = |origin| [("host", host), ("origin", origin)];
+            assert!(is_own(&plain, &from("http://example.com"), false));
+            for other in [
+                "http://example.com:8080",
+                "http://example.com.evil.test",
+                "http://sub.example.com",
+                "null",
+                "",
+                "example.com",
+            ] {
+                assert!(!is_own(&plain, &from(other), false), "{other}");
+                assert!(!is_own(&named, &from(other), false), "{other}");
+            }
+            assert!(is_own(&named, &from("https://mp3.example.com"), false));
+            assert!(!is_own(&named, &from("http://mp3.example.com"), false));
+        }
+        let from = |origin| [("host", "example.com"), ("origin", origin)];
+        assert!(is_own(&plain, &from("https://example.com"), true));
+        assert!(is_own(&plain, &from("https://example.com"), false), "behind a proxy");
+        assert!(!is_own(&plain, &from("http://example.com"), true));
+        assert!(is_own(&plain, &[("host", "example.com")], false));
+        let sites = [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false)];
+        for (site, expected) in sites {
+            let sent = [("host", "example.com"), ("origin", "http://example.com"), ("sec-fetch-site", site)];
+            assert_eq!(is_own(&plain, &sent, false), expected, "{site}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_over_https_is_one_that_no_other_host_can_set() {
+        let cookie = |gateway: &Gateway, https| {
+            let cookie = SessionCookie::of(&parts(&[], https), gateway);
+            cookie.header(gateway, "x", 5).unwrap().to_str().unwrap().to_owned()
+        };
+        let common = "HttpOnly; SameSite=Strict; Max-Age=5";
+        let secure = format!("__Host-micropy_session=x; Path=/; {common}; Secure");
+        assert_eq!(cookie(&gateway(), false), format!("micropy_session=x; Path=/; {common}"));
+        assert_eq!(cookie(&gateway(), true), secure);
+        assert_eq!(cookie(&gateway().secure_cookies(true), false), secure);
+        assert_eq!(
+            cookie(&gateway().mounted_at("/audio"), true),
+            format!("__Secure-micropy_session=x; Path=/audio/; {common}; Secure")
+        );
+        // The other's value is none.
+        let sent = [("cookie", "micropy_session=plain; __Host-micropy_session=secure")];
+        let value = |https| {
+            let parts = parts(&sent, https);
+            SessionCookie::of(&parts, &gateway()).value(&parts.headers).map(str::to_owned)
+        };
+        assert_eq!(value(false).as_deref(), Some("plain"));
+        assert_eq!(value(true).as_deref(), Some("secure"));
+    }
 }

@@ -24,13 +24,11 @@ use super::session::Session;
 use super::view::JobView;
 use super::{Gateway, Shared};
 use crate::job::intake::Submission;
-use crate::job::options::ConversionOptions;
+use crate::job::options::{ConversionOptions, MAX_VALUE};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const MAX_KEY: usize = 200;
 const MAX_FILE_NAME: usize = 255;
-/// Bytes of the value of an option.
-const MAX_VALUE: usize = 100;
 
 /// The result of one request.
 #[derive(Serialize, ToSchema)]

@@ -6,6 +6,11 @@ use micropy_core::{Channels, Options, TrackChoice};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+/// Bytes of the value of an option, as text.
+pub const MAX_VALUE: usize = 100;
+/// Characters of an unknown option's name in a message.
+const MAX_NAME: usize = 40;
+
 /// How to convert a video. The defaults keep the source's quality: variable bitrate of quality 2, the source's sample
 /// rate and channels.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, IntoParams, ToSchema)]
@@ -68,8 +73,10 @@ pub struct ConversionOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(maximum = 65535)]
     pub track: Option<u16>,
-    /// The audio track in this language, as its ISO 639-2 code.
+    /// The audio track in this language, by its code of ISO 639-1 or 639-2: two or three letters.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(min_length = 2, max_length = 3, pattern = "^[A-Za-z]{2,3}$", example = "eng")]
+    #[schema(min_length = 2, max_length = 3, pattern = "^[A-Za-z]{2,3}$", example = "eng")]
     pub language: Option<String>,
     /// `moviepy`: 44.1 kHz, stereo, 128 kbit/s, as moviepy makes by default.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,9 +107,18 @@ pub enum Split {
 impl ConversionOptions {
     /// These options with one of them changed, by name. The value is JSON or text.
     pub fn with(&self, name: &str, value: &str) -> Result<Self, String> {
+        if value.len() > MAX_VALUE {
+            return Err(format!("{}: too long for an option", shortened(name)));
+        }
         let mut options = serde_json::to_value(self).map_err(|e| e.to_string())?;
         options[name] = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-        serde_json::from_value(options).map_err(|e| format!("{name}: {e}"))
+        serde_json::from_value(options).map_err(|e| {
+            match shortened(name) {
+                whole if whole == name => format!("{name}: {e}"),
+                // The reason would repeat the name.
+                start => format!("{start}\u{2026}: not an option"),
+            }
+        })
     }
 
     /// The options for the engine. An error says what is wrong, in words for the client.
@@ -146,7 +162,12 @@ impl ConversionOptions {
         options.track = match (self.track, &self.language) {
             (None, None) => TrackChoice::Default,
             (Some(number), None) => TrackChoice::Index(number.into()),
-            (None, Some(language)) => TrackChoice::Language(language.clone()),
+            (None, Some(language)) if is_language_code(language) => {
+                TrackChoice::Language(language.clone())
+            }
+            (None, Some(_)) => {
+                return Err("language is a code of two or three letters, such as eng".into());
+            }
             _ => return Err("track and language exclude each other".into()),
         };
         options.check().map_err(|e| e.to_string())?;
@@ -162,6 +183,16 @@ impl ConversionOptions {
     pub fn from_json(json: &str) -> Result<Self, serde_json::Error> {
         serde_json::from_str(json)
     }
+}
+
+/// Whether it may be a code of ISO 639-1 or 639-2.
+fn is_language_code(text: &str) -> bool {
+    (2..=3).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
+/// A name from outside, for a message.
+fn shortened(name: &str) -> String {
+    name.chars().take(MAX_NAME).collect()
 }
 
 fn seconds(name: &str, value: f64) -> Result<Duration, String> {
@@ -215,6 +246,11 @@ mod tests {
             r#"{"normalize": 4}"#,
             r#"{"fade_in": -1}"#,
             r#"{"track": 0, "language": "eng"}"#,
+            r#"{"language": ""}"#,
+            r#"{"language": "e"}"#,
+            r#"{"language": "engl"}"#,
+            r#"{"language": "e g"}"#,
+            r#"{"language": "é"}"#,
             r#"{"split": "minutes"}"#,
             r#"{"bitrat": 128}"#,
         ] {
@@ -244,5 +280,16 @@ mod tests {
             unknown.contains("`fade_out`"),
             "it lists the known options: {unknown}"
         );
+    }
+    #[test]
+    fn what_is_too_long_is_refused_in_few_words() {
+        let long = "a".repeat(60_000);
+        let options = ConversionOptions::default();
+        for (name, value) in [("language", &*long), (&*long, "1"), ("preset", &*long)] {
+            let refused = options.with(name, value).unwrap_err();
+            assert!(refused.starts_with(&name[..6]) && refused.len() < 100, "{refused}");
+        }
+        let json = format!(r#"{{"language": "{long}"}}"#);
+        assert!(parse(&json).unwrap_err().starts_with("language is a code"));
     }
 }

@@ -1,4 +1,4 @@
-//! Whether a service is alive and ready, and its metrics, over HTTP.
+//! Whether a service is alive and ready, and its metrics, over HTTP: for those who run it.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Metrics;
 use crate::Ports;
 
-/// Routes for services that have no other: `/healthz`, `/readyz` and `/metrics`.
+/// `/healthz`, `/readyz` and `/metrics`, to be served at an address of their own: users have no use for them.
 #[derive(Clone)]
 pub struct Health {
     ports: Option<Ports>,
@@ -55,7 +55,7 @@ async fn metrics(State(health): State<Health>) -> Result<Response, Response> {
 }
 
 /// The response of `/readyz`: whether a service takes requests or work.
-pub async fn readiness(ports: Option<&Ports>, shutdown: &CancellationToken) -> Response {
+async fn readiness(ports: Option<&Ports>, shutdown: &CancellationToken) -> Response {
     if shutdown.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }
@@ -66,7 +66,7 @@ pub async fn readiness(ports: Option<&Ports>, shutdown: &CancellationToken) -> R
 }
 
 /// The response of `/metrics`.
-pub fn exposition(text: String) -> Response {
+fn exposition(text: String) -> Response {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, kind)], text).into_response()
 }

@@ -12,7 +12,6 @@ pub use health::Health;
 pub use metrics::Metrics;
 pub use traces::{Messaging, Telemetry};
 
-pub(crate) use health::{exposition, readiness};
 pub(crate) use traces::{
     call, inject_into_message, mailing, processing, publishing, record_failure, record_job, step,
     traced,

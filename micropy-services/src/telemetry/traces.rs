@@ -20,7 +20,10 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use micropy_core::ports::Id;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use micropy_core::ports::{BackendError, Id};
 use micropy_core::ports::jobs::{Topic, Topics};
 use serde_json::{Map, Value};
 use tracing::field::{Empty, display};
@@ -29,6 +32,7 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{Directive, LevelFilter, filter_fn};
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::accounts::Connections;
 use crate::job::message::Body;
 
 /// The target of all spans, and of nothing else.
@@ -139,13 +143,17 @@ async fn serve(request: Request, next: Next) -> Response {
 }
 
 /// Sends a request to another service, which continues the trace.
-pub(crate) async fn call(request: reqwest::RequestBuilder) -> reqwest::Result<reqwest::Response> {
+pub(crate) async fn call(
+    connections: &Connections,
+    mut request: Request<Full<Bytes>>,
+    time: Duration,
+) -> Result<Response<Incoming>, BackendError> {
     if MESSAGING.get().is_none() {
-        return request.send().await;
+        let sending = connections.request(request);
+        return Ok(tokio::time::timeout(time, sending).await??);
     }
-    let (client, request) = request.build_split();
-    let mut request = request?;
-    let (method, url) = (method_name(request.method()), request.url());
+    let (method, url) = (method_name(request.method()), request.uri());
+    let default_port = if url.scheme_str() == Some("https") { 443 } else { 80 };
     let span = info_span!(
         target: TARGET,
         "call",
@@ -154,28 +162,29 @@ pub(crate) async fn call(request: reqwest::RequestBuilder) -> reqwest::Result<re
         otel.status_code = Empty,
         "http.request.method" = method,
         "http.response.status_code" = Empty,
-        "server.address" = url.host_str(),
-        "server.port" = url.port_or_known_default().map(i64::from),
-        "url.full" = truncated(url.as_str()),
+        "server.address" = url.host(),
+        "server.port" = i64::from(url.port_u16().unwrap_or(default_port)),
+        "url.full" = truncated(&url.to_string()),
         "error.type" = Empty,
     );
     exporter::inject_into_request(&span, request.headers_mut());
-    let answer = client.execute(request).instrument(span.clone()).await;
+    let sending = connections.request(request).instrument(span.clone());
+    let answer = tokio::time::timeout(time, sending).await;
     let wrong = match &answer {
-        Ok(response) => {
+        Ok(Ok(response)) => {
             let status = response.status();
             span.record("http.response.status_code", i64::from(status.as_u16()));
             let wrong = status.is_client_error() || status.is_server_error();
             wrong.then(|| status.as_u16().to_string())
         }
-        Err(e) if e.is_timeout() => Some("timeout".into()),
-        Err(_) => Some("_OTHER".into()),
+        Err(_) => Some("timeout".into()),
+        Ok(Err(_)) => Some("_OTHER".into()),
     };
     if let Some(wrong) = wrong {
         span.record("otel.status_code", "ERROR");
         span.record("error.type", wrong);
     }
-    answer
+    Ok(answer??)
 }
 
 /// The span of publishing a message on the queue of `topic`. The message is made inside of it.

@@ -36,6 +36,11 @@ class MariaDb(Server):
 
     name = "mariadb"
 
+    def __init__(self, certificate=None):
+        """With the paths of a certificate and its key, it is reached by TLS alone."""
+        super().__init__()
+        self.certificate = certificate
+
     def environment(self):
         password = urllib.parse.quote(PASSWORD, safe="")
         return {"MICROPY_TEST_MYSQL_URL": f"mysql://{USER}:{password}@127.0.0.1:{self.port}/auth"}
@@ -61,8 +66,14 @@ class MariaDb(Server):
             f"--init-file={self.path('init.sql')}", "--innodb-log-file-size=8M",
             "--innodb-buffer-pool-size=32M", "--skip-performance-schema",
             # answers() hangs up after the greeting, which counts as an error.
-            "--max-connect-errors=1000000", *self._user(),
+            "--max-connect-errors=1000000", *self._tls(), *self._user(),
         ], {}
+
+    def _tls(self):
+        if self.certificate is None:
+            return []
+        certificate, key = self.certificate
+        return [f"--ssl-cert={certificate}", f"--ssl-key={key}", "--require-secure-transport=ON"]
 
     def answers(self):
         # A handshake packet: three bytes of length, a sequence number, then the protocol's version, 10.

@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 import socket
+import ssl
 import subprocess
 
 from .server import Missing, Server, free_port, listening
@@ -17,8 +18,10 @@ class Rabbitmq(Server):
     name = "rabbitmq"
     patience = 120
 
-    def __init__(self):
+    def __init__(self, certificate=None):
+        """With the paths of a certificate and its key, it is reached by TLS alone."""
         super().__init__()
+        self.certificate = certificate
         self.node = f"micropy{self.port}@localhost"
         self.epmd_port, self.distribution_port = free_port(), free_port()
         self.epmd = None
@@ -41,7 +44,7 @@ class Rabbitmq(Server):
             "plugins": "[].\n",
             "environment.conf": "",
             "rabbitmq.conf": (
-                f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
+                f"{self._listeners()}"
                 "loopback_users = none\n"
                 "vm_memory_high_watermark.absolute = 512MB\n"
                 "disk_free_limit.absolute = 50MB\n"
@@ -52,6 +55,13 @@ class Rabbitmq(Server):
             with open(self.path(file), "w") as f:
                 f.write(text)
         os.chmod(self.path(".erlang.cookie"), 0o400)
+
+    def _listeners(self):
+        if self.certificate is None:
+            return f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
+        certificate, key = self.certificate
+        return (f"listeners.tcp = none\nlisteners.ssl.1 = 127.0.0.1:{self.port}\n"
+                f"ssl_options.certfile = {certificate}\nssl_options.keyfile = {key}\nssl_options.verify = verify_none\n")
 
     def command(self):
         return [f"{SCRIPTS}/rabbitmq-server"], self._erlang()
@@ -92,6 +102,8 @@ class Rabbitmq(Server):
     def answers(self):
         if not listening(self.port):
             return False
+        if self.certificate:
+            return self._greets_by_tls()
         with socket.socket() as s:
             s.settimeout(5)
             try:
@@ -101,6 +113,16 @@ class Rabbitmq(Server):
                 return s.recv(3) == b"\x01\0\0"
             except OSError:
                 return False
+
+    def _greets_by_tls(self):
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 5) as s, context.wrap_socket(s) as tls:
+                tls.sendall(b"AMQP\0\0\x09\x01")
+                return tls.recv(3) == b"\x01\0\0"
+        except OSError:
+            return False
 
     def control(self, *arguments):
         """What `rabbitmqctl` says."""

@@ -8,6 +8,8 @@ use std::time::Duration;
 use lapin::options::QueueDeclareOptions;
 use lapin::protocol::{AMQPSoftError, constants};
 use lapin::types::FieldTable;
+use lapin::runtime;
+use lapin::tcp::OwnedTLSConfig;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 use micropy_core::ports::queue::Error;
@@ -26,15 +28,18 @@ pub(super) const LOOK: Duration = Duration::from_millis(250);
 
 pub(super) struct Link {
     uri: AMQPUri,
+    /// Authorities that are trusted beside those that browsers trust.
+    tls: OwnedTLSConfig,
     /// Its name, as the broker's operator sees it.
     title: String,
     current: Mutex<Option<Arc<Connection>>>,
 }
 
 impl Link {
-    pub(super) fn new(uri: AMQPUri, title: String) -> Self {
+    pub(super) fn new(uri: AMQPUri, tls: OwnedTLSConfig, title: String) -> Self {
         Link {
             uri,
+            tls,
             title,
             current: Mutex::default(),
         }
@@ -63,7 +68,9 @@ impl Link {
         }
         let properties =
             ConnectionProperties::default().with_connection_name(self.title.clone().into());
-        let connect = Connection::connect_uri(self.uri.clone(), properties);
+        let runtime = runtime::default_runtime().map_err(unavailable)?;
+        let (uri, tls) = (self.uri.clone(), self.tls.clone());
+        let connect = Connection::connect_uri_with_config(uri, properties, tls, runtime);
         match timeout(GREET, connect).await {
             Ok(connected) => connected.map_err(error),
             Err(_) => Err(unavailable("the broker does not answer")),

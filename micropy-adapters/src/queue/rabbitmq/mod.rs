@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
+use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{FieldTable, ShortString};
 use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, ErrorKind};
@@ -52,12 +53,13 @@ pub struct RabbitmqQueue {
 }
 
 impl RabbitmqQueue {
-    /// The queue called `name` of the broker at `url` (`amqp://` or `amqps://`). At most `prefetch` of its messages are
+    /// The queue called `name` of the broker at `url` (`amqp://` or `amqps://`). With `?cacertfile=/path.pem`, authorities in
+    /// that file are trusted to sign its certificate, beside those that browsers trust. At most `prefetch` of its messages are
     /// received at a time: choose the number of workers.
     ///
     /// The broker need not be up. A malformed URL is [`Error::Rejected`].
     pub fn open(url: &str, name: &str, prefetch: u16) -> Result<Self, Error> {
-        let uri = parse(url)?;
+        let (uri, tls) = (parse(url)?, tls(url)?);
         let longest = delay_queue(name, DELAYS[DELAYS.len() - 1].as_millis());
         if name.is_empty() || ShortString::try_new(longest).is_err() {
             return Err(Error::Rejected(
@@ -65,7 +67,7 @@ impl RabbitmqQueue {
             ));
         }
         let name: Arc<str> = name.into();
-        let link = |does| Link::new(uri.clone(), format!("micropy {does} {name}"));
+        let link = |does| Link::new(uri.clone(), tls.clone(), format!("micropy {does} {name}"));
         let publisher = Arc::new(Publisher::new(link("publishes to")));
         Ok(RabbitmqQueue {
             consumer: Arc::new(Consumer::new(
@@ -123,6 +125,25 @@ fn parse(url: &str) -> Result<AMQPUri, Error> {
     }
     uri.query.heartbeat.get_or_insert(HEARTBEAT);
     Ok(uri)
+}
+
+/// The parameters of TLS in a URL, by RabbitMQ's names for them.
+fn tls(url: &str) -> Result<OwnedTLSConfig, Error> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let Some((_, path)) = pairs.find(|(name, _)| *name == "cacertfile") else {
+        return Ok(OwnedTLSConfig::default());
+    };
+    let pem = std::fs::read_to_string(path);
+    let pem = pem.map_err(|e| Error::Rejected(format!("cacertfile {path}: {e}")))?;
+    if !pem.contains("-----BEGIN CERTIFICATE-----") {
+        let why = format!("cacertfile {path}: it holds no certificate in PEM");
+        return Err(Error::Rejected(why));
+    }
+    Ok(OwnedTLSConfig {
+        cert_chain: Some(pem),
+        ..OwnedTLSConfig::default()
+    })
 }
 
 /// The broker's complaint, if `e` is one.
