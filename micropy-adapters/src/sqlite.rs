@@ -3,11 +3,13 @@
 //! The write-ahead log with `synchronous = FULL` has a commit on the disk when it returns. All writes go through one
 //! connection, so that none ever finds the database locked. Reads have their own.
 
+use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Connection, Sqlite, Transaction};
 
@@ -17,6 +19,8 @@ use crate::{private, schema};
 /// The adapters' name in errors.
 pub(crate) const NAME: &str = "SQLite";
 
+/// How long to wait for somebody else's write.
+const BUSY: Duration = Duration::from_secs(10);
 /// Connections for reading.
 const READERS: u32 = 4;
 
@@ -146,7 +150,7 @@ impl Database {
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(std::time::Duration::from_secs(10));
+            .busy_timeout(BUSY);
         let one = SqlitePoolOptions::new()
             .max_connections(1)
             // When the disk is full, SQLite itself rolls the transaction back, but the driver goes on believing that it
@@ -211,6 +215,43 @@ impl Database {
     pub(crate) fn read(&self) -> &SqlitePool {
         &self.read
     }
+}
+
+/// Copies the database at `from`, as it is at one moment, into the new file `to`. Others may be using it; its schema stays
+/// as it is. The copy is durable when this returns.
+pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    let name = to.to_str().ok_or_else(|| {
+        let why = format!("{}: SQLite takes no name that is not UTF-8", to.display());
+        io::Error::new(io::ErrorKind::InvalidInput, why)
+    })?;
+    // SQLite fills an empty file.
+    private::options().write(true).create_new(true).open(to)?;
+    let copied = async {
+        let options = SqliteConnectOptions::new()
+            .filename(from)
+            .busy_timeout(BUSY);
+        let mut connection = SqliteConnection::connect_with(&options).await?;
+        sqlx::query("VACUUM INTO ?")
+            .bind(name)
+            .execute(&mut connection)
+            .await?;
+        connection.close().await
+    };
+    copied
+        .await
+        .map_err(|e| io::Error::other(format!("{}: {e}", from.display())))?;
+    File::open(to)?.sync_all()
+}
+
+/// Takes its name from the ledger in the database at `path`, which nobody may be using: it is another one from now on.
+pub async fn forget_identity(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    let database = Database::open(path).await?;
+    let forgotten = sqlx::query("DELETE FROM ledger").execute(database.write());
+    let forgotten = forgotten.await.map(drop);
+    database.close().await;
+    forgotten.map_err(|e| io::Error::other(format!("{}: {e}", path.display())))
 }
 
 /// Classifies an error.

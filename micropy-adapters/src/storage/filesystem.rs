@@ -173,6 +173,61 @@ impl FilesystemStorage {
     }
 }
 
+/// Copies the objects of the store in the folder `from` into that in `to`, which is made if it is missing, and returns how
+/// many whole ones that were. What is whole in `to` stays. Others may be using `from`, but not `to`. The copies are durable
+/// when this returns; which ledger the store belongs to is not copied.
+pub fn copy(from: &Path, to: &Path) -> io::Result<u64> {
+    let to = FilesystemStorage::open(to)?;
+    // Unfinished objects first: one that is committed meanwhile is then found whole.
+    for id in ids(&from.join("unfinished"))? {
+        let name = id.to_string();
+        copy_object(&from.join("unfinished").join(&name), &to.unfinished(id))?;
+    }
+    let mut copied = 0;
+    for id in ids(&from.join("whole"))? {
+        let whole = to.whole(id);
+        if whole.try_exists()? {
+            continue;
+        }
+        // It is there whole or not at all.
+        let new = to.root.join("copy");
+        if copy_object(&from.join("whole").join(id.to_string()), &new)? {
+            fs::rename(&new, &whole)?;
+            copied += 1;
+        }
+        match fs::remove_file(to.unfinished(id)) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    sync_folder(&to.whole)?;
+    sync_folder(&to.unfinished)?;
+    Ok(copied)
+}
+
+/// The objects in a folder.
+fn ids(folder: &Path) -> io::Result<Vec<Id>> {
+    let mut ids = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        ids.extend(name.to_str().and_then(|name| name.parse::<Id>().ok()));
+    }
+    Ok(ids)
+}
+
+/// Copies a file, which may be growing, over another; no, where it has gone meanwhile.
+fn copy_object(from: &Path, to: &Path) -> io::Result<bool> {
+    let mut source = match File::open(from) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    let mut options = private::options();
+    let mut target = options.write(true).create(true).truncate(true).open(to)?;
+    io::copy(&mut source, &mut target)?;
+    target.sync_all()?;
+    Ok(true)
+}
+
 /// A walk through both folders, once.
 struct Walk {
     before: Timestamp,

@@ -1,6 +1,8 @@
 //! The command line of the program `micropy-server`.
 
 mod adopt;
+mod backup;
+mod once;
 mod serve;
 mod sweep;
 mod user;
@@ -59,7 +61,16 @@ enum Command {
     /// one restored from a backup. If the right ledger is lost, this makes the files this one's. Those that
     /// it does not know will then be removed. Stop the service first.
     #[command(after_help = settings::HELP)]
-    Adopt(adopt::Args),
+    Adopt(once::Args),
+    /// Copy everything that is kept on this machine into an empty folder, while the service may be running
+    ///
+    /// Nothing that was accepted before is missing in it: users, jobs, messages, videos, MP3s, mails and the secret. What
+    /// servers keep is backed up with their own tools: docs/backup.md.
+    #[command(after_help = settings::HELP)]
+    Backup(backup::Args),
+    /// Put a backup in place of a data folder that is empty or missing; then start the service
+    #[command(after_help = settings::HELP)]
+    Restore(backup::Args),
     /// Print which jobs and files a sweeper would remove
     #[command(after_help = settings::HELP)]
     Sweep(sweep::Args),
@@ -84,6 +95,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Notification(args)) => serve::run(args, &[Service::Notification]),
         Some(Command::Sweeper(args)) => serve::run(args, &[Service::Sweeper]),
         Some(Command::Adopt(args)) => adopt::run(args),
+        Some(Command::Backup(args)) => backup::run(args),
+        Some(Command::Restore(args)) => backup::restore(args),
         Some(Command::Sweep(args)) => sweep::run(args),
         Some(Command::User(args)) => user::run(args),
         Some(Command::SettingsPage) => {
@@ -171,6 +184,6 @@ mod tests {
         };
         let flag = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let expected = [flag("data_dir", "here"), flag("users_url_file", "there")];
-        assert_eq!(args.flags.0, expected);
+        assert_eq!(args.settings.flags.0, expected);
     }
 }

@@ -1,16 +1,14 @@
 //! `micropy-server user`: adds, lists, disables and removes users, and changes passwords.
 
 use std::io::{self, IsTerminal, Read};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use micropy_core::ports::Auth;
 use micropy_core::ports::auth::{Change, Error, Role, User};
 
-use super::failed;
+use super::once::{self, Failure};
 use crate::compose;
-use crate::settings::{Flags, Layers, Settings};
 
 /// The arguments of `micropy-server user`.
 #[derive(Debug, clap::Args)]
@@ -20,11 +18,7 @@ use crate::settings::{Flags, Layers, Settings};
 }))]
 pub struct Args {
     #[command(flatten)]
-    pub flags: Flags,
-
-    /// TOML file with settings [env: MICROPY_CONFIG]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub settings: once::Args,
 
     #[command(subcommand)]
     action: Action,
@@ -86,23 +80,9 @@ struct Account {
 
 /// Acts on the users that the settings name, while a service may be using them.
 pub fn run(args: Args) -> ExitCode {
-    match try_run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => failed(&e),
-    }
-}
-
-type Failure = Box<dyn std::error::Error>;
-
-fn try_run(args: Args) -> Result<(), Failure> {
-    let layers = Layers::read(args.flags, args.config.as_deref())?;
-    let settings = Settings::from_layers(&layers)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
+    once::run(args.settings, async |settings| {
         let users = compose::open_users(settings).await?;
-        act(&*users, args.action).await
+        act(&*users, args.action).await.map(|()| "")
     })
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use micropy_adapters::auth::password::LegacyPasswords;
@@ -12,8 +12,8 @@ use micropy_adapters::jobs::sqlite::SqliteJobs;
 use micropy_adapters::notifier::outbox::Outbox;
 use micropy_adapters::private;
 use micropy_adapters::queue::sqlite::SqliteQueue;
-use micropy_adapters::sqlite::Database;
-use micropy_adapters::storage::filesystem::FilesystemStorage;
+use micropy_adapters::sqlite::{self, Database};
+use micropy_adapters::storage::filesystem::{self, FilesystemStorage};
 use micropy_core::ports::jobs::{Topic, Topics};
 use micropy_core::ports::{Auth, Clock, Ledger, Notifier, Queue, Storage};
 use tokio::sync::OnceCell;
@@ -31,6 +31,14 @@ pub struct Adapters {
     ports: OnceCell<Ports>,
     #[cfg(feature = "rabbitmq")]
     rabbitmq: std::sync::Mutex<Vec<Arc<micropy_adapters::queue::rabbitmq::RabbitmqQueue>>>,
+}
+
+/// Where everything is kept on this machine.
+pub struct Embedded {
+    /// The folder with the database and the secret.
+    pub data: PathBuf,
+    /// The folder with those of the videos and of the MP3s.
+    pub objects: PathBuf,
 }
 
 impl Adapters {
@@ -63,6 +71,45 @@ impl Adapters {
             jobs: self.jobs(own).await?,
             queues,
         })
+    }
+
+    /// Where everything is, if all of it is on this machine.
+    pub fn embedded(&self) -> io::Result<Embedded> {
+        let stores = &self.settings.stores;
+        for (setting, url, own) in [
+            ("queue_url", &stores.queue_url, "sqlite"),
+            ("jobs_url", &stores.jobs_url, "sqlite"),
+            ("users_url", &stores.users_url, "sqlite"),
+            ("storage_url", &stores.storage_url, "file"),
+        ] {
+            let scheme = scheme(text(url));
+            if !scheme.is_empty() && scheme != own {
+                return Err(wrong(format!(
+                    "{setting}: what a server keeps is backed up with its own tools (docs/backup.md)"
+                )));
+            }
+        }
+        let data = stores.data_dir.clone();
+        let objects = match text(&stores.storage_url) {
+            "" => data.clone(),
+            url => after_colon(url)?.trim_start_matches("//").into(),
+        };
+        Ok(Embedded { data, objects })
+    }
+
+    /// Copies the database in a file, which a service may be using, into a new one.
+    pub async fn copy_database(from: &Path, to: &Path) -> io::Result<()> {
+        sqlite::copy(from, to).await
+    }
+
+    /// Makes the ledger in a database's file, which nobody uses, another one than it was.
+    pub async fn rename_ledger(database: &Path) -> io::Result<()> {
+        sqlite::forget_identity(database).await
+    }
+
+    /// Copies what is in a store's folder and not in another's. Returns how many files that were.
+    pub fn copy_store(from: &Path, to: &Path) -> io::Result<u64> {
+        filesystem::copy(from, to)
     }
 
     /// Where converters write an MP3 before it is stored. It is on the storage's disk where the storage is our own folder;

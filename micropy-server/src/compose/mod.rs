@@ -1,9 +1,11 @@
 //! From settings to running services.
 
 mod adapters;
+mod backup;
 mod folder;
 
 use std::io;
+use std::path::Path;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::adapters::Adapters;
+pub use self::backup::Copied;
 use crate::page;
 use crate::settings::Settings;
 
@@ -79,6 +82,19 @@ pub async fn adopt(settings: Settings) -> io::Result<()> {
     drop(ports);
     adapters.close().await;
     Ok(())
+}
+
+/// Copies everything that the settings keep on this machine into a folder, while a service may be using it.
+pub async fn back_up(settings: Settings, folder: &Path) -> io::Result<Copied> {
+    backup::make(&Adapters::new(Arc::new(settings)), folder).await
+}
+
+/// Puts a backup where the settings say, and binds its files to its ledger.
+pub async fn restore(settings: Settings, folder: &Path) -> io::Result<Copied> {
+    let settings = Arc::new(settings);
+    let copied = backup::restore(&Adapters::new(settings.clone()), folder).await?;
+    adopt(Arc::unwrap_or_clone(settings)).await?;
+    Ok(copied)
 }
 
 /// What a sweeper would remove from the stores that the settings name.
