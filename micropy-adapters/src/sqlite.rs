@@ -25,7 +25,7 @@ const BUSY: Duration = Duration::from_secs(10);
 const READERS: u32 = 4;
 
 /// What has changed from version to version; see [`schema`]. `PRAGMA user_version` counts them.
-const MIGRATIONS: &[&str] = &[TABLES, LEDGER, SWEEPER, STANDING];
+const MIGRATIONS: &[&str] = &[TABLES, LEDGER, SWEEPER, STANDING, API_TOKENS];
 
 const TABLES: &str = "
 CREATE TABLE messages (
@@ -125,6 +125,22 @@ CREATE TABLE revoked_tokens (
     digest BLOB PRIMARY KEY,
     expiry INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+";
+
+const API_TOKENS: &str = "
+-- Tokens for programs, by their SHA-256.
+CREATE TABLE api_tokens (
+    id TEXT PRIMARY KEY,
+    digest BLOB NOT NULL UNIQUE,
+    user_id TEXT NOT NULL,
+    -- Of the user, when it was made: it ends with it.
+    version INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    -- Names with a space between.
+    scopes TEXT NOT NULL,
+    created INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX api_tokens_by_user ON api_tokens (user_id, created);
 ";
 
 /// An open database.

@@ -48,6 +48,7 @@ macro_rules! asset {
 const INDEX: &str = include_str!("../web/index.html");
 
 const ASSETS: &[Asset] = &[
+    asset!("account.js", SCRIPT),
     asset!("api.js", SCRIPT),
     asset!("icon.svg", "image/svg+xml"),
     asset!("id3.js", SCRIPT),

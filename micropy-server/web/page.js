@@ -1,11 +1,12 @@
 // The page: lets people in, takes their files, and listens to what becomes of them.
 
+import { arrive, openAccount, remind } from "./account.js";
 import { call } from "./api.js";
 import { Jobs } from "./jobs.js";
 import { chosen, showMistake } from "./options.js";
 import { leave, open } from "./session.js";
 import { Uploads } from "./uploads.js";
-import { bytes } from "./words.js";
+import { bytes, complain } from "./words.js";
 
 /** Before the connection is tried again. */
 const AGAIN = 3000;
@@ -139,10 +140,13 @@ function takeFiles(jobs) {
 async function begin() {
   const about = await insist(() => call("GET", "/api/v1/about"));
   byId("version").textContent = `Micropy ${about.version}`;
+  await arrive();
   const email = await insist(() => open(about));
+  await insist(() => remind(about));
 
   byId("who-email").textContent = email;
   byId("who").hidden = false;
+  byId("who-email").onclick = () => openAccount(email);
   byId("sign-out").onclick = leave;
   byId("drop-hint").textContent = `MP4, M4A, MOV or 3GP, up to ${bytes(about.max_upload)} each`;
   byId("desk").hidden = false;
@@ -158,6 +162,10 @@ async function begin() {
     if (id) jobs.reveal(id);
   };
   addEventListener("hashchange", linked);
+  addEventListener("hashchange", async () => {
+    await arrive();
+    await remind(about).catch(complain);
+  });
   linked();
 }
 

@@ -1,7 +1,8 @@
 // Who is signed in: registering, signing in and out, and a session that ends in the middle of work.
 
+import { forgotten } from "./account.js";
 import { call, onSessionEnd } from "./api.js";
-import { complain } from "./words.js";
+import { complain, say } from "./words.js";
 
 const KNOWN = "micropy.session";
 /** How often to see whether the session needs renewing. */
@@ -72,6 +73,7 @@ function door(about) {
     byId("swap-text").textContent = registering ? "Have an account?" : "No account yet?";
     byId("swap-go").textContent = registering ? "Sign in" : "Register";
     byId("password-hint").hidden = !registering;
+    byId("forgot").hidden = registering;
     password.autocomplete = registering ? "new-password" : "current-password";
     password.minLength = registering ? 8 : 0;
     wrong.textContent = "";
@@ -81,6 +83,17 @@ function door(about) {
     registering = !registering;
     show();
     email.focus();
+  };
+  byId("forgot-go").onclick = async () => {
+    wrong.textContent = "";
+    if (!email.reportValidity()) return;
+    try {
+      await forgotten(email.value.trim());
+      byId("forgot").textContent = "If there is such an account, a mail with a link is on its way.";
+      say(byId("forgot").textContent);
+    } catch (problem) {
+      wrong.textContent = problem.message;
+    }
   };
   byId("reveal").onclick = (event) => {
     const shown = password.type === "password";

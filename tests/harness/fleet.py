@@ -132,7 +132,7 @@ class Fleet:
         for database in ("videos", "mp3s", "micropy"):
             self.mongo.drop_database(database)
         self.mongo.close()
-        self.query("DROP TABLE IF EXISTS user, micropy_schema, micropy_standing, micropy_revoked_tokens")
+        self.query("DROP TABLE IF EXISTS user, micropy_schema, micropy_standing, micropy_revoked_tokens, micropy_api_tokens")
 
     # HTTP.
 

@@ -41,6 +41,16 @@ POST    /api/v1/auth/logout              -              204    204       204    
 POST    /api/v1/auth/password            wrong-password 401    401       401     401    401      403      409     409   409
 POST    /api/v1/auth/password            -              401    401       401     401    401      403      415     415   415
 POST    /api/v1/auth/remove              wrong-removal  401    401       401     401    401      403      409     409   409
+POST    /api/v1/auth/password/forgotten  address        202    202       202     202    202      202      202     202   202
+POST    /api/v1/auth/password/reset      wrong-code     409    409       409     409    409      409      409     409   409
+POST    /api/v1/auth/address/confirm     wrong-code     409    409       409     409    409      409      409     409   409
+POST    /api/v1/auth/address/mail        -              401    401       401     401    401      403      202     202   202
+GET     /api/v1/auth/tokens              -              401    401       401     401    401      403      200     200   200
+HEAD    /api/v1/auth/tokens              -              401    401       401     401    401      403      200     200   200
+POST    /api/v1/auth/tokens              -              401    401       401     401    401      403      415     415   415
+DELETE  /api/v1/auth/tokens/{done}       -              401    401       401     401    401      403      404     404   404
+GET     /api/v1/auth/export              -              401    401       401     401    401      403      200     200   200
+HEAD    /api/v1/auth/export              -              401    401       401     401    401      403      200     200   200
 GET     /api/v1/auth/me                  -              401    401       401     401    401      403      200     200   200
 HEAD    /api/v1/auth/me                  -              401    401       401     401    401      403      200     200   200
 
@@ -138,6 +148,12 @@ POST    auth:/register                   new-user       201    201       201    
 POST    auth:/refresh                    -              401    403       403     403    403      200      200     200   200
 POST    auth:/password                   wrong-password 401    403       403     403    403      409      409     409   409
 POST    auth:/remove                     wrong-removal  401    403       403     403    403      409      409     409   409
+POST    auth:/mail-code                  code-request   403    403       403     403    403      403      403     403   403
+POST    auth:/reset                      wrong-code     403    403       403     403    403      403      403     403   403
+POST    auth:/confirm                    wrong-code     403    403       403     403    403      403      403     403   403
+POST    auth:/tokens                     -              401    403       403     403    403      200      200     200   200
+POST    auth:/tokens/add                 -              401    415       415     415    415      415      415     415   415
+POST    auth:/tokens/remove              unwanted       401    403       403     403    403      200      200     200   200
 POST    auth:/logout                     -              401    204       204     204    204      204      204     204   204
 GET     auth:/healthz                    -              200    200       200     200    200      200      200     200   200
 HEAD    auth:/healthz                    -              200    200       200     200    200      200      200     200   200
@@ -265,6 +281,8 @@ class World:
             return {"Content_Type": kind}, body
         return {
             "wrong-removal": ({}, {"password": "wrong"}), "wrong-password": ({}, {"current": "wrong", "new": "another horse"}),
+            "address": ({}, {"email": "nobody@example.com"}), "wrong-code": ({}, {"code": "x.y", "new": "another horse"}),
+            "code-request": ({}, {"email": ANN, "purpose": "reset"}), "unwanted": ({}, {"id": NONE}),
             "-": ({}, None), "credentials": ({}, {"email": ANN, "password": PASSWORD}),
             "length": ({"Upload_Length": "99", **TUS}, None), "tus": (TUS, None),
             "rest": ({"Upload_Offset": str(BEGUN), **PART}, GOOD.data[BEGUN:]), "elsewhere": ({"Upload_Offset": "5", **PART}, b"x"),

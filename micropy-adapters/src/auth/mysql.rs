@@ -19,7 +19,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
-use micropy_core::ports::auth::{Auth, Change, Error, Rejection, Role, TokenDigest, User};
+use micropy_core::ports::auth::{
+    ApiToken, Auth, Change, Error, Rejection, Role, Scopes, TokenDigest, User,
+};
 use micropy_core::ports::{BackendError, Timestamp};
 use sha2::{Digest, Sha256};
 use sqlx::mysql::{
@@ -45,7 +47,7 @@ CREATE TABLE IF NOT EXISTS user (
 
 /// What has changed in our own tables from version to version; see [`schema`]. `micropy_schema` counts them. Each
 /// statement commits by itself, so a migration that was interrupted is run again: it has to bear that.
-const MIGRATIONS: &[&[&str]] = &[&[STANDING, REVOKED]];
+const MIGRATIONS: &[&[&str]] = &[&[STANDING, REVOKED], &[API_TOKENS]];
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS micropy_schema (
@@ -70,6 +72,21 @@ CREATE TABLE IF NOT EXISTS micropy_revoked_tokens (
     digest BINARY(32) NOT NULL PRIMARY KEY,
     expiry BIGINT NOT NULL,
     INDEX (expiry)
+)";
+
+const API_TOKENS: &str = "
+CREATE TABLE IF NOT EXISTS micropy_api_tokens (
+    id VARCHAR(64) CHARACTER SET ascii NOT NULL PRIMARY KEY,
+    digest BINARY(32) NOT NULL UNIQUE,
+    user_id BIGINT NOT NULL,
+    -- The user's credential version when it was made, which follows from the password too: it ends with it.
+    version BIGINT UNSIGNED NOT NULL,
+    -- In UTF-8.
+    name VARBINARY(1020) NOT NULL,
+    -- Names with a space between.
+    scopes VARCHAR(255) CHARACTER SET ascii NOT NULL,
+    created BIGINT NOT NULL,
+    INDEX (user_id, created)
 )";
 
 /// One process at a time migrates. The lock's name is the server's, not the database's.
@@ -531,8 +548,11 @@ impl Auth for MysqlAuth {
             let delete = sqlx::query("DELETE FROM user WHERE id = ?").bind(account.id);
             delete.execute(&mut *transaction).await?;
             if tables == Tables::Own {
-                let delete = sqlx::query("DELETE FROM micropy_standing WHERE user_id = ?");
-                delete.bind(account.id).execute(&mut *transaction).await?;
+                for own in ["micropy_standing", "micropy_api_tokens"] {
+                    let delete = AssertSqlSafe(format!("DELETE FROM {own} WHERE user_id = ?"));
+                    let delete = sqlx::query(delete).bind(account.id);
+                    delete.execute(&mut *transaction).await?;
+                }
             }
             transaction.commit().await.map(Some)
         });
@@ -574,6 +594,83 @@ impl Auth for MysqlAuth {
         answer(insert.execute(&self.pool)).await.map(drop)
     }
 
+    async fn add_api_token(
+        &self,
+        email: &str,
+        token: &ApiToken,
+        digest: &TokenDigest,
+    ) -> Result<(), Error> {
+        self.own_tables().await?;
+        let account = self.look_up(email).await?.ok_or(Error::NotFound)?;
+        let (id, version) = (account.id, account.user().version);
+        let insert = sqlx::query(
+            "INSERT INTO micropy_api_tokens (id, digest, user_id, version, name, scopes, created)
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+        );
+        let insert = insert
+            .bind(&token.id)
+            .bind(&digest[..])
+            .bind(id)
+            .bind(version)
+            .bind(token.name.as_bytes())
+            .bind(token.scopes.names().join(" "))
+            .bind(token.created.as_millis());
+        answer(insert.execute(&self.pool)).await.map(drop)
+    }
+
+    async fn api_tokens(&self, email: &str) -> Result<Vec<ApiToken>, Error> {
+        if self.tables().await? == Tables::Original {
+            return Ok(Vec::new());
+        }
+        let Some(account) = self.look_up(email).await? else {
+            return Ok(Vec::new());
+        };
+        let id = account.id;
+        let select = AssertSqlSafe(format!(
+            "{SELECT_API_TOKENS} WHERE user_id = ? AND version = ? ORDER BY created, id"
+        ));
+        let select = sqlx::query(select).bind(id).bind(account.user().version);
+        let rows = select.fetch(&self.pool);
+        let tokens = rows.and_then(|row| async move { api_token(&row) });
+        answer(tokens.try_collect()).await
+    }
+
+    async fn remove_api_token(&self, email: &str, id: &str) -> Result<(), Error> {
+        self.own_tables().await?;
+        let account = self.look_up(email).await?.ok_or(Error::NotFound)?;
+        let delete = sqlx::query(
+            "DELETE FROM micropy_api_tokens WHERE id = ? AND user_id = ? AND version = ?",
+        );
+        let delete = delete.bind(id).bind(account.id);
+        let delete = delete.bind(account.user().version);
+        match answer(delete.execute(&self.pool)).await?.rows_affected() {
+            0 => Err(Error::NotFound),
+            _ => Ok(()),
+        }
+    }
+
+    async fn find_api_token(&self, digest: &TokenDigest) -> Result<(User, ApiToken), Error> {
+        if self.tables().await? == Tables::Original {
+            return Err(Error::NotFound);
+        }
+        let found = async {
+            let select = AssertSqlSafe(format!("{SELECT_API_TOKENS} WHERE digest = ?"));
+            let select = sqlx::query(select).bind(&digest[..]);
+            let Some(row) = select.fetch_optional(&self.pool).await? else {
+                return Ok(None);
+            };
+            let token = api_token(&row)?;
+            let (id, version): (i64, u64) = (row.try_get_unchecked(4)?, row.try_get_unchecked(5)?);
+            let select = sqlx::query(AssertSqlSafe(format!("{USERS} WHERE u.id = ?"))).bind(id);
+            let Some(row) = select.fetch_optional(&self.pool).await? else {
+                return Ok(None);
+            };
+            let user = Account::read(&row)?.user();
+            Ok((user.version == version).then_some((user, token)))
+        };
+        answer(found).await?.ok_or(Error::NotFound)
+    }
+
     async fn is_revoked(&self, token: &TokenDigest) -> Result<bool, Error> {
         if self.tables().await? == Tables::Original {
             return Ok(false);
@@ -582,6 +679,18 @@ impl Auth for MysqlAuth {
         let select = select.bind(&token[..]).fetch_optional(&self.pool);
         Ok(answer(select).await?.is_some())
     }
+}
+
+const SELECT_API_TOKENS: &str = "
+SELECT id, name, scopes, created, user_id, version FROM micropy_api_tokens";
+
+fn api_token(row: &MySqlRow) -> Result<ApiToken, sqlx::Error> {
+    Ok(ApiToken {
+        id: text(row, 0)?,
+        name: text(row, 1)?,
+        scopes: Scopes::of_names(text(row, 2)?.split_whitespace()).unwrap_or_default(),
+        created: Timestamp::from_millis(row.try_get_unchecked(3)?),
+    })
 }
 
 /// A column as text, even if it has a binary type.

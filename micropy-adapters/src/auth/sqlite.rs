@@ -2,8 +2,10 @@
 
 use async_trait::async_trait;
 use micropy_core::ports::Timestamp;
-use micropy_core::ports::auth::{Auth, Change, Error, Rejection, Role, TokenDigest, User};
-use sqlx::Row as _;
+use micropy_core::ports::auth::{
+    ApiToken, Auth, Change, Error, Rejection, Role, Scopes, TokenDigest, User,
+};
+use sqlx::{AssertSqlSafe, Row as _};
 use sqlx::sqlite::SqliteRow;
 
 use super::password::{LegacyPasswords, Passwords};
@@ -25,6 +27,19 @@ const VERIFY: &str = "UPDATE users SET verified = ? WHERE email = ? RETURNING *"
 const GIVE_ROLE: &str = "UPDATE users SET role = ? WHERE email = ? RETURNING *";
 const REVOKE: &str = "
 INSERT INTO revoked_tokens (digest, expiry) VALUES (?, ?) ON CONFLICT DO NOTHING";
+
+/// Those of a former version of the user go on this occasion.
+const ADD_API_TOKEN: &str = "
+DELETE FROM api_tokens WHERE user_id = (SELECT id FROM users WHERE email = ?1)
+    AND version <> (SELECT version FROM users WHERE email = ?1);
+INSERT INTO api_tokens (id, digest, user_id, version, name, scopes, created)
+SELECT ?2, ?3, id, version, ?4, ?5, ?6 FROM users WHERE email = ?1";
+const API_TOKENS: &str = "
+SELECT t.id AS token_id, t.name, t.scopes, t.created, u.*
+FROM api_tokens AS t JOIN users AS u ON u.id = t.user_id AND u.version = t.version";
+const REMOVE_API_TOKEN: &str = "
+DELETE FROM api_tokens WHERE id = ?1
+    AND (user_id, version) IN (SELECT id, version FROM users WHERE email = ?2)";
 
 /// The users of a database.
 #[derive(Clone, Debug)]
@@ -131,8 +146,11 @@ impl Auth for SqliteAuth {
     }
 
     async fn remove(&self, email: &str) -> Result<(), Error> {
-        let delete = sqlx::query("DELETE FROM users WHERE email = ?").bind(email);
-        let done = delete.execute(self.database.write()).await;
+        let delete = "
+            DELETE FROM api_tokens WHERE user_id = (SELECT id FROM users WHERE email = ?1);
+            DELETE FROM users WHERE email = ?1";
+        let done = sqlx::query(delete).bind(email);
+        let done = done.execute(self.database.write()).await;
         match done.map_err(sqlite::fault)?.rows_affected() {
             0 => Err(Error::NotFound),
             _ => Ok(()),
@@ -161,6 +179,53 @@ impl Auth for SqliteAuth {
         insert.await.map(drop).map_err(sqlite::backend)
     }
 
+    async fn add_api_token(
+        &self,
+        email: &str,
+        token: &ApiToken,
+        digest: &TokenDigest,
+    ) -> Result<(), Error> {
+        let insert = sqlx::query(ADD_API_TOKEN)
+            .bind(email)
+            .bind(&token.id)
+            .bind(&digest[..])
+            .bind(&token.name)
+            .bind(token.scopes.names().join(" "))
+            .bind(token.created.as_millis());
+        let done = insert.execute(self.database.write()).await;
+        match done.map_err(sqlite::fault)?.rows_affected() {
+            0 => Err(Error::NotFound),
+            _ => Ok(()),
+        }
+    }
+
+    async fn api_tokens(&self, email: &str) -> Result<Vec<ApiToken>, Error> {
+        let select = format!("{API_TOKENS} WHERE u.email = ? ORDER BY t.created, t.id");
+        let select = sqlx::query(AssertSqlSafe(select)).bind(email);
+        let rows = select.fetch_all(self.database.read()).await;
+        let rows = rows.map_err(sqlite::fault)?;
+        let tokens: Result<_, _> = rows.iter().map(api_token).collect();
+        tokens.map_err(sqlite::backend)
+    }
+
+    async fn remove_api_token(&self, email: &str, id: &str) -> Result<(), Error> {
+        let delete = sqlx::query(REMOVE_API_TOKEN).bind(id).bind(email);
+        let done = delete.execute(self.database.write()).await;
+        match done.map_err(sqlite::fault)?.rows_affected() {
+            0 => Err(Error::NotFound),
+            _ => Ok(()),
+        }
+    }
+
+    async fn find_api_token(&self, digest: &TokenDigest) -> Result<(User, ApiToken), Error> {
+        let select = format!("{API_TOKENS} WHERE t.digest = ?");
+        let select = sqlx::query(AssertSqlSafe(select)).bind(&digest[..]);
+        let row = select.fetch_optional(self.database.read()).await;
+        let row = row.map_err(sqlite::fault)?.ok_or(Error::NotFound)?;
+        let found = user(&row).and_then(|user| Ok((user, api_token(&row)?)));
+        found.map_err(sqlite::backend)
+    }
+
     async fn is_revoked(&self, token: &TokenDigest) -> Result<bool, Error> {
         let select = sqlx::query("SELECT 1 FROM revoked_tokens WHERE digest = ?").bind(&token[..]);
         let row = select.fetch_optional(self.database.read()).await;
@@ -171,6 +236,16 @@ impl Auth for SqliteAuth {
 fn changed(row: Result<Option<SqliteRow>, sqlx::Error>) -> Result<User, Error> {
     let row = row.map_err(sqlite::fault)?.ok_or(Error::NotFound)?;
     user(&row).map_err(sqlite::backend)
+}
+
+fn api_token(row: &SqliteRow) -> Result<ApiToken, sqlx::Error> {
+    let scopes: String = row.try_get("scopes")?;
+    Ok(ApiToken {
+        id: row.try_get("token_id")?,
+        name: row.try_get("name")?,
+        scopes: Scopes::of_names(scopes.split_whitespace()).unwrap_or_default(),
+        created: Timestamp::from_millis(row.try_get("created")?),
+    })
 }
 
 fn user(row: &SqliteRow) -> Result<User, sqlx::Error> {

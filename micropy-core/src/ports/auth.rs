@@ -101,6 +101,50 @@ pub enum Change {
 /// The SHA-256 of what identifies a token.
 pub type TokenDigest = [u8; 32];
 
+/// What a program may do with an API token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scopes {
+    /// Upload videos, and cancel, repeat and remove their jobs.
+    pub convert: bool,
+    /// See jobs, and download MP3s.
+    pub read: bool,
+}
+
+impl Scopes {
+    /// The scopes of these names: `convert` and `read`. None where another is among them.
+    pub fn of_names<'n>(names: impl IntoIterator<Item = &'n str>) -> Option<Self> {
+        let mut scopes = Scopes::default();
+        for name in names {
+            match name {
+                "convert" => scopes.convert = true,
+                "read" => scopes.read = true,
+                _ => return None,
+            }
+        }
+        Some(scopes)
+    }
+
+    /// Their names.
+    pub fn names(self) -> Vec<&'static str> {
+        let all = [(self.convert, "convert"), (self.read, "read")];
+        let given = all.into_iter().filter(|(is_given, _)| *is_given);
+        given.map(|(_, name)| name).collect()
+    }
+}
+
+/// What is known of a token that a user has made for a program. The token itself is known to the program alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiToken {
+    /// Tells it from all others.
+    pub id: String,
+    /// What the user calls it.
+    pub name: String,
+    /// What it is good for.
+    pub scopes: Scopes,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
 /// Users who sign in with an e-mail address and a password.
 ///
 /// Addresses are compared byte by byte: another letter case is another user.
@@ -144,6 +188,24 @@ pub trait Auth: Send + Sync {
         expiry: Timestamp,
         now: Timestamp,
     ) -> Result<(), Error>;
+
+    /// Keeps an API token of a user by its digest; [`Error::NotFound`] if there is no such user. It is good for the user's
+    /// present version, and ends with it.
+    async fn add_api_token(
+        &self,
+        email: &str,
+        token: &ApiToken,
+        digest: &TokenDigest,
+    ) -> Result<(), Error>;
+
+    /// The API tokens of a user that have not ended, the oldest first. An unknown user has none.
+    async fn api_tokens(&self, email: &str) -> Result<Vec<ApiToken>, Error>;
+
+    /// Ends an API token of a user; [`Error::NotFound`] if the user has none of this id.
+    async fn remove_api_token(&self, email: &str, id: &str) -> Result<(), Error>;
+
+    /// The API token of a digest and its user, who may be disabled; [`Error::NotFound`] if there is none, or it has ended.
+    async fn find_api_token(&self, digest: &TokenDigest) -> Result<(User, ApiToken), Error>;
 
     /// Whether a token was ended by [`revoke`](Auth::revoke), as long as it has not expired.
     async fn is_revoked(&self, token: &TokenDigest) -> Result<bool, Error>;

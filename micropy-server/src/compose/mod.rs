@@ -301,7 +301,9 @@ impl Services {
         };
         let accounts = RemoteAccounts::new(url.as_str(), Arc::new(SystemClock))
             .map_err(|e| io::Error::new(e.kind(), format!("auth_url: {e}")))?;
-        let mut accounts = accounts.allow_registration(self.registration);
+        let mut accounts = accounts
+            .allow_registration(self.registration)
+            .require_confirmation(self.settings.confirmation());
         if let Some(secret) = &self.settings.accounts.jwt_secret {
             accounts = accounts.secret(secret);
         }
@@ -317,7 +319,8 @@ impl Services {
         let accounts = LocalAccounts::new(users, Arc::new(SystemClock), &secret)
             .login_attempts(self.settings.accounts.login_attempts)
             .registrations(self.settings.accounts.registrations)
-            .allow_registration(self.registration);
+            .allow_registration(self.registration)
+            .require_confirmation(self.settings.confirmation());
         Ok(self.accounts.insert(Arc::new(accounts)).clone())
     }
 

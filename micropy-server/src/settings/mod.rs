@@ -143,6 +143,11 @@ pub struct Accounts {
     #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set)]
     registration: Option<bool>,
 
+    /// Let users convert nothing before they have confirmed their address by a mail; here and at the auth service
+    /// [default: where notifier_url or mail_password is set]
+    #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set)]
+    confirmation: Option<bool>,
+
     /// Registrations per address in 5 minutes; of an IPv6 address, 64 bits count
     #[arg(long, value_name = "N", default_value = "100")]
     pub registrations: u32,
@@ -438,6 +443,13 @@ impl Settings {
     pub fn registration(&self, addresses: &[SocketAddr]) -> bool {
         let is_local = addresses.iter().all(|address| address.ip().is_loopback());
         self.accounts.registration.unwrap_or(is_local)
+    }
+
+    /// Whether users have to confirm their address: by default where a mail server is known.
+    pub fn confirmation(&self) -> bool {
+        let is_sent = self.stores.notifier_url();
+        let is_sent = is_sent.is_some_and(|url| url.scheme() != "outbox");
+        self.accounts.confirmation.unwrap_or(is_sent)
     }
 
     /// The limits of requests.

@@ -464,6 +464,68 @@ await check("the keyboard alone signs in, opens the options and plays", async ()
   await until(async () => (await audio("currentTime")) > 0.2, "it plays");
 });
 
+await check("a token for a program is made, shown once, used and ended", async () => {
+  await page.click("#who-email");
+  await page.getByText("There are none.").waitFor();
+  await look("account");
+  await page.getByLabel("Name of a new token").fill("a <b>script</b>");
+  await page.getByLabel("It may convert").uncheck();
+  await page.getByRole("button", { name: "Make token" }).click();
+  const token = await page.getByLabel("Your new token").inputValue();
+  assert.match(token, /^mpy_/);
+  const ask = (method, path) => fetch(`${url}${path}`, { method, headers: { authorization: `Bearer ${token}` } });
+  assert.equal((await ask("GET", "/api/v1/jobs")).status, 200);
+  assert.equal((await ask("POST", "/api/v1/uploads")).status, 403);
+  await page.getByText("a <b>script</b>").waitFor();
+  await page.getByRole("button", { name: "Close" }).click();
+  await page.click("#who-email");
+  assert.equal(await page.getByLabel("Your new token").isVisible(), false);
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click("#export")]);
+  const exported = JSON.parse(readFileSync(await download.path(), "utf8"));
+  assert.equal(exported.email, ANN.email);
+  assert.ok(exported.jobs.some((job) => job.mp3?.file_name === "song.mp3"));
+  assert.equal(JSON.stringify(exported).includes(token), false);
+  await page.getByRole("button", { name: /End the token/ }).click();
+  await page.getByText("There are none.").waitFor();
+  assert.equal((await ask("GET", "/api/v1/jobs")).status, 401);
+  await page.getByRole("button", { name: "Close" }).click();
+});
+
+await check("a forgotten password is set by the link of a mail, once", async () => {
+  await page.click("#sign-out");
+  await page.waitForSelector("#door:not([hidden])");
+  await page.fill("#email", ANN.email);
+  await page.click("#forgot-go");
+  await page.getByText("a mail with a link is on its way").waitFor();
+  const outbox = join(data, "outbox");
+  let code;
+  await until(async () => {
+    const mails = readdirSync(outbox).map((name) => readFileSync(join(outbox, name), "utf8").replace(/=\r?\n/g, "").replace(/=3D/g, "="));
+    code = mails.map((mail) => /#reset-([\w.-]+)/.exec(mail)?.[1]).find(Boolean);
+    return code;
+  }, "the mail");
+  await page.goto(`${url}/#reset-${code}`);
+  await page.reload();
+  await page.getByLabel("New password").fill("another horse battery");
+  await page.getByRole("button", { name: "Set password" }).click();
+  await page.getByText("Your new password is set.").waitFor();
+  assert.equal(new URL(page.url()).hash, "", "the code is not in the history");
+  await signIn({ ...ANN, password: "another horse battery" });
+  await phase("song", "done");
+  await page.goto(`${url}/#reset-${code}`);
+  await page.reload();
+  await page.getByLabel("New password").fill("a third horse battery");
+  await page.getByRole("button", { name: "Set password" }).click();
+  await page.getByText("This link was used already").waitFor();
+  errors = errors.filter((e) => !e.includes("409"));
+  await page.getByRole("button", { name: "Not now" }).click();
+});
+
+await check("the viewer of the API works within its policy", async () => {
+  await page.goto(`${url}/api/docs/`);
+  await page.getByText("/api/v1/auth/tokens").first().waitFor();
+});
+
 await check("nothing is asked of another host", async () => assert.deepEqual([...strangers], []));
 
 result(`passed ${passed}`);

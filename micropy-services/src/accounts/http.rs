@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::{Request, StatusCode, Uri, header, request};
+use axum::http::{HeaderName, Request, StatusCode, Uri, header, request};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -25,6 +25,10 @@ pub type Connections = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 /// Bytes of a response: it is a token or a short message.
 const MAX_RESPONSE: usize = 64 * 1024;
 
+/// In an answer about a token: `false` where its user has yet to confirm the address; and the token's scopes.
+pub const VERIFIED: HeaderName = HeaderName::from_static("x-micropy-verified");
+pub const SCOPES: HeaderName = HeaderName::from_static("x-micropy-scopes");
+
 /// An auth service.
 pub struct Service {
     connections: Connections,
@@ -38,6 +42,10 @@ pub struct Answer {
     /// How long to wait before trying again.
     pub wait: Duration,
     pub text: String,
+    /// Whether the user of a token has confirmed the address.
+    pub is_verified: bool,
+    /// What a token is good for.
+    pub scopes: String,
 }
 
 impl Service {
@@ -104,6 +112,8 @@ impl Service {
             status: head.status,
             wait: Duration::from_secs(wait.unwrap_or(60)),
             text: String::from_utf8_lossy(&body).trim().to_owned(),
+            is_verified: told(VERIFIED) != Some("false"),
+            scopes: told(SCOPES).unwrap_or_default().to_owned(),
         })
     }
 }

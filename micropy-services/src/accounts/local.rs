@@ -6,23 +6,25 @@ use std::thread;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use micropy_core::ports::auth::{Error, Rejection, TokenDigest, User};
+use micropy_core::ports::auth::{ApiToken, Change, Error, Rejection, Scopes, TokenDigest, User};
 use micropy_core::ports::{Auth, Clock, Timestamp};
 use tokio::time::Instant;
 
 use super::recent::Recent;
 use super::throttle::{Allowance, Throttle};
-use super::token::{Tokens, digest};
+use super::token::{API_TOKEN, LIFETIME, MailCode, Purpose, Tokens, api_token, digest, random};
 use super::turns::Turns;
 use super::{
-    Accounts, Claims, Credentials, LoginError, PasswordChange, PasswordError, RegisterError,
-    RenewError, Secret, check_password,
+    AccountError, Accounts, Claims, Credentials, LoginError, MAX_API_TOKENS, PasswordChange,
+    RegisterError, RenewError, Secret, check_password, check_token_name,
 };
 
 /// Failed logins allowed for each account and address within five minutes.
 const LOGIN_ATTEMPTS: u32 = 10;
 /// Registrations allowed for each address within five minutes.
 const REGISTRATIONS: u32 = 100;
+/// Mails asked for, for each account and address within five minutes.
+const MAILS: u32 = 3;
 /// How long the store may take to say whether a token is good.
 const CHECK_TIME: Duration = Duration::from_secs(2);
 /// How long a store that did not answer is not asked again.
@@ -41,12 +43,15 @@ pub struct LocalAccounts {
     throttle: Throttle,
     /// Registrations of each network.
     allowance: Allowance,
+    /// Mails that are asked for.
+    mails: Throttle,
     registration: bool,
+    confirmation: bool,
     /// Of those who log in, and of those who register: neither wait for the other.
     login_turns: Turns,
     registration_turns: Turns,
-    /// Whether tokens are good.
-    recent: Recent<bool>,
+    /// What tokens are good for; none where they are not good.
+    recent: Recent<Option<Claims>>,
     /// When the store did not answer last.
     silent_since: Mutex<Option<Instant>>,
 }
@@ -62,7 +67,9 @@ impl LocalAccounts {
             tokens: Tokens::new(secret),
             throttle: Throttle::new(LOGIN_ATTEMPTS),
             allowance: Allowance::new(REGISTRATIONS),
+            mails: Throttle::new(MAILS),
             registration: true,
+            confirmation: false,
             login_turns: Turns::new(turns),
             registration_turns: Turns::new(turns),
             recent: Recent::default(),
@@ -93,6 +100,14 @@ impl LocalAccounts {
         self
     }
 
+    /// Whether users have to confirm their address before they may convert anything, and before they get any other mail. The
+    /// default is no.
+    #[must_use]
+    pub fn require_confirmation(mut self, require: bool) -> Self {
+        self.confirmation = require;
+        self
+    }
+
     /// The user of a token that we, or the original auth service, have signed, as the store knows them now; none where
     /// the token has ended.
     async fn user_of(&self, claims: &Claims, token: &TokenDigest) -> Result<Option<User>, Error> {
@@ -105,11 +120,11 @@ impl LocalAccounts {
         Ok((!is_revoked).then_some(user))
     }
 
-    /// Whether a token is good. Where the store does not answer, what it said last holds, and a token of which it has said
-    /// nothing is good: an outage of the users' database shall shut nobody out who has signed in.
-    async fn is_good(&self, claims: &Claims, token: &TokenDigest) -> Result<bool, Error> {
+    /// What a token is good for now. Where the store does not answer, what it said last holds, and a token of which it has
+    /// said nothing is good: an outage of the users' database shall shut nobody out who has signed in.
+    async fn standing(&self, claims: Claims, token: &TokenDigest) -> Result<Option<Claims>, Error> {
         if !self.is_silent() {
-            let asked = tokio::time::timeout(CHECK_TIME, self.user_of(claims, token)).await;
+            let asked = tokio::time::timeout(CHECK_TIME, self.user_of(&claims, token)).await;
             let asked = asked.unwrap_or_else(|elapsed| Err(Error::Unavailable(elapsed.into())));
             let is_silent = matches!(asked, Err(Error::Unavailable(_)));
             self.set_silent(is_silent);
@@ -117,10 +132,68 @@ impl LocalAccounts {
                 Err(Error::Unavailable(e)) => {
                     tracing::warn!(error = %e, "tokens are accepted without asking for their users");
                 }
-                answer => return answer.map(|user| user.is_some()),
+                answer => {
+                    return answer.map(|user| {
+                        let is_verified = user?.is_verified;
+                        Some(Claims {
+                            is_verified,
+                            ..claims
+                        })
+                    });
+                }
             }
         }
-        Ok(self.recent.last(token).unwrap_or(true))
+        Ok(self.recent.last(token).unwrap_or(Some(claims)))
+    }
+
+    /// What an API token is good for. While the store does not answer, what it said last holds.
+    async fn check_api_token(&self, token: &str) -> Result<Option<Claims>, Error> {
+        let digest = digest(token);
+        if let Some(answer) = self.recent.fresh(&digest) {
+            return Ok(answer);
+        }
+        let asked = tokio::time::timeout(CHECK_TIME, self.users.find_api_token(&digest)).await;
+        let answer = match asked.unwrap_or_else(|elapsed| Err(Error::Unavailable(elapsed.into()))) {
+            Ok((user, _)) if user.is_disabled => None,
+            Ok((user, token)) => {
+                let now = self.clock.now().as_millis().div_euclid(1000);
+                Some(Claims {
+                    username: user.email,
+                    exp: now + LIFETIME,
+                    iat: now,
+                    admin: true,
+                    is_verified: user.is_verified,
+                    scopes: Some(token.scopes),
+                    stamp: None,
+                })
+            }
+            Err(Error::NotFound) => None,
+            Err(e @ Error::Unavailable(_)) => return self.recent.last(&digest).ok_or(e),
+            Err(e) => return Err(e),
+        };
+        // Of tokens that were never good, there is no end.
+        if answer.is_some() || self.recent.last(&digest).is_some() {
+            self.recent.remember(digest, answer.clone());
+        }
+        Ok(answer)
+    }
+
+    /// The address of a valid token's user.
+    async fn address(&self, token: &str) -> Result<String, AccountError> {
+        let (claims, digest) = self.read(token).ok_or(AccountError::Ended)?;
+        let user = self.user_of(&claims, &digest).await?;
+        Ok(user.ok_or(AccountError::Ended)?.email)
+    }
+
+    /// The user to whom a code was sent, if it is good.
+    async fn user_of_code(&self, code: &str, purpose: Purpose) -> Result<User, AccountError> {
+        let code = self.tokens.check_code(code, purpose, self.clock.now());
+        let code = code.ok_or(AccountError::Ended)?;
+        match self.users.find(&code.email).await {
+            Ok(user) if code.is_good_for(&user, &self.tokens) => Ok(user),
+            Ok(_) | Err(Error::NotFound) => Err(AccountError::Ended),
+            Err(e) => Err(e.into()),
+        }
     }
 
     fn is_silent(&self) -> bool {
@@ -175,16 +248,14 @@ impl LocalAccounts {
         token: &str,
         password: String,
         from: IpAddr,
-    ) -> Result<String, PasswordError> {
-        let (claims, digest) = self.read(token).ok_or(PasswordError::Ended)?;
-        let user = self.user_of(&claims, &digest).await?;
-        let email = user.ok_or(PasswordError::Ended)?.email;
+    ) -> Result<String, AccountError> {
+        let email = self.address(token).await?;
         let account = Credentials { email, password };
         match self.authenticate(account, from).await {
             Ok(user) => Ok(user.email),
-            Err(LoginError::TooMany(wait)) => Err(PasswordError::TooMany(wait)),
+            Err(LoginError::TooMany(wait)) => Err(AccountError::TooMany(wait)),
             Err(LoginError::Users(e)) => Err(e.into()),
-            Err(_) => Err(PasswordError::Wrong),
+            Err(_) => Err(AccountError::Wrong),
         }
     }
 
@@ -224,18 +295,18 @@ impl Accounts for LocalAccounts {
     }
 
     async fn check(&self, token: &str) -> Result<Option<Claims>, Error> {
+        if token.starts_with(API_TOKEN) {
+            return self.check_api_token(token).await;
+        }
         let Some((claims, digest)) = self.read(token) else {
             return Ok(None);
         };
-        let is_good = match self.recent.fresh(&digest) {
-            Some(is_good) => is_good,
-            None => {
-                let is_good = self.is_good(&claims, &digest).await?;
-                self.recent.remember(digest, is_good);
-                is_good
-            }
-        };
-        Ok(is_good.then_some(claims))
+        if let Some(answer) = self.recent.fresh(&digest) {
+            return Ok(answer);
+        }
+        let answer = self.standing(claims, &digest).await?;
+        self.recent.remember(digest, answer.clone());
+        Ok(answer)
     }
 
     async fn renew(&self, token: &str) -> Result<String, RenewError> {
@@ -251,7 +322,7 @@ impl Accounts for LocalAccounts {
         };
         let expiry = Timestamp::from_millis(claims.exp.saturating_mul(1000));
         self.users.revoke(&digest, expiry, self.clock.now()).await?;
-        self.recent.remember(digest, false);
+        self.recent.remember(digest, None);
         Ok(())
     }
 
@@ -260,8 +331,8 @@ impl Accounts for LocalAccounts {
         token: &str,
         change: PasswordChange,
         from: IpAddr,
-    ) -> Result<String, PasswordError> {
-        check_password(&change.new).map_err(PasswordError::Unacceptable)?;
+    ) -> Result<String, AccountError> {
+        check_password(&change.new).map_err(AccountError::Unacceptable)?;
         let email = self.confirm(token, change.current, from).await?;
         let now = self.clock.now();
         let user = self.users.change_password(&email, &change.new, now).await?;
@@ -274,15 +345,104 @@ impl Accounts for LocalAccounts {
         token: &str,
         password: String,
         from: IpAddr,
-    ) -> Result<(), PasswordError> {
+    ) -> Result<(), AccountError> {
         let email = self.confirm(token, password, from).await?;
         self.users.remove(&email).await?;
         self.recent.forget();
         Ok(())
     }
 
+    async fn mail_code(
+        &self,
+        email: &str,
+        purpose: Purpose,
+        from: IpAddr,
+    ) -> Result<Option<MailCode>, AccountError> {
+        let now = self.clock.now();
+        let counted = self.mails.attempt(email, from, now);
+        counted.map_err(AccountError::TooMany)?;
+        let user = match self.users.find(email).await {
+            Ok(user) if !user.is_disabled => user,
+            Ok(_) | Err(Error::NotFound) => return Ok(None),
+            Err(e) => return Err(e.into()),
+        };
+        let purpose = match (purpose, user.is_verified) {
+            (Purpose::Confirm, true) => return Ok(None),
+            (_, false) if self.confirmation => Purpose::Confirm,
+            (purpose, _) => purpose,
+        };
+        Ok(Some(self.tokens.mail_code(&user, purpose, now)))
+    }
+
+    async fn reset_password(&self, code: &str, new: String) -> Result<(), AccountError> {
+        check_password(&new).map_err(AccountError::Unacceptable)?;
+        let user = self.user_of_code(code, Purpose::Reset).await?;
+        let now = self.clock.now();
+        self.users.change_password(&user.email, &new, now).await?;
+        if !user.is_verified {
+            let verified = Change::Verified(true);
+            self.users.change(&user.email, verified, now).await?;
+        }
+        self.recent.forget();
+        Ok(())
+    }
+
+    async fn confirm_address(&self, code: &str) -> Result<(), AccountError> {
+        let user = self.user_of_code(code, Purpose::Confirm).await?;
+        if !user.is_verified {
+            let (verified, now) = (Change::Verified(true), self.clock.now());
+            self.users.change(&user.email, verified, now).await?;
+            self.recent.forget();
+        }
+        Ok(())
+    }
+
+    async fn api_tokens(&self, token: &str) -> Result<Vec<ApiToken>, AccountError> {
+        let email = self.address(token).await?;
+        Ok(self.users.api_tokens(&email).await?)
+    }
+
+    async fn add_api_token(
+        &self,
+        token: &str,
+        name: String,
+        scopes: Scopes,
+    ) -> Result<(ApiToken, String), AccountError> {
+        check_token_name(&name).map_err(AccountError::Unacceptable)?;
+        if scopes == Scopes::default() {
+            let why = "A token has at least one scope: convert, read.";
+            return Err(AccountError::Unacceptable(why.into()));
+        }
+        let email = self.address(token).await?;
+        if self.users.api_tokens(&email).await?.len() >= MAX_API_TOKENS {
+            let why = format!("You have {MAX_API_TOKENS} tokens: remove one first.");
+            return Err(AccountError::Unacceptable(why));
+        }
+        let made = api_token();
+        let kept = ApiToken {
+            id: random(),
+            name,
+            scopes,
+            created: self.clock.now(),
+        };
+        let digest = digest(&made);
+        self.users.add_api_token(&email, &kept, &digest).await?;
+        Ok((kept, made))
+    }
+
+    async fn remove_api_token(&self, token: &str, id: &str) -> Result<(), AccountError> {
+        let email = self.address(token).await?;
+        self.users.remove_api_token(&email, id).await?;
+        self.recent.forget();
+        Ok(())
+    }
+
     fn registration(&self) -> bool {
         self.registration
+    }
+
+    fn confirmation(&self) -> bool {
+        self.confirmation
     }
 }
 
@@ -352,6 +512,23 @@ mod tests {
             now: Timestamp,
         ) -> Result<(), Error> {
             self.users()?.revoke(token, expiry, now).await
+        }
+        async fn add_api_token(
+            &self,
+            email: &str,
+            token: &ApiToken,
+            digest: &TokenDigest,
+        ) -> Result<(), Error> {
+            self.users()?.add_api_token(email, token, digest).await
+        }
+        async fn api_tokens(&self, email: &str) -> Result<Vec<ApiToken>, Error> {
+            self.users()?.api_tokens(email).await
+        }
+        async fn remove_api_token(&self, email: &str, id: &str) -> Result<(), Error> {
+            self.users()?.remove_api_token(email, id).await
+        }
+        async fn find_api_token(&self, digest: &TokenDigest) -> Result<(User, ApiToken), Error> {
+            self.users()?.find_api_token(digest).await
         }
         async fn is_revoked(&self, token: &TokenDigest) -> Result<bool, Error> {
             self.users()?.is_revoked(token).await
@@ -454,5 +631,104 @@ mod tests {
         users.is_away.store(false, Ordering::SeqCst);
         tokio::time::advance(PAUSE + HOLDS).await;
         assert!(!is_valid(&accounts, &unseen).await);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_forgotten_password_is_replaced_once_by_a_code() {
+        let (accounts, users, token) = accounts().await;
+        let code = async |email, purpose| accounts.mail_code(email, purpose, HERE).await;
+        let reset = code(ANN, Purpose::Reset).await.unwrap().unwrap();
+        assert_eq!(reset.purpose, Purpose::Reset);
+        let nobody = code("nobody@example.com", Purpose::Reset).await;
+        assert_eq!(nobody.unwrap(), None);
+        let short = accounts.reset_password(&reset.code, "short".into()).await;
+        assert!(matches!(short, Err(AccountError::Unacceptable(_))));
+        let new = || "another horse".to_owned();
+        accounts.reset_password(&reset.code, new()).await.unwrap();
+        assert!(!is_valid(&accounts, &token).await);
+        assert!(users.authenticate(ANN, "another horse").await.is_ok());
+        assert!(users.find(ANN).await.unwrap().is_verified);
+        for used in [&*reset.code, "x.y"] {
+            let again = accounts.reset_password(used, new()).await;
+            assert!(matches!(again, Err(AccountError::Ended)), "{used}");
+        }
+        assert_eq!(code(ANN, Purpose::Confirm).await.unwrap(), None);
+        users.change(ANN, Change::Disabled(true), NOW).await.unwrap();
+        assert_eq!(code(ANN, Purpose::Reset).await.unwrap(), None);
+        let limited = code(ANN, Purpose::Reset).await;
+        assert!(matches!(limited, Err(AccountError::TooMany(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_addresses_are_confirmed_that_comes_first() {
+        let (accounts, users, token) = accounts().await;
+        let accounts = accounts.require_confirmation(true);
+        assert!(!accounts.check(&token).await.unwrap().unwrap().is_verified);
+        let sent = accounts.mail_code(ANN, Purpose::Reset, HERE).await;
+        let sent = sent.unwrap().unwrap();
+        assert_eq!(sent.purpose, Purpose::Confirm);
+        let misused = accounts.reset_password(&sent.code, "another horse".into());
+        assert!(matches!(misused.await, Err(AccountError::Ended)));
+        for _ in 0..2 {
+            accounts.confirm_address(&sent.code).await.unwrap();
+            assert!(users.find(ANN).await.unwrap().is_verified);
+            assert!(accounts.check(&token).await.unwrap().unwrap().is_verified);
+        }
+        let sent = accounts.mail_code(ANN, Purpose::Reset, HERE).await;
+        assert_eq!(sent.unwrap().unwrap().purpose, Purpose::Reset);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_api_token_is_good_for_its_scopes_until_it_is_taken_away() {
+        let (accounts, users, token) = accounts().await;
+        let read = Scopes::of_names(["read"]).unwrap();
+        let add = async |name: &str, scopes| {
+            accounts.add_api_token(&token, name.into(), scopes).await
+        };
+        let (kept, made) = add("a script", read).await.unwrap();
+        assert!(made.starts_with("mpy_") && made.len() > 40, "{made}");
+        let claims = accounts.check(&made).await.unwrap().unwrap();
+        assert_eq!((&*claims.username, claims.scopes), (ANN, Some(read)));
+        assert_eq!(accounts.api_tokens(&token).await.unwrap(), [kept.clone()]);
+        // It does nothing to the account, not even to itself.
+        assert!(matches!(accounts.renew(&made).await, Err(RenewError::Ended)));
+        for refused in [
+            accounts.api_tokens(&made).await.map(drop),
+            accounts.add_api_token(&made, "x".into(), read).await.map(drop),
+            accounts.remove_api_token(&made, &kept.id).await,
+            accounts.remove(&made, "correct horse".into(), HERE).await,
+        ] {
+            assert!(matches!(refused, Err(AccountError::Ended)), "{refused:?}");
+        }
+        for (name, scopes) in [("", read), ("a\nb", read), ("x", Scopes::default())] {
+            let refused = add(name, scopes).await;
+            assert!(matches!(refused, Err(AccountError::Unacceptable(_))), "{name:?}");
+        }
+        assert!(add(&"x".repeat(101), read).await.is_err());
+
+        // While nobody can be asked, what was known holds.
+        users.is_away.store(true, Ordering::SeqCst);
+        tokio::time::advance(HOLDS).await;
+        assert!(is_valid(&accounts, &made).await);
+        assert!(accounts.check("mpy_unknown").await.is_err());
+        users.is_away.store(false, Ordering::SeqCst);
+
+        accounts.remove_api_token(&token, &kept.id).await.unwrap();
+        assert!(!is_valid(&accounts, &made).await);
+        let (_, other) = add("another", read).await.unwrap();
+        assert!(is_valid(&accounts, &other).await);
+        users.users.change(ANN, Change::Disabled(true), NOW).await.unwrap();
+        tokio::time::advance(HOLDS).await;
+        assert!(!is_valid(&accounts, &other).await);
+    }
+
+    #[tokio::test]
+    async fn a_user_has_so_many_api_tokens_at_most() {
+        let (accounts, _, token) = accounts().await;
+        let read = Scopes::of_names(["read"]).unwrap();
+        let add = async || accounts.add_api_token(&token, "x".into(), read).await;
+        for _ in 0..MAX_API_TOKENS {
+            add().await.unwrap();
+        }
+        assert!(matches!(add().await, Err(AccountError::Unacceptable(_))));
     }
 }

@@ -16,10 +16,10 @@ mod turns;
 pub use local::LocalAccounts;
 pub use remote::RemoteAccounts;
 pub use secret::Secret;
-pub use token::Claims;
+pub use token::{Claims, MailCode, Purpose};
 
 pub(crate) use client::ClientSigner;
-pub(crate) use http::Connections;
+pub(crate) use http::{Connections, SCOPES, VERIFIED};
 pub(crate) use token::LIFETIME;
 
 use std::net::IpAddr;
@@ -30,13 +30,18 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use micropy_core::ports::auth::Error;
+use micropy_core::ports::auth::{ApiToken, Error, Scopes};
+use micropy_core::ports::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Characters of an address or a password: more would only cost time.
 const MAX_LENGTH: usize = 254;
 const MIN_PASSWORD_LENGTH: usize = 8;
+/// Characters of an API token's name.
+const MAX_TOKEN_NAME: usize = 100;
+/// API tokens of one user.
+const MAX_API_TOKENS: usize = 50;
 
 /// Signs users in and checks their tokens.
 #[async_trait]
@@ -69,7 +74,7 @@ pub trait Accounts: Send + Sync {
         token: &str,
         change: PasswordChange,
         from: IpAddr,
-    ) -> Result<String, PasswordError>;
+    ) -> Result<String, AccountError>;
 
     /// Removes the user of a valid token, if they know the password. It ends all their tokens. What they have stored is the
     /// caller's to remove.
@@ -78,10 +83,44 @@ pub trait Accounts: Send + Sync {
         token: &str,
         password: String,
         from: IpAddr,
-    ) -> Result<(), PasswordError>;
+    ) -> Result<(), AccountError>;
+
+    /// A code for a mail to the user of an address: one to set another password, or to confirm the address. None where
+    /// there is nobody to send it to, or nothing to confirm; who asked is not to learn that. A user who has yet to confirm the
+    /// address gets a code for that alone. `from` is the client's address: mails are limited.
+    async fn mail_code(
+        &self,
+        email: &str,
+        purpose: Purpose,
+        from: IpAddr,
+    ) -> Result<Option<MailCode>, AccountError>;
+
+    /// Gives a user another password by a code from a mail, which is used up. It ends all their tokens, and confirms the
+    /// address.
+    async fn reset_password(&self, code: &str, new: String) -> Result<(), AccountError>;
+
+    /// Confirms an address by a code from a mail.
+    async fn confirm_address(&self, code: &str) -> Result<(), AccountError>;
+
+    /// The API tokens of a valid token's user.
+    async fn api_tokens(&self, token: &str) -> Result<Vec<ApiToken>, AccountError>;
+
+    /// Makes an API token for a valid token's user: what is kept of it, and the token itself.
+    async fn add_api_token(
+        &self,
+        token: &str,
+        name: String,
+        scopes: Scopes,
+    ) -> Result<(ApiToken, String), AccountError>;
+
+    /// Ends an API token of a valid token's user.
+    async fn remove_api_token(&self, token: &str, id: &str) -> Result<(), AccountError>;
 
     /// Whether people may register themselves.
     fn registration(&self) -> bool;
+
+    /// Whether users have to confirm their address before they may convert anything.
+    fn confirmation(&self) -> bool;
 }
 
 /// An e-mail address and a password, as a client sent them.
@@ -168,11 +207,56 @@ pub struct PasswordChange {
     pub new: String,
 }
 
-/// Why a password is not changed, or an account not removed.
+/// Checks the name of a new API token; an error is a sentence for the user.
+fn check_token_name(name: &str) -> Result<(), String> {
+    let is_clean = !name.chars().any(char::is_control) && !name.trim().is_empty();
+    if is_clean && name.chars().count() <= MAX_TOKEN_NAME {
+        return Ok(());
+    }
+    Err(format!("The name of a token has 1 to {MAX_TOKEN_NAME} characters."))
+}
+
+/// An API token, as auth service and gateway tell each other of it.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ApiTokenMessage {
+    pub id: String,
+    pub name: String,
+    pub scopes: Vec<String>,
+    /// Milliseconds since the epoch.
+    pub created: i64,
+    /// The token itself, when it is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+impl ApiTokenMessage {
+    pub fn new(kept: ApiToken, token: Option<String>) -> Self {
+        let scopes = kept.scopes.names().into_iter().map(str::to_owned);
+        ApiTokenMessage {
+            id: kept.id,
+            name: kept.name,
+            scopes: scopes.collect(),
+            created: kept.created.as_millis(),
+            token,
+        }
+    }
+
+    pub fn into_kept(self) -> ApiToken {
+        let scopes = Scopes::of_names(self.scopes.iter().map(String::as_str));
+        ApiToken {
+            id: self.id,
+            name: self.name,
+            scopes: scopes.unwrap_or_default(),
+            created: Timestamp::from_millis(self.created),
+        }
+    }
+}
+
+/// Why an account is not changed or removed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum PasswordError {
-    /// The token is not valid, or has ended.
+pub enum AccountError {
+    /// The token, or the code, is not valid, or has ended.
     #[error("the token has ended")]
     Ended,
     /// The current password is another.
@@ -181,7 +265,7 @@ pub enum PasswordError {
     /// Too many logins, or changes, failed: wait this long.
     #[error("too many failed logins")]
     TooMany(Duration),
-    /// The new password will not do: the reason, in a sentence for the user.
+    /// The new password, or what else was asked for, will not do: the reason, in a sentence for the user.
     #[error("{0}")]
     Unacceptable(String),
     /// The tokens come from an auth service that changes and removes nobody.

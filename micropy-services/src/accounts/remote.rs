@@ -11,19 +11,20 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Builder;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use micropy_core::ports::auth::{Error, Rejection};
+use micropy_core::ports::auth::{ApiToken, Error, Rejection, Scopes};
 use micropy_core::ports::{BackendError, Clock};
 use serde::Serialize;
-use serde_json::json;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::client::{CLIENT, ClientSigner};
 use super::http::{Answer, Service};
 use super::recent::Recent;
-use super::token::Tokens;
+use super::token::{API_TOKEN, Tokens};
 use super::{
-    Accounts, Claims, Credentials, LoginError, PasswordChange, PasswordError, RegisterError,
-    RenewError, Secret,
+    AccountError, Accounts, ApiTokenMessage, Claims, Credentials, LoginError, MailCode,
+    PasswordChange, Purpose, RegisterError, RenewError, Secret,
 };
 
 /// How long a response may take: a login costs the service some 50 ms.
@@ -41,6 +42,7 @@ pub struct RemoteAccounts {
     signer: Option<ClientSigner>,
     clock: Arc<dyn Clock>,
     registration: bool,
+    confirmation: bool,
     /// What the service said of tokens that were valid once.
     recent: Recent<Option<Claims>>,
 }
@@ -60,6 +62,7 @@ impl RemoteAccounts {
             signer: None,
             clock,
             registration: true,
+            confirmation: false,
             recent: Recent::default(),
         })
     }
@@ -78,6 +81,14 @@ impl RemoteAccounts {
     #[must_use]
     pub fn allow_registration(mut self, allow: bool) -> Self {
         self.registration = allow;
+        self
+    }
+
+    /// Whether users have to confirm their address before they may convert anything. The default is no; the auth service has
+    /// to require it, too.
+    #[must_use]
+    pub fn require_confirmation(mut self, require: bool) -> Self {
+        self.confirmation = require;
         self
     }
 
@@ -118,7 +129,9 @@ impl RemoteAccounts {
         time: Duration,
     ) -> Result<(StatusCode, Duration, String), Error> {
         let answer = self.service.send(request, json, time).await;
-        let Answer { status, wait, text } = answer.map_err(Error::Unavailable)?;
+        let Answer {
+            status, wait, text, ..
+        } = answer.map_err(Error::Unavailable)?;
         Ok((status, wait, text))
     }
 
@@ -129,7 +142,7 @@ impl RemoteAccounts {
         token: &str,
         change: &(impl Serialize + Sync),
         from: IpAddr,
-    ) -> Result<String, PasswordError> {
+    ) -> Result<String, AccountError> {
         let request = self.post_for(path, from);
         let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         match self.send_json(request, change).await? {
@@ -137,26 +150,71 @@ impl RemoteAccounts {
                 self.recent.forget();
                 Ok(text)
             }
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, ..) => Err(PasswordError::Ended),
-            (StatusCode::CONFLICT, ..) => Err(PasswordError::Wrong),
-            (StatusCode::BAD_REQUEST, _, why) => Err(PasswordError::Unacceptable(why)),
-            (StatusCode::TOO_MANY_REQUESTS, wait, _) => Err(PasswordError::TooMany(wait)),
-            // The original auth service has no such route.
-            (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, ..) => {
-                Err(PasswordError::Unsupported)
+            answer => Err(refusal(answer)),
+        }
+    }
+
+    /// Asks for a change by a code from a mail.
+    async fn act_by_code(&self, path: &str, asked: &Value) -> Result<(), AccountError> {
+        let request = self.service.post(path);
+        match self.send_json(request, asked).await? {
+            (StatusCode::OK, ..) => {
+                self.recent.forget();
+                Ok(())
             }
-            (status, ..) => Err(unexpected(status).into()),
+            answer => Err(refusal(answer)),
+        }
+    }
+
+    /// Asks something about the API tokens of a token's user; returns what the response says.
+    async fn about_tokens<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        token: &str,
+        asked: &Value,
+    ) -> Result<T, AccountError> {
+        match self.send_json(self.post_with(path, token), asked).await? {
+            (StatusCode::OK, _, json) => {
+                Ok(serde_json::from_str(&json).map_err(|e| Error::Unavailable(e.into()))?)
+            }
+            answer => Err(refusal(answer)),
         }
     }
 
     /// What the auth service says of a token.
     async fn validate(&self, token: &str) -> Result<Option<Claims>, Error> {
-        let request = self.post_with("/validate", token);
-        match self.send_within(request, None, CHECK_TIME).await? {
-            (StatusCode::OK, _, json) => serde_json::from_str(&json).map_err(unavailable),
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, ..) => Ok(None),
-            (status, ..) => Err(unexpected(status)),
+        // Of API tokens, it tells our gateways alone, which keep to their scopes.
+        let request = self.post_for("/validate", IpAddr::from([0, 0, 0, 0]));
+        let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        let answer = self.service.send(request, None, CHECK_TIME).await;
+        let answer = answer.map_err(Error::Unavailable)?;
+        match answer.status {
+            StatusCode::OK => {
+                let mut claims: Claims = serde_json::from_str(&answer.text).map_err(unavailable)?;
+                claims.is_verified = answer.is_verified;
+                if token.starts_with(API_TOKEN) {
+                    // Of a service that knows no scopes there are no such tokens.
+                    let scopes = Scopes::of_names(answer.scopes.split_whitespace());
+                    claims.scopes = Some(scopes.unwrap_or_default());
+                }
+                Ok(Some(claims))
+            }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(None),
+            status => Err(unexpected(status)),
         }
+    }
+}
+
+/// Why an auth service did not change an account.
+fn refusal((status, wait, text): (StatusCode, Duration, String)) -> AccountError {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => AccountError::Ended,
+        StatusCode::CONFLICT => AccountError::Wrong,
+        StatusCode::BAD_REQUEST => AccountError::Unacceptable(text),
+        StatusCode::TOO_MANY_REQUESTS => AccountError::TooMany(wait),
+        // The original auth service has no such route.
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => AccountError::Unsupported,
+        _ => unexpected(status).into(),
     }
 }
 
@@ -203,7 +261,10 @@ impl Accounts for RemoteAccounts {
 
     async fn check(&self, token: &str) -> Result<Option<Claims>, Error> {
         let now = self.clock.now();
-        let signed = match self.tokens.as_ref().map(|tokens| tokens.check(token, now)) {
+        let tokens = self.tokens.as_ref();
+        // An API token has no signature.
+        let tokens = tokens.filter(|_| !token.starts_with(API_TOKEN));
+        let signed = match tokens.map(|tokens| tokens.check(token, now)) {
             Some(None) => return Ok(None),
             signed => signed.flatten(),
         };
@@ -257,7 +318,7 @@ impl Accounts for RemoteAccounts {
         token: &str,
         change: PasswordChange,
         from: IpAddr,
-    ) -> Result<String, PasswordError> {
+    ) -> Result<String, AccountError> {
         self.change_account("/password", token, &change, from).await
     }
 
@@ -266,14 +327,70 @@ impl Accounts for RemoteAccounts {
         token: &str,
         password: String,
         from: IpAddr,
-    ) -> Result<(), PasswordError> {
+    ) -> Result<(), AccountError> {
         let confirmation = json!({"password": password});
         let removed = self.change_account("/remove", token, &confirmation, from);
         removed.await.map(drop)
     }
 
+    async fn mail_code(
+        &self,
+        email: &str,
+        purpose: Purpose,
+        from: IpAddr,
+    ) -> Result<Option<MailCode>, AccountError> {
+        let request = self.post_for("/mail-code", from);
+        let asked = json!({"email": email, "purpose": purpose});
+        match self.send_json(request, &asked).await? {
+            (StatusCode::OK, _, json) => {
+                Ok(serde_json::from_str(&json).map_err(|e| Error::Unavailable(e.into()))?)
+            }
+            answer => Err(refusal(answer)),
+        }
+    }
+
+    async fn reset_password(&self, code: &str, new: String) -> Result<(), AccountError> {
+        let reset = json!({"code": code, "new": new});
+        self.act_by_code("/reset", &reset).await
+    }
+
+    async fn confirm_address(&self, code: &str) -> Result<(), AccountError> {
+        self.act_by_code("/confirm", &json!({"code": code})).await
+    }
+
+    async fn api_tokens(&self, token: &str) -> Result<Vec<ApiToken>, AccountError> {
+        let all: Vec<ApiTokenMessage> = self.about_tokens("/tokens", token, &json!({})).await?;
+        Ok(all.into_iter().map(ApiTokenMessage::into_kept).collect())
+    }
+
+    async fn add_api_token(
+        &self,
+        token: &str,
+        name: String,
+        scopes: Scopes,
+    ) -> Result<(ApiToken, String), AccountError> {
+        let wanted = json!({"name": name, "scopes": scopes.names()});
+        let mut made: ApiTokenMessage = self.about_tokens("/tokens/add", token, &wanted).await?;
+        let text = made.token.take().unwrap_or_default();
+        Ok((made.into_kept(), text))
+    }
+
+    async fn remove_api_token(&self, token: &str, id: &str) -> Result<(), AccountError> {
+        let wanted = json!({"id": id});
+        let removed: Option<bool> = self.about_tokens("/tokens/remove", token, &wanted).await?;
+        self.recent.forget();
+        match removed {
+            Some(true) => Ok(()),
+            _ => Err(Error::NotFound.into()),
+        }
+    }
+
     fn registration(&self) -> bool {
         self.registration
+    }
+
+    fn confirmation(&self) -> bool {
+        self.confirmation
     }
 }
 

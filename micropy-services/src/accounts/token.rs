@@ -2,16 +2,20 @@
 //!
 //! There is one algorithm and no negotiation: a token that names another is rejected.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use micropy_core::ports::Timestamp;
-use micropy_core::ports::auth::{TokenDigest, User};
+use micropy_core::ports::auth::{Scopes, TokenDigest, User};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Secret;
 
+/// How a token for a program begins.
+pub const API_TOKEN: &str = "mpy_";
 /// How long a token is valid, in seconds.
 pub const LIFETIME: i64 = 86_400;
 /// Bytes of the hash of a credential version.
@@ -29,9 +33,20 @@ pub struct Claims {
     pub iat: i64,
     /// Whether the user may use the service.
     pub admin: bool,
+    /// Whether mail is known to reach the user at the address.
+    #[serde(skip, default = "yes")]
+    pub is_verified: bool,
+    /// What a token for a program is good for; none for that of a user who has signed in.
+    #[serde(skip)]
+    pub scopes: Option<Scopes>,
     /// What the token was issued under, where we have issued it.
     #[serde(skip)]
     pub(super) stamp: Option<Stamp>,
+}
+
+/// Users of the original auth service have no part in verification.
+fn yes() -> bool {
+    true
 }
 
 /// What a token of ours was issued under. It stands in the header of the token, which is signed like the claims: services
@@ -58,6 +73,61 @@ impl Claims {
             None => self.iat > user.tokens_since.as_millis().div_euclid(1000),
         }
     }
+}
+
+/// What a code in a mail is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// To set another password.
+    Reset,
+    /// To confirm that the address is the user's.
+    Confirm,
+}
+
+impl Purpose {
+    fn lifetime(self) -> Duration {
+        match self {
+            Purpose::Reset => Duration::from_secs(30 * 60),
+            Purpose::Confirm => Duration::from_secs(3 * 24 * 60 * 60),
+        }
+    }
+}
+
+/// A code to be sent to a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MailCode {
+    /// What it is good for.
+    pub purpose: Purpose,
+    /// The code.
+    pub code: String,
+    /// When it ends, in milliseconds since the epoch.
+    pub until: i64,
+}
+
+/// What a code says.
+#[derive(Serialize, Deserialize)]
+pub struct Code {
+    purpose: Purpose,
+    /// The user's address.
+    pub email: String,
+    stamp: String,
+    until: i64,
+}
+
+impl Code {
+    /// Whether it is good for the user whose address it names, as they are now.
+    pub fn is_good_for(&self, user: &User, tokens: &Tokens) -> bool {
+        !user.is_disabled && self.stamp == tokens.code_stamp(user, self.purpose)
+    }
+}
+
+/// A new token for a program.
+pub fn api_token() -> String {
+    let mut random = [0; 32];
+    // The operating system's generator does not fail on a system that still works.
+    getrandom::fill(&mut random).unwrap_or_else(|e| panic!("no random numbers: {e}"));
+    format!("{API_TOKEN}{}", URL_SAFE_NO_PAD.encode(random))
 }
 
 /// What identifies a token to the store of users: the SHA-256 of its signed part, without the signature.
@@ -109,6 +179,8 @@ impl Tokens {
             exp: iat + LIFETIME,
             iat,
             admin: true,
+            is_verified: user.is_verified,
+            scopes: None,
             stamp: None,
         };
         let signed = format!("{}.{}", encode(&header), encode(&claims));
@@ -133,6 +205,42 @@ impl Tokens {
         (claims.exp > now.as_millis().div_euclid(1000)).then_some(claims)
     }
 
+    /// A code for a mail to `user`, which is good from `now` on, for a while.
+    pub fn mail_code(&self, user: &User, purpose: Purpose, now: Timestamp) -> MailCode {
+        let until = now.plus(purpose.lifetime());
+        let code = encode(&Code {
+            purpose,
+            email: user.email.clone(),
+            stamp: self.code_stamp(user, purpose),
+            until: until.as_millis(),
+        });
+        let mac = self.mac("mail code ").chain_update(&code).finalize();
+        let mac = URL_SAFE_NO_PAD.encode(mac.into_bytes());
+        MailCode {
+            purpose,
+            code: format!("{code}.{mac}"),
+            until: until.as_millis(),
+        }
+    }
+
+    /// What a code of ours says, if it is still good.
+    pub fn check_code(&self, code: &str, purpose: Purpose, now: Timestamp) -> Option<Code> {
+        let (code, mac) = code.split_once('.')?;
+        let mac = URL_SAFE_NO_PAD.decode(mac).ok()?;
+        let ours = self.mac("mail code ").chain_update(code);
+        ours.verify_slice(&mac).ok()?;
+        let code: Code = decode(code)?;
+        (code.purpose == purpose && code.until > now.as_millis()).then_some(code)
+    }
+
+    /// What a code is bound to. One for another password is used up by it, since that makes another version of the user.
+    fn code_stamp(&self, user: &User, purpose: Purpose) -> String {
+        match purpose {
+            Purpose::Reset => self.version(user),
+            Purpose::Confirm => user.id.clone(),
+        }
+    }
+
     /// The user's credential version, as tokens carry it. What is hashed is no part of a token: it begins with a word.
     fn version(&self, user: &User) -> String {
         let mac = self.mac("credential version ").chain_update(&user.id);
@@ -146,8 +254,8 @@ impl Tokens {
     }
 }
 
-/// Text that no other token has.
-fn random() -> String {
+/// Text that nothing else has.
+pub fn random() -> String {
     let mut random = [0; 12];
     // The operating system's generator does not fail on a system that still works.
     getrandom::fill(&mut random).unwrap_or_else(|e| panic!("no random numbers: {e}"));
@@ -248,6 +356,42 @@ mod tests {
         let (a, b) = (ours.issue(&ann(), NOW), ours.issue(&ann(), NOW));
         assert_ne!(digest(&a), digest(&b));
         assert_eq!(digest(&a), digest(&a));
+    }
+
+    #[test]
+    fn a_code_is_good_once_for_its_purpose_and_for_a_while() {
+        let ours = tokens("sarcasm");
+        let reset = ours.mail_code(&ann(), Purpose::Reset, NOW);
+        let read = |code: &str, purpose, minutes: u64| {
+            let now = NOW.plus(Duration::from_secs(minutes * 60));
+            ours.check_code(code, purpose, now)
+        };
+        let code = read(&reset.code, Purpose::Reset, 29).unwrap();
+        assert_eq!(code.email, "ann@example.com");
+        assert!(code.is_good_for(&ann(), &ours));
+        assert!(read(&reset.code, Purpose::Reset, 30).is_none(), "too late");
+        assert!(read(&reset.code, Purpose::Confirm, 0).is_none(), "another purpose");
+        let changes: [fn(&mut User); 3] = [
+            |user| user.version += 1,
+            |user| user.id = "8".into(),
+            |user| user.is_disabled = true,
+        ];
+        for (n, change) in changes.iter().enumerate() {
+            let mut user = ann();
+            change(&mut user);
+            assert!(!code.is_good_for(&user, &ours), "{n}");
+        }
+        let confirm = ours.mail_code(&ann(), Purpose::Confirm, NOW);
+        let code = read(&confirm.code, Purpose::Confirm, 60).unwrap();
+        assert!(code.is_good_for(&User { version: 9, ..ann() }, &ours));
+        assert!(!code.is_good_for(&User { id: "8".into(), ..ann() }, &ours));
+        assert!(tokens("irony").check_code(&reset.code, Purpose::Reset, NOW).is_none());
+        let (body, mac) = reset.code.split_once('.').unwrap();
+        let (other, _) = confirm.code.split_once('.').unwrap();
+        for forged in ["", ".", body, &format!("{other}.{mac}"), &format!("{body}.")] {
+            assert!(read(forged, Purpose::Reset, 0).is_none(), "{forged}");
+        }
+        assert!(ours.check(&reset.code, NOW).is_none(), "it is no token");
     }
 
     #[test]

@@ -12,15 +12,15 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use micropy_core::ports::Clock;
-use micropy_core::ports::auth::Error;
-use serde::Deserialize;
+use micropy_core::ports::auth::{Error, Scopes};
+use serde::{Deserialize, Serialize};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::accounts::{
-    Accounts, ClientSigner, Credentials, LoginError, PasswordChange, PasswordError, RegisterError,
-    RenewError, Secret,
+    AccountError, Accounts, ApiTokenMessage, ClientSigner, Credentials, LoginError, PasswordChange,
+    Purpose, RegisterError, RenewError, SCOPES, Secret, VERIFIED,
 };
 use crate::http::ClientAddress;
 
@@ -81,8 +81,8 @@ impl AuthService {
         self
     }
 
-    /// Its routes: `/login` and `/validate` of the original; `/register`, `/refresh`, `/logout`, `/password` and `/remove` for
-    /// our gateway; `/healthz` and `/readyz`.
+    /// Its routes: `/login` and `/validate` of the original; `/register`, `/refresh`, `/logout`, `/password`, `/remove`,
+    /// `/mail-code`, `/reset`, `/confirm` and `/tokens` for our gateway; `/healthz` and `/readyz`.
     pub fn router(&self) -> Router {
         let alive = get(|| async { "ok\n" });
         let router = Router::new()
@@ -93,6 +93,12 @@ impl AuthService {
             .route("/logout", post(logout))
             .route("/password", post(change_password))
             .route("/remove", post(remove))
+            .route("/mail-code", post(mail_code))
+            .route("/reset", post(reset_password))
+            .route("/confirm", post(confirm_address))
+            .route("/tokens", post(api_tokens))
+            .route("/tokens/add", post(add_api_token))
+            .route("/tokens/remove", post(remove_api_token))
             .route("/healthz", alive.clone())
             .route("/readyz", alive)
             .with_state(Shared(self.accounts.clone()))
@@ -104,11 +110,17 @@ impl AuthService {
     }
 }
 
+/// A request of a gateway of ours.
+#[derive(Clone, Copy)]
+struct FromGateway;
+
 /// Takes the client's address from a gateway of ours.
 async fn believe(State(gateways): State<Gateways>, mut request: Request, next: Next) -> Response {
     let now = gateways.clock.now();
     if let Some(client) = gateways.signer.read(request.headers(), now) {
-        request.extensions_mut().insert(ClientAddress(client));
+        let extensions = request.extensions_mut();
+        extensions.insert(ClientAddress(client));
+        extensions.insert(FromGateway);
     }
     next.run(request).await
 }
@@ -157,14 +169,31 @@ async fn register(
 }
 
 /// `POST /validate`: responds with the claims of a valid token.
-async fn validate(State(Shared(accounts)): State<Shared>, headers: HeaderMap) -> Response {
+async fn validate(
+    State(Shared(accounts)): State<Shared>,
+    from_gateway: Option<Extension<FromGateway>>,
+    headers: HeaderMap,
+) -> Response {
     let Some(token) = token(&headers) else {
         return missing_credentials();
     };
     match accounts.check(token).await {
+        // Others do not know of scopes, and would let the token do everything.
+        Ok(Some(claims)) if claims.scopes.is_some() && from_gateway.is_none() => {
+            (StatusCode::FORBIDDEN, "not authorized").into_response()
+        }
         Ok(Some(claims)) => {
             let json = ascii(&serde_json::to_string(&claims).unwrap_or_default());
-            ([(CONTENT_TYPE, "application/json")], json).into_response()
+            let mut response = ([(CONTENT_TYPE, "application/json")], json).into_response();
+            let headers = response.headers_mut();
+            if !claims.is_verified {
+                headers.insert(VERIFIED, HeaderValue::from_static("false"));
+            }
+            let scopes = claims.scopes.map(|scopes| scopes.names().join(" "));
+            if let Some(Ok(scopes)) = scopes.map(|scopes| scopes.parse()) {
+                headers.insert(SCOPES, scopes);
+            }
+            response
         }
         Ok(None) => (StatusCode::FORBIDDEN, "not authorized").into_response(),
         Err(e) => LoginError::Users(e).into_response(),
@@ -241,6 +270,130 @@ async fn remove(
     }
 }
 
+/// The body of a request for a code.
+#[derive(Deserialize)]
+struct CodeRequest {
+    email: String,
+    purpose: Purpose,
+}
+
+/// `POST /mail-code`, for our gateway alone: responds with a code for a mail, or `null`.
+async fn mail_code(
+    State(Shared(accounts)): State<Shared>,
+    ClientAddress(from): ClientAddress,
+    from_gateway: Option<Extension<FromGateway>>,
+    asked: Result<Json<CodeRequest>, JsonRejection>,
+) -> Response {
+    if from_gateway.is_none() {
+        return (StatusCode::FORBIDDEN, "not authorized").into_response();
+    }
+    let Json(CodeRequest { email, purpose }) = match asked {
+        Ok(asked) => asked,
+        Err(e) => return e.into_response(),
+    };
+    respond(accounts.mail_code(&email, purpose, from).await)
+}
+
+/// The body of a request with a code.
+#[derive(Deserialize)]
+struct ByCode {
+    code: String,
+    #[serde(default)]
+    new: String,
+}
+
+/// `POST /reset`: gives a user another password by a code.
+async fn reset_password(
+    State(Shared(accounts)): State<Shared>,
+    asked: Result<Json<ByCode>, JsonRejection>,
+) -> Response {
+    match asked {
+        Ok(Json(ByCode { code, new })) => respond(accounts.reset_password(&code, new).await),
+        Err(e) => e.into_response(),
+    }
+}
+
+/// `POST /confirm`: confirms an address by a code.
+async fn confirm_address(
+    State(Shared(accounts)): State<Shared>,
+    asked: Result<Json<ByCode>, JsonRejection>,
+) -> Response {
+    match asked {
+        Ok(Json(ByCode { code, .. })) => respond(accounts.confirm_address(&code).await),
+        Err(e) => e.into_response(),
+    }
+}
+
+/// `POST /tokens`: responds with the API tokens of a token's user.
+async fn api_tokens(State(Shared(accounts)): State<Shared>, headers: HeaderMap) -> Response {
+    let Some(token) = token(&headers) else {
+        return missing_credentials();
+    };
+    let all = accounts.api_tokens(token).await;
+    let message = |kept| ApiTokenMessage::new(kept, None);
+    respond(all.map(|all| all.into_iter().map(message).collect::<Vec<_>>()))
+}
+
+/// The body of a request for an API token.
+#[derive(Deserialize)]
+struct WantedToken {
+    name: String,
+    scopes: Vec<String>,
+}
+
+/// `POST /tokens/add`: makes an API token for a token's user.
+async fn add_api_token(
+    State(Shared(accounts)): State<Shared>,
+    headers: HeaderMap,
+    wanted: Result<Json<WantedToken>, JsonRejection>,
+) -> Response {
+    let Some(token) = token(&headers) else {
+        return missing_credentials();
+    };
+    let Json(WantedToken { name, scopes }) = match wanted {
+        Ok(wanted) => wanted,
+        Err(e) => return e.into_response(),
+    };
+    let Some(scopes) = Scopes::of_names(scopes.iter().map(String::as_str)) else {
+        return (StatusCode::BAD_REQUEST, "unknown scope").into_response();
+    };
+    let made = accounts.add_api_token(token, name, scopes).await;
+    respond(made.map(|(kept, made)| ApiTokenMessage::new(kept, Some(made))))
+}
+
+/// The body of a request to end an API token.
+#[derive(Deserialize)]
+struct UnwantedToken {
+    id: String,
+}
+
+/// `POST /tokens/remove`: ends an API token of a token's user; responds with whether there was one.
+async fn remove_api_token(
+    State(Shared(accounts)): State<Shared>,
+    headers: HeaderMap,
+    unwanted: Result<Json<UnwantedToken>, JsonRejection>,
+) -> Response {
+    let Some(token) = token(&headers) else {
+        return missing_credentials();
+    };
+    let Json(UnwantedToken { id }) = match unwanted {
+        Ok(unwanted) => unwanted,
+        Err(e) => return e.into_response(),
+    };
+    match accounts.remove_api_token(token, &id).await {
+        Err(AccountError::Users(Error::NotFound)) => Json(false).into_response(),
+        done => respond(done.map(|()| true)),
+    }
+}
+
+/// The response with the outcome, as JSON.
+fn respond(outcome: Result<impl Serialize, AccountError>) -> Response {
+    match outcome {
+        Ok(outcome) => Json(outcome).into_response(),
+        Err(e) => e.into_response(),
+    }
+}
+
 /// The token of an `Authorization` header. The scheme is ignored, as in the original.
 fn token(headers: &HeaderMap) -> Option<&str> {
     let (_, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
@@ -271,15 +424,15 @@ fn too_many(wait: Duration, of_what: &'static str) -> Response {
     (StatusCode::TOO_MANY_REQUESTS, after, of_what).into_response()
 }
 
-impl IntoResponse for PasswordError {
+impl IntoResponse for AccountError {
     fn into_response(self) -> Response {
         match self {
-            PasswordError::Ended => (StatusCode::FORBIDDEN, "not authorized").into_response(),
-            PasswordError::Wrong => (StatusCode::CONFLICT, self.to_string()).into_response(),
-            PasswordError::TooMany(wait) => too_many(wait, "too many failed logins"),
-            PasswordError::Unacceptable(why) => (StatusCode::BAD_REQUEST, why).into_response(),
-            PasswordError::Unsupported => (StatusCode::NOT_FOUND, self.to_string()).into_response(),
-            PasswordError::Users(e) => LoginError::Users(e).into_response(),
+            AccountError::Ended => (StatusCode::FORBIDDEN, "not authorized").into_response(),
+            AccountError::Wrong => (StatusCode::CONFLICT, self.to_string()).into_response(),
+            AccountError::TooMany(wait) => too_many(wait, "too many failed logins"),
+            AccountError::Unacceptable(why) => (StatusCode::BAD_REQUEST, why).into_response(),
+            AccountError::Unsupported => (StatusCode::NOT_FOUND, self.to_string()).into_response(),
+            AccountError::Users(e) => LoginError::Users(e).into_response(),
         }
     }
 }

@@ -14,9 +14,10 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::session::{Session, SessionCookie};
-use super::{Shared, body, session};
+use super::{Shared, body, mails, session};
 use crate::accounts::{
-    Credentials, LIFETIME, LoginError, PasswordChange, PasswordError, RegisterError, RenewError,
+    AccountError, Credentials, LIFETIME, LoginError, PasswordChange, Purpose, RegisterError,
+    RenewError,
 };
 use crate::http::ClientAddress;
 
@@ -69,6 +70,8 @@ pub struct SignedIn {
 #[derive(Serialize, ToSchema)]
 pub struct Me {
     email: String,
+    /// Whether the address is confirmed, where it has to be: nothing can be converted before.
+    confirmed: bool,
 }
 
 /// Register, and log in.
@@ -98,6 +101,10 @@ pub async fn register(
         return Err(Error::Rejected(Rejection::Taken).into());
     }
     let token = gateway.accounts.register(account.into(), from).await?;
+    if gateway.accounts.confirmation() {
+        // Where there is no mail now, the user can ask for another.
+        let _ = mails::send(&gateway, email.clone(), Purpose::Confirm, from);
+    }
     Ok((StatusCode::CREATED, signed_in(&gateway, cookie, email, token)).into_response())
 }
 
@@ -230,7 +237,7 @@ pub async fn remove(
     known.map_err(|e| match e {
         LoginError::TooMany(wait) => too_many_logins(wait),
         LoginError::Users(e) => e.into(),
-        _ => PasswordError::Wrong.into(),
+        _ => AccountError::Wrong.into(),
     })?;
     // The account goes last: until then, all of this can be done again.
     gateway.remove_all_jobs(&session.email).await?;
@@ -239,18 +246,18 @@ pub async fn remove(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-impl From<PasswordError> for Problem {
-    fn from(e: PasswordError) -> Self {
+impl From<AccountError> for Problem {
+    fn from(e: AccountError) -> Self {
         match e {
-            PasswordError::Ended => Problem::session_ended(),
-            PasswordError::Wrong => Problem::conflict(e.to_string()),
-            PasswordError::TooMany(wait) => too_many_logins(wait),
-            PasswordError::Unacceptable(why) => Problem::bad_request(why),
-            PasswordError::Unsupported => Problem::new(
+            AccountError::Ended => Problem::session_ended(),
+            AccountError::Wrong => Problem::conflict(e.to_string()),
+            AccountError::TooMany(wait) => too_many_logins(wait),
+            AccountError::Unacceptable(why) => Problem::bad_request(why),
+            AccountError::Unsupported => Problem::new(
                 StatusCode::NOT_IMPLEMENTED,
                 "The auth service does not change accounts.",
             ),
-            PasswordError::Users(e) => e.into(),
+            AccountError::Users(e) => e.into(),
         }
     }
 }
@@ -287,8 +294,9 @@ pub async fn logout(
     get, path = "/api/v1/auth/me", tag = "accounts",
     responses((status = 200, body = Me))
 )]
-pub async fn me(session: Session) -> Json<Me> {
+pub async fn me(State(gateway): State<Shared>, session: Session) -> Json<Me> {
     Json(Me {
+        confirmed: gateway.check_confirmed(&session).is_ok(),
         email: session.email,
     })
 }

@@ -24,6 +24,9 @@ pub async fn upload(
     Query(options): Query<ConversionOptions>,
     request: Request,
 ) -> Response {
+    if let Err(problem) = gateway.check_confirmed(&session) {
+        return rejection(&problem);
+    }
     let json = wants_json(request.headers());
     let batch = gateway.ports.new_id();
     let received = match Form::read(request, options, false) {

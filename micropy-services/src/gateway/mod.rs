@@ -6,13 +6,16 @@ mod body;
 mod compat;
 mod download;
 mod events;
+mod export;
 mod jobs;
 mod limits;
+mod mails;
 mod operation;
 mod problem;
 mod quota;
 mod routes;
 mod session;
+mod tokens;
 pub(crate) mod tus;
 pub(crate) mod uploads;
 mod view;
@@ -26,6 +29,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::FromRef;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
@@ -90,6 +94,8 @@ pub struct Gateway {
     writers: Arc<tus::Writers>,
     admission: Arc<quota::Admission>,
     archives: archive::Slots,
+    /// Mails about accounts that are being asked for.
+    mails: Arc<Semaphore>,
     /// Cancelled when the service shuts down: endless responses must end.
     shutdown: CancellationToken,
 }
@@ -118,6 +124,7 @@ impl Gateway {
             writers: Arc::default(),
             admission: Arc::default(),
             archives: archive::Slots::default(),
+            mails: Arc::new(Semaphore::new(mails::MAX_REQUESTS)),
             shutdown: CancellationToken::new(),
         }
     }

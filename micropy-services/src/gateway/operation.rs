@@ -19,6 +19,8 @@ pub struct About {
     version: &'static str,
     /// Whether people may register themselves.
     registration: bool,
+    /// Whether users have to confirm their address before they may convert anything.
+    confirmation: bool,
     /// Bytes of the largest video.
     max_upload: u64,
     /// Videos in one request.
@@ -31,6 +33,7 @@ pub async fn about(State(gateway): State<Shared>) -> Json<About> {
     Json(About {
         version: env!("CARGO_PKG_VERSION"),
         registration: gateway.accounts.registration(),
+        confirmation: gateway.accounts.confirmation(),
         max_upload: gateway.limits.upload,
         max_files: gateway.limits.files,
     })

@@ -16,7 +16,10 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::session::{COOKIE_NAME, HOST_COOKIE_NAME};
-use super::{Shared, accounts, archive, compat, download, events, jobs, operation, tus, uploads};
+use super::{
+    Shared, accounts, archive, compat, download, events, export, jobs, mails, operation, tokens,
+    tus, uploads,
+};
 use crate::auth;
 
 /// Bytes of a JSON body. Uploads have limits of their own.
@@ -54,6 +57,13 @@ pub fn router(gateway: Shared) -> Router {
         .routes(routes!(accounts::change_password))
         .routes(routes!(accounts::remove))
         .routes(routes!(accounts::me))
+        .routes(routes!(mails::forgotten))
+        .routes(routes!(mails::reset))
+        .routes(routes!(mails::confirm))
+        .routes(routes!(mails::confirmation))
+        .routes(routes!(tokens::list, tokens::add))
+        .routes(routes!(tokens::remove))
+        .routes(routes!(export::export))
         .routes(routes!(uploads::upload))
         .routes(routes!(tus::options, tus::create))
         .routes(routes!(tus::head, tus::patch, tus::delete))

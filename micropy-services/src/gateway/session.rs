@@ -8,6 +8,7 @@ use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use micropy_core::ports::auth::Scopes;
 use micropy_core::ports::jobs::Job;
 use micropy_core::ports::{Id, auth, jobs};
 use tokio_util::sync::CancellationToken;
@@ -28,10 +29,17 @@ pub const COOKIE_NAME: &str = "micropy_session";
 pub const HOST_COOKIE_NAME: &str = "__Host-micropy_session";
 const SECURE_COOKIE_NAME: &str = "__Secure-micropy_session";
 
+/// Paths of what is about accounts, and of what uploads.
+const ACCOUNTS: &str = "/api/v1/auth/";
+const ME: &str = "/api/v1/auth/me";
+const UPLOADS: [&str; 3] = ["/api/v1/tus", "/api/v1/uploads", "/upload"];
+
 /// An authenticated user.
 #[derive(Clone, Debug)]
 pub struct Session {
     pub email: String,
+    /// Whether mail is known to reach the user at the address.
+    pub is_verified: bool,
     /// The token of the request.
     pub token: Secret,
 }
@@ -99,6 +107,8 @@ enum NoSession {
     Missing,
     Invalid,
     NotAdmin,
+    /// It is a program's, and not for that.
+    OutOfScope(&'static str),
     /// The token could not be checked.
     Unchecked(auth::Error),
 }
@@ -113,6 +123,7 @@ impl FromRequestParts<Shared> for Session {
                 NoSession::Missing => Problem::unauthorized("Please sign in."),
                 NoSession::Invalid => Problem::session_ended(),
                 NoSession::NotAdmin => Problem::forbidden("You are not authorized."),
+                NoSession::OutOfScope(why) => Problem::forbidden(why),
                 NoSession::Unchecked(e) => e.into(),
             })
     }
@@ -130,6 +141,7 @@ impl FromRequestParts<Shared> for CompatSession {
                 NoSession::Missing => (StatusCode::UNAUTHORIZED, "missing credentials"),
                 NoSession::Invalid => (StatusCode::FORBIDDEN, "not authorized"),
                 NoSession::NotAdmin => (StatusCode::UNAUTHORIZED, "not authorized"),
+                NoSession::OutOfScope(why) => (StatusCode::FORBIDDEN, why),
                 NoSession::Unchecked(e) => return LoginError::Users(e).into_response(),
             };
             (status, text).into_response()
@@ -160,6 +172,16 @@ impl Gateway {
             true => Ok(job),
             false => Err(jobs::Error::NotFound.into()),
         }
+    }
+
+    /// Refuses what ends in a mail to an address that is not known to be the user's.
+    pub(super) fn check_confirmed(&self, session: &Session) -> Result<(), Problem> {
+        if session.is_verified || !self.accounts.confirmation() {
+            return Ok(());
+        }
+        Err(Problem::forbidden(
+            "Please confirm your e-mail address first, by the link in the mail that you were sent.",
+        ))
     }
 
     /// Whether a session is known to have ended. While nobody can be asked, it goes on.
@@ -207,10 +229,30 @@ async fn identify(parts: &Parts, gateway: &Shared) -> Result<Session, NoSession>
     if !claims.admin {
         return Err(NoSession::NotAdmin);
     }
+    if let Some(scopes) = claims.scopes {
+        check_scopes(scopes, parts).map_err(NoSession::OutOfScope)?;
+    }
     Ok(Session {
         email: claims.username,
+        is_verified: claims.is_verified,
         token: Secret::new(token),
     })
+}
+
+/// Whether a program's token is good for a request; otherwise why not.
+fn check_scopes(scopes: Scopes, parts: &Parts) -> Result<(), &'static str> {
+    let (path, method) = (parts.uri.path(), &parts.method);
+    let is_reading = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    if path.starts_with(ACCOUNTS) {
+        let is_me = is_reading && path == ME;
+        return is_me.then_some(()).ok_or("An API token is not for accounts: please sign in.");
+    }
+    let is_upload = UPLOADS.iter().any(|uploads| path.starts_with(uploads));
+    match (is_upload || !is_reading, scopes) {
+        (true, Scopes { convert: false, .. }) => Err("This API token lacks the scope `convert`."),
+        (false, Scopes { read: false, .. }) => Err("This API token lacks the scope `read`."),
+        _ => Ok(()),
+    }
 }
 
 /// The tokens that a request carries, valid or not; without the cookie where another page sends it.
@@ -336,6 +378,40 @@ mod tests {
         for (site, expected) in sites {
             let sent = [("host", "example.com"), ("origin", "http://example.com"), ("sec-fetch-site", site)];
             assert_eq!(is_own(&plain, &sent, false), expected, "{site}");
+        }
+    }
+
+    #[test]
+    fn a_programs_token_does_what_its_scopes_say() {
+        let (convert, read) = (
+            Scopes::of_names(["convert"]).unwrap(),
+            Scopes::of_names(["read"]).unwrap(),
+        );
+        for (method, path, by_convert, by_read) in [
+            ("POST", "/api/v1/uploads", true, false),
+            ("POST", "/upload", true, false),
+            ("POST", "/api/v1/tus", true, false),
+            ("HEAD", "/api/v1/tus/65a1", true, false),
+            ("PATCH", "/api/v1/tus/65a1", true, false),
+            ("GET", "/api/v1/jobs", false, true),
+            ("HEAD", "/api/v1/jobs/65a1/mp3", false, true),
+            ("GET", "/download", false, true),
+            ("GET", "/api/v1/events", false, true),
+            ("GET", "/api/v1/archive", false, true),
+            ("DELETE", "/api/v1/jobs/65a1", true, false),
+            ("POST", "/api/v1/jobs/65a1/retry", true, false),
+            ("GET", "/api/v1/auth/me", true, true),
+            ("POST", "/api/v1/auth/me", false, false),
+            ("GET", "/api/v1/auth/tokens", false, false),
+            ("POST", "/api/v1/auth/tokens", false, false),
+            ("GET", "/api/v1/auth/export", false, false),
+            ("POST", "/api/v1/auth/refresh", false, false),
+            ("POST", "/api/v1/auth/remove", false, false),
+        ] {
+            let request = Request::builder().method(method).uri(path).body(()).unwrap();
+            let (parts, ()) = request.into_parts();
+            let given = [convert, read].map(|scopes| check_scopes(scopes, &parts).is_ok());
+            assert_eq!(given, [by_convert, by_read], "{method} {path}");
         }
     }
 

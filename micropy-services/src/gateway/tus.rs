@@ -103,6 +103,7 @@ pub async fn create(
     Query(options): Query<ConversionOptions>,
     request: Request,
 ) -> Result<Response, Problem> {
+    gateway.check_confirmed(&session)?;
     let length = number(request.headers(), &UPLOAD_LENGTH)?;
     let metadata = Metadata::read(request.headers())?;
     let options = metadata.options(options)?;

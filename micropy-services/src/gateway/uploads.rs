@@ -76,6 +76,7 @@ pub async fn upload(
     Query(options): Query<ConversionOptions>,
     request: Request,
 ) -> Result<Response, Problem> {
+    gateway.check_confirmed(&session)?;
     let form = Form::read(request, options, true)?;
     let batch = gateway.ports.new_id();
     let received = gateway.receive_form(&session, form, batch).await?;

@@ -108,6 +108,6 @@ pub fn system_time(time: Timestamp) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
 }
 
-fn rfc3339(time: Timestamp) -> String {
+pub fn rfc3339(time: Timestamp) -> String {
     humantime::format_rfc3339_millis(system_time(time)).to_string()
 }

@@ -4,6 +4,7 @@ use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{Job, Message, Topic};
 use serde::{Deserialize, Serialize};
 
+use crate::accounts::MailCode;
 use crate::telemetry;
 
 /// The body of a message on any queue. The converter fills in `mp3_fid`.
@@ -23,6 +24,9 @@ pub struct Body {
     /// Why the job failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// A mail about the user's account, and about no job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<MailCode>,
     /// Keys that are not ours.
     #[serde(flatten)]
     pub others: serde_json::Map<String, serde_json::Value>,
@@ -38,8 +42,24 @@ impl Body {
             job_id: Some(job.id.to_string()),
             file_name: Some(job.file_name.clone()),
             failure: None,
+            account: None,
             others: serde_json::Map::new(),
         }
+    }
+
+    /// The message that asks for a mail about an account. Its queue is one that original notification services do not know.
+    pub fn about_account(email: String, code: MailCode) -> Message {
+        let body = Body {
+            video_fid: String::new(),
+            mp3_fid: None,
+            username: email,
+            job_id: None,
+            file_name: None,
+            failure: None,
+            account: Some(code),
+            others: serde_json::Map::new(),
+        };
+        body.message(Topic::Failed)
     }
 
     /// Reads a message's payload.

@@ -1,8 +1,10 @@
 //! The mails.
 
 use micropy_core::ports::notifier::Notification;
+use sha2::{Digest as _, Sha256};
 
 use super::NotificationService;
+use crate::accounts::{MailCode, Purpose};
 use crate::job::message::Body;
 
 /// Characters of a file's name in a mail.
@@ -32,6 +34,39 @@ impl NotificationService {
                 "<p><b>{}</b> could not be converted: {}</p>\n<p><a href=\"{link}\">Look at the job</a></p>\n",
                 escape(&name),
                 escape(reason)
+            )),
+        }
+    }
+
+    /// The mail about an account. It holds nothing that its user, or whoever gave the address, has chosen.
+    pub(super) fn account_mail(&self, to: &str, mail: &MailCode) -> Notification {
+        let MailCode { purpose, code, .. } = mail;
+        let (name, subject, text, action) = match purpose {
+            Purpose::Reset => (
+                "reset",
+                "Set another password",
+                "Somebody, probably you, asked for another password. The link is good for half an hour, and once. If it was \
+                 not you, there is nothing to do.",
+                "set another password",
+            ),
+            Purpose::Confirm => (
+                "confirm",
+                "Confirm your address",
+                "An account was made with this address. If it was you, follow the link within three days. If it was not, there \
+                 is nothing to do: you will get no other mail.",
+                "confirm your address",
+            ),
+        };
+        let link = format!("{}/#{name}-{code}", self.public_url);
+        let digest = Sha256::digest(code);
+        let key: String = digest[..12].iter().map(|b| format!("{b:02x}")).collect();
+        Notification {
+            key: format!("{key}.{name}"),
+            to: to.to_owned(),
+            subject: subject.into(),
+            text: format!("{text}\n\n{link}\n"),
+            html: Some(format!(
+                "<p>{text}</p>\n<p><a href=\"{link}\">{action}</a></p>\n"
             )),
         }
     }

@@ -86,9 +86,15 @@ impl NotificationService {
         shutdown: &CancellationToken,
     ) -> Result<(), queue::Error> {
         let job_id = body.job_id.as_deref().unwrap_or_default();
-        let notification = match (&body.failure, body.mp3()) {
-            (Some(reason), _) if body.job().is_some() => self.failure_mail(&body, reason),
-            (_, Some(mp3)) => self.mp3_mail(&body, &mp3.to_string()),
+        if let Some(code) = &body.account
+            && code.until <= self.ports.clock.now().as_millis()
+        {
+            return delivery.dead("the link would be too old").await;
+        }
+        let notification = match (&body.failure, body.mp3(), &body.account) {
+            (_, _, Some(code)) => self.account_mail(&body.username, code),
+            (Some(reason), ..) if body.job().is_some() => self.failure_mail(&body, reason),
+            (_, Some(mp3), _) => self.mp3_mail(&body, &mp3.to_string()),
             _ => return delivery.dead("mp3_fid is missing").await,
         };
         // Giving the message back would count as an attempt, and the mail has not been tried yet.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::ports::Timestamp;
-use crate::ports::auth::{Auth, Change, Error, Rejection, Role, User};
+use crate::ports::auth::{ApiToken, Auth, Change, Error, Rejection, Role, Scopes, TokenDigest, User};
 
 /// When the suite takes place.
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -20,6 +20,7 @@ pub async fn run(auth: &dyn Auth) {
     a_users_standing_is_kept(auth).await;
     a_removed_user_is_gone(auth).await;
     a_revoked_token_stays_revoked_until_it_expires(auth).await;
+    an_api_token_is_found_by_its_digest_until_it_ends(auth).await;
 }
 
 async fn refused(auth: &dyn Auth, email: &str, password: &str) -> bool {
@@ -293,4 +294,91 @@ async fn a_revoked_token_stays_revoked_until_it_expires(auth: &dyn Auth) {
         .expect("revoke");
     assert!(is_revoked(&first).await, "it has not expired yet");
     assert!(is_revoked(&second).await);
+}
+
+async fn an_api_token_is_found_by_its_digest_until_it_ends(auth: &dyn Auth) {
+    let (eve, mallory) = ("eve@example.com", "mallory@example.com");
+    for email in [eve, mallory] {
+        auth.register(email, "correct horse", NOW)
+            .await
+            .expect("register");
+    }
+    let token = |n: u8, name: &str, convert| ApiToken {
+        id: format!("token {n}"),
+        name: name.into(),
+        scopes: Scopes {
+            convert,
+            read: true,
+        },
+        created: NOW.plus(Duration::from_secs(n.into())),
+    };
+    let digest = |n: u8| -> TokenDigest { [n; 32] };
+    let is_unknown = async |n| {
+        let found = auth.find_api_token(&digest(n)).await;
+        matches!(found, Err(Error::NotFound))
+    };
+    let add = async |email, n, name: &str| {
+        let token = token(n, name, n == 11);
+        auth.add_api_token(email, &token, &digest(n)).await
+    };
+    let unknown = add("nobody@example.com", 10, "x").await;
+    assert!(
+        matches!(unknown, Err(Error::NotFound)),
+        "an unknown user has no tokens"
+    );
+    assert!(is_unknown(10).await, "nor does the attempt leave one");
+    assert_eq!(
+        auth.api_tokens("nobody@example.com").await.expect("list"),
+        []
+    );
+
+    add(eve, 11, "my \"phöne\" \u{1f511}").await.expect("add");
+    add(eve, 12, "a script").await.expect("add");
+    add(mallory, 13, "a script").await.expect("add");
+    let (first, second) = (
+        token(11, "my \"phöne\" \u{1f511}", true),
+        token(12, "a script", false),
+    );
+    let listed = auth.api_tokens(eve).await.expect("list");
+    assert_eq!(listed, [first.clone(), second.clone()], "the user's own, by age");
+    let user = auth.find(eve).await.expect("find");
+    let found = auth.find_api_token(&digest(11)).await.expect("find");
+    assert_eq!(found, (user, first));
+
+    let others = auth.remove_api_token(mallory, "token 12").await;
+    assert!(
+        matches!(others, Err(Error::NotFound)),
+        "another user's token is none"
+    );
+    auth.remove_api_token(eve, "token 11").await.expect("remove");
+    assert!(is_unknown(11).await, "a token that was removed");
+    let again = auth.remove_api_token(eve, "token 11").await;
+    assert!(matches!(again, Err(Error::NotFound)), "is gone");
+    assert!(!is_unknown(12).await, "the others stay");
+
+    auth.change(eve, Change::Verified(true), NOW)
+        .await
+        .expect("change");
+    assert!(!is_unknown(12).await, "whatever ends no token");
+    auth.change_password(eve, "another horse", NOW)
+        .await
+        .expect("change the password");
+    assert!(is_unknown(12).await, "another password ends them");
+    assert_eq!(auth.api_tokens(eve).await.expect("list"), []);
+    add(eve, 14, "new").await.expect("add");
+    auth.change(eve, Change::Disabled(true), NOW)
+        .await
+        .expect("disable");
+    auth.change(eve, Change::Disabled(false), NOW)
+        .await
+        .expect("enable");
+    assert!(is_unknown(14).await, "so does disabling their user");
+    assert!(!is_unknown(13).await, "and nobody else");
+    auth.remove(mallory).await.expect("remove");
+    assert!(is_unknown(13).await, "so does removing their user");
+    auth.register(mallory, "correct horse", NOW)
+        .await
+        .expect("register");
+    assert!(is_unknown(13).await, "whoever has the address after");
+    assert_eq!(auth.api_tokens(mallory).await.expect("list"), []);
 }

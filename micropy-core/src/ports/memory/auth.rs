@@ -5,7 +5,7 @@ use async_trait::async_trait;
 
 use super::lock;
 use crate::ports::Timestamp;
-use crate::ports::auth::{Auth, Change, Error, Rejection, Role, TokenDigest, User};
+use crate::ports::auth::{ApiToken, Auth, Change, Error, Rejection, Role, TokenDigest, User};
 
 /// Users in memory, their passwords in plain text: for tests only.
 #[derive(Debug, Default)]
@@ -21,6 +21,22 @@ struct Users {
     registered: u64,
     /// Tokens that have ended, and when they expire.
     revoked: HashMap<TokenDigest, Timestamp>,
+    api_tokens: Vec<Kept>,
+}
+
+/// An API token, and whom it belongs to.
+#[derive(Debug)]
+struct Kept {
+    user: String,
+    version: u64,
+    digest: TokenDigest,
+    token: ApiToken,
+}
+
+impl Kept {
+    fn is_of(&self, user: &User) -> bool {
+        self.user == user.id && self.version == user.version
+    }
 }
 
 impl Users {
@@ -113,6 +129,51 @@ impl Auth for MemoryAuth {
         revoked.retain(|_, expiry| *expiry > now);
         revoked.insert(*token, expiry);
         Ok(())
+    }
+
+    async fn add_api_token(
+        &self,
+        email: &str,
+        token: &ApiToken,
+        digest: &TokenDigest,
+    ) -> Result<(), Error> {
+        let mut users = lock(&self.users);
+        let (user, _) = users.get(email)?;
+        let kept = Kept {
+            user: user.id.clone(),
+            version: user.version,
+            digest: *digest,
+            token: token.clone(),
+        };
+        users.api_tokens.push(kept);
+        Ok(())
+    }
+
+    async fn api_tokens(&self, email: &str) -> Result<Vec<ApiToken>, Error> {
+        let users = lock(&self.users);
+        let Some((user, _)) = users.all.get(email) else {
+            return Ok(Vec::new());
+        };
+        let own = users.api_tokens.iter().filter(|kept| kept.is_of(user));
+        Ok(own.map(|kept| kept.token.clone()).collect())
+    }
+
+    async fn remove_api_token(&self, email: &str, id: &str) -> Result<(), Error> {
+        let mut users = lock(&self.users);
+        let user = users.get(email)?.0.clone();
+        let mut tokens = users.api_tokens.iter();
+        let found = tokens.position(|kept| kept.is_of(&user) && kept.token.id == id);
+        users.api_tokens.remove(found.ok_or(Error::NotFound)?);
+        Ok(())
+    }
+
+    async fn find_api_token(&self, digest: &TokenDigest) -> Result<(User, ApiToken), Error> {
+        let users = lock(&self.users);
+        let kept = users.api_tokens.iter().find(|kept| kept.digest == *digest);
+        let kept = kept.ok_or(Error::NotFound)?;
+        let user = users.all.values().find(|(user, _)| kept.is_of(user));
+        let (user, _) = user.ok_or(Error::NotFound)?;
+        Ok((user.clone(), kept.token.clone()))
     }
 
     async fn is_revoked(&self, token: &TokenDigest) -> Result<bool, Error> {
