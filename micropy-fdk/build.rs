@@ -1,29 +1,30 @@
 //! Compiles the decoder half of the Fraunhofer FDK AAC library, with fixes.
 //!
-//! The package fdk-aac-sys holds the library's source as of March 2020. Its decoder has faults since mended by the
-//! library's authors that a hostile packet reaches: reads and writes out of bounds, and shifts by more bits than there
-//! are. [`edits::FAULTS`] has those fixes. Each edit is checked against the text that it expects, and the build fails
-//! where that text is not found: a decoder without them is never linked.
+//! The package fdk-aac-sys holds the library's source as Android published it in March 2020. Its decoder has faults since
+//! mended by the library's authors that a hostile packet reaches: reads and writes out of bounds, divisions by zero, shifts
+//! by more bits than there are, assertions that end the process. `patches` has those fixes. Each is checked against the
+//! text that it expects, and the build fails where that text is not found: a decoder without them is never linked.
 
-#[path = "build/edits.rs"]
-mod edits;
+#[path = "build/patches.rs"]
+mod patches;
 #[path = "build/source.rs"]
 mod source;
 
 use std::env;
 use std::error::Error;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build");
+    println!("cargo::rerun-if-changed=patches");
     if env::var_os("DOCS_RS").is_some() {
         return Ok(());
     }
     let ours = PathBuf::from(env::var("OUT_DIR")?).join("aac");
-    source::lay_out(&ours, None)?;
-    let mut files = Vec::new();
+    source::lay_out(&ours, Path::new("patches"), None)?;
+    let mut files = vec![PathBuf::from("build/guard.cpp")];
     let mut cc = cc::Build::new();
     for part in source::PARTS {
         cc.include(ours.join(part).join("include"));

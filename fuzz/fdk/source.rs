@@ -15,61 +15,64 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-#[path = "../../micropy-fdk/build/edits.rs"]
-mod edits;
+#[path = "../../micropy-fdk/build/patches.rs"]
+mod patches;
 #[allow(dead_code, reason = "shared with the build of micropy-fdk")]
 #[path = "../../micropy-fdk/build/source.rs"]
 mod source;
 
-use edits::Edit;
+use patches::Edit;
 
-const VISIBLE: &[Edit] = &[
-    Edit {
-        file: "libSBRdec/src/lpp_tran.cpp",
-        from: "PATCH_PARAM *patchParam = pSettings->patchParam;",
-        times: 3,
-        to: "PATCH_PARAM (&patchParam)[sizeof(pSettings->patchParam) / sizeof(PATCH_PARAM)] = pSettings->patchParam;",
-    },
-    Edit {
-        file: "libAACdec/src/rvlc.cpp",
-        from: "*pScfEsc--",
-        times: 8,
-        to: "pAacDecoderChannelInfo->pComData->overlay.aac.aRvlcScfEsc[pScfEsc-- - \
+const PATCHES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../micropy-fdk/patches");
+
+/// The file, what is replaced, how often it is there, and what takes its place.
+type Replacement = (&'static str, &'static str, usize, &'static str);
+
+const VISIBLE: &[Replacement] = &[
+    (
+        "libSBRdec/src/lpp_tran.cpp",
+        "PATCH_PARAM *patchParam = pSettings->patchParam;",
+        3,
+        "PATCH_PARAM (&patchParam)[sizeof(pSettings->patchParam) / sizeof(PATCH_PARAM)] = pSettings->patchParam;",
+    ),
+    (
+        "libAACdec/src/rvlc.cpp",
+        "*pScfEsc--",
+        8,
+        "pAacDecoderChannelInfo->pComData->overlay.aac.aRvlcScfEsc[pScfEsc-- - \
              pAacDecoderChannelInfo->pComData->overlay.aac.aRvlcScfEsc]",
-    },
+    ),
 ];
 
-const LOOSE: &[Edit] = &[
+const LOOSE: &[Replacement] = &[
     // A packet of USAC whose length is not that of what it holds.
-    Edit {
-        file: "libAACdec/src/aacdecoder.cpp",
-        from: "(unreadBits > 7)",
-        times: 2,
-        to: "(unreadBits > 1 << 30)",
-    },
+    (
+        "libAACdec/src/aacdecoder.cpp",
+        "(unreadBits > 7)",
+        2,
+        "(unreadBits > 1 << 30)",
+    ),
     // The same for an SBR extension, and its CRC.
-    Edit {
-        file: "libSBRdec/src/sbrdecoder.cpp",
-        from: "if (valBits > alignBits) {",
-        times: 1,
-        to: "if (0) {",
-    },
-    Edit {
-        file: "libSBRdec/src/sbrdecoder.cpp",
-        from: "fDoDecodeSbrData = SbrCrcCheck(",
-        times: 2,
-        to: "SbrCrcCheck(",
-    },
+    (
+        "libSBRdec/src/sbrdecoder.cpp",
+        "if (valBits > alignBits) {",
+        1,
+        "if (0) {",
+    ),
+    (
+        "libSBRdec/src/sbrdecoder.cpp",
+        "fDoDecodeSbrData = SbrCrcCheck(",
+        2,
+        "SbrCrcCheck(",
+    ),
 ];
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words[..] {
-        ["faults"] => {
-            edits::FAULTS.iter().for_each(|f| println!("{}", f.name));
-            Ok(())
-        }
+        ["faults"] => patches::read(Path::new(PATCHES))
+            .map(|faults| faults.iter().for_each(|f| println!("{}", f.name))),
         ["source", to] => lay_out(to, None, false),
         ["source", to, "--loose"] => lay_out(to, None, true),
         ["source", to, "--without", fault] => lay_out(to, Some(fault), false),
@@ -93,10 +96,16 @@ fn main() -> ExitCode {
 fn lay_out(to: &str, without: Option<&str>, loose: bool) -> Result<(), Box<dyn Error>> {
     let (to, fresh) = (Path::new(to), format!("{to}.new"));
     _ = fs::remove_dir_all(&fresh);
-    source::lay_out(Path::new(&fresh), without)?;
+    source::lay_out(Path::new(&fresh), Path::new(PATCHES), without)?;
     let loose = if loose { LOOSE } else { &[] };
-    for edit in VISIBLE.iter().chain(loose) {
-        source::apply(edit, Path::new(&fresh))?;
+    for &(file, from, times, to) in VISIBLE.iter().chain(loose) {
+        let edit = Edit {
+            file: file.to_owned(),
+            from: from.to_owned(),
+            times,
+            to: to.to_owned(),
+        };
+        source::apply(&edit, Path::new(&fresh))?;
     }
     replace_changed(Path::new(&fresh), to)?;
     fs::remove_dir_all(&fresh)?;

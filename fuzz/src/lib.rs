@@ -1,4 +1,4 @@
-//! What is done with hostile bytes. One place for it: the targets of cargo-fuzz (`fuzz_targets/`) and the
+//! What is done with hostile bytes. One place for it: the targets of libFuzzer (`fuzz_targets/`) and the
 //! bounded run of the tests (`main.rs`) call the same [`Target::run`].
 //!
 //! A target answers `Err` where the library broke a promise: it called its own fault (`Error::Internal`), or

@@ -3,7 +3,7 @@
 //! ```text
 //! micropy-fuzz run [--cases N] [--seed N] [--found DIR] [TARGET…]
 //! micropy-fuzz one TARGET FILE…       these files, and what each costs
-//! micropy-fuzz seeds TARGET DIR       the seeds as files, for cargo-fuzz
+//! micropy-fuzz seeds TARGET DIR       the seeds as files, for libFuzzer
 //! ```
 //!
 //! The cases run in child processes, so that an abort in native code, a stack that overflows or a case without

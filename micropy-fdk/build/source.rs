@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::edits::{Edit, FAULTS};
+use super::patches::{self, Edit};
 
 /// The package whose source we compile; the version is pinned in `Cargo.toml`.
 const PACKAGE: &str = "fdk-aac-sys";
@@ -25,29 +25,27 @@ pub const PARTS: [&str; 9] = [
     "libSYS",
 ];
 
-/// Copies the sources of the decoder to `to` and mends them there. A fault that is left in shows the sanitizers' build
-/// that a packet reaches it; ours leaves none.
+/// Copies the sources of the decoder to `to` and mends them there with the patches of a folder. A fault that is left in
+/// shows the sanitizers' build that a packet reaches it; ours leaves none.
 ///
 /// # Errors
-/// Where the package is not found, or does not have the text that the edits expect, or no fault is called `without`.
-pub fn lay_out(to: &Path, without: Option<&str>) -> Result<(), Box<dyn Error>> {
+/// Where the package is not found, or does not have the text that the patches expect, or no fault is called `without`.
+pub fn lay_out(to: &Path, patches: &Path, without: Option<&str>) -> Result<(), Box<dyn Error>> {
     let source = find()?.join("aac");
     for part in PARTS {
         for folder in ["include", "src"] {
             copy_folder(&source.join(part).join(folder), &to.join(part).join(folder))?;
         }
     }
+    let faults = patches::read(patches)?;
     if let Some(name) = without
-        && FAULTS.iter().all(|fault| fault.name != name)
+        && faults.iter().all(|fault| fault.name != name)
     {
         return Err(format!("no fault is called {name}").into());
     }
-    for fault in FAULTS {
-        if without == Some(fault.name) {
-            continue;
-        }
-        for edit in fault.edits {
-            apply(edit, to)?;
+    for fault in faults.iter().filter(|f| without != Some(&f.name)) {
+        for edit in &fault.edits {
+            apply(edit, to).map_err(|e| format!("{}: {e}", fault.name))?;
         }
     }
     Ok(())
@@ -73,10 +71,10 @@ fn copy_folder(from: &Path, to: &Path) -> Result<(), Box<dyn Error>> {
 /// # Errors
 /// Where it is not.
 pub fn apply(edit: &Edit, root: &Path) -> Result<(), Box<dyn Error>> {
-    let path = root.join(edit.file);
+    let path = root.join(&edit.file);
     // Some comments are not UTF-8; what is edited is ASCII.
     let text = String::from_utf8_lossy(&fs::read(&path)?).replace("\r\n", "\n");
-    let found = text.matches(edit.from).count();
+    let found = text.matches(&edit.from).count();
     if found != edit.times {
         return Err(format!(
             "{}: expected {:?} {} times, found it {found} times: is this {PACKAGE} {VERSION}?",
@@ -84,7 +82,7 @@ pub fn apply(edit: &Edit, root: &Path) -> Result<(), Box<dyn Error>> {
         )
         .into());
     }
-    fs::write(path, text.replace(edit.from, edit.to))?;
+    fs::write(path, text.replace(&edit.from, &edit.to))?;
     Ok(())
 }
 

@@ -75,27 +75,59 @@ const PARAMETERS: [(c_int, c_int); 10] = [
 /// A decoder of one track.
 #[derive(Debug)]
 pub struct Decoder {
-    handle: NonNull<sys::AacDecoderInstance>,
+    config: Box<[u8]>,
+    /// None where an assertion of the library failed: the next packet opens another.
+    instance: Option<Instance>,
     pcm: Box<[i16]>,
 }
-
-// SAFETY: the instance is owned by this value alone, and the library keeps no state outside its instances
-// and no tie to the thread that made one.
-unsafe impl Send for Decoder {}
 
 impl Decoder {
     /// A decoder for raw packets with this AudioSpecificConfig.
     pub fn new(audio_specific_config: &[u8]) -> Result<Self, Error> {
+        Ok(Decoder {
+            config: audio_specific_config.into(),
+            instance: Some(Instance::open(audio_specific_config)?),
+            pcm: vec![0; MAX_CHANNELS * MAX_FRAME_LEN].into(),
+        })
+    }
+
+    /// Decodes one packet: its interleaved PCM, valid until the next call, and what it is. After an error
+    /// the next packet may be tried.
+    pub fn decode(&mut self, packet: &[u8]) -> Result<(&[i16], Stream), Error> {
+        let instance = match self.instance.take() {
+            Some(instance) => instance,
+            None => Instance::open(&self.config)?,
+        };
+        let decoded = instance.decode(packet, &mut self.pcm);
+        if decoded != Err(Error::Packet(sys::ASSERTION.cast_unsigned())) {
+            self.instance = Some(instance);
+        }
+        let stream = decoded?;
+        let samples = stream.channels * stream.frame_len;
+        match self.pcm.get(..samples) {
+            Some(pcm) if samples > 0 => Ok((pcm, stream)),
+            _ => Err(Error::Packet(0)),
+        }
+    }
+}
+
+/// An instance of the library's decoder. It is not used again where a call ended with [`sys::ASSERTION`].
+#[derive(Debug)]
+struct Instance(NonNull<sys::AacDecoderInstance>);
+
+// SAFETY: the instance is owned by this value alone, and the library keeps no state outside its instances
+// and no tie to the thread that made one.
+unsafe impl Send for Instance {}
+
+impl Instance {
+    fn open(audio_specific_config: &[u8]) -> Result<Self, Error> {
         // SAFETY: no precondition; null is checked.
         let handle = unsafe { sys::aacDecoder_Open(sys::TT_MP4_RAW, 1) };
-        let decoder = Decoder {
-            handle: NonNull::new(handle).ok_or(Error::OutOfMemory)?,
-            pcm: vec![0; MAX_CHANNELS * MAX_FRAME_LEN].into(),
-        };
+        let instance = Instance(NonNull::new(handle).ok_or(Error::OutOfMemory)?);
         for (parameter, value) in PARAMETERS {
             // SAFETY: the handle is live.
             check(
-                unsafe { sys::aacDecoder_SetParam(decoder.handle.as_ptr(), parameter, value) },
+                unsafe { sys::aacDecoder_SetParam(instance.0.as_ptr(), parameter, value) },
                 Error::Config,
             )?;
         }
@@ -103,16 +135,14 @@ impl Decoder {
         let len = length(audio_specific_config)?;
         // SAFETY: one layer, whose pointer and length are those of a live slice, which the library reads.
         check(
-            unsafe { sys::aacDecoder_ConfigRaw(decoder.handle.as_ptr(), &mut config, &len) },
+            unsafe { sys::micropy_fdk_config(instance.0.as_ptr(), &mut config, &len) },
             Error::Config,
         )?;
-        Ok(decoder)
+        Ok(instance)
     }
 
-    /// Decodes one packet: its interleaved PCM, valid until the next call, and what it is. After an error
-    /// the next packet may be tried.
-    pub fn decode(&mut self, packet: &[u8]) -> Result<(&[i16], Stream), Error> {
-        let handle = self.handle.as_ptr();
+    fn decode(&self, packet: &[u8], pcm: &mut [i16]) -> Result<Stream, Error> {
+        let handle = self.0.as_ptr();
         let mut data = packet.as_ptr().cast_mut();
         let len = length(packet)?;
         let mut left = len;
@@ -122,29 +152,23 @@ impl Decoder {
         }
         // SAFETY: one layer, whose pointer and length are those of a live slice, which is copied.
         check(
-            unsafe { sys::aacDecoder_Fill(handle, &mut data, &len, &mut left) },
+            unsafe { sys::micropy_fdk_fill(handle, &mut data, &len, &mut left) },
             Error::Packet,
         )?;
         if left != 0 {
             return Err(Error::TooLarge(packet.len()));
         }
         // SAFETY: the buffer and its length are those of a live slice of the library's sample type.
-        let status = unsafe {
-            sys::aacDecoder_DecodeFrame(handle, self.pcm.as_mut_ptr(), self.pcm.len() as i32, 0)
-        };
+        let status =
+            unsafe { sys::micropy_fdk_decode(handle, pcm.as_mut_ptr(), pcm.len() as i32, 0) };
         check(status, Error::Packet)?;
-        let stream = self.stream();
-        let samples = stream.channels * stream.frame_len;
-        match self.pcm.get(..samples) {
-            Some(pcm) if samples > 0 => Ok((pcm, stream)),
-            _ => Err(Error::Packet(0)),
-        }
+        Ok(self.stream())
     }
 
     fn stream(&self) -> Stream {
         // SAFETY: the handle is live; the structure it points to is part of the instance, is written only
         // by calls that take it, and is read here before any other.
-        let info = unsafe { &*sys::aacDecoder_GetStreamInfo(self.handle.as_ptr()) };
+        let info = unsafe { &*sys::aacDecoder_GetStreamInfo(self.0.as_ptr()) };
         let unsigned = |value: i32| usize::try_from(value).unwrap_or(0);
         Stream {
             sample_rate: u32::try_from(info.sample_rate).unwrap_or(0),
@@ -157,10 +181,10 @@ impl Decoder {
     }
 }
 
-impl Drop for Decoder {
+impl Drop for Instance {
     fn drop(&mut self) {
         // SAFETY: the handle is live and not used again.
-        unsafe { sys::aacDecoder_Close(self.handle.as_ptr()) }
+        unsafe { sys::aacDecoder_Close(self.0.as_ptr()) }
     }
 }
 

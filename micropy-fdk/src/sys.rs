@@ -1,4 +1,5 @@
-//! The part of the library's interface that decoding takes (`libAACdec/include/aacdecoder_lib.h`).
+//! The part of the library's interface that decoding takes (`libAACdec/include/aacdecoder_lib.h`); what reads bytes goes
+//! through `build/guard.cpp`.
 
 use std::ffi::{c_int, c_uchar, c_uint};
 
@@ -34,6 +35,9 @@ pub const TT_MP4_RAW: c_int = 0;
 /// `AAC_DEC_OK`.
 pub const OK: c_int = 0;
 
+/// `MICROPY_FDK_ASSERTION`: an assertion of the library failed, and the instance may only be closed.
+pub const ASSERTION: c_int = 0x7000;
+
 // `AACDEC_PARAM`.
 pub const PCM_OUTPUT_CHANNEL_MAPPING: c_int = 0x0003;
 pub const PCM_LIMITER_ENABLE: c_int = 0x0004;
@@ -54,23 +58,25 @@ unsafe extern "C" {
         parameter: c_int,
         value: c_int,
     ) -> c_int;
-    pub fn aacDecoder_ConfigRaw(
+    pub fn aacDecoder_GetStreamInfo(decoder: *mut AacDecoderInstance) -> *mut StreamInfo;
+    pub fn aacDecoder_Close(decoder: *mut AacDecoderInstance);
+
+    // `aacDecoder_ConfigRaw`, `aacDecoder_Fill` and `aacDecoder_DecodeFrame`, guarded.
+    pub fn micropy_fdk_config(
         decoder: *mut AacDecoderInstance,
         configs: *mut *mut c_uchar,
         lengths: *const c_uint,
     ) -> c_int;
-    pub fn aacDecoder_Fill(
+    pub fn micropy_fdk_fill(
         decoder: *mut AacDecoderInstance,
         packets: *mut *mut c_uchar,
         lengths: *const c_uint,
         left: *mut c_uint,
     ) -> c_int;
-    pub fn aacDecoder_DecodeFrame(
+    pub fn micropy_fdk_decode(
         decoder: *mut AacDecoderInstance,
         pcm: *mut i16,
         pcm_len: c_int,
         flags: c_uint,
     ) -> c_int;
-    pub fn aacDecoder_GetStreamInfo(decoder: *mut AacDecoderInstance) -> *mut StreamInfo;
-    pub fn aacDecoder_Close(decoder: *mut AacDecoderInstance);
 }
