@@ -1,6 +1,6 @@
 //! Output for scripts: one JSON value per line.
 
-use micropy_core::{EmptyChapter, Probe, ProbedTrack, Report, Warning};
+use micropy_core::{Cover, EmptyChapter, Probe, ProbedTrack, Report, Warning};
 use serde_json::{Value, json};
 
 /// What a conversion did.
@@ -59,17 +59,22 @@ pub fn probe(probe: &Probe) -> Value {
             .map(|(key, values)| (key.to_string(), values.into()))
             .collect::<serde_json::Map<_, Value>>(),
         "covers": probe.covers.iter()
-            .map(|cover| json!({ "type": cover.mime(), "bytes": cover.data().len() }))
+            .map(cover)
             .collect::<Vec<_>>(),
         "chapters": probe.chapters.iter()
             .map(|chapter| json!({
                 "start_seconds": chapter.start.as_secs_f64(),
                 "end_seconds": chapter.end.as_secs_f64(),
                 "title": chapter.title,
+                "picture": chapter.picture.as_ref().map(cover),
             }))
             .collect::<Vec<_>>(),
         "warnings": strings(&probe.warnings),
     })
+}
+
+fn cover(cover: &Cover) -> Value {
+    json!({ "type": cover.mime(), "bytes": cover.data().len() })
 }
 
 fn strings(warnings: &[Warning]) -> Vec<String> {

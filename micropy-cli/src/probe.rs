@@ -81,7 +81,14 @@ fn write(input: &Path, found: &Probe, out: &mut impl Write) -> io::Result<()> {
     }
     for chapter in &found.chapters {
         let start = text::duration(chapter.start);
-        writeln!(out, "  chapter at {start}: {}", chapter.title)?;
+        write!(out, "  chapter at {start}: {}", chapter.title)?;
+        match &chapter.picture {
+            Some(picture) => {
+                let size = text::bytes(picture.data().len() as u64);
+                writeln!(out, " ({}, {size})", picture.mime())?;
+            }
+            None => writeln!(out)?,
+        }
     }
     for warning in &found.warnings {
         writeln!(out, "  warning: {warning}")?;

@@ -34,6 +34,14 @@ pub struct Beginning {
     pub packets: Packets,
 }
 
+impl Beginning {
+    /// When the first packet decodes, in units of the track's timescale: later than 0 where fragments of a stream begin in
+    /// its middle.
+    pub fn time(&self) -> u64 {
+        self.ahead.front().map_or(0, |(packet, _)| packet.time)
+    }
+}
+
 impl Audio {
     /// Reads everything before the packets, and chooses the track.
     pub fn read(choice: &TrackChoice, source: &mut dyn Source) -> Result<Audio> {

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::pcm::Speaker;
+
 /// How the audio of a track is coded.
 ///
 /// It displays as people name it: `AAC-LC`, `HE-AAC v2`, `MP3`, `PCM 16 bit`.
@@ -166,7 +168,10 @@ pub struct CodecParameters {
     /// The decoder's configuration: AudioSpecificConfig (AAC), the `alac` cookie, the `dfLa` metadata
     /// blocks, the `dOps` body, the `dac3`/`dec3` body, the three Vorbis headers; empty where the codec has none.
     pub config: Vec<u8>,
-    /// The blocks of ADPCM, where the entry gives their size.
+    /// The loudspeakers of the channels in coded order, where a box beside the configuration names them all: PCM alone
+    /// has no order of its own.
+    pub speakers: Option<Vec<Speaker>>,
+    /// The blocks of ADPCM, or the frames of a constant bitrate, where the entry gives their size.
     pub block: Option<Block>,
     /// Byte offset in the source of the sample entry, where that configuration stands.
     pub at: u64,
@@ -180,7 +185,8 @@ impl CodecParameters {
     /// Whether `other` describes the same coding, wherever it stands.
     pub fn says_the_same(&self, other: &CodecParameters) -> bool {
         let what = |p: &CodecParameters| (p.codec.clone(), p.channels, p.sample_rate, p.block);
-        what(self) == what(other) && self.config == other.config
+        what(self) == what(other)
+            && (&self.config, &self.speakers) == (&other.config, &other.speakers)
     }
 }
 

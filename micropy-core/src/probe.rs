@@ -191,6 +191,7 @@ fn track(
             return Ok(probed);
         }
     };
+    let edits = track.edits.from(beginning.time());
     let (mut packets, mut units, mut gaps) = (0u64, 0u64, 0u64);
     loop {
         let passed = match beginning.ahead.is_empty() {
@@ -222,7 +223,7 @@ fn track(
         time: units.saturating_add(gaps),
         len: media_len.saturating_add(clock.samples(gaps)),
     });
-    let timeline = Timeline::new(clock, track.edits.clone(), gapless, track.samples, end);
+    let timeline = Timeline::new(clock, edits, gapless, track.samples, end);
     let samples = timeline.len().unwrap_or_default();
     let duration = duration_of(samples, format.sample_rate);
     probed.codec = Some(format.codec);

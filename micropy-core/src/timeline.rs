@@ -112,6 +112,46 @@ impl EditList {
         }
     }
 
+    /// The same list for media whose first packet decodes at `time` (in timescale units), which is then their beginning:
+    /// a stream that is joined in the middle still has the edit list of its start.
+    ///
+    /// Where edits present the time before, there is nothing to present. That is no late start, and no silence: the
+    /// clock of a live stream may have run for years. Between other edits it is a gap.
+    #[must_use]
+    pub fn from(&self, time: u64) -> EditList {
+        let mut edits: Vec<Edit> = Vec::with_capacity(self.edits.len());
+        for &edit in self.edits.iter() {
+            let Some(media) = edit.media_time else {
+                edits.push(edit);
+                continue;
+            };
+            let before = rescale(
+                time.saturating_sub(media),
+                self.movie_timescale,
+                self.timescale,
+            );
+            let before = before.min(edit.duration);
+            if before > 0 && edits.iter().any(|e| e.media_time.is_some()) {
+                edits.push(Edit {
+                    duration: before,
+                    media_time: None,
+                    ..edit
+                });
+            }
+            if before == 0 || before < edit.duration {
+                edits.push(Edit {
+                    duration: edit.duration - before,
+                    media_time: Some(media.saturating_sub(time)),
+                    ..edit
+                });
+            }
+        }
+        EditList {
+            edits: edits.into(),
+            ..self.clone()
+        }
+    }
+
     /// Whether an edit asks for another speed than the media's own.
     pub fn has_other_speed(&self) -> bool {
         let mut presenting = self.edits.iter().filter(|e| e.media_time.is_some());
@@ -207,6 +247,62 @@ impl Segment {
     /// Where it ends in the presentation.
     pub fn end(&self) -> u64 {
         self.start.saturating_add(self.len)
+    }
+
+    /// Where it ends in the decoder's output.
+    fn media_end(&self) -> u64 {
+        self.media.unwrap_or_default().saturating_add(self.len)
+    }
+}
+
+/// When the media times of a [`Timeline`] are presented: found at once, however many segments and times there are.
+pub struct Presenter {
+    /// The segments of media, in the order of the media.
+    by_media: Vec<Segment>,
+    /// The ends of them in the media, as the leaves of a tree whose nodes are the last ends below them; node 1 is the
+    /// root, and those below node `n` are `2n` and `2n + 1`.
+    ends: Vec<u64>,
+    /// The segment of media that is presented first.
+    first: Option<Segment>,
+    /// Where the presentation ends.
+    end: u64,
+}
+
+impl Presenter {
+    /// When the media time `media` is presented, in units of the clock and in that order; where it is not presented at
+    /// all, an empty range at the nearest end of the presentation.
+    pub fn presented(&self, media: Range<u64>) -> Vec<Range<u64>> {
+        let mut found = Vec::new();
+        // An instant counts as presented where it begins something.
+        let instant = media.is_empty();
+        let before = self.by_media.partition_point(|s| {
+            s.media < Some(media.end) || instant && s.media == Some(media.end)
+        });
+        let leaves = self.ends.len() / 2;
+        let mut nodes = vec![1usize];
+        while let Some(node) = nodes.pop() {
+            let width = leaves >> node.ilog2();
+            let first_leaf = node * width - leaves;
+            if self.ends[node] <= media.start || first_leaf >= before {
+                continue;
+            }
+            if node < leaves {
+                nodes.extend([2 * node, 2 * node + 1]);
+            } else if let Some(segment) = self.by_media.get(first_leaf) {
+                let from = segment.media.unwrap_or_default();
+                let on = |time: u64| segment.start.saturating_add(time - from);
+                found.push(on(media.start.max(from))..on(media.end.min(segment.media_end())));
+            }
+        }
+        found.sort_unstable_by_key(|range| range.start);
+        if found.is_empty() {
+            let nearest = match self.first {
+                Some(s) if s.media.is_some_and(|from| media.start < from) => s.start,
+                _ => self.end,
+            };
+            found.push(nearest..nearest);
+        }
+        found
     }
 }
 
@@ -350,27 +446,30 @@ impl Timeline {
         within.filter_map(move |&segment| Some((segment, cut(segment, &range)?)))
     }
 
-    /// When the media time `media` is presented, in units of the clock; where it is not presented at all, an empty
-    /// range at the nearest end of the presentation.
-    pub fn presented(&self, media: Range<u64>) -> Vec<Range<u64>> {
-        let place = |segment: &Segment| {
-            let from = segment.media?;
-            let to = from.saturating_add(segment.len);
-            let (start, end) = (media.start.max(from), media.end.min(to));
-            let within = start < end || media.is_empty() && (from..to).contains(&media.start);
-            let on = |time: u64| segment.start.saturating_add(time - from);
-            within.then(|| on(start)..on(end))
-        };
-        let mut found: Vec<_> = self.segments.iter().filter_map(place).collect();
-        if found.is_empty() {
-            let first = self.segments.iter().find(|s| s.media.is_some());
-            let nearest = match first {
-                Some(s) if s.media.is_some_and(|from| media.start < from) => s.start,
-                _ => self.segments.last().map_or(0, Segment::end),
-            };
-            found.push(nearest..nearest);
+    /// Tells when media times are presented.
+    pub fn presenter(&self) -> Presenter {
+        let mut by_media: Vec<Segment> = self
+            .segments
+            .iter()
+            .filter(|segment| segment.media.is_some())
+            .copied()
+            .collect();
+        let first = by_media.first().copied();
+        by_media.sort_unstable_by_key(|segment| segment.media);
+        let leaves = by_media.len().next_power_of_two();
+        let mut ends = vec![0; 2 * leaves];
+        for (leaf, segment) in ends[leaves..].iter_mut().zip(&by_media) {
+            *leaf = segment.media_end();
         }
-        found
+        for node in (1..leaves).rev() {
+            ends[node] = ends[2 * node].max(ends[2 * node + 1]);
+        }
+        Presenter {
+            by_media,
+            ends,
+            first,
+            end: self.segments.last().map_or(0, Segment::end),
+        }
     }
 
     /// Refuses a presentation that no recording has: a day of silence before it begins, or of silence and repeats in it.
@@ -731,6 +830,31 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_joined_in_the_middle_begins_with_its_first_packet() {
+        let joined = |list: &[(u64, i64)], at: u64, media: u64| {
+            let list = edits(list, 1000, 1000).from(at);
+            assert_eq!(list.delay(), Duration::ZERO);
+            laid_out(&list, Some(media))
+        };
+        let from_the_start = [(0, 20)];
+        assert_eq!(joined(&from_the_start, 0, 500), [(480, Some(20))]);
+        assert_eq!(joined(&from_the_start, 15, 500), [(495, Some(5))]);
+        assert_eq!(joined(&from_the_start, 1 << 40, 500), [(500, Some(0))]);
+        // The edit ends where it did.
+        assert_eq!(joined(&[(900, 20)], 120, 1000), [(800, Some(0))]);
+        assert_eq!(joined(&[(900, 20)], 5000, 1000), [(1000, Some(0))]);
+        assert_eq!(
+            joined(&[(300, 20), (400, 500), (100, 0), (50, 600)], 120, 1000),
+            [
+                (200, Some(0)),
+                (400, Some(380)),
+                (100, None),
+                (50, Some(480))
+            ]
+        );
+    }
+
+    #[test]
     fn a_part_is_cut_out_of_all_segments() {
         let clock = MediaClock {
             timescale: 1000,
@@ -764,12 +888,68 @@ mod tests {
     #[expect(clippy::single_range_in_vec_init, reason = "each is a list of ranges")]
     fn media_times_are_presented_as_often_as_edits_say() {
         let list = edits(&[(500, 100), (200, -1), (500, 300)], 1000, 1000);
-        let timeline = Timeline::of_units(list, 1000, 5000);
-        assert_eq!(timeline.presented(200..400), [100..300, 700..800]);
-        assert_eq!(timeline.presented(650..9000), [1050..1200]);
-        assert_eq!(timeline.presented(0..50), [0..0]);
-        assert_eq!(timeline.presented(900..1000), [1200..1200]);
-        assert_eq!(timeline.presented(700..700), [1100..1100]);
+        let presenter = Timeline::of_units(list, 1000, 5000).presenter();
+        assert_eq!(presenter.presented(200..400), [100..300, 700..800]);
+        assert_eq!(presenter.presented(650..9000), [1050..1200]);
+        assert_eq!(presenter.presented(0..50), [0..0]);
+        assert_eq!(presenter.presented(900..1000), [1200..1200]);
+        assert_eq!(presenter.presented(700..700), [1100..1100]);
+        assert_eq!(presenter.presented(100..100), [0..0]);
+        let nothing = Timeline::of_units(edits(&[(5, 10_001)], 1000, 1000), 1000, 10_000);
+        assert_eq!(nothing.presenter().presented(0..9), [0..0]);
+    }
+
+    /// What a search through all segments finds.
+    #[test]
+    fn a_presenter_finds_what_is_presented_among_any_segments() {
+        let mut state = 1u64;
+        let mut random = |below: u64| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) % below
+        };
+        for count in [1, 2, 3, 7, 64, 100] {
+            let list: Vec<_> = (0..count)
+                .map(|_| (1 + random(30), random(400) as i64 - 20))
+                .map(|(len, at)| (len, at.max(-1)))
+                .collect();
+            let timeline = Timeline::of_units(edits(&list, 1000, 1000), 1000, 500);
+            let presenter = timeline.presenter();
+            for _ in 0..200 {
+                let from = random(450);
+                let media = from..from + random(20);
+                let pieces = timeline.segments().iter().filter_map(|segment| {
+                    let at = segment.media?;
+                    let (start, end) = (media.start.max(at), media.end.min(at + segment.len));
+                    let within = start < end
+                        || media.is_empty() && (at..at + segment.len).contains(&media.start);
+                    within.then(|| segment.start + start - at..segment.start + end - at)
+                });
+                let mut expected: Vec<_> = pieces.collect();
+                let presented = presenter.presented(media.clone());
+                if expected.is_empty() {
+                    expected = vec![presented[0].start..presented[0].start];
+                }
+                assert_eq!(presented, expected, "{media:?} of {list:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn many_times_and_many_segments_cost_little_together() {
+        let list: Vec<_> = (0..80_000).map(|i| (1, 2 * i)).collect();
+        let mut list: Vec<_> = list.into_iter().rev().collect();
+        list.push((400_000, 0));
+        let timeline = Timeline::of_units(edits(&list, 1000, 1000), 1000, 500_000);
+        let presenter = timeline.presenter();
+        let begun = std::time::Instant::now();
+        let found: usize = (0..16_000)
+            .map(|i| presenter.presented(20 * i..20 * i + 1).len())
+            .sum();
+        assert!(found >= 16_000);
+        // Through all segments for each of them, it would be minutes.
+        assert!(begun.elapsed() < std::time::Duration::from_secs(5));
     }
 
     #[test]

@@ -94,10 +94,10 @@ pub enum Warning {
         /// Packets that were found.
         found: u64,
     },
-    /// Segments are missing: nothing is said of the time between two fragments.
+    /// Segments are missing there, or come later than they should: a fragment begins later than the one in front of it ends.
     #[non_exhaustive]
     Gap {
-        /// How long the media has lasted before it.
+        /// When the one in front of it ends, on the clock of the stream.
         at: Duration,
         /// How much time is missing.
         length: Duration,
@@ -107,7 +107,7 @@ pub enum Warning {
     /// A fragment begins before the one in front of it ends: they overlap, or are in the wrong order.
     #[non_exhaustive]
     OutOfOrder {
-        /// When the one in front of it ends.
+        /// When the one in front of it ends, on the clock of the stream.
         at: Duration,
         /// When it begins.
         begins: Duration,
@@ -249,9 +249,10 @@ impl fmt::Display for Warning {
             ),
             Warning::Gap { at, length, filled } => write!(
                 f,
-                "{:.2} s are missing at {:.2} s: there are fragments before and after, and none between; {}",
+                "{:.2} s are missing at {:.2} s: the next fragment begins at {:.2} s; {}",
                 length.as_secs_f64(),
                 at.as_secs_f64(),
+                (*at + *length).as_secs_f64(),
                 match filled {
                     true => "silence takes their place",
                     false => "the MP3 is shorter by them",

@@ -363,6 +363,72 @@ fn segments_that_overlap_or_are_in_the_wrong_order_are_told() {
     }
 }
 
+/// The gap is told where it is, and so is the fragment that comes too late: neither sentence denies the other.
+#[test]
+fn a_segment_behind_the_next_one_is_told_truthfully() {
+    let (_, report) = convert(Options::new().cbr(64), joined(&[0, 2, 1]).as_slice());
+    let told: Vec<String> = report.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "1.02 s are missing at 1.02 s: the next fragment begins at 2.04 s; silence takes their place",
+            "a fragment that begins at 1.02 s follows one that ends at 3.02 s: they overlap or are in the wrong order, \
+             and were converted as they stand",
+        ]
+    );
+    assert_eq!(report.output_samples, 132_300 + 45_056);
+    assert_eq!(report.expected_packets, report.packets);
+}
+
+/// `file` with this much added to the decode time of each fragment.
+fn later(file: &[u8], units: u64) -> Vec<u8> {
+    rebuilt(file, &mut |kind, payload| {
+        (kind == b"tfdt").then(|| {
+            let (version, time) = payload.split_at(4);
+            let time = u64::from_be_bytes(time.try_into().unwrap()) + units;
+            atom(kind, &[version, &time.to_be_bytes()].concat())
+        })
+    })
+}
+
+/// The edit list of an initialization segment leaves out the encoder's delay, which only the stream's first segment has.
+/// ffmpeg cuts off as little, and gives the same start time. That the clock stands at some time is no late start: it may
+/// be that of a camera that has run for years.
+#[test]
+fn a_stream_joined_in_the_middle_is_whole_from_its_first_packet_on() {
+    let (mp3, _) = convert(Options::new().cbr(192), segments().as_slice());
+    let whole = presented(&mp3);
+    for (numbers, at) in [(&[1, 2][..], 45_056), (&[2], 90_112)] {
+        let file = joined(numbers);
+        assert_eq!(samples(&file), 1024 + 132_300 - at);
+        let (late, _) = convert(Options::new().cbr(64).late_start(true), file.as_slice());
+        let (mp3, _) = convert(Options::new().cbr(64), file.as_slice());
+        assert!(late == mp3);
+        let (mp3, _) = convert(Options::new().cbr(192), file.as_slice());
+        let (Some(whole), Some(pcm)) = (&whole, presented(&mp3)) else {
+            return;
+        };
+        // The first packet lacks its overlap with the one before.
+        let skipped = 2048;
+        let same = &whole[2 * (at as usize - 1024 + skipped)..];
+        let (mut signal, mut noise) = (0f64, 0f64);
+        for (&a, &b) in same.iter().zip(&pcm[2 * skipped..]) {
+            signal += f64::from(a).powi(2);
+            noise += f64::from(a - b).powi(2);
+        }
+        assert!(noise < signal / 100.0, "{numbers:?}: {noise} of {signal}");
+    }
+    for years in [1, 100] {
+        let file = later(&segments(), years * 365 * 24 * 3600 * 44_100);
+        assert_eq!(samples(&file), 1024 + 132_300);
+    }
+    // Less than the delay: the rest of it is left out.
+    assert_eq!(samples(&later(&segments(), 1000)), 1000 + 132_300);
+    // An edit that ends, ends where it did: 998 ms of two seconds are missing, by the movie's clock.
+    let two_seconds = edited(&joined(&[1, 2]), &[(2000, 1024)]);
+    assert_eq!(samples(&two_seconds), 1002 * 441 / 10);
+}
+
 #[test]
 fn chapters_are_cut_where_they_begin_although_the_audio_starts_late() {
     let file = clip("chapters.m4b");

@@ -1,6 +1,6 @@
 //! What the engine found and did, as the arguments of Python's classes of the same names.
 
-use micropy_core::{EmptyChapter, Probe, ProbedTrack, Report, Warning};
+use micropy_core::{Cover, EmptyChapter, Probe, ProbedTrack, Report, Warning};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -61,12 +61,16 @@ pub fn probe<'py>(py: Python<'py>, probe: &Probe) -> PyResult<Bound<'py, PyDict>
         tags.set_item(key.to_string(), values)?;
     }
     dict.set_item("tags", tags)?;
-    let covers = probe.covers.iter();
-    let covers = covers.map(|cover| (cover.mime(), PyBytes::new(py, cover.data())));
-    dict.set_item("covers", covers.collect::<Vec<_>>())?;
+    let cover = |cover: &Cover| (cover.mime(), PyBytes::new(py, cover.data()));
+    dict.set_item("covers", probe.covers.iter().map(cover).collect::<Vec<_>>())?;
     let chapters = probe.chapters.iter().map(|chapter| {
         let (start, end) = (chapter.start.as_secs_f64(), chapter.end.as_secs_f64());
-        (start, end, &chapter.title)
+        (
+            start,
+            end,
+            &chapter.title,
+            chapter.picture.as_ref().map(cover),
+        )
     });
     dict.set_item("chapters", chapters.collect::<Vec<_>>())?;
     dict.set_item("warnings", strings(&probe.warnings))?;

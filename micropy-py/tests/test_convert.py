@@ -147,6 +147,38 @@ def test_probe(media):
     assert cover.to_dict()["covers"][0]["bytes"] == len(cover.covers[0].data)
 
 
+def with_pictures_named(mp4, track):
+    """`mp4` whose chapters' titles are a track, with `track` beside it in the list of such tracks."""
+    if len(mp4) < 8:
+        return mp4
+    size = int.from_bytes(mp4[:4], "big")
+    kind, body = mp4[4:8], mp4[8:size]
+    if kind == b"chap":
+        body += track.to_bytes(4, "big")
+    elif kind in (b"moov", b"trak", b"tref"):
+        body = with_pictures_named(body, track)
+    return (len(body) + 8).to_bytes(4, "big") + kind + body + with_pictures_named(mp4[size:], track)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
+def test_the_pictures_of_chapters(media, tmp_path):
+    def ffmpeg(*args):
+        subprocess.run(["ffmpeg", "-v", "error", *map(str, args)], check=True, stdin=subprocess.DEVNULL)
+
+    for i in range(3):
+        ffmpeg("-f", "lavfi", "-i", f"color=size={16 * (i + 1)}x16", "-frames:v", 1, tmp_path / f"{i}.jpg")
+    pictures = ("-framerate", 1, "-start_number", 0, "-i", tmp_path / "%d.jpg")
+    ffmpeg("-i", media / "chapters.m4b", *pictures, "-map", "0:a", "-map", "1:v", "-map_chapters", 0, "-c", "copy",
+           tmp_path / "made.mp4")
+    # `moov` is the last box: nothing that it points to moves.
+    found = micropy.probe(with_pictures_named((tmp_path / "made.mp4").read_bytes(), 2))
+    expected = [(tmp_path / f"{i}.jpg").read_bytes() for i in range(3)]
+    assert [(c.picture.mime, c.picture.data) for c in found.chapters] == [("image/jpeg", data) for data in expected]
+    told = [chapter["picture"] for chapter in found.to_dict()["chapters"]]
+    assert told == [{"type": "image/jpeg", "bytes": len(data)} for data in expected]
+    assert micropy.probe(media / "chapters.m4b").to_dict()["chapters"][0]["picture"] is None
+
+
 def test_chapters(media, tmp_path):
     reports = micropy.split_chapters(media / "chapters.m4b", tmp_path)
     assert len(reports) == len(micropy.probe(media / "chapters.m4b").chapters)

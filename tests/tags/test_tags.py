@@ -237,6 +237,10 @@ def test_the_pictures_of_chapters_are_in_their_frames(tmp_path, kind, version):
     source = tmp_path / f"podcast.{kind}"
     # `moov` is the last box: nothing that it points to moves.
     source.write_bytes(with_pictures_named(made.read_bytes(), 2))
+    told = subprocess.run([MICROPY, "probe", "--json", source], check=True, capture_output=True).stdout
+    assert [chapter["picture"] for chapter in json.loads(told)["chapters"]] == [
+        {"type": "image/jpeg", "bytes": (tmp_path / f"{i}.jpg").stat().st_size} for i in range(count)
+    ]
     tags = convert(source, tmp_path / "podcast.mp3", version)
     chapters = [tags[f"CHAP:chp{i}"] for i in range(count)]
     assert [chapter.sub_frames["TIT2"].text for chapter in chapters] == [[f"Part {i}"] for i in range(count)]

@@ -23,7 +23,6 @@ use crate::sink::Sink;
 use crate::source::Source;
 use crate::span::{Advance, Extent};
 use crate::tags::{Metadata, ReplayGain};
-use crate::timeline::MediaClock;
 use crate::warning::Warning;
 use crate::writer::{Foreseen, Mp3Writer};
 use observer::{FrameWriter, Watch};
@@ -77,9 +76,8 @@ impl Conversion<'_> {
     /// Makes it from `source` into `sink`.
     pub fn run(&mut self, source: &mut dyn Source, sink: &mut dyn Sink) -> Result<Report> {
         let mut beginning = self.audio.begin(source)?;
-        let clock = self.clock(&beginning);
         let copies = self.part.is_whole()
-            && copy::applies(self.options, &beginning.format, &self.timeline(&clock));
+            && copy::applies(self.options, &beginning.format, &self.timeline(&beginning));
         let measure = self.options.normalize.is_some()
             || self.options.replay_gain && (copies || !sink.can_rewrite());
         let mut survey = None;
@@ -88,7 +86,7 @@ impl Conversion<'_> {
             beginning = self.audio.begin(source)?;
         }
         if copies {
-            self.copy(beginning, clock, survey.as_ref(), source, sink)
+            self.copy(beginning, survey.as_ref(), source, sink)
         } else {
             self.encode(beginning, survey.as_ref(), source, sink)
         }
@@ -207,14 +205,14 @@ impl Conversion<'_> {
     fn copy(
         &mut self,
         beginning: Beginning,
-        clock: MediaClock,
         survey: Option<&Survey>,
         source: &mut dyn Source,
         sink: &mut dyn Sink,
     ) -> Result<Report> {
         let format = beginning.format.clone();
         let rate = format.sample_rate;
-        let timeline = self.timeline(&clock);
+        let clock = self.clock(&beginning);
+        let timeline = self.timeline(&beginning);
         let declared = timeline.len().filter(|_| timeline.is_settled());
         let loudness = survey.and_then(|survey| survey.loudness.as_ref());
         let replay_gain = loudness.and_then(replay_gain_of);

@@ -36,13 +36,13 @@ impl Conversion<'_> {
     ) -> Result<Setup> {
         let options = self.options;
         let clock = self.clock(&beginning);
+        let timeline = self.part_of(self.timeline(&beginning), &clock);
         let Beginning {
             format,
             ahead,
             packets,
         } = beginning;
         let at = self.audio.parameters().at;
-        let timeline = self.part_of(self.timeline(&clock), &clock);
         let in_order = format.in_order(self.audio.parameters())?;
         timeline.check(at, in_order.is_some())?;
         let rate = options
@@ -105,11 +105,12 @@ impl Conversion<'_> {
     }
 
     /// What the file presents, without the silence of a late start.
-    pub(super) fn timeline(&self, clock: &MediaClock) -> Timeline {
+    pub(super) fn timeline(&self, beginning: &Beginning) -> Timeline {
         let track = self.audio.track();
         let gapless = self.audio.metadata().gapless;
-        let end = self.media_end(clock);
-        Timeline::new(*clock, track.edits.clone(), gapless, track.samples, end)
+        let clock = self.clock(beginning);
+        let edits = track.edits.from(beginning.time());
+        Timeline::new(clock, edits, gapless, track.samples, self.media_end(&clock))
     }
 
     /// The end of the media, as far as the container declares it.

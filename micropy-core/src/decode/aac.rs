@@ -6,7 +6,7 @@ use symphonia_core::codecs::audio::well_known::CODEC_ID_AAC;
 use super::aac_config::{AacConfig, Extension, object_type};
 use super::aac_packet::{self, Beginning, ChannelElement};
 use super::symphonia::{Symphonia, parameters};
-use super::{DecodeError, Decoder, Format, fdk, frames};
+use super::{DecodeError, Decoder, Format, fdk, frames, reconfigured};
 use crate::codec::{AacProfile, Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm};
@@ -136,9 +136,10 @@ pub fn plain_decoder(aac: &AacConfig) -> Result<Symphonia> {
 }
 
 impl AacConfig {
-    /// The same with as many channels as the packets have, where they contradict it: some writers say mono of stereo.
+    /// The same with as many channels as the packets have, where they contradict it: some writers say mono of stereo, and
+    /// what joins recordings keeps the configuration of the first.
     fn with_channels_of(self, blocks: &[&[u8]]) -> AacConfig {
-        if !has_raw_data_blocks(&self) {
+        if !has_raw_data_blocks(&self) || self.channel_configuration == 0 {
             return self;
         }
         let are_mostly = |element: ChannelElement| {
@@ -147,32 +148,64 @@ impl AacConfig {
             };
             2 * blocks.iter().filter(begin).count() > blocks.len()
         };
-        match self.channel_configuration {
-            1 if are_mostly(ChannelElement::Pair) => self.with_channels(2),
-            // Two channels may also be two single elements, which are too many for mono.
-            2 if are_mostly(ChannelElement::Single) => {
-                let mono = self.with_channels(1);
-                let decoded = plain_decoder(&mono).is_ok_and(|mut decoder| {
-                    let decodes = |block: &&&[u8]| decoder.decode(block, &mut Pcm::new(1)).is_ok();
-                    2 * blocks.iter().filter(decodes).count() > blocks.len()
-                });
-                if decoded { mono } else { self }
-            }
-            _ => self,
+        // A pair comes first in stereo alone.
+        if are_mostly(ChannelElement::Pair) {
+            return self.or_with_channels(2);
+        }
+        if !are_mostly(ChannelElement::Single) {
+            return self;
+        }
+        let fits = |aac: &AacConfig| match aac.channel_configuration {
+            1 => plain_decoder(aac).is_ok_and(|mut decoder| {
+                let decodes = |block: &&&[u8]| decoder.decode(block, &mut Pcm::new(1)).is_ok();
+                2 * blocks.iter().filter(decodes).count() > blocks.len()
+            }),
+            // Two channels may also be two single elements.
+            2 => false,
+            _ => fdk::has_channels_of(aac, blocks),
+        };
+        let mut others = BEGIN_WITH_A_SINGLE.map(|channels| self.with_channels(channels));
+        match fits(&self) {
+            true => self,
+            false => match others.iter_mut().find(|other| fits(other)) {
+                Some(other) => other.clone(),
+                None => self,
+            },
         }
     }
 
     /// What [`Self::with_channels_of`] made of it, as the format shows.
     fn with_channels_of_format(self, format: &Format) -> AacConfig {
-        let is_ps = format.codec == Codec::Aac(AacProfile::HeV2);
-        match self.channel_configuration {
-            _ if !has_raw_data_blocks(&self) => self,
-            1 if format.layout == Layout::STEREO && !is_ps => self.with_channels(2),
-            2 if format.layout == Layout::MONO || is_ps => self.with_channels(1),
-            _ => self,
+        if !has_raw_data_blocks(&self) || self.channel_configuration == 0 {
+            return self;
+        }
+        if format.codec == Codec::Aac(AacProfile::HeV2) {
+            return self.or_with_channels(1);
+        }
+        let mut others = [2].into_iter().chain(BEGIN_WITH_A_SINGLE);
+        match self.layout == Some(format.layout) {
+            true => self,
+            false => match others.find_map(|channels| {
+                let other = self.with_channels(channels);
+                (other.layout == Some(format.layout)).then_some(other)
+            }) {
+                Some(other) => other,
+                None => self,
+            },
+        }
+    }
+
+    /// With these channels, unless they are its own.
+    fn or_with_channels(self, channels: u32) -> AacConfig {
+        match self.channel_configuration == channels {
+            true => self,
+            false => self.with_channels(channels),
         }
     }
 }
+
+/// The channel configurations whose packets begin with a single_channel_element, the usual ones first.
+const BEGIN_WITH_A_SINGLE: [u32; 6] = [1, 6, 3, 5, 4, 7];
 
 /// A decoder of raw_data_blocks: headers come off, and a block without sound is damaged.
 struct Blocks {
@@ -194,46 +227,91 @@ impl Decoder for Blocks {
 /// AAC-LC of one channel or two by Symphonia. What single packets ask beyond that, other decoders give.
 struct Plain {
     aac: AacConfig,
+    layout: Layout,
     usual: Symphonia,
-    /// For packets of the other number of channels: a stream may change in the middle.
-    other: Option<Symphonia>,
+    /// For packets of other channels: a stream may change in the middle.
+    others: Vec<Other>,
     /// For packets with a program_config_element or coupling channels, which Symphonia does not know.
     coupled: Option<Box<dyn Decoder>>,
+    /// What one of the others has decoded.
+    decoded: Pcm,
+}
+
+/// A decoder of another channel configuration.
+struct Other {
+    aac: AacConfig,
+    layout: Layout,
+    decoder: Box<dyn Decoder>,
+}
+
+impl Other {
+    fn new(aac: AacConfig) -> Result<Self> {
+        Ok(Other {
+            layout: aac.layout.unwrap_or(Layout::STEREO),
+            decoder: match aac.channel_configuration {
+                1 | 2 => Box::new(plain_decoder(&aac)?),
+                _ => fdk::core_decoder(&aac)?,
+            },
+            aac,
+        })
+    }
 }
 
 impl Plain {
     fn new(aac: AacConfig) -> Result<Self> {
         Ok(Plain {
             usual: plain_decoder(&aac)?,
+            layout: aac.layout.unwrap_or(Layout::STEREO),
             aac,
-            other: None,
+            others: Vec::new(),
             coupled: None,
+            decoded: Pcm::default(),
         })
     }
 
+    /// Decodes a packet of channel configuration `channels` into the track's channels.
     fn decode_other(
         &mut self,
         channels: u32,
         block: &[u8],
         pcm: &mut Pcm,
     ) -> Result<(), DecodeError> {
-        let decoder = match &mut self.other {
-            Some(decoder) => decoder,
-            none => none.insert(
-                plain_decoder(&self.aac.with_channels(channels))
-                    .map_err(|e| DecodeError(e.to_string()))?,
-            ),
-        };
-        let mut decoded = Pcm::new(channels as usize);
-        decoder.decode(block, &mut decoded)?;
-        match (decoded.planes(), pcm.planes_mut()) {
-            ([left, right], [mono]) => {
-                mono.extend(left.iter().zip(right).map(|(l, r)| (l + r) / 2.0));
+        let mut others = self.others.iter();
+        let known = others.position(|other| other.aac.channel_configuration == channels);
+        let index = match known {
+            Some(index) => index,
+            None => {
+                let other = Other::new(self.aac.with_channels(channels));
+                self.others
+                    .push(other.map_err(|e| DecodeError(e.to_string()))?);
+                self.others.len() - 1
             }
-            ([mono], planes) => planes.iter_mut().for_each(|plane| plane.extend(mono)),
-            _ => return Err(DecodeError(format!("{channels} channels"))),
-        }
+        };
+        let other = &mut self.others[index];
+        self.decoded.reset(other.layout.channels());
+        other.decoder.decode(block, &mut self.decoded)?;
+        reconfigured::place(&self.decoded, other.layout, pcm, self.layout);
         Ok(())
+    }
+
+    /// Decodes a packet that begins with a single_channel_element: of one channel, or of more than two.
+    fn decode_single(&mut self, block: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
+        let decoded = match self.layout.channels() {
+            1 => self.usual.decode(block, pcm),
+            // Two single elements are two channels as well.
+            _ => self
+                .decode_other(1, block, pcm)
+                .or_else(|_| self.usual.decode(block, pcm)),
+        };
+        // With room for six channels, the decoder takes fewer too.
+        decoded.or_else(|why| {
+            let surround = [6, 7].into_iter().find_map(|channels| {
+                let start = pcm.len();
+                let decoded = self.decode_other(channels, block, pcm);
+                decoded.map_err(|_| pcm.resize(start)).ok()
+            });
+            surround.ok_or(why)
+        })
     }
 
     fn decode_coupled(&mut self, block: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
@@ -249,39 +327,16 @@ impl Plain {
 
 impl Decoder for Plain {
     fn decode(&mut self, block: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
-        match (aac_packet::beginning(block)?, pcm.channels()) {
-            (
-                Beginning {
-                    program_config: true,
-                    ..
-                },
-                _,
-            )
-            | (
-                Beginning {
-                    first: ChannelElement::Coupling,
-                    ..
-                },
-                _,
-            ) => self.decode_coupled(block, pcm),
-            (
-                Beginning {
-                    first: ChannelElement::Pair,
-                    ..
-                },
-                1,
-            ) => self.decode_other(2, block, pcm),
-            // Two single elements are two channels as well.
-            (
-                Beginning {
-                    first: ChannelElement::Single,
-                    ..
-                },
-                2,
-            ) => self
-                .decode_other(1, block, pcm)
-                .or_else(|_| self.usual.decode(block, pcm)),
-            _ => self.usual.decode(block, pcm),
+        let Beginning {
+            first,
+            program_config,
+        } = aac_packet::beginning(block)?;
+        match first {
+            _ if program_config => self.decode_coupled(block, pcm),
+            ChannelElement::Coupling => self.decode_coupled(block, pcm),
+            ChannelElement::Pair if self.layout.channels() == 1 => self.decode_other(2, block, pcm),
+            ChannelElement::Pair => self.usual.decode(block, pcm),
+            ChannelElement::Single => self.decode_single(block, pcm),
         }
     }
 }

@@ -82,12 +82,12 @@ impl AacConfig {
         AacConfig::parse(&bits.bytes()).ok()
     }
 
-    /// The same with one channel or two, which are configurations of their own.
-    pub fn with_channels(&self, channels: u32) -> AacConfig {
+    /// The same with another channel configuration.
+    pub fn with_channels(&self, channel_configuration: u32) -> AacConfig {
         AacConfig {
-            channel_configuration: channels,
-            layout: channel_configuration_layout(channels),
-            coded_order: None,
+            channel_configuration,
+            layout: channel_configuration_layout(channel_configuration),
+            coded_order: coded_order(channel_configuration),
             ..self.clone()
         }
     }
@@ -173,7 +173,7 @@ fn parse(bits: &mut Bits<'_>) -> Option<Result<AacConfig, String>> {
         }
     }
     let mut layout = channel_configuration_layout(channel_configuration);
-    let mut coded_order = (channel_configuration == 7).then(|| CONFIGURATION_7.to_vec());
+    let mut coded_order = coded_order(channel_configuration);
     let mut frame_len = 1024;
     match object_type {
         object_type::USAC => {
@@ -300,6 +300,10 @@ const CONFIGURATION_7: [Speaker; 8] = [
     Speaker::FrontLeft,
     Speaker::FrontRight,
 ];
+
+fn coded_order(channel_configuration: u32) -> Option<Vec<Speaker>> {
+    (channel_configuration == 7).then(|| CONFIGURATION_7.to_vec())
+}
 
 fn skip_extension(bits: &mut Bits<'_>, object_type: u32) -> Option<()> {
     match object_type {

@@ -35,6 +35,7 @@ use fault::Fault;
 use substreams::{Syncframe, Together};
 use transform::Overlap;
 
+use super::reconfigured::mix;
 use super::{DecodeError, Decoder, Format};
 use crate::codec::CodecParameters;
 use crate::error::{Error, Result};
@@ -225,75 +226,4 @@ fn decode_frame(frame: &Syncframe<'_>, blocks: &mut [Block]) -> Result<(), Fault
     let mut decoder = Blocks::new(frame.bytes, &frame.header)?;
     let mut blocks = blocks.iter_mut().take(frame.header.blocks);
     blocks.try_for_each(|block| decoder.next(block))
-}
-
-/// Adds the PCM of a loudspeaker to the planes from `start` on.
-fn mix(from: &[f32], speaker: Speaker, layout: Layout, pcm: &mut Pcm, start: usize) {
-    for &(speaker, gain) in feeds(speaker, layout) {
-        let plane = layout.plane_of(speaker);
-        if let Some(plane) = plane.and_then(|plane| pcm.planes_mut().get_mut(plane)) {
-            let to = plane[start..].iter_mut();
-            to.zip(from).for_each(|(to, from)| *to += gain * from);
-        }
-    }
-}
-
-/// The loudspeakers of `layout` that one's sound comes from: itself, or, where the track's layout lacks it since the
-/// channels changed on the way, the next that are there (ITU-R BS.775).
-fn feeds(speaker: Speaker, layout: Layout) -> &'static [(Speaker, f32)] {
-    use Speaker::*;
-    const H: f32 = std::f32::consts::FRAC_1_SQRT_2;
-    let choices: &[&[(Speaker, f32)]] = match speaker {
-        FrontLeft => &[&[(FrontLeft, 1.0)], &[(FrontCenter, 0.5)]],
-        FrontRight => &[&[(FrontRight, 1.0)], &[(FrontCenter, 0.5)]],
-        FrontCenter => &[&[(FrontCenter, 1.0)], &[(FrontLeft, H), (FrontRight, H)]],
-        LowFrequency => &[&[(LowFrequency, 1.0)]],
-        FrontLeftOfCenter => &[
-            &[(FrontLeftOfCenter, 1.0)],
-            &[(FrontLeft, 1.0)],
-            &[(FrontCenter, 0.5)],
-        ],
-        FrontRightOfCenter => &[
-            &[(FrontRightOfCenter, 1.0)],
-            &[(FrontRight, 1.0)],
-            &[(FrontCenter, 0.5)],
-        ],
-        BackCenter => &[
-            &[(BackCenter, 1.0)],
-            &[(BackLeft, H), (BackRight, H)],
-            &[(SideLeft, H), (SideRight, H)],
-            &[(FrontLeft, H), (FrontRight, H)],
-            &[(FrontCenter, H)],
-        ],
-        BackLeft => &[
-            &[(BackLeft, 1.0)],
-            &[(SideLeft, 1.0)],
-            &[(BackCenter, H)],
-            &[(FrontLeft, H)],
-            &[(FrontCenter, 0.5 * H)],
-        ],
-        BackRight => &[
-            &[(BackRight, 1.0)],
-            &[(SideRight, 1.0)],
-            &[(BackCenter, H)],
-            &[(FrontRight, H)],
-            &[(FrontCenter, 0.5 * H)],
-        ],
-        SideLeft => &[
-            &[(SideLeft, 1.0)],
-            &[(BackLeft, 1.0)],
-            &[(BackCenter, H)],
-            &[(FrontLeft, H)],
-            &[(FrontCenter, 0.5 * H)],
-        ],
-        SideRight => &[
-            &[(SideRight, 1.0)],
-            &[(BackRight, 1.0)],
-            &[(BackCenter, H)],
-            &[(FrontRight, H)],
-            &[(FrontCenter, 0.5 * H)],
-        ],
-    };
-    let has = |feeds: &&&[(Speaker, f32)]| feeds.iter().all(|&(to, _)| layout.contains(to));
-    choices.iter().find(has).copied().unwrap_or_default()
 }

@@ -308,6 +308,7 @@ mod tests {
             sample_rate: 44_100,
             config: Vec::new(),
             block,
+            speakers: None,
             at: 0,
             entry: 1,
             others: Vec::new(),

@@ -3,9 +3,9 @@
 //! Where such a track changes, no decoder can be restarted from the packets before, so it is decoded [in
 //! order](super::InOrder).
 
-use super::{DecodeError, Decoder, Format};
+use super::{DecodeError, Decoder, Format, reconfigured};
 use crate::codec::{CodecParameters, Description};
-use crate::pcm::{Layout, Pcm, Speaker};
+use crate::pcm::{Layout, Pcm};
 
 /// The decoders of one track.
 pub struct Described {
@@ -65,7 +65,8 @@ impl Decoder for Described {
             .map_err(|why| DecodeError(format!("sample entry {entry}: {why}")))?;
         self.decoded.reset(layout.channels());
         decoder.decode(packet, &mut self.decoded)?;
-        place(&self.decoded, *layout, pcm, self.format.layout)
+        reconfigured::place(&self.decoded, *layout, pcm, self.format.layout);
+        Ok(())
     }
 }
 
@@ -85,66 +86,4 @@ fn open(
     }
     let decoder = super::decoder(track, &own).map_err(|e| e.to_string())?;
     Ok((decoder, own.layout))
-}
-
-/// Appends `from`, which is in the channels of `layout`, in those of `wanted`.
-fn place(from: &Pcm, layout: Layout, to: &mut Pcm, wanted: Layout) -> Result<(), DecodeError> {
-    let len = to.len() + from.len();
-    if layout == Layout::MONO && !wanted.contains(Speaker::FrontCenter) {
-        let planes = wanted.speakers().zip(to.planes_mut());
-        let front = [Speaker::FrontLeft, Speaker::FrontRight];
-        for (_, plane) in planes.filter(|(speaker, _)| front.contains(speaker)) {
-            plane.extend(from.plane(0));
-        }
-    } else if let ([left, right], [mono]) = (from.planes(), &mut *to.planes_mut()) {
-        mono.extend(left.iter().zip(right).map(|(l, r)| (l + r) / 2.0));
-    } else {
-        for (speaker, plane) in layout.speakers().zip(from.planes()) {
-            let place = wanted.plane_of(speaker).ok_or_else(|| {
-                let (found, channels) = (layout.channels(), wanted.channels());
-                DecodeError(format!(
-                    "{found} channels, where the track begins with {channels}"
-                ))
-            })?;
-            to.planes_mut()[place].extend(plane);
-        }
-    }
-    to.resize(len);
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn channels_of_another_layout_find_their_places() {
-        let stretch = |layout: Layout| {
-            let mut pcm = Pcm::new(layout.channels());
-            let planes = pcm.planes_mut().iter_mut();
-            (1..)
-                .zip(planes)
-                .for_each(|(n, plane)| plane.push(n as f32));
-            pcm
-        };
-        let placed = |from: Layout, wanted: Layout| {
-            let mut to = Pcm::new(wanted.channels());
-            place(&stretch(from), from, &mut to, wanted)
-                .map(|()| to.planes().concat())
-                .ok()
-        };
-        let surround = Layout::SURROUND_5_1;
-        assert_eq!(placed(Layout::MONO, Layout::STEREO), Some(vec![1.0, 1.0]));
-        assert_eq!(placed(Layout::STEREO, Layout::MONO), Some(vec![1.5]));
-        assert_eq!(
-            placed(Layout::STEREO, surround),
-            Some(vec![1.0, 2.0, 0.0, 0.0, 0.0, 0.0])
-        );
-        assert_eq!(
-            placed(Layout::MONO, surround),
-            Some(vec![0.0, 0.0, 1.0, 0.0, 0.0, 0.0])
-        );
-        assert_eq!(placed(surround, Layout::STEREO), None);
-        assert_eq!(placed(surround, Layout::MONO), None);
-    }
 }

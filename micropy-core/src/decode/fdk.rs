@@ -1,7 +1,7 @@
 //! AAC by the Fraunhofer FDK library: everything beyond AAC-LC of one or two channels.
 
 use super::aac_config::{AacConfig, Extension, object_type};
-use super::{DecodeError, Decoder, Format};
+use super::{DecodeError, Decoder, Format, reconfigured};
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm};
@@ -68,7 +68,9 @@ pub fn decoder(
     let explicit = explicit_config(aac, format);
     Ok(Box::new(Fdk {
         inner: open(&explicit.unwrap_or_else(|| configuration(track, aac)))?,
+        layout: format.layout,
         planes: aac.planes(format.layout),
+        other: Pcm::default(),
         sample_rate: format.sample_rate,
         packet_len: format.packet_len.map(|len| len as usize),
     }))
@@ -83,12 +85,26 @@ pub fn finds_sbr(aac: &AacConfig, blocks: &[&[u8]]) -> bool {
     2 * blocks.iter().filter(has_sbr).count() > blocks.len()
 }
 
+/// Whether most of these packets are of the channels that `aac` says.
+pub fn has_channels_of(aac: &AacConfig, blocks: &[&[u8]]) -> bool {
+    let (Ok(mut decoder), Some(layout)) = (open(&aac.plain()), aac.layout) else {
+        return false;
+    };
+    let fits = |block: &&&[u8]| {
+        let decoded = decoder.decode(block);
+        decoded.is_ok_and(|(_, stream)| stream.channels == layout.channels())
+    };
+    2 * blocks.iter().filter(fits).count() > blocks.len()
+}
+
 /// A decoder of the core coder alone, for packets that Symphonia does not know.
 pub fn core_decoder(aac: &AacConfig) -> Result<Box<dyn Decoder>> {
     let layout = aac.layout.unwrap_or(Layout::STEREO);
     Ok(Box::new(Fdk {
         inner: open(&aac.plain())?,
+        layout,
         planes: aac.planes(layout),
+        other: Pcm::default(),
         sample_rate: aac.core_rate,
         packet_len: Some(aac.frame_len as usize),
     }))
@@ -133,8 +149,11 @@ fn explicit_config(aac: &AacConfig, format: &Format) -> Option<Vec<u8>> {
 
 struct Fdk {
     inner: micropy_fdk::Decoder,
+    layout: Layout,
     /// The plane of each interleaved channel.
     planes: Vec<usize>,
+    /// What a packet of other channels gave.
+    other: Pcm,
     sample_rate: u32,
     packet_len: Option<usize>,
 }
@@ -149,25 +168,25 @@ impl Decoder for Fdk {
         if stream.sample_rate != self.sample_rate || !is_as_long {
             return Err(DecodeError("a packet of another format".into()));
         }
-        let planes = pcm.planes_mut();
-        match (stream.channels, planes.len()) {
-            (coded, wanted) if coded == wanted => {
-                for (channel, &plane) in self.planes.iter().enumerate() {
-                    let samples = interleaved[channel..].iter().step_by(coded);
-                    planes[plane].extend(samples.map(|&s| f32::from(s) / 32768.0));
-                }
+        let coded = stream.channels;
+        let samples = |channel: usize| {
+            let own = interleaved[channel..].iter().step_by(coded);
+            own.map(|&sample| f32::from(sample) / 32768.0)
+        };
+        if coded == self.planes.len() {
+            for (channel, &plane) in self.planes.iter().enumerate() {
+                pcm.planes_mut()[plane].extend(samples(channel));
             }
-            // Parametric stereo was expected and did not come, or has ended.
-            (2, 1) => planes[0].extend(interleaved.chunks_exact(2).map(half_sum)),
-            (1, 2) => planes
-                .iter_mut()
-                .for_each(|p| p.extend(interleaved.iter().map(|&s| f32::from(s) / 32768.0))),
-            (coded, _) => return Err(DecodeError(format!("{coded} channels"))),
+            return Ok(());
         }
+        // Parametric stereo was expected and did not come, or has ended; or the stream has changed.
+        let layout =
+            Layout::usual(coded as u16).ok_or_else(|| DecodeError(format!("{coded} channels")))?;
+        self.other.reset(coded);
+        for (channel, plane) in self.other.planes_mut().iter_mut().enumerate() {
+            plane.extend(samples(channel));
+        }
+        reconfigured::place(&self.other, layout, pcm, self.layout);
         Ok(())
     }
-}
-
-fn half_sum(pair: &[i16]) -> f32 {
-    (f32::from(pair[0]) + f32::from(pair[1])) / 65536.0
 }

@@ -12,6 +12,11 @@ pub fn finds_sbr(aac: &AacConfig, blocks: &[&[u8]]) -> bool {
     super::sbr::is_in_most(blocks, channels, || super::aac::plain_decoder(aac).ok())
 }
 
+/// There is nothing to find that out with.
+pub fn has_channels_of(_aac: &AacConfig, _blocks: &[&[u8]]) -> bool {
+    false
+}
+
 /// The error that names the missing feature.
 pub fn inspect(_track: &CodecParameters, aac: &AacConfig, blocks: &[&[u8]]) -> Result<Format> {
     let sbr = aac.sbr == Extension::Unsaid && finds_sbr(aac, blocks);

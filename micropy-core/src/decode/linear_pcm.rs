@@ -11,8 +11,12 @@ pub fn inspect(track: &CodecParameters, _first_packets: &[&[u8]]) -> Result<Form
         return Err(Error::unsupported(format!("{} as PCM", track.codec)));
     };
     reader(pcm)?;
-    let layout = Layout::usual(track.channels)
-        .ok_or_else(|| Error::unsupported(format!("PCM of {} channels", track.channels)))?;
+    let layout = match &track.speakers {
+        Some(speakers) => Some(Layout::of(speakers)),
+        None => Layout::usual(track.channels),
+    };
+    let layout =
+        layout.ok_or_else(|| Error::unsupported(format!("PCM of {} channels", track.channels)))?;
     if track.sample_rate == 0 {
         return Err(Error::malformed(
             track.at,
@@ -30,11 +34,18 @@ pub fn inspect(track: &CodecParameters, _first_packets: &[&[u8]]) -> Result<Form
 }
 
 /// The decoder for it.
-pub fn decoder(track: &CodecParameters, _format: &Format) -> Result<Box<dyn Decoder>> {
+pub fn decoder(track: &CodecParameters, format: &Format) -> Result<Box<dyn Decoder>> {
     let Codec::Pcm(pcm) = track.codec else {
         return Err(Error::unsupported(format!("{} as PCM", track.codec)));
     };
+    let speakers = track.speakers.iter().flatten();
     Ok(Box::new(LinearPcm {
+        planes: match &track.speakers {
+            Some(_) => speakers
+                .filter_map(|&speaker| format.layout.plane_of(speaker))
+                .collect(),
+            None => (0..format.layout.channels()).collect(),
+        },
         width: usize::from(pcm.bits / 8),
         read: reader(pcm)?,
     }))
@@ -44,24 +55,22 @@ pub fn decoder(track: &CodecParameters, _format: &Format) -> Result<Box<dyn Deco
 type Read = fn(&[u8]) -> f32;
 
 struct LinearPcm {
+    /// The plane of each channel.
+    planes: Vec<usize>,
     width: usize,
     read: Read,
 }
 
 impl Decoder for LinearPcm {
     fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
-        let channels = pcm.channels();
-        let frames = packet.chunks_exact(self.width * channels);
+        let frames = packet.chunks_exact(self.width * self.planes.len());
         if frames.len() == 0 {
             return Err(DecodeError("less than one PCM sample".into()));
         }
         for frame in frames {
-            for (to, sample) in pcm
-                .planes_mut()
-                .iter_mut()
-                .zip(frame.chunks_exact(self.width))
-            {
-                to.push((self.read)(sample));
+            let planes = pcm.planes_mut();
+            for (&to, sample) in self.planes.iter().zip(frame.chunks_exact(self.width)) {
+                planes[to].push((self.read)(sample));
             }
         }
         Ok(())

@@ -35,6 +35,7 @@ mod linear_pcm;
 mod mpeg_audio;
 #[cfg(feature = "opus")]
 mod opus;
+mod reconfigured;
 #[cfg(all(feature = "aac", any(test, not(feature = "fdk-aac"))))]
 mod sbr;
 #[cfg(any(

@@ -501,9 +501,28 @@ fn mutate(packet: &[u8], random: &mut Random) -> Vec<u8> {
     packet
 }
 
-/// One decoder for all of them, as in a conversion, so that the next packet meets a broken state.
+/// [`assert_survives`] of a clip encoded with these options of ffmpeg's.
+fn assert_survives_as(name: &str, encoder: &[&str]) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join(name).with_extension("mov");
+    let status = Command::new("ffmpeg")
+        .args(["-v", "error", "-i"])
+        .arg(Track::clip("moov-first-stereo-44100.mp4").path)
+        .args(["-vn", "-c:a"])
+        .args(encoder)
+        .arg(&path)
+        .status()
+        .expect("ffmpeg is installed");
+    assert!(status.success());
+    assert_each_survives(name, &Track::open(&path));
+}
+
 fn assert_survives(clip: &str) {
-    let track = Track::clip(clip);
+    assert_each_survives(clip, &Track::clip(clip));
+}
+
+/// One decoder for all of them, as in a conversion, so that the next packet meets a broken state.
+fn assert_each_survives(clip: &str, track: &Track) {
     let format = track.format();
     let mut decoder = decoder(&track.parameters, &format).unwrap();
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
@@ -557,6 +576,31 @@ fn flac_survives_damage() {
 #[test]
 fn opus_survives_damage() {
     assert_survives("opus.mp4");
+}
+
+#[test]
+fn vorbis_survives_damage() {
+    assert_survives_as("vorbis", &["libvorbis"]);
+}
+
+#[test]
+fn adpcm_survives_damage() {
+    for encoder in ["adpcm_ima_qt", "adpcm_ima_wav", "adpcm_ms"] {
+        assert_survives_as(encoder, &[encoder]);
+    }
+}
+
+/// The same of two layers, of which there are no clips.
+#[test]
+fn layer_2_survives_damage() {
+    assert_survives_as("mp2", &["mp2"]);
+}
+
+#[test]
+fn surround_ac3_survives_damage() {
+    for encoder in ["ac3", "eac3"] {
+        assert_survives_as(encoder, &[encoder, "-ac", "6"]);
+    }
 }
 
 #[test]

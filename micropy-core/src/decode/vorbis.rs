@@ -287,6 +287,7 @@ mod tests {
             sample_rate: 44_100,
             config: [&[2, 30, 0][..], &identification, &setup].concat(),
             block: None,
+            speakers: None,
             at: 77,
             entry: 1,
             others: Vec::new(),

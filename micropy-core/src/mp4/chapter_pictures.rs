@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::chapters::time;
 use super::movie::{Movie, TextTrack};
 use super::sample_table::{Cursor, Sample};
 use crate::error::{Error, Result};
@@ -60,10 +61,13 @@ impl Movie {
 fn shown(track: &TextTrack) -> Vec<(Duration, Sample)> {
     let mut cursor = Cursor::new(Arc::clone(&track.table), 0);
     let mut shown = Vec::new();
+    let presenter = track.timeline.presenter();
     while let Some(sample) = cursor.next(1)
         && shown.len() < MAX_PICTURES
     {
-        let starts = track.starts(sample.time, sample.duration);
+        let end = sample.time.saturating_add(sample.duration.into());
+        let places = presenter.presented(sample.time..end).into_iter();
+        let starts = places.map(|place| time(place.start, track.timescale));
         shown.extend(starts.take(MAX_PICTURES).map(|start| (start, sample)));
     }
     shown.sort_by_key(|(start, _)| *start);

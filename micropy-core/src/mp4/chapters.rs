@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::boxes::Fields;
-use super::movie::{AudioTrack, Movie, TextTrack, TrackSample, read_track_samples};
+use super::movie::{AudioTrack, Movie, TrackSample, read_track_samples};
 use super::text;
 use crate::error::Result;
 use crate::source::Source;
@@ -98,21 +98,13 @@ pub fn end_last_with(chapters: &mut [Chapter], end: Duration) {
     }
 }
 
-impl TextTrack {
-    /// When the media from `media_time` on is presented, for `duration` of it: more than once if its edits say so.
-    pub(super) fn starts(&self, media_time: u64, duration: u32) -> impl Iterator<Item = Duration> {
-        let end = media_time.saturating_add(duration.into());
-        let places = self.timeline.presented(media_time..end).into_iter();
-        places.map(|place| time(place.start, self.timescale))
-    }
-}
-
 /// One chapter for each sample, with a title or without, when the text track's own `timeline` presents it.
 fn from_text_track(samples: &[TrackSample], timescale: u32, timeline: &Timeline) -> Vec<Chapter> {
+    let presenter = timeline.presenter();
     let presented = |sample: &TrackSample| {
         let end = sample.time.saturating_add(u64::from(sample.duration));
         let title = sample_title(&sample.data);
-        let places = timeline.presented(sample.time..end).into_iter();
+        let places = presenter.presented(sample.time..end).into_iter();
         places.map(move |place| {
             let (start, end) = (time(place.start, timescale), time(place.end, timescale));
             Chapter::new(start, end, title.clone())
@@ -145,7 +137,7 @@ fn title(bytes: &[u8]) -> String {
 }
 
 /// `ticks` of 1/`timescale` s, to the nanosecond.
-fn time(ticks: u64, timescale: u32) -> Duration {
+pub(super) fn time(ticks: u64, timescale: u32) -> Duration {
     let timescale = u64::from(timescale.max(1));
     let fraction = (ticks % timescale) * 1_000_000_000 / timescale;
     Duration::from_secs(ticks / timescale) + Duration::from_nanos(fraction)

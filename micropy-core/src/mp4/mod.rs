@@ -5,6 +5,7 @@
 //! beyond the bytes that are really there.
 
 mod boxes;
+mod channel_layout;
 mod chapter_pictures;
 mod chapters;
 mod compressed_movie;

@@ -2,8 +2,10 @@
 //! sample descriptions"), and where each codec stores its decoder's configuration.
 
 use super::boxes::{Boxes, Fields, FourCc, SliceBox};
+use super::channel_layout;
 use crate::codec::{AacProfile, Adpcm, Block, Codec, CodecParameters, Companding, PcmFormat};
 use crate::error::{Error, Result};
+use crate::pcm::Speaker;
 
 /// The audio sample entry `index` (counted from 1) of the payload of an `stsd` box that begins at `at`.
 pub fn audio(stsd: &[u8], at: u64, index: u32) -> Result<CodecParameters> {
@@ -110,6 +112,7 @@ impl<'a> AudioEntry<'a> {
         let (codec, config) = self.codec_and_config()?;
         Ok(CodecParameters {
             block: self.block(&codec),
+            speakers: self.speakers(&codec),
             codec,
             channels: self.channels,
             sample_rate: self.sample_rate,
@@ -120,14 +123,25 @@ impl<'a> AudioEntry<'a> {
         })
     }
 
-    /// The size of a block of ADPCM: QuickTime's is fixed, others stand in the description.
+    /// What is always coded together, where samples may be single instants: blocks of ADPCM, of which QuickTime's are
+    /// fixed, and frames of a constant bitrate.
     fn block(&self, codec: &Codec) -> Option<Block> {
         let (samples, bytes) = match codec {
             Codec::Adpcm(Adpcm::ImaQuickTime) => (64, 34 * u32::from(self.channels)),
-            Codec::Adpcm(_) => self.packing,
+            Codec::Adpcm(_) | Codec::Mp3 | Codec::Ac3 | Codec::Eac3 => self.packing,
             _ => return None,
         };
         (samples > 0 && bytes > 0).then_some(Block { samples, bytes })
+    }
+
+    /// The loudspeakers of the channels of PCM, if a box names them.
+    fn speakers(&self, codec: &Codec) -> Option<Vec<Speaker>> {
+        let layouts = [b"chan", b"chnl"].map(|kind| self.find(kind));
+        let layout = layouts.into_iter().flatten().next();
+        match codec {
+            Codec::Pcm(_) => channel_layout::read(layout?, self.channels),
+            _ => None,
+        }
     }
 
     fn codec_and_config(&self) -> Result<(Codec, Vec<u8>)> {

@@ -316,7 +316,9 @@ def probe(src: Source, *, cancel: Optional[CancelToken] = None) -> Probe:
         other_tracks=fields["other_tracks"],
         tags=MappingProxyType({key: tuple(values) for key, values in fields["tags"].items()}),
         covers=tuple(Cover(*cover) for cover in fields["covers"]),
-        chapters=tuple(Chapter(*chapter) for chapter in fields["chapters"]),
+        chapters=tuple(
+            Chapter(start, end, title, picture and Cover(*picture)) for start, end, title, picture in fields["chapters"]
+        ),
         warnings=tuple(fields["warnings"]),
     )
     for warning in found.warnings:

@@ -112,20 +112,26 @@ class Track:
 
 
 @dataclass(frozen=True)
+class Cover:
+    """A picture."""
+
+    mime: str
+    data: bytes = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its type and size."""
+        return {"type": self.mime, "bytes": len(self.data)}
+
+
+@dataclass(frozen=True)
 class Chapter:
     """A chapter, in seconds of the presentation."""
 
     start: float
     end: float
     title: str
-
-
-@dataclass(frozen=True)
-class Cover:
-    """A picture."""
-
-    mime: str
-    data: bytes = field(repr=False)
+    picture: Optional[Cover] = None
+    """Its picture, in podcasts and audiobooks that have one for each chapter."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,7 @@ class Probe:
         return None if self.default_track is None else self.tracks[self.default_track].duration
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain values; of covers their type and size."""
+        """As plain values; of pictures their type and size."""
         return {
             "brand": self.brand,
             "fragmented": self.fragmented,
@@ -160,7 +166,9 @@ class Probe:
             "default_track": self.default_track,
             "other_tracks": self.other_tracks,
             "tags": {key: list(values) for key, values in self.tags.items()},
-            "covers": [{"type": cover.mime, "bytes": len(cover.data)} for cover in self.covers],
-            "chapters": [asdict(chapter) for chapter in self.chapters],
+            "covers": [cover.to_dict() for cover in self.covers],
+            "chapters": [
+                {**asdict(chapter), "picture": chapter.picture and chapter.picture.to_dict()} for chapter in self.chapters
+            ],
             "warnings": list(self.warnings),
         }

@@ -41,6 +41,7 @@ fn parameters() -> CodecParameters {
         sample_rate: 0,
         config: Vec::new(),
         block: None,
+        speakers: None,
         at: 0,
         entry: 1,
         others: Vec::new(),

@@ -135,3 +135,102 @@ fn damaged_configurations_are_survived() {
         }
     }
 }
+
+/// AAC-LC at 48 kHz without noise substitution, which depends on the decoder.
+fn encoded(channels: &str, directory: &Path) -> Track {
+    let path = directory.join(format!("{channels}.m4a"));
+    let source = format!(
+        "aevalsrc=0.3*sin(440*2*PI*t)|0.2*sin(620*2*PI*t)|0.2*sin(810*2*PI*t)|0.4*sin(60*2*PI*t)|0.1*sin(990*2*PI*t)|\
+         0.3*sin(1130*2*PI*t):c=5.1:s=48000:d=0.6,aformat=channel_layouts={channels}"
+    );
+    let status = Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-f", "lavfi", "-i", &source])
+        .args(["-c:a", "aac", "-aac_pns", "0", "-b:a", "256k"])
+        .arg(&path)
+        .status()
+        .expect("ffmpeg is installed");
+    assert!(status.success());
+    Track::open(&path)
+}
+
+/// The channel configuration in an AudioSpecificConfig of two bytes or more.
+fn configured(track: &Track, channels: u8) -> Track {
+    let mut parameters = track.parameters.clone();
+    parameters.config[1] = parameters.config[1] & !0x78 | channels << 3;
+    parameters.config.truncate(2);
+    Track {
+        path: track.path.clone(),
+        parameters,
+        packets: track.packets.clone(),
+    }
+}
+
+/// What joins recordings keeps the configuration of the first.
+#[test]
+fn the_packets_tell_the_channels_whatever_the_configuration_says() {
+    let directory = tempfile::tempdir().unwrap();
+    for (channels, configuration) in [("mono", 1), ("stereo", 2), ("3.0", 3), ("5.1", 6)] {
+        let right = encoded(channels, directory.path());
+        let format = right.format();
+        let expected = right.decode_from(0);
+        for wrong in [1, 2, 3, 6, 7] {
+            let track = configured(&right, wrong);
+            assert_eq!(track.format(), format, "{channels} said to be {wrong}");
+            let decoded = track.decode_from(0);
+            assert!(
+                decoded.planes() == expected.planes(),
+                "{channels} said to be {wrong}"
+            );
+        }
+        assert_eq!(configured(&right, configuration).format(), format);
+    }
+}
+
+/// The first packets of `first`, then those of `second` from the same place on.
+fn changing(first: &Track, second: &Track, at: usize) -> Track {
+    let (first_packets, second_packets) = (&first.packets[..at], &second.packets[at..]);
+    Track {
+        path: first.path.clone(),
+        parameters: first.parameters.clone(),
+        packets: [first_packets, second_packets].concat(),
+    }
+}
+
+#[test]
+fn a_stream_that_changes_its_channels_stays_in_those_it_began_with() {
+    let directory = tempfile::tempdir().unwrap();
+    let kinds = ["mono", "stereo", "quad", "5.1"];
+    let tracks = kinds.map(|channels| encoded(channels, directory.path()));
+    // ffmpeg describes four channels in a program_config_element.
+    assert_eq!(tracks[2].parameters.config[1] & 0x78, 0);
+    let at = 12;
+    for (from, first) in kinds.iter().zip(&tracks) {
+        for (to, second) in kinds.iter().zip(&tracks) {
+            if from == to {
+                continue;
+            }
+            let what = format!("{from}, then {to}");
+            let track = changing(first, second, at);
+            let format = track.format();
+            assert_eq!(format, first.format(), "{what}");
+            let decoded = track.decode_from(0);
+            let before = first.decode_from(0);
+            let mut after = Pcm::new(format.layout.channels());
+            let layout = second.format().layout;
+            reconfigured::place(&second.decode_from(0), layout, &mut after, format.layout);
+            // The first packet of the new kind lacks its overlap with the one before.
+            let (end, begin) = (1024 * (at - 1), 1024 * (at + 1));
+            for channel in 0..decoded.channels() {
+                let ours = decoded.plane(channel);
+                assert!(ours[..end] == before.plane(channel)[..end], "{what}");
+                let expected = &after.plane(channel)[begin..];
+                let silent = expected.iter().all(|&sample| sample == 0.0);
+                let near = snr(expected, &ours[begin..ours.len().min(after.len())]);
+                assert!(
+                    silent && ours[begin..].iter().all(|&sample| sample == 0.0) || near > 60.0,
+                    "{what}, channel {channel}: {near:.1} dB"
+                );
+            }
+        }
+    }
+}
