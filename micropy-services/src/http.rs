@@ -1,9 +1,10 @@
 //! An HTTP server for clients that may be slow, many, or gone.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -25,8 +26,12 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::telemetry;
 
-/// Connections at the same time. More wait to be accepted.
+/// Connections at the same time, where the process may open enough files. More wait to be accepted.
 const MAX_CONNECTIONS: usize = 4096;
+/// Files that are not for connections: stores, queues, worker processes.
+const OTHER_FILES: usize = 256;
+/// Files that a connection may need: its socket, and the video or MP3 that it sends.
+const FILES_PER_CONNECTION: usize = 2;
 /// Bytes of the read buffer of a connection. The headers of a request must fit.
 const BUFFER: usize = 64 * 1024;
 /// Uploads notice pauses themselves, and have a better response: they get this much time to send it.
@@ -37,8 +42,24 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
 /// For a year, browsers ask this host by HTTPS alone (RFC 6797).
 const HTTPS_ALONE: HeaderValue = HeaderValue::from_static("max-age=31536000");
-/// The pause after an error of `accept`, such as no more file descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The pause after an error of `accept`, such as no more file descriptors. It doubles each time, up to the longest.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Connections at the same time, unless a [`Server`] is told another number: 4096, or fewer where the process may not open
+/// enough files for so many (`ulimit -n`).
+pub fn max_connections() -> usize {
+    match rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
+        Some(files) => connections_of(usize::try_from(files).unwrap_or(usize::MAX)),
+        None => MAX_CONNECTIONS,
+    }
+}
+
+/// Connections of a process that may open so many files.
+fn connections_of(files: usize) -> usize {
+    let for_connections = files - OTHER_FILES.min(files / 2);
+    (for_connections / FILES_PER_CONNECTION).clamp(1, MAX_CONNECTIONS)
+}
 
 /// The address of a request's client, or what a trusted proxy says it is.
 ///
@@ -103,6 +124,7 @@ pub struct Server {
     grace: Duration,
     trust_forwarded: bool,
     https: bool,
+    connections: usize,
 }
 
 impl Server {
@@ -115,7 +137,16 @@ impl Server {
             grace: Duration::from_secs(20),
             trust_forwarded: false,
             https: false,
+            connections: max_connections(),
         }
+    }
+
+    /// Connections at the same time. One address may have half of them, unless it is a proxy that is trusted. The default
+    /// is [`max_connections`]; servers in one process share its files.
+    #[must_use]
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.connections = connections.max(1);
+        self
     }
 
     /// How long a client may take to send the headers of a request. The default is 20 seconds.
@@ -166,18 +197,34 @@ impl Server {
         let router = self.router.layer(RequestBodyTimeoutLayer::new(pause));
         let router = telemetry::traced(router);
         let graceful = GracefulShutdown::new();
-        let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let slots = Arc::new(Semaphore::new(self.connections));
+        let per_address = match self.trust_forwarded {
+            true => self.connections,
+            false => self.connections.div_ceil(2),
+        };
+        let addresses = Addresses::default();
+        let mut pause = ACCEPT_PAUSE;
         while let Some(accepted) = shutdown
             .run_until_cancelled(accept(&listener, &slots))
             .await
         {
             let (stream, client, permit) = match accepted {
-                Ok(accepted) => accepted,
+                Ok(accepted) => {
+                    pause = ACCEPT_PAUSE;
+                    accepted
+                }
                 Err(e) => {
-                    tracing::warn!(error = %e, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    if pause == ACCEPT_PAUSE {
+                        tracing::warn!(error = %e, "cannot accept connections");
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_ACCEPT_PAUSE);
                     continue;
                 }
+            };
+            let Some(place) = addresses.enter(client.ip(), per_address) else {
+                tracing::debug!(%client, "too many connections from one address");
+                continue;
             };
             // Only a delay, where it fails.
             let _ = stream.set_nodelay(true);
@@ -211,7 +258,7 @@ impl Server {
             let stream = TokioIo::new(Box::pin(stream));
             let connection = graceful.watch(http.serve_connection(stream, service));
             tokio::spawn(async move {
-                let _permit = permit;
+                let _held = (permit, place);
                 if let Err(e) = connection.await {
                     tracing::debug!(%client, error = %e, "the connection broke");
                 }
@@ -223,6 +270,45 @@ impl Server {
             .is_err()
         {
             tracing::warn!("some requests were cut off");
+        }
+    }
+}
+
+/// How many connections each address has.
+#[derive(Clone, Default)]
+struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// A connection that is counted until it is dropped.
+struct Place {
+    addresses: Addresses,
+    address: IpAddr,
+}
+
+impl Addresses {
+    /// Counts a connection, unless its address has `most` of them.
+    fn enter(&self, address: IpAddr, most: usize) -> Option<Place> {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(address).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Place {
+            addresses: self.clone(),
+            address,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let counts = &self.addresses.0;
+        let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.address);
+            }
         }
     }
 }
@@ -247,10 +333,51 @@ mod tests {
     use axum::body::{Body, Bytes};
     use axum::routing::get;
     use futures_util::stream;
-    use tokio::io::AsyncWriteExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpSocket;
     use tokio_util::sync::DropGuard;
 
     use super::*;
+
+    #[test]
+    fn connections_leave_files_for_the_rest() {
+        for (files, connections) in [
+            (1_048_576, 4096),
+            (20_000, 4096),
+            (1024, 384),
+            (256, 64),
+            (3, 1),
+            (0, 1),
+        ] {
+            assert_eq!(connections_of(files), connections, "{files}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_address_has_half_of_the_connections() {
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shutdown = CancellationToken::new();
+        let router = Router::new().route("/", get(|| async { "ok" }));
+        let server = Server::new(router).connections(6);
+        tokio::spawn(server.run(listener, shutdown.clone()));
+        let mut idle = Vec::new();
+        for _ in 0..20 {
+            idle.push(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+        }
+        // From another address of this computer.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
+        let mut other = socket.connect(([127, 0, 0, 1], port).into()).await.unwrap();
+        other
+            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
+        let mut response = String::new();
+        other.read_to_string(&mut response).await.unwrap();
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+        shutdown.cancel();
+    }
 
     #[tokio::test]
     async fn a_client_that_stops_reading_is_cut_off() {

@@ -38,6 +38,7 @@ pub struct Args {
 /// Runs the services until SIGTERM or Ctrl-C.
 pub fn run(args: Args, services: &[Service]) -> ExitCode {
     return_memory();
+    allow_open_files();
     let layers = match Layers::read(args.flags, args.config.as_deref()) {
         Ok(layers) => layers,
         Err(e) => return usage(&e),
@@ -87,6 +88,21 @@ fn return_memory() {
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn return_memory() {}
+
+/// Lets the process open as many files as the system allows it to. The limit that it starts with is often a low one, for
+/// the sake of programs that wait for them by `select`.
+#[cfg(target_os = "linux")]
+fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let current = maximum;
+    // Where this is refused, there are fewer connections.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current, maximum });
+}
+
+#[cfg(not(target_os = "linux"))]
+fn allow_open_files() {}
 
 /// What collects traces, where the settings name a collector.
 fn telemetry(settings: &Settings, services: &[Service]) -> std::io::Result<Telemetry> {

@@ -13,7 +13,7 @@ use micropy_core::ports::jobs::{Filter, Job, State as JobState};
 use micropy_core::ports::{Id, Storage};
 use serde::Deserialize;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 use utoipa::IntoParams;
 use zip::read::read_zipfile_from_stream;
@@ -25,6 +25,7 @@ use super::body::Query;
 use super::download::content_disposition;
 use super::problem::Problem;
 use super::session::Session;
+use super::slots::Slots;
 use crate::job::product::Product;
 
 /// Jobs in one archive.
@@ -35,14 +36,12 @@ const QUEUED: usize = 4;
 /// it.
 const MAX_ARCHIVES: usize = 32;
 
-/// Slots for the archives that are being made.
-#[derive(Clone, Debug)]
-pub struct Slots(Arc<Semaphore>);
+/// Archives of one user made at the same time.
+const PER_USER: usize = 2;
 
-impl Default for Slots {
-    fn default() -> Self {
-        Slots(Arc::new(Semaphore::new(MAX_ARCHIVES)))
-    }
+/// Slots for the archives that are being made.
+pub fn slots() -> Slots {
+    Slots::new("archives", MAX_ARCHIVES, PER_USER)
 }
 
 /// The MP3s to download.
@@ -63,6 +62,7 @@ pub struct Selection {
         (status = 200, content_type = "application/zip", description = "The ZIP file, not compressed"),
         (status = 400, description = "Invalid query", body = Problem),
         (status = 404, description = "None of them has an MP3", body = Problem),
+        (status = 429, description = "You have too many archives made; see Retry-After", body = Problem),
     )
 )]
 pub async fn archive(
@@ -70,11 +70,21 @@ pub async fn archive(
     session: Session,
     Query(selection): Query<Selection>,
 ) -> Result<Response, Problem> {
+    let slot = gateway.archives.take(&session.email)?;
     let jobs = match &selection.jobs {
         Some(ids) => {
-            let mut jobs = Vec::new();
-            for id in ids.split(',').take(MAX_JOBS) {
-                jobs.push(gateway.own_job(&session, id.trim()).await?);
+            let (mut named, mut jobs) = (HashSet::new(), Vec::new());
+            for id in ids.split(',').map(|id| id.trim().to_ascii_lowercase()) {
+                // A job that is named twice is in the archive once.
+                if named.contains(&id) {
+                    continue;
+                }
+                if jobs.len() == MAX_JOBS {
+                    let detail = format!("An archive takes {MAX_JOBS} jobs.");
+                    return Err(Problem::bad_request(detail));
+                }
+                jobs.push(gateway.own_job(&session, &id).await?);
+                named.insert(id);
             }
             jobs
         }
@@ -96,8 +106,6 @@ pub async fn archive(
     if entries.is_empty() {
         return Err(Problem::not_found());
     }
-    let slot = gateway.archives.0.clone().try_acquire_owned();
-    let slot = slot.map_err(|_| Problem::busy("Too many archives are being made right now."))?;
     let (sender, mut receiver) = mpsc::channel(QUEUED);
     let (storage, runtime) = (gateway.ports.mp3s.clone(), Handle::current());
     tokio::task::spawn_blocking(move || {

@@ -13,9 +13,19 @@ use utoipa::ToSchema;
 use super::Shared;
 use super::problem::Problem;
 use super::session::Session;
+use super::slots::Slots;
+use crate::http;
 
 /// Shorter than the timeout of common proxies.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Streams of one user at the same time: each open page has one.
+const PER_USER: usize = 16;
+
+/// Slots for streams. They leave half of the connections to requests that end.
+pub fn slots() -> Slots {
+    Slots::new("streams of events", http::max_connections() / 2, PER_USER)
+}
 
 /// An event.
 #[derive(ToSchema)]
@@ -32,12 +42,16 @@ struct JobEvent {
 /// not missed. The stream ends when the token does.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "jobs",
-    responses((status = 200, content_type = "text/event-stream", body = JobEvent))
+    responses(
+        (status = 200, content_type = "text/event-stream", body = JobEvent),
+        (status = 429, description = "You have too many streams; see Retry-After", body = Problem),
+    )
 )]
 pub async fn events(
     State(gateway): State<Shared>,
     session: Session,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Problem> {
+    let slot = gateway.streams.take(&session.email)?;
     let changes = gateway.ports.jobs.watch(&session.email).await?;
     let viewer = gateway.clone();
     let jobs = changes.filter_map(move |job| {
@@ -48,7 +62,7 @@ pub async fn events(
     let (shutdown, watched) = (gateway.shutdown.clone(), gateway.watch(&session));
     let over = async move {
         // All of it, and not its token alone: nobody looks after the session once it is dropped.
-        let watched = watched;
+        let (watched, _slot) = (watched, slot);
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = watched.ended.cancelled() => {}

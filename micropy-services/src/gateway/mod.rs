@@ -15,6 +15,7 @@ mod problem;
 mod quota;
 mod routes;
 mod session;
+mod slots;
 mod tokens;
 pub(crate) mod tus;
 pub(crate) mod uploads;
@@ -93,9 +94,10 @@ pub struct Gateway {
     base: Arc<str>,
     writers: Arc<tus::Writers>,
     admission: Arc<quota::Admission>,
-    archives: archive::Slots,
     /// Mails about accounts that are being asked for.
     mails: Arc<Semaphore>,
+    archives: slots::Slots,
+    streams: slots::Slots,
     /// Cancelled when the service shuts down: endless responses must end.
     shutdown: CancellationToken,
 }
@@ -123,8 +125,9 @@ impl Gateway {
             base: "".into(),
             writers: Arc::default(),
             admission: Arc::default(),
-            archives: archive::Slots::default(),
             mails: Arc::new(Semaphore::new(mails::MAX_REQUESTS)),
+            archives: archive::slots(),
+            streams: events::slots(),
             shutdown: CancellationToken::new(),
         }
     }
