@@ -25,7 +25,7 @@ const BUSY: Duration = Duration::from_secs(10);
 const READERS: u32 = 4;
 
 /// What has changed from version to version; see [`schema`]. `PRAGMA user_version` counts them.
-const MIGRATIONS: &[&str] = &[TABLES, LEDGER, SWEEPER, STANDING, API_TOKENS];
+const MIGRATIONS: &[&str] = &[TABLES, LEDGER, SWEEPER, STANDING, API_TOKENS, TURNS];
 
 const TABLES: &str = "
 CREATE TABLE messages (
@@ -143,6 +143,25 @@ CREATE TABLE api_tokens (
 CREATE INDEX api_tokens_by_user ON api_tokens (user_id, created);
 ";
 
+const TURNS: &str = "
+ALTER TABLE jobs ADD COLUMN fingerprint TEXT;
+ALTER TABLE jobs ADD COLUMN outages INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN deliveries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN requested INTEGER;
+-- The message that requests the conversion, until it is the owner's turn.
+ALTER TABLE jobs ADD COLUMN waiting BLOB;
+ALTER TABLE jobs ADD COLUMN in_line INTEGER NOT NULL DEFAULT 0;
+-- Who is notifying the owner, and until when: milliseconds since the epoch.
+ALTER TABLE jobs ADD COLUMN notifier BLOB;
+ALTER TABLE jobs ADD COLUMN notifier_until INTEGER;
+UPDATE jobs SET deliveries = attempts;
+-- Their messages are in the queue.
+UPDATE jobs SET requested = updated WHERE state IN ('queued', 'running');
+CREATE INDEX jobs_in_line ON jobs (owner) WHERE in_line;
+CREATE INDEX jobs_waiting ON jobs (owner, id) WHERE waiting IS NOT NULL;
+CREATE INDEX jobs_notifying ON jobs (id) WHERE notifier IS NOT NULL;
+";
+
 /// An open database.
 #[derive(Clone, Debug)]
 pub struct Database {
@@ -200,13 +219,14 @@ impl Database {
         transaction.commit().await
     }
 
-    /// Ends the deliveries and leases of a process that was killed.
+    /// Ends the deliveries, leases and claims of a process that was killed.
     ///
     /// Only for a process that has the database to itself. Otherwise they end when they run out.
     pub async fn recover(&self) -> io::Result<()> {
         let end = "
             UPDATE messages SET held = 0, due = 0 WHERE held;
-            UPDATE jobs SET leased_until = 0 WHERE state = 'running';";
+            UPDATE jobs SET leased_until = 0 WHERE state = 'running';
+            UPDATE jobs SET notifier = NULL, notifier_until = NULL WHERE notifier IS NOT NULL;";
         let done = sqlx::raw_sql(end).execute(&self.write).await;
         done.map(drop).map_err(io::Error::other)
     }

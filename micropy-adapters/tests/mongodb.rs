@@ -305,7 +305,7 @@ async fn an_old_ledger_is_upgraded_and_a_newer_one_refused() {
     );
     let schema = doc! { "_id": "jobs" };
     let version = own.find_one(schema.clone()).await.unwrap().unwrap();
-    assert_eq!(version.get_i64("version").unwrap(), 2);
+    assert_eq!(version.get_i64("version").unwrap(), 3);
 
     let newer = doc! { "$set": { "version": 99 } };
     own.update_one(schema, newer).await.unwrap();
@@ -322,6 +322,42 @@ async fn an_old_ledger_is_upgraded_and_a_newer_one_refused() {
         );
     }
     assert_eq!(jobs.count_documents(doc! {}).await.unwrap(), 1);
+    ledger.database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_nobody_lived_to_give_is_given() {
+    let Some(ledger) = Ledger::new("jobs_turns").await else {
+        return;
+    };
+    let jobs = ledger.jobs();
+    for number in 1..=3 {
+        let created = jobs.create(&ledger.queued(number), go()).await.unwrap();
+        let Created::New(owed) = created else {
+            panic!("{created:?}")
+        };
+        assert_eq!(owed.is_some(), number == 1, "the others wait");
+        if let Some(owed) = owed {
+            jobs.sent(&[owed.id]).await.unwrap();
+        }
+    }
+    // As a process leaves it that died after it had deleted the job in line.
+    let direct = ledger.database.direct.collection::<Document>("jobs");
+    let first = doc! { "source": ObjectId::from_bytes([101; 12]) };
+    direct.delete_one(first).await.unwrap();
+    let owed = ledger.jobs().claim_owed(9).await.unwrap();
+    assert_eq!(owed.len(), 1, "one of the two that wait");
+    assert!(jobs.get(id(2)).await.unwrap().requested.is_some());
+    assert_eq!(jobs.get(id(3)).await.unwrap().requested, None);
+
+    // Beside an original converter nobody waits.
+    let all = ledger.jobs().in_turn(false);
+    all.delete(id(2)).await.unwrap();
+    assert_eq!(all.claim_owed(9).await.unwrap().len(), 1);
+    for number in 4..=5 {
+        let created = all.create(&ledger.queued(number), go()).await.unwrap();
+        assert!(matches!(created, Created::New(Some(_))), "{created:?}");
+    }
     ledger.database.remove().await;
 }
 

@@ -186,29 +186,111 @@ async fn a_survey_names_what_would_be_removed_and_removes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn of_two_sweepers_one_requests_a_stuck_job_again() {
-    let (ports, clock) = ports().await;
+async fn a_survey_leaves_the_ledger_as_it_was() {
+    let (ports, _clock) = ports().await;
+    let (jobs, videos) = (&ports.jobs, &ports.videos);
+    let before = (jobs.identity().await, videos.binding().await);
+    Sweeper::new(ports.clone()).survey().await.unwrap();
+    let after = (jobs.identity().await, videos.binding().await);
+    assert_eq!(after.0.unwrap(), before.0.unwrap());
+    assert_eq!(after.1.unwrap(), before.1.unwrap());
+}
+
+/// Queues a job whose message is then lost.
+async fn lose(ports: &Ports, job: Id) {
     let message = Message {
         topic: Topic::Video,
         payload: b"lost".to_vec(),
     };
-    let owed = ports.jobs.enqueue(id(9), message).await.unwrap();
+    let owed = ports.jobs.enqueue(job, message).await.unwrap();
     let owed = owed.expect("this ledger shares no store with its queues");
     ports.jobs.sent(&[owed.id]).await.unwrap();
+}
+
+/// The jobs that are requested in the queue of videos, which is then empty.
+async fn requested(ports: &Ports) -> Vec<String> {
+    let queue = ports.queues.of(Topic::Video);
+    let mut jobs = Vec::new();
+    while let Ok(delivery) = tokio::time::timeout(Duration::from_secs(1), queue.receive()).await {
+        let delivery = delivery.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(delivery.payload()).unwrap();
+        jobs.push(body["job_id"].as_str().unwrap().to_owned());
+        delivery.ack().await.unwrap();
+    }
+    jobs
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_many_sweepers_one_requests_a_lost_job_again() {
+    let (ports, clock) = ports().await;
+    lose(&ports, id(9)).await;
     clock.advance(2 * HOUR);
     let shutdown = CancellationToken::new();
     let sweepers = [0, 1].map(|_| {
         let sweeper = Sweeper::new(ports.clone());
         tokio::spawn(sweeper.run(shutdown.clone()))
     });
-    pass(&clock, HOUR / 2).await;
-    // Told to stop, the one would give its lease to the other, which asks again: nobody knows what it has asked.
+    pass(&clock, Duration::from_secs(5 * 60)).await;
+    assert_eq!(requested(&ports).await, [id(9).to_string()], "once");
+    // One gives its lease to the other, and then a third begins: neither knows what the first has asked.
+    shutdown.cancel();
     for sweeper in sweepers {
-        sweeper.abort();
+        sweeper.await.unwrap();
     }
-    let queue = ports.queues.of(Topic::Video);
-    let receive = || tokio::time::timeout(Duration::from_secs(1), queue.receive());
-    let first = receive().await.expect("it was requested").unwrap();
-    assert!(receive().await.is_err(), "it was requested twice");
-    first.ack().await.unwrap();
+    sweep_for(&ports, &clock, Duration::from_secs(4 * 60)).await;
+    assert_eq!(requested(&ports).await, [""; 0]);
+    // That message was lost, too.
+    sweep_for(&ports, &clock, Duration::from_secs(5 * 60)).await;
+    assert_eq!(requested(&ports).await, [id(9).to_string()]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_job_keeps_the_others_of_its_owner_waiting_only_until_it_is_requested_again() {
+    let (ports, clock) = ports().await;
+    lose(&ports, id(9)).await;
+    let next = Job::new(id(10), "ann@example.com", id(11), ports.clock.now());
+    ports.jobs.create(&next, None).await.unwrap();
+    let message = Message {
+        topic: Topic::Video,
+        payload: format!(r#"{{"job_id":"{}"}}"#, id(10)).into_bytes(),
+    };
+    let waits = ports.jobs.enqueue(id(10), message).await.unwrap();
+    assert_eq!(waits, None, "its owner has a job in line");
+    sweep_for(&ports, &clock, Duration::from_secs(9 * 60)).await;
+    assert_eq!(
+        requested(&ports).await,
+        [""; 0],
+        "it may still be in the queue"
+    );
+    sweep_for(&ports, &clock, Duration::from_secs(3 * 60)).await;
+    assert_eq!(requested(&ports).await, [id(9).to_string()]);
+    let owed = ports.jobs.claim_owed(9).await.unwrap();
+    assert_eq!(owed.len(), 1, "the next has come to its turn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn beside_an_original_converter_only_what_was_passed_by_is_requested_again() {
+    let (ports, clock) = ports().await;
+    let sweep = async || {
+        let shutdown = CancellationToken::new();
+        let sweeper = Sweeper::new(ports.clone()).original_converters(true);
+        let sweeping = tokio::spawn(sweeper.run(shutdown.clone()));
+        pass(&clock, 2 * HOUR).await;
+        shutdown.cancel();
+        sweeping.await.unwrap();
+        requested(&ports).await
+    };
+    lose(&ports, id(9)).await;
+    assert_eq!(sweep().await, [""; 0], "an original converter may have it");
+    // Somebody who reports to the ledger takes the messages.
+    accept(&ports, id(20), id(21)).await;
+    let later = Job {
+        owner: "bob@example.com".into(),
+        ..Job::new(id(22), "", id(23), ports.clock.now())
+    };
+    ports.jobs.create(&later, None).await.unwrap();
+    lose(&ports, id(22)).await;
+    ports.jobs.begin(id(22), HOUR).await.unwrap();
+    let asked = sweep().await;
+    assert!(asked.contains(&id(9).to_string()), "{asked:?}");
 }

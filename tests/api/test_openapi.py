@@ -54,10 +54,10 @@ max_response_time = 10.0
 # Right data that cannot be accepted nevertheless.
 #
 # Options exclude each other, such as bitrate and vbr; of bitrates and sample rates MP3 has only some, and both have to
-# fit: a schema of parameters, each on its own, cannot say it (400).
+# fit: a schema of parameters, each on its own, cannot say it (400). The Idempotency-Key of another upload (422).
 [[operations]]
 include-operation-id = "upload"
-checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 409]
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 409, 422]
 
 # As above, and what Upload-Metadata may have, in base64 (400); an upload that was called off (410); a length that is
 # more than the service takes, which /api/v1/about tells (413); bytes that are no video (415); the Idempotency-Key of

@@ -9,21 +9,29 @@
     MICROPY_FAULTS_JSON           a file for the table of figures
 """
 
+import contextlib
+import datetime
 import os
 import random
+import signal
 import subprocess
 import threading
 import time
 from collections import Counter
 
+import pika
 import pytest
 from bson import ObjectId
 
-from harness import SEED, SONG, number
+from harness import SEED, SERVER, SONG, number
 from harness.clients import Client, Load
 from harness.clips import GOOD, SILENT, clip, ffmpeg, variant
 from harness.clock import until
+from harness.fleet import Proxy
+from harness.service import inherited
 from harness.servers.server import listening
+
+from .conftest import CONVERTERS
 
 pytestmark = pytest.mark.timeout(3000)
 KILLS, JOBS = number("KILLS", 20, full=200), number("JOBS", 40, full=300)
@@ -32,6 +40,8 @@ RECOVERY = 10
 #: A killed worker's job is begun by another after so many: its lease, and the pause that fits it.
 TAKEN_UP = 45
 GRACE = 20
+#: Seconds after which a job whose converter is away may be begun by another.
+LEASE = 30
 
 
 @pytest.fixture(scope="module")
@@ -174,9 +184,12 @@ def outages(fleet, server, name, email, recovered, crashes=0):
             until(lambda: not listening(server.port), 60)
             down, refused = time.time(), client.answers[503]
             if n < 2:
-                # Whoever asks now is told to come again, though not at once; verify() looks for Retry-After.
-                client.send("refused.mp4", GOOD.data)
-                assert client.answers[503] > refused
+                # Whoever asks now is told to come again, though not at once. Who has a job in line is not: what comes after
+                # it waits in the ledger, where that is there.
+                stranger = Client(fleet, f"refused.{n}.{email}") if name == "RabbitMQ" else client
+                stranger.send("refused.mp4", GOOD.data)
+                assert stranger.answers[503] > (refused if stranger is client else 0)
+                assert stranger.without_retry_after == 0
             waits.append(recovered(client, down, opened(server)))
     assert max(waits) <= RECOVERY
     fleet.settle(client)
@@ -272,6 +285,164 @@ def test_killed_notification_services_send_every_mail(fleet):
     fleet.row("notification killed", kills, fleet.verify(client, before, mail_crashes=kills))
 
 
+def alone(fleet, *names):
+    """Stops all but the first of these services, as long as a test lasts."""
+    @contextlib.contextmanager
+    def manage():
+        for name in names[1:]:
+            assert fleet.service(name).stop() == 0
+        try:
+            yield fleet.service(names[0])
+        finally:
+            for name in names[1:]:
+                fleet.service(name).start()
+    return manage()
+
+
+def test_a_job_outlasts_three_outages_of_the_ledger(fleet, long_audio):
+    client, before = Client(fleet, "ledger@example.com"), fleet.orphans("mp3s")
+    proxy = Proxy(fleet.mongodb)
+    with alone(fleet, *CONVERTERS) as converter:
+        converter.restart(jobs_url=proxy.url)
+        try:
+            job = client.send("long.m4a", variant(random.Random(SEED), long_audio, 1000)).job
+            assert until(lambda: fleet.job(job)["state"] == "running")
+            [worker] = until(converter.workers)
+            for _ in range(3):
+                # The work is as long as that: longer than the lease.
+                os.kill(worker, signal.SIGSTOP)
+                proxy.cut()
+                time.sleep(LEASE + 2)
+                proxy.mend()
+                os.kill(worker, signal.SIGCONT)
+                assert until(lambda: fleet.job(job)["leased_until"] > datetime.datetime.now(tz=datetime.timezone.utc).replace(tzinfo=None))
+            fleet.settle(client)
+            ended = fleet.job(job)
+            assert (ended["state"], ended["attempts"], ended["deliveries"]) == ("done", 1, 1), ended.get("failure")
+            # An attempt that is given up for an outage is none, either.
+            job = client.send("long.m4a", variant(random.Random(SEED + 1), long_audio, 1000)).job
+            for outages in range(1, 4):
+                assert until(lambda: fleet.job(job)["state"] == "running", 60)
+                [worker] = until(converter.workers)
+                os.kill(worker, signal.SIGSTOP)
+                proxy.cut()
+                fleet.servers.mongodb.stop()
+                os.kill(worker, signal.SIGCONT)
+                time.sleep(2)
+                fleet.servers.mongodb.start()
+                proxy.mend()
+                assert until(lambda: fleet.job(job).get("outages") == outages or fleet.job(job)["state"] == "done", 60)
+                if fleet.job(job)["state"] == "done":
+                    break
+            fleet.settle(client)
+            ended = fleet.job(job)
+            assert (ended["state"], ended["attempts"]) == ("done", 1), ended.get("failure")
+        finally:
+            converter.restart(jobs_url=None)
+    fleet.row("ledger away three times during one job", 2, fleet.verify(client, before, crashes=6, mail_crashes=6))
+
+
+def test_a_doubled_message_is_one_mail_of_two_services(fleet):
+    client, before = Client(fleet, "doubled@example.com"), fleet.orphans("mp3s")
+    assert {service.stop() for service in fleet.notifications} == {0}
+    for n in range(10):
+        client.send("mail.mp4", variant(random.Random(n)))
+    assert until(lambda: fleet.depth("mp3") == 10, 60)
+
+    def double(channel):
+        bodies = [channel.basic_get("mp3", auto_ack=True)[2] for _ in range(10)]
+        for body in bodies:
+            for _ in range(3):
+                channel.basic_publish("", "mp3", body, pika.BasicProperties(delivery_mode=2))
+    fleet.ask_broker(double)
+    for service in fleet.notifications:
+        service.start()
+    fleet.settle(client)
+    assert until(lambda: fleet.depth("mp3") == 0)
+    time.sleep(2)
+    result = fleet.verify(client, before)
+    assert result["more_mails"] == 0
+    fleet.row("each message published three times, two notifiers", 10, result)
+
+
+def test_mails_that_died_with_their_server_are_replayed_and_come_once(fleet):
+    client, before = Client(fleet, "replayed@example.com"), fleet.orphans("mp3s")
+    assert {service.stop() for service in fleet.notifications} == {0}
+    job = client.send("mail.mp4", variant(random.Random(SEED))).job
+    # As a server that was away for days leaves it.
+    def bury(channel):
+        body = until(lambda: channel.basic_get("mp3", auto_ack=True)[2], 60)
+        channel.queue_declare("mp3.dead", durable=True)
+        for _ in range(2):
+            headers = {"x-micropy-attempt": 110, "x-micropy-reason": "no server", "x-kept": "yes"}
+            channel.basic_publish("", "mp3.dead", body, pika.BasicProperties(delivery_mode=2, headers=headers))
+    fleet.ask_broker(bury)
+
+    def queue(*words):
+        done = subprocess.run([SERVER, "queue", *words], env=inherited() | {"MICROPY_QUEUE_URL": fleet.amqp}, capture_output=True,
+                              text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+    for service in fleet.notifications:
+        service.start()
+    listed = [line for line in queue("list", "mp3").splitlines() if job in line]
+    assert [line.split("\t")[0:4:2] for line in listed] == [["mp3", "110"]] * 2
+    assert " of mp3" in queue("replay", "mp3")
+    fleet.settle(client)
+    assert until(lambda: fleet.depth("mp3") == 0)
+    assert [line for line in queue("list", "mp3").splitlines() if job in line] == []
+    result = fleet.verify(client, before)
+    assert result["more_mails"] == 0
+    fleet.row("dead letters replayed", 2, result)
+
+
+def test_a_swapped_or_restored_ledger_and_a_leap_of_the_clock_remove_nothing(fleet):
+    client, before = Client(fleet, "swapped@example.com"), fleet.orphans("mp3s")
+    for n in range(3):
+        client.send("kept.mp4", variant(random.Random(n)))
+    fleet.settle(client)
+    files = lambda: [fleet.mongo[name]["fs"]["files"].count_documents({}) for name in ("videos", "mp3s")]
+    kept, admin, own = files(), fleet.mongo.admin, fleet.mongo["micropy"]["micropy"]
+    services = [fleet.gateway, *fleet.converters, *fleet.notifications]
+    assert {service.stop() for service in services} == {0}
+
+    def move(source, target):
+        for name in ("jobs", "micropy"):
+            admin.command("renameCollection", f"{source}.{name}", to=f"{target}.{name}")
+
+    def is_refused(why):
+        with pytest.raises(RuntimeError, match=f"{why}.*micropy-server adopt"):
+            fleet.gateway.start()
+        assert files() == kept
+
+    # A new ledger, then another service's, then one that was restored from a backup.
+    move("micropy", "aside")
+    is_refused("this ledger is new")
+    identity = {"_id": "identity", "ledger": ObjectId(), "generation": 1000}
+    own.replace_one({"_id": "identity"}, identity, upsert=True)
+    is_refused("but this is")
+    fleet.mongo.drop_database("micropy")
+    move("aside", "micropy")
+    generation = own.find_one({"_id": "identity"})["generation"]
+    own.update_one({"_id": "identity"}, {"$set": {"generation": generation - 1}})
+    is_refused("this one is older")
+    own.update_one({"_id": "identity"}, {"$set": {"generation": generation}})
+
+    # The clock is forty days ahead: all is as old, and nobody has swept since.
+    days = datetime.timedelta(days=40)
+    old = datetime.datetime.now(tz=datetime.timezone.utc) - days
+    fleet.jobs.update_many({"owner": client.email}, {"$set": {"updated": old, "finished": old}})
+    own.update_one({"_id": "sweeper"}, {"$set": {"until": int(old.timestamp() * 1000)}})
+    for service in services:
+        service.start()
+    assert until(lambda: any("clock" in entry["message"] for entry in fleet.gateway.complaints()))
+    time.sleep(3)
+    assert files() == kept
+    now = datetime.datetime.now(tz=datetime.timezone.utc)
+    fleet.jobs.update_many({"owner": client.email}, {"$set": {"updated": now, "finished": now}})
+    fleet.row("ledger new, foreign, restored; clock 40 days ahead", 4, fleet.verify(client, before))
+
+
 #: What a mail server does, and how many mails it then has of a job: what it kept without saying so comes again.
 WISHES = {"once-421": 1, "once-data421": 1, "550": 0, "data554": 0, "once-dropdata": 1, "once-dropcontent": 1,
           "once-drop250": 2, "after250": 1, "once-hang": 1}
@@ -341,16 +512,22 @@ def test_jobs_are_not_lost_with_a_queue_that_is_deleted(fleet):
         """Whether a queue was deleted while an upload's message may have been in it."""
         return any(entry.at - 1 < at < entry.at + 3 for at in deleted)
 
-    # What was in the queue, or with a converter, went with it. The ledger has it, and asks again after an hour.
-    def waiting():
-        return {str(job["_id"]) for job in fleet.jobs.find({"owner": client.email, "state": "queued"})}
+    # What was in the queue, or with a converter, went with it, and keeps its owner's later jobs waiting in the ledger.
+    def waiting(**which):
+        return {str(job["_id"]) for job in fleet.jobs.find({"owner": client.email, "state": "queued", **which})}
 
-    until(lambda: all(hit(entry) for entry in client.accepted if entry.job in waiting()), 20)
-    excused = waiting()
-    fleet.settle(client, excused=excused)
-    assert [entry.job for entry in client.accepted if entry.job in excused and not hit(entry)] == []
-    result = fleet.verify(client, before, excused=excused)
-    fleet.row("queue deleted during uploads", len(deleted), result, left_to_sweeper=len(excused))
+    lost = lambda: waiting(line={"$ne": "waiting"})
+    until(lambda: all(hit(entry) for entry in client.accepted if entry.job in lost()), 20)
+    left = lost()
+    assert [entry.job for entry in client.accepted if entry.job in left and not hit(entry)] == []
+    # The sweeper asks again after ten minutes, or an hour.
+    assert fleet.gateway.stop() == 0
+    old = datetime.datetime.now(tz=datetime.timezone.utc) - datetime.timedelta(hours=2)
+    fleet.jobs.update_many({"_id": {"$in": [ObjectId(job) for job in left]}}, {"$set": {"updated": old, "requested": old}})
+    fleet.gateway.start()
+    fleet.settle(client, patience=90)
+    result = fleet.verify(client, before)
+    fleet.row("queue deleted during uploads", len(deleted), result, left_to_sweeper=len(left))
 
 
 def test_a_mail_server_that_refuses_hangs_and_hangs_up_gets_each_mail(fleet, wishes):

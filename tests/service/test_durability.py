@@ -12,7 +12,7 @@ import time
 import pytest
 
 from harness import SEED, number
-from harness.clips import GOOD, OTHER, SILENT, Clip
+from harness.clips import GOOD, OTHER, SILENT, Clip, repeated
 from harness.clock import until
 from harness.http import BROKEN
 
@@ -164,6 +164,71 @@ def test_sigterm_stops_in_time_and_loses_no_job_and_no_byte(start):
     assert {(job["state"], job["attempts"]) for job in ended} == {("done", 1)}
     assert ann.offset(place) == 5000
     assert ann.patch(place, data[5000:], 5000).status == 204
+
+
+def row(service, id, columns):
+    """What the ledger has of a job."""
+    found = database(service).execute(f"SELECT {columns} FROM jobs WHERE id = ?", [bytes.fromhex(id)])
+    return found.fetchone()
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory):
+    """A file whose conversion takes some seconds."""
+    return Clip("long.m4a", repeated(tmp_path_factory.mktemp("long") / "long.m4a", 20))
+
+
+def test_a_conversion_ends_within_the_grace_period(start, long_clip):
+    service = start("serve", grace="60s", workers=1)
+    ann = service.user("ann@example.com")
+    running = ann.upload(long_clip).job_id
+    waiting = ann.upload(OTHER).job_id
+    assert ann.job(running, states=["running"])["state"] == "running"
+    began = time.monotonic()
+    assert service.stop(70) == 0
+    assert time.monotonic() - began < 50, "it does not wait for longer than it needs to"
+    assert row(service, running, "state, attempts, deliveries") == ("done", 1, 1)
+    assert row(service, waiting, "state, deliveries") == ("queued", 0), "no other is begun"
+    service.start()
+    assert ann.job(waiting)["state"] == "done"
+
+
+def test_a_job_that_is_always_interrupted_counts_no_attempt_and_ends(start, long_clip):
+    service = start("serve", grace="0s", workers=1)
+    ann = service.user("ann@example.com")
+    id = ann.upload(long_clip).job_id
+    for interruptions in range(1, 5):
+        assert ann.job(id, states=["running"])["state"] == "running"
+        assert service.stop() == 0
+        assert row(service, id, "state, attempts, deliveries") == ("queued", 0, interruptions)
+        service.start()
+    # As after many more.
+    assert service.stop() == 0
+    with database(service) as ledger:
+        ledger.execute("UPDATE jobs SET deliveries = 40")
+    ledger.close()
+    service.start()
+    job = ann.job(id)
+    assert (job["state"], "stopped each time" in (job["failure"] or "")) == ("failed", True), job
+    assert ann.act(id, "retry").status == 200
+    assert ann.job(id, 60)["state"] == "done"
+
+
+def test_a_lost_message_is_asked_for_again_and_keeps_nothing_else_waiting(start):
+    service = start("serve", workers=1)
+    ann = service.user("ann@example.com")
+    first = ann.uploaded(GOOD)["id"]
+    assert service.stop() == 0
+    # As if its message had been lost hours ago, while another waits for its turn.
+    with database(service) as ledger:
+        ledger.execute("""UPDATE jobs SET state = 'queued', attempts = 0, deliveries = 0, started = NULL, finished = NULL,
+                          mp3 = NULL, mp3_bytes = NULL, in_line = 1, updated = updated - 7200000, requested = requested - 7200000""")
+        ledger.execute("DELETE FROM messages")
+    ledger.close()
+    service.start()
+    second = ann.upload(OTHER).job_id
+    assert ann.job(first, 90)["state"] == "done"
+    assert ann.job(second)["state"] == "done"
 
 
 def sweep(service):

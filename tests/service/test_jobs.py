@@ -3,6 +3,8 @@
 import itertools
 import random
 
+import pytest
+
 from harness import SEED
 from harness.clips import GOOD, OTHER, SILENT, Clip
 from harness.clock import until
@@ -72,6 +74,32 @@ def test_only_a_failed_job_can_be_tried_again(ann):
 def test_an_idempotency_key_makes_one_job_of_two_uploads(ann):
     first, second = (ann.upload(GOOD, Idempotency_Key="once").job_id for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize("path", ["/api/v1/uploads", "/upload"])
+def test_a_used_idempotency_key_is_refused_for_another_request_and_nothing_of_it_stays(service, ann, path):
+    key = {"Idempotency_Key": "used", "Accept": "application/json"}
+    first = ann.upload(GOOD, OTHER, path=path, **key)
+    ids, videos = [file["job"]["id"] for file in first.json()["files"]], service.files("videos")
+    changed = bytearray(GOOD.data)
+    changed[-1] ^= 1
+    for parts, more in [
+        ([OTHER], ""),
+        ([Clip(GOOD.name, bytes(changed)), OTHER], ""),  # as long as the first
+        ([Clip("other.mp4", GOOD.data), OTHER], ""),
+        ([GOOD, OTHER], "?bitrate=96"),
+        ([GOOD], ""),
+        ([GOOD, GOOD], ""),
+        ([OTHER, GOOD, GOOD], ""),
+    ]:
+        reply = ann.upload(*parts, path=path + more, **key)
+        assert (reply.status, "Idempotency-Key" in reply.text) == (422, True), (parts[0].name, more)
+    assert sorted(job["id"] for job in ann.jobs()) == sorted(ids)
+    again = ann.upload(GOOD, OTHER, path=path, **key)
+    assert [file["job"]["id"] for file in again.json()["files"]] == ids
+    for id in ids:
+        assert ann.job(id)["state"] == "done"
+    assert service.files("videos") == videos
 
 
 def test_a_deleted_job_is_gone(ann):

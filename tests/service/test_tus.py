@@ -91,6 +91,15 @@ def test_a_creation_whose_answer_was_lost_goes_on_by_its_key(service, ann):
     assert ann.job(again.job_id)["state"] == "done"
 
 
+def test_a_key_of_an_upload_is_refused_for_another_file_or_other_options(ann):
+    known = {"Idempotency_Key": "known", "Upload_Metadata": metadata(filename="talk.mp4", bitrate="96")}
+    first = ann.create(99, **known)
+    assert ann.create(99, **known).headers["location"] == first.headers["location"]
+    for other in (metadata(filename="other.mp4", bitrate="96"), metadata(filename="talk.mp4", bitrate="128"), metadata(filename="talk.mp4")):
+        assert ann.create(99, **known | {"Upload_Metadata": other}).status == 422
+    assert ann.create(98, **known).status == 422
+
+
 def test_a_cancelled_upload_is_gone_for_its_key_too(ann):
     made = ann.create(99, Idempotency_Key="cancelled")
     assert ann.act(made.job_id, "cancel").json()["state"] == "cancelled"

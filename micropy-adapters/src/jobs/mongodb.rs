@@ -3,6 +3,9 @@
 //! One document holds a job, the lease on it and the messages owed for it, so a change needs no transaction. It is one
 //! update, conditional on the `revision` that was read, and is repeated if somebody else was faster.
 //!
+//! Owners take their turns in a second update: a field `line` says which jobs wait for it, and which are requested. Two at
+//! once may both request one, and a process that dies in between leaves the next to [`claim_owed`](JobOutbox::claim_owed).
+//!
 //! Documents also bear the time of their last change by the server's clock. Watchers poll for it, because a single
 //! server has no change streams.
 
@@ -16,9 +19,9 @@ use async_trait::async_trait;
 use futures_util::{Stream, TryStreamExt};
 use micropy_core::ports::binding::Identity;
 use micropy_core::ports::jobs::{
-    Begin, CLAIM_TIME, Census, Created, Entry, Error, Filter, Job, JobOutbox, JobStream, JobViews,
-    Jobs, Lease, LedgerIdentity, Message, Outcome, Output, Owed, State, SweepLease, Topic, Turn,
-    Usage, Watchers,
+    Begin, CLAIM_TIME, Census, Created, Ended, Entry, Error, Filter, IN_LINE, Job, JobOutbox,
+    JobStream, JobViews, Jobs, Lease, LedgerIdentity, Message, Notice, Outcome, Output, Owed,
+    State, SweepLease, Topic, Turn, Usage, Watchers,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use mongodb::bson::oid::ObjectId;
@@ -28,7 +31,7 @@ use mongodb::options::{Hint, IndexOptions, ReturnDocument};
 use mongodb::{Collection, Database, IndexModel};
 use tokio::sync::{Mutex, OnceCell};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::fault::Fault;
 use crate::mongodb::{self as server, Client, backend, object_id, unreadable};
@@ -48,6 +51,16 @@ const POLL: Duration = Duration::from_millis(500);
 /// looks back this far.
 const OVERLAP: Duration = Duration::from_secs(5);
 
+/// The field with a job's place in its owner's line; absent once it is begun. See [`IN_LINE`].
+const LINE: &str = "line";
+/// The place of one that waits for its owner's turn, and the field with its message.
+const WAITING: &str = "waiting";
+/// The place of one whose conversion is requested, and the field that says when.
+const REQUESTED: &str = "requested";
+
+/// How often to look for a turn that nobody lived to give.
+const MISSED_TURNS: Duration = Duration::from_secs(60);
+
 /// The server's error code for an index that does not exist.
 const INDEX_NOT_FOUND: i32 = 27;
 
@@ -55,12 +68,18 @@ const INDEX_NOT_FOUND: i32 = 27;
 const TRIES: u32 = 100;
 
 /// What has changed from version to version; see [`schema`](crate::schema).
-const MIGRATIONS: &[Migration] = &[Migration::Indexes, Migration::StaleInOrder];
+const MIGRATIONS: &[Migration] = &[
+    Migration::Indexes,
+    Migration::StaleInOrder,
+    Migration::Turns,
+];
 
 enum Migration {
     Indexes,
     /// Stale jobs come in the order of an index, page after page.
     StaleInOrder,
+    /// Owners take turns.
+    Turns,
 }
 
 /// The collection `jobs` of a database.
@@ -69,6 +88,9 @@ pub struct MongodbJobs {
     /// Only by way of [`jobs`](Self::jobs), which migrates it.
     collection: Collection<Document>,
     clock: Arc<dyn Clock>,
+    in_turn: bool,
+    /// When missed turns were last looked for.
+    looked: Mutex<Option<Instant>>,
     migrated: OnceCell<()>,
     watchers: Arc<Watchers>,
     /// One for each owner whose jobs are watched.
@@ -83,10 +105,20 @@ impl MongodbJobs {
             collection: database.collection("jobs"),
             database,
             clock,
+            in_turn: true,
+            looked: Mutex::default(),
             migrated: OnceCell::new(),
             watchers: Arc::default(),
             pollers: Mutex::default(),
         }
+    }
+
+    /// Whether owners take turns: see [`IN_LINE`]. The default is yes. The ledger does not hear of an original converter
+    /// that begins a job, so beside one nobody may have to wait for that.
+    #[must_use]
+    pub fn in_turn(mut self, in_turn: bool) -> Self {
+        self.in_turn = in_turn;
+        self
     }
 
     /// The collection as this program knows it. The first use migrates it, since nobody may answer yet when the service
@@ -100,6 +132,7 @@ impl MongodbJobs {
                 match migration {
                     Migration::Indexes => self.index().await,
                     Migration::StaleInOrder => self.index_stale().await,
+                    Migration::Turns => self.index_turns().await,
                 }
                 .map_err(Fault::from)?;
                 server::record_migration(&self.database, "jobs", number).await?;
@@ -145,6 +178,20 @@ impl MongodbJobs {
         }
     }
 
+    async fn index_turns(&self) -> Result<(), mongodb::error::Error> {
+        let keys = doc! { LINE: 1, "owner": 1, "_id": 1 };
+        let only = doc! { LINE: { "$exists": true } };
+        let options = IndexOptions::builder().partial_filter_expression(only);
+        let index = IndexModel::builder().keys(keys).options(options.build());
+        self.collection.create_index(index.build()).await?;
+        // Their messages are in the queue.
+        let open =
+            doc! { "state": { "$in": ["queued", "running"] }, REQUESTED: { "$exists": false } };
+        let requested = doc! { "$set": { REQUESTED: "$updated" } };
+        self.collection.update_many(open, vec![requested]).await?;
+        Ok(())
+    }
+
     fn own(&self) -> Collection<Document> {
         self.database.collection(server::OWN)
     }
@@ -175,13 +222,17 @@ impl MongodbJobs {
             let before = entry.clone();
             let now = self.clock.now();
             let changed = change(&mut entry, now)?;
-            let owed = message.clone().map(owe);
+            let owed = entry.hold_back(message.clone()).map(owe);
             if entry == before && owed.is_none() {
                 return Ok((changed, None));
             }
             let revision = needed(&document, "revision", server::integer)?;
             match self.store(&entry, revision, owed.as_ref(), now).await {
-                Ok(true) => return Ok((changed, owed)),
+                Ok(true) => {
+                    let moves_up = entry.waiting.is_some() || before.in_line && !entry.in_line;
+                    let next = self.next_in_line(&entry.job, moves_up, now).await;
+                    return Ok((changed, owed.or(next)));
+                }
                 Ok(false) => {}
                 Err(e) if server::is_taken(&e) => {
                     return Err(Error::Rejected("another job has this MP3".into()));
@@ -191,6 +242,73 @@ impl MongodbJobs {
         }
         let why = "others keep changing the job";
         Err(Error::Unavailable(why.into()))
+    }
+
+    /// Gives the owner's next job its turn after a change of `job`, if `moves_up`. Returns the message of `job`, which is
+    /// its own to send. The change is made, whatever happens here: a missed turn is looked for later.
+    async fn next_in_line(&self, job: &Job, moves_up: bool, now: Timestamp) -> Option<Owed> {
+        if !moves_up {
+            return None;
+        }
+        let released = self.release(&job.owner, Some(job.id), now).await;
+        released.unwrap_or_else(|e| {
+            tracing::warn!(job_id = %job.id, error = %e, "the next job in line has to wait");
+            None
+        })
+    }
+
+    /// Requests what has come to its turn of an owner's jobs. Returns the message of `caller`'s job, which is its own to
+    /// send; others are anybody's.
+    async fn release(
+        &self,
+        owner: &str,
+        caller: Option<Id>,
+        now: Timestamp,
+    ) -> Result<Option<Owed>, Error> {
+        let jobs = self.jobs().await?;
+        let line = |place: &str| doc! { "owner": owner, LINE: place };
+        let mut own = None;
+        for _ in 0..TRIES {
+            if self.in_turn {
+                let in_line = jobs.count_documents(line(REQUESTED)).limit(IN_LINE);
+                if in_line.await.map_err(Fault::from)? >= IN_LINE {
+                    break;
+                }
+            }
+            let next = jobs.find_one(line(WAITING)).sort(doc! { "_id": 1 });
+            let Some(document) = next.await.map_err(Fault::from)? else {
+                break;
+            };
+            let mut entry = entry_of(&document)?;
+            let revision = needed(&document, "revision", server::integer)?;
+            let Some(owed) = entry.take_turn(now).map(owe) else {
+                break;
+            };
+            let is_own = caller == Some(entry.job.id);
+            let since = if is_own { now } else { now.minus(CLAIM_TIME) };
+            let stored = self.store(&entry, revision, Some(&owed), since).await;
+            if stored.map_err(Fault::from)? && is_own {
+                own = Some(owed);
+            }
+        }
+        Ok(own)
+    }
+
+    /// Gives the turns that a process which died did not live to give.
+    async fn release_missed(&self) -> Result<(), Error> {
+        let is_due = |last: Instant| last.elapsed() >= MISSED_TURNS;
+        let mut looked = self.looked.lock().await;
+        if looked.is_some_and(|last| !is_due(last)) {
+            return Ok(());
+        }
+        let owners = self.jobs().await?.distinct("owner", doc! { LINE: WAITING });
+        for owner in owners.await.map_err(Fault::from)? {
+            if let Some(owner) = owner.as_str() {
+                self.release(owner, None, self.clock.now()).await?;
+            }
+        }
+        *looked = Some(Instant::now());
+        Ok(())
     }
 
     /// Stores an entry that was read at `revision`, or a new one at 0, with what it owes; `false` if somebody else has
@@ -210,10 +328,7 @@ impl MongodbJobs {
             "$currentDate": { "changed": true },
         };
         if let Some(owed) = owed {
-            let payload = Binary {
-                subtype: BinarySubtype::Generic,
-                bytes: owed.message.payload.clone(),
-            };
+            let payload = binary(&owed.message.payload);
             let owed = doc! {
                 "id": object_id(owed.id),
                 "topic": owed.message.topic.name(),
@@ -281,13 +396,17 @@ impl Jobs for MongodbJobs {
         if let Some(existing) = self.keyed(job).await? {
             return Ok(existing);
         }
-        let owed = message.map(owe);
-        let entry = Entry::new(job.clone());
+        let mut entry = Entry::new(job.clone());
+        let owed = entry.hold_back(message).map(owe);
         let now = self.clock.now();
         // A job without a key is not looked for first.
         self.jobs().await?;
         match self.store(&entry, 0, owed.as_ref(), now).await {
-            Ok(_) => Ok(Created::New(owed)),
+            Ok(_) if owed.is_some() => Ok(Created::New(owed)),
+            Ok(_) => {
+                let waits = entry.waiting.is_some();
+                Ok(Created::New(self.next_in_line(job, waits, now).await))
+            }
             Err(e) if server::is_taken(&e) => self
                 .keyed(job)
                 .await?
@@ -317,9 +436,15 @@ impl Jobs for MongodbJobs {
         self.change(lease.job, None, renew).await.map(drop)
     }
 
-    async fn release(&self, lease: Lease, counted: bool) -> Result<(), Error> {
-        let release = |entry: &mut Entry, now| entry.release(now, lease, counted);
+    async fn release(&self, lease: Lease, ended: Ended) -> Result<(), Error> {
+        let release = |entry: &mut Entry, now| entry.release(now, lease, ended);
         self.change(lease.job, None, release).await.map(drop)
+    }
+
+    async fn request(&self, seen: &Job, message: Message) -> Result<Option<Owed>, Error> {
+        let request = |entry: &mut Entry, now| entry.request(now, seen.updated);
+        let ((), owed) = self.change(seen.id, Some(message), request).await?;
+        Ok(owed)
     }
 
     async fn finish(
@@ -348,7 +473,26 @@ impl Jobs for MongodbJobs {
             .await?
             .find_one_and_delete(doc! { "_id": object_id(id) });
         let deleted = deleted.await.map_err(Fault::from)?;
-        Ok(entry_of(&deleted.ok_or(Error::NotFound)?)?.job)
+        let entry = entry_of(&deleted.ok_or(Error::NotFound)?)?;
+        self.next_in_line(&entry.job, entry.in_line, self.clock.now())
+            .await;
+        Ok(entry.job)
+    }
+
+    async fn begin_notification(
+        &self,
+        id: Id,
+        notifier: Id,
+        term: Duration,
+    ) -> Result<Notice, Error> {
+        let begin = |entry: &mut Entry, now| entry.begin_notification(now, notifier, term);
+        let (notice, _) = self.change(id, None, begin).await?;
+        Ok(notice)
+    }
+
+    async fn release_notification(&self, id: Id, notifier: Id) -> Result<(), Error> {
+        let release = |entry: &mut Entry, _| Ok(entry.release_notification(notifier));
+        self.change(id, None, release).await.map(drop)
     }
 
     async fn notified(&self, id: Id) -> Result<(), Error> {
@@ -359,6 +503,7 @@ impl Jobs for MongodbJobs {
 #[async_trait]
 impl JobOutbox for MongodbJobs {
     async fn claim_owed(&self, limit: usize) -> Result<Vec<Owed>, Error> {
+        self.release_missed().await?;
         let now = self.clock.now();
         let free =
             |owed: &&Document| field(owed, "held", time_of).is_ok_and(|held| held <= Some(now));
@@ -733,15 +878,33 @@ fn fields(entry: &Entry) -> (Document, Document) {
         "options": &job.options,
         "state": job.state.name(),
         "attempts": i64::from(job.attempts),
+        "outages": i64::from(job.outages),
+        "deliveries": i64::from(job.deliveries),
         "progress": f64::from(job.progress),
         "created": time(job.created),
         "updated": time(job.updated),
         "fence": server::signed(entry.fence),
         "leased_until": time(entry.leased_until),
     };
+    let line = match entry.waiting {
+        Some(_) => Some(WAITING),
+        None => entry.in_line.then_some(REQUESTED),
+    };
     let mut absent = Document::new();
-    let optional: [(&str, Option<Bson>); 9] = [
+    let optional: [(&str, Option<Bson>); 15] = [
+        (LINE, line.map(Bson::from)),
+        (WAITING, entry.waiting.as_deref().map(binary)),
+        (REQUESTED, job.requested.map(|at| time(at).into())),
+        (
+            "notifier",
+            entry.notifier.map(|(id, _)| object_id(id).into()),
+        ),
+        (
+            "notifier_until",
+            entry.notifier.map(|(_, until)| time(until).into()),
+        ),
         ("key", job.key.as_ref().map(Bson::from)),
+        ("fingerprint", job.fingerprint.as_ref().map(Bson::from)),
         ("batch", job.batch.map(|id| object_id(id).into())),
         ("mp3", output.map(|output| object_id(output.mp3).into())),
         (
@@ -765,6 +928,7 @@ fn fields(entry: &Entry) -> (Document, Document) {
 
 fn entry_of(document: &Document) -> Result<Entry, Error> {
     let text = |value: &Bson| value.as_str().map(str::to_owned);
+    let count = |value: &Bson| number(value)?.try_into().ok();
     let output = match field(document, "mp3", id_of)? {
         Some(mp3) => Some(Output {
             mp3,
@@ -777,17 +941,22 @@ fn entry_of(document: &Document) -> Result<Entry, Error> {
         id: needed(document, "_id", id_of)?,
         owner: needed(document, "owner", text)?,
         key: field(document, "key", text)?,
+        fingerprint: field(document, "fingerprint", text)?,
         batch: field(document, "batch", id_of)?,
         file_name: needed(document, "file_name", text)?,
         source: needed(document, "source", id_of)?,
         source_bytes: needed(document, "source_bytes", number)?,
         options: needed(document, "options", text)?,
         state: needed(document, "state", state_of)?,
-        attempts: needed(document, "attempts", |value| number(value)?.try_into().ok())?,
+        attempts: needed(document, "attempts", count)?,
+        // Absent in documents of programs without them.
+        outages: field(document, "outages", count)?.unwrap_or_default(),
+        deliveries: field(document, "deliveries", count)?.unwrap_or_default(),
         progress: needed(document, "progress", Bson::as_f64)? as f32,
         output,
         failure: field(document, "failure", text)?,
         created: needed(document, "created", time_of)?,
+        requested: field(document, REQUESTED, time_of)?,
         started: field(document, "started", time_of)?,
         finished: field(document, "finished", time_of)?,
         updated: needed(document, "updated", time_of)?,
@@ -797,6 +966,13 @@ fn entry_of(document: &Document) -> Result<Entry, Error> {
         job,
         fence: needed(document, "fence", number)?,
         leased_until: needed(document, "leased_until", time_of)?,
+        waiting: field(document, WAITING, bytes_of)?,
+        in_line: field(document, LINE, Bson::as_str)? == Some(REQUESTED),
+        notifier: field(document, "notifier", id_of)?.zip(field(
+            document,
+            "notifier_until",
+            time_of,
+        )?),
     })
 }
 
@@ -813,15 +989,11 @@ fn owed_of(owed: &Document) -> Result<Owed, Error> {
         let named = |topic: &Topic| Some(topic.name()) == value.as_str();
         topics.into_iter().find(named)
     };
-    let bytes = |value: &Bson| match value {
-        Bson::Binary(binary) => Some(binary.bytes.clone()),
-        _ => None,
-    };
     Ok(Owed {
         id: needed(owed, "id", id_of)?,
         message: Message {
             topic: needed(owed, "topic", topic)?,
-            payload: needed(owed, "payload", bytes)?,
+            payload: needed(owed, "payload", bytes_of)?,
         },
     })
 }
@@ -855,6 +1027,20 @@ fn damaged(document: &Document, name: &str) -> Error {
 
 fn id_of(value: &Bson) -> Option<Id> {
     value.as_object_id().map(server::id)
+}
+
+fn bytes_of(value: &Bson) -> Option<Vec<u8>> {
+    match value {
+        Bson::Binary(binary) => Some(binary.bytes.clone()),
+        _ => None,
+    }
+}
+
+fn binary(bytes: &[u8]) -> Bson {
+    Bson::Binary(Binary {
+        subtype: BinarySubtype::Generic,
+        bytes: bytes.to_vec(),
+    })
 }
 
 fn time_of(value: &Bson) -> Option<Timestamp> {

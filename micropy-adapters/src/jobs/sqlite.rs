@@ -8,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use micropy_core::ports::binding::Identity;
 use micropy_core::ports::jobs::{
-    Begin, Census, Created, Entry, Error, Filter, Job, JobOutbox, JobStream, JobViews, Jobs, Lease,
-    LedgerIdentity, Message, Outcome, Output, Owed, State, SweepLease, Topics, Turn, Usage,
-    Watchers,
+    Begin, Census, Created, Ended, Entry, Error, Filter, IN_LINE, Job, JobOutbox, JobStream,
+    JobViews, Jobs, Lease, LedgerIdentity, Message, Notice, Outcome, Output, Owed, State,
+    SweepLease, Topics, Turn, Usage, Watchers,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use sqlx::query::Query;
@@ -26,6 +26,7 @@ pub struct SqliteJobs {
     database: Database,
     clock: Arc<dyn Clock>,
     queues: Topics<SqliteQueue>,
+    in_turn: bool,
     watchers: Watchers,
     /// Locked from a change until it is published, so that watchers see changes in order.
     publishing: Mutex<()>,
@@ -38,8 +39,47 @@ impl SqliteJobs {
             database,
             clock,
             queues,
+            in_turn: true,
             watchers: Watchers::default(),
             publishing: Mutex::default(),
+        }
+    }
+
+    /// Whether owners take turns: see [`IN_LINE`]. The default is yes. The ledger does not hear of an original converter
+    /// that begins a job, so beside one nobody may have to wait for that.
+    #[must_use]
+    pub fn in_turn(mut self, in_turn: bool) -> Self {
+        self.in_turn = in_turn;
+        self
+    }
+
+    /// Requests what has come to its turn of an owner's jobs. Returns whether there was anything.
+    async fn release(
+        &self,
+        connection: &mut SqliteConnection,
+        owner: &str,
+        now: Timestamp,
+    ) -> Result<bool, Failure> {
+        let count = "SELECT count(*) FROM jobs WHERE owner = ? AND in_line";
+        let waiting = "
+            SELECT * FROM jobs WHERE owner = ? AND waiting IS NOT NULL ORDER BY id LIMIT 1";
+        let mut released = false;
+        loop {
+            if self.in_turn {
+                let count = sqlx::query_scalar::<_, u64>(count).bind(owner);
+                if count.fetch_one(&mut *connection).await? >= IN_LINE {
+                    return Ok(released);
+                }
+            }
+            let next = sqlx::query(waiting).bind(owner);
+            let Some(row) = next.fetch_optional(&mut *connection).await? else {
+                return Ok(released);
+            };
+            let mut entry = entry_of(&row)?;
+            let message = entry.take_turn(now);
+            store(connection, &entry).await?;
+            self.send(connection, message.as_ref()).await?;
+            released = true;
         }
     }
 
@@ -58,10 +98,13 @@ impl SqliteJobs {
     }
 
     /// Wakes watchers and receivers after a change is committed.
-    fn announce(&self, job: &Job, message: Option<&Message>) {
+    fn announce(&self, job: &Job, message: Option<&Message>, released: bool) {
         self.watchers.publish(job);
         if let Some(message) = message {
             self.queues.of(message.topic).wake();
+        }
+        if released {
+            self.queues.video.wake();
         }
     }
 
@@ -76,13 +119,20 @@ impl SqliteJobs {
         let mut transaction = self.database.begin().await?;
         let mut entry = load(&mut transaction, id).await?;
         let before = entry.clone();
-        let changed = change(&mut entry, self.clock.now())?;
+        let now = self.clock.now();
+        let changed = change(&mut entry, now)?;
+        let message = entry.hold_back(message);
         if entry != before {
             store(&mut transaction, &entry).await?;
         }
         self.send(&mut transaction, message.as_ref()).await?;
+        let moves_up = entry.waiting.is_some() || before.in_line && !entry.in_line;
+        let released = moves_up
+            && self
+                .release(&mut transaction, &entry.job.owner, now)
+                .await?;
         transaction.commit().await?;
-        self.announce(&entry.job, message.as_ref());
+        self.announce(&entry.job, message.as_ref(), released);
         Ok(changed)
     }
 
@@ -94,7 +144,9 @@ impl SqliteJobs {
         if let Some(row) = same.fetch_optional(&mut *transaction).await? {
             return Ok(Created::Existing(Box::new(entry_of(&row)?.job)));
         }
-        if let Err(e) = insert(&mut transaction, job).await {
+        let mut entry = Entry::new(job.clone());
+        let message = entry.hold_back(message);
+        if let Err(e) = insert(&mut transaction, &entry).await {
             let taken = matches!(&e, sqlx::Error::Database(e) if e.is_unique_violation());
             return Err(if taken {
                 Error::Rejected("there is a job with this id or video".into()).into()
@@ -103,8 +155,11 @@ impl SqliteJobs {
             });
         }
         self.send(&mut transaction, message.as_ref()).await?;
+        let now = self.clock.now();
+        let released =
+            entry.waiting.is_some() && self.release(&mut transaction, &job.owner, now).await?;
         transaction.commit().await?;
-        self.announce(job, message.as_ref());
+        self.announce(job, message.as_ref(), released);
         Ok(Created::New(None))
     }
 
@@ -113,7 +168,15 @@ impl SqliteJobs {
         let entry = load(&mut transaction, id).await?;
         let delete = sqlx::query("DELETE FROM jobs WHERE id = ?").bind(blob(&id));
         delete.execute(&mut *transaction).await?;
+        let owner = &entry.job.owner;
+        let released = entry.in_line
+            && self
+                .release(&mut transaction, owner, self.clock.now())
+                .await?;
         transaction.commit().await?;
+        if released {
+            self.queues.video.wake();
+        }
         Ok(entry.job)
     }
 
@@ -204,9 +267,15 @@ impl Jobs for SqliteJobs {
         Ok(self.change(lease.job, None, renew).await?)
     }
 
-    async fn release(&self, lease: Lease, counted: bool) -> Result<(), Error> {
-        let release = |entry: &mut Entry, now| entry.release(now, lease, counted);
+    async fn release(&self, lease: Lease, ended: Ended) -> Result<(), Error> {
+        let release = |entry: &mut Entry, now| entry.release(now, lease, ended);
         Ok(self.change(lease.job, None, release).await?)
+    }
+
+    async fn request(&self, seen: &Job, message: Message) -> Result<Option<Owed>, Error> {
+        let request = |entry: &mut Entry, now| entry.request(now, seen.updated);
+        self.change(seen.id, Some(message), request).await?;
+        Ok(None)
     }
 
     async fn finish(
@@ -231,6 +300,21 @@ impl Jobs for SqliteJobs {
 
     async fn delete(&self, id: Id) -> Result<Job, Error> {
         Ok(self.remove(id).await?)
+    }
+
+    async fn begin_notification(
+        &self,
+        id: Id,
+        notifier: Id,
+        term: Duration,
+    ) -> Result<Notice, Error> {
+        let begin = |entry: &mut Entry, now| entry.begin_notification(now, notifier, term);
+        Ok(self.change(id, None, begin).await?)
+    }
+
+    async fn release_notification(&self, id: Id, notifier: Id) -> Result<(), Error> {
+        let release = |entry: &mut Entry, _| Ok(entry.release_notification(notifier));
+        Ok(self.change(id, None, release).await?)
     }
 
     async fn notified(&self, id: Id) -> Result<(), Error> {
@@ -400,17 +484,18 @@ async fn load(connection: &mut SqliteConnection, id: Id) -> Result<Entry, Failur
     Ok(entry_of(&row)?)
 }
 
-async fn insert(connection: &mut SqliteConnection, job: &Job) -> Result<(), sqlx::Error> {
+async fn insert(connection: &mut SqliteConnection, entry: &Entry) -> Result<(), sqlx::Error> {
     let insert = "
         INSERT INTO jobs (
-            state, attempts, progress, mp3, mp3_bytes, report, failure,
-            started, finished, updated, notified, fence, leased_until,
-            owner, key, batch, file_name, source, source_bytes, options, created, id)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    let entry = Entry::new(job.clone());
-    bind_changing(sqlx::query(insert), &entry)
+            state, attempts, outages, deliveries, progress, mp3, mp3_bytes, report, failure,
+            requested, started, finished, updated, notified, fence, leased_until, waiting, in_line,
+            notifier, notifier_until, owner, key, fingerprint, batch, file_name, source, source_bytes, options, created, id)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let job = &entry.job;
+    bind_changing(sqlx::query(insert), entry)
         .bind(&job.owner)
         .bind(&job.key)
+        .bind(&job.fingerprint)
         .bind(job.batch.as_ref().map(blob))
         .bind(&job.file_name)
         .bind(blob(&job.source))
@@ -426,8 +511,10 @@ async fn insert(connection: &mut SqliteConnection, job: &Job) -> Result<(), sqlx
 async fn store(connection: &mut SqliteConnection, entry: &Entry) -> Result<(), sqlx::Error> {
     let update = "
         UPDATE jobs SET
-            state = ?, attempts = ?, progress = ?, mp3 = ?, mp3_bytes = ?, report = ?, failure = ?,
-            started = ?, finished = ?, updated = ?, notified = ?, fence = ?, leased_until = ?
+            state = ?, attempts = ?, outages = ?, deliveries = ?, progress = ?, mp3 = ?,
+            mp3_bytes = ?, report = ?, failure = ?, requested = ?, started = ?, finished = ?,
+            updated = ?, notified = ?, fence = ?, leased_until = ?, waiting = ?, in_line = ?,
+            notifier = ?, notifier_until = ?
         WHERE id = ?";
     let update = bind_changing(sqlx::query(update), entry).bind(blob(&entry.job.id));
     update.execute(connection).await.map(drop)
@@ -443,17 +530,24 @@ fn bind_changing<'q>(
     query
         .bind(job.state.name())
         .bind(job.attempts)
+        .bind(job.outages)
+        .bind(job.deliveries)
         .bind(f64::from(job.progress))
         .bind(output.map(|output| blob(&output.mp3)))
         .bind(output.map(|output| integer(output.bytes)))
         .bind(output.map(|output| output.report.as_str()))
         .bind(&job.failure)
+        .bind(job.requested.map(Timestamp::as_millis))
         .bind(job.started.map(Timestamp::as_millis))
         .bind(job.finished.map(Timestamp::as_millis))
         .bind(job.updated.as_millis())
         .bind(job.notified.map(Timestamp::as_millis))
         .bind(integer(entry.fence))
         .bind(entry.leased_until.as_millis())
+        .bind(entry.waiting.as_deref())
+        .bind(entry.in_line)
+        .bind(entry.notifier.as_ref().map(|(id, _)| blob(id)))
+        .bind(entry.notifier.map(|(_, until)| until.as_millis()))
 }
 
 fn entry_of(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
@@ -479,6 +573,7 @@ fn entry_of(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
         id: id_of(row.try_get("id")?)?,
         owner: row.try_get("owner")?,
         key: row.try_get("key")?,
+        fingerprint: row.try_get("fingerprint")?,
         batch: id("batch")?,
         file_name: row.try_get("file_name")?,
         source: id_of(row.try_get("source")?)?,
@@ -486,10 +581,13 @@ fn entry_of(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
         options: row.try_get("options")?,
         state: state_of(row.try_get("state")?)?,
         attempts: row.try_get("attempts")?,
+        outages: row.try_get("outages")?,
+        deliveries: row.try_get("deliveries")?,
         progress: row.try_get::<f64, _>("progress")? as f32,
         output,
         failure: row.try_get("failure")?,
         created: Timestamp::from_millis(row.try_get("created")?),
+        requested: time("requested")?,
         started: time("started")?,
         finished: time("finished")?,
         updated: Timestamp::from_millis(row.try_get("updated")?),
@@ -499,6 +597,9 @@ fn entry_of(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
         job,
         fence: row.try_get("fence")?,
         leased_until: Timestamp::from_millis(row.try_get("leased_until")?),
+        waiting: row.try_get("waiting")?,
+        in_line: row.try_get("in_line")?,
+        notifier: id("notifier")?.zip(time("notifier_until")?),
     })
 }
 

@@ -99,20 +99,26 @@ pub async fn check(
     name: Id,
 ) -> Result<Identity, Error> {
     for _ in 0..TRIES {
-        // In this order: whatever the store has seen, the ledger had reached before.
-        let bound = storage.binding().await?;
-        let known = ledger.identity().await?;
-        match (bound, known) {
-            (None, _) if is_known(storage, ledger).await? => {}
-            (None, _) => return Err(Error::Unknown),
-            (Some(store), None) => return Err(Error::New { store }),
-            (Some(store), Some(ledger)) => compare(store, ledger)?,
-        }
+        let bound = verify(storage, ledger).await?;
         if let Some(seen) = advance(storage, ledger, bound, name).await? {
             return Ok(seen);
         }
     }
     Err(Error::Contended)
+}
+
+/// Checks that the store belongs to the ledger, as [`check`] does, and changes neither. Returns what the store is bound to.
+pub async fn verify(storage: &dyn Storage, ledger: &dyn Ledger) -> Result<Option<Identity>, Error> {
+    // In this order: whatever the store has seen, the ledger had reached before.
+    let bound = storage.binding().await?;
+    let known = ledger.identity().await?;
+    match (bound, known) {
+        (None, _) if is_known(storage, ledger).await? => {}
+        (None, _) => return Err(Error::Unknown),
+        (Some(store), None) => return Err(Error::New { store }),
+        (Some(store), Some(ledger)) => compare(store, ledger)?,
+    }
+    Ok(bound)
 }
 
 /// Binds the store to the ledger, whatever it belonged to before.

@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use micropy_core::ports::Id;
-use micropy_core::ports::jobs::{self, Begin, Job, Lease, Outcome, Output, Topic};
+use micropy_core::ports::jobs::{self, Begin, Ended, Job, Lease, Outcome, Output, Topic};
 use micropy_core::ports::queue::{self, Delivery};
 use micropy_core::ports::storage::{self, Label, StorageExt, UploadError};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Span;
 
 use crate::Ports;
@@ -32,14 +33,14 @@ use crate::worker::{Converted, Fault, Sandbox, Worker};
 const LEASE: Duration = Duration::from_secs(30);
 /// How often a lease is renewed, which also reports progress and notices a cancellation.
 const RENEWAL: Duration = Duration::from_secs(1);
-/// How long before the end of a lease that could not be renewed the work stops.
-const LEASE_MARGIN: Duration = Duration::from_secs(10);
 /// Attempts at a job.
 const MAX_ATTEMPTS: u32 = 3;
 /// The pause before the second attempt; before the third it is twice as long.
 const RETRY_PAUSE: Duration = Duration::from_secs(2);
-/// Deliveries of a job whose stores stay unavailable or full: they take more than an hour.
-const MAX_DELIVERIES: u32 = 20;
+/// Outages of the stores that a job waits for, or how often they may be full: they take more than an hour.
+const MAX_OUTAGES: u32 = 20;
+/// Deliveries of a job, whatever came of them: attempts, outages, and workers that had to stop.
+const MAX_DELIVERIES: u32 = 40;
 /// The first pause of a job whose stores are unavailable. It doubles each time, up to the longest.
 const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5 * 60);
@@ -49,6 +50,11 @@ const DELETED_PAUSE: Duration = Duration::from_secs(5);
 const BACKEND_PAUSE: Duration = Duration::from_secs(1);
 /// The reason that a job's owner is given when the video crashes every worker process.
 const CRASHES: &str = "The conversion of this file ended unexpectedly several times.";
+/// The reason that a job's owner is given when no worker could stay with it for long enough.
+const INTERRUPTED: &str =
+    "The service was stopped each time before the conversion had ended. Please try again later.";
+/// The part of the grace period in which jobs that have not ended are given back, at most.
+const HAND_BACK: Duration = Duration::from_secs(2);
 /// How long to wait for the shutdown of this service when its worker processes received the signal first.
 const SHUTDOWN_DELAY: Duration = Duration::from_millis(200);
 /// Bytes of the MP3 read at once.
@@ -84,6 +90,16 @@ pub struct ConverterService {
     metrics: Arc<Metrics>,
     worker: Worker,
     workers: usize,
+    grace: Duration,
+}
+
+/// When to stop.
+#[derive(Clone, Copy)]
+struct Stopping<'a> {
+    /// No new work is begun.
+    shutdown: &'a CancellationToken,
+    /// Nor is any continued.
+    cut_off: &'a CancellationToken,
 }
 
 /// Why work on a job stopped without an MP3.
@@ -93,7 +109,7 @@ enum Stop {
     Fault(Fault),
     /// The lease is lost, or the owner cancelled the job: it is not ours any more.
     LeaseLost,
-    /// The service shuts down.
+    /// The service shuts down, and its grace period is over.
     Shutdown,
 }
 
@@ -111,7 +127,15 @@ impl ConverterService {
             metrics: Arc::default(),
             worker,
             workers: cores().div_ceil(2),
+            grace: Duration::from_secs(20),
         }
+    }
+
+    /// How long conversions may take to end after the shutdown. The default is 20 seconds.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
     }
 
     /// How many videos to convert at the same time. The default is one for every two cores.
@@ -128,7 +152,7 @@ impl ConverterService {
         self
     }
 
-    /// Converts videos until `shutdown`. Jobs that are not finished by then go back into the queue.
+    /// Converts videos until `shutdown`. Jobs that are not finished when the grace period ends go back into the queue.
     pub async fn run(mut self, shutdown: CancellationToken) {
         let threads = NonZeroUsize::new(cores() / self.workers).unwrap_or(NonZeroUsize::MIN);
         self.worker = self.worker.default_threads(threads);
@@ -138,9 +162,17 @@ impl ConverterService {
         }
         let mut tasks = JoinSet::new();
         tasks.spawn(outbox::run(self.ports.clone(), shutdown.clone()));
+        let cut_off = CancellationToken::new();
         for _ in 0..self.workers {
-            tasks.spawn(self.clone().work_through_queue(shutdown.clone()));
+            let (shutdown, cut_off) = (shutdown.clone(), cut_off.clone());
+            tasks.spawn(self.clone().work_through_queue(shutdown, cut_off));
         }
+        let grace = self.grace.saturating_sub(HAND_BACK.min(self.grace / 4));
+        let _timer = AbortOnDropHandle::new(tokio::spawn(async move {
+            shutdown.cancelled().await;
+            tokio::time::sleep(grace).await;
+            cut_off.cancel();
+        }));
         while let Some(ended) = tasks.join_next().await {
             if let Err(e) = ended {
                 tracing::error!(error = %e, "a task of the converter panicked");
@@ -148,8 +180,12 @@ impl ConverterService {
         }
     }
 
-    async fn work_through_queue(self, shutdown: CancellationToken) {
-        let handle = |delivery, body| self.handle(delivery, body, &shutdown);
+    async fn work_through_queue(self, shutdown: CancellationToken, cut_off: CancellationToken) {
+        let stopping = Stopping {
+            shutdown: &shutdown,
+            cut_off: &cut_off,
+        };
+        let handle = |delivery, body| self.handle(delivery, body, stopping);
         self.ports
             .work_through(Topic::Video, &shutdown, handle)
             .await;
@@ -159,7 +195,7 @@ impl ConverterService {
         &self,
         delivery: Box<dyn Delivery>,
         body: Body,
-        shutdown: &CancellationToken,
+        stopping: Stopping<'_>,
     ) -> Result<(), queue::Error> {
         let (id, body) = match self.ports.adopt(body).await {
             Ok(adopted) => adopted,
@@ -170,7 +206,10 @@ impl ConverterService {
             }
         };
         match self.ports.jobs.begin(id, LEASE).await {
-            Ok(Begin::Started(lease, job)) => self.work(delivery, body, lease, job, shutdown).await,
+            Ok(Begin::Started(lease, job)) => {
+                self.request_next();
+                self.work(delivery, body, lease, job, stopping).await
+            }
             Ok(Begin::Leased(until)) => delivery.retry(until.since(self.ports.clock.now())).await,
             Ok(Begin::NotQueued(_)) => delivery.ack().await,
             Err(jobs::Error::NotFound) => self.drop_deleted(delivery, &body).await,
@@ -179,6 +218,16 @@ impl ConverterService {
                 delivery.retry(BACKEND_PAUSE).await
             }
         }
+    }
+
+    /// Sends what has come to its turn when a job of the same owner was begun.
+    fn request_next(&self) {
+        let ports = self.ports.clone();
+        tokio::spawn(async move {
+            if let Err(e) = ports.send_owed().await {
+                tracing::warn!(error = %e, "messages stay in the ledger for now");
+            }
+        });
     }
 
     /// Drops the message about a job that was deleted: its video is gone too. If the video stays, the message comes from
@@ -210,13 +259,14 @@ impl ConverterService {
         body: Body,
         lease: Lease,
         job: Job,
-        shutdown: &CancellationToken,
+        stopping: Stopping<'_>,
     ) -> Result<(), queue::Error> {
+        let cut_off = stopping.cut_off;
         let started = Instant::now();
         telemetry::record_job(job.id);
         tracing::info!(job_id = %job.id, attempt = job.attempts, "conversion started");
-        let stop = match self.convert(&job, lease, shutdown).await {
-            Ok((output, audio)) => match self.finish(lease, output, body.clone()).await {
+        let stop = match self.convert(&job, lease, stopping).await {
+            Ok((output, audio)) => match self.finish(lease, output, body.clone(), cut_off).await {
                 Ok(()) => {
                     let took = started.elapsed();
                     tracing::info!(job_id = %job.id, ?took, ?audio, "conversion done");
@@ -231,57 +281,63 @@ impl ConverterService {
             Stop::Fault(fault) => fault,
             Stop::LeaseLost => {
                 tracing::info!(job_id = %job.id, "conversion cancelled");
+                // Or somebody else has begun it, since this one could not renew its lease: then the attempt was none.
+                let _ = self.ports.jobs.release(lease, Ended::Interrupted).await;
                 return delivery.ack().await;
             }
             Stop::Shutdown => {
-                self.release(lease, false).await;
+                let given_back = self.ports.jobs.release(lease, Ended::Interrupted);
+                if !matches!(timeout(HAND_BACK / 2, given_back).await, Ok(Ok(()))) {
+                    tracing::warn!(job_id = %job.id, "the lease must expire");
+                }
                 return delivery.retry(Duration::ZERO).await;
             }
         };
         match fault {
             Fault::Permanent(reason) => {
-                self.fail(delivery, lease, body, reason, started.elapsed())
+                self.fail(delivery, lease, body, reason, started.elapsed(), cut_off)
                     .await
             }
             Fault::Transient(why) if job.attempts >= MAX_ATTEMPTS => {
                 tracing::error!(job_id = %job.id, why, "conversion given up");
-                let reason = "The conversion failed several times. Please try again later.";
-                self.fail(delivery, lease, body, reason.into(), started.elapsed())
+                let reason = "The conversion failed several times. Please try again later.".into();
+                self.fail(delivery, lease, body, reason, started.elapsed(), cut_off)
                     .await
             }
             Fault::Crashed(why) if job.attempts >= MAX_ATTEMPTS => {
                 tracing::error!(job_id = %job.id, why, "conversion given up");
-                self.fail(delivery, lease, body, CRASHES.into(), started.elapsed())
+                let reason = CRASHES.into();
+                self.fail(delivery, lease, body, reason, started.elapsed(), cut_off)
                     .await
             }
-            Fault::Unavailable(why) if delivery.attempt() >= MAX_DELIVERIES => {
+            Fault::Unavailable(why) if job.outages + 1 >= MAX_OUTAGES => {
                 tracing::error!(job_id = %job.id, why, "conversion given up");
-                let reason = "A service that the conversion needs was unavailable for over an hour. Please try again later.";
-                self.fail(delivery, lease, body, reason.into(), started.elapsed())
+                let reason = "A service that the conversion needs was unavailable for over an hour. Please try again later.".into();
+                self.fail(delivery, lease, body, reason, started.elapsed(), cut_off)
                     .await
             }
             Fault::Unavailable(why) => {
-                let doubled =
-                    UNAVAILABLE_PAUSE * 2_u32.saturating_pow(delivery.attempt().saturating_sub(1));
+                let doubled = UNAVAILABLE_PAUSE.saturating_mul(2_u32.saturating_pow(job.outages));
                 let pause = doubled.min(LONGEST_UNAVAILABLE_PAUSE);
                 telemetry::record_failure(&Span::current(), &why);
                 tracing::warn!(job_id = %job.id, why, ?pause, "conversion put off");
-                self.release(lease, false).await;
+                self.release(lease, Ended::Unavailable, cut_off).await;
                 delivery.retry(pause).await
             }
             Fault::Transient(why) | Fault::Crashed(why) => {
                 let pause = RETRY_PAUSE * job.attempts;
                 telemetry::record_failure(&Span::current(), &why);
                 tracing::warn!(job_id = %job.id, why, ?pause, "conversion failed, trying again");
-                self.release(lease, true).await;
+                self.release(lease, Ended::Failed, cut_off).await;
                 delivery.retry(pause).await
             }
         }
     }
 
-    /// Gives a lease back. Where this fails, it expires.
-    async fn release(&self, lease: Lease, counted: bool) {
-        if let Err(e) = self.ports.jobs.release(lease, counted).await {
+    /// Gives a lease back. Where this fails, it expires, and the attempt counts.
+    async fn release(&self, lease: Lease, ended: Ended, cut_off: &CancellationToken) {
+        let released = || self.ports.jobs.release(lease, ended);
+        if let Err(e) = insist(lease.job, cut_off, released).await.0 {
             tracing::warn!(job_id = %lease.job, error = %e, "the lease must expire");
         }
     }
@@ -293,17 +349,19 @@ impl ConverterService {
         body: Body,
         reason: String,
         took: Duration,
+        cut_off: &CancellationToken,
     ) -> Result<(), queue::Error> {
         tracing::info!(job_id = %lease.job, reason, "conversion failed");
         telemetry::record_failure(&Span::current(), &reason);
         let publishing = telemetry::publishing(Topic::Failed, lease.job);
         let message = publishing.in_scope(|| body.conversion_failed(&reason));
-        match self
-            .ports
-            .jobs
-            .finish(lease, Outcome::Failed(reason), Some(message))
-            .await
-        {
+        let failed = Outcome::Failed(reason);
+        let finish = || {
+            self.ports
+                .jobs
+                .finish(lease, failed.clone(), Some(message.clone()))
+        };
+        match insist(lease.job, cut_off, finish).await.0 {
             Ok(owed) => {
                 self.metrics.job_ended("failed", took, None);
                 self.ports.try_send(owed).await;
@@ -318,26 +376,47 @@ impl ConverterService {
     }
 
     /// Records the MP3 in the ledger, with the message that announces it. Removes the MP3 where the lease is lost.
-    async fn finish(&self, lease: Lease, output: Output, body: Body) -> Result<(), Stop> {
+    async fn finish(
+        &self,
+        lease: Lease,
+        output: Output,
+        body: Body,
+        cut_off: &CancellationToken,
+    ) -> Result<(), Stop> {
         let mp3 = output.mp3;
         let publishing = telemetry::publishing(Topic::Mp3, lease.job);
         let message = publishing.in_scope(|| body.mp3_ready(mp3));
-        let finished = self
-            .ports
-            .jobs
-            .finish(lease, Outcome::Done(output), Some(message))
-            .await;
-        match finished {
-            Ok(owed) => {
+        let done = Outcome::Done(output);
+        let finish = || {
+            self.ports
+                .jobs
+                .finish(lease, done.clone(), Some(message.clone()))
+        };
+        match insist(lease.job, cut_off, finish).await {
+            (Ok(owed), _) => {
                 self.ports.try_send(owed).await;
                 Ok(())
             }
-            Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => {
+            (Err(jobs::Error::Rejected(_) | jobs::Error::NotFound), Repeated::No) => {
                 self.remove(mp3).await;
                 Err(Stop::LeaseLost)
             }
+            // The call before this one may have recorded it, though its answer was lost.
+            (Err(jobs::Error::Rejected(_) | jobs::Error::NotFound), Repeated::Yes) => {
+                let get = || self.ports.jobs.get(lease.job);
+                match insist(lease.job, cut_off, get).await.0 {
+                    Ok(job) if job.output.as_ref().is_some_and(|output| output.mp3 == mp3) => {
+                        Ok(())
+                    }
+                    Ok(_) | Err(jobs::Error::NotFound) => {
+                        self.remove(mp3).await;
+                        Err(Stop::LeaseLost)
+                    }
+                    Err(e) => Err(Fault::Unavailable(e.to_string()).into()),
+                }
+            }
             // It may have been recorded all the same: the MP3 stays, and the sweeper decides.
-            Err(e) => Err(Fault::Unavailable(e.to_string()).into()),
+            (Err(e), _) => Err(Fault::Unavailable(e.to_string()).into()),
         }
     }
 
@@ -352,11 +431,14 @@ impl ConverterService {
         &self,
         job: &Job,
         lease: Lease,
-        shutdown: &CancellationToken,
+        stopping: Stopping<'_>,
     ) -> Result<(Output, Duration), Stop> {
         if job.attempts > MAX_ATTEMPTS {
             // No attempt ended: the converter itself crashed each time.
             return Err(Fault::Permanent(CRASHES.into()).into());
+        }
+        if job.deliveries > MAX_DELIVERIES {
+            return Err(Fault::Permanent(INTERRUPTED.into()).into());
         }
         let video = self
             .ports
@@ -376,13 +458,13 @@ impl ConverterService {
             .worker
             .convert(&job.options, &self.ports.videos, &video, &progress);
         // The lease is kept until the MP3 is stored, which may take long.
-        let lease = self.keep_lease(lease, &progress, shutdown);
+        let lease = self.keep_lease(lease, &progress, stopping.cut_off);
         tokio::pin!(lease);
         let (converted, file) = tokio::select! {
             converted = work => match converted {
                 // Whoever ends the processes of this service may have ended that one first.
                 Err(Fault::Crashed(_))
-                    if timeout(SHUTDOWN_DELAY, shutdown.cancelled()).await.is_ok() =>
+                    if timeout(SHUTDOWN_DELAY, stopping.shutdown.cancelled()).await.is_ok() =>
                 {
                     return Err(Stop::Shutdown);
                 }
@@ -401,27 +483,29 @@ impl ConverterService {
     }
 
     /// Renews the lease for as long as possible. Returns why the work must stop.
+    ///
+    /// While the ledger is out of reach nobody else can begin the job either, so the work goes on. The lease is still ours
+    /// afterwards, unless somebody was faster.
     async fn keep_lease(
         &self,
         lease: Lease,
         progress: &AtomicU32,
-        shutdown: &CancellationToken,
+        cut_off: &CancellationToken,
     ) -> Stop {
-        let mut renewed = Instant::now();
-        while shutdown
+        let mut out = false;
+        while cut_off
             .run_until_cancelled(tokio::time::sleep(RENEWAL))
             .await
             .is_some()
         {
             let progress = f32::from_bits(progress.load(Ordering::Relaxed));
             match self.ports.jobs.renew(lease, LEASE, progress).await {
-                Ok(()) => renewed = Instant::now(),
+                Ok(()) => out = false,
                 Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => return Stop::LeaseLost,
-                Err(e) if renewed.elapsed() + LEASE_MARGIN >= LEASE => {
-                    return Fault::Unavailable(e.to_string()).into();
-                }
                 Err(e) => {
-                    tracing::warn!(job_id = %lease.job, error = %e, "the lease is not renewed yet");
+                    if !std::mem::replace(&mut out, true) {
+                        tracing::warn!(job_id = %lease.job, error = %e, "the lease is not renewed yet");
+                    }
                 }
             }
         }
@@ -453,6 +537,37 @@ impl ConverterService {
             bytes: head.bytes,
             report: converted.report,
         })
+    }
+}
+
+/// Whether a change of the ledger was made more than once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeated {
+    Yes,
+    No,
+}
+
+/// Makes a change of the ledger again and again while that is out of reach, until `cut_off`.
+async fn insist<T, F: Future<Output = Result<T, jobs::Error>>>(
+    job: Id,
+    cut_off: &CancellationToken,
+    change: impl Fn() -> F,
+) -> (F::Output, Repeated) {
+    let mut repeated = Repeated::No;
+    loop {
+        match change().await {
+            Err(jobs::Error::Unavailable(e)) => {
+                if repeated == Repeated::No {
+                    tracing::warn!(job_id = %job, error = %e, "waiting for the ledger");
+                }
+                repeated = Repeated::Yes;
+                let pause = tokio::time::sleep(BACKEND_PAUSE);
+                if cut_off.run_until_cancelled(pause).await.is_none() {
+                    return (Err(jobs::Error::Unavailable(e)), repeated);
+                }
+            }
+            outcome => return (outcome, repeated),
+        }
     }
 }
 

@@ -79,6 +79,12 @@ impl Problem {
         }
     }
 
+    /// 422: the request is not the one that the key was used for.
+    pub(super) fn key_reused() -> Self {
+        let detail = "This Idempotency-Key belongs to another request.";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+    }
+
     /// 429: too many attempts.
     pub(super) fn too_many(seconds: u64, detail: impl Into<String>) -> Self {
         Problem {
@@ -177,6 +183,7 @@ impl From<queue::Error> for Problem {
 impl From<IntakeError> for Problem {
     fn from(e: IntakeError) -> Self {
         match e {
+            IntakeError::KeyReused => Problem::key_reused(),
             IntakeError::Storage(e) => e.into(),
             IntakeError::Jobs(e) => e.into(),
             IntakeError::Queue(e) => e.into(),

@@ -29,7 +29,7 @@ use super::session::{OwnJob, Session};
 use super::uploads::{clean_name, idempotency_key};
 use super::view::system_time;
 use super::{Gateway, Shared};
-use crate::job::intake::Submission;
+use crate::job::intake::{Submission, fingerprint, is_repetition};
 use crate::job::options::ConversionOptions;
 
 const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
@@ -115,15 +115,16 @@ pub async fn create(
         options: options.to_json(),
     });
     job.source_bytes = length;
+    // The bytes are still to come.
+    job.fingerprint = (job.key.as_ref()).map(|_| fingerprint(&job, &length.to_be_bytes()));
     let mut offset = 0;
     let admission = gateway.admission.lock(&session.email).await;
     gateway.check_quota(&session, length).await?;
     let created = gateway.ports.jobs.create(&job, None).await?;
     drop(admission);
     if let Created::Existing(first) = created {
-        if first.source_bytes != length {
-            let detail = "This Idempotency-Key belongs to another upload.";
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
+        if !is_repetition(&first, &job) {
+            return Err(Problem::key_reused());
         }
         job = not_cancelled(*first)?;
         offset = gateway.settled_offset(&job).await?;

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use micropy_core::ports::Id;
-use micropy_core::ports::jobs::Job;
+use micropy_core::ports::jobs::{Filter, Job};
 use multer::{Field, Multipart};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -52,7 +52,7 @@ pub struct UploadedFile {
 /// Upload videos to be converted.
 ///
 /// A job in the response is durable: no crash loses it. With an `Idempotency-Key`, a repeated request gets the jobs of the
-/// first one.
+/// first one; a file that the first one did not get through is added. Another request with the same key is refused.
 #[utoipa::path(
     post, path = "/api/v1/uploads", tag = "uploads",
     params(
@@ -66,6 +66,7 @@ pub struct UploadedFile {
     responses(
         (status = 201, description = "At least one file became a job", body = Uploaded),
         (status = 400, description = "No files, or unknown or contradictory options", body = Problem),
+        (status = 422, description = "The Idempotency-Key of another request", body = Problem),
         UploadProblems,
         (status = 503, description = "Nothing was accepted; see Retry-After", body = Problem),
     )
@@ -291,10 +292,7 @@ impl Gateway {
             }
             let submission = Submission {
                 owner: session.email.clone(),
-                key: form
-                    .key
-                    .as_ref()
-                    .map(|key| format!("{key}#{}", received.len())),
+                key: form.key.as_ref().map(|key| file_key(key, received.len())),
                 batch: Some(batch),
                 file_name: file_name.clone(),
                 options: form.options.to_json(),
@@ -304,10 +302,15 @@ impl Gateway {
                 .receive_file(session, submission, part.bytes, form.strict, ended)
                 .await;
             // There is no point in waiting for the rest of a file that is too large, or not allowed any more.
-            let stop = result.as_ref().is_err_and(|problem| {
-                let status = problem.status();
-                [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNAUTHORIZED].contains(&status)
-            });
+            let status = result.as_ref().err().map(Problem::status);
+            if let (Some(StatusCode::UNPROCESSABLE_ENTITY), Err(problem)) = (status, &result) {
+                self.remove_received(&received, batch).await;
+                return Err(problem.clone());
+            }
+            let stop = matches!(
+                status,
+                Some(StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNAUTHORIZED)
+            );
             received.push(Received { file_name, result });
             if stop {
                 break;
@@ -316,7 +319,34 @@ impl Gateway {
         if received.is_empty() {
             return Err(Problem::bad_request("There is no file in this request."));
         }
+        if let Some(key) = &form.key
+            && self.had_more_files(key, &received, batch).await?
+        {
+            self.remove_received(&received, batch).await;
+            return Err(Problem::key_reused());
+        }
         Ok(received)
+    }
+
+    /// Whether the request that this one repeats, if it does, had more files.
+    async fn had_more_files(
+        &self,
+        key: &str,
+        received: &[Received],
+        batch: Id,
+    ) -> Result<bool, Problem> {
+        let last = received.last().and_then(|file| file.result.as_ref().ok());
+        let Some(last) = last.filter(|job| job.batch != Some(batch)) else {
+            return Ok(false);
+        };
+        let first_request = Filter {
+            batch: last.batch,
+            ..Filter::default()
+        };
+        let (owner, most) = (&last.owner, self.limits.files);
+        let jobs = self.ports.jobs.list(owner, &first_request, most).await?;
+        let next = file_key(key, received.len());
+        Ok(jobs.iter().any(|job| job.key.as_ref() == Some(&next)))
     }
 
     /// Removes the jobs of this request, but not those of an earlier one that it repeats.
@@ -365,6 +395,11 @@ impl Gateway {
         tracing::info!(job_id = %job.id, bytes = job.source_bytes, "video received");
         Ok(job)
     }
+}
+
+/// The key of one of the files of a request.
+fn file_key(key: &str, number: usize) -> String {
+    format!("{key}#{number}")
 }
 
 /// The key of a request that the client may repeat.

@@ -42,6 +42,7 @@ impl Ports {
             file_name: body.file_name.clone().unwrap_or_default(),
             source_bytes: bytes,
             state: State::Queued,
+            requested: Some(self.clock.now()),
             ..Job::new(self.new_id(), &*body.username, video, self.clock.now())
         };
         let id = match self.jobs.create(&job, None).await {

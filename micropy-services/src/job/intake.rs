@@ -1,8 +1,12 @@
 //! Submitting jobs: the video is stored, then the job and its message, and only then the client gets a yes.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt as _;
 use micropy_core::ports::jobs::{self, Created, Job, State, Topic};
 use micropy_core::ports::storage::{self, Label, StorageExt, Upload};
 use micropy_core::ports::{Id, queue};
+use sha2::{Digest as _, Sha256};
 
 use crate::Ports;
 use crate::job::message::Body;
@@ -11,6 +15,9 @@ use crate::telemetry;
 /// Why a job was not submitted. Nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
+    /// The client's key belongs to a request that asked for something else.
+    #[error("the key belongs to another request")]
+    KeyReused,
     #[error(transparent)]
     Storage(#[from] storage::Error),
     #[error(transparent)]
@@ -53,26 +60,42 @@ impl Ports {
     /// Stores the video of a job that is not in the ledger yet.
     pub async fn store(&self, submission: Submission, video: Upload) -> Result<Job, IntakeError> {
         let mut job = self.draft(submission);
+        // Whoever has no key repeats nothing that could be another request.
+        let digest = job
+            .key
+            .as_ref()
+            .map(|_| Arc::new(Mutex::new(Sha256::new())));
+        let video = match &digest {
+            Some(digest) => digested(video, digest.clone()),
+            None => video,
+        };
         job.source_bytes = self
             .videos
             .put(job.source, &label(&job), video)
             .await?
             .bytes;
         job.state = State::Queued;
+        job.fingerprint = digest.map(|digest| {
+            let digest = digest.lock().unwrap_or_else(PoisonError::into_inner);
+            fingerprint(&job, &digest.clone().finalize())
+        });
         Ok(job)
     }
 
     /// Submits a job whose video is stored. After `Ok`, no crash loses either. After an error nothing is left of them,
     /// except that a request with a key may leave its job for the repeated request.
     ///
-    /// A repeated request gets the job of the first one.
+    /// A repeated request gets the job of the first one, if it asks for the same.
     pub async fn submit(&self, job: Job) -> Result<Job, IntakeError> {
         match self.create(&job).await {
             Ok(None) => Ok(job),
             Ok(Some(first)) => {
                 // Where this fails, the sweeper removes the video.
                 let _ = self.videos.delete(job.source).await;
-                Ok(first)
+                match is_repetition(&first, &job) {
+                    true => Ok(first),
+                    false => Err(IntakeError::KeyReused),
+                }
             }
             // The job and its message are in the ledger. The client may have repeated the request at another gateway
             // meanwhile, and have been given this job.
@@ -128,6 +151,39 @@ impl Ports {
         }
         Ok(())
     }
+}
+
+/// What a request asks for, in a few letters: the file's name, the options and the content.
+pub fn fingerprint(job: &Job, content: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    for part in [job.file_name.as_bytes(), job.options.as_bytes(), content] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let digest = hash.finalize();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether `job` asks for what `first` asked for, with the same key.
+pub fn is_repetition(first: &Job, job: &Job) -> bool {
+    match (&first.fingerprint, &job.fingerprint) {
+        (Some(first), Some(again)) => first == again,
+        // The job of a program that kept no fingerprints.
+        _ => {
+            let asked = |job: &Job| (job.source_bytes, job.file_name.clone(), job.options.clone());
+            asked(first) == asked(job)
+        }
+    }
+}
+
+/// The bytes, which `digest` sees as they pass.
+fn digested(video: Upload, digest: Arc<Mutex<Sha256>>) -> Upload {
+    Box::pin(video.inspect(move |piece| {
+        if let Ok(piece) = piece {
+            let mut digest = digest.lock().unwrap_or_else(PoisonError::into_inner);
+            digest.update(piece);
+        }
+    }))
 }
 
 fn label(job: &Job) -> Label {

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use micropy_core::ports::jobs::Owed;
+use micropy_core::ports::jobs::{CLAIM_TIME, Owed};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::intake::IntakeError;
@@ -13,6 +14,8 @@ use crate::Ports;
 
 /// The pause between two looks into the ledger.
 const PAUSE: Duration = Duration::from_secs(5);
+/// How long the messages of one claim are sent: the last of them is with its queue before somebody else is given it.
+const SENDING: Duration = Duration::from_secs(15);
 
 /// Publishes owed messages until `shutdown`.
 pub async fn run(ports: Ports, shutdown: CancellationToken) {
@@ -37,13 +40,19 @@ impl Ports {
     }
 
     /// Publishes the messages that nobody else is publishing. A queue that fails does not hold up the others.
-    async fn send_owed(&self) -> Result<(), IntakeError> {
+    pub async fn send_owed(&self) -> Result<(), IntakeError> {
         const PAGE: usize = 100;
+        const { assert!(SENDING.as_secs() < CLAIM_TIME.as_secs()) };
         loop {
+            let claimed = Instant::now();
             let owed = self.jobs.claim_owed(PAGE).await?;
             let last = owed.len() < PAGE;
             let (mut failing, mut failure) = (Vec::new(), None);
             for owed in owed {
+                if claimed.elapsed() > SENDING {
+                    // The others are claimed again, by whoever looks next.
+                    return failure.map_or(Ok(()), Err);
+                }
                 let topic = owed.message.topic;
                 if failing.contains(&topic) {
                     continue;

@@ -2,13 +2,14 @@
 
 mod mail;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use micropy_core::ports::Notifier;
-use micropy_core::ports::jobs::{self, Topic};
+use micropy_core::ports::jobs::{self, Notice, Topic};
 use micropy_core::ports::notifier::Error;
 use micropy_core::ports::queue::{self, Delivery};
+use micropy_core::ports::{Id, Notifier, Timestamp};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
@@ -16,9 +17,17 @@ use crate::Ports;
 use crate::job::message::Body;
 use crate::telemetry::{self, Metrics};
 
-/// Attempts at a mail. The pause between them doubles: 5 s, 10 s, 20 s …, some 40 minutes in all.
-const MAX_ATTEMPTS: u32 = 10;
+/// Attempts at a mail: some four days, as mail servers do it (RFC 5321, section 4.5.4.1). The pause between them doubles up
+/// to the longest: 5 s, 10 s, 20 s …, an hour. Then the message is a dead letter, which an operator can replay.
+const MAX_ATTEMPTS: u32 = 110;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// How long a claim on a mail lasts without being renewed, and how often it is. Who dies in between keeps the mail back for
+/// that long.
+const CLAIM: Duration = Duration::from_secs(30);
+const RENEWAL: Duration = Duration::from_secs(10);
+/// The least pause before looking again whether somebody else has sent a mail.
+const LEAST_WAIT: Duration = Duration::from_secs(1);
 /// The pause before asking a ledger again that failed.
 const LEDGER_PAUSE: Duration = Duration::from_secs(5);
 
@@ -97,34 +106,54 @@ impl NotificationService {
             (_, Some(mp3), _) => self.mp3_mail(&body, &mp3.to_string()),
             _ => return delivery.dead("mp3_fid is missing").await,
         };
+        // Who else has the same message does not send the mail meanwhile.
+        let notifier = self.ports.new_id();
         // Giving the message back would count as an attempt, and the mail has not been tried yet.
-        loop {
-            match self.was_notified(&body).await {
-                Ok(false) => break,
-                Ok(true) => return delivery.ack().await,
+        let claim = loop {
+            match self.claim(&body, notifier).await {
+                Ok(claim) => break claim,
                 Err(e) => tracing::warn!(job_id, error = %e, "the ledger fails"),
             }
             let pause = tokio::time::sleep(LEDGER_PAUSE);
             if shutdown.run_until_cancelled(pause).await.is_none() {
                 return delivery.retry(Duration::ZERO).await;
             }
-        }
+        };
+        let claimed = match claim {
+            Claim::Ours(job) => Some(job),
+            Claim::Nobodys => None,
+            Claim::Others(until) => {
+                let wait = until.since(self.ports.clock.now());
+                return delivery.retry(wait.max(LEAST_WAIT)).await;
+            }
+            Claim::Sent => return delivery.ack().await,
+        };
         let mailing = telemetry::mailing();
-        let sent = self
+        let sending = self
             .notifier
             .notify(&notification)
-            .instrument(mailing.clone())
-            .await;
+            .instrument(mailing.clone());
+        let sent = tokio::select! {
+            sent = sending => sent,
+            never = self.keep_claim(claimed, notifier) => match never {},
+        };
         if let Err(e) = &sent {
             telemetry::record_failure(&mailing, e);
             telemetry::record_failure(&Span::current(), e);
         }
         drop(mailing);
+        if let (Err(_), Some(job)) = (&sent, claimed)
+            && let Err(e) = self.ports.jobs.release_notification(job, notifier).await
+        {
+            tracing::warn!(job_id, error = %e, "the claim on a mail must expire");
+        }
         match sent {
             Ok(()) => {
                 self.metrics.mail("sent");
                 tracing::info!(job_id, "mail sent");
-                self.record(&body).await;
+                if let Some(job) = claimed {
+                    self.record(job, shutdown).await;
+                }
                 delivery.ack().await
             }
             Err(Error::Rejected(why)) => {
@@ -139,39 +168,76 @@ impl NotificationService {
             }
             Err(e) => {
                 self.metrics.mail("delayed");
-                let pause =
-                    FIRST_PAUSE * 2_u32.saturating_pow(delivery.attempt().saturating_sub(1));
+                let doubled = 2_u32.saturating_pow(delivery.attempt().saturating_sub(1));
+                let pause = FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE);
                 tracing::warn!(job_id, error = %e, ?pause, "mail delayed");
                 delivery.retry(pause).await
             }
         }
     }
 
-    /// Whether the owner was notified already: a message may come twice. Owners of jobs that the ledger does not know
-    /// were not.
-    async fn was_notified(&self, body: &Body) -> Result<bool, jobs::Error> {
+    /// Claims the mail in the ledger: a message may come twice, and to two services at the same time.
+    async fn claim(&self, body: &Body, notifier: Id) -> Result<Claim, jobs::Error> {
         let Some(id) = body.job() else {
-            return Ok(false);
+            return Ok(Claim::Nobodys);
         };
-        let known = match body.mp3() {
-            Some(mp3) => self.ports.record_mp3(id, mp3).await?,
-            None => match self.ports.jobs.get(id).await {
-                Ok(job) => Some(job),
-                Err(jobs::Error::NotFound) => None,
-                Err(e) => return Err(e),
-            },
-        };
-        Ok(known.is_some_and(|job| job.notified.is_some()))
+        if let Some(mp3) = body.mp3() {
+            self.ports.record_mp3(id, mp3).await?;
+        }
+        match self
+            .ports
+            .jobs
+            .begin_notification(id, notifier, CLAIM)
+            .await
+        {
+            Ok(Notice::Yours) => Ok(Claim::Ours(id)),
+            Ok(Notice::Taken(until)) => Ok(Claim::Others(until)),
+            Ok(Notice::Sent) => Ok(Claim::Sent),
+            // An original converter's MP3 of a job that is being converted again, or a job that was deleted.
+            Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => Ok(Claim::Nobodys),
+            Err(e) => Err(e),
+        }
     }
 
-    /// Records in the ledger that the owner was notified, unless the job was deleted meanwhile.
-    async fn record(&self, body: &Body) {
-        let Some(id) = body.job() else { return };
-        match self.ports.jobs.notified(id).await {
-            Ok(()) | Err(jobs::Error::NotFound) => {}
-            Err(e) => {
-                tracing::warn!(job_id = %id, error = %e, "the ledger does not know of the mail")
+    /// Renews a claim for as long as the mail is being sent.
+    async fn keep_claim(&self, claimed: Option<Id>, notifier: Id) -> Infallible {
+        loop {
+            tokio::time::sleep(RENEWAL).await;
+            if let Some(job) = claimed {
+                let renewed = self.ports.jobs.begin_notification(job, notifier, CLAIM);
+                if let Err(e) = renewed.await {
+                    tracing::warn!(job_id = %job, error = %e, "the claim on a mail is not renewed yet");
+                }
             }
         }
     }
+
+    /// Records in the ledger that the owner was notified, unless the job was deleted meanwhile. Until that is done, a
+    /// second message would lead to a second mail.
+    async fn record(&self, job: Id, shutdown: &CancellationToken) {
+        loop {
+            match self.ports.jobs.notified(job).await {
+                Ok(()) | Err(jobs::Error::NotFound | jobs::Error::Rejected(_)) => return,
+                Err(e) => {
+                    tracing::warn!(job_id = %job, error = %e, "the ledger does not know of the mail yet");
+                }
+            }
+            let pause = tokio::time::sleep(LEDGER_PAUSE);
+            if shutdown.run_until_cancelled(pause).await.is_none() {
+                return;
+            }
+        }
+    }
+}
+
+/// Who sends a mail.
+enum Claim {
+    /// We do, and the ledger knows it.
+    Ours(Id),
+    /// We do. The ledger has no such job, or not in this state.
+    Nobodys,
+    /// Somebody else does, who has until then.
+    Others(Timestamp),
+    /// It was sent.
+    Sent,
 }

@@ -3,10 +3,10 @@
 
 mod orphans;
 
-use std::collections::HashMap;
+use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use micropy_core::ports::jobs::{self, Job, State, Turn};
 use micropy_core::ports::storage;
 use micropy_core::ports::{Id, Timestamp, binding};
@@ -33,6 +33,9 @@ const PAGE: usize = 200;
 const FILES_PAUSE: Duration = Duration::from_secs(1800);
 /// How long a job must not have changed before its message is thought lost, together with its queue.
 const STUCK: Duration = Duration::from_secs(3600);
+/// The same for a job that stands in line while no converter has anything to do, or a later one was begun: the other jobs
+/// of its owner wait for it.
+const OVERDUE: Duration = Duration::from_secs(10 * 60);
 /// Where the clock leaps further than that between two rounds, it was set.
 const LEAP: Duration = Duration::from_secs(3600);
 /// How long nobody may have swept before a new sweeper wonders at the time.
@@ -74,8 +77,6 @@ pub struct Sweeper {
     retention: Duration,
     upload_expiry: Duration,
     original_converters: bool,
-    /// Jobs that were requested again, and when.
-    requested: HashMap<Id, Instant>,
     /// When the files were last looked through to the end.
     searched: Option<Instant>,
     orphans: [Orphans; 2],
@@ -107,7 +108,6 @@ impl Sweeper {
             retention: Duration::from_secs(30 * 24 * 60 * 60),
             upload_expiry: UPLOAD_EXPIRY,
             original_converters: false,
-            requested: HashMap::new(),
             searched: None,
             orphans: Default::default(),
             round: None,
@@ -141,16 +141,13 @@ impl Sweeper {
     /// # Errors
     /// When a store or the ledger fails, or a store does not belong to the ledger.
     pub async fn survey(&self) -> Result<Survey, Box<dyn std::error::Error + Send + Sync>> {
-        self.check_stores().await?;
+        for storage in [&self.ports.videos, &self.ports.mp3s] {
+            binding::verify(&**storage, &*self.ports.jobs).await?;
+        }
         let mut survey = Survey::default();
-        let mut last = None;
-        loop {
-            let jobs = self.stale(FINISHED, self.retention, last.as_ref()).await?;
+        let mut finished = pin!(self.stale(FINISHED, self.retention));
+        while let Some(jobs) = finished.try_next().await? {
             survey.finished.extend(jobs.iter().map(|job| job.id));
-            if jobs.len() < PAGE {
-                break;
-            }
-            last = jobs.into_iter().last();
         }
         for (storage, found) in [
             (&*self.ports.videos, &mut survey.videos),
@@ -233,50 +230,111 @@ impl Sweeper {
         }
     }
 
-    /// Requests the conversion of jobs again that have not changed for long. A second message does no harm: its receiver
-    /// finds the job leased or finished. But an original converter checks neither, and would make another MP3 and mail
-    /// each time. Where there may be one, only jobs that a converter of ours has begun are requested again.
-    async fn request_stuck(&mut self) -> Result<usize, IntakeError> {
-        let (mut requested, mut last, mut count) = (HashMap::new(), None, 0);
-        loop {
-            let states = &[State::Queued, State::Running];
-            let jobs = self.stale(states, STUCK, last.as_ref()).await?;
+    /// Requests the conversion of jobs again whose message seems lost. The ledger records it, so of several who ask, one
+    /// asks. A second message does no harm: its receiver finds the job leased or finished.
+    ///
+    /// But an original converter checks neither, and would make another MP3 and mail each time; nor does the ledger hear
+    /// what it has begun. Where there may be one, a job that was never begun is requested again only when a later one was:
+    /// then somebody who reports to the ledger takes the messages, and has passed it by.
+    async fn request_stuck(&self) -> Result<usize, IntakeError> {
+        let mut count = 0;
+        let mut idle = None;
+        let mut pages = pin!(self.stale(&[State::Queued, State::Running], OVERDUE));
+        while let Some(jobs) = pages.try_next().await? {
+            let is_idle = match idle {
+                Some(known) => known,
+                None => *idle.insert(self.is_idle().await?),
+            };
             for job in &jobs {
-                if self.original_converters && job.attempts == 0 {
-                    continue;
+                if self.is_lost(job, is_idle).await? {
+                    count += usize::from(self.request(job).await?);
                 }
-                let before = self.requested.get(&job.id).copied();
-                let at = match before.filter(|before: &Instant| before.elapsed() < STUCK) {
-                    Some(before) => before,
-                    None => {
-                        let message = Body::of(job).conversion_request();
-                        let queue = self.ports.queues.of(message.topic);
-                        queue.publish(message.payload).await?;
-                        count += 1;
-                        Instant::now()
-                    }
-                };
-                requested.insert(job.id, at);
-            }
-            if jobs.len() < PAGE {
-                break;
             }
             self.hold().await?;
-            last = jobs.into_iter().last();
         }
-        self.requested = requested;
         Ok(count)
     }
 
-    /// The page of jobs after `after` that have not changed for `age`.
-    async fn stale(
+    /// Whether no converter has anything to do.
+    async fn is_idle(&self) -> Result<bool, jobs::Error> {
+        let counts = self.ports.jobs.census().await?.states;
+        let is_running = |(state, count): &(State, u64)| *state == State::Running && *count > 0;
+        Ok(!counts.iter().any(is_running))
+    }
+
+    /// Whether the message about a job that has not changed for long seems lost.
+    async fn is_lost(&self, job: &Job, is_idle: bool) -> Result<bool, jobs::Error> {
+        let Some(requested) = job.requested else {
+            // It waits for its owner's turn, and has no message.
+            return Ok(false);
+        };
+        let now = self.ports.clock.now();
+        let unchanged = now.since(job.updated.max(requested));
+        let is_stuck = unchanged >= STUCK;
+        if job.started.is_some() {
+            return Ok(is_stuck);
+        }
+        if self.original_converters {
+            return Ok(is_stuck && self.was_passed_by(requested).await?);
+        }
+        // Its turn may have come just now, though it has waited for long.
+        let is_overdue = unchanged >= OVERDUE;
+        Ok(is_stuck || is_overdue && (is_idle || self.was_passed_by(requested).await?))
+    }
+
+    /// Whether a job was begun that was requested later.
+    async fn was_passed_by(&self, requested: Timestamp) -> Result<bool, jobs::Error> {
+        let begun = &[State::Running, State::Done, State::Failed];
+        // Those that have changed since then, oldest change first.
+        let since = Job {
+            updated: requested,
+            ..Job::new(
+                Id::from_bytes([u8::MAX; 12]),
+                "",
+                Id::from_bytes([0; 12]),
+                requested,
+            )
+        };
+        let now = self.ports.clock.now();
+        let jobs = self
+            .ports
+            .jobs
+            .stale(begun, now, Some(&since), PAGE)
+            .await?;
+        Ok(jobs
+            .iter()
+            .any(|job| job.requested.is_some_and(|later| later > requested)))
+    }
+
+    /// Requests a conversion again, unless the job has changed meanwhile.
+    async fn request(&self, job: &Job) -> Result<bool, IntakeError> {
+        let message = Body::of(job).conversion_request();
+        match self.ports.jobs.request(job, message).await {
+            Ok(owed) => {
+                self.ports.try_send(owed).await;
+                Ok(true)
+            }
+            Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// The jobs that have not changed for `age`, page after page. A job that is left as it is does not come again.
+    fn stale(
         &self,
-        states: &[State],
+        states: &'static [State],
         age: Duration,
-        after: Option<&Job>,
-    ) -> Result<Vec<Job>, jobs::Error> {
+    ) -> impl Stream<Item = Result<Vec<Job>, jobs::Error>> {
         let before = self.ports.clock.now().minus(age);
-        self.ports.jobs.stale(states, before, after, PAGE).await
+        // The last job of the page before; none behind the last page.
+        let first = Some(None);
+        stream::try_unfold(first, move |after: Option<Option<Job>>| async move {
+            let Some(after) = after else { return Ok(None) };
+            let jobs = &self.ports.jobs;
+            let page = jobs.stale(states, before, after.as_ref(), PAGE).await?;
+            let last = (page.len() == PAGE).then(|| page.last().cloned());
+            Ok((!page.is_empty()).then_some((page, last)))
+        })
     }
 
     /// Keeps the lease while a round goes on for long.
@@ -293,29 +351,23 @@ impl Sweeper {
         if self.doubt.is_some() {
             return Ok(0);
         }
-        let (mut count, mut last) = (0, None);
-        loop {
-            let jobs = self.stale(FINISHED, self.retention, last.as_ref()).await?;
+        let mut count = 0;
+        let mut pages = pin!(self.stale(FINISHED, self.retention));
+        while let Some(jobs) = pages.try_next().await? {
             for job in &jobs {
                 count += removed(job.id, self.ports.remove(job.id).await);
             }
-            if jobs.len() < PAGE {
-                return Ok(count);
-            }
             self.hold().await?;
-            last = jobs.into_iter().last();
         }
+        Ok(count)
     }
 
     /// Queues the uploads that are complete but were not queued, because a process died in between. Removes those that
     /// nobody has continued for long.
     async fn sweep_uploads(&self) -> Result<usize, IntakeError> {
-        let (mut count, mut last) = (0, None);
-        loop {
-            let states = &[State::Receiving];
-            let jobs = self
-                .stale(states, self.upload_expiry, last.as_ref())
-                .await?;
+        let mut count = 0;
+        let mut pages = pin!(self.stale(&[State::Receiving], self.upload_expiry));
+        while let Some(jobs) = pages.try_next().await? {
             for job in &jobs {
                 match self.sweep_upload(job).await {
                     Ok(false) => {}
@@ -325,12 +377,9 @@ impl Sweeper {
                     }
                 }
             }
-            if jobs.len() < PAGE {
-                return Ok(count);
-            }
             self.hold().await?;
-            last = jobs.into_iter().last();
         }
+        Ok(count)
     }
 
     /// Completes an upload that is whole; otherwise returns whether it is to be removed.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{Fixture, both, id, within};
 use crate::ports::jobs::{
-    Begin, CLAIM_TIME, Created, Error, Filter, Job, Lease, Ledger, Message, Outcome, Output, Owed,
-    State, Topic, Topics, Turn, Usage,
+    Begin, CLAIM_TIME, Created, Ended, Error, Filter, IN_LINE, Job, Lease, Ledger, Message, Notice,
+    Outcome, Output, Owed, State, Topic, Topics, Turn, Usage,
 };
 use crate::ports::{Id, Queue};
 
@@ -42,6 +42,16 @@ pub async fn run(fixture: &dyn Fixture, ledger: &dyn Ledger, queues: Queues<'_>)
     suite.of_two_workers_one_gets_the_lease().await;
     suite.a_cancelled_job_stops_its_worker().await;
     suite.a_released_job_can_be_begun_at_once().await;
+    suite
+        .attempts_outages_and_deliveries_are_counted_apart()
+        .await;
+    suite.an_outage_is_excused_after_another_has_begun().await;
+    suite.owners_take_turns().await;
+    suite
+        .a_job_that_waits_can_be_cancelled_deleted_and_begun()
+        .await;
+    suite.a_lost_message_is_requested_once().await;
+    suite.one_of_several_notifies().await;
     suite.a_deleted_job_is_gone().await;
     suite.states_forbid_what_makes_no_sense().await;
     suite.lists_are_of_one_owner_filtered_and_paged().await;
@@ -124,6 +134,59 @@ impl Suite<'_> {
         for byte in bytes {
             self.ledger.delete(id(byte)).await.expect("delete");
         }
+    }
+
+    /// A job whose message the suite has taken out of its queue.
+    async fn enter_requested(&self, byte: u8, owner: &str) {
+        let job = Job {
+            state: State::Queued,
+            requested: Some(self.fixture.now()),
+            ..self.job(byte, owner)
+        };
+        let created = self.ledger.create(&job, None).await.expect("create");
+        assert_eq!(created, Created::New(None));
+    }
+
+    /// Enters a job with a message of its own, whether or not it is its turn.
+    async fn ask(&self, byte: u8, owner: &str) {
+        let job = Job {
+            state: State::Queued,
+            ..self.job(byte, owner)
+        };
+        let message = video(&byte.to_string());
+        let created = self.ledger.create(&job, Some(message)).await;
+        match created.expect("create") {
+            // As a sender that died.
+            Created::New(_) => {}
+            other => panic!("a new job is {other:?}"),
+        }
+    }
+
+    /// The jobs whose conversion is now requested by messages that nobody has taken yet, in the order of the messages.
+    async fn requested(&self) -> Vec<u8> {
+        let mut found = Vec::new();
+        let read = |payload: &[u8]| String::from_utf8_lossy(payload).parse().expect("a number");
+        match self.queues {
+            Queues::Shared(queues) => {
+                while let Some(delivery) =
+                    within(self.fixture.settle(), queues.video.receive()).await
+                {
+                    let delivery = delivery.expect("receive");
+                    found.push(read(delivery.payload()));
+                    delivery.ack().await.expect("ack");
+                }
+            }
+            Queues::Owing => {
+                self.fixture
+                    .elapse(CLAIM_TIME + Duration::from_secs(1))
+                    .await;
+                for owed in self.ledger.claim_owed(99).await.expect("claim_owed") {
+                    found.push(read(&owed.message.payload));
+                    self.ledger.sent(&[owed.id]).await.expect("sent");
+                }
+            }
+        }
+        found
     }
 
     /// Takes the one message that the ledger sent, or owes.
@@ -227,6 +290,7 @@ impl Suite<'_> {
             batch: Some(id(200)),
             file_name: "K\u{fc}che & 'Bad'.mp4".into(),
             options: "{\"bitrate\": 128}".into(),
+            fingerprint: Some("0123abc".into()),
             source_bytes: u64::from(u32::MAX) * 5,
             ..self.job(1, ANN)
         };
@@ -327,8 +391,8 @@ impl Suite<'_> {
         self.fixture.elapse(Duration::from_secs(1)).await;
         let (lease, job) = self.begin(1).await;
         assert_eq!(
-            (job.state, job.attempts),
-            (State::Running, 1),
+            (job.state, job.attempts, job.deliveries),
+            (State::Running, 1, 1),
             "counted before the work"
         );
         assert!(job.started.expect("started") > job.created);
@@ -421,7 +485,7 @@ impl Suite<'_> {
             "renew by an old lease"
         );
         assert!(
-            is_rejected(&self.ledger.release(old, true).await),
+            is_rejected(&self.ledger.release(old, Ended::Failed).await),
             "release by an old lease"
         );
         let late = Outcome::Done(output(id(51)));
@@ -503,19 +567,222 @@ impl Suite<'_> {
     async fn a_released_job_can_be_begun_at_once(&self) {
         self.enter_queued(1, ANN).await;
         let (lease, _) = self.begin(1).await;
-        self.ledger.release(lease, true).await.expect("release");
+        let released = self.ledger.release(lease, Ended::Failed).await;
+        released.expect("release");
         assert_eq!(
             (self.get(1).await.state, self.get(1).await.attempts),
             (State::Queued, 1)
         );
-        let (lease, job) = self.begin(1).await;
+        let (_, job) = self.begin(1).await;
         assert_eq!(job.attempts, 2);
-        self.ledger.release(lease, false).await.expect("release");
+        self.delete([1]).await;
+    }
+
+    async fn attempts_outages_and_deliveries_are_counted_apart(&self) {
+        self.enter_queued(1, ANN).await;
+        let counts = async || {
+            let job = self.get(1).await;
+            (job.attempts, job.outages, job.deliveries)
+        };
+        for (ended, counted) in [
+            (Ended::Unavailable, (0, 1, 1)),
+            (Ended::Interrupted, (0, 1, 2)),
+            (Ended::Failed, (1, 1, 3)),
+            (Ended::Unavailable, (1, 2, 4)),
+        ] {
+            let (lease, job) = self.begin(1).await;
+            let (attempts, _, deliveries) = counted;
+            let failed = u32::from(ended == Ended::Failed);
+            assert_eq!(job.attempts, attempts + 1 - failed, "counted at first");
+            assert_eq!(job.deliveries, deliveries);
+            self.ledger.release(lease, ended).await.expect("release");
+            assert_eq!(counts().await, counted, "after {ended:?}");
+            assert!(
+                is_rejected(&self.ledger.release(lease, ended).await),
+                "a lease is given back once"
+            );
+        }
+        let (lease, _) = self.begin(1).await;
+        let failed = Outcome::Failed("no audio track".into());
+        let finished = self.ledger.finish(lease, failed, None).await;
+        finished.expect("finish");
+        assert_eq!(counts().await, (2, 2, 5));
+        let owed = self.ledger.retry(id(1), video("again")).await;
+        self.expect_message(owed.expect("retry"), Topic::Video, "again")
+            .await;
+        assert_eq!(counts().await, (0, 0, 0), "as if never attempted");
+        self.delete([1]).await;
+    }
+
+    async fn an_outage_is_excused_after_another_has_begun(&self) {
+        self.enter_queued(1, ANN).await;
+        let (old, _) = self.begin(1).await;
+        self.fixture.elapse(TERM * 2).await;
+        let (new, job) = self.begin(1).await;
+        assert_eq!(job.attempts, 2);
+        let excused = self.ledger.release(old, Ended::Unavailable).await;
+        excused.expect("the first was an outage, and says so now");
+        let job = self.get(1).await;
+        assert_eq!((job.attempts, job.outages, job.deliveries), (1, 1, 2));
+        assert_eq!(job.state, State::Running, "the second goes on");
+        let done = Outcome::Done(output(id(50)));
+        let finished = self.ledger.finish(new, done, None).await;
+        finished.expect("finish");
+        assert!(is_rejected(
+            &self.ledger.release(old, Ended::Unavailable).await
+        ));
+        self.delete([1]).await;
+    }
+
+    async fn owners_take_turns(&self) {
+        assert_eq!(IN_LINE, 1, "the suite counts on it");
+        for byte in 1..=9 {
+            self.ask(byte, ANN).await;
+        }
+        self.ask(10, BOB).await;
         assert_eq!(
-            self.get(1).await.attempts,
-            1,
-            "an attempt that does not count"
+            self.requested().await,
+            [1, 10],
+            "one job of each owner stands in line"
         );
+        for byte in 2..=9 {
+            let job = self.get(byte).await;
+            assert_eq!((job.state, job.requested), (State::Queued, None));
+        }
+        self.begin(10).await;
+        assert_eq!(self.requested().await, [0; 0], "it is nobody else's turn");
+        let (lease, _) = self.begin(1).await;
+        assert_eq!(
+            self.requested().await,
+            [2],
+            "in the order they were asked for"
+        );
+        assert!(self.get(2).await.requested.is_some());
+        // What comes back was in line before, and keeps nobody waiting.
+        let released = self.ledger.release(lease, Ended::Failed).await;
+        released.expect("release");
+        assert_eq!(self.requested().await, [0; 0]);
+        self.begin(2).await;
+        assert_eq!(self.requested().await, [3]);
+
+        self.ledger
+            .create(&self.job(11, ANN), None)
+            .await
+            .expect("create");
+        let owed = self.ledger.enqueue(id(11), video("11")).await;
+        assert_eq!(owed.expect("enqueue"), None, "an upload waits, too");
+        for byte in 3..=8 {
+            self.begin(byte).await;
+            assert_eq!(self.requested().await, [byte + 1]);
+        }
+        self.begin(9).await;
+        assert_eq!(self.requested().await, [11]);
+        self.delete(1..=11).await;
+        assert_eq!(self.requested().await, [0; 0]);
+    }
+
+    async fn a_job_that_waits_can_be_cancelled_deleted_and_begun(&self) {
+        for byte in 1..=7 {
+            self.ask(byte, ANN).await;
+        }
+        assert_eq!(self.requested().await, [1]);
+        self.ledger.cancel(id(2)).await.expect("cancel");
+        self.delete([3]).await;
+        assert_eq!(self.requested().await, [0; 0], "they were not in line");
+        self.ledger.cancel(id(1)).await.expect("cancel");
+        assert_eq!(
+            self.requested().await,
+            [4],
+            "the cancelled one is passed over"
+        );
+        self.delete([4]).await;
+        assert_eq!(self.requested().await, [5], "and so is the deleted one");
+        // By a message of its own, from whoever sent one.
+        self.begin(6).await;
+        assert_eq!(self.requested().await, [0; 0]);
+        self.begin(5).await;
+        assert_eq!(
+            self.requested().await,
+            [7],
+            "what is begun need not be requested"
+        );
+        let owed = self.ledger.retry(id(2), video("2")).await;
+        assert_eq!(owed.expect("retry"), None, "a retry waits for its turn");
+        self.begin(7).await;
+        assert_eq!(self.requested().await, [2]);
+        self.delete([1, 2, 5, 6, 7]).await;
+    }
+
+    async fn a_lost_message_is_requested_once(&self) {
+        self.ask(1, ANN).await;
+        self.ask(2, ANN).await;
+        assert_eq!(self.requested().await, [1], "and lost");
+        let (seen, waits) = (self.get(1).await, self.get(2).await);
+        assert!(
+            is_rejected(&self.ledger.request(&waits, video("2")).await),
+            "nothing was lost of what was not sent"
+        );
+        self.fixture.elapse(Duration::from_secs(3600)).await;
+        let ask = async || self.ledger.request(&seen, video("1")).await;
+        let (a, b) = both(ask(), ask()).await;
+        let refused = [&a, &b].into_iter().filter(|asked| is_rejected(asked));
+        assert_eq!(refused.count(), 1, "of two who ask, one asks: {a:?}, {b:?}");
+        let mut again = self.requested().await;
+        again.sort_unstable();
+        assert_eq!(again, [1, 2], "and it keeps nobody waiting any more");
+        let job = self.get(1).await;
+        assert!(job.requested > seen.requested);
+        assert!(is_rejected(&ask().await), "it has changed since");
+        let (lease, running) = self.begin(1).await;
+        self.fixture.elapse(TERM).await;
+        let again = self.ledger.request(&running, video("1")).await;
+        again.expect("its worker may have died with its message");
+        assert_eq!(self.requested().await, [1]);
+        let done = Outcome::Done(output(id(50)));
+        let finished = self.ledger.finish(lease, done, None).await;
+        finished.expect("finish");
+        let seen = self.get(1).await;
+        assert!(is_rejected(&self.ledger.request(&seen, video("1")).await));
+        self.delete([1, 2]).await;
+    }
+
+    async fn one_of_several_notifies(&self) {
+        let claim = async |notifier| {
+            let notice = self.ledger.begin_notification(id(1), id(notifier), TERM);
+            notice.await.expect("begin_notification")
+        };
+        self.enter_queued(1, ANN).await;
+        let early = self.ledger.begin_notification(id(1), id(7), TERM).await;
+        assert!(is_rejected(&early), "not done");
+        let (lease, _) = self.begin(1).await;
+        let done = Outcome::Done(output(id(50)));
+        let finished = self.ledger.finish(lease, done, None).await;
+        finished.expect("finish");
+
+        let (a, b) = both(claim(7), claim(8)).await;
+        let yours = [a, b].into_iter().filter(|claim| *claim == Notice::Yours);
+        assert_eq!(yours.count(), 1, "one of two: {a:?}, {b:?}");
+        let (own, other) = if a == Notice::Yours { (7, 8) } else { (8, 7) };
+        let now = self.fixture.now();
+        assert!(matches!(claim(other).await, Notice::Taken(until) if until > now));
+        self.fixture.elapse(TERM / 2).await;
+        assert_eq!(claim(own).await, Notice::Yours, "renewed");
+        self.fixture.elapse(TERM / 2 + Duration::from_secs(1)).await;
+        let release = async |notifier| {
+            let released = self.ledger.release_notification(id(1), id(notifier)).await;
+            released.expect("release_notification");
+        };
+        release(other).await;
+        assert!(matches!(claim(other).await, Notice::Taken(_)));
+        release(own).await;
+        assert_eq!(claim(other).await, Notice::Yours, "given back");
+        self.fixture.elapse(TERM + Duration::from_secs(1)).await;
+        assert_eq!(claim(own).await, Notice::Yours, "run out");
+        self.ledger.notified(id(1)).await.expect("notified");
+        assert_eq!(claim(own).await, Notice::Sent);
+        assert_eq!(claim(other).await, Notice::Sent);
+        let unknown = self.ledger.begin_notification(id(9), id(7), TERM).await;
+        assert!(matches!(unknown, Err(Error::NotFound)));
         self.delete([1]).await;
     }
 
@@ -570,7 +837,7 @@ impl Suite<'_> {
 
     async fn lists_are_of_one_owner_filtered_and_paged(&self) {
         for byte in 1..=5 {
-            self.enter_queued(byte, ANN).await;
+            self.enter_requested(byte, ANN).await;
         }
         self.enter_queued(6, BOB).await;
         let batched = Job {
@@ -610,7 +877,7 @@ impl Suite<'_> {
 
     async fn stale_jobs_are_found(&self) {
         for byte in 1..=3 {
-            self.enter_queued(byte, ANN).await;
+            self.enter_requested(byte, ANN).await;
             self.fixture.elapse(Duration::from_secs(1)).await;
         }
         self.ledger.cancel(id(1)).await.expect("cancel");
@@ -659,7 +926,7 @@ impl Suite<'_> {
 
     async fn references_usage_and_census_count(&self) {
         self.enter_queued(1, ANN).await;
-        self.enter_queued(2, ANN).await;
+        self.enter_requested(2, ANN).await;
         let (lease, _) = self.begin(1).await;
         self.ledger
             .finish(lease, Outcome::Done(output(id(50))), None)

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Begin, Error, Job, Lease, Outcome, State};
-use crate::ports::Timestamp;
+use super::{Begin, Ended, Error, Job, Lease, Message, Notice, Outcome, State, Topic};
+use crate::ports::{Id, Timestamp};
 
 /// A job and the lease on it: one row of a ledger.
 ///
@@ -18,6 +18,12 @@ pub struct Entry {
     pub fence: u64,
     /// When the last lease runs out.
     pub leased_until: Timestamp,
+    /// The payload of the message that requests the conversion, while the job waits for its owner's turn.
+    pub waiting: Option<Vec<u8>>,
+    /// Whether the owner's other jobs wait for it to be begun; see [`IN_LINE`](super::IN_LINE).
+    pub in_line: bool,
+    /// Who is notifying the owner, and until when.
+    pub notifier: Option<(Id, Timestamp)>,
 }
 
 impl Entry {
@@ -27,7 +33,33 @@ impl Entry {
             job,
             fence: 0,
             leased_until: Timestamp::default(),
+            waiting: None,
+            in_line: false,
+            notifier: None,
         }
+    }
+
+    /// Takes the message of a change: holds it back if it requests a conversion that has not been requested yet,
+    /// otherwise returns it, to be sent.
+    pub fn hold_back(&mut self, message: Option<Message>) -> Option<Message> {
+        match message {
+            Some(message) if message.topic == Topic::Video && self.job.requested.is_none() => {
+                self.waiting = Some(message.payload);
+                None
+            }
+            message => message,
+        }
+    }
+
+    /// It is the job's turn: returns the message that was held back, if one was.
+    pub fn take_turn(&mut self, now: Timestamp) -> Option<Message> {
+        let payload = self.waiting.take()?;
+        self.job.requested = Some(now);
+        self.in_line = true;
+        Some(Message {
+            topic: Topic::Video,
+            payload,
+        })
     }
 
     /// See [`Jobs::enqueue`](super::Jobs::enqueue).
@@ -48,7 +80,10 @@ impl Entry {
         self.fence += 1;
         self.leased_until = now.plus(term);
         self.job.attempts += 1;
+        self.job.deliveries += 1;
         self.job.progress = 0.0;
+        // A message may come that the ledger still held back, or that it never sent.
+        self.job.requested.get_or_insert(now);
         self.job.started = Some(now);
         self.enter(State::Running, now);
         let lease = Lease {
@@ -74,11 +109,37 @@ impl Entry {
     }
 
     /// See [`Jobs::release`](super::Jobs::release).
-    pub fn release(&mut self, now: Timestamp, lease: Lease, counted: bool) -> Result<(), Error> {
-        self.expect_lease(lease)?;
-        self.job.attempts -= u32::from(!counted);
-        self.job.progress = 0.0;
-        self.enter(State::Queued, now);
+    pub fn release(&mut self, now: Timestamp, lease: Lease, ended: Ended) -> Result<(), Error> {
+        let begun_since = lease.fence < self.fence
+            && matches!(self.job.state, State::Queued | State::Running)
+            && ended != Ended::Failed;
+        if !begun_since {
+            self.expect_lease(lease)?;
+            self.job.progress = 0.0;
+            self.enter(State::Queued, now);
+        }
+        if ended != Ended::Failed {
+            self.job.attempts = self.job.attempts.saturating_sub(1);
+        }
+        if ended == Ended::Unavailable {
+            self.job.outages += 1;
+        }
+        Ok(())
+    }
+
+    /// See [`Jobs::request`](super::Jobs::request).
+    pub fn request(&mut self, now: Timestamp, seen: Timestamp) -> Result<(), Error> {
+        self.expect_state(&[State::Queued, State::Running])?;
+        if self.job.updated != seen {
+            return Err(Error::Rejected("the job has changed meanwhile".into()));
+        }
+        if self.waiting.is_some() {
+            return Err(Error::Rejected("the job waits for its turn".into()));
+        }
+        self.job.requested = Some(now);
+        self.job.updated = now;
+        // It may be lost again, and keeps nobody waiting a second time.
+        self.in_line = false;
         Ok(())
     }
 
@@ -110,17 +171,50 @@ impl Entry {
     pub fn retry(&mut self, now: Timestamp) -> Result<(), Error> {
         self.expect_state(&[State::Failed, State::Cancelled])?;
         self.job.attempts = 0;
+        self.job.outages = 0;
+        self.job.deliveries = 0;
         self.job.progress = 0.0;
+        self.job.requested = None;
+        self.job.started = None;
         self.job.failure = None;
         self.job.notified = None;
+        self.notifier = None;
         self.enter(State::Queued, now);
         Ok(())
+    }
+
+    /// See [`Jobs::begin_notification`](super::Jobs::begin_notification).
+    pub fn begin_notification(
+        &mut self,
+        now: Timestamp,
+        notifier: Id,
+        term: Duration,
+    ) -> Result<Notice, Error> {
+        self.expect_state(&[State::Done, State::Failed])?;
+        if self.job.notified.is_some() {
+            return Ok(Notice::Sent);
+        }
+        match self.notifier {
+            Some((other, until)) if other != notifier && until > now => Ok(Notice::Taken(until)),
+            _ => {
+                self.notifier = Some((notifier, now.plus(term)));
+                Ok(Notice::Yours)
+            }
+        }
+    }
+
+    /// See [`Jobs::release_notification`](super::Jobs::release_notification).
+    pub fn release_notification(&mut self, notifier: Id) {
+        if self.notifier.is_some_and(|(holder, _)| holder == notifier) {
+            self.notifier = None;
+        }
     }
 
     /// See [`Jobs::notified`](super::Jobs::notified).
     pub fn notified(&mut self, now: Timestamp) -> Result<(), Error> {
         self.expect_state(&[State::Done, State::Failed])?;
         self.job.notified = Some(now);
+        self.notifier = None;
         self.job.updated = now;
         Ok(())
     }
@@ -129,6 +223,10 @@ impl Entry {
         self.job.state = state;
         self.job.updated = now;
         self.job.finished = state.is_final().then_some(now);
+        if state != State::Queued {
+            self.waiting = None;
+            self.in_line = false;
+        }
     }
 
     fn expect_state(&self, states: &[State]) -> Result<(), Error> {

@@ -90,6 +90,8 @@ pub struct Job {
     pub owner: String,
     /// Chosen by the client so that a repeated request is recognised; unique among the owner's jobs.
     pub key: Option<String>,
+    /// Identifies what the request with the key asked for: text that the ledger does not interpret.
+    pub fingerprint: Option<String>,
     /// Shared by jobs that were submitted together.
     pub batch: Option<Id>,
     /// The video's file name as the owner knows it.
@@ -102,8 +104,12 @@ pub struct Job {
     pub options: String,
     /// How far it has come.
     pub state: State,
-    /// How often work on it was started.
+    /// How often work on it was started, without what was nobody's fault: outages and interruptions.
     pub attempts: u32,
+    /// How often work on it was put off because a service that it needs was unavailable.
+    pub outages: u32,
+    /// How often a worker was given it, whatever came of that.
+    pub deliveries: u32,
     /// How much of the present attempt is done, 0 to 1.
     pub progress: f32,
     /// The MP3, when done.
@@ -112,7 +118,9 @@ pub struct Job {
     pub failure: Option<String>,
     /// When it was asked for.
     pub created: Timestamp,
-    /// When the present attempt, or the last one, was started.
+    /// When its conversion was last requested of the queue; none while it waits for its owner's turn.
+    pub requested: Option<Timestamp>,
+    /// When the present attempt, or the last one, was started; none if it was never begun.
     pub started: Option<Timestamp>,
     /// When it reached a final state.
     pub finished: Option<Timestamp>,
@@ -129,6 +137,7 @@ impl Job {
             id,
             owner: owner.into(),
             key: None,
+            fingerprint: None,
             batch: None,
             file_name: String::new(),
             source,
@@ -136,10 +145,13 @@ impl Job {
             options: "{}".into(),
             state: State::Receiving,
             attempts: 0,
+            outages: 0,
+            deliveries: 0,
             progress: 0.0,
             output: None,
             failure: None,
             created: now,
+            requested: None,
             started: None,
             finished: None,
             updated: now,

@@ -38,6 +38,28 @@ pub enum Created {
     Existing(Box<Job>),
 }
 
+/// Why a worker gives a job back that is not finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The attempt failed. It counts.
+    Failed,
+    /// A service that the work needs was unavailable. The attempt does not count, the outage does.
+    Unavailable,
+    /// The worker had to stop. The attempt does not count; that the job was delivered does.
+    Interrupted,
+}
+
+/// The answer to [`Jobs::begin_notification`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// It is the caller who notifies the owner.
+    Yours,
+    /// Somebody else is about to, and has until then.
+    Taken(Timestamp),
+    /// The owner was notified.
+    Sent,
+}
+
 /// The state machine of a job. Every change is durable when its method returns, and happens completely or not at
 /// all.
 ///
@@ -45,6 +67,9 @@ pub enum Created {
 /// puts it there itself. Any other ledger *owes* it: it returns it to the caller, who publishes it and then reports
 /// it as [`sent`](super::JobOutbox::sent). If the caller dies first, others find it by
 /// [`claim_owed`](super::JobOutbox::claim_owed). So no crash separates a job from its message.
+///
+/// A message that requests a conversion may be held back: see [`IN_LINE`](super::IN_LINE). Then nothing is returned, and
+/// the ledger hands it out later.
 #[async_trait]
 pub trait Jobs: Send + Sync {
     /// Enters `job`, in [`State::Receiving`](super::State::Receiving), or in
@@ -68,9 +93,17 @@ pub trait Jobs: Send + Sync {
     /// lost or the job was cancelled: stop working.
     async fn renew(&self, lease: Lease, term: Duration, progress: f32) -> Result<(), Error>;
 
-    /// Running → queued: gives the lease back. `counted` says whether the attempt still counts.
-    /// [`Error::Rejected`] if the lease is lost.
-    async fn release(&self, lease: Lease, counted: bool) -> Result<(), Error>;
+    /// Running → queued: gives the lease back. `ended` says what is counted.
+    ///
+    /// [`Error::Rejected`] if the lease is lost, with one exception: of a job that somebody else has begun since, the
+    /// attempt of this lease is no longer counted if it did not fail.
+    async fn release(&self, lease: Lease, ended: Ended) -> Result<(), Error>;
+
+    /// Requests the conversion of a queued or running job again whose message seems lost.
+    ///
+    /// [`Error::Rejected`] if the job has changed since it was `seen`: of several who ask, one asks. Also if the job waits
+    /// for its owner's turn.
+    async fn request(&self, seen: &Job, message: Message) -> Result<Option<Owed>, Error>;
 
     /// Running → done or failed. [`Error::Rejected`] if the lease is lost: then nothing of `outcome` is kept, and
     /// its MP3 is the caller's to remove.
@@ -91,6 +124,18 @@ pub trait Jobs: Send + Sync {
     /// Removes the job, in any state, and returns it; a lease on it is lost. Its objects in the storage are the
     /// caller's to remove.
     async fn delete(&self, id: Id) -> Result<Job, Error>;
+
+    /// Claims the notification of the owner of a done or failed job for `notifier`, or renews its claim, for `term`: of
+    /// several, one sends it. [`Error::Rejected`] in any other state.
+    async fn begin_notification(
+        &self,
+        id: Id,
+        notifier: Id,
+        term: Duration,
+    ) -> Result<Notice, Error>;
+
+    /// Gives the claim of `notifier` back, if it has one: the owner could not be notified.
+    async fn release_notification(&self, id: Id, notifier: Id) -> Result<(), Error>;
 
     /// Records that the owner of a done or failed job was notified. [`Error::Rejected`] in any other state.
     async fn notified(&self, id: Id) -> Result<(), Error>;

@@ -69,6 +69,13 @@ pub struct Message {
     pub payload: Vec<u8>,
 }
 
+/// How many jobs of one owner stand in line at a time: requested of the queue of videos, and not begun yet.
+///
+/// The ledger holds back the messages of the owner's other jobs. As one in line is begun, cancelled, deleted or requested
+/// again, the next is requested. So the queue is a line of owners: whoever has thousands of jobs delays another's single one by no more than
+/// these, and the ones that are being worked on.
+pub const IN_LINE: u64 = 1;
+
 /// How long a claimed message is left to whoever claimed it.
 pub const CLAIM_TIME: Duration = Duration::from_secs(30);
 
@@ -84,7 +91,7 @@ pub struct Owed {
 /// What the ledger owes the queues: a transactional outbox.
 ///
 /// Whoever changes a job is given its message to send. This trait is for a process that sends what others did not
-/// live to send. A ledger that shares its database with the queues never owes anything.
+/// live to send, and what has come to its turn. A ledger that shares its database with the queues never owes anything.
 #[async_trait]
 pub trait JobOutbox: Send + Sync {
     /// Claims up to `limit` messages that no queue has yet and nobody is sending, oldest first. They are the

@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use super::lock;
 use crate::ports::binding::Identity;
 use crate::ports::jobs::{
-    Begin, CLAIM_TIME, Census, Created, Entry, Error, Filter, Job, JobOutbox, JobStream, JobViews,
-    Jobs, Lease, LedgerIdentity, Message, Outcome, Owed, State, SweepLease, Turn, Usage, Watchers,
+    Begin, CLAIM_TIME, Census, Created, Ended, Entry, Error, Filter, IN_LINE, Job, JobOutbox,
+    JobStream, JobViews, Jobs, Lease, LedgerIdentity, Message, Notice, Outcome, Owed, State,
+    SweepLease, Turn, Usage, Watchers,
 };
 use crate::ports::{Clock, Id, Timestamp};
 
@@ -61,20 +62,50 @@ impl MemoryJobs {
         let entry = contents.entries.get_mut(&id).ok_or(Error::NotFound)?;
         let changed = change(entry, now)?;
         self.watchers.publish(&entry.job);
-        Ok((changed, contents.owe(message, now)))
+        let message = entry.hold_back(message);
+        let owner = entry.job.owner.clone();
+        let owed = message.map(|message| contents.owe(message, now.plus(CLAIM_TIME)));
+        Ok((changed, owed.or(contents.release(&owner, id, now))))
     }
 }
 
 impl Contents {
-    fn owe(&mut self, message: Option<Message>, now: Timestamp) -> Option<Owed> {
-        let message = message?;
+    /// Owes a message, which is its sender's until `held`.
+    fn owe(&mut self, message: Message, held: Timestamp) -> Owed {
         self.messages += 1;
         let mut id = [0; 12];
         id[4..].copy_from_slice(&self.messages.to_be_bytes());
         let id = Id::from_bytes(id);
         let owed = Owed { id, message };
-        self.owed.push_back((now.plus(CLAIM_TIME), owed.clone()));
-        Some(owed)
+        self.owed.push_back((held, owed.clone()));
+        owed
+    }
+
+    /// Requests what has come to its turn of an owner's jobs. Returns the message of `caller`'s job, which is its own to
+    /// send; others are anybody's.
+    fn release(&mut self, owner: &str, caller: Id, now: Timestamp) -> Option<Owed> {
+        let own = |entry: &&mut Entry| entry.job.owner == owner;
+        let in_line = |entry: &&mut Entry| entry.in_line;
+        if self
+            .entries
+            .values_mut()
+            .filter(own)
+            .filter(in_line)
+            .count() as u64
+            >= IN_LINE
+        {
+            return None;
+        }
+        let mut own = self.entries.values_mut().filter(own);
+        let (next, message) = own.find_map(|entry| {
+            let message = entry.take_turn(now)?;
+            Some((entry.job.id, message))
+        })?;
+        if next == caller {
+            return Some(self.owe(message, now.plus(CLAIM_TIME)));
+        }
+        self.owe(message, now);
+        None
     }
 
     fn jobs(&self) -> impl DoubleEndedIterator<Item = &Job> {
@@ -99,9 +130,13 @@ impl Jobs for MemoryJobs {
                 "there is a job with this id or video".into(),
             ));
         }
-        contents.entries.insert(job.id, Entry::new(job.clone()));
+        let now = self.clock.now();
+        let mut entry = Entry::new(job.clone());
+        let message = entry.hold_back(message);
+        contents.entries.insert(job.id, entry);
         self.watchers.publish(job);
-        let owed = contents.owe(message, self.clock.now());
+        let owed = message.map(|message| contents.owe(message, now.plus(CLAIM_TIME)));
+        let owed = owed.or(contents.release(&job.owner, job.id, now));
         Ok(Created::New(owed))
     }
 
@@ -129,9 +164,15 @@ impl Jobs for MemoryJobs {
         self.change(lease.job, None, renew).map(drop)
     }
 
-    async fn release(&self, lease: Lease, counted: bool) -> Result<(), Error> {
-        let release = |entry: &mut Entry, now| entry.release(now, lease, counted);
+    async fn release(&self, lease: Lease, ended: Ended) -> Result<(), Error> {
+        let release = |entry: &mut Entry, now| entry.release(now, lease, ended);
         self.change(lease.job, None, release).map(drop)
+    }
+
+    async fn request(&self, seen: &Job, message: Message) -> Result<Option<Owed>, Error> {
+        let request = |entry: &mut Entry, now| entry.request(now, seen.updated);
+        let ((), owed) = self.change(seen.id, Some(message), request)?;
+        Ok(owed)
     }
 
     async fn finish(
@@ -155,11 +196,26 @@ impl Jobs for MemoryJobs {
     }
 
     async fn delete(&self, id: Id) -> Result<Job, Error> {
-        lock(&self.state)
-            .entries
-            .remove(&id)
-            .map(|entry| entry.job)
-            .ok_or(Error::NotFound)
+        let mut contents = lock(&self.state);
+        let entry = contents.entries.remove(&id).ok_or(Error::NotFound)?;
+        contents.release(&entry.job.owner, id, self.clock.now());
+        Ok(entry.job)
+    }
+
+    async fn begin_notification(
+        &self,
+        id: Id,
+        notifier: Id,
+        term: Duration,
+    ) -> Result<Notice, Error> {
+        let begin = |entry: &mut Entry, now| entry.begin_notification(now, notifier, term);
+        let (notice, _) = self.change(id, None, begin)?;
+        Ok(notice)
+    }
+
+    async fn release_notification(&self, id: Id, notifier: Id) -> Result<(), Error> {
+        let release = |entry: &mut Entry, _| Ok(entry.release_notification(notifier));
+        self.change(id, None, release).map(drop)
     }
 
     async fn notified(&self, id: Id) -> Result<(), Error> {
