@@ -56,6 +56,8 @@ async fn filesystem_storage() {
 async fn sqlite_queue() {
     let embedded = Embedded::new().await;
     conformance::queue::run(&embedded.time, &embedded.queue("video")).await;
+    let queue = embedded.queue("mp3");
+    conformance::queue::run_dead_letters(&embedded.time, &queue, &queue).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -206,6 +206,19 @@ async fn conforms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn dead_letters_conform() {
+    let url = broker!("rabbitmq dead_letters_conform");
+    let name = unique("dead-letters");
+    let queue = RabbitmqQueue::open(&url, &name, 4).unwrap();
+    conformance::queue::run_dead_letters(&Broker, &queue, &queue).await;
+    queue.close().await;
+    let stranger = Stranger::connect(&url).await;
+    for queue in [&name, &format!("{name}.dead")] {
+        stranger.delete(queue).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_queue_made_by_hand_is_used_as_it_is() {
     let url = broker!("rabbitmq a_queue_made_by_hand_is_used_as_it_is");
     let (stranger, name) = (Stranger::connect(&url).await, unique("video"));

@@ -1,10 +1,14 @@
 """The program's commands for those who run the service."""
 
+import json
+import sqlite3
 import subprocess
 
 import pytest
 
 from harness import SERVER
+from harness.clips import GOOD
+from harness.clock import until
 from harness.http import User
 from harness.service import inherited
 
@@ -29,6 +33,44 @@ def test_a_folder_has_one_service_at_a_time(start):
     service = start("serve")
     second = micropy("serve", "--listen", "127.0.0.1:0", "--auth-listen", "127.0.0.1:0", "--data-dir", service.folder)
     assert second.returncode == 1
+
+
+def test_dead_letters_are_listed_and_replayed_while_the_service_runs(start):
+    service = start("serve")
+    ann = service.user("ann@example.com")
+    id, where = ann.uploaded(GOOD)["id"], ["--data-dir", service.folder]
+    mails = lambda: sorted((service.folder / "outbox").glob(f"{id}*.eml"))
+    assert until(mails)
+    database = sqlite3.connect(service.folder / "micropy.db")
+    told = lambda: database.execute("SELECT notified FROM jobs").fetchone()[0]
+    assert until(told)
+    assert micropy("queue", "list", *where).stdout == ""
+    # As a mail server that was away for too long leaves it.
+    [(source, mp3)] = database.execute("SELECT source, mp3 FROM jobs")
+    body = json.dumps({"video_fid": source.hex(), "mp3_fid": mp3.hex(), "username": ann.email, "job_id": id})
+    with database:
+        database.execute("UPDATE jobs SET notified = NULL")
+        database.execute("INSERT INTO dead_letters (queue, payload, deliveries, reason, died) VALUES ('mp3', ?, 110, 'no\tserver', 0)",
+                         [body.encode()])
+        database.execute("INSERT INTO dead_letters (queue, payload, deliveries, reason, died) VALUES ('video', 'odd', 1, 'not JSON', 1)")
+    for mail in mails():
+        mail.unlink()
+    listed = micropy("queue", "list", *where)
+    assert [line.split("\t")[:4] for line in listed.stdout.splitlines()] == [
+        ["video", "1970-01-01T00:00:00Z", "1", "not JSON"], ["mp3", "1970-01-01T00:00:00Z", "110", "no server"]]
+    assert micropy("queue", "list", "mp3", *where).stdout.count("\n") == 1
+    assert micropy("queue", "replay", "mp3", *where).stdout == "1 of mp3\n"
+    assert until(mails) and until(told)
+    # Told once: another message leads to no other mail.
+    with database:
+        database.execute("INSERT INTO dead_letters (queue, payload, deliveries, reason, died) VALUES ('mp3', ?, 1, 'x', 0)", [body.encode()])
+    for mail in mails():
+        mail.unlink()
+    assert micropy("queue", "replay", *where).stdout == "1 of video\n1 of mp3\n0 of failed\n"
+    # What is no message dies again.
+    assert until(lambda: micropy("queue", "list", *where).stdout.startswith("video\t"))
+    assert until(lambda: database.execute("SELECT count(*) FROM messages").fetchone()[0] == 0)
+    assert mails() == []
 
 
 def test_a_weak_secret_is_refused_and_not_shown(tmp_path):

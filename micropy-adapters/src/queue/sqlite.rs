@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use micropy_core::ports::Clock;
-use micropy_core::ports::queue::{Delivery, Error, Queue};
+use micropy_core::ports::queue::{DeadLetter, DeadLetters, Delivery, Error, Queue};
+use micropy_core::ports::{Clock, Timestamp};
 use sqlx::Row;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -62,6 +62,40 @@ impl SqliteQueue {
         self.published.notify_one();
     }
 
+    async fn list_dead(&self, limit: usize) -> Result<Vec<DeadLetter>, sqlx::Error> {
+        let list = "
+            SELECT payload, reason, deliveries, died FROM dead_letters
+            WHERE queue = ? ORDER BY died, id LIMIT ?";
+        let list = sqlx::query(list).bind(self.name).bind(limit_of(limit));
+        let rows = list.fetch_all(self.database.read()).await?;
+        let letter = |row: &sqlx::sqlite::SqliteRow| {
+            Ok(DeadLetter {
+                payload: row.try_get("payload")?,
+                reason: row.try_get("reason")?,
+                deliveries: row.try_get("deliveries")?,
+                died: Some(Timestamp::from_millis(row.try_get("died")?)),
+            })
+        };
+        rows.iter().map(letter).collect()
+    }
+
+    async fn replay_dead(&self, limit: usize) -> Result<usize, sqlx::Error> {
+        const OLDEST: &str =
+            "SELECT id, payload FROM dead_letters WHERE queue = ? ORDER BY died, id LIMIT ?";
+        let mut transaction = self.database.begin().await?;
+        let oldest = sqlx::query(OLDEST).bind(self.name).bind(limit_of(limit));
+        let rows = oldest.fetch_all(&mut *transaction).await?;
+        for row in &rows {
+            self.insert(&mut transaction, row.try_get("payload")?)
+                .await?;
+            let id: i64 = row.try_get("id")?;
+            let delete = sqlx::query("DELETE FROM dead_letters WHERE id = ?").bind(id);
+            delete.execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(rows.len())
+    }
+
     async fn take(&self) -> Result<Option<SqliteDelivery>, sqlx::Error> {
         let now = self.clock.now();
         let take = "
@@ -113,6 +147,19 @@ impl Queue for SqliteQueue {
             }
             let _ = tokio::time::timeout(POLL, self.published.notified()).await;
         }
+    }
+}
+
+#[async_trait]
+impl DeadLetters for SqliteQueue {
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Error> {
+        self.list_dead(limit).await.map_err(sqlite::backend)
+    }
+
+    async fn replay(&self, limit: usize) -> Result<usize, Error> {
+        let count = self.replay_dead(limit).await.map_err(sqlite::fault)?;
+        self.wake();
+        Ok(count)
     }
 }
 
@@ -239,4 +286,8 @@ impl Delivery for SqliteDelivery {
             .await
             .map_err(sqlite::backend)
     }
+}
+
+fn limit_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }

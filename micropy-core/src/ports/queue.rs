@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::BackendError;
+use super::{BackendError, Timestamp};
 
 /// Why a queue refused or failed.
 #[derive(Debug, thiserror::Error)]
@@ -63,4 +63,29 @@ pub trait Delivery: Send + Sync {
 
     /// Hopeless: the message is never delivered again, but kept with `reason` for an operator.
     async fn dead(self: Box<Self>, reason: &str) -> Result<(), Error>;
+}
+
+/// A message that is never delivered again; see [`Delivery::dead`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The content, as published.
+    pub payload: Vec<u8>,
+    /// Why it is dead.
+    pub reason: String,
+    /// How often it was delivered.
+    pub deliveries: u32,
+    /// When it died, to the second at least; none if the backend does not know.
+    pub died: Option<Timestamp>,
+}
+
+/// The dead letters of a queue, for an operator.
+#[async_trait]
+pub trait DeadLetters: Send + Sync {
+    /// Up to `limit` of them, oldest first. They stay where they are.
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Error>;
+
+    /// Puts up to `limit` of them back into the queue, oldest first, as if they were new. Returns how many.
+    ///
+    /// A crash meanwhile may leave a message in both places, never in none. Those that die again meanwhile stay dead.
+    async fn replay(&self, limit: usize) -> Result<usize, Error>;
 }

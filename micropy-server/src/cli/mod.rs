@@ -3,6 +3,7 @@
 mod adopt;
 mod backup;
 mod once;
+mod queue;
 mod serve;
 mod sweep;
 mod user;
@@ -74,6 +75,9 @@ enum Command {
     /// Print which jobs and files a sweeper would remove
     #[command(after_help = settings::HELP)]
     Sweep(sweep::Args),
+    /// List and replay messages that could not be handled, such as mails that no server took
+    #[command(after_help = settings::HELP)]
+    Queue(queue::Args),
     /// Add, list, disable and remove the service's users
     User(user::Args),
     /// Print docs/settings.md
@@ -98,6 +102,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Backup(args)) => backup::run(args),
         Some(Command::Restore(args)) => backup::restore(args),
         Some(Command::Sweep(args)) => sweep::run(args),
+        Some(Command::Queue(args)) => queue::run(args),
         Some(Command::User(args)) => user::run(args),
         Some(Command::SettingsPage) => {
             print!("{}", settings::page());

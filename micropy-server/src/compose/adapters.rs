@@ -11,10 +11,13 @@ use micropy_adapters::clock::SystemClock;
 use micropy_adapters::jobs::sqlite::SqliteJobs;
 use micropy_adapters::notifier::outbox::Outbox;
 use micropy_adapters::private;
+#[cfg(feature = "rabbitmq")]
+use micropy_adapters::queue::rabbitmq::RabbitmqQueue;
 use micropy_adapters::queue::sqlite::SqliteQueue;
 use micropy_adapters::sqlite::{self, Database};
 use micropy_adapters::storage::filesystem::{self, FilesystemStorage};
 use micropy_core::ports::jobs::{Topic, Topics};
+use micropy_core::ports::queue::DeadLetters;
 use micropy_core::ports::{Auth, Clock, Ledger, Notifier, Queue, Storage};
 use tokio::sync::OnceCell;
 
@@ -30,7 +33,7 @@ pub struct Adapters {
     database: OnceCell<(Database, File)>,
     ports: OnceCell<Ports>,
     #[cfg(feature = "rabbitmq")]
-    rabbitmq: std::sync::Mutex<Vec<Arc<micropy_adapters::queue::rabbitmq::RabbitmqQueue>>>,
+    rabbitmq: std::sync::Mutex<Vec<Arc<RabbitmqQueue>>>,
 }
 
 /// Where everything is kept on this machine.
@@ -127,12 +130,32 @@ impl Adapters {
 
     /// Users, while a service may be using them.
     pub async fn shared_users(&self) -> io::Result<Arc<dyn Auth>> {
+        self.open_users(async || self.shared_database().await).await
+    }
+
+    /// The database in the data folder, while a service may be using it.
+    async fn shared_database(&self) -> io::Result<Database> {
         let folder = &self.settings.stores.data_dir;
-        let open = async || {
-            private::create_folder(folder)?;
-            Database::open(folder.join("micropy.db")).await
-        };
-        self.open_users(open).await
+        private::create_folder(folder)?;
+        Database::open(folder.join("micropy.db")).await
+    }
+
+    /// The dead letters of each queue, while services may be using them.
+    pub async fn dead_letters(&self) -> io::Result<Topics<Arc<dyn DeadLetters>>> {
+        match scheme(text(&self.settings.stores.queue_url)) {
+            #[cfg(feature = "rabbitmq")]
+            "amqp" | "amqps" => {
+                let queues = self.open_rabbitmq()?;
+                Ok(Topics::each(|topic| queues.of(topic).clone() as _))
+            }
+            _ => {
+                let database = self.shared_database().await?;
+                Ok(Topics::each(|topic| {
+                    let clock = self.clock.clone();
+                    Arc::new(SqliteQueue::new(database.clone(), topic.name(), clock)) as _
+                }))
+            }
+        }
     }
 
     pub async fn users(&self) -> io::Result<Arc<dyn Auth>> {
@@ -212,7 +235,10 @@ impl Adapters {
                 Ok((queues, Some(own)))
             }
             #[cfg(feature = "rabbitmq")]
-            "amqp" | "amqps" => Ok((self.rabbitmq_queues()?, None)),
+            "amqp" | "amqps" => {
+                let queues = self.open_rabbitmq()?;
+                Ok((Topics::each(|topic| queues.of(topic).clone() as _), None))
+            }
             other => Err(unknown(
                 "queue_url",
                 other,
@@ -223,9 +249,7 @@ impl Adapters {
     }
 
     #[cfg(feature = "rabbitmq")]
-    fn rabbitmq_queues(&self) -> io::Result<Topics<Arc<dyn Queue>>> {
-        use micropy_adapters::queue::rabbitmq::RabbitmqQueue;
-
+    fn open_rabbitmq(&self) -> io::Result<Topics<Arc<RabbitmqQueue>>> {
         /// Mails sent at the same time.
         const MAILS: u16 = 8;
         let stores = &self.settings.stores;
@@ -287,7 +311,7 @@ impl Adapters {
             ("" | "sqlite", Some(queues)) => {
                 let database = self.database().await?;
                 let jobs = SqliteJobs::new(database, queues, self.clock.clone());
-                Ok(Arc::new(jobs))
+                Ok(Arc::new(jobs.in_turn(self.in_turn())))
             }
             ("" | "sqlite", None) => Err(wrong(
                 "a ledger in SQLite puts its messages into SQLite: with this queue_url, set jobs_url to \
@@ -299,10 +323,17 @@ impl Adapters {
                 use micropy_adapters::jobs::mongodb::MongodbJobs;
                 use micropy_adapters::mongodb::Client;
                 let client = Client::open(url).await?;
-                Ok(Arc::new(MongodbJobs::new(&client, "micropy", self.clock.clone())))
+                let jobs = MongodbJobs::new(&client, "micropy", self.clock.clone());
+                Ok(Arc::new(jobs.in_turn(self.in_turn())))
             }
             (other, _) => Err(unknown("jobs_url", other, &["sqlite", "mongodb"], "mongodb")),
         }
+    }
+
+    /// Whether owners take turns in the queue of videos: not beside an original converter, of whose work the ledger does
+    /// not hear.
+    fn in_turn(&self) -> bool {
+        !self.settings.accounts.unowned_downloads
     }
 
     /// The database in the data folder, which this process then has to itself.
@@ -324,6 +355,18 @@ impl Adapters {
         match &self.settings.accounts.jwt_secret {
             Some(secret) => Ok(secret.clone()),
             None => folder::kept_secret(&self.settings.stores.data_dir),
+        }
+    }
+
+    /// Returns the messages that wait here for a receiver to their queues, and takes no others. What was received can
+    /// still be settled.
+    pub async fn stop_receiving(&self) {
+        #[cfg(feature = "rabbitmq")]
+        {
+            let queues = self.rabbitmq.lock().map(|queues| queues.clone());
+            for queue in queues.unwrap_or_default() {
+                queue.stop_receiving().await;
+            }
         }
     }
 

@@ -12,13 +12,15 @@ use std::time::Duration;
 
 use axum::Router;
 use micropy_adapters::clock::SystemClock;
+use micropy_core::ports::jobs::Topics;
+use micropy_core::ports::queue::{self, DeadLetters};
 use micropy_core::ports::{Auth, Clock as _, Timestamp, binding};
 use micropy_services::Ports;
 use micropy_services::accounts::{Accounts, LocalAccounts, RemoteAccounts};
 use micropy_services::auth::AuthService;
 use micropy_services::converter::ConverterService;
 use micropy_services::gateway::Gateway;
-use micropy_services::http::Server;
+use micropy_services::http::{self, Server};
 use micropy_services::notification::NotificationService;
 use micropy_services::sweeper::{Survey, Sweeper};
 use micropy_services::telemetry::{Health, Metrics};
@@ -95,6 +97,17 @@ pub async fn restore(settings: Settings, folder: &Path) -> io::Result<Copied> {
     let copied = backup::restore(&Adapters::new(settings.clone()), folder).await?;
     adopt(Arc::unwrap_or_clone(settings)).await?;
     Ok(copied)
+}
+
+/// The dead letters of each queue that the settings name, which services may be using at the same time.
+pub async fn dead_letters<T>(
+    settings: Settings,
+    act: impl AsyncFnOnce(Topics<Arc<dyn DeadLetters>>) -> Result<T, queue::Error>,
+) -> io::Result<T> {
+    let adapters = Adapters::new(Arc::new(settings));
+    let done = act(adapters.dead_letters().await?).await;
+    adapters.close().await;
+    done.map_err(io::Error::other)
 }
 
 /// What a sweeper would remove from the stores that the settings name.
@@ -243,6 +256,7 @@ impl Services {
             .folder(self.adapters.work_folder()?);
         let converter = ConverterService::new(self.adapters.ports().await?, worker)
             .workers(self.settings.conversions.workers())
+            .grace(self.settings.operation.grace)
             .metrics(self.metrics.clone());
         self.ready.push(Ready::Converter(converter));
         Ok(())
@@ -328,6 +342,10 @@ impl Services {
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         let https = self.is_https();
+        let is_server = |ready: &&Ready| matches!(ready, Ready::Http(..));
+        // They share the files that the process may open.
+        let servers = self.ready.iter().filter(is_server).count().max(1);
+        let connections = http::max_connections() / servers;
         for ready in self.ready {
             let stop = stop.clone();
             match ready {
@@ -337,6 +355,7 @@ impl Services {
                         .body_timeout(self.settings.requests.body_timeout)
                         .grace(self.settings.operation.grace)
                         .https(https)
+                        .connections(connections)
                         .trust_forwarded(self.settings.addresses.trust_forwarded);
                     tasks.spawn(server.run(listener, stop));
                 }
@@ -347,6 +366,9 @@ impl Services {
             }
         }
         tasks.close();
+        stop.cancelled().await;
+        // Nobody here takes what would arrive during the grace period.
+        self.adapters.stop_receiving().await;
         tasks.wait().await;
         self.adapters.close().await;
     }

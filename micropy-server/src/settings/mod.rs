@@ -160,7 +160,7 @@ pub struct Accounts {
     #[arg(long, value_name = "MODE")]
     pub legacy_passwords: Option<LegacyPasswords>,
 
-    /// Let any signed-in user download an MP3 that belongs to no job; for as long as a Flask converter makes some
+    /// Let any signed-in user download an MP3 that belongs to no job; for as long as a Flask converter makes some. Users' jobs do not take turns then
     #[arg(long, value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set)]
     pub unowned_downloads: bool,
 }
@@ -227,7 +227,7 @@ pub struct Requests {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Operation")]
 pub struct Operation {
-    /// Time to stop after SIGTERM
+    /// Time to stop after SIGTERM: requests and conversions may end, and what has not is handed back
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = time)]
     pub grace: Duration,
 

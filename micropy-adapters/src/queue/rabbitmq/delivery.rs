@@ -8,8 +8,8 @@ use futures_util::FutureExt;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, message};
-use micropy_core::ports::Clock;
-use micropy_core::ports::queue::{Delivery, Error};
+use micropy_core::ports::queue::{DeadLetter, Delivery, Error};
+use micropy_core::ports::{Clock, Timestamp};
 
 use super::link::answer;
 use super::publisher::Publisher;
@@ -56,6 +56,46 @@ pub(super) const DELAYS: [Duration; 16] = [
     seconds(8 * 3600),
     seconds(24 * 3600),
 ];
+
+/// A dead letter as [`RabbitmqDelivery::dead`] left it.
+pub(super) fn dead_letter(message: &message::Delivery) -> DeadLetter {
+    let headers = message.properties.headers().as_ref();
+    let header = |key| headers.and_then(|headers| headers.inner().get(key));
+    let reason = match header(REASON) {
+        Some(AMQPValue::LongString(reason)) => reason.to_string(),
+        _ => String::new(),
+    };
+    let died = match header(TIME) {
+        Some(AMQPValue::Timestamp(seconds)) => i64::try_from(*seconds).ok(),
+        _ => None,
+    };
+    DeadLetter {
+        payload: message.data.clone(),
+        reason,
+        deliveries: header(ATTEMPT).and_then(integer).unwrap_or(1),
+        died: died.map(|seconds| Timestamp::from_millis(seconds.saturating_mul(1000))),
+    }
+}
+
+/// The properties of a dead letter that is new again.
+pub(super) fn properties_of_new(message: &message::Delivery) -> BasicProperties {
+    let mut properties = with_headers(&message.properties, []);
+    if let Some(headers) = properties.headers() {
+        let ours = [ATTEMPT, REASON, TIME];
+        let others = headers.inner().iter();
+        let others = others.filter(|(key, _)| !ours.contains(&key.as_str()));
+        let others: std::collections::BTreeMap<_, _> = others
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect();
+        properties = properties.with_headers(FieldTable::from(others));
+    }
+    properties
+}
+
+/// The queue of the dead letters of `queue`.
+pub(super) fn dead_letters(queue: &str) -> String {
+    format!("{queue}.dead")
+}
 
 pub(super) struct RabbitmqDelivery {
     message: message::Delivery,
@@ -155,7 +195,7 @@ impl Delivery for RabbitmqDelivery {
             (REASON, AMQPValue::LongString(shortened(reason).into())),
             (TIME, AMQPValue::Timestamp(now.unsigned_abs())),
         ];
-        let dead_letters = format!("{}.dead", self.queue);
+        let dead_letters = dead_letters(&self.queue);
         self.move_to(&dead_letters, FieldTable::default(), headers)
             .await
     }

@@ -25,16 +25,18 @@ mod publisher;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use lapin::options::{BasicAckOptions, BasicGetOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPHardError, AMQPSoftError};
 use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{FieldTable, ShortString};
 use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, ErrorKind};
-use micropy_core::ports::queue::{Delivery, Error, Queue};
+use lapin::{Channel, message::BasicGetMessage};
+use micropy_core::ports::queue::{DeadLetter, DeadLetters, Delivery, Error, Queue};
 
 use consumer::Consumer;
 use delivery::DELAYS;
-use link::Link;
+use link::{Link, answer};
 use publisher::Publisher;
 
 /// The adapter's name in errors.
@@ -83,8 +85,13 @@ impl RabbitmqQueue {
 
     /// Stops receiving: messages that wait for a receiver go back to the queue, and `receive` fails from now on.
     /// Deliveries already received can still be settled; the last of them ends the connection.
-    pub async fn close(&self) {
+    pub async fn stop_receiving(&self) {
         self.consumer.close().await;
+    }
+
+    /// Stops receiving, and closes the connection for publishing.
+    pub async fn close(&self) {
+        self.stop_receiving().await;
         self.publisher.close().await;
     }
 }
@@ -100,6 +107,89 @@ impl Queue for RabbitmqQueue {
 
     async fn receive(&self) -> Result<Box<dyn Delivery>, Error> {
         Ok(Box::new(self.consumer.receive().await?))
+    }
+}
+
+/// Takes dead letters one by one. Those that are not acknowledged go back when the channel is closed.
+struct Dead {
+    queue: String,
+    channel: Channel,
+    left: usize,
+}
+
+impl Dead {
+    async fn next(&mut self) -> Result<Option<BasicGetMessage>, Error> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        let is_up = || self.channel.status().connected();
+        let get = self
+            .channel
+            .basic_get((&*self.queue).into(), BasicGetOptions::default());
+        match answer(is_up, get).await {
+            // The first to die declares the queue.
+            Err(Error::NotFound) => Ok(None),
+            taken => taken,
+        }
+    }
+
+    async fn close(self) -> Result<(), Error> {
+        if !self.channel.status().connected() {
+            return Ok(());
+        }
+        let is_up = || self.channel.status().connected();
+        let close = self
+            .channel
+            .close(lapin::protocol::constants::REPLY_SUCCESS, "looked".into());
+        match answer(is_up, close).await {
+            Err(Error::Unavailable(_)) | Ok(()) => Ok(()),
+            e => e,
+        }
+    }
+}
+
+impl RabbitmqQueue {
+    async fn take_dead(&self, limit: usize) -> Result<Dead, Error> {
+        Ok(Dead {
+            queue: delivery::dead_letters(&self.name),
+            channel: self.publisher.new_channel().await?,
+            left: limit,
+        })
+    }
+}
+
+#[async_trait]
+impl DeadLetters for RabbitmqQueue {
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Error> {
+        let mut dead = self.take_dead(limit).await?;
+        // None is given back before the last is taken, or it would be taken again.
+        let mut held = Vec::new();
+        while let Some(message) = dead.next().await? {
+            held.push(message);
+        }
+        dead.close().await?;
+        let letters = held.iter().map(|held| delivery::dead_letter(held));
+        Ok(letters.collect())
+    }
+
+    async fn replay(&self, limit: usize) -> Result<usize, Error> {
+        let mut dead = self.take_dead(limit).await?;
+        let mut count = 0;
+        while let Some(message) = dead.next().await? {
+            // Messages that die again come to the end of the queue.
+            dead.left = dead.left.min(message.message_count as usize);
+            let properties = delivery::properties_of_new(&message);
+            self.publisher
+                .publish(&self.name, FieldTable::default(), &message.data, properties)
+                .await?;
+            let is_up = || dead.channel.status().connected();
+            let acknowledge = message.acker.ack(BasicAckOptions::default());
+            answer(is_up, acknowledge).await?;
+            count += 1;
+        }
+        dead.close().await?;
+        Ok(count)
     }
 }
 

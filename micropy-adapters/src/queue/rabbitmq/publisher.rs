@@ -152,6 +152,13 @@ impl Publisher {
         })
     }
 
+    /// A channel of its own on the connection.
+    pub(super) async fn new_channel(&self) -> Result<Channel, Error> {
+        let connection = self.link.connection().await?;
+        let is_up = || connection.status().connected();
+        answer(is_up, connection.create_channel()).await
+    }
+
     fn take_idle(&self) -> Option<Open> {
         self.idle().pop()
     }

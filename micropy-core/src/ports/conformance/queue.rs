@@ -1,9 +1,9 @@
-//! The suite of [`Queue`].
+//! The suites of [`Queue`] and [`DeadLetters`].
 
 use std::time::Duration;
 
 use super::{Fixture, both, within};
-use crate::ports::queue::{Delivery, Queue};
+use crate::ports::queue::{DeadLetters, Delivery, Queue};
 
 /// Longer than any adapter leaves a delivery to a receiver that is gone.
 const HOLD: Duration = Duration::from_secs(300);
@@ -119,4 +119,45 @@ async fn a_dead_delivery_stays_away(fixture: &dyn Fixture, queue: &dyn Queue) {
     receive(queue).await.dead("not JSON").await.expect("dead");
     fixture.elapse(HOLD).await;
     expect_nothing(fixture, queue, "a dead message is never delivered again").await;
+}
+
+/// Runs the suite of [`DeadLetters`] on a queue that is empty and has none, and leaves it so.
+pub async fn run_dead_letters(fixture: &dyn Fixture, queue: &dyn Queue, dead: &dyn DeadLetters) {
+    let list = async |limit| dead.dead_letters(limit).await.expect("dead_letters");
+    assert_eq!(list(9).await, [], "the suite needs a new queue");
+    assert_eq!(dead.replay(9).await.expect("replay"), 0);
+    for payload in [b"one", b"two", b"six"] {
+        publish(queue, payload).await;
+        let delivery = receive(queue).await;
+        delivery.dead("the server was away").await.expect("dead");
+    }
+    for _ in 0..2 {
+        let found = list(2).await;
+        let payloads: Vec<_> = found.iter().map(|letter| &*letter.payload).collect();
+        assert_eq!(payloads, [b"one", b"two"], "oldest first, and they stay");
+        assert_eq!(found[0].reason, "the server was away");
+        assert_eq!(found[0].deliveries, 1);
+        let died = found[0].died.expect("the time");
+        let age = Duration::max(fixture.now().since(died), died.since(fixture.now()));
+        assert!(age < Duration::from_secs(60), "{age:?} ago");
+    }
+    expect_nothing(fixture, queue, "who lists dead letters delivers none").await;
+
+    assert_eq!(dead.replay(2).await.expect("replay"), 2);
+    for payload in [b"one", b"two"] {
+        let again = receive(queue).await;
+        assert_eq!(again.payload(), payload, "oldest first");
+        assert_eq!(again.attempt(), 1, "as if it were new");
+        again.ack().await.expect("ack");
+    }
+    let left = list(9).await;
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(dead.replay(9).await.expect("replay"), 1);
+    let delivery = receive(queue).await;
+    delivery.dead("again").await.expect("dead");
+    assert_eq!(list(9).await[0].reason, "again");
+    assert_eq!(dead.replay(9).await.expect("replay"), 1);
+    receive(queue).await.ack().await.expect("ack");
+    assert_eq!(list(9).await, []);
+    expect_nothing(fixture, queue, "each was put back once").await;
 }

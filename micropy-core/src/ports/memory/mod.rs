@@ -64,6 +64,10 @@ mod tests {
         let memory = Memory::new();
         let queue = MemoryQueue::new(memory.0.clone());
         pollster::block_on(conformance::queue::run(&memory, &queue));
+        let queue = MemoryQueue::new(memory.0.clone());
+        pollster::block_on(conformance::queue::run_dead_letters(
+            &memory, &queue, &queue,
+        ));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::lock;
-use crate::ports::queue::{Delivery, Error, Queue};
+use crate::ports::queue::{DeadLetter, DeadLetters, Delivery, Error, Queue};
 use crate::ports::{Clock, Timestamp};
 
 /// A queue in memory.
@@ -25,7 +25,7 @@ struct State {
     /// Messages that no receiver has, in the order they were published.
     ready: BTreeMap<u64, Message>,
     published: u64,
-    dead: Vec<(Vec<u8>, String)>,
+    dead: Vec<DeadLetter>,
     waiting: Vec<Waker>,
 }
 
@@ -42,11 +42,6 @@ impl MemoryQueue {
         MemoryQueue {
             shared: Arc::new(Shared { clock, state }),
         }
-    }
-
-    /// The dead messages, each with its reason.
-    pub fn dead(&self) -> Vec<(Vec<u8>, String)> {
-        lock(&self.shared.state).dead.clone()
     }
 }
 
@@ -107,6 +102,27 @@ impl Queue for MemoryQueue {
     }
 }
 
+#[async_trait]
+impl DeadLetters for MemoryQueue {
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Error> {
+        let state = lock(&self.shared.state);
+        Ok(state.dead.iter().take(limit).cloned().collect())
+    }
+
+    async fn replay(&self, limit: usize) -> Result<usize, Error> {
+        let again: Vec<DeadLetter> = {
+            let mut state = lock(&self.shared.state);
+            let count = limit.min(state.dead.len());
+            state.dead.drain(..count).collect()
+        };
+        let count = again.len();
+        for letter in again {
+            self.publish(letter.payload).await?;
+        }
+        Ok(count)
+    }
+}
+
 struct MemoryDelivery {
     shared: Arc<Shared>,
     order: u64,
@@ -159,10 +175,13 @@ impl Delivery for MemoryDelivery {
 
     async fn dead(mut self: Box<Self>, reason: &str) -> Result<(), Error> {
         self.settled = true;
-        let payload = std::mem::take(&mut self.payload);
-        lock(&self.shared.state)
-            .dead
-            .push((payload, reason.to_owned()));
+        let letter = DeadLetter {
+            payload: std::mem::take(&mut self.payload),
+            reason: reason.to_owned(),
+            deliveries: self.deliveries,
+            died: Some(self.shared.clock.now()),
+        };
+        lock(&self.shared.state).dead.push(letter);
         Ok(())
     }
 }
