@@ -50,3 +50,17 @@ fn one_patch_too_many_is_refused() {
 fn scale_factors_without_their_escape_values_are_concealed() {
     assert_eq!(good(include_bytes!("packets/escapes")), [true; 2]);
 }
+
+/// USAC whose harmonic transposer is given a gain of more than it counts with.
+#[test]
+fn a_gain_of_any_size_is_shifted_by_no_more_bits_than_there_are() {
+    assert_eq!(good(include_bytes!("packets/shifts")), [true; 3]);
+}
+
+/// ELD that the first look refuses. The second one took it up again, and allocated what it could.
+#[test]
+fn a_configuration_that_was_refused_is_not_looked_at_again() {
+    let stream = include_bytes!("packets/config-refused");
+    let refused = Decoder::new(&stream[1..]).err();
+    assert_eq!(refused, Some(Error::Config(0x2003)));
+}
