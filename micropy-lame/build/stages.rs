@@ -46,6 +46,36 @@ const STATE: [Edit; 2] = [
 /// In the order of the encoder's work.
 pub const STAGES: &[Stage] = &[
     Stage {
+        name: "input",
+        glue: None,
+        replaces: &[],
+        // Samples that lie side by side, as ours do, are loaded as vectors.
+        edits: &[Edit {
+            file: "lame.c",
+            from: "    case pcm_float_type:
+        COPY_AND_TRANSFORM(float);
+        break;
+",
+            to: "    case pcm_float_type:
+        if (jump == 1) {
+            float const *const restrict left = l, *const restrict right = r;
+            sample_t *const restrict to_left = ib0, *const restrict to_right = ib1;
+            FLOAT const ll = m[0][0], lr = m[0][1], rl = m[1][0], rr = m[1][1];
+            int     i;
+            for (i = 0; i < nsamples; i++) {
+                sample_t const xl = left[i];
+                sample_t const xr = right[i];
+                to_left[i] = xl * ll + xr * lr;
+                to_right[i] = xl * rl + xr * rr;
+            }
+            break;
+        }
+        COPY_AND_TRANSFORM(float);
+        break;
+",
+        }],
+    },
+    Stage {
         name: "psychoacoustic spectra and masking",
         glue: Some("psychoacoustics.c"),
         replaces: &[("psymodel", "psymodel_init")],
@@ -108,6 +138,41 @@ pub const STAGES: &[Stage] = &[
         ],
     },
     Stage {
+        name: "scalefactor bands of the model",
+        glue: Some("scalefactor_bands.c"),
+        replaces: &[],
+        edits: &[
+            Edit {
+                file: "psymodel.c",
+                from: "        for (chn = 0; chn < n_chn_psy; chn++) {
+            convert_partition2scalefac_l(gfc, eb[chn], thr[chn], chn);
+",
+                to: "        if (!micropy_sum_up(gfc, n_chn_psy, eb, thr, convert_partition2scalefac_l, convert_partition2scalefac_l_to_s))
+        for (chn = 0; chn < n_chn_psy; chn++) {
+            convert_partition2scalefac_l(gfc, eb[chn], thr[chn], chn);
+",
+            },
+            Edit {
+                file: "psymodel.c",
+                from: "        for (chn = 0; chn < n_chn_psy; chn++) {
+            for (sb = 0; sb < SBMAX_s; sb++) {
+                FLOAT   new_thmm[3], prev_thm, t1, t2;
+",
+                to: "        for (chn = 0; chn < n_chn_psy; chn++) {
+            if (micropy_limit_without_attack(ns_attacks[chn], psv->last_attacks[chn], sub_short_factor[chn], &psv->thm[chn]))
+                continue;
+            for (sb = 0; sb < SBMAX_s; sb++) {
+                FLOAT   new_thmm[3], prev_thm, t1, t2;
+",
+            },
+            Edit {
+                file: "psymodel.c",
+                from: "            ppe[chn] = pecalc_l(mr, gfc->sv_qnt.masking_lower);\n",
+                to: "            ppe[chn] = micropy_entropy(mr, gfc->sv_qnt.masking_lower, pecalc_l);\n",
+            },
+        ],
+    },
+    Stage {
         name: "polyphase filterbank and MDCT",
         glue: Some("filterbank.c"),
         replaces: &[("newmdct", "mdct_sub48")],
@@ -121,6 +186,31 @@ pub const STAGES: &[Stage] = &[
             ("takehiro", "count_bits"),
             ("takehiro", "best_huffman_divide"),
         ],
+        edits: &[Edit {
+            file: "vbrquantize.c",
+            from: "static int
+quantizeAndCountBits(const algo_t * that)
+{
+    quantize_x34(that);
+    that->cod_info->part2_3_length = noquant_count_bits(that->gfc, that->cod_info, 0);
+",
+            to: "static void
+lame_quantize(void const *that)
+{
+    quantize_x34(that);
+}
+
+static int
+quantizeAndCountBits(const algo_t * that)
+{
+    that->cod_info->part2_3_length = micropy_count_bands(that->gfc, that->xr34orig, that->cod_info, that, lame_quantize);
+",
+        }],
+    },
+    Stage {
+        name: "allowed noise",
+        glue: Some("allowed_noise.c"),
+        replaces: &[("quantize_pvt", "calc_xmin")],
         edits: &[],
     },
     Stage {
@@ -174,8 +264,14 @@ find_scalefac_x34(const FLOAT * xr, const FLOAT * xr34, FLOAT l3_xmin, unsigned 
         ],
     },
     Stage {
+        name: "scalefactor length",
+        glue: Some("scalefactor_length.c"),
+        replaces: &[("takehiro", "scale_bitcount")],
+        edits: &[],
+    },
+    Stage {
         name: "iteration loops",
-        glue: Some("iteration_loops.c"),
+        glue: None,
         replaces: &[],
         edits: &[
             // The count before has been for the same gain.
@@ -202,17 +298,6 @@ find_scalefac_x34(const FLOAT * xr, const FLOAT * xr34, FLOAT l3_xmin, unsigned 
                 file: "quantize.c",
                 from: "                /*if (cfg->vbr == vbr_rh || cfg->vbr == vbr_mtrh) */  {\n",
                 to: "                if (cfg->noise_shaping_amp == 3 || (cfg->vbr != vbr_off && cfg->vbr != vbr_abr)) {\n",
-            },
-            // LAME computes it anew for each granule and channel.
-            Edit {
-                file: "quantize_pvt.c",
-                from: "        xmin = athAdjust(ATH->adjust_factor, ATH->l[gsfb], ATH->floor, cfg->ATHfixpoint);\n",
-                to: "        xmin = micropy_threshold_in_quiet(gfc, 0, gsfb);\n",
-            },
-            Edit {
-                file: "quantize_pvt.c",
-                from: "        tmpATH = athAdjust(ATH->adjust_factor, ATH->s[sfb], ATH->floor, cfg->ATHfixpoint);\n",
-                to: "        tmpATH = micropy_threshold_in_quiet(gfc, 1, sfb);\n",
             },
         ],
     },

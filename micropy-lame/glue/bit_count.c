@@ -18,6 +18,20 @@ struct coding {
 /* src/kernels/boundary.rs: lines are 576, `long_bands` 23, `first_division` 576, `adj43` at least 8. */
 int     micropy_kernel_count(FLOAT const *xr34, FLOAT step, FLOAT const *adj43, int *ix, int lines, int const *long_bands,
                              char const *first_division, int short_region0, int block_type, struct coding *coding);
+/* `BandGains` in src/kernels/boundary/bit_count.rs */
+struct band_gains {
+    int     global_gain;
+    int     scalefac_scale;
+    int     preflag;
+    int     last_line;
+    int const *scalefac;
+    int const *subblock_gain;
+    int const *width;
+    int const *window;
+};
+int     micropy_kernel_count_bands(FLOAT const *xr34, struct band_gains const *gains, struct micropy_powers const *powers, int *ix,
+                                   int lines, int const *long_bands, char const *first_division, int short_region0,
+                                   int block_type, struct coding *coding);
 void    micropy_kernel_quantize(FLOAT const *xr34, FLOAT step, FLOAT const *adj43, int *ix, int lines);
 int     micropy_kernel_count_quantized(int const *ix, int lines, int const *long_bands, char const *first_division,
                                        int short_region0, int block_type, struct coding *coding);
@@ -71,6 +85,19 @@ count_quantized(lame_internal_flags const *gfc, gr_info * gi)
     struct coding coding = get(gi);
     int const bits = micropy_kernel_count_quantized(gi->l3_enc, lines_of(gi), gfc->scalefac_band.l, gfc->sv_qnt.bv_scf,
                                                     3 * gfc->scalefac_band.s[3], gi->block_type, &coding);
+    return finish(gfc, gi, &coding, bits);
+}
+
+static int
+count_bands(lame_internal_flags const *gfc, FLOAT const *xr34, gr_info * gi)
+{
+    struct micropy_powers const powers = MICROPY_POWERS;
+    struct band_gains const gains = {
+        gi->global_gain, gi->scalefac_scale, gi->preflag, gi->max_nonzero_coeff, gi->scalefac, gi->subblock_gain, gi->width, gi->window
+    };
+    struct coding coding = get(gi);
+    int const bits = micropy_kernel_count_bands(xr34, &gains, &powers, gi->l3_enc, lines_of(gi), gfc->scalefac_band.l,
+                                                gfc->sv_qnt.bv_scf, 3 * gfc->scalefac_band.s[3], gi->block_type, &coding);
     return finish(gfc, gi, &coding, bits);
 }
 
@@ -189,4 +216,33 @@ best_huffman_divide(lame_internal_flags const *const gfc, gr_info * const gi)
     }
 #endif
     divide(gfc, gi);
+}
+
+/* At variable bitrate, each band has its step before anything is quantized. `quantize` is LAME's own function for `context`, to which
+ * `gi` belongs. */
+int
+micropy_count_bands(lame_internal_flags const *gfc, FLOAT const *xr34, gr_info * gi, void const *context,
+                    void (*quantize) (void const *))
+{
+#ifdef MICROPY_ORACLE
+    if (micropy_oracle_is_on()) {
+        gr_info const before = *gi;
+        gr_info lame;
+        int     bits, expected, same;
+        quantize(context);
+        lame = *gi;
+        expected = LAME_OWN(noquant_count_bits) (gfc, &lame, 0);
+        *gi = before;
+        bits = count_bands(gfc, xr34, gi);
+        same = equal_values(gi, &lame);
+        micropy_oracle_report("quantization of bands", same);
+        if (same)
+            micropy_oracle_report("bit count", bits == expected && (bits >= LARGE_BITS || equal(gi, &lame)));
+        return bits;
+    }
+#else
+    (void) context;
+    (void) quantize;
+#endif
+    return count_bands(gfc, xr34, gi);
 }

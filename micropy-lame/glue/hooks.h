@@ -8,6 +8,17 @@
 
 struct lame_internal_flags;
 
+/* scalefactor_bands.c; the functions passed are LAME's own. */
+int     micropy_sum_up(struct lame_internal_flags *gfc, int channels, FLOAT eb[4][CBANDS], FLOAT thr[4][CBANDS],
+                       void (*to_long) (struct lame_internal_flags *, FLOAT const *, FLOAT const *, int),
+                       void (*to_short) (struct lame_internal_flags *, FLOAT const *, FLOAT const *, int));
+int     micropy_limit_without_attack(int const attacks[4], int last_attack, FLOAT const factors[3], III_psy_xmin * thresholds);
+FLOAT   micropy_entropy(III_psy_ratio const *ratio, FLOAT lowest, FLOAT(*lame) (III_psy_ratio const *, FLOAT));
+
+/* bit_count.c; the function passed is LAME's own. */
+int     micropy_count_bands(struct lame_internal_flags const *gfc, FLOAT const *xr34, gr_info * gi, void const *context,
+                            void (*quantize) (void const *));
+
 /* noise.c */
 int     micropy_amplify_bands(struct lame_internal_flags const *gfc, gr_info * gi, FLOAT const *distort, FLOAT xrpow[576],
                               int refine);
@@ -17,9 +28,6 @@ uint8_t micropy_find_gain(FLOAT const *xr, FLOAT const *xr34, FLOAT allowed, uns
                           uint8_t(*lame) (FLOAT const *, FLOAT const *, FLOAT, unsigned int, uint8_t));
 uint8_t micropy_lowest_gain(FLOAT const *xr34, unsigned int lines, float (*largest) (FLOAT const *, unsigned int),
                             uint8_t(*lame) (FLOAT));
-
-/* iteration_loops.c: ATH->adjust_factor applied to ATH->l or ATH->s. */
-FLOAT   micropy_threshold_in_quiet(struct lame_internal_flags const *gfc, int is_short, int band);
 
 /* huffman.c; the functions passed are LAME's own. Returns the bits written. */
 int     micropy_write_code(struct lame_internal_flags *gfc, gr_info const *gi,

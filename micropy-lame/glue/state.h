@@ -20,12 +20,14 @@ struct micropy_state {
     int     has_bands;
     struct micropy_psychoacoustics psychoacoustics;
     struct micropy_filterbank filterbank;
-    /* iteration_loops.c: the threshold in quiet of long and short bands, once it is asked for. */
+    /* allowed_noise.c: for long and for short blocks, once they are asked for. */
     struct {
+        int     is_known;
         FLOAT   adjust_factor;
-        FLOAT   thresholds[2][SBMAX_l];
-        unsigned int is_known[2];
-    } quiet;
+        /* By band of a granule: the threshold in quiet, and what it and every other one is multiplied with. */
+        FLOAT   thresholds[SFBMAX];
+        FLOAT   factors[SFBMAX];
+    } quiet[2];
 };
 
 #endif

@@ -159,27 +159,44 @@ impl Encoder {
                 });
             }
         };
-        let mut planes = [[0.0; BLOCK]; 2];
         for (left, right) in left.chunks(BLOCK).zip(right.chunks(BLOCK)) {
-            let samples = left.len();
-            limit(left, &mut planes[0]);
-            limit(right, &mut planes[1]);
-            self.append(out, "lame_encode_buffer_ieee_float", |encoder, to, room| {
-                let (left, right) = (planes[0].as_ptr(), planes[1].as_ptr());
-                // SAFETY: the flags are valid, both planes hold at least `samples` samples, and `room` bytes may be written at `to`.
-                unsafe {
-                    (encoder.api.encode)(
-                        encoder.flags.as_ptr(),
-                        left,
-                        right,
-                        samples as c_int,
-                        to,
-                        room,
-                    )
-                }
-            })?;
+            if is_within_limit(left) && is_within_limit(right) {
+                self.encode_block(left, right, out)?;
+            } else {
+                self.encode_limited(left, right, out)?;
+            }
         }
         Ok(())
+    }
+
+    /// Limits a block of samples and encodes it.
+    #[cold]
+    fn encode_limited(
+        &mut self,
+        left: &[f32],
+        right: &[f32],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let mut planes = [[0.0; BLOCK]; 2];
+        limit(left, &mut planes[0]);
+        limit(right, &mut planes[1]);
+        self.encode_block(&planes[0][..left.len()], &planes[1][..right.len()], out)
+    }
+
+    /// Encodes at most [`BLOCK`] samples that LAME can compute with. `right` has as many as `left`.
+    fn encode_block(
+        &mut self,
+        left: &[f32],
+        right: &[f32],
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let samples = left.len().min(right.len()) as c_int;
+        self.append(out, "lame_encode_buffer_ieee_float", |encoder, to, room| {
+            let flags = encoder.flags.as_ptr();
+            let (left, right) = (left.as_ptr(), right.as_ptr());
+            // SAFETY: the flags are valid, both planes hold at least `samples` samples, and `room` bytes may be written at `to`.
+            unsafe { (encoder.api.encode)(flags, left, right, samples, to, room) }
+        })
     }
 
     /// Ends the stream: appends the last frames to `out`, filled up with silence, and returns that padding, in samples of one channel.
@@ -288,6 +305,13 @@ fn write_tables(api: &'static Api) {
         quality: 9,
     };
     drop(Encoder::start(api, &ANY));
+}
+
+/// Whether all samples are what LAME can compute with; NaN is not.
+fn is_within_limit(samples: &[f32]) -> bool {
+    samples
+        .iter()
+        .fold(true, |all, sample| all & (sample.abs() <= LIMIT))
 }
 
 /// Copies samples, limited to what LAME can compute with.

@@ -7,6 +7,7 @@
 //!
 //! Licence: what replaces parts of LAME is under LAME's, the GNU Library General Public License, version 2 or later.
 
+mod allowed_noise;
 mod angle;
 mod attack;
 mod bit_count;
@@ -26,6 +27,8 @@ pub mod oracle;
 mod powers;
 mod psychoacoustics;
 mod quantization;
+mod scalefactor_bands;
+mod scalefactor_length;
 mod scalefactor_search;
 #[cfg(test)]
 mod spectra;

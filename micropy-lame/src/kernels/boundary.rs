@@ -6,12 +6,15 @@
 
 use super::powers::{BELOW, GAINS, Powers, QUANTITIES};
 
+mod allowed_noise;
 mod attack;
 mod bit_count;
 mod filterbank;
 mod huffman;
 mod noise;
 mod psychoacoustics;
+mod scalefactor_bands;
+mod scalefactor_length;
 mod scalefactor_search;
 
 /// `struct micropy_powers` of `glue/kernels.h`: LAME's tables of this build, filled before any encoder runs.

@@ -12,7 +12,7 @@ use super::powers::{Powers, QUANTITIES};
 use super::quantization::LINES;
 
 #[cfg(test)]
-mod tests;
+pub mod tests;
 #[cfg(test)]
 pub mod twin;
 
@@ -220,7 +220,7 @@ fn error(
 /// The sum of each of eight vectors.
 #[inline]
 #[target_feature(enable = "avx2,fma,bmi2")]
-fn sums_of_8(v: &[__m256; 8]) -> __m256 {
+pub fn sums_of_8(v: &[__m256; 8]) -> __m256 {
     let a = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
     let b = _mm256_hadd_ps(_mm256_hadd_ps(v[4], v[5]), _mm256_hadd_ps(v[6], v[7]));
     _mm256_add_ps(
@@ -294,7 +294,7 @@ fn compare(
 /// the series of the inverse hyperbolic tangent of (m − 1) / (m + 1).
 #[inline]
 #[target_feature(enable = "avx2,fma,bmi2")]
-fn log10(x: __m256) -> __m256 {
+pub fn log10(x: __m256) -> __m256 {
     const TWO_OVER_LN_2: f32 = 2.885_39;
     let bits = _mm256_castps_si256(x);
     let sqrt_half = _mm256_set1_epi32(std::f32::consts::FRAC_1_SQRT_2.to_bits() as i32);

@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{f32x8, i32x8, store_i32x8, store_u8x16, store_u8x32};
+use super::lanes::{f32x8, i32x8, store_f32x8, store_i32x8, store_u8x16, store_u8x32};
 
 #[cfg(test)]
 mod tests;
@@ -68,7 +68,8 @@ impl Packed {
     }
 }
 
-/// Quantizes the first `lines` of `xr34` (|xr|^(3/4)) with the factor `step`, sets all further ones to zero, and packs them. `adjust` is the start of LAME's `adj43`. No product may be beyond 8206.
+/// Quantizes the first `lines` of `xr34` (|xr|^(3/4)) with the factor `step`, sets all further ones to zero, and packs them.
+/// `adjust` is the start of LAME's `adj43`. No product may be beyond 8206.
 #[inline]
 #[target_feature(enable = "avx2,fma,bmi2")]
 pub fn quantize(
@@ -80,6 +81,58 @@ pub fn quantize(
     packed: &mut Packed,
 ) {
     let step = _mm256_set1_ps(step);
+    quantize_by(xr34, lines, |_| step, adjust, quantized, packed);
+}
+
+/// The factor of each line, and room for a vector behind the last one.
+pub struct Steps([f32; LINES + 8]);
+
+impl Steps {
+    /// The factors of bands with these widths and steps, one after the other.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,bmi2")]
+    pub fn of_bands(bands: impl Iterator<Item = (usize, f32)>) -> Self {
+        let mut steps = [0.0; LINES + 8];
+        let mut start = 0;
+        for (width, step) in bands {
+            let end = (start + width).min(LINES);
+            let step = _mm256_set1_ps(step);
+            // What is written beyond the band is the next one's, which comes later.
+            for at in (start..end).step_by(8) {
+                store_f32x8(step, &mut steps[at..]);
+            }
+            start = end;
+        }
+        Self(steps)
+    }
+}
+
+/// As [`quantize`], with a factor for each line.
+#[inline]
+#[target_feature(enable = "avx2,fma,bmi2")]
+pub fn quantize_bands(
+    xr34: &[f32; LINES],
+    lines: usize,
+    steps: &Steps,
+    adjust: &[f32; 8],
+    quantized: &mut [i32; LINES],
+    packed: &mut Packed,
+) {
+    let step = |line: usize| f32x8(&steps.0[line..]);
+    quantize_by(xr34, lines, step, adjust, quantized, packed);
+}
+
+/// `step` gives the factors of eight lines.
+#[inline]
+#[target_feature(enable = "avx2,fma,bmi2")]
+fn quantize_by(
+    xr34: &[f32; LINES],
+    lines: usize,
+    step: impl Fn(usize) -> __m256,
+    adjust: &[f32; 8],
+    quantized: &mut [i32; LINES],
+    packed: &mut Packed,
+) {
     let adjust = f32x8(adjust);
     let blocks = lines.div_ceil(32);
     for block in 0..blocks {
@@ -87,7 +140,7 @@ pub fn quantize(
         let mut x = [_mm256_setzero_ps(); 4];
         let mut whole = [_mm256_setzero_si256(); 4];
         for k in 0..4 {
-            x[k] = _mm256_mul_ps(f32x8(&from[8 * k..]), step);
+            x[k] = _mm256_mul_ps(f32x8(&from[8 * k..]), step(32 * block + 8 * k));
             whole[k] = _mm256_cvttps_epi32(x[k]);
         }
         let any = _mm256_or_si256(

@@ -5,7 +5,7 @@ use crate::kernels::quantization;
 use crate::kernels::spectra::{LONG, Random, Tables, can_run, powers_of_34, spectra};
 
 /// Widths and windows of long blocks, or of three short ones, whose bands at 44.1 kHz are in table B.8.
-fn bands(is_short: bool) -> ([i32; BANDS], [i32; BANDS], usize) {
+pub fn bands(is_short: bool) -> ([i32; BANDS], [i32; BANDS], usize) {
     const SHORT: [i32; 14] = [0, 4, 8, 12, 16, 22, 30, 40, 52, 66, 84, 106, 136, 192];
     let (mut width, mut window) = ([0; BANDS], [3; BANDS]);
     if is_short {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
 
 use super::twin;
-use super::{LINES, Packed, quantize};
+use super::{LINES, Packed, Steps, quantize, quantize_bands};
 use crate::kernels::spectra::{Random, Tables, can_run, powers_of_34, spectra};
 
 #[test]
@@ -48,4 +48,57 @@ fn the_kernel_quantizes_as_its_twin() {
         }
     }
     assert!(on_border < 100, "{on_border} values of 230,400 on a border");
+}
+
+#[test]
+fn bands_are_quantized_each_with_its_step() {
+    if !can_run() {
+        return;
+    }
+    let powers = Tables::get();
+    let adjust = powers.adj43.first_chunk().unwrap();
+    let mut random = Random(5);
+    for xr in spectra(200) {
+        let xr34 = powers_of_34(&xr);
+        let lines = 2 * random.below(LINES / 2 + 1);
+        let mut bands = Vec::new();
+        let (mut start, mut expected) = (0, [0; LINES]);
+        while start < lines {
+            let width = (2 + random.below(60)).min(LINES - start);
+            let peak = xr34[start..start + width]
+                .iter()
+                .copied()
+                .fold(0.0, f32::max);
+            let lowest = (0..256).find(|&gain| peak * powers.quantities[gain] <= 8206.0);
+            let step = powers.quantities[(lowest.unwrap_or(255) + random.below(60)).min(255)];
+            // The band alone: elsewhere, its step may be too small.
+            let (mut alone, mut quantized) = ([0.0; LINES], [0; LINES]);
+            alone[start..start + width].copy_from_slice(&xr34[start..start + width]);
+            // SAFETY: the processor has been asked.
+            unsafe {
+                quantize(
+                    &alone,
+                    LINES,
+                    step,
+                    adjust,
+                    &mut quantized,
+                    &mut Packed::new(),
+                )
+            };
+            let end = lines.min(start + width);
+            expected[start..end].copy_from_slice(&quantized[start..end]);
+            bands.push((width, step));
+            start += width;
+        }
+        let (mut quantized, mut packed) = ([-1; LINES], Packed::new());
+        // SAFETY: the processor has been asked.
+        unsafe {
+            let steps = Steps::of_bands(bands.into_iter());
+            quantize_bands(&xr34, lines, &steps, adjust, &mut quantized, &mut packed);
+        }
+        assert_eq!(quantized, expected);
+        for (at, &line) in quantized.iter().enumerate() {
+            assert_eq!(i32::from(packed.values[at]), line.min(15));
+        }
+    }
 }
