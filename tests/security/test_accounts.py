@@ -96,7 +96,7 @@ def test_a_user_is_not_buried_in_mails(service):
     assert {forgotten(service, ann.email).status for _ in range(12)} <= {202, 503}
     code(service, ann, "reset")
     time.sleep(2)
-    assert 1 <= len(mails(service, ann.email)) <= 3
+    assert 1 <= len(mails(service, ann.email)) <= 5
 
 
 def test_a_code_is_forged_by_nobody_and_good_for_no_other_purpose(service, strict):
@@ -194,13 +194,13 @@ def test_a_token_for_a_program_does_what_it_is_for_and_nothing_else(service):
 
 def test_a_token_is_shown_once_and_kept_as_a_hash(service):
     ann = service.user("ann.hash@example.com")
-    token = ann.ask("POST", "/api/v1/auth/tokens", {"name": "x", "scopes": ["read"]}).json()["token"]
+    token = ann.ask("POST", "/api/v1/auth/tokens", {"name": "a hash", "scopes": ["read"]}).json()["token"]
     assert re.fullmatch(r"mpy_[\w-]{43}", token)
     assert token not in ann.get("/api/v1/auth/tokens").text + ann.get("/api/v1/auth/export").text + service.said(0)
     raw = b"".join(file.read_bytes() for file in service.folder.glob("micropy.db*"))
     assert token.encode() not in raw and token[4:].encode() not in raw
     with sqlite3.connect(service.folder / "micropy.db") as database:
-        assert [len(digest) for digest, in database.execute("SELECT digest FROM api_tokens WHERE name = 'x'")] == [32]
+        assert [len(digest) for digest, in database.execute("SELECT digest FROM api_tokens WHERE name = 'a hash'")] == [32]
 
 
 def test_an_export_has_all_that_there_is_of_a_user_and_nothing_of_others(service):

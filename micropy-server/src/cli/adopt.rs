@@ -8,7 +8,7 @@ use crate::compose;
 const DONE: &str = "videos and MP3s belong to this ledger now: files that it does not know will be removed\n";
 
 /// Binds the stores that the settings name to the ledger that they name. No service may be using an embedded ledger.
-pub fn run(args: once::Args) -> ExitCode {
+pub fn run(args: once::SettingsArgs) -> ExitCode {
     once::run(args, async |settings| {
         compose::adopt(settings).await?;
         Ok(DONE)

@@ -13,7 +13,7 @@ pub struct Args {
     folder: PathBuf,
 
     #[command(flatten)]
-    settings: once::Args,
+    settings: once::SettingsArgs,
 }
 
 /// Copies the embedded stores into a folder, while a service may be using them.

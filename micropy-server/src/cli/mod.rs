@@ -62,7 +62,7 @@ enum Command {
     /// one restored from a backup. If the right ledger is lost, this makes the files this one's. Those that
     /// it does not know will then be removed. Stop the service first.
     #[command(after_help = settings::HELP)]
-    Adopt(once::Args),
+    Adopt(once::SettingsArgs),
     /// Copy everything that is kept on this machine into an empty folder, while the service may be running
     ///
     /// Nothing that was accepted before is missing in it: users, jobs, messages, videos, MP3s, mails and the secret. What

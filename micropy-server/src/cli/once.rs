@@ -12,7 +12,7 @@ pub type Failure = Box<dyn std::error::Error>;
 
 /// The arguments that all of them have: the settings.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct SettingsArgs {
     /// TOML file with settings [env: MICROPY_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -23,7 +23,7 @@ pub struct Args {
 
 /// Does `work` with the settings, and prints what it says.
 pub fn run<D: Display>(
-    args: Args,
+    args: SettingsArgs,
     work: impl AsyncFnOnce(Settings) -> Result<D, Failure>,
 ) -> ExitCode {
     let done = || -> Result<D, Failure> {

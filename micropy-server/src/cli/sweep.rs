@@ -17,7 +17,7 @@ pub struct Args {
     dry_run: bool,
 
     #[command(flatten)]
-    settings: once::Args,
+    settings: once::SettingsArgs,
 }
 
 /// Prints a line for each job and file that would be removed, and a sum of each kind.

@@ -18,7 +18,7 @@ use crate::compose;
 }))]
 pub struct Args {
     #[command(flatten)]
-    pub settings: once::Args,
+    pub settings: once::SettingsArgs,
 
     #[command(subcommand)]
     action: Action,

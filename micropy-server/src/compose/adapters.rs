@@ -16,9 +16,10 @@ use micropy_adapters::queue::rabbitmq::RabbitmqQueue;
 use micropy_adapters::queue::sqlite::SqliteQueue;
 use micropy_adapters::sqlite::{self, Database};
 use micropy_adapters::storage::filesystem::{self, FilesystemStorage};
+use micropy_core::ports::binding::Identity;
 use micropy_core::ports::jobs::{Topic, Topics};
 use micropy_core::ports::queue::DeadLetters;
-use micropy_core::ports::{Auth, Clock, Ledger, Notifier, Queue, Storage};
+use micropy_core::ports::{Auth, Clock, Id, Ledger, Notifier, Queue, Storage};
 use tokio::sync::OnceCell;
 
 use super::folder;
@@ -98,6 +99,22 @@ impl Adapters {
             url => after_colon(url)?.trim_start_matches("//").into(),
         };
         Ok(Embedded { data, objects })
+    }
+
+    /// Binds empty stores to a ledger that is nobody's: until they are adopted, no service starts beside them.
+    pub async fn reserve_stores(&self) -> io::Result<()> {
+        let (videos, mp3s) = self.storage().await?;
+        for storage in [videos, mp3s] {
+            let mut random = [0; 12];
+            getrandom::fill(&mut random).map_err(io::Error::other)?;
+            let nobody = Identity {
+                ledger: Id::from_bytes(random),
+                generation: 1,
+            };
+            let bound = storage.bind(None, nobody).await;
+            bound.map_err(io::Error::other)?;
+        }
+        Ok(())
     }
 
     /// Copies the database in a file, which a service may be using, into a new one.

@@ -78,9 +78,10 @@ pub async fn restore(adapters: &Adapters, from: &Path) -> io::Result<Copied> {
         }
     }
     private::create_folder(&objects)?;
+    adapters.reserve_stores().await?;
     let copied = copy_objects(from, &objects)?;
     copy_rest(from, &data)?;
-    // Last, and at once: without it the files belong to no ledger, and no service starts beside them.
+    // Last, and at once.
     let (new, database) = (data.join("micropy.db.new"), data.join(DATABASE));
     Adapters::copy_database(&from.join(DATABASE), &new).await?;
     Adapters::rename_ledger(&new).await?;

@@ -36,7 +36,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Characters of an address or a password: more would only cost time.
-const MAX_LENGTH: usize = 254;
+pub(crate) const MAX_LENGTH: usize = 254;
 const MIN_PASSWORD_LENGTH: usize = 8;
 /// Characters of an API token's name.
 const MAX_TOKEN_NAME: usize = 100;
@@ -268,6 +268,9 @@ pub enum AccountError {
     /// The new password, or what else was asked for, will not do: the reason, in a sentence for the user.
     #[error("{0}")]
     Unacceptable(String),
+    /// The user has as many API tokens as one may have.
+    #[error("You have {MAX_API_TOKENS} tokens: end one first.")]
+    TooManyTokens,
     /// The tokens come from an auth service that changes and removes nobody.
     #[error("the auth service does not change accounts")]
     Unsupported,

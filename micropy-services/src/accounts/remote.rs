@@ -177,6 +177,7 @@ impl RemoteAccounts {
             (StatusCode::OK, _, json) => {
                 Ok(serde_json::from_str(&json).map_err(|e| Error::Unavailable(e.into()))?)
             }
+            (StatusCode::CONFLICT, ..) => Err(AccountError::TooManyTokens),
             answer => Err(refusal(answer)),
         }
     }

@@ -428,7 +428,9 @@ impl IntoResponse for AccountError {
     fn into_response(self) -> Response {
         match self {
             AccountError::Ended => (StatusCode::FORBIDDEN, "not authorized").into_response(),
-            AccountError::Wrong => (StatusCode::CONFLICT, self.to_string()).into_response(),
+            AccountError::Wrong | AccountError::TooManyTokens => {
+                (StatusCode::CONFLICT, self.to_string()).into_response()
+            }
             AccountError::TooMany(wait) => too_many(wait, "too many failed logins"),
             AccountError::Unacceptable(why) => (StatusCode::BAD_REQUEST, why).into_response(),
             AccountError::Unsupported => (StatusCode::NOT_FOUND, self.to_string()).into_response(),

@@ -250,7 +250,7 @@ impl From<AccountError> for Problem {
     fn from(e: AccountError) -> Self {
         match e {
             AccountError::Ended => Problem::session_ended(),
-            AccountError::Wrong => Problem::conflict(e.to_string()),
+            AccountError::Wrong | AccountError::TooManyTokens => Problem::conflict(e.to_string()),
             AccountError::TooMany(wait) => too_many_logins(wait),
             AccountError::Unacceptable(why) => Problem::bad_request(why),
             AccountError::Unsupported => Problem::new(

@@ -3,18 +3,19 @@
 //! Whoever asks for a mail gets the same answer at once, whether there is such a user or not: what is to be done is done after
 //! it. The mail is a message in the queue of the notification service.
 
+use std::net::IpAddr;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use micropy_core::ports::jobs::Topic;
 use serde::Deserialize;
-use std::net::IpAddr;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::session::Session;
 use super::{Shared, body};
-use crate::accounts::{AccountError, Purpose};
+use crate::accounts::{AccountError, MAX_LENGTH, Purpose};
 use crate::http::ClientAddress;
 use crate::job::message::Body;
 
@@ -36,7 +37,7 @@ pub struct Forgotten {
     request_body = Forgotten,
     responses(
         (status = 202, description = "If there is such a user, a mail is on its way"),
-        (status = 400, description = "Not JSON", body = Problem),
+        (status = 400, description = "Not JSON, or no address", body = Problem),
         body::JsonProblems,
         (status = 503, description = "Too many mails are being asked for; see Retry-After", body = Problem),
     )
@@ -46,6 +47,9 @@ pub async fn forgotten(
     ClientAddress(from): ClientAddress,
     body::Json(Forgotten { email }): body::Json<Forgotten>,
 ) -> Result<StatusCode, Problem> {
+    if email.chars().count() > MAX_LENGTH {
+        return Err(Problem::bad_request("This is not an e-mail address."));
+    }
     send(&gateway, email, Purpose::Reset, from)?;
     Ok(StatusCode::ACCEPTED)
 }

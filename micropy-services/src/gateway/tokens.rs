@@ -63,7 +63,11 @@ pub enum Scope {
 #[derive(Deserialize, ToSchema)]
 pub struct WantedToken {
     /// What you call it.
-    #[schema(example = "backup script", min_length = 1, max_length = 100)]
+    #[schema(
+        example = "backup script",
+        max_length = 100,
+        pattern = r"^[^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f][^\x00-\x1f\x7f-\x9f]*$"
+    )]
     name: String,
     /// What it is good for.
     #[schema(min_items = 1)]
@@ -93,7 +97,8 @@ pub async fn list(
     request_body = WantedToken,
     responses(
         (status = 201, body = NewToken),
-        (status = 400, description = "Not JSON, no scope, an unusable name, or too many tokens", body = Problem),
+        (status = 400, description = "Not JSON, no scope, or an unusable name", body = Problem),
+        (status = 409, description = "You have as many tokens as one may have", body = Problem),
         body::JsonProblems,
         (status = 501, description = "The auth service has no API tokens", body = Problem),
     )
