@@ -97,7 +97,8 @@ async fn many_processes_share_it() {
     let Some(ledger) = Ledger::new("jobs_many").await else {
         return;
     };
-    let processes: Vec<_> = (0..4).map(|_| ledger.jobs()).collect();
+    // Of one owner, whose jobs do not wait for each other.
+    let processes: Vec<_> = (0..4).map(|_| ledger.jobs().in_turn(false)).collect();
 
     // The first writer of a source wins, whoever it is.
     let same_source = |number| Job {
@@ -326,6 +327,39 @@ async fn an_old_ledger_is_upgraded_and_a_newer_one_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn among_many_processes_every_job_has_its_turn() {
+    let Some(ledger) = Ledger::new("jobs_in_turn").await else {
+        return;
+    };
+    let processes: Vec<_> = (0..4).map(|_| ledger.jobs()).collect();
+    let queued: Vec<_> = (0..20).map(|number| ledger.queued(number)).collect();
+    let work = queued.iter().zip(processes.iter().cycle());
+    let created = join_all(work.map(|(job, process)| process.create(job, go()))).await;
+    assert!(created.iter().all(Result::is_ok), "{created:?}");
+    let waiting = Filter {
+        states: vec![State::Queued],
+        ..Filter::default()
+    };
+    let (mut begun, mut most) = (0, 0);
+    loop {
+        let jobs = processes[0].list(ANN, &waiting, 99).await.unwrap();
+        let in_line = jobs.iter().filter(|job| job.requested.is_some());
+        let in_line: Vec<_> = in_line.map(|job| job.id).collect();
+        if in_line.is_empty() {
+            assert_eq!(jobs, [], "nobody has their turn any more");
+            break;
+        }
+        most = most.max(in_line.len());
+        begun += in_line.len();
+        let work = in_line.iter().zip(processes.iter().cycle());
+        join_all(work.map(|(id, process)| process.begin(*id, TERM))).await;
+    }
+    assert_eq!(begun, 20);
+    assert!(most <= processes.len(), "{most} in line");
+    ledger.database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_turn_that_nobody_lived_to_give_is_given() {
     let Some(ledger) = Ledger::new("jobs_turns").await else {
         return;
@@ -409,7 +443,8 @@ async fn what_was_entered_survives_kills() {
     }
     let mut server = Mongod::start();
     let ledger = Ledger::of(Database::at(&server.url, "jobs_kill").await);
-    let jobs = Arc::new(ledger.jobs());
+    // Each job is requested at once.
+    let jobs = Arc::new(ledger.jobs().in_turn(false));
     let mut entered = Vec::new();
     let mut watcher = jobs.watch(ANN).await.unwrap();
     for round in 0..3 {

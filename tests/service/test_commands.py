@@ -52,7 +52,7 @@ def test_dead_letters_are_listed_and_replayed_while_the_service_runs(start):
         database.execute("UPDATE jobs SET notified = NULL")
         database.execute("INSERT INTO dead_letters (queue, payload, deliveries, reason, died) VALUES ('mp3', ?, 110, 'no\tserver', 0)",
                          [body.encode()])
-        database.execute("INSERT INTO dead_letters (queue, payload, deliveries, reason, died) VALUES ('video', 'odd', 1, 'not JSON', 1)")
+        database.execute("INSERT INTO dead_letters (queue, payload, deliveries, reason, died) VALUES ('video', CAST('odd' AS BLOB), 1, 'not JSON', 1)")
     for mail in mails():
         mail.unlink()
     listed = micropy("queue", "list", *where)

@@ -491,7 +491,10 @@ impl Jobs for MongodbJobs {
     }
 
     async fn release_notification(&self, id: Id, notifier: Id) -> Result<(), Error> {
-        let release = |entry: &mut Entry, _| Ok(entry.release_notification(notifier));
+        let release = |entry: &mut Entry, _| {
+            entry.release_notification(notifier);
+            Ok(())
+        };
         self.change(id, None, release).await.map(drop)
     }
 
