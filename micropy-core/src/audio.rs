@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::codec::CodecParameters;
+use crate::codec::{Codec, CodecParameters};
 use crate::decode::{self, Format, INSPECTED_PACKETS};
 use crate::error::{Error, Result};
 use crate::language;
 use crate::mp4::{AfterPreamble, AudioTrack, Movie, Packet, Packets};
 use crate::options::{Options, TrackChoice};
+use crate::pcm::Pcm;
 use crate::source::Source;
 use crate::tags::Metadata;
+use crate::timeline::MediaClock;
 use crate::warning::Warning;
 
 /// The audio track that is converted.
@@ -167,11 +169,60 @@ pub fn begin(
         Error::Malformed { at: 0, what, why } => Error::malformed(ahead[0].0.offset, what, why),
         e => e,
     })?;
+    let track = &movie.audio[index];
+    let format = match times_are_certain(track, parameters, &format, &ahead)? {
+        true => format,
+        false => format.of_untold_lengths(),
+    };
     Ok(Beginning {
         format,
         ahead,
         packets,
     })
+}
+
+/// Whether packets of various lengths are as long as the container says: not where it was made of another whose times are
+/// milliseconds, or by a recorder that wrote down when packets arrived.
+fn times_are_certain(
+    track: &AudioTrack,
+    parameters: &CodecParameters,
+    format: &Format,
+    ahead: &VecDeque<(Packet, Vec<u8>)>,
+) -> Result<bool> {
+    let may_differ = matches!(
+        format.codec,
+        Codec::Alac | Codec::Flac | Codec::Opus | Codec::Vorbis
+    );
+    if !may_differ || format.packet_len.is_some() || format.has_untold_lengths() {
+        return Ok(true);
+    }
+    // Encoders of Vorbis alone change the length all the time.
+    if format.codec != Codec::Vorbis && !track.is_evenly_timed() {
+        return Ok(false);
+    }
+    let clock = MediaClock {
+        timescale: track.timescale,
+        sample_rate: format.sample_rate,
+        packet_len: None,
+    };
+    let mut decoder = decode::decoder(parameters, format)?;
+    let mut pcm = Pcm::new(format.layout.channels());
+    let mut time = 0u64;
+    let rounding = u64::from(clock.timescale != clock.sample_rate);
+    // The last one may be cut short, and the first of Vorbis gives nothing.
+    let last = ahead.len().saturating_sub(1);
+    for (index, (packet, data)) in ahead.iter().take(last).enumerate() {
+        let begun = clock.samples(time);
+        time = time.saturating_add(packet.duration.into());
+        let declared = clock.samples(time) - begun;
+        pcm.clear();
+        let decoded = decoder.decode(data, &mut pcm);
+        let len = pcm.len() as u64;
+        if decoded.is_ok() && (index > 0 || len > 0) && len.abs_diff(declared) > rounding {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Whether there is a decoder for the track, and something to decode.

@@ -326,6 +326,8 @@ struct Place {
     overlong: u64,
     /// Where it is in the decoder's output.
     position: u64,
+    /// PCM samples at the end of the last packet that its duration leaves out.
+    padding: u64,
 }
 
 /// The packets that one segment of the timeline needs of those that were read.
@@ -698,15 +700,25 @@ impl SpanReader {
                 missing -= len;
             }
         }
+        let mut decoded = None;
         if let Some(in_order) = &mut self.in_order {
             let coded = gathered.data.split_off(at);
-            in_order.decode(packet.entry, &coded, &mut gathered.data);
+            decoded = in_order.decode(packet.entry, &coded, &mut gathered.data);
         }
         let start = place.position;
         let filled = clock.samples(place.gaps);
+        let before = clock.samples(place.units);
         place.units = place.units.saturating_add(u64::from(packet.duration));
+        let declared = clock.samples(place.units) - before;
         place.position = match clock.packet_len {
             Some(len) => start.saturating_add(u64::from(len)),
+            None if self.in_order.is_some() => {
+                // The end padding of some codecs. Where the times are not certain, none is taken for padding.
+                let padding = decoded.map_or(0, |len| len.saturating_sub(declared));
+                place.padding = if declared > 0 { padding } else { 0 };
+                let most = declared.min(LONGEST_PACKET.into());
+                start.saturating_add(decoded.unwrap_or(most))
+            }
             None => {
                 let declared = clock.samples(place.units) - place.overlong;
                 let declared = declared.saturating_add(filled);
@@ -760,12 +772,17 @@ impl SpanReader {
             units,
             gaps,
             overlong,
-            ..
+            position,
+            padding,
         } = self.place;
-        let media_len = clock.media_len(packets, units).saturating_sub(overlong);
+        let filled = clock.samples(gaps);
+        let media_len = match (clock.packet_len, &self.in_order) {
+            (None, Some(_)) => position.saturating_sub(filled).saturating_sub(padding),
+            _ => clock.media_len(packets, units).saturating_sub(overlong),
+        };
         self.mapping.timeline.settle(MediaEnd {
             time: units.saturating_add(gaps),
-            len: media_len.saturating_add(clock.samples(gaps)),
+            len: media_len.saturating_add(filled),
         });
         self.segment = self.mapping.timeline.index_from(segment.start);
         let in_order = self.in_order.is_some();

@@ -3,13 +3,14 @@
 
 use micropy_lame::Bitrate;
 
+use crate::audio::{self, Beginning};
 use crate::decode;
 use crate::error::{Error, Result};
 use crate::mp3::RateControl;
 use crate::mp3::frame::{Frame, FrameSplitter};
 use crate::mp3::info_tag::{self, Encoding, InfoTag, Trim};
 use crate::mp3::side_info;
-use crate::mp4::Movie;
+use crate::mp4::{AfterPreamble, Movie, Packet};
 use crate::pcm::Pcm;
 use crate::pipeline::WARM_UP;
 use crate::runner::rate_control;
@@ -89,20 +90,24 @@ pub struct Decoded {
 
 /// Decodes all packets of audio track `track`, without its edit list, each to the length that a conversion gives it.
 pub fn pcm(mut file: &[u8], track: usize) -> Result<Decoded> {
-    let movie = Movie::read(&mut file)?;
-    let mut packets = movie.packets(&mut file, track)?;
-    let mut read = Vec::new();
-    let mut data = Vec::new();
-    while let Some(packet) = packets.next(&mut file, &mut data)? {
-        read.push((packet, std::mem::take(&mut data)));
-    }
-    let track = &movie.audio[track];
-    let parameters = match &track.codec {
+    let mut source = AfterPreamble::find(&mut file).map_err(Error::Read)?;
+    let movie = Movie::read(&mut source)?;
+    let parameters = match &movie.audio[track].codec {
         Ok(parameters) => parameters,
         Err(why) => return Err(Error::Internal(why.to_string())),
     };
-    let first: Vec<&[u8]> = read.iter().map(|(_, data)| data.as_slice()).collect();
-    let format = decode::inspect(parameters, &first)?;
+    let Beginning {
+        format,
+        ahead,
+        mut packets,
+    } = audio::begin(&movie, track, parameters, &mut source)?;
+    let mut read: Vec<(Packet, Vec<u8>)> = ahead.into();
+    let mut data = Vec::new();
+    while let Some(packet) = packets.next(&mut source, &mut data)? {
+        read.push((packet, std::mem::take(&mut data)));
+    }
+    let timescale = u64::from(movie.audio[track].timescale);
+    let rate = u64::from(format.sample_rate);
     let mut decoder = decode::decoder(parameters, &format)?;
     let mut faults = Vec::new();
     let mut all = Pcm::new(format.layout.channels());
@@ -111,18 +116,20 @@ pub fn pcm(mut file: &[u8], track: usize) -> Result<Decoded> {
     for (packet, data) in &read {
         decoder.follow(packet.entry);
         let start = all.len();
-        if let Err(why) = decoder.decode(data, &mut all) {
-            faults.push(why.to_string());
-        }
+        let decoded = decoder.decode(data, &mut all);
         begun |= all.len() > start;
         units += u64::from(packet.duration);
         end = match format.packet_len {
             Some(len) => end + u64::from(len),
-            None => {
-                let (rate, timescale) = (u64::from(format.sample_rate), u64::from(track.timescale));
-                (units * rate + timescale / 2) / timescale
+            None if format.has_untold_lengths() && decoded.is_ok() => all.len() as u64,
+            None if format.has_untold_lengths() => {
+                end + u64::from(packet.duration) * rate / timescale
             }
+            None => (units * rate + timescale / 2) / timescale,
         };
+        if let Err(why) = decoded {
+            faults.push(why.to_string());
+        }
         all.resize(end as usize);
         if !begun {
             lead = all.len();

@@ -36,7 +36,8 @@ impl Conversion<'_> {
     ) -> Result<Setup> {
         let options = self.options;
         let clock = self.clock(&beginning);
-        let timeline = self.part_of(self.timeline(&beginning), &clock);
+        let end = self.media_end(&beginning.format, &clock);
+        let timeline = self.part_of(self.timeline(&beginning), &clock, end);
         let Beginning {
             format,
             ahead,
@@ -110,11 +111,15 @@ impl Conversion<'_> {
         let gapless = self.audio.metadata().gapless;
         let clock = self.clock(beginning);
         let edits = track.edits.from(beginning.time());
-        Timeline::new(clock, edits, gapless, track.samples, self.media_end(&clock))
+        let end = self.media_end(&beginning.format, &clock);
+        Timeline::new(clock, edits, gapless, track.samples, end)
     }
 
     /// The end of the media, as far as the container declares it.
-    fn media_end(&self, clock: &MediaClock) -> Option<MediaEnd> {
+    fn media_end(&self, format: &Format, clock: &MediaClock) -> Option<MediaEnd> {
+        if format.has_untold_lengths() {
+            return None;
+        }
         let track = self.audio.track();
         let declared = track.samples.zip(track.duration);
         declared.map(|(packets, units)| MediaEnd {
@@ -124,13 +129,18 @@ impl Conversion<'_> {
     }
 
     /// The part of `timeline` that is converted.
-    fn part_of(&self, timeline: Timeline, clock: &MediaClock) -> Timeline {
+    fn part_of(
+        &self,
+        timeline: Timeline,
+        clock: &MediaClock,
+        media_end: Option<MediaEnd>,
+    ) -> Timeline {
         let samples = |time| samples_of(time, clock.sample_rate);
         let end = self.part.end.map_or(u64::MAX, samples);
         timeline.part(
             self.options.late_start,
             samples(self.part.start)..end,
-            self.media_end(clock),
+            media_end,
         )
     }
 

@@ -4,6 +4,9 @@
 //! the same PCM as one run from the start: the noise that it fills in depends on everything before, and after some of
 //! these packets the level is far off until the next.
 //!
+//! Nor can packets be split into spans where only decoding them tells how many PCM samples they hold, since what the
+//! container says of their times contradicts it ([`Format::of_untold_lengths`]).
+//!
 //! So one decoder decodes the packets once, in order, before they are split into spans, and the spans carry PCM. Nothing
 //! is decoded twice, and memory does not grow with the track.
 //!
@@ -52,8 +55,9 @@ impl InOrder {
         Ok(())
     }
 
-    /// Decodes the next packet, which is of this sample entry, and appends the result to `decoded`.
-    pub fn decode(&mut self, entry: u32, packet: &[u8], decoded: &mut Vec<u8>) {
+    /// Decodes the next packet, which is of this sample entry, and appends the result to `decoded`. Returns how many PCM
+    /// samples per channel it gave; `None`: it could not be decoded.
+    pub fn decode(&mut self, entry: u32, packet: &[u8], decoded: &mut Vec<u8>) -> Option<u64> {
         self.pcm.clear();
         self.decoder.follow(entry);
         match self.decoder.decode(packet, &mut self.pcm) {
@@ -61,10 +65,12 @@ impl InOrder {
                 decoded.push(SOUND);
                 let samples = self.pcm.planes().iter().flatten();
                 decoded.extend(samples.flat_map(|sample| sample.to_le_bytes()));
+                Some(self.pcm.len() as u64)
             }
             Err(DecodeError(why)) => {
                 decoded.push(FAULT);
                 decoded.extend(why.into_bytes());
+                None
             }
         }
     }

@@ -89,6 +89,22 @@ impl Format {
         Ok(Some(InOrder::of(parameters, self)?))
     }
 
+    /// The same where what the container says of the packets' times is no more than about right: milliseconds of another
+    /// container, or a recorder's clock. Each packet is then as long as what it decodes to.
+    #[must_use]
+    pub fn of_untold_lengths(self) -> Format {
+        Format {
+            packet_len: None,
+            roll: ROLL_TO_THE_START,
+            ..self
+        }
+    }
+
+    /// Whether only decoding tells how long packets are.
+    pub fn has_untold_lengths(&self) -> bool {
+        self.packet_len.is_none() && self.roll == ROLL_TO_THE_START
+    }
+
     /// Bytes that a span carries for each PCM sample of all channels, if its packets are decoded beforehand.
     pub fn carried(&self) -> Option<u64> {
         (self.roll == ROLL_TO_THE_START).then(|| in_order::bytes_per_sample(self.layout.channels()))
@@ -121,11 +137,7 @@ pub fn inspect(parameters: &CodecParameters, first_packets: &[impl AsRef<[u8]>])
     let format = (family(&parameters.codec)?.inspect)(parameters, &packets)?;
     Ok(match parameters.others[..] {
         [] => format,
-        [_, ..] => Format {
-            packet_len: None,
-            roll: ROLL_TO_THE_START,
-            ..format
-        },
+        [_, ..] => format.of_untold_lengths(),
     })
 }
 

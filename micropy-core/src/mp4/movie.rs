@@ -443,6 +443,15 @@ impl Moov {
 }
 
 impl AudioTrack {
+    /// Whether all samples outside of movie fragments, but the last, have one duration.
+    pub fn is_evenly_timed(&self) -> bool {
+        match self.table.durations[..] {
+            [] | [_] => true,
+            [_, last] => last.count == 1,
+            _ => false,
+        }
+    }
+
     /// Bytes of its packets outside of movie fragments.
     pub fn bytes(&self) -> u64 {
         self.table.sizes.bytes_from(0)

@@ -114,16 +114,60 @@ impl Case {
         Some(self.compare(&file, &path))
     }
 
-    fn compare(&self, file: &[u8], path: &Path) -> Result<(), String> {
+    /// The same of packets copied from a Matroska file, whose times are milliseconds.
+    pub fn judge_from_matroska(&self, folder: &Path) -> Option<Result<(), String>> {
+        let (first, path) = (folder.join("case.mkv"), folder.join("copy.mp4"));
+        self.encode(&first)?;
+        let copy = "-v error -y -i FIRST -c copy -strict -2 COPY";
+        let args: Vec<&OsStr> = copy
+            .split(' ')
+            .map(|arg| match arg {
+                "FIRST" => first.as_os_str(),
+                "COPY" => path.as_os_str(),
+                arg => OsStr::new(arg),
+            })
+            .collect();
+        assert!(run("ffmpeg", &args, &[])?.status.success());
+        let file = std::fs::read(&path).unwrap();
+        Some(self.compare_copy(&file, &path))
+    }
+
+    fn compare_copy(&self, file: &[u8], path: &Path) -> Result<(), String> {
         let ours = stages::pcm(file, 0).map_err(|e| e.to_string())?;
-        if let Some(fault) = ours.faults.first() {
-            return Err(format!("{} packets: {fault}", ours.faults.len()));
+        let theirs = self.by_ffmpeg(path);
+        self.axes.agreement.of(&ours, &theirs, 0)?;
+        let report = Converter::new(Options::new().vbr(9.0))
+            .convert(file, Vec::new())
+            .map_err(|e| e.to_string())?;
+        // The last packet may be cut short, as far as its duration tells.
+        let (least, most) = (self.len(), ours.planes[0].len());
+        let samples = report.input_samples as usize;
+        let all = least.min(most) <= samples && samples <= most;
+        match all && report.complete {
+            true => Ok(()),
+            false => Err(format!(
+                "{samples} PCM samples, not {least} to {most}: {:?}",
+                report.warnings
+            )),
         }
+    }
+
+    /// What ffmpeg decodes, as far as we can.
+    fn by_ffmpeg(&self, path: &Path) -> Vec<Vec<f32>> {
         let mut theirs = by_ffmpeg(path, 0, self.axes.decoder);
         if self.axes.clips {
             let samples = theirs.iter_mut().flatten();
             samples.for_each(|sample| *sample = sample.clamp(-1.0, 32767.0 / 32768.0));
         }
+        theirs
+    }
+
+    fn compare(&self, file: &[u8], path: &Path) -> Result<(), String> {
+        let ours = stages::pcm(file, 0).map_err(|e| e.to_string())?;
+        if let Some(fault) = ours.faults.first() {
+            return Err(format!("{} packets: {fault}", ours.faults.len()));
+        }
+        let theirs = self.by_ffmpeg(path);
         self.axes.agreement.of(&ours, &theirs, self.axes.unheard)?;
         let report = Converter::new(Options::new().vbr(9.0))
             .convert(file, Vec::new())

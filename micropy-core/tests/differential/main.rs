@@ -132,6 +132,29 @@ fn pcm() {
     differ("pcm");
 }
 
+/// Matroska counts milliseconds. What is copied from it into MP4 has durations that are right on average, and packets
+/// that are longer or shorter.
+#[test]
+fn packets_whose_durations_are_not_their_lengths() {
+    if !has_ffmpeg() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut wrong = Vec::new();
+    for codec in ["flac", "alac", "vorbis", "opus"] {
+        for axes in AXES.iter().filter(|axes| axes.name == codec) {
+            for case in Case::all_of(axes, every()) {
+                match case.judge_from_matroska(folder.path()) {
+                    None => eprintln!("ffmpeg does not encode {case}"),
+                    Some(Err(why)) => wrong.push(format!("{case}: {why}")),
+                    Some(Ok(())) => {}
+                }
+            }
+        }
+    }
+    assert_right(&wrong);
+}
+
 #[test]
 fn files_of_others() {
     if !has_ffmpeg() {
