@@ -3,8 +3,9 @@
 //! The text belongs to the library and is under its licence (`LICENSE-FDK-AAC`), which asks that changes be stated, and
 //! when they were made: each file does so above its diff, and names the library's own commits where the fix is theirs.
 //!
-//! `tests/packets` has a stream of packets for faults of which one was found; `scripts/fuzz fdk-faults` puts such faults
-//! back and shows them to the sanitizers. Where there is none, the file says why.
+//! `tests/packets` has a stream of packets for each fault of which one is known; `scripts/fuzz fdk-faults` puts such faults
+//! back and shows what comes of them. Where the file says nothing of packets and there is none, none was looked for: what
+//! such a fix is for, its commits tell.
 
 use std::error::Error;
 use std::fs;
