@@ -1,9 +1,10 @@
 //! Compiles the decoder half of the Fraunhofer FDK AAC library, with fixes.
 //!
-//! The package fdk-aac-sys holds the library's source as Android published it in March 2020. Its decoder has faults since
-//! mended by the library's authors that a hostile packet reaches: reads and writes out of bounds, divisions by zero, shifts
-//! by more bits than there are, assertions that end the process. `patches` has those fixes. Each is checked against the
-//! text that it expects, and the build fails where that text is not found: a decoder without them is never linked.
+//! The package fdk-aac-sys holds the library's source as Android published it in March 2020. Its decoder has faults
+//! since mended by the library's authors that a hostile packet reaches: reads and writes out of bounds, divisions by
+//! zero, shifts by more bits than there are, assertions that end the process. `patches` has those fixes. Each is checked
+//! against the text that it expects, and the build fails where that text is not found: a decoder without them is never
+//! linked.
 
 #[path = "build/patches.rs"]
 mod patches;

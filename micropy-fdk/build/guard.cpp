@@ -1,7 +1,7 @@
 // Ends a call of the library where one of its assertions fails, and only the call.
 //
-// The library's own FDK_ASSERT ends the process on x86, and asserts nothing elsewhere. Some of what it asserts is for the
-// packet to say, and guards memory. Since the patch `assertions`, what would follow a failed assertion is not done, on no
+// The library's own FDK_ASSERT ends the process on x86, and asserts nothing elsewhere. Some of what it asserts is for
+// the packet to say, and guards memory. With the patch `assertions`, what would follow a failed assertion is done on no
 // processor: the call that was made here returns MICROPY_FDK_ASSERTION. The decoder is then in the middle of something;
 // all that may be done with it is to close it.
 //
@@ -61,4 +61,12 @@ extern "C" int micropy_fdk_fill(HANDLE_AACDECODER decoder, UCHAR **packets, cons
 
 extern "C" int micropy_fdk_decode(HANDLE_AACDECODER decoder, INT_PCM *pcm, INT pcm_length, UINT flags) {
   return guarded([=] { return aacDecoder_DecodeFrame(decoder, pcm, pcm_length, flags); });
+}
+
+// An assertion as the library makes it, for the test of all this: no packet is known that makes one of its own fail.
+extern "C" int micropy_fdk_assert(int holds) {
+  return guarded([=] {
+    FDK_ASSERT(holds != 0);
+    return static_cast<int>(AAC_DEC_OK);
+  });
 }

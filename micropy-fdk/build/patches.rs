@@ -3,9 +3,9 @@
 //! The text belongs to the library and is under its licence (`LICENSE-FDK-AAC`), which asks that changes be stated, and
 //! when they were made: each file does so above its diff, and names the library's own commits where the fix is theirs.
 //!
-//! `tests/packets` has a stream of packets for each fault of which one is known; `scripts/fuzz fdk-faults` puts such faults
-//! back and shows what comes of them. Where the file says nothing of packets and there is none, none was looked for: what
-//! such a fix is for, its commits tell.
+//! `tests/packets` has a stream of packets for each fault of which one is known; `scripts/fuzz fdk-faults` puts such
+//! faults back and shows what comes of them. Where the file says nothing of packets and there is none, none was looked
+//! for: what such a fix is for, its commits tell.
 
 use std::error::Error;
 use std::fs;
@@ -55,8 +55,8 @@ pub fn read(folder: &Path) -> Result<Vec<Fault>, Box<dyn Error>> {
         .collect()
 }
 
-/// Each hunk is an edit of its own. Where in the file it stands is told by its text alone, which is there once: the line
-/// numbers move with the patches before.
+/// Each hunk is an edit of its own. Where in the file it stands is told by its text alone, which is there once: the
+/// line numbers move with the patches before.
 fn parse(diff: &str) -> Vec<Edit> {
     let mut edits: Vec<Edit> = Vec::new();
     let mut file = None;

@@ -201,3 +201,34 @@ fn check(status: c_int, error: fn(u32) -> Error) -> Result<(), Error> {
         other => Err(error(other.cast_unsigned())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    unsafe extern "C" {
+        fn micropy_fdk_assert(holds: c_int) -> c_int;
+    }
+
+    /// The process is still there, and so is what comes behind the call.
+    #[test]
+    fn an_assertion_that_fails_ends_the_call() {
+        for holds in [1, 0, 0, 1] {
+            // SAFETY: no precondition.
+            let status = unsafe { micropy_fdk_assert(holds) };
+            assert_eq!(status, [sys::ASSERTION, sys::OK][holds as usize]);
+        }
+    }
+
+    /// The decoder that an assertion leaves behind is closed, and another decodes the next packet.
+    #[test]
+    fn the_next_packet_opens_another_decoder() {
+        // AAC-LC, 44.1 kHz, mono; the packet is a raw_data_block that ends at once.
+        let mut decoder = Decoder::new(&[0x12, 0x08]).expect("a decoder");
+        let first = decoder.decode(&[0xE0]).map(|(pcm, _)| pcm.to_vec());
+        decoder.instance = None;
+        let second = decoder.decode(&[0xE0]).map(|(pcm, _)| pcm.to_vec());
+        assert!(decoder.instance.is_some());
+        assert_eq!(first, second);
+    }
+}

@@ -1,5 +1,5 @@
-//! The part of the library's interface that decoding takes (`libAACdec/include/aacdecoder_lib.h`); what reads bytes goes
-//! through `build/guard.cpp`.
+//! The part of the library's interface that decoding takes (`libAACdec/include/aacdecoder_lib.h`); what reads bytes
+//! goes through `build/guard.cpp`.
 
 use std::ffi::{c_int, c_uchar, c_uint};
 
