@@ -713,9 +713,11 @@ impl SpanReader {
         place.position = match clock.packet_len {
             Some(len) => start.saturating_add(u64::from(len)),
             None if self.in_order.is_some() => {
-                // The end padding of some codecs. Where the times are not certain, none is taken for padding.
+                // A short duration may be the end padding of some codecs; but none at all, or a millisecond less, are
+                // what other containers leave of it.
                 let padding = decoded.map_or(0, |len| len.saturating_sub(declared));
-                place.padding = if declared > 0 { padding } else { 0 };
+                let is_told = declared > 0 && padding > u64::from(clock.sample_rate / 1000);
+                place.padding = if is_told { padding } else { 0 };
                 let most = declared.min(LONGEST_PACKET.into());
                 start.saturating_add(decoded.unwrap_or(most))
             }

@@ -56,6 +56,7 @@ fn a_file_cut_anywhere_gives_what_is_there_and_reports_the_rest() {
         "fragmented-dash.mp4",
         "fragmented-cmaf.m4a",
         "he-aac-v2-implicit.m4a",
+        "ac3.mp4",
         "alac.m4a",
         "opus.mp4",
         "mp3.mp4",
@@ -115,6 +116,17 @@ fn a_file_cut_anywhere_gives_what_is_there_and_reports_the_rest() {
     }
 }
 
+/// A clip encoded anew by one of ffmpeg's encoders.
+fn encoded(name: &str, encoder: &str) -> Option<Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    let source = support::media().join("stereo-48000.mp4");
+    let [source, target] = [&source, &path].map(|path| path.to_str().unwrap());
+    let args = ["-v", "error", "-i", source, "-vn", "-c:a", encoder, target];
+    assert!(run("ffmpeg", &args, &[])?.status.success());
+    Some(std::fs::read(path).unwrap())
+}
+
 /// Where the media lies in a file with one `mdat`.
 fn media(file: &[u8]) -> std::ops::Range<usize> {
     let at = file.windows(4).position(|kind| kind == b"mdat").unwrap() - 4;
@@ -125,14 +137,26 @@ fn media(file: &[u8]) -> std::ops::Range<usize> {
 #[test]
 fn damaged_packets_become_silence_of_their_length_and_are_reported() {
     let mut concealed = 0;
-    for name in [
-        "stereo-48000.mp4",
-        "he-aac-v1-implicit.m4a",
-        "alac.m4a",
-        "flac.mp4",
-        "mp3.mp4",
+    for (name, encoder) in [
+        ("stereo-48000.mp4", ""),
+        ("he-aac-v1-implicit.m4a", ""),
+        ("alac.m4a", ""),
+        ("flac.mp4", ""),
+        ("mp3.mp4", ""),
+        ("ac3.mp4", ""),
+        ("eac3.mp4", ""),
+        ("vorbis.mp4", "libvorbis"),
+        ("ima4.mov", "adpcm_ima_qt"),
+        ("ms-adpcm.mov", "adpcm_ms"),
+        ("mp2.mp4", "mp2"),
     ] {
-        let file = clip(name);
+        let file = match encoder {
+            "" => clip(name),
+            encoder => match encoded(name, encoder) {
+                Some(file) => file,
+                None => return,
+            },
+        };
         let media = media(&file);
         let (_, whole) = convert(&file).unwrap();
         let mut random = Random::new(0xDA_4A6E);

@@ -443,11 +443,12 @@ impl Moov {
 }
 
 impl AudioTrack {
-    /// Whether all samples outside of movie fragments, but the last, have one duration.
+    /// Whether all samples outside of movie fragments have one duration, of which the last has as much, or less.
     pub fn is_evenly_timed(&self) -> bool {
         match self.table.durations[..] {
-            [] | [_] => true,
-            [_, last] => last.count == 1,
+            [] => true,
+            [all] => all.delta > 0,
+            [others, last] => last.count == 1 && (1..=others.delta).contains(&last.delta),
             _ => false,
         }
     }

@@ -7,8 +7,8 @@ use std::path::Path;
 use micropy_core::stages;
 use micropy_core::{Converter, Options};
 
-use crate::axes::{Axes, Length};
-use crate::judge::by_ffmpeg;
+use crate::axes::{Axes, DITHERED, Length};
+use crate::judge::{Agreement, by_ffmpeg};
 use crate::material::{MATERIALS, Material, interleaved};
 use crate::support::programs::run;
 
@@ -78,6 +78,11 @@ impl Case {
         (0..count).map(case).collect()
     }
 
+    /// Whether it is longer than a packet of any codec.
+    pub fn has_several_packets(&self) -> bool {
+        self.len() > 2 * 4608
+    }
+
     /// PCM samples of the source per channel.
     fn len(&self) -> usize {
         // Half a second, and no multiple of any packet.
@@ -132,10 +137,23 @@ impl Case {
         Some(self.compare_copy(&file, &path))
     }
 
+    /// How near the decoders have to be: with so few bits a channel, most mantissas have none, and noise of the decoder's
+    /// own stands in for them. liba52 and ffmpeg are then as far apart (5.8 dB for noise in 5.1 at 96 kbit/s).
+    fn agreement(&self) -> Agreement {
+        const LEAST_KBPS: u32 = 24;
+        match self.axes.agreement {
+            DITHERED if self.bitrate < LEAST_KBPS * self.layout.1 as u32 => Agreement::Below {
+                signal: 5.0,
+                full_scale: 60.0,
+            },
+            agreement => agreement,
+        }
+    }
+
     fn compare_copy(&self, file: &[u8], path: &Path) -> Result<(), String> {
         let ours = stages::pcm(file, 0).map_err(|e| e.to_string())?;
         let theirs = self.by_ffmpeg(path);
-        self.axes.agreement.of(&ours, &theirs, 0)?;
+        self.agreement().of(&ours, &theirs, 0)?;
         let report = Converter::new(Options::new().vbr(9.0))
             .convert(file, Vec::new())
             .map_err(|e| e.to_string())?;
@@ -168,7 +186,7 @@ impl Case {
             return Err(format!("{} packets: {fault}", ours.faults.len()));
         }
         let theirs = self.by_ffmpeg(path);
-        self.axes.agreement.of(&ours, &theirs, self.axes.unheard)?;
+        self.agreement().of(&ours, &theirs, self.axes.unheard)?;
         let report = Converter::new(Options::new().vbr(9.0))
             .convert(file, Vec::new())
             .map_err(|e| e.to_string())?;

@@ -143,7 +143,9 @@ fn packets_whose_durations_are_not_their_lengths() {
     let mut wrong = Vec::new();
     for codec in ["flac", "alac", "vorbis", "opus"] {
         for axes in AXES.iter().filter(|axes| axes.name == codec) {
-            for case in Case::all_of(axes, every()) {
+            // Of a single packet, no other tells how certain its time is.
+            let cases = Case::all_of(axes, every()).into_iter();
+            for case in cases.filter(Case::has_several_packets) {
                 match case.judge_from_matroska(folder.path()) {
                     None => eprintln!("ffmpeg does not encode {case}"),
                     Some(Err(why)) => wrong.push(format!("{case}: {why}")),
