@@ -4,22 +4,67 @@ use symphonia_bundle_flac::FlacDecoder;
 use symphonia_core::codecs::audio::well_known::CODEC_ID_FLAC;
 
 use super::symphonia::{Symphonia, parameters};
-use super::{Decoder, Format};
+use super::{DecodeError, Decoder, Format};
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
+use crate::pcm::Pcm;
 
 /// Length of the STREAMINFO metadata block and of the header before it.
 const STREAMINFO_LEN: usize = 34;
 const BLOCK_HEADER_LEN: usize = 4;
 
 /// What the track decodes to. Packets may vary in length.
-pub fn inspect(track: &CodecParameters, _first_packets: &[&[u8]]) -> Result<Format> {
+pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Format> {
+    let bits = bits_per_sample(track)?;
+    if first_packets.iter().any(|frame| is_too_wide(frame, bits)) {
+        return Err(Error::unsupported("FLAC of 32 bits in joint stereo"));
+    }
     open(track)?.format(Codec::Flac)
 }
 
 /// The decoder for it.
 pub fn decoder(track: &CodecParameters, _format: &Format) -> Result<Box<dyn Decoder>> {
-    Ok(Box::new(open(track)?))
+    Ok(Box::new(Flac {
+        inner: open(track)?,
+        bits: bits_per_sample(track)?,
+    }))
+}
+
+struct Flac {
+    inner: Symphonia,
+    /// By STREAMINFO.
+    bits: u8,
+}
+
+impl Decoder for Flac {
+    fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
+        if is_too_wide(packet, self.bits) {
+            return Err(DecodeError("FLAC of 32 bits in joint stereo".into()));
+        }
+        self.inner.decode(packet, pcm)
+    }
+}
+
+/// Whether a frame codes the difference of two channels of 32 bits, which has 33: the decoder has no room for that. The
+/// frame's header (RFC 9639, 9.1) gives the channels' assignment and the bits, if they are not those of STREAMINFO.
+fn is_too_wide(frame: &[u8], stream_bits: u8) -> bool {
+    let Some(&[_, _, _, fields]) = frame.first_chunk() else {
+        return false;
+    };
+    let bits = match fields >> 1 & 7 {
+        0 => stream_bits,
+        7 => 32,
+        _ => 0,
+    };
+    let is_joint = (8..=10).contains(&(fields >> 4));
+    bits == 32 && is_joint
+}
+
+/// Bits of a PCM sample less one are five bits of STREAMINFO, behind the rate and the channels (RFC 9639, 8.2).
+fn bits_per_sample(track: &CodecParameters) -> Result<u8> {
+    let stream_info = stream_info(&track.config)
+        .ok_or_else(|| Error::malformed(track.at, "dfLa", "it does not begin with STREAMINFO"))?;
+    Ok(((stream_info[12] & 1) << 4 | stream_info[13] >> 4) + 1)
 }
 
 fn open(track: &CodecParameters) -> Result<Symphonia> {
@@ -34,4 +79,23 @@ fn stream_info(blocks: &[u8]) -> Option<&[u8]> {
     let is_stream_info = blocks.first()? & 0x7f == 0;
     let block = blocks.get(BLOCK_HEADER_LEN..BLOCK_HEADER_LEN + STREAMINFO_LEN)?;
     is_stream_info.then_some(block)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_of_32_bits_are_too_wide() {
+        // A fixed block size of 4096 at 44.1 kHz: channels and bits in the fourth byte.
+        let frame = |assignment: u8, bits: u8| [0xFF, 0xF8, 0xC9, assignment << 4 | bits << 1];
+        for assignment in 8..=10 {
+            assert!(is_too_wide(&frame(assignment, 7), 16));
+            assert!(is_too_wide(&frame(assignment, 0), 32));
+            assert!(!is_too_wide(&frame(assignment, 0), 24));
+            assert!(!is_too_wide(&frame(assignment, 4), 32));
+        }
+        assert!(!is_too_wide(&frame(1, 7), 32));
+        assert!(!is_too_wide(&[0xFF], 32));
+    }
 }

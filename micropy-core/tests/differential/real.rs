@@ -18,16 +18,24 @@ pub const SIXTEEN_BITS: Agreement = Agreement::Below {
 const OTHERWISE: &[(&str, Agreement, &str)] = &[
     ("surround-5-1.mp4", NOISE, "noise substitution"),
     ("surround-7-1.mp4", NOISE, "noise substitution"),
-    ("heaac-fraunhofer", SHORT_OF_ONE_FRAME, FDK),
-    ("he-aac-implicit-sbr", SHORT_OF_ONE_FRAME, FDK),
+    (
+        "heaac-fraunhofer",
+        LOUD_TONE,
+        "a tone that FDK makes too loud",
+    ),
+    (
+        "he-aac-implicit-sbr",
+        LOUD_TONE,
+        "a tone that FDK makes too loud",
+    ),
 ];
 
-/// ffmpeg and faad agree to 77 dB.
-const SHORT_OF_ONE_FRAME: Agreement = Agreement::Below {
-    signal: 43.0,
+/// A tone alone in the band of SBR, half a second of it in 33: the FDK library makes it 8 dB louder than ffmpeg and faad,
+/// which agree to 63 dB. The fault is the library's, and not mended yet.
+const LOUD_TONE: Agreement = Agreement::Below {
+    signal: 16.0,
     full_scale: 80.0,
 };
-const FDK: &str = "the FDK library's spectral band replication differs in single frames of it";
 
 /// The decoder makes noise of its own, of which only the level is coded.
 const NOISE: Agreement = DITHERED;
@@ -76,7 +84,7 @@ fn judge(path: &Path, file: &[u8], track: usize, codec: &str) -> Option<Result<(
     };
     let (agreement, decoder) = judged(codec, ours.planes.len())?;
     let mut theirs = by_ffmpeg(path, track, decoder);
-    if theirs.is_empty() {
+    if theirs.iter().all(Vec::is_empty) {
         // Broken, encrypted, or with something before its first box: ffmpeg gives up.
         return None;
     }
