@@ -233,33 +233,29 @@ quantizeAndCountBits(const algo_t * that)
         edits: &[
             Edit {
                 file: "vbrquantize.c",
-                from: "\nfind_scalefac_x34(",
-                to: "\nlame_find_scalefac_x34(",
+                from: "    FLOAT   max_xr34;\n    const FLOAT *const xr = &that->cod_info->xr[0];\n",
+                to: "    struct micropy_search const lame = { vec_max_c, find_lowest_scalefac, find_scalefac_x34 };
+    int const is_search = that->find == find_scalefac_x34;
+    int     least[SFBMAX], found[SFBMAX];
+    const FLOAT *const xr = &that->cod_info->xr[0];
+",
             },
             Edit {
                 file: "vbrquantize.c",
-                from: "\n\n\n/***********************************************************************
- *
- *      calc_short_block_vbr_sf()\n",
-                to: "
-static uint8_t
-find_scalefac_x34(const FLOAT * xr, const FLOAT * xr34, FLOAT l3_xmin, unsigned int bw, uint8_t sf_min)
-{
-    return micropy_find_gain(xr, xr34, l3_xmin, bw, sf_min, lame_find_scalefac_x34);
-}
-\n\n/***********************************************************************
- *
- *      calc_short_block_vbr_sf()\n",
+                from: "    that->mingain_l = 0;\n",
+                to: "    micropy_find_gains(that->cod_info, that->xr34orig, l3_xmin, is_search, least, found, &lame);
+    that->mingain_l = 0;
+",
             },
             Edit {
                 file: "vbrquantize.c",
                 from: "        max_xr34 = vec_max_c(&xr34_orig[j], l);\n\n        m1 = find_lowest_scalefac(max_xr34);\n",
-                to: "        m1 = micropy_lowest_gain(&xr34_orig[j], l, vec_max_c, find_lowest_scalefac);\n",
+                to: "        m1 = (uint8_t) least[sfb];\n",
             },
             Edit {
                 file: "vbrquantize.c",
-                from: "    FLOAT   max_xr34;\n    const FLOAT *const xr = &that->cod_info->xr[0];\n",
-                to: "    const FLOAT *const xr = &that->cod_info->xr[0];\n",
+                from: "                m2 = that->find(&xr[j], &xr34_orig[j], l3_xmin[sfb], l, m1);\n",
+                to: "                m2 = is_search ? (uint8_t) found[sfb] : that->find(&xr[j], &xr34_orig[j], l3_xmin[sfb], l, m1);\n",
             },
         ],
     },

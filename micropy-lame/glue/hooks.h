@@ -23,11 +23,14 @@ int     micropy_count_bands(struct lame_internal_flags const *gfc, FLOAT const *
 int     micropy_amplify_bands(struct lame_internal_flags const *gfc, gr_info * gi, FLOAT const *distort, FLOAT xrpow[576],
                               int refine);
 
-/* scalefactor_search.c; the functions passed are LAME's own. */
-uint8_t micropy_find_gain(FLOAT const *xr, FLOAT const *xr34, FLOAT allowed, unsigned int lines, uint8_t least,
-                          uint8_t(*lame) (FLOAT const *, FLOAT const *, FLOAT, unsigned int, uint8_t));
-uint8_t micropy_lowest_gain(FLOAT const *xr34, unsigned int lines, float (*largest) (FLOAT const *, unsigned int),
-                            uint8_t(*lame) (FLOAT));
+/* scalefactor_search.c: the smallest gain of each band, and the one that is sought, if any is; `lame` has LAME's own functions. */
+struct micropy_search {
+    float   (*largest) (FLOAT const *, unsigned int);
+    uint8_t (*lowest) (FLOAT);
+    uint8_t (*find) (FLOAT const *, FLOAT const *, FLOAT, unsigned int, uint8_t);
+};
+void    micropy_find_gains(gr_info const *gi, FLOAT const *xr34, FLOAT const *allowed, int is_search, int *least, int *gains,
+                           struct micropy_search const *lame);
 
 /* huffman.c; the functions passed are LAME's own. Returns the bits written. */
 int     micropy_write_code(struct lame_internal_flags *gfc, gr_info const *gi,

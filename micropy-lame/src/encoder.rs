@@ -307,11 +307,11 @@ fn write_tables(api: &'static Api) {
     drop(Encoder::start(api, &ANY));
 }
 
-/// Whether all samples are what LAME can compute with; NaN is not.
+/// Whether all samples are what LAME can compute with; NaN is not. Without their signs, floats are ordered as integers, of which the
+/// largest is found by vectors.
 fn is_within_limit(samples: &[f32]) -> bool {
-    samples
-        .iter()
-        .fold(true, |all, sample| all & (sample.abs() <= LIMIT))
+    let bits = samples.iter().map(|sample| sample.abs().to_bits() as i32);
+    bits.fold(0, i32::max) <= LIMIT.to_bits() as i32
 }
 
 /// Copies samples, limited to what LAME can compute with.

@@ -2,48 +2,43 @@
 //! For `glue/scalefactor_search.c`.
 
 use std::ffi::c_int;
-use std::slice;
 
 use super::PowersPointers;
-use crate::kernels::scalefactor_search::{find_gain, lowest_gain};
+use crate::kernels::noise::BANDS;
+use crate::kernels::quantization::LINES;
+use crate::kernels::scalefactor_search::{Granule, find_gains};
 
-/// Finds the gain of a band.
+/// Finds the gains of all bands.
 ///
 /// # Safety
-/// As the module says; `xr` and `xr34` have `lines` entries.
+/// As the module says; `least` and `gains` are the caller's alone.
 #[target_feature(enable = "avx2,fma,bmi2")]
 #[unsafe(no_mangle)]
-unsafe extern "C" fn micropy_kernel_find_gain(
-    xr: *const f32,
-    xr34: *const f32,
-    lines: c_int,
-    allowed: f32,
-    least: c_int,
+unsafe extern "C" fn micropy_kernel_find_gains(
+    xr: *const [f32; LINES],
+    xr34: *const [f32; LINES],
+    last_line: c_int,
+    width: *const [i32; BANDS],
+    bands: c_int,
+    allowed: *const [f32; BANDS],
+    is_audible: *const [u8; BANDS],
+    is_search: c_int,
     powers: *const PowersPointers,
-) -> c_int {
+    least: *mut [i32; BANDS],
+    gains: *mut [i32; BANDS],
+) {
     // SAFETY: the caller's promise.
-    let (xr, xr34, powers) = unsafe {
-        (
-            slice::from_raw_parts(xr, lines as usize),
-            slice::from_raw_parts(xr34, lines as usize),
-            (*powers).get(),
-        )
-    };
-    find_gain(xr, xr34, allowed, least as u8, &powers).into()
-}
-
-/// Finds the smallest gain that can code a band.
-///
-/// # Safety
-/// As the module says; `xr34` has `lines` entries.
-#[target_feature(enable = "avx2,fma,bmi2")]
-#[unsafe(no_mangle)]
-unsafe extern "C" fn micropy_kernel_lowest_gain(
-    xr34: *const f32,
-    lines: c_int,
-    powers: *const PowersPointers,
-) -> c_int {
-    // SAFETY: the caller's promise.
-    let (xr34, powers) = unsafe { (slice::from_raw_parts(xr34, lines as usize), (*powers).get()) };
-    lowest_gain(xr34, &powers).into()
+    unsafe {
+        let granule = Granule {
+            xr: &*xr,
+            xr34: &*xr34,
+            last_line: last_line as usize,
+            width: &*width,
+            bands: bands as usize,
+            allowed: &*allowed,
+            is_audible: &*is_audible,
+            is_search: is_search != 0,
+        };
+        find_gains(&granule, &(*powers).get(), &mut *least, &mut *gains);
+    }
 }

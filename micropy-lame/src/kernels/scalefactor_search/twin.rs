@@ -16,7 +16,7 @@ pub fn noise(xr: &[f32], xr34: &[f32], gain: usize) -> f64 {
         .sum()
 }
 
-/// What [`super::find_gain`] returns.
+/// The gain of a band whose noise may be `allowed`.
 pub fn find_gain(xr: &[f32], xr34: &[f32], allowed: f64, least: usize) -> usize {
     let is_bad = |gain: usize| {
         let neighbours = [gain, (gain + 1).min(255), gain - 1];
@@ -38,7 +38,7 @@ pub fn find_gain(xr: &[f32], xr34: &[f32], allowed: f64, least: usize) -> usize 
     found.unwrap_or(gain).max(least)
 }
 
-/// What [`super::lowest_gain`] returns.
+/// The smallest gain at which a band can be coded.
 pub fn lowest_gain(xr34: &[f32]) -> usize {
     let peak = xr34.iter().copied().fold(0.0, f32::max);
     let fits = |gain: &usize| f64::from(peak) * ((*gain as f64 - 210.0) * -0.1875).exp2() <= 8206.0;
