@@ -65,25 +65,27 @@ static CODES: [[Code; 256]; 16] = {
 
 /// Bits on their way into bytes.
 struct Writer<'a> {
-    /// The last `len` bits are not written yet.
+    /// The bits that are not a whole byte yet, from the highest one on.
     accumulator: u64,
+    /// How many they are: below 8.
     len: u32,
     out: &'a mut [u8; MOST_BYTES],
     at: usize,
 }
 
 impl Writer<'_> {
-    /// Adds up to 32 bits; what stands above them in `bits` must be zero.
+    /// Adds up to 56 bits; what stands above them in `bits` must be zero. Eight bytes are written each time, of which those that are
+    /// not whole yet are written again: a branch would be predicted badly.
     #[inline]
-    fn put(&mut self, bits: u32, len: u32) {
-        self.accumulator = self.accumulator << len | u64::from(bits);
-        self.len += len;
-        if self.len >= 32 {
-            self.len -= 32;
-            let four = (self.accumulator >> self.len) as u32;
-            self.out[self.at..][..4].copy_from_slice(&four.to_be_bytes());
-            self.at += 4;
-        }
+    fn put(&mut self, bits: u64, len: u32) {
+        let end = self.len + len;
+        // In two steps, for there may be nothing at all.
+        self.accumulator |= bits << (63 - end) << 1;
+        self.out[self.at..][..8].copy_from_slice(&self.accumulator.to_be_bytes());
+        let whole = end / 8;
+        self.at += whole as usize;
+        self.accumulator <<= 8 * whole;
+        self.len = end % 8;
     }
 }
 
@@ -92,11 +94,12 @@ impl Writer<'_> {
 #[target_feature(enable = "avx2,fma,bmi2")]
 pub fn write(granule: &Granule<'_>, before: (u8, u32), out: &mut [u8; MOST_BYTES]) -> usize {
     let mut writer = Writer {
-        accumulator: u64::from(before.0),
-        len: before.1,
+        accumulator: 0,
+        len: 0,
         out,
         at: 0,
     };
+    writer.put(before.0.into(), before.1);
     let mut start = 0;
     for (&end, &table) in granule.ends.iter().zip(&granule.table_select) {
         if start < end {
@@ -105,15 +108,7 @@ pub fn write(granule: &Granule<'_>, before: (u8, u32), out: &mut [u8; MOST_BYTES
         }
     }
     write_quads(&mut writer, granule, start);
-    let bits = 8 * writer.at + writer.len as usize - before.1 as usize;
-    while writer.len > 0 {
-        let left = writer.len.saturating_sub(8);
-        let byte = (writer.accumulator << (8 - (writer.len - left))) >> left;
-        writer.out[writer.at] = byte as u8;
-        writer.at += 1;
-        writer.len = left;
-    }
-    bits
+    8 * writer.at + writer.len as usize - before.1 as usize
 }
 
 /// 1 for a negative line.
@@ -143,7 +138,7 @@ fn write_pairs(
                 let (x_signs, y_signs) = (u32::from(x != 0), u32::from(y != 0));
                 let bits = u32::from(code.bits) << x_signs | sign(xr[0]) & x_signs;
                 let bits = bits << y_signs | sign(xr[1]) & y_signs;
-                writer.put(bits, u32::from(code.len) + x_signs + y_signs);
+                writer.put(bits.into(), u32::from(code.len) + x_signs + y_signs);
             }
         }
         _ => {
@@ -152,14 +147,15 @@ fn write_pairs(
             for (&[x, y], xr) in pairs {
                 let (x15, y15) = (x.min(15), y.min(15));
                 let code = codes[(16 * x15 + y15) as usize & 0xff];
-                writer.put(code.bits.into(), code.len.into());
                 let (x_signs, y_signs) = (u32::from(x != 0), u32::from(y != 0));
                 let x_linbits = if x >= 15 { linbits } else { 0 };
                 let y_linbits = if y >= 15 { linbits } else { 0 };
-                let bits = ((x - x15) as u32) << x_signs | sign(xr[0]) & x_signs;
-                let bits = bits << y_linbits | (y - y15) as u32;
-                let bits = bits << y_signs | sign(xr[1]) & y_signs;
-                writer.put(bits, x_linbits + x_signs + y_linbits + y_signs);
+                let after = ((x - x15) as u32) << x_signs | sign(xr[0]) & x_signs;
+                let after = after << y_linbits | (y - y15) as u32;
+                let after = after << y_signs | sign(xr[1]) & y_signs;
+                let len = x_linbits + x_signs + y_linbits + y_signs;
+                let bits = u64::from(code.bits) << len | u64::from(after);
+                writer.put(bits, u32::from(code.len) + len);
             }
         }
     }
@@ -180,6 +176,9 @@ fn write_quads(writer: &mut Writer<'_>, granule: &Granule<'_>, start: usize) {
         let signs = sign(xr[0]) << 3 | sign(xr[1]) << 2 | sign(xr[2]) << 1 | sign(xr[3]);
         let count = values.count_ones();
         let bits = u32::from(table.codes[values as usize]) << count | _pext_u32(signs, values);
-        writer.put(bits, u32::from(table.lengths[values as usize]) + count);
+        writer.put(
+            bits.into(),
+            u32::from(table.lengths[values as usize]) + count,
+        );
     }
 }
