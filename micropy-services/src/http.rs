@@ -46,11 +46,14 @@ const HTTPS_ALONE: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Connections at the same time, unless a [`Server`] is told another number: 4096, or fewer where the process may not open
+/// Connections at the same time of one of so many servers in this process: 4096, or fewer where the process may not open
 /// enough files for so many (`ulimit -n`).
-pub fn max_connections() -> usize {
+pub fn max_connections(servers: usize) -> usize {
     match rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
-        Some(files) => connections_of(usize::try_from(files).unwrap_or(usize::MAX)),
+        Some(files) => {
+            let files = usize::try_from(files).unwrap_or(usize::MAX);
+            connections_of(files / servers.max(1))
+        }
         None => MAX_CONNECTIONS,
     }
 }
@@ -137,12 +140,12 @@ impl Server {
             grace: Duration::from_secs(20),
             trust_forwarded: false,
             https: false,
-            connections: max_connections(),
+            connections: max_connections(1),
         }
     }
 
     /// Connections at the same time. One address may have half of them, unless it is a proxy that is trusted. The default
-    /// is [`max_connections`]; servers in one process share its files.
+    /// is that of an only server, [`max_connections(1)`](max_connections): servers in one process share its files.
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections.max(1);

@@ -38,6 +38,8 @@ use crate::settings::Settings;
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// Where health and metrics are by default, if a gateway runs in the process.
 const HEALTH: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
+/// HTTP servers in one process, at most: they share the files that it may open.
+const SERVERS: usize = 3;
 /// The argument that makes this program a worker process: see `cli`.
 const WORKER_COMMAND: &str = "worker-exec";
 
@@ -231,6 +233,7 @@ impl Services {
         let gateway = Gateway::new(self.adapters.ports().await?, self.accounts().await?)
             .metrics(self.metrics.clone())
             .limits(self.settings.limits())
+            .connections(http::max_connections(SERVERS))
             .unowned_downloads(self.settings.accounts.unowned_downloads)
             .secure_cookies(self.is_https())
             .origin(&self.url);
@@ -342,10 +345,6 @@ impl Services {
     pub async fn run(self, stop: CancellationToken) {
         let tasks = TaskTracker::new();
         let https = self.is_https();
-        let is_server = |ready: &&Ready| matches!(ready, Ready::Http(..));
-        // They share the files that the process may open.
-        let servers = self.ready.iter().filter(is_server).count().max(1);
-        let connections = http::max_connections() / servers;
         for ready in self.ready {
             let stop = stop.clone();
             match ready {
@@ -355,7 +354,7 @@ impl Services {
                         .body_timeout(self.settings.requests.body_timeout)
                         .grace(self.settings.operation.grace)
                         .https(https)
-                        .connections(connections)
+                        .connections(http::max_connections(SERVERS))
                         .trust_forwarded(self.settings.addresses.trust_forwarded);
                     tasks.spawn(server.run(listener, stop));
                 }

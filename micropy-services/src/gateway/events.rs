@@ -14,7 +14,6 @@ use super::Shared;
 use super::problem::Problem;
 use super::session::Session;
 use super::slots::Slots;
-use crate::http;
 
 /// Shorter than the timeout of common proxies.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -22,9 +21,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// Streams of one user at the same time: each open page has one.
 const PER_USER: usize = 16;
 
-/// Slots for streams. They leave half of the connections to requests that end.
-pub fn slots() -> Slots {
-    Slots::new("streams of events", http::max_connections() / 2, PER_USER)
+/// Slots for streams. They leave half of the server's connections to requests that end.
+pub fn slots(connections: usize) -> Slots {
+    Slots::new("streams of events", connections / 2, PER_USER)
 }
 
 /// An event.

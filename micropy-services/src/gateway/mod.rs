@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::Accounts;
 use crate::job::outbox;
 use crate::telemetry::Metrics;
-use crate::{Ports, auth};
+use crate::{Ports, auth, http};
 
 /// The gateway: the HTTP API for uploads, jobs and downloads, and the routes of the original gateway.
 ///
@@ -127,7 +127,7 @@ impl Gateway {
             admission: Arc::default(),
             mails: Arc::new(Semaphore::new(mails::MAX_REQUESTS)),
             archives: archive::slots(),
-            streams: events::slots(),
+            streams: events::slots(http::max_connections(1)),
             shutdown: CancellationToken::new(),
         }
     }
@@ -143,6 +143,14 @@ impl Gateway {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// How many connections the server of the router accepts: streams of events take half of them at most. The default is
+    /// that of an only [`http::Server`] in the process.
+    #[must_use]
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.streams = events::slots(connections);
         self
     }
 

@@ -34,6 +34,8 @@ impl Ports {
                     }
                     Err(e) => delivery.dead(&format!("not a message of ours: {e}")).await,
                 },
+                // The queue was told to stop, too.
+                Err(_) if shutdown.is_cancelled() => return,
                 Err(e) => Err(e),
             };
             if let Err(e) = handled {
