@@ -27,7 +27,7 @@ const ORIGINAL: &str = "CREATE TABLE user (
 );";
 
 /// The schema number of this program.
-const NEWEST: i64 = 1;
+const NEWEST: i64 = 2;
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// A database of one test.
@@ -402,6 +402,35 @@ async fn its_own_tables_are_numbered() {
         assert!(auth.is_revoked(&[1; 32]).await.unwrap(), "{interruption}");
         assert_eq!(version().await, newest);
     }
+
+    // As version 1 left it, with what is in it.
+    let disabled = Change::Disabled(true);
+    first
+        .change("ann@example.com", disabled, NOW)
+        .await
+        .unwrap();
+    database.run("DROP TABLE micropy_api_tokens").await;
+    database.run("UPDATE micropy_schema SET version = 1").await;
+    // Who may not upgrade it does not pass over what it says.
+    let name = &database.name;
+    let url = database
+        .limited(&format!("SELECT, INSERT, UPDATE, DELETE ON {name}.*"))
+        .await;
+    let limited = MysqlAuth::new(url.as_str()).unwrap();
+    for _ in 0..2 {
+        let answer = limited.find("ann@example.com").await;
+        let Err(Error::Backend { cause, .. }) = answer else {
+            panic!("{answer:?}")
+        };
+        assert!(cause.to_string().contains("grant it CREATE"), "{cause}");
+    }
+    assert_eq!(version().await, 1);
+    let upgraded = database.auth(Verify);
+    let ann = upgraded.find("ann@example.com").await.unwrap();
+    assert!(ann.is_disabled);
+    assert!(upgraded.is_revoked(&[1; 32]).await.unwrap());
+    assert_eq!(upgraded.api_tokens("ann@example.com").await.unwrap(), []);
+    assert_eq!(version().await, newest);
 
     database
         .run("UPDATE micropy_schema SET version = 1000")

@@ -60,5 +60,6 @@ export async function call(method, path, body, options = {}) {
     init.headers = { "content-type": "application/json" };
   }
   const response = await request(path, init);
-  return response.status === 204 ? null : response.json();
+  // What has no content, or is yet to be done.
+  return [202, 204].includes(response.status) ? null : response.json();
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use axum::http::header::STRICT_TRANSPORT_SECURITY;
-use axum::http::{HeaderMap, HeaderValue};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -239,8 +239,8 @@ impl Server {
                     false => None,
                 };
                 let from = told(FORWARDED_FOR).and_then(|address| address.parse().ok());
-                let is_https = self.https
-                    || told(FORWARDED_PROTO).is_some_and(|scheme| scheme == "https");
+                let is_https =
+                    self.https || told(FORWARDED_PROTO).is_some_and(|scheme| scheme == "https");
                 let extensions = request.extensions_mut();
                 extensions.insert(ClientAddress(from.unwrap_or(client.ip())));
                 if is_https {

@@ -283,6 +283,10 @@ impl MysqlAuth {
             match answer(self.migrate()).await {
                 Ok(()) => Ok(Tables::Own),
                 Err(Error::Backend { cause, .. }) if is_denied(cause.as_ref()) => {
+                    // What is ours already is not passed over: it says who is disabled.
+                    if self.has_own().await? {
+                        return Err(Fault::lasting(NAME, NO_OWN_TABLES).into());
+                    }
                     tracing::warn!(
                         error = %cause,
                         "without tables of its own, the service cannot disable users or end single tokens: grant it \
@@ -301,6 +305,19 @@ impl MysqlAuth {
         match self.tables().await? {
             Tables::Own => Ok(()),
             Tables::Original => Err(Fault::lasting(NAME, NO_OWN_TABLES).into()),
+        }
+    }
+
+    /// Whether some of our own tables are there, and can be read.
+    async fn has_own(&self) -> Result<bool, Error> {
+        let missing = answer(async {
+            let mut connection = self.pool.acquire().await?;
+            self.missing(&mut connection).await
+        });
+        match missing.await {
+            Ok(missing) => Ok(missing.len() < MIGRATIONS.len()),
+            Err(Error::Backend { cause, .. }) if is_denied(cause.as_ref()) => Ok(false),
+            Err(e) => Err(e),
         }
     }
 

@@ -5,8 +5,8 @@ use micropy_core::ports::Timestamp;
 use micropy_core::ports::auth::{
     ApiToken, Auth, Change, Error, Rejection, Role, Scopes, TokenDigest, User,
 };
-use sqlx::{AssertSqlSafe, Row as _};
 use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::password::{LegacyPasswords, Passwords};
 use crate::sqlite::{self, Database};

@@ -91,7 +91,8 @@ pub async fn restore(adapters: &Adapters, from: &Path) -> io::Result<Copied> {
 }
 
 fn copy_objects(from: &Path, to: &Path) -> io::Result<Copied> {
-    let [videos, mp3s] = STORES.map(|store| Adapters::copy_store(&from.join(store), &to.join(store)));
+    let [videos, mp3s] =
+        STORES.map(|store| Adapters::copy_store(&from.join(store), &to.join(store)));
     Ok(Copied {
         videos: videos?,
         mp3s: mp3s?,

@@ -5,8 +5,8 @@ mod backup;
 mod folder;
 
 use std::io;
-use std::path::Path;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -471,6 +471,7 @@ await check("a token for a program is made, shown once, used and ended", async (
   await page.getByLabel("Name of a new token").fill("a <b>script</b>");
   await page.getByLabel("It may convert").uncheck();
   await page.getByRole("button", { name: "Make token" }).click();
+  await page.getByLabel("Your new token").waitFor();
   const token = await page.getByLabel("Your new token").inputValue();
   assert.match(token, /^mpy_/);
   const ask = (method, path) => fetch(`${url}${path}`, { method, headers: { authorization: `Bearer ${token}` } });

@@ -61,7 +61,10 @@ impl Server {
     /// Where health and metrics are, by its log.
     pub fn health_url(folder: &Path) -> String {
         let log = log_text(folder);
-        let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let lines = log
+            .lines()
+            .rev()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let mut found = lines.filter(|line| line["message"] == "health and metrics");
         let address = found.next().expect("it is logged")["address"].clone();
         format!("http://{}", address.as_str().unwrap())

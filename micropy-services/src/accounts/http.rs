@@ -54,9 +54,13 @@ impl Service {
     pub fn open(url: &str) -> io::Result<Self> {
         let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
         let (url, query) = url.split_once('?').unwrap_or((url, ""));
-        let parsed: Uri = url.parse().map_err(|e| wrong(format!("it is no URL: {e}")))?;
+        let parsed: Uri = url
+            .parse()
+            .map_err(|e| wrong(format!("it is no URL: {e}")))?;
         if !matches!(parsed.scheme_str(), Some("http" | "https")) {
-            return Err(wrong("it begins neither with http:// nor with https://".into()));
+            return Err(wrong(
+                "it begins neither with http:// nor with https://".into(),
+            ));
         }
         let ca = match query.split_once('=') {
             None if query.is_empty() => None,
@@ -149,7 +153,10 @@ mod tests {
             ("https://a b", "no URL"),
             ("https://auth?tls=none", "only ?ca="),
             ("https://auth?ca=/nowhere.pem", "/nowhere.pem"),
-            (&*format!("https://auth?ca={}", empty.display()), "holds none"),
+            (
+                &*format!("https://auth?ca={}", empty.display()),
+                "holds none",
+            ),
         ] {
             assert!(refused(url).contains(why), "{}", refused(url));
         }

@@ -30,8 +30,8 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use micropy_core::ports::auth::{ApiToken, Error, Scopes};
 use micropy_core::ports::Timestamp;
+use micropy_core::ports::auth::{ApiToken, Error, Scopes};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -78,12 +78,8 @@ pub trait Accounts: Send + Sync {
 
     /// Removes the user of a valid token, if they know the password. It ends all their tokens. What they have stored is the
     /// caller's to remove.
-    async fn remove(
-        &self,
-        token: &str,
-        password: String,
-        from: IpAddr,
-    ) -> Result<(), AccountError>;
+    async fn remove(&self, token: &str, password: String, from: IpAddr)
+    -> Result<(), AccountError>;
 
     /// A code for a mail to the user of an address: one to set another password, or to confirm the address. None where
     /// there is nobody to send it to, or nothing to confirm; who asked is not to learn that. A user who has yet to confirm the
@@ -213,7 +209,9 @@ fn check_token_name(name: &str) -> Result<(), String> {
     if is_clean && name.chars().count() <= MAX_TOKEN_NAME {
         return Ok(());
     }
-    Err(format!("The name of a token has 1 to {MAX_TOKEN_NAME} characters."))
+    Err(format!(
+        "The name of a token has 1 to {MAX_TOKEN_NAME} characters."
+    ))
 }
 
 /// An API token, as auth service and gateway tell each other of it.

@@ -370,7 +370,10 @@ mod tests {
         assert_eq!(code.email, "ann@example.com");
         assert!(code.is_good_for(&ann(), &ours));
         assert!(read(&reset.code, Purpose::Reset, 30).is_none(), "too late");
-        assert!(read(&reset.code, Purpose::Confirm, 0).is_none(), "another purpose");
+        assert!(
+            read(&reset.code, Purpose::Confirm, 0).is_none(),
+            "another purpose"
+        );
         let changes: [fn(&mut User); 3] = [
             |user| user.version += 1,
             |user| user.id = "8".into(),
@@ -383,12 +386,34 @@ mod tests {
         }
         let confirm = ours.mail_code(&ann(), Purpose::Confirm, NOW);
         let code = read(&confirm.code, Purpose::Confirm, 60).unwrap();
-        assert!(code.is_good_for(&User { version: 9, ..ann() }, &ours));
-        assert!(!code.is_good_for(&User { id: "8".into(), ..ann() }, &ours));
-        assert!(tokens("irony").check_code(&reset.code, Purpose::Reset, NOW).is_none());
+        assert!(code.is_good_for(
+            &User {
+                version: 9,
+                ..ann()
+            },
+            &ours
+        ));
+        assert!(!code.is_good_for(
+            &User {
+                id: "8".into(),
+                ..ann()
+            },
+            &ours
+        ));
+        assert!(
+            tokens("irony")
+                .check_code(&reset.code, Purpose::Reset, NOW)
+                .is_none()
+        );
         let (body, mac) = reset.code.split_once('.').unwrap();
         let (other, _) = confirm.code.split_once('.').unwrap();
-        for forged in ["", ".", body, &format!("{other}.{mac}"), &format!("{body}.")] {
+        for forged in [
+            "",
+            ".",
+            body,
+            &format!("{other}.{mac}"),
+            &format!("{body}."),
+        ] {
             assert!(read(forged, Purpose::Reset, 0).is_none(), "{forged}");
         }
         assert!(ours.check(&reset.code, NOW).is_none(), "it is no token");

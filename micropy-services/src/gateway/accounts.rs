@@ -105,7 +105,11 @@ pub async fn register(
         // Where there is no mail now, the user can ask for another.
         let _ = mails::send(&gateway, email.clone(), Purpose::Confirm, from);
     }
-    Ok((StatusCode::CREATED, signed_in(&gateway, cookie, email, token)).into_response())
+    Ok((
+        StatusCode::CREATED,
+        signed_in(&gateway, cookie, email, token),
+    )
+        .into_response())
 }
 
 /// Log in.

@@ -64,7 +64,10 @@ pub async fn export(State(gateway): State<Shared>, session: Session) -> Result<R
     let body = Body::from_stream(futures_util::StreamExt::chain(head, jobs));
     let headers = [
         (CONTENT_TYPE, "application/json"),
-        (CONTENT_DISPOSITION, "attachment; filename=\"micropy-account.json\""),
+        (
+            CONTENT_DISPOSITION,
+            "attachment; filename=\"micropy-account.json\"",
+        ),
     ];
     Ok((headers, body).into_response())
 }

@@ -245,7 +245,9 @@ fn check_scopes(scopes: Scopes, parts: &Parts) -> Result<(), &'static str> {
     let is_reading = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
     if path.starts_with(ACCOUNTS) {
         let is_me = is_reading && path == ME;
-        return is_me.then_some(()).ok_or("An API token is not for accounts: please sign in.");
+        return is_me
+            .then_some(())
+            .ok_or("An API token is not for accounts: please sign in.");
     }
     let is_upload = UPLOADS.iter().any(|uploads| path.starts_with(uploads));
     match (is_upload || !is_reading, scopes) {
@@ -283,7 +285,10 @@ fn is_own_page(parts: &Parts, gateway: &Gateway) -> bool {
         return true;
     }
     let told = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
-    if !matches!(told("sec-fetch-site"), None | Some(b"same-origin" | b"none")) {
+    if !matches!(
+        told("sec-fetch-site"),
+        None | Some(b"same-origin" | b"none")
+    ) {
         return false;
     }
     // What is no browser sends no origin.
@@ -371,12 +376,24 @@ mod tests {
         }
         let from = |origin| [("host", "example.com"), ("origin", origin)];
         assert!(is_own(&plain, &from("https://example.com"), true));
-        assert!(is_own(&plain, &from("https://example.com"), false), "behind a proxy");
+        assert!(
+            is_own(&plain, &from("https://example.com"), false),
+            "behind a proxy"
+        );
         assert!(!is_own(&plain, &from("http://example.com"), true));
         assert!(is_own(&plain, &[("host", "example.com")], false));
-        let sites = [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false)];
+        let sites = [
+            ("same-origin", true),
+            ("none", true),
+            ("same-site", false),
+            ("cross-site", false),
+        ];
         for (site, expected) in sites {
-            let sent = [("host", "example.com"), ("origin", "http://example.com"), ("sec-fetch-site", site)];
+            let sent = [
+                ("host", "example.com"),
+                ("origin", "http://example.com"),
+                ("sec-fetch-site", site),
+            ];
             assert_eq!(is_own(&plain, &sent, false), expected, "{site}");
         }
     }
@@ -408,7 +425,11 @@ mod tests {
             ("POST", "/api/v1/auth/refresh", false, false),
             ("POST", "/api/v1/auth/remove", false, false),
         ] {
-            let request = Request::builder().method(method).uri(path).body(()).unwrap();
+            let request = Request::builder()
+                .method(method)
+                .uri(path)
+                .body(())
+                .unwrap();
             let (parts, ()) = request.into_parts();
             let given = [convert, read].map(|scopes| check_scopes(scopes, &parts).is_ok());
             assert_eq!(given, [by_convert, by_read], "{method} {path}");
@@ -419,11 +440,19 @@ mod tests {
     fn a_cookie_over_https_is_one_that_no_other_host_can_set() {
         let cookie = |gateway: &Gateway, https| {
             let cookie = SessionCookie::of(&parts(&[], https), gateway);
-            cookie.header(gateway, "x", 5).unwrap().to_str().unwrap().to_owned()
+            cookie
+                .header(gateway, "x", 5)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned()
         };
         let common = "HttpOnly; SameSite=Strict; Max-Age=5";
         let secure = format!("__Host-micropy_session=x; Path=/; {common}; Secure");
-        assert_eq!(cookie(&gateway(), false), format!("micropy_session=x; Path=/; {common}"));
+        assert_eq!(
+            cookie(&gateway(), false),
+            format!("micropy_session=x; Path=/; {common}")
+        );
         assert_eq!(cookie(&gateway(), true), secure);
         assert_eq!(cookie(&gateway().secure_cookies(true), false), secure);
         assert_eq!(
@@ -431,10 +460,15 @@ mod tests {
             format!("__Secure-micropy_session=x; Path=/audio/; {common}; Secure")
         );
         // The other's value is none.
-        let sent = [("cookie", "micropy_session=plain; __Host-micropy_session=secure")];
+        let sent = [(
+            "cookie",
+            "micropy_session=plain; __Host-micropy_session=secure",
+        )];
         let value = |https| {
             let parts = parts(&sent, https);
-            SessionCookie::of(&parts, &gateway()).value(&parts.headers).map(str::to_owned)
+            SessionCookie::of(&parts, &gateway())
+                .value(&parts.headers)
+                .map(str::to_owned)
         };
         assert_eq!(value(false).as_deref(), Some("plain"));
         assert_eq!(value(true).as_deref(), Some("secure"));

@@ -75,8 +75,18 @@ pub struct ConversionOptions {
     pub track: Option<u16>,
     /// The audio track in this language, by its code of ISO 639-1 or 639-2: two or three letters.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[param(min_length = 2, max_length = 3, pattern = "^[A-Za-z]{2,3}$", example = "eng")]
-    #[schema(min_length = 2, max_length = 3, pattern = "^[A-Za-z]{2,3}$", example = "eng")]
+    #[param(
+        min_length = 2,
+        max_length = 3,
+        pattern = "^[A-Za-z]{2,3}$",
+        example = "eng"
+    )]
+    #[schema(
+        min_length = 2,
+        max_length = 3,
+        pattern = "^[A-Za-z]{2,3}$",
+        example = "eng"
+    )]
     pub language: Option<String>,
     /// `moviepy`: 44.1 kHz, stereo, 128 kbit/s, as moviepy makes by default.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -287,7 +297,10 @@ mod tests {
         let options = ConversionOptions::default();
         for (name, value) in [("language", &*long), (&*long, "1"), ("preset", &*long)] {
             let refused = options.with(name, value).unwrap_err();
-            assert!(refused.starts_with(&name[..6]) && refused.len() < 100, "{refused}");
+            assert!(
+                refused.starts_with(&name[..6]) && refused.len() < 100,
+                "{refused}"
+            );
         }
         let json = format!(r#"{{"language": "{long}"}}"#);
         assert!(parse(&json).unwrap_err().starts_with("language is a code"));

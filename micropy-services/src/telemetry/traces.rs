@@ -23,8 +23,8 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use micropy_core::ports::{BackendError, Id};
 use micropy_core::ports::jobs::{Topic, Topics};
+use micropy_core::ports::{BackendError, Id};
 use serde_json::{Map, Value};
 use tracing::field::{Empty, display};
 use tracing::{Instrument as _, Span, Subscriber, info_span};
@@ -153,7 +153,11 @@ pub(crate) async fn call(
         return Ok(tokio::time::timeout(time, sending).await??);
     }
     let (method, url) = (method_name(request.method()), request.uri());
-    let default_port = if url.scheme_str() == Some("https") { 443 } else { 80 };
+    let default_port = if url.scheme_str() == Some("https") {
+        443
+    } else {
+        80
+    };
     let span = info_span!(
         target: TARGET,
         "call",

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use lapin::options::QueueDeclareOptions;
 use lapin::protocol::{AMQPSoftError, constants};
-use lapin::types::FieldTable;
 use lapin::runtime;
 use lapin::tcp::OwnedTLSConfig;
+use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties};
 use micropy_core::ports::queue::Error;

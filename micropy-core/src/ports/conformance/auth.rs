@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use crate::ports::Timestamp;
-use crate::ports::auth::{ApiToken, Auth, Change, Error, Rejection, Role, Scopes, TokenDigest, User};
+use crate::ports::auth::{
+    ApiToken, Auth, Change, Error, Rejection, Role, Scopes, TokenDigest, User,
+};
 
 /// When the suite takes place.
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -340,7 +342,11 @@ async fn an_api_token_is_found_by_its_digest_until_it_ends(auth: &dyn Auth) {
         token(12, "a script", false),
     );
     let listed = auth.api_tokens(eve).await.expect("list");
-    assert_eq!(listed, [first.clone(), second.clone()], "the user's own, by age");
+    assert_eq!(
+        listed,
+        [first.clone(), second.clone()],
+        "the user's own, by age"
+    );
     let user = auth.find(eve).await.expect("find");
     let found = auth.find_api_token(&digest(11)).await.expect("find");
     assert_eq!(found, (user, first));
@@ -350,7 +356,9 @@ async fn an_api_token_is_found_by_its_digest_until_it_ends(auth: &dyn Auth) {
         matches!(others, Err(Error::NotFound)),
         "another user's token is none"
     );
-    auth.remove_api_token(eve, "token 11").await.expect("remove");
+    auth.remove_api_token(eve, "token 11")
+        .await
+        .expect("remove");
     assert!(is_unknown(11).await, "a token that was removed");
     let again = auth.remove_api_token(eve, "token 11").await;
     assert!(matches!(again, Err(Error::NotFound)), "is gone");
