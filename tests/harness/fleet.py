@@ -273,7 +273,8 @@ class Separate(Fleet):
     def environment(self, name, twin=False):
         urls = {"storage_url": self.mongodb, "queue_url": self.amqp, "users_url": self.mysql.geturl(), "notifier_url": self.smtp.geturl()}
         own = {"gateway": {"auth_url": self.auth.url}, "notification": {"public_url": self.gateway.url}}.get(kind(name), {})
-        return {"JWT_SECRET": SECRET, **urls, **own, **self.settings}
+        # Users of the tests have no mailbox.
+        return {"JWT_SECRET": SECRET, "confirmation": False, **urls, **own, **self.settings}
 
 
 class Owner(User):
