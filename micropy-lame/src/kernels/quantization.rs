@@ -105,6 +105,13 @@ impl Steps {
         }
         Self(steps)
     }
+
+    /// Those of eight lines.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,bmi2")]
+    pub fn of_eight(&self, line: usize) -> __m256 {
+        f32x8(&self.0[line..])
+    }
 }
 
 /// As [`quantize`], with a factor for each line.
@@ -118,8 +125,14 @@ pub fn quantize_bands(
     quantized: &mut [i32; LINES],
     packed: &mut Packed,
 ) {
-    let step = |line: usize| f32x8(&steps.0[line..]);
-    quantize_by(xr34, lines, step, adjust, quantized, packed);
+    quantize_by(
+        xr34,
+        lines,
+        |line| steps.of_eight(line),
+        adjust,
+        quantized,
+        packed,
+    );
 }
 
 /// `step` gives the factors of eight lines.
@@ -180,7 +193,10 @@ fn quantize_by(
 fn adjust_from_8(whole: __m256i) -> __m256 {
     let half = _mm256_set1_ps(0.5);
     let centre = _mm256_add_ps(_mm256_cvtepi32_ps(whole), half);
-    let r = _mm256_div_ps(_mm256_set1_ps(1.0), centre);
+    // A step of Newton's method makes the rough reciprocal as good as a division, in a third of the time.
+    let rough = _mm256_rcp_ps(centre);
+    let twice_less = _mm256_fnmadd_ps(centre, rough, _mm256_set1_ps(2.0));
+    let r = _mm256_mul_ps(rough, twice_less);
     let cubic = _mm256_fmadd_ps(
         _mm256_mul_ps(r, r),
         _mm256_set1_ps(-0.000_676_15),

@@ -135,7 +135,9 @@ impl Eight {
             start = end;
         }
         let (peak, energy) = (largest_of_8(&peaks), sums_of_8(&energies));
-        let allowed = f32_upto8(&granule.allowed[at..]);
+        // LAME leaves the others as they were.
+        let bands = granule.bands.min(BANDS);
+        let allowed = f32_upto8(&granule.allowed[at.min(bands)..bands]);
 
         let least = first_gain(peak, LARGEST, powers, |quantity| {
             _mm256_cmp_ps::<_CMP_GT_OQ>(quantity, _mm256_set1_ps(LARGEST))
