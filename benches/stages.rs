@@ -88,14 +88,26 @@ fn encode(c: &mut Criterion) {
     group.finish();
 }
 
-/// From the bytes of two encoders, of which the second began later, to the joined stream.
+/// From the bytes of two encoders, of which the second began later, to the joined stream. Prints how many frames both have to encode
+/// until there is a seam: what a span costs beyond its own frames.
 fn stitch(c: &mut Criterion) {
     let mut group = c.benchmark_group("stitch");
     const START: usize = 49;
-    let planes = music(3, RATE, 2, 300 * 1152);
+    let planes = music(3, RATE, 2, 700 * 1152);
     for (name, bitrate) in BITRATES {
         let left = frames(&planes, 0, bitrate);
-        let right = frames(&planes, START * 1152, bitrate);
+        let right_from = |start: usize| frames(&planes, start * 1152, bitrate);
+        let mut twice: Vec<usize> = (1..=8)
+            .map(|seam| seam * START)
+            .filter_map(|start| {
+                stages::stitch(&left, &right_from(start), start, bitrate).expect("frames")
+            })
+            .collect();
+        twice.sort_unstable();
+        if let (Some(median), Some(most)) = (twice.get(twice.len() / 2), twice.last()) {
+            println!("stitch/{name}: {median} frames encoded twice for a seam, at most {most}");
+        }
+        let right = right_from(START);
         group.bench_function(name, |b| {
             b.iter(|| stages::stitch(black_box(&left), black_box(&right), START, bitrate))
         });
