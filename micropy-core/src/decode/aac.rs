@@ -71,17 +71,12 @@ pub fn decoder(track: &CodecParameters, format: &Format) -> Result<Box<dyn Decod
     let block_len = u32::try_from(block_len).unwrap_or(aac.frame_len);
     let is_plain =
         is_plain(&aac) && format.sample_rate == aac.core_rate && Some(format.layout) == aac.layout;
+    let of_block = Format {
+        packet_len: Some(block_len),
+        ..format.clone()
+    };
     Ok(Box::new(Blocks {
-        decoder: match is_plain {
-            true => Box::new(Plain::new(aac)?),
-            false => {
-                let of_block = Format {
-                    packet_len: Some(block_len),
-                    ..format.clone()
-                };
-                fdk::decoder(track, &aac, &of_block)?
-            }
-        },
+        decoder: Changing::new(track, aac, of_block, is_plain)?,
         block_len: block_len as usize,
     }))
 }
@@ -209,7 +204,7 @@ const BEGIN_WITH_A_SINGLE: [u32; 6] = [1, 6, 3, 5, 4, 7];
 
 /// A decoder of raw_data_blocks: headers come off, and a block without sound is damaged.
 struct Blocks {
-    decoder: Box<dyn Decoder>,
+    decoder: Changing,
     /// PCM samples of a block.
     block_len: usize,
 }
@@ -224,11 +219,15 @@ impl Decoder for Blocks {
     }
 }
 
-/// AAC-LC of one channel or two by Symphonia. What single packets ask beyond that, other decoders give.
-struct Plain {
+/// The usual decoder of a track, Symphonia's for AAC-LC of one channel or two. What single packets ask beyond that, others
+/// give.
+struct Changing {
+    track: CodecParameters,
     aac: AacConfig,
-    layout: Layout,
-    usual: Symphonia,
+    format: Format,
+    usual: Box<dyn Decoder>,
+    /// It is Symphonia's.
+    is_plain: bool,
     /// For packets of other channels: a stream may change in the middle.
     others: Vec<Other>,
     /// For packets with a program_config_element or coupling channels, which Symphonia does not know.
@@ -239,49 +238,68 @@ struct Plain {
 
 /// A decoder of another channel configuration.
 struct Other {
-    aac: AacConfig,
+    channel_configuration: u32,
     layout: Layout,
     decoder: Box<dyn Decoder>,
 }
 
-impl Other {
-    fn new(aac: AacConfig) -> Result<Self> {
-        Ok(Other {
-            layout: aac.layout.unwrap_or(Layout::STEREO),
-            decoder: match aac.channel_configuration {
-                1 | 2 => Box::new(plain_decoder(&aac)?),
-                _ => fdk::core_decoder(&aac)?,
+impl Changing {
+    fn new(
+        track: &CodecParameters,
+        aac: AacConfig,
+        format: Format,
+        is_plain: bool,
+    ) -> Result<Self> {
+        Ok(Changing {
+            usual: match is_plain {
+                true => Box::new(plain_decoder(&aac)?),
+                false => fdk::decoder(track, &aac, &format)?,
             },
+            track: track.clone(),
             aac,
-        })
-    }
-}
-
-impl Plain {
-    fn new(aac: AacConfig) -> Result<Self> {
-        Ok(Plain {
-            usual: plain_decoder(&aac)?,
-            layout: aac.layout.unwrap_or(Layout::STEREO),
-            aac,
+            format,
+            is_plain,
             others: Vec::new(),
             coupled: None,
             decoded: Pcm::default(),
         })
     }
 
-    /// Decodes a packet of channel configuration `channels` into the track's channels.
+    fn other(&self, channel_configuration: u32) -> Result<Other> {
+        let aac = self.aac.with_channels(channel_configuration);
+        let layout = aac.layout.unwrap_or(Layout::STEREO);
+        let has_sbr = self.format.sample_rate != aac.core_rate;
+        let decoder: Box<dyn Decoder> = match channel_configuration {
+            _ if has_sbr => {
+                let format = Format {
+                    layout,
+                    ..self.format.clone()
+                };
+                fdk::decoder(&self.track, &aac, &format)?
+            }
+            1 | 2 => Box::new(plain_decoder(&aac)?),
+            _ => fdk::core_decoder(&aac)?,
+        };
+        Ok(Other {
+            channel_configuration,
+            layout,
+            decoder,
+        })
+    }
+
+    /// Decodes a packet of another channel configuration into the track's channels.
     fn decode_other(
         &mut self,
-        channels: u32,
+        channel_configuration: u32,
         block: &[u8],
         pcm: &mut Pcm,
     ) -> Result<(), DecodeError> {
         let mut others = self.others.iter();
-        let known = others.position(|other| other.aac.channel_configuration == channels);
+        let known = others.position(|o| o.channel_configuration == channel_configuration);
         let index = match known {
             Some(index) => index,
             None => {
-                let other = Other::new(self.aac.with_channels(channels));
+                let other = self.other(channel_configuration);
                 self.others
                     .push(other.map_err(|e| DecodeError(e.to_string()))?);
                 self.others.len() - 1
@@ -290,28 +308,34 @@ impl Plain {
         let other = &mut self.others[index];
         self.decoded.reset(other.layout.channels());
         other.decoder.decode(block, &mut self.decoded)?;
-        reconfigured::place(&self.decoded, other.layout, pcm, self.layout);
+        reconfigured::place(&self.decoded, other.layout, pcm, self.format.layout);
         Ok(())
     }
 
-    /// Decodes a packet that begins with a single_channel_element: of one channel, or of more than two.
-    fn decode_single(&mut self, block: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
-        let decoded = match self.layout.channels() {
-            1 => self.usual.decode(block, pcm),
-            // Two single elements are two channels as well.
-            _ => self
-                .decode_other(1, block, pcm)
-                .or_else(|_| self.usual.decode(block, pcm)),
-        };
-        // With room for six channels, the decoder takes fewer too.
-        decoded.or_else(|why| {
-            let surround = [6, 7].into_iter().find_map(|channels| {
-                let start = pcm.len();
-                let decoded = self.decode_other(channels, block, pcm);
-                decoded.map_err(|_| pcm.resize(start)).ok()
-            });
-            surround.ok_or(why)
-        })
+    /// The first of these channel configurations that a packet can be decoded as; 0: the track's own. Without any, the
+    /// first error.
+    fn decode_as(
+        &mut self,
+        configurations: &[u32],
+        block: &[u8],
+        pcm: &mut Pcm,
+    ) -> Result<(), DecodeError> {
+        let start = pcm.len();
+        let mut first = None;
+        for &configuration in configurations {
+            let decoded = match configuration {
+                0 => self.usual.decode(block, pcm),
+                other => self.decode_other(other, block, pcm),
+            };
+            match decoded {
+                Ok(()) => return Ok(()),
+                Err(why) => {
+                    pcm.resize(start);
+                    first.get_or_insert(why);
+                }
+            }
+        }
+        first.map_or(Ok(()), Err)
     }
 
     fn decode_coupled(&mut self, block: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
@@ -325,18 +349,28 @@ impl Plain {
     }
 }
 
-impl Decoder for Plain {
+impl Decoder for Changing {
     fn decode(&mut self, block: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
         let Beginning {
             first,
             program_config,
         } = aac_packet::beginning(block)?;
-        match first {
-            _ if program_config => self.decode_coupled(block, pcm),
-            ChannelElement::Coupling => self.decode_coupled(block, pcm),
-            ChannelElement::Pair if self.layout.channels() == 1 => self.decode_other(2, block, pcm),
-            ChannelElement::Pair => self.usual.decode(block, pcm),
-            ChannelElement::Single => self.decode_single(block, pcm),
-        }
+        // By a program_config_element, any element may come first.
+        let described = self.aac.channel_configuration == 0;
+        let channels = self.aac.layout.map_or(0, Layout::channels);
+        let configurations: &[u32] = match first {
+            _ if self.is_plain && (program_config || first == ChannelElement::Coupling) => {
+                return self.decode_coupled(block, pcm);
+            }
+            ChannelElement::Coupling => &[0],
+            ChannelElement::Pair if channels == 2 => &[0],
+            ChannelElement::Pair if described => &[0, 2],
+            ChannelElement::Pair => &[2],
+            // Two single elements are two channels as well. With room for six channels, the decoder takes fewer too.
+            ChannelElement::Single if channels == 2 => &[1, 0, 6, 7],
+            ChannelElement::Single if channels == 1 => &[0, 6, 7],
+            ChannelElement::Single => &[0, 1, 6, 7],
+        };
+        self.decode_as(configurations, block, pcm)
     }
 }
