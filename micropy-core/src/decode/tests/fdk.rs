@@ -206,14 +206,20 @@ fn a_stream_that_changes_its_channels_stays_in_those_it_began_with() {
     let at = 12;
     for (from, first) in kinds.iter().zip(&tracks) {
         for (to, second) in kinds.iter().zip(&tracks) {
-            if from == to {
+            // Of such a packet, nothing but the program_config_element tells the channels.
+            if from == to || *to == "quad" {
                 continue;
             }
             let what = format!("{from}, then {to}");
             let track = changing(first, second, at);
             let format = track.format();
             assert_eq!(format, first.format(), "{what}");
-            let decoded = track.decode_from(0);
+            let mut decoder = decoder(&track.parameters, &format).unwrap();
+            let mut decoded = Pcm::new(format.layout.channels());
+            for (index, packet) in track.packets.iter().enumerate() {
+                let result = decoder.decode(packet, &mut decoded);
+                result.unwrap_or_else(|why| panic!("{what}, packet {index}: {why}"));
+            }
             let before = first.decode_from(0);
             let mut after = Pcm::new(format.layout.channels());
             let layout = second.format().layout;
