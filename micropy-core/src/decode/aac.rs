@@ -366,10 +366,9 @@ impl Decoder for Changing {
             ChannelElement::Pair if channels == 2 => &[0],
             ChannelElement::Pair if described => &[0, 2],
             ChannelElement::Pair => &[2],
-            // Two single elements are two channels as well. With room for six channels, the decoder takes fewer too.
-            ChannelElement::Single if channels == 2 => &[1, 0, 6, 7],
             ChannelElement::Single if channels == 1 => &[0, 6, 7],
-            ChannelElement::Single => &[0, 1, 6, 7],
+            // Two single elements are two channels as well. A decoder of more takes one channel for another of them.
+            ChannelElement::Single => &[1, 0, 6, 7],
         };
         self.decode_as(configurations, block, pcm)
     }
