@@ -3,8 +3,8 @@
 //! One document holds a job, the lease on it and the messages owed for it, so a change needs no transaction. It is one
 //! update, conditional on the `revision` that was read, and is repeated if somebody else was faster.
 //!
-//! Owners take their turns in a second update: a field `line` says which jobs wait for it, and which are requested. Two at
-//! once may both request one, and a process that dies in between leaves the next to [`claim_owed`](JobOutbox::claim_owed).
+//! Owners take their turns in a second update: a field `line` says which jobs wait for it, and which are requested. A
+//! process that dies in between leaves the next to [`claim_owed`](JobOutbox::claim_owed).
 //!
 //! Documents also bear the time of their last change by the server's clock. Watchers poll for it, because a single
 //! server has no change streams.
@@ -182,11 +182,26 @@ impl MongodbJobs {
         let keys = doc! { LINE: 1, "owner": 1, "_id": 1 };
         let only = doc! { LINE: { "$exists": true } };
         let options = IndexOptions::builder().partial_filter_expression(only);
-        let index = IndexModel::builder().keys(keys).options(options.build());
-        self.collection.create_index(index.build()).await?;
-        // Their messages are in the queue.
-        let open =
-            doc! { "state": { "$in": ["queued", "running"] }, REQUESTED: { "$exists": false } };
+        let places = IndexModel::builder().keys(keys).options(options.build());
+        // Of several that give a turn at once, one does. A converter that does not know the field leaves it there, but
+        // not the state.
+        const { assert!(IN_LINE == 1) };
+        let only = doc! { LINE: REQUESTED, "state": State::Queued.name() };
+        let options = IndexOptions::builder().unique(true);
+        let options = options.partial_filter_expression(only).build();
+        let one = IndexModel::builder()
+            .keys(doc! { "owner": 1 })
+            .options(options);
+        self.collection
+            .create_indexes([places.build(), one.build()])
+            .await?;
+        // Their messages are in the queue. Those that wait are of a program that has migrated already.
+        let absent = doc! { "$exists": false };
+        let open = doc! {
+            "state": { "$in": ["queued", "running"] },
+            REQUESTED: &absent,
+            LINE: &absent,
+        };
         let requested = doc! { "$set": { REQUESTED: "$updated" } };
         self.collection.update_many(open, vec![requested]).await?;
         Ok(())
@@ -270,7 +285,10 @@ impl MongodbJobs {
         let mut own = None;
         for _ in 0..TRIES {
             if self.in_turn {
-                let in_line = jobs.count_documents(line(REQUESTED)).limit(IN_LINE);
+                let mut in_line = line(REQUESTED);
+                // A converter that does not know the field leaves it there.
+                in_line.insert("state", State::Queued.name());
+                let in_line = jobs.count_documents(in_line).limit(IN_LINE);
                 if in_line.await.map_err(Fault::from)? >= IN_LINE {
                     break;
                 }
@@ -284,11 +302,15 @@ impl MongodbJobs {
             let Some(owed) = entry.take_turn(now).map(owe) else {
                 break;
             };
+            entry.in_line = self.in_turn;
             let is_own = caller == Some(entry.job.id);
             let since = if is_own { now } else { now.minus(CLAIM_TIME) };
-            let stored = self.store(&entry, revision, Some(&owed), since).await;
-            if stored.map_err(Fault::from)? && is_own {
-                own = Some(owed);
+            match self.store(&entry, revision, Some(&owed), since).await {
+                Ok(true) if is_own => own = Some(owed),
+                Ok(_) => {}
+                // Somebody else has just given a turn.
+                Err(e) if server::is_taken(&e) => break,
+                Err(e) => return Err(backend(e)),
             }
         }
         Ok(own)

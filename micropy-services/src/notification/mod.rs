@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use micropy_core::ports::jobs::{self, Notice, Topic};
+use micropy_core::ports::jobs::{self, Notice, State, Topic};
 use micropy_core::ports::notifier::Error;
 use micropy_core::ports::queue::{self, Delivery};
 use micropy_core::ports::{Id, Notifier, Timestamp};
@@ -126,7 +126,7 @@ impl NotificationService {
                 let wait = until.since(self.ports.clock.now());
                 return delivery.retry(wait.max(LEAST_WAIT)).await;
             }
-            Claim::Sent => return delivery.ack().await,
+            Claim::Needless => return delivery.ack().await,
         };
         let mailing = telemetry::mailing();
         let sending = self
@@ -184,6 +184,14 @@ impl NotificationService {
         if let Some(mp3) = body.mp3() {
             self.ports.record_mp3(id, mp3).await?;
         }
+        if body.failure.is_some() {
+            match self.ports.jobs.get(id).await {
+                // Its owner has retried it, and hears how that ends.
+                Ok(job) if job.state != State::Failed => return Ok(Claim::Needless),
+                Ok(_) | Err(jobs::Error::NotFound) => {}
+                Err(e) => return Err(e),
+            }
+        }
         match self
             .ports
             .jobs
@@ -192,7 +200,7 @@ impl NotificationService {
         {
             Ok(Notice::Yours) => Ok(Claim::Ours(id)),
             Ok(Notice::Taken(until)) => Ok(Claim::Others(until)),
-            Ok(Notice::Sent) => Ok(Claim::Sent),
+            Ok(Notice::Sent) => Ok(Claim::Needless),
             // An original converter's MP3 of a job that is being converted again, or a job that was deleted.
             Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => Ok(Claim::Nobodys),
             Err(e) => Err(e),
@@ -238,6 +246,6 @@ enum Claim {
     Nobodys,
     /// Somebody else does, who has until then.
     Others(Timestamp),
-    /// It was sent.
-    Sent,
+    /// Nobody: it was sent, or is no news any more.
+    Needless,
 }
