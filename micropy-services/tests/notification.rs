@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{Begin, Job, Lease, Message, Outcome, Output, State, Topic};
 use micropy_core::ports::notifier::{Error, Notification, Notifier};
 use micropy_core::ports::time::{ManualClock, Timestamp};
-use micropy_core::ports::{Clock, Id};
 use micropy_services::Ports;
 use micropy_services::notification::NotificationService;
 use serde_json::json;
