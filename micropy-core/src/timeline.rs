@@ -929,7 +929,7 @@ mod tests {
                 let mut expected: Vec<_> = pieces.collect();
                 let presented = presenter.presented(media.clone());
                 if expected.is_empty() {
-                    expected = vec![presented[0].start..presented[0].start];
+                    expected.push(presented[0].start..presented[0].start);
                 }
                 assert_eq!(presented, expected, "{media:?} of {list:?}");
             }
