@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=patches");
-    if env::var_os("DOCS_RS").is_some() {
+    if env::var_os("DOCS_RS").is_some() || is_for_clippy() {
         return Ok(());
     }
     let ours = PathBuf::from(env::var("OUT_DIR")?).join("aac");
@@ -58,4 +58,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-env-changed=MICROPY_FDK_CFLAGS");
     cc.try_compile("micropy_fdk")?;
     Ok(())
+}
+
+/// Whether Clippy runs this build: it links nothing, and nothing that it builds is used by another build.
+fn is_for_clippy() -> bool {
+    env::var_os("RUSTC_WORKSPACE_WRAPPER")
+        .is_some_and(|wrapper| Path::new(&wrapper).file_stem() == Some("clippy-driver".as_ref()))
 }
