@@ -8,9 +8,7 @@ use crate::pcm::{Layout, Pcm};
 
 /// What the track decodes to. The first packets are decoded, since only they show implicit SBR and parametric stereo.
 pub fn inspect(track: &CodecParameters, aac: &AacConfig, packets: &[&[u8]]) -> Result<Format> {
-    let mut decoder = open(&configuration(track, aac)).map_err(|_| {
-        Error::unsupported(format!("{} audio", Codec::Aac(aac.profile(false, false))))
-    })?;
+    let mut decoder = open(&configuration(track, aac)).map_err(|_| refused(aac))?;
     let mut first = Err("there is none".to_string());
     let mut sides_differ = false;
     for packet in packets {
@@ -45,7 +43,18 @@ pub fn inspect(track: &CodecParameters, aac: &AacConfig, packets: &[&[u8]]) -> R
 pub fn check(track: &CodecParameters, aac: &AacConfig) -> Result<()> {
     open(&configuration(track, aac))
         .map(drop)
-        .map_err(|_| Error::unsupported(format!("{} audio", Codec::Aac(aac.profile(false, false)))))
+        .map_err(|_| refused(aac))
+}
+
+/// Why the library does not take the configuration.
+fn refused(aac: &AacConfig) -> Error {
+    let codec = Codec::Aac(aac.profile(false, false));
+    Error::unsupported(match aac.channel_configuration {
+        0 => format!(
+            "{codec} audio whose program_config_element names its channels in no order of the standard"
+        ),
+        _ => format!("{codec} audio"),
+    })
 }
 
 /// Packets until a restarted decoder gives what one run from the start does, as measured. The overlap of the transform

@@ -43,6 +43,16 @@ pub const MONO_TO_7_1: &[(&str, usize)] = &[
     ("4.0", 4),
     ("5.0", 5),
 ];
+/// Of MOV, where ffmpeg 5.1 names the layout of 7.1 MPEG 7.1 C, sides before backs, and writes another. What the layouts
+/// mean stands in the tests of `channel_layout.rs`.
+const MONO_TO_5_1: &[(&str, usize)] = &[
+    ("stereo", 2),
+    ("mono", 1),
+    ("5.1", 6),
+    ("3.0", 3),
+    ("4.0", 4),
+    ("5.0", 5),
+];
 pub const MONO_AND_STEREO: &[(&str, usize)] = &[("stereo", 2), ("mono", 1)];
 
 /// Two decoders in floating point.
@@ -98,13 +108,8 @@ pub static AXES: &[Axes] = &[
         encoder: "aac -aac_pns 0",
         extension: "m4a",
         rates: &[48_000, 44_100, 32_000],
-        layouts: &[
-            ("5.1", 6),
-            ("3.0", 3),
-            ("7.1(wide)", 8),
-            ("4.0", 4),
-            ("5.0", 5),
-        ],
+        // Not 7.1: ffmpeg 5.1 writes a program_config_element in no order of the standard, which is refused by name.
+        layouts: &[("5.1", 6), ("3.0", 3), ("4.0", 4), ("5.0", 5)],
         bitrates: &[384, 192],
         // FDK decodes to 16 bits.
         agreement: Agreement::Below {
@@ -300,14 +305,14 @@ pub static AXES: &[Axes] = &[
         name: "pcm-16",
         encoder: "pcm_s16le",
         rates: &[44_100, 48_000, 8000, 96_000, 192_000],
-        layouts: MONO_TO_7_1,
+        layouts: MONO_TO_5_1,
         ..LOSSLESS
     },
     Axes {
         name: "pcm-24",
         encoder: "pcm_s24be",
         rates: &[48_000, 44_100],
-        layouts: MONO_TO_7_1,
+        layouts: MONO_TO_5_1,
         ..LOSSLESS
     },
     Axes {

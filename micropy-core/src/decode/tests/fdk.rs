@@ -24,6 +24,18 @@ fn sbr_and_ps_are_found_however_they_are_signalled() {
     }
 }
 
+/// That of ffmpeg 5.1 for 7.1 (wide): a pair before the single front element, one single side element, no LFE.
+#[test]
+fn a_program_config_element_in_no_order_is_named() {
+    let mut track = Track::clip("moov-first-stereo-44100.mp4");
+    track.parameters.config = b"\x12\x80\x05\x48\x04\x80\x00\x20\x00\xC6\x40\x00".to_vec();
+    let error = inspect(&track.parameters, &track.packets).unwrap_err();
+    assert!(
+        error.to_string().contains("program_config_element"),
+        "{error}"
+    );
+}
+
 /// In fixed-point arithmetic and 16 bits. The low-power filterbank of SBR would be at 26 dB.
 /// Of mono, ffmpeg makes two channels, in case that parametric stereo comes.
 #[test]
