@@ -314,8 +314,9 @@ def test_a_job_outlasts_three_outages_of_the_ledger(fleet, long_audio):
                 proxy.cut()
                 time.sleep(LEASE + 2)
                 proxy.mend()
-                os.kill(worker, signal.SIGCONT)
                 assert until(lambda: fleet.job(job)["leased_until"] > datetime.datetime.now(tz=datetime.timezone.utc).replace(tzinfo=None))
+                # And not so long that it ends before the next outage.
+                os.kill(worker, signal.SIGCONT)
             fleet.settle(client)
             ended = fleet.job(job)
             assert (ended["state"], ended["attempts"], ended["deliveries"]) == ("done", 1, 1), ended.get("failure")

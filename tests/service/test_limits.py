@@ -56,18 +56,18 @@ def test_a_user_stores_no_more_bytes_than_the_quota(start):
     service = start("serve")
     ann, bob, cat = (service.user(f"{name}@example.com") for name in ("ann", "bob", "cat"))
     done = ann.uploaded(GOOD)
-    # Room for one more video, and not quite for two.
-    quota = 2 * len(DATA) + done["mp3"]["bytes"] + len(DATA) // 2
+    # Room for one more video and its MP3, and not quite for two.
+    quota = 2 * (len(DATA) + done["mp3"]["bytes"]) + len(DATA) // 2
     service.restart(quota_bytes=quota)
-    second = ann.upload(GOOD).job_id
+    second = ann.uploaded(GOOD)["id"]
     for reply in (ann.upload(GOOD), ann.create(len(DATA)), ann.create_with(DATA)):
         assert (reply.status, reply.json()["title"]) == (403, "Quota exceeded")
     assert ann.upload(GOOD, path="/upload").answer == (403, "The file does not fit into your storage.")
     assert (len(ann.jobs()), len(service.files("videos")), service.files("videos", "unfinished")) == (2, 2, [])
     # Another's quota is another, and an upload counts as it is announced.
-    assert [bob.create(2 * len(DATA)).status, bob.create(len(DATA)).status, bob.create(2 * len(DATA)).status] == [201, 201, 403]
+    announced = [2 * len(DATA), len(DATA), quota - 3 * len(DATA) + 1]
+    assert [bob.create(size).status for size in announced] == [201, 201, 403]
     uploads_at_once(service, cat, quota)
-    ann.job(second)
     assert ann.ask("DELETE", f"/api/v1/jobs/{second}").status == 204
     assert ann.uploaded(GOOD)["state"] == "done"
 

@@ -76,8 +76,9 @@ def test_the_zip_file_holds_the_mp3s_of_the_command_line(reader, book, chapters)
 
 def test_an_archive_has_a_folder_for_each_split_book(reader, book, chapters):
     single = reader.uploaded(BOOK)
+    again = reader.uploaded(BOOK, path="/api/v1/uploads?split=chapters")
     assert (single["mp3"]["content_type"], single["mp3"]["file_name"]) == ("audio/mpeg", "chapters.mp3")
-    archive = unpacked(reader.get(f"/api/v1/archive?jobs={book['id']},{single['id']},{book['id']}").body)
+    archive = unpacked(reader.get(f"/api/v1/archive?jobs={book['id']},{single['id']},{again['id']}").body)
     assert {name: archive.get(f"chapters/{name}") for name in chapters} == chapters
     assert sorted(archive) == sorted(
         ["chapters.mp3"] + [f"{folder}/{name}" for folder in ("chapters", "chapters (2)") for name in chapters])

@@ -40,7 +40,7 @@ use crate::{Ports, auth, http};
 
 /// The gateway: the HTTP API for uploads, jobs and downloads, and the routes of the original gateway.
 ///
-/// [`router`](Gateway::router) is an axum router, to be served alone by [`http::Server`](crate::http::Server), or as a
+/// [`router`](Gateway::router) is an axum router, to be served alone by [`http::Server`], or as a
 /// part of another application. [`run`](Gateway::run) is the rest: keep it running for as long as the router is served.
 ///
 /// ```
@@ -163,7 +163,7 @@ impl Gateway {
     }
 
     /// Whether browsers may send the session cookie over HTTPS only. The default is no: then it is so for clients of whom
-    /// an [`http::Server`](crate::http::Server) knows that they came by HTTPS.
+    /// an [`http::Server`] knows that they came by HTTPS.
     #[must_use]
     pub fn secure_cookies(mut self, secure: bool) -> Self {
         self.secure_cookies = secure;
