@@ -26,7 +26,7 @@ const BUSY: Duration = Duration::from_secs(10);
 const READERS: u32 = 4;
 
 /// What has changed from version to version; see [`schema`]. `PRAGMA user_version` counts them.
-const MIGRATIONS: &[&str] = &[TABLES, LEDGER, SWEEPER, STANDING, API_TOKENS, TURNS];
+const MIGRATIONS: &[&str] = &[TABLES, LEDGER, SWEEPER, STANDING, API_TOKENS, TURNS, RETRIES];
 
 const TABLES: &str = "
 CREATE TABLE messages (
@@ -161,6 +161,10 @@ UPDATE jobs SET requested = updated WHERE state IN ('queued', 'running');
 CREATE INDEX jobs_in_line ON jobs (owner) WHERE in_line;
 CREATE INDEX jobs_waiting ON jobs (owner, id) WHERE waiting IS NOT NULL;
 CREATE INDEX jobs_notifying ON jobs (id) WHERE notifier IS NOT NULL;
+";
+
+const RETRIES: &str = "
+ALTER TABLE jobs ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// An open database.

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import socket
 import sqlite3
 import statistics
@@ -176,6 +177,29 @@ def test_a_hundred_jobs_of_one_user_delay_anothers_by_two_at_most(start):
     # Nor are hers lost or held back for good.
     assert until(lambda: not any(True for _ in ann.every_job("queued,running")), 240)
     assert {job["state"] for job in ann.every_job("done,failed,cancelled")} == {"done"}
+
+
+def test_who_cancels_and_retries_has_no_more_places_in_line_than_before(start, tmp_path):
+    service = start("serve", workers=1)
+    ann, bob, carol = (service.user(f"{name}@example.com") for name in ("ann", "bob", "carol"))
+    # The only worker is at work, and stands still until all have their places.
+    long = Clip("long.m4a", repeated(tmp_path / "long.m4a", 40))
+    carol.upload(long, path="/api/v1/uploads?bitrate=320", patience=120)
+    assert until(service.workers, 30)
+    [worker] = service.workers()
+    os.kill(worker, signal.SIGSTOP)
+    jobs = [ann.upload(GOOD).job_id for _ in range(20)]
+    for verb in ("cancel", "retry"):
+        for job in jobs:
+            assert ann.act(job, verb).status == 200
+    late = bob.upload(GOOD).job_id
+    os.kill(worker, signal.SIGCONT)
+    assert bob.job(late, 120)["state"] == "done"
+    assert until(lambda: not any(True for _ in ann.every_job("queued,running")), 240)
+    assert [ann.job(job)["state"] for job in jobs] == ["done"] * len(jobs)
+    database = sqlite3.connect(service.folder / "micropy.db")
+    times = database.execute("SELECT owner, created, started FROM jobs WHERE started")
+    assert ahead(times.fetchall(), bob.email) <= AHEAD
 
 
 @pytest.fixture(scope="module")

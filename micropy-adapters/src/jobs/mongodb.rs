@@ -905,6 +905,7 @@ fn fields(entry: &Entry) -> (Document, Document) {
         "attempts": i64::from(job.attempts),
         "outages": i64::from(job.outages),
         "deliveries": i64::from(job.deliveries),
+        "retries": i64::from(job.retries),
         "progress": f64::from(job.progress),
         "created": time(job.created),
         "updated": time(job.updated),
@@ -977,6 +978,7 @@ fn entry_of(document: &Document) -> Result<Entry, Error> {
         // Absent in documents of programs without them.
         outages: field(document, "outages", count)?.unwrap_or_default(),
         deliveries: field(document, "deliveries", count)?.unwrap_or_default(),
+        retries: field(document, "retries", count)?.unwrap_or_default(),
         progress: needed(document, "progress", Bson::as_f64)? as f32,
         output,
         failure: field(document, "failure", text)?,

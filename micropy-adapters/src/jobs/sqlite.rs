@@ -490,10 +490,10 @@ async fn load(connection: &mut SqliteConnection, id: Id) -> Result<Entry, Failur
 async fn insert(connection: &mut SqliteConnection, entry: &Entry) -> Result<(), sqlx::Error> {
     let insert = "
         INSERT INTO jobs (
-            state, attempts, outages, deliveries, progress, mp3, mp3_bytes, report, failure,
+            state, attempts, outages, deliveries, retries, progress, mp3, mp3_bytes, report, failure,
             requested, started, finished, updated, notified, fence, leased_until, waiting, in_line,
             notifier, notifier_until, owner, key, fingerprint, batch, file_name, source, source_bytes, options, created, id)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let job = &entry.job;
     bind_changing(sqlx::query(insert), entry)
         .bind(&job.owner)
@@ -514,7 +514,7 @@ async fn insert(connection: &mut SqliteConnection, entry: &Entry) -> Result<(), 
 async fn store(connection: &mut SqliteConnection, entry: &Entry) -> Result<(), sqlx::Error> {
     let update = "
         UPDATE jobs SET
-            state = ?, attempts = ?, outages = ?, deliveries = ?, progress = ?, mp3 = ?,
+            state = ?, attempts = ?, outages = ?, deliveries = ?, retries = ?, progress = ?, mp3 = ?,
             mp3_bytes = ?, report = ?, failure = ?, requested = ?, started = ?, finished = ?,
             updated = ?, notified = ?, fence = ?, leased_until = ?, waiting = ?, in_line = ?,
             notifier = ?, notifier_until = ?
@@ -535,6 +535,7 @@ fn bind_changing<'q>(
         .bind(job.attempts)
         .bind(job.outages)
         .bind(job.deliveries)
+        .bind(job.retries)
         .bind(f64::from(job.progress))
         .bind(output.map(|output| blob(&output.mp3)))
         .bind(output.map(|output| integer(output.bytes)))
@@ -586,6 +587,7 @@ fn entry_of(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
         attempts: row.try_get("attempts")?,
         outages: row.try_get("outages")?,
         deliveries: row.try_get("deliveries")?,
+        retries: row.try_get("retries")?,
         progress: row.try_get::<f64, _>("progress")? as f32,
         output,
         failure: row.try_get("failure")?,

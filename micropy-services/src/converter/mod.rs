@@ -205,6 +205,13 @@ impl ConverterService {
                 return delivery.retry(BACKEND_PAUSE).await;
             }
         };
+        // What was requested before the owner cancelled and retried it is void: there is another message, which stands
+        // where the retry put it. Otherwise each cancelled job would keep its place in the queue.
+        if let Ok(job) = self.ports.jobs.get(id).await
+            && body.retries < job.retries
+        {
+            return delivery.ack().await;
+        }
         match self.ports.jobs.begin(id, LEASE).await {
             Ok(Begin::Started(lease, job)) => {
                 self.request_next();

@@ -149,7 +149,7 @@ pub async fn retry(
 ) -> Result<Json<JobView>, Problem> {
     gateway.ports.videos.head(job.source).await?;
     let publishing = telemetry::publishing(Topic::Video, job.id);
-    let message = publishing.in_scope(|| Body::of(&job).conversion_request());
+    let message = publishing.in_scope(|| Body::of(&job).another_request());
     let owed = gateway.ports.jobs.retry(job.id, message).await?;
     gateway.ports.try_send(owed).await;
     Ok(Json(gateway.view(gateway.ports.jobs.get(job.id).await?)))

@@ -21,6 +21,9 @@ pub struct Body {
     pub job_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file_name: Option<String>,
+    /// How often the owner had retried the job when it was requested.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub retries: u32,
     /// Why the job failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
@@ -41,6 +44,7 @@ impl Body {
             username: job.owner.clone(),
             job_id: Some(job.id.to_string()),
             file_name: Some(job.file_name.clone()),
+            retries: job.retries,
             failure: None,
             account: None,
             others: serde_json::Map::new(),
@@ -55,6 +59,7 @@ impl Body {
             username: email,
             job_id: None,
             file_name: None,
+            retries: 0,
             failure: None,
             account: Some(code),
             others: serde_json::Map::new(),
@@ -87,6 +92,12 @@ impl Body {
         self.message(Topic::Video)
     }
 
+    /// The message that asks for a conversion once more, of a job that is about to be retried.
+    pub fn another_request(mut self) -> Message {
+        self.retries = self.retries.saturating_add(1);
+        self.conversion_request()
+    }
+
     /// The message that announces the MP3.
     pub fn mp3_ready(mut self, mp3: Id) -> Message {
         self.mp3_fid = Some(mp3.to_string());
@@ -110,10 +121,16 @@ impl Body {
     }
 }
 
+fn is_zero(count: &u32) -> bool {
+    *count == 0
+}
+
 #[cfg(any(test, feature = "hostile"))]
 pub mod hostile;
 #[cfg(test)]
 mod tests {
+    use micropy_core::ports::Timestamp;
+
     use super::*;
 
     #[test]
@@ -127,5 +144,16 @@ mod tests {
         assert_eq!(ready["mp3_fid"], "00112233445566778899aabb");
         assert_eq!(ready["traceparent"], "00-x");
         assert!(ready.get("job_id").is_none());
+        assert!(ready.get("retries").is_none());
+    }
+
+    #[test]
+    fn another_request_tells_itself_from_those_before() {
+        let id = |byte| Id::from_bytes([byte; 12]);
+        let job = Job::new(id(1), "ann@example.com", id(2), Timestamp::default());
+        let job = Job { retries: 3, ..job };
+        let retries = |message: Message| Body::parse(&message.payload).unwrap().retries;
+        assert_eq!(retries(Body::of(&job).conversion_request()), 3);
+        assert_eq!(retries(Body::of(&job).another_request()), 4);
     }
 }

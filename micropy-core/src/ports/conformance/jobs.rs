@@ -48,7 +48,7 @@ pub async fn run(fixture: &dyn Fixture, ledger: &dyn Ledger, queues: Queues<'_>)
     suite.an_outage_is_excused_after_another_has_begun().await;
     suite.owners_take_turns().await;
     suite
-        .a_job_that_waits_can_be_cancelled_deleted_and_begun()
+        .a_job_that_waits_can_be_cancelled_and_deleted_but_not_begun()
         .await;
     suite.a_lost_message_is_requested_once().await;
     suite.one_of_several_notifies().await;
@@ -681,7 +681,7 @@ impl Suite<'_> {
         assert_eq!(self.requested().await, [0; 0]);
     }
 
-    async fn a_job_that_waits_can_be_cancelled_deleted_and_begun(&self) {
+    async fn a_job_that_waits_can_be_cancelled_and_deleted_but_not_begun(&self) {
         for byte in 1..=7 {
             self.ask(byte, ANN).await;
         }
@@ -697,17 +697,24 @@ impl Suite<'_> {
         );
         self.delete([4]).await;
         assert_eq!(self.requested().await, [5], "and so is the deleted one");
-        // By a message of its own, from whoever sent one.
-        self.begin(6).await;
+        let early = self.ledger.begin(id(6), TERM).await.expect("begin");
+        assert!(
+            matches!(early, Begin::NotQueued(_)),
+            "its message has not been sent"
+        );
         assert_eq!(self.requested().await, [0; 0]);
         self.begin(5).await;
-        assert_eq!(
-            self.requested().await,
-            [7],
-            "what is begun need not be requested"
-        );
+        assert_eq!(self.requested().await, [6]);
+        self.begin(6).await;
+        assert_eq!(self.requested().await, [7]);
         let owed = self.ledger.retry(id(2), video("2")).await;
         assert_eq!(owed.expect("retry"), None, "a retry waits for its turn");
+        assert_eq!(self.get(2).await.retries, 1);
+        let void = self.ledger.begin(id(2), TERM).await.expect("begin");
+        assert!(
+            matches!(void, Begin::NotQueued(_)),
+            "and no older message takes it"
+        );
         self.begin(7).await;
         assert_eq!(self.requested().await, [2]);
         self.delete([1, 2, 5, 6, 7]).await;

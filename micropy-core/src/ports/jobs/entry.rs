@@ -72,6 +72,8 @@ impl Entry {
     /// See [`Jobs::begin`](super::Jobs::begin).
     pub fn begin(&mut self, now: Timestamp, term: Duration) -> Begin {
         match self.job.state {
+            // The message that requests it is still in the ledger. This one is of an earlier request.
+            State::Queued if self.waiting.is_some() => return Begin::NotQueued(self.job.clone()),
             State::Queued => {}
             State::Running if self.leased_until <= now => {}
             State::Running => return Begin::Leased(self.leased_until),
@@ -82,7 +84,7 @@ impl Entry {
         self.job.attempts += 1;
         self.job.deliveries += 1;
         self.job.progress = 0.0;
-        // A message may come that the ledger still held back, or that it never sent.
+        // A message may come that the ledger never sent.
         self.job.requested.get_or_insert(now);
         self.job.started = Some(now);
         self.enter(State::Running, now);
@@ -173,6 +175,7 @@ impl Entry {
         self.job.attempts = 0;
         self.job.outages = 0;
         self.job.deliveries = 0;
+        self.job.retries = self.job.retries.saturating_add(1);
         self.job.progress = 0.0;
         self.job.requested = None;
         self.job.started = None;

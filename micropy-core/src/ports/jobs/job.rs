@@ -110,6 +110,8 @@ pub struct Job {
     pub outages: u32,
     /// How often a worker was given it, whatever came of that.
     pub deliveries: u32,
+    /// How often its owner has asked for it again. A message that requested it before that is void.
+    pub retries: u32,
     /// How much of the present attempt is done, 0 to 1.
     pub progress: f32,
     /// The MP3, when done.
@@ -147,6 +149,7 @@ impl Job {
             attempts: 0,
             outages: 0,
             deliveries: 0,
+            retries: 0,
             progress: 0.0,
             output: None,
             failure: None,

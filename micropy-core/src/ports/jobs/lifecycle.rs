@@ -25,7 +25,8 @@ pub enum Begin {
     Started(Lease, Job),
     /// Somebody else holds the lease until then, unless they renew it.
     Leased(Timestamp),
-    /// There is nothing to do: the job is in a final state, or its upload is not complete.
+    /// There is nothing to do: the job is in a final state, its upload is not complete, or it waits for its owner's
+    /// turn.
     NotQueued(Job),
 }
 
@@ -117,8 +118,8 @@ pub trait Jobs: Send + Sync {
     /// Receiving, queued or running → cancelled; a lease on it is lost. [`Error::Rejected`] in a final state.
     async fn cancel(&self, id: Id) -> Result<(), Error>;
 
-    /// Failed or cancelled → queued, as if never attempted and nobody notified. [`Error::Rejected`] in any other
-    /// state.
+    /// Failed or cancelled → queued, as if never attempted and nobody notified, and counted in [`Job::retries`].
+    /// [`Error::Rejected`] in any other state.
     async fn retry(&self, id: Id, message: Message) -> Result<Option<Owed>, Error>;
 
     /// Removes the job, in any state, and returns it; a lease on it is lost. Its objects in the storage are the
