@@ -26,7 +26,9 @@ const BUSY: Duration = Duration::from_secs(10);
 const READERS: u32 = 4;
 
 /// What has changed from version to version; see [`schema`]. `PRAGMA user_version` counts them.
-const MIGRATIONS: &[&str] = &[TABLES, LEDGER, SWEEPER, STANDING, API_TOKENS, TURNS, RETRIES];
+const MIGRATIONS: &[&str] = &[
+    TABLES, LEDGER, SWEEPER, STANDING, API_TOKENS, TURNS, REQUESTS,
+];
 
 const TABLES: &str = "
 CREATE TABLE messages (
@@ -163,8 +165,9 @@ CREATE INDEX jobs_waiting ON jobs (owner, id) WHERE waiting IS NOT NULL;
 CREATE INDEX jobs_notifying ON jobs (id) WHERE notifier IS NOT NULL;
 ";
 
-const RETRIES: &str = "
+const REQUESTS: &str = "
 ALTER TABLE jobs ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0;
 ";
 
 /// An open database.

@@ -129,17 +129,22 @@ async fn many_processes_share_it() {
     let begun = join_all(processes.iter().flat_map(|process| {
         (0..20).map(async |number| process.begin(id(number), TERM).await.unwrap())
     }));
-    let started = |begin: &Begin| matches!(begin, Begin::Started(..));
-    assert_eq!(
-        begun.await.iter().filter(|begin| started(begin)).count(),
-        20
-    );
+    let started = |begin| match begin {
+        Begin::Started(lease, _) => Some(lease),
+        _ => None,
+    };
+    let leases: Vec<_> = begun.await.into_iter().filter_map(started).collect();
+    assert_eq!(leases.len(), 20);
 
     // Every message is given to one, and none gets lost among changes of its job.
     ledger.time.0.advance(CLAIM_TIME + Duration::from_secs(1));
     let (given, _) = tokio::join!(
         join_all(processes.iter().map(|process| process.claim_owed(100))),
-        join_all((0..20).map(|number| processes[1].cancel(id(number)))),
+        join_all(
+            leases
+                .iter()
+                .map(|lease| processes[1].renew(*lease, TERM, 0.5))
+        ),
     );
     let given: Vec<_> = given.into_iter().flat_map(Result::unwrap).collect();
     let distinct: HashSet<_> = given.iter().map(|owed| owed.id).collect();

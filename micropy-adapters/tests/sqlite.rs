@@ -60,7 +60,7 @@ async fn an_old_database_is_upgraded_with_all_that_is_in_it() {
         assert_eq!((job.state, &*job.file_name), (State::Done, "talk.mp4"));
         assert_eq!(jobs.by_mp3(id(3)).await.unwrap(), job);
         assert_eq!((job.outages, job.deliveries), (0, job.attempts));
-        assert_eq!(job.retries, 0);
+        assert_eq!((job.retries, job.repeats), (0, 0));
         assert_eq!((job.fingerprint, job.requested), (None, None));
         let identity = jobs.advance(id(9)).await.unwrap();
         assert_eq!((identity.ledger, identity.generation), (id(9), generation));

@@ -239,13 +239,15 @@ async fn of_many_sweepers_one_requests_a_lost_job_again() {
     }
     sweep_for(&ports, &clock, Duration::from_secs(4 * 60)).await;
     assert_eq!(requested(&ports).await, [""; 0]);
-    // That message was lost, too.
-    sweep_for(&ports, &clock, Duration::from_secs(5 * 60)).await;
+    // That message was lost, too: the next is asked for after twice the time.
+    sweep_for(&ports, &clock, Duration::from_secs(8 * 60)).await;
+    assert_eq!(requested(&ports).await, [""; 0]);
+    sweep_for(&ports, &clock, Duration::from_secs(6 * 60)).await;
     assert_eq!(requested(&ports).await, [id(9).to_string()]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_job_keeps_the_others_of_its_owner_waiting_only_until_it_is_requested_again() {
+async fn a_lost_job_keeps_the_others_of_its_owner_waiting_until_it_is_begun() {
     let (ports, clock) = ports().await;
     lose(&ports, id(9)).await;
     let next = Job::new(id(10), "ann@example.com", id(11), ports.clock.now());
@@ -265,7 +267,37 @@ async fn a_lost_job_keeps_the_others_of_its_owner_waiting_only_until_it_is_reque
     sweep_for(&ports, &clock, Duration::from_secs(3 * 60)).await;
     assert_eq!(requested(&ports).await, [id(9).to_string()]);
     let owed = ports.jobs.claim_owed(9).await.unwrap();
+    assert_eq!(owed, [], "a converter may only have been away");
+    ports.jobs.begin(id(9), HOUR).await.unwrap();
+    let owed = ports.jobs.claim_owed(9).await.unwrap();
     assert_eq!(owed.len(), 1, "the next has come to its turn");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_no_converter_is_there_one_job_of_each_owner_is_requested_and_ever_more_rarely() {
+    let (ports, clock) = ports().await;
+    for number in 100..150 {
+        let video = id(number + 100);
+        let job = Job::new(id(number), "ann@example.com", video, ports.clock.now());
+        store(&ports, video).await;
+        ports.jobs.create(&job, None).await.unwrap();
+        let message = Message {
+            topic: Topic::Video,
+            payload: format!(r#"{{"job_id":"{}"}}"#, job.id).into_bytes(),
+        };
+        let owed = ports.jobs.enqueue(job.id, message).await.unwrap();
+        ports.try_send(owed).await;
+    }
+    let first = id(100).to_string();
+    sweep_for(&ports, &clock, HOUR).await;
+    ports.send_owed().await.unwrap();
+    // After 10 minutes, and after 20 more.
+    assert_eq!(requested(&ports).await, vec![first.clone(); 3]);
+    sweep_for(&ports, &clock, 23 * HOUR).await;
+    ports.send_owed().await.unwrap();
+    let more = requested(&ports).await;
+    assert!((2..=6).contains(&more.len()), "{}", more.len());
+    assert!(more.iter().all(|job| *job == first), "{more:?}");
 }
 
 #[tokio::test(start_paused = true)]

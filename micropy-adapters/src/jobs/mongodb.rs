@@ -359,6 +359,9 @@ impl MongodbJobs {
                 "held": time(now.plus(CLAIM_TIME)),
             };
             update.insert("$push", doc! { "owed": owed });
+        } else if entry.job.state == State::Cancelled {
+            let requests = doc! { "topic": Topic::Video.name() };
+            update.insert("$pull", doc! { "owed": requests });
         }
         let same = doc! { "_id": object_id(entry.job.id), "revision": revision };
         let stored = self.collection.update_one(same, update);
@@ -906,6 +909,7 @@ fn fields(entry: &Entry) -> (Document, Document) {
         "outages": i64::from(job.outages),
         "deliveries": i64::from(job.deliveries),
         "retries": i64::from(job.retries),
+        "repeats": i64::from(job.repeats),
         "progress": f64::from(job.progress),
         "created": time(job.created),
         "updated": time(job.updated),
@@ -979,6 +983,7 @@ fn entry_of(document: &Document) -> Result<Entry, Error> {
         outages: field(document, "outages", count)?.unwrap_or_default(),
         deliveries: field(document, "deliveries", count)?.unwrap_or_default(),
         retries: field(document, "retries", count)?.unwrap_or_default(),
+        repeats: field(document, "repeats", count)?.unwrap_or_default(),
         progress: needed(document, "progress", Bson::as_f64)? as f32,
         output,
         failure: field(document, "failure", text)?,
@@ -994,6 +999,7 @@ fn entry_of(document: &Document) -> Result<Entry, Error> {
         fence: needed(document, "fence", number)?,
         leased_until: needed(document, "leased_until", time_of)?,
         waiting: field(document, WAITING, bytes_of)?,
+        owed: owes_request(document),
         in_line: field(document, LINE, Bson::as_str)? == Some(REQUESTED),
         notifier: field(document, "notifier", id_of)?.zip(field(
             document,
@@ -1001,6 +1007,15 @@ fn entry_of(document: &Document) -> Result<Entry, Error> {
             time_of,
         )?),
     })
+}
+
+/// Whether a message that requests the conversion is among those that are owed.
+fn owes_request(document: &Document) -> bool {
+    let owed = document.get_array("owed").map_or(&[][..], Vec::as_slice);
+    let mut topics = owed
+        .iter()
+        .filter_map(|owed| owed.as_document()?.get_str("topic").ok());
+    topics.any(|topic| topic == Topic::Video.name())
 }
 
 fn owe(message: Message) -> Owed {

@@ -490,10 +490,10 @@ async fn load(connection: &mut SqliteConnection, id: Id) -> Result<Entry, Failur
 async fn insert(connection: &mut SqliteConnection, entry: &Entry) -> Result<(), sqlx::Error> {
     let insert = "
         INSERT INTO jobs (
-            state, attempts, outages, deliveries, retries, progress, mp3, mp3_bytes, report, failure,
+            state, attempts, outages, deliveries, retries, repeats, progress, mp3, mp3_bytes, report, failure,
             requested, started, finished, updated, notified, fence, leased_until, waiting, in_line,
             notifier, notifier_until, owner, key, fingerprint, batch, file_name, source, source_bytes, options, created, id)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let job = &entry.job;
     bind_changing(sqlx::query(insert), entry)
         .bind(&job.owner)
@@ -514,7 +514,7 @@ async fn insert(connection: &mut SqliteConnection, entry: &Entry) -> Result<(), 
 async fn store(connection: &mut SqliteConnection, entry: &Entry) -> Result<(), sqlx::Error> {
     let update = "
         UPDATE jobs SET
-            state = ?, attempts = ?, outages = ?, deliveries = ?, retries = ?, progress = ?, mp3 = ?,
+            state = ?, attempts = ?, outages = ?, deliveries = ?, retries = ?, repeats = ?, progress = ?, mp3 = ?,
             mp3_bytes = ?, report = ?, failure = ?, requested = ?, started = ?, finished = ?,
             updated = ?, notified = ?, fence = ?, leased_until = ?, waiting = ?, in_line = ?,
             notifier = ?, notifier_until = ?
@@ -536,6 +536,7 @@ fn bind_changing<'q>(
         .bind(job.outages)
         .bind(job.deliveries)
         .bind(job.retries)
+        .bind(job.repeats)
         .bind(f64::from(job.progress))
         .bind(output.map(|output| blob(&output.mp3)))
         .bind(output.map(|output| integer(output.bytes)))
@@ -588,6 +589,7 @@ fn entry_of(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
         outages: row.try_get("outages")?,
         deliveries: row.try_get("deliveries")?,
         retries: row.try_get("retries")?,
+        repeats: row.try_get("repeats")?,
         progress: row.try_get::<f64, _>("progress")? as f32,
         output,
         failure: row.try_get("failure")?,
@@ -603,6 +605,7 @@ fn entry_of(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
         fence: row.try_get("fence")?,
         leased_until: Timestamp::from_millis(row.try_get("leased_until")?),
         waiting: row.try_get("waiting")?,
+        owed: false,
         in_line: row.try_get("in_line")?,
         notifier: id("notifier")?.zip(time("notifier_until")?),
     })

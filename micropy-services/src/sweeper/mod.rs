@@ -36,6 +36,9 @@ const STUCK: Duration = Duration::from_secs(3600);
 /// The same for a job that stands in line while no converter has anything to do, or a later one was begun: the other jobs
 /// of its owner wait for it.
 const OVERDUE: Duration = Duration::from_secs(10 * 60);
+/// Both double with each time that a job is requested again, up to that many times: perhaps nothing is lost, and no
+/// converter is there.
+const DOUBLINGS: u32 = 6;
 /// Where the clock leaps further than that between two rounds, it was set.
 const LEAP: Duration = Duration::from_secs(3600);
 /// How long nobody may have swept before a new sweeper wonders at the time.
@@ -270,7 +273,8 @@ impl Sweeper {
         };
         let now = self.ports.clock.now();
         let unchanged = now.since(job.updated.max(requested));
-        let is_stuck = unchanged >= STUCK;
+        let doubled = 1_u32 << job.repeats.min(DOUBLINGS);
+        let is_stuck = unchanged >= STUCK * doubled;
         if job.started.is_some() {
             return Ok(is_stuck);
         }
@@ -278,7 +282,7 @@ impl Sweeper {
             return Ok(is_stuck && self.was_passed_by(requested).await?);
         }
         // Its turn may have come just now, though it has waited for long.
-        let is_overdue = unchanged >= OVERDUE;
+        let is_overdue = unchanged >= OVERDUE * doubled;
         Ok(is_stuck || is_overdue && (is_idle || self.was_passed_by(requested).await?))
     }
 

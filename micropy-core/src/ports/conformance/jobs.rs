@@ -59,6 +59,7 @@ pub async fn run(fixture: &dyn Fixture, ledger: &dyn Ledger, queues: Queues<'_>)
     suite.references_usage_and_census_count().await;
     suite.a_watcher_sees_changes_of_its_owner().await;
     suite.an_owed_message_has_one_sender_at_a_time().await;
+    suite.what_is_void_is_not_owed().await;
     suite
         .the_ledger_keeps_its_name_and_counts_generations()
         .await;
@@ -240,6 +241,21 @@ impl Suite<'_> {
                 .is_empty(),
             "a refused change sends nothing"
         );
+    }
+
+    async fn what_is_void_is_not_owed(&self) {
+        let Queues::Owing = self.queues else { return };
+        self.ask(1, ANN).await;
+        // While the queue is away.
+        for _ in 0..3 {
+            self.ledger.cancel(id(1)).await.expect("cancel");
+            let owed = self.ledger.retry(id(1), video("1")).await;
+            assert!(owed.expect("retry").is_some());
+        }
+        assert_eq!(self.requested().await, [1], "that of the last retry");
+        self.ask(2, BOB).await;
+        self.delete([1, 2]).await;
+        assert_eq!(self.requested().await, [0; 0]);
     }
 
     async fn an_owed_message_has_one_sender_at_a_time(&self) {
@@ -723,6 +739,13 @@ impl Suite<'_> {
     async fn a_lost_message_is_requested_once(&self) {
         self.ask(1, ANN).await;
         self.ask(2, ANN).await;
+        if let Queues::Owing = self.queues {
+            let owed = self.get(1).await;
+            assert!(
+                is_rejected(&self.ledger.request(&owed, video("1")).await),
+                "nothing was lost of what is still to be sent"
+            );
+        }
         assert_eq!(self.requested().await, [1], "and lost");
         let (seen, waits) = (self.get(1).await, self.get(2).await);
         assert!(
@@ -734,13 +757,18 @@ impl Suite<'_> {
         let (a, b) = both(ask(), ask()).await;
         let refused = [&a, &b].into_iter().filter(|asked| is_rejected(asked));
         assert_eq!(refused.count(), 1, "of two who ask, one asks: {a:?}, {b:?}");
-        let mut again = self.requested().await;
-        again.sort_unstable();
-        assert_eq!(again, [1, 2], "and it keeps nobody waiting any more");
+        assert_eq!(
+            self.requested().await,
+            [1],
+            "its owner's next goes on waiting: nobody may be there to begin any"
+        );
         let job = self.get(1).await;
         assert!(job.requested > seen.requested);
+        assert_eq!((seen.repeats, job.repeats), (0, 1));
         assert!(is_rejected(&ask().await), "it has changed since");
         let (lease, running) = self.begin(1).await;
+        assert_eq!(running.repeats, 0, "it was not lost");
+        assert_eq!(self.requested().await, [2]);
         self.fixture.elapse(TERM).await;
         let again = self.ledger.request(&running, video("1")).await;
         again.expect("its worker may have died with its message");

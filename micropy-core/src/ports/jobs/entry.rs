@@ -20,6 +20,9 @@ pub struct Entry {
     pub leased_until: Timestamp,
     /// The payload of the message that requests the conversion, while the job waits for its owner's turn.
     pub waiting: Option<Vec<u8>>,
+    /// Whether a message that requests the conversion is still owed. A ledger that owes nothing never says so, and none
+    /// stores it with the entry: it follows from what is owed.
+    pub owed: bool,
     /// Whether the owner's other jobs wait for it to be begun; see [`IN_LINE`](super::IN_LINE).
     pub in_line: bool,
     /// Who is notifying the owner, and until when.
@@ -34,6 +37,7 @@ impl Entry {
             fence: 0,
             leased_until: Timestamp::default(),
             waiting: None,
+            owed: false,
             in_line: false,
             notifier: None,
         }
@@ -83,6 +87,7 @@ impl Entry {
         self.leased_until = now.plus(term);
         self.job.attempts += 1;
         self.job.deliveries += 1;
+        self.job.repeats = 0;
         self.job.progress = 0.0;
         // A message may come that the ledger never sent.
         self.job.requested.get_or_insert(now);
@@ -138,10 +143,13 @@ impl Entry {
         if self.waiting.is_some() {
             return Err(Error::Rejected("the job waits for its turn".into()));
         }
+        if self.owed {
+            return Err(Error::Rejected("its message is still to be sent".into()));
+        }
+        // The others of its owner go on waiting: nobody may be there to begin any.
         self.job.requested = Some(now);
+        self.job.repeats = self.job.repeats.saturating_add(1);
         self.job.updated = now;
-        // It may be lost again, and keeps nobody waiting a second time.
-        self.in_line = false;
         Ok(())
     }
 
@@ -176,6 +184,7 @@ impl Entry {
         self.job.outages = 0;
         self.job.deliveries = 0;
         self.job.retries = self.job.retries.saturating_add(1);
+        self.job.repeats = 0;
         self.job.progress = 0.0;
         self.job.requested = None;
         self.job.started = None;

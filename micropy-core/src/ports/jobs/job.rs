@@ -112,6 +112,8 @@ pub struct Job {
     pub deliveries: u32,
     /// How often its owner has asked for it again. A message that requested it before that is void.
     pub retries: u32,
+    /// How often its conversion was requested again since it was last begun, because its message seemed lost.
+    pub repeats: u32,
     /// How much of the present attempt is done, 0 to 1.
     pub progress: f32,
     /// The MP3, when done.
@@ -150,6 +152,7 @@ impl Job {
             outages: 0,
             deliveries: 0,
             retries: 0,
+            repeats: 0,
             progress: 0.0,
             output: None,
             failure: None,

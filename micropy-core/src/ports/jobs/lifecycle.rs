@@ -103,7 +103,7 @@ pub trait Jobs: Send + Sync {
     /// Requests the conversion of a queued or running job again whose message seems lost.
     ///
     /// [`Error::Rejected`] if the job has changed since it was `seen`: of several who ask, one asks. Also if the job waits
-    /// for its owner's turn.
+    /// for its owner's turn, or the ledger still owes the last message that requested it.
     async fn request(&self, seen: &Job, message: Message) -> Result<Option<Owed>, Error>;
 
     /// Running → done or failed. [`Error::Rejected`] if the lease is lost: then nothing of `outcome` is kept, and

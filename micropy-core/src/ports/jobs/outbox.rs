@@ -71,9 +71,9 @@ pub struct Message {
 
 /// How many jobs of one owner stand in line at a time: requested of the queue of videos, and not begun yet.
 ///
-/// The ledger holds back the messages of the owner's other jobs. As one in line is begun, cancelled, deleted or requested
-/// again, the next is requested. So the queue is a line of owners: whoever has thousands of jobs delays another's single one by no more than
-/// these, and the ones that are being worked on.
+/// The ledger holds back the messages of the owner's other jobs. As one in line is begun, cancelled or deleted, the next
+/// is requested. So the queue is a line of owners: whoever has thousands of jobs delays another's single one by no more
+/// than these, and the ones that are being worked on.
 pub const IN_LINE: u64 = 1;
 
 /// How long a claimed message is left to whoever claimed it.

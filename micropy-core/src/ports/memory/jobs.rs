@@ -9,7 +9,7 @@ use crate::ports::binding::Identity;
 use crate::ports::jobs::{
     Begin, CLAIM_TIME, Census, Created, Ended, Entry, Error, Filter, IN_LINE, Job, JobOutbox,
     JobStream, JobViews, Jobs, Lease, LedgerIdentity, Message, Notice, Outcome, Owed, State,
-    SweepLease, Turn, Usage, Watchers,
+    SweepLease, Topic, Turn, Usage, Watchers,
 };
 use crate::ports::{Clock, Id, Timestamp};
 
@@ -23,12 +23,21 @@ pub struct MemoryJobs {
 #[derive(Clone, Default)]
 struct Contents {
     entries: BTreeMap<Id, Entry>,
-    /// Each with the time its claim runs out.
-    owed: VecDeque<(Timestamp, Owed)>,
+    owed: VecDeque<Debt>,
     messages: u64,
     identity: Option<Identity>,
     /// Who sweeps, and until when.
     sweeper: Option<(Id, Timestamp)>,
+}
+
+/// A message that is owed.
+#[derive(Clone)]
+struct Debt {
+    /// The job it is about.
+    job: Id,
+    /// When the claim on it runs out.
+    held: Timestamp,
+    owed: Owed,
 }
 
 impl MemoryJobs {
@@ -59,26 +68,51 @@ impl MemoryJobs {
     ) -> Result<(T, Option<Owed>), Error> {
         let mut contents = lock(&self.state);
         let now = self.clock.now();
+        let owed = contents.owes_request(id);
         let entry = contents.entries.get_mut(&id).ok_or(Error::NotFound)?;
+        entry.owed = owed;
         let changed = change(entry, now)?;
         self.watchers.publish(&entry.job);
         let message = entry.hold_back(message);
         let owner = entry.job.owner.clone();
-        let owed = message.map(|message| contents.owe(message, now.plus(CLAIM_TIME)));
+        if entry.job.state == State::Cancelled {
+            contents.forget_request(id);
+        }
+        let owed = message.map(|message| contents.owe(id, message, now.plus(CLAIM_TIME)));
         Ok((changed, owed.or(contents.release(&owner, id, now))))
     }
 }
 
+impl Debt {
+    /// Whether it requests the conversion of `job`.
+    fn requests(&self, job: Id) -> bool {
+        self.job == job && self.owed.message.topic == Topic::Video
+    }
+}
+
 impl Contents {
-    /// Owes a message, which is its sender's until `held`.
-    fn owe(&mut self, message: Message, held: Timestamp) -> Owed {
+    /// Owes a message about `job`, which is its sender's until `held`.
+    fn owe(&mut self, job: Id, message: Message, held: Timestamp) -> Owed {
         self.messages += 1;
         let mut id = [0; 12];
         id[4..].copy_from_slice(&self.messages.to_be_bytes());
         let id = Id::from_bytes(id);
         let owed = Owed { id, message };
-        self.owed.push_back((held, owed.clone()));
+        let debt = Debt {
+            job,
+            held,
+            owed: owed.clone(),
+        };
+        self.owed.push_back(debt);
         owed
+    }
+
+    fn owes_request(&self, job: Id) -> bool {
+        self.owed.iter().any(|debt| debt.requests(job))
+    }
+
+    fn forget_request(&mut self, job: Id) {
+        self.owed.retain(|debt| !debt.requests(job));
     }
 
     /// Requests what has come to its turn of an owner's jobs. Returns the message of `caller`'s job, which is its own to
@@ -102,9 +136,9 @@ impl Contents {
             Some((entry.job.id, message))
         })?;
         if next == caller {
-            return Some(self.owe(message, now.plus(CLAIM_TIME)));
+            return Some(self.owe(next, message, now.plus(CLAIM_TIME)));
         }
-        self.owe(message, now);
+        self.owe(next, message, now);
         None
     }
 
@@ -135,7 +169,7 @@ impl Jobs for MemoryJobs {
         let message = entry.hold_back(message);
         contents.entries.insert(job.id, entry);
         self.watchers.publish(job);
-        let owed = message.map(|message| contents.owe(message, now.plus(CLAIM_TIME)));
+        let owed = message.map(|message| contents.owe(job.id, message, now.plus(CLAIM_TIME)));
         let owed = owed.or(contents.release(&job.owner, job.id, now));
         Ok(Created::New(owed))
     }
@@ -198,6 +232,7 @@ impl Jobs for MemoryJobs {
     async fn delete(&self, id: Id) -> Result<Job, Error> {
         let mut contents = lock(&self.state);
         let entry = contents.entries.remove(&id).ok_or(Error::NotFound)?;
+        contents.forget_request(id);
         contents.release(&entry.job.owner, id, self.clock.now());
         Ok(entry.job)
     }
@@ -231,10 +266,10 @@ impl JobOutbox for MemoryJobs {
     async fn claim_owed(&self, limit: usize) -> Result<Vec<Owed>, Error> {
         let now = self.clock.now();
         let mut contents = lock(&self.state);
-        let free = contents.owed.iter_mut().filter(|(held, _)| *held <= now);
-        let give = |(held, owed): &mut (Timestamp, Owed)| {
-            *held = now.plus(CLAIM_TIME);
-            owed.clone()
+        let free = contents.owed.iter_mut().filter(|debt| debt.held <= now);
+        let give = |debt: &mut Debt| {
+            debt.held = now.plus(CLAIM_TIME);
+            debt.owed.clone()
         };
         Ok(free.take(limit).map(give).collect())
     }
@@ -242,7 +277,7 @@ impl JobOutbox for MemoryJobs {
     async fn sent(&self, owed: &[Id]) -> Result<(), Error> {
         lock(&self.state)
             .owed
-            .retain(|(_, message)| !owed.contains(&message.id));
+            .retain(|debt| !owed.contains(&debt.owed.id));
         Ok(())
     }
 }
