@@ -111,6 +111,27 @@ async fn a_message_that_comes_twice_is_one_mail_of_two_services() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_deleted_a_job_hears_no_more_of_it() {
+    let (ports, clock) = ports();
+    let lease = begun(&ports).await;
+    finish(&ports, lease).await;
+    publish(&ports, Topic::Mp3, None).await;
+    publish(&ports, Topic::Failed, Some("no audio")).await;
+    ports.jobs.delete(id(1)).await.unwrap();
+    assert_eq!(mails(&ports, &clock).await, [""; 0]);
+    // An original gateway's job is in no ledger.
+    let original = json!({
+        "video_fid": id(2).to_string(),
+        "mp3_fid": id(3).to_string(),
+        "username": "ann@example.com",
+    });
+    let queue = ports.queues.of(Topic::Mp3);
+    let published = queue.publish(original.to_string().into_bytes()).await;
+    published.unwrap();
+    assert_eq!(mails(&ports, &clock).await, ["MP3 Download"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_has_retried_a_job_hears_how_that_ends() {
     let (ports, clock) = ports();
     let lease = begun(&ports).await;

@@ -188,7 +188,8 @@ impl NotificationService {
             match self.ports.jobs.get(id).await {
                 // Its owner has retried it, and hears how that ends.
                 Ok(job) if job.state != State::Failed => return Ok(Claim::Needless),
-                Ok(_) | Err(jobs::Error::NotFound) => {}
+                Ok(_) => {}
+                Err(jobs::Error::NotFound) => return Ok(Claim::Needless),
                 Err(e) => return Err(e),
             }
         }
@@ -201,8 +202,10 @@ impl NotificationService {
             Ok(Notice::Yours) => Ok(Claim::Ours(id)),
             Ok(Notice::Taken(until)) => Ok(Claim::Others(until)),
             Ok(Notice::Sent) => Ok(Claim::Needless),
-            // An original converter's MP3 of a job that is being converted again, or a job that was deleted.
-            Err(jobs::Error::Rejected(_) | jobs::Error::NotFound) => Ok(Claim::Nobodys),
+            // Its owner has deleted it, or is no user any more. There is nothing to download, and nobody to be told.
+            Err(jobs::Error::NotFound) => Ok(Claim::Needless),
+            // An original converter's MP3 of a job that is being converted again.
+            Err(jobs::Error::Rejected(_)) => Ok(Claim::Nobodys),
             Err(e) => Err(e),
         }
     }
@@ -242,10 +245,10 @@ impl NotificationService {
 enum Claim {
     /// We do, and the ledger knows it.
     Ours(Id),
-    /// We do. The ledger has no such job, or not in this state.
+    /// We do. The message is about no job of the ledger, or about one in another state.
     Nobodys,
     /// Somebody else does, who has until then.
     Others(Timestamp),
-    /// Nobody: it was sent, or is no news any more.
+    /// Nobody: it was sent, or is no news any more, or its job was deleted.
     Needless,
 }
