@@ -58,6 +58,9 @@ const WAITING: &str = "waiting";
 /// The place of one whose conversion is requested, and the field that says when.
 const REQUESTED: &str = "requested";
 
+/// The place of one that was begun and put off. It is not in the index that lets one be requested at a time.
+const PUT_OFF: &str = "put off";
+
 /// How often to look for a turn that nobody lived to give.
 const MISSED_TURNS: Duration = Duration::from_secs(60);
 
@@ -281,11 +284,11 @@ impl MongodbJobs {
         now: Timestamp,
     ) -> Result<Option<Owed>, Error> {
         let jobs = self.jobs().await?;
-        let line = |place: &str| doc! { "owner": owner, LINE: place };
+        let line = |places: &[&str]| doc! { "owner": owner, LINE: { "$in": places } };
         let mut own = None;
         for _ in 0..TRIES {
             if self.in_turn {
-                let mut in_line = line(REQUESTED);
+                let mut in_line = line(&[REQUESTED, PUT_OFF]);
                 // A converter that does not know the field leaves it there.
                 in_line.insert("state", State::Queued.name());
                 let in_line = jobs.count_documents(in_line).limit(IN_LINE);
@@ -293,7 +296,7 @@ impl MongodbJobs {
                     break;
                 }
             }
-            let next = jobs.find_one(line(WAITING)).sort(doc! { "_id": 1 });
+            let next = jobs.find_one(line(&[WAITING])).sort(doc! { "_id": 1 });
             let Some(document) = next.await.map_err(Fault::from)? else {
                 break;
             };
@@ -918,6 +921,7 @@ fn fields(entry: &Entry) -> (Document, Document) {
     };
     let line = match entry.waiting {
         Some(_) => Some(WAITING),
+        None if job.started.is_some() => entry.in_line.then_some(PUT_OFF),
         None => entry.in_line.then_some(REQUESTED),
     };
     let mut absent = Document::new();
@@ -1000,7 +1004,10 @@ fn entry_of(document: &Document) -> Result<Entry, Error> {
         leased_until: needed(document, "leased_until", time_of)?,
         waiting: field(document, WAITING, bytes_of)?,
         owed: owes_request(document),
-        in_line: field(document, LINE, Bson::as_str)? == Some(REQUESTED),
+        in_line: matches!(
+            field(document, LINE, Bson::as_str)?,
+            Some(REQUESTED | PUT_OFF)
+        ),
         notifier: field(document, "notifier", id_of)?.zip(field(
             document,
             "notifier_until",

@@ -47,6 +47,7 @@ pub async fn run(fixture: &dyn Fixture, ledger: &dyn Ledger, queues: Queues<'_>)
         .await;
     suite.an_outage_is_excused_after_another_has_begun().await;
     suite.owners_take_turns().await;
+    suite.what_is_put_off_keeps_its_owners_next_waiting().await;
     suite
         .a_job_that_waits_can_be_cancelled_and_deleted_but_not_begun()
         .await;
@@ -695,6 +696,35 @@ impl Suite<'_> {
         assert_eq!(self.requested().await, [11]);
         self.delete(1..=11).await;
         assert_eq!(self.requested().await, [0; 0]);
+    }
+
+    async fn what_is_put_off_keeps_its_owners_next_waiting(&self) {
+        for byte in 1..=4 {
+            self.ask(byte, ANN).await;
+        }
+        assert_eq!(self.requested().await, [1]);
+        let put_off = async |byte| {
+            let (lease, _) = self.begin(byte).await;
+            let again = self.requested().await;
+            let released = self.ledger.release(lease, Ended::Unavailable).await;
+            released.expect("release");
+            again
+        };
+        assert_eq!(put_off(1).await, [2]);
+        for _ in 0..3 {
+            assert_eq!(put_off(2).await, [0; 0], "the first is put off");
+            assert_eq!(put_off(1).await, [0; 0], "the second is put off");
+        }
+        self.begin(1).await;
+        assert_eq!(self.requested().await, [0; 0]);
+        self.begin(2).await;
+        assert_eq!(self.requested().await, [3], "the outage is over");
+        assert_eq!(put_off(3).await, [4]);
+        self.begin(4).await;
+        self.ledger.cancel(id(3)).await.expect("cancel");
+        self.ask(5, ANN).await;
+        assert_eq!(self.requested().await, [5], "it is put off no more");
+        self.delete(1..=5).await;
     }
 
     async fn a_job_that_waits_can_be_cancelled_and_deleted_but_not_begun(&self) {

@@ -23,7 +23,8 @@ pub struct Entry {
     /// Whether a message that requests the conversion is still owed. A ledger that owes nothing never says so, and none
     /// stores it with the entry: it follows from what is owed.
     pub owed: bool,
-    /// Whether the owner's other jobs wait for it to be begun; see [`IN_LINE`](super::IN_LINE).
+    /// Whether the owner's other jobs wait for it to be begun, or to be begun again after an outage; see
+    /// [`IN_LINE`](super::IN_LINE).
     pub in_line: bool,
     /// Who is notifying the owner, and until when.
     pub notifier: Option<(Id, Timestamp)>,
@@ -124,6 +125,8 @@ impl Entry {
             self.expect_lease(lease)?;
             self.job.progress = 0.0;
             self.enter(State::Queued, now);
+            // What its owner has next would be put off, too.
+            self.in_line = ended == Ended::Unavailable;
         }
         if ended != Ended::Failed {
             self.job.attempts = self.job.attempts.saturating_sub(1);

@@ -71,9 +71,13 @@ pub struct Message {
 
 /// How many jobs of one owner stand in line at a time: requested of the queue of videos, and not begun yet.
 ///
-/// The ledger holds back the messages of the owner's other jobs. As one in line is begun, cancelled or deleted, the next
-/// is requested. So the queue is a line of owners: whoever has thousands of jobs delays another's single one by no more
-/// than these, and the ones that are being worked on.
+/// The ledger holds back the messages of the owner's other jobs. As one in line is begun, cancelled or deleted, the
+/// next is requested. So the queue is a line of owners: whoever has thousands of jobs delays another's single one by no
+/// more than these, and the ones that are being worked on.
+///
+/// A job that was put off since a service was unavailable ([`Ended::Unavailable`](super::Ended::Unavailable)) stands in
+/// line again, beside the one that was requested as it was begun. So an outage does not have all of an owner's jobs
+/// begun and put off, to come back together.
 pub const IN_LINE: u64 = 1;
 
 /// How long a claimed message is left to whoever claimed it.
