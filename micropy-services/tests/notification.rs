@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use micropy_core::ports::Id;
-use micropy_core::ports::jobs::{Begin, Job, Lease, Message, Outcome, Output, State, Topic};
+use micropy_core::ports::jobs::{
+    Begin, Job, Lease, Message, Notice, Outcome, Output, State, Topic,
+};
 use micropy_core::ports::notifier::{Error, Notification, Notifier};
 use micropy_core::ports::time::{ManualClock, Timestamp};
 use micropy_services::Ports;
 use micropy_services::notification::NotificationService;
 use serde_json::json;
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 const TERM: Duration = Duration::from_secs(30);
@@ -31,6 +35,18 @@ impl Notifier for SlowServer {
         tokio::time::sleep(Duration::from_secs(5)).await;
         self.0.lock().unwrap().push(notification.clone());
         Ok(())
+    }
+}
+
+/// A mail server that accepts a connection and says nothing any more.
+#[derive(Default)]
+struct HangingServer(Notify);
+
+#[async_trait]
+impl Notifier for HangingServer {
+    async fn notify(&self, _: &Notification) -> Result<(), Error> {
+        self.0.notify_one();
+        std::future::pending().await
     }
 }
 
@@ -108,6 +124,28 @@ async fn a_message_that_comes_twice_is_one_mail_of_two_services() {
     assert_eq!(mails(&ports, &clock).await, ["MP3 Download"]);
     let job = ports.jobs.get(id(1)).await.unwrap();
     assert!(job.notified.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mail_server_that_hangs_keeps_no_service_from_stopping() {
+    const GRACE: Duration = Duration::from_secs(10);
+    let (ports, _clock) = ports();
+    let lease = begun(&ports).await;
+    finish(&ports, lease).await;
+    publish(&ports, Topic::Mp3, None).await;
+    let (server, shutdown) = (Arc::new(HangingServer::default()), CancellationToken::new());
+    let service = NotificationService::new(ports.clone(), server.clone(), "https://example.com");
+    let running = tokio::spawn(service.grace(GRACE).run(shutdown.clone()));
+    server.0.notified().await;
+    shutdown.cancel();
+    let stopped = timeout(GRACE, running).await;
+    stopped.expect("within its grace period").unwrap();
+    let again = ports.queues.of(Topic::Mp3).receive();
+    let again = timeout(Duration::from_secs(1), again).await;
+    let again = again.expect("the message is back").unwrap();
+    again.ack().await.unwrap();
+    let notice = ports.jobs.begin_notification(id(1), id(77), TERM).await;
+    assert_eq!(notice.unwrap(), Notice::Yours, "and so is the claim");
 }
 
 #[tokio::test(start_paused = true)]

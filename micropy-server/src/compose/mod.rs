@@ -273,8 +273,9 @@ impl Services {
             ));
         }
         let (ports, notifier) = (self.adapters.ports().await?, self.adapters.notifier()?);
-        let notification =
-            NotificationService::new(ports, notifier, &self.url).metrics(self.metrics.clone());
+        let notification = NotificationService::new(ports, notifier, &self.url)
+            .grace(self.settings.operation.grace)
+            .metrics(self.metrics.clone());
         self.ready.push(Ready::Notification(notification));
         Ok(())
     }

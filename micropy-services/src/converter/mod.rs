@@ -19,11 +19,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 use tracing::Span;
 
 use crate::Ports;
 use crate::job::adoption::AdoptionError;
+use crate::job::inbox::{self, HAND_BACK};
 use crate::job::message::Body;
 use crate::job::outbox;
 use crate::telemetry::{self, Metrics};
@@ -53,8 +53,6 @@ const CRASHES: &str = "The conversion of this file ended unexpectedly several ti
 /// The reason that a job's owner is given when no worker could stay with it for long enough.
 const INTERRUPTED: &str =
     "The service was stopped each time before the conversion had ended. Please try again later.";
-/// The part of the grace period in which jobs that have not ended are given back, at most.
-const HAND_BACK: Duration = Duration::from_secs(2);
 /// How long to wait for the shutdown of this service when its worker processes received the signal first.
 const SHUTDOWN_DELAY: Duration = Duration::from_millis(200);
 /// Bytes of the MP3 read at once.
@@ -162,17 +160,11 @@ impl ConverterService {
         }
         let mut tasks = JoinSet::new();
         tasks.spawn(outbox::run(self.ports.clone(), shutdown.clone()));
-        let cut_off = CancellationToken::new();
+        let (cut_off, _timer) = inbox::cut_off(shutdown.clone(), self.grace);
         for _ in 0..self.workers {
             let (shutdown, cut_off) = (shutdown.clone(), cut_off.clone());
             tasks.spawn(self.clone().work_through_queue(shutdown, cut_off));
         }
-        let grace = self.grace.saturating_sub(HAND_BACK.min(self.grace / 4));
-        let _timer = AbortOnDropHandle::new(tokio::spawn(async move {
-            shutdown.cancelled().await;
-            tokio::time::sleep(grace).await;
-            cut_off.cancel();
-        }));
         while let Some(ended) = tasks.join_next().await {
             if let Err(e) = ended {
                 tracing::error!(error = %e, "a task of the converter panicked");

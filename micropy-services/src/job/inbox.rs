@@ -5,6 +5,7 @@ use std::time::Duration;
 use micropy_core::ports::jobs::Topic;
 use micropy_core::ports::queue::{self, Delivery};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument as _;
 
 use super::message::Body;
@@ -12,6 +13,28 @@ use crate::{Ports, telemetry};
 
 /// The pause before asking a queue again that failed.
 const QUEUE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The part of a grace period in which what has not ended is given back, at most.
+pub const HAND_BACK: Duration = Duration::from_secs(2);
+
+/// A token that is cancelled when what has not ended after `shutdown` is to be given back, before `grace` is over. It
+/// is not cancelled any more when the handle is dropped.
+pub fn cut_off(
+    shutdown: CancellationToken,
+    grace: Duration,
+) -> (CancellationToken, AbortOnDropHandle<()>) {
+    let cut_off = CancellationToken::new();
+    let (token, grace) = (
+        cut_off.clone(),
+        grace.saturating_sub(HAND_BACK.min(grace / 4)),
+    );
+    let timer = tokio::spawn(async move {
+        shutdown.cancelled().await;
+        tokio::time::sleep(grace).await;
+        token.cancel();
+    });
+    (cut_off, AbortOnDropHandle::new(timer))
+}
 
 impl Ports {
     /// Handles the messages of a topic, one after the other, until `shutdown`. A payload that is no message becomes a dead

@@ -10,10 +10,12 @@ use micropy_core::ports::jobs::{self, Notice, State, Topic};
 use micropy_core::ports::notifier::Error;
 use micropy_core::ports::queue::{self, Delivery};
 use micropy_core::ports::{Id, Notifier, Timestamp};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use crate::Ports;
+use crate::job::inbox::{self, HAND_BACK};
 use crate::job::message::Body;
 use crate::telemetry::{self, Metrics};
 
@@ -59,6 +61,7 @@ pub struct NotificationService {
     notifier: Arc<dyn Notifier>,
     metrics: Arc<Metrics>,
     public_url: String,
+    grace: Duration,
 }
 
 impl NotificationService {
@@ -69,6 +72,7 @@ impl NotificationService {
             notifier,
             metrics: Arc::default(),
             public_url: public_url.into(),
+            grace: Duration::from_secs(20),
         }
     }
 
@@ -79,9 +83,17 @@ impl NotificationService {
         self
     }
 
-    /// Sends mails until `shutdown`. Those that are not sent by then stay in the queue.
+    /// How long the mails under way may take after the shutdown. The default is 20 seconds.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// Sends mails until `shutdown`. Those that are not sent when the grace period ends stay in the queue.
     pub async fn run(self, shutdown: CancellationToken) {
-        let handle = |delivery, body| self.handle(delivery, body, &shutdown);
+        let (cut_off, _timer) = inbox::cut_off(shutdown.clone(), self.grace);
+        let handle = |delivery, body| self.handle(delivery, body, &shutdown, &cut_off);
         tokio::join!(
             self.ports.work_through(Topic::Mp3, &shutdown, &handle),
             self.ports.work_through(Topic::Failed, &shutdown, &handle)
@@ -93,6 +105,7 @@ impl NotificationService {
         delivery: Box<dyn Delivery>,
         body: Body,
         shutdown: &CancellationToken,
+        cut_off: &CancellationToken,
     ) -> Result<(), queue::Error> {
         let job_id = body.job_id.as_deref().unwrap_or_default();
         if let Some(code) = &body.account
@@ -135,6 +148,18 @@ impl NotificationService {
             .instrument(mailing.clone());
         let sent = tokio::select! {
             sent = sending => sent,
+            // The mail server has no answer. It may have the mail all the same: who sends it again gives it the same
+            // Message-ID.
+            () = cut_off.cancelled() => {
+                if let Some(job) = claimed {
+                    let given_back = self.ports.jobs.release_notification(job, notifier);
+                    if !matches!(timeout(HAND_BACK / 2, given_back).await, Ok(Ok(()))) {
+                        tracing::warn!(job_id, "the claim on a mail must expire");
+                    }
+                }
+                tracing::warn!(job_id, "mail not sent before the service stopped");
+                return delivery.retry(Duration::ZERO).await;
+            }
             never = self.keep_claim(claimed, notifier) => match never {},
         };
         if let Err(e) = &sent {
