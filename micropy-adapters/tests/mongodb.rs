@@ -407,6 +407,50 @@ async fn a_turn_that_nobody_lived_to_give_is_given() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_of_one_owner_keeps_no_other_waiting() {
+    let Some(ledger) = Ledger::new("jobs_damaged_turns").await else {
+        return;
+    };
+    let jobs = ledger.jobs();
+    for (number, owner) in [
+        (1, "abe@example.com"),
+        (2, "abe@example.com"),
+        (3, ANN),
+        (4, ANN),
+    ] {
+        let job = Job {
+            owner: owner.into(),
+            ..ledger.queued(number)
+        };
+        jobs.create(&job, go()).await.unwrap();
+    }
+    let direct = ledger.database.direct.collection::<Document>("jobs");
+    let job = |number| doc! { "source": ObjectId::from_bytes([number + 100; 12]) };
+    // As a process leaves them that died after it had deleted those in line; then something else damages the other.
+    direct.delete_one(job(1)).await.unwrap();
+    direct.delete_one(job(3)).await.unwrap();
+    let damage = doc! { "$unset": { "state": 1 } };
+    direct.update_one(job(2), damage).await.unwrap();
+    let owed = ledger.jobs().claim_owed(9).await.unwrap();
+    assert_eq!(owed.len(), 1, "hers");
+    assert!(jobs.get(id(4)).await.unwrap().requested.is_some());
+
+    // The same for a message that is damaged.
+    let kept = doc! { "$set": { "owed.0.topic": "lost" } };
+    direct.update_one(job(4), kept).await.unwrap();
+    let other = Job {
+        owner: "bob@example.com".into(),
+        ..ledger.queued(5)
+    };
+    let created = jobs.create(&other, go()).await.unwrap();
+    assert!(matches!(created, Created::New(Some(_))), "{created:?}");
+    ledger.time.0.advance(CLAIM_TIME + Duration::from_secs(1));
+    let owed = ledger.jobs().claim_owed(9).await.unwrap();
+    assert_eq!(owed.len(), 1, "his");
+    ledger.database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_damaged_is_named() {
     let Some(ledger) = Ledger::new("jobs_damaged").await else {
         return;

@@ -319,20 +319,28 @@ impl MongodbJobs {
         Ok(own)
     }
 
-    /// Gives the turns that a process which died did not live to give.
+    /// Gives the turns that a process which died did not live to give. An owner whose jobs are damaged keeps no other
+    /// waiting.
     async fn release_missed(&self) -> Result<(), Error> {
         let is_due = |last: Instant| last.elapsed() >= MISSED_TURNS;
         let mut looked = self.looked.lock().await;
         if looked.is_some_and(|last| !is_due(last)) {
             return Ok(());
         }
+        *looked = Some(Instant::now());
+        drop(looked);
         let owners = self.jobs().await?.distinct("owner", doc! { LINE: WAITING });
         for owner in owners.await.map_err(Fault::from)? {
-            if let Some(owner) = owner.as_str() {
-                self.release(owner, None, self.clock.now()).await?;
+            let Some(owner) = owner.as_str() else {
+                continue;
+            };
+            match self.release(owner, None, self.clock.now()).await {
+                Ok(_) => {}
+                // The next would wait for the server, too.
+                Err(e @ Error::Unavailable(_)) => return Err(e),
+                Err(e) => tracing::warn!(owner, error = %e, "the next job in line has to wait"),
             }
         }
-        *looked = Some(Instant::now());
         Ok(())
     }
 
@@ -534,7 +542,9 @@ impl Jobs for MongodbJobs {
 #[async_trait]
 impl JobOutbox for MongodbJobs {
     async fn claim_owed(&self, limit: usize) -> Result<Vec<Owed>, Error> {
-        self.release_missed().await?;
+        if let Err(e) = self.release_missed().await {
+            tracing::warn!(error = %e, "missed turns are given later");
+        }
         let now = self.clock.now();
         let free =
             |owed: &&Document| field(owed, "held", time_of).is_ok_and(|held| held <= Some(now));
@@ -555,7 +565,11 @@ impl JobOutbox for MongodbJobs {
             let messages = document.get_array("owed").map_or(&[][..], Vec::as_slice);
             for owed in messages.iter().filter_map(Bson::as_document).filter(free) {
                 if claimed.len() < limit && self.claim(job, owed, now).await? {
-                    claimed.push((needed(owed, "since", time_of)?, owed_of(owed)?));
+                    let since = needed(owed, "since", time_of);
+                    match since.and_then(|since| Ok((since, owed_of(owed)?))) {
+                        Ok(owed) => claimed.push(owed),
+                        Err(e) => tracing::warn!(job_id = %job, error = %e, "a message is damaged"),
+                    }
                 }
             }
         }
