@@ -218,10 +218,12 @@ impl Services {
         &self.url
     }
 
-    async fn listen(&mut self, address: SocketAddr) -> io::Result<TcpListener> {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|e| io::Error::new(e.kind(), format!("cannot listen on {address}: {e}")))?;
+    /// Listens to the address that a setting names.
+    async fn listen(&mut self, setting: &str, address: SocketAddr) -> io::Result<TcpListener> {
+        let listener = TcpListener::bind(address).await.map_err(|e| {
+            let why = format!("{setting}: cannot listen on {address}: {e}");
+            io::Error::new(e.kind(), why)
+        })?;
         if self.url.is_empty() {
             self.url = format!("http://{}", listener.local_addr().unwrap_or(address));
         }
@@ -229,7 +231,8 @@ impl Services {
     }
 
     async fn gateway(&mut self) -> io::Result<()> {
-        let listener = self.listen(self.settings.addresses.listen).await?;
+        let address = self.settings.addresses.listen;
+        let listener = self.listen("listen", address).await?;
         let gateway = Gateway::new(self.adapters.ports().await?, self.accounts().await?)
             .metrics(self.metrics.clone())
             .limits(self.settings.limits())
@@ -244,7 +247,8 @@ impl Services {
     }
 
     async fn auth(&mut self) -> io::Result<()> {
-        let listener = self.listen(self.settings.addresses.auth_listen).await?;
+        let address = self.settings.addresses.auth_listen;
+        let listener = self.listen("auth_listen", address).await?;
         let (accounts, secret) = (self.local_accounts().await?, self.adapters.secret()?);
         let auth = AuthService::new(accounts).secret(&secret, Arc::new(SystemClock));
         self.ready.push(Ready::Http(listener, auth.router()));
@@ -296,11 +300,24 @@ impl Services {
 
     /// Health and metrics, which are not for users.
     async fn health(&mut self, services: &[Service], stop: &CancellationToken) -> io::Result<()> {
-        let default = services.contains(&Service::Gateway).then_some(HEALTH);
-        let Some(address) = self.settings.addresses.health_listen.or(default) else {
-            return Ok(());
+        let listener = match self.settings.addresses.health_listen {
+            Some(address) => self.listen("health_listen", address).await?,
+            None if services.contains(&Service::Gateway) => {
+                match TcpListener::bind(HEALTH).await {
+                    Ok(listener) => listener,
+                    // Nobody has asked for it, and another service on this machine, or our gateway, may be there.
+                    Err(e) => {
+                        tracing::warn!(
+                            address = %HEALTH,
+                            error = %e,
+                            "no health and metrics: set health_listen to an address that is free"
+                        );
+                        return Ok(());
+                    }
+                }
+            }
+            None => return Ok(()),
         };
-        let listener = self.listen(address).await?;
         let ports = match services {
             [Service::Auth] => None,
             _ => Some(self.adapters.ports().await?),
@@ -371,5 +388,40 @@ impl Services {
         self.adapters.stop_receiving().await;
         tasks.wait().await;
         self.adapters.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Layers;
+
+    /// Opens a gateway that keeps everything in a folder of its own.
+    async fn open(folder: &Path, health: Option<&str>) -> io::Result<Services> {
+        let mut variables = vec![
+            ("MICROPY_DATA_DIR", folder.to_str().unwrap()),
+            ("MICROPY_LISTEN", "127.0.0.1:0"),
+        ];
+        variables.extend(health.map(|address| ("MICROPY_HEALTH_LISTEN", address)));
+        let layers = Layers::of_environment(&variables).unwrap();
+        let settings = Settings::from_layers(&layers).unwrap();
+        Services::open(settings, &[Service::Gateway], &CancellationToken::new()).await
+    }
+
+    #[tokio::test]
+    async fn only_who_asks_for_health_has_to_get_it() {
+        // Where this fails, another has it.
+        let _held = TcpListener::bind(HEALTH).await;
+        let taken = HEALTH.to_string();
+        let folder = tempfile::tempdir().unwrap();
+        let folder = |name| folder.path().join(name);
+        for (health, servers) in [(None, 1), (Some("127.0.0.1:0"), 2)] {
+            let services = open(&folder(servers.to_string()), health).await.unwrap();
+            let is_http = |ready: &&Ready| matches!(ready, Ready::Http(..));
+            assert_eq!(services.ready.iter().filter(is_http).count(), servers);
+        }
+        let refused = open(&folder("refused".to_owned()), Some(&taken)).await;
+        let refused = refused.err().unwrap().to_string();
+        assert!(refused.starts_with("health_listen: "), "{refused}");
     }
 }

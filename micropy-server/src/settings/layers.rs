@@ -294,7 +294,7 @@ impl Layers {
     }
 
     /// Of variables alone.
-    pub(super) fn of_environment(variables: &[(&str, &str)]) -> Result<Self, SettingsError> {
+    pub(crate) fn of_environment(variables: &[(&str, &str)]) -> Result<Self, SettingsError> {
         let variables = variables.iter().map(|(n, v)| (n.into(), v.into()));
         Self::merge(Flags::default(), variables, None)
     }

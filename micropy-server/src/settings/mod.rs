@@ -65,7 +65,7 @@ pub struct Addresses {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     pub auth_listen: SocketAddr,
 
-    /// Address of /healthz, /readyz and /metrics [default: where a gateway runs in the process, 127.0.0.1:8081]
+    /// Address of /healthz, /readyz and /metrics [default: with a gateway, 127.0.0.1:8081 if it is free]
     #[arg(long, value_name = "ADDRESS")]
     pub health_listen: Option<SocketAddr>,
 
