@@ -236,6 +236,7 @@ impl Services {
         let gateway = Gateway::new(self.adapters.ports().await?, self.accounts().await?)
             .metrics(self.metrics.clone())
             .limits(self.settings.limits())
+            .registrations(self.settings.accounts.registrations)
             .connections(http::max_connections(SERVERS))
             .unowned_downloads(self.settings.accounts.unowned_downloads)
             .secure_cookies(self.is_https())

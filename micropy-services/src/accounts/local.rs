@@ -22,7 +22,7 @@ use super::{
 /// Failed logins allowed for each account and address within five minutes.
 const LOGIN_ATTEMPTS: u32 = 10;
 /// Registrations allowed for each address within five minutes.
-const REGISTRATIONS: u32 = 100;
+pub(crate) const REGISTRATIONS: u32 = 100;
 /// Mails asked for, for each account and address within five minutes.
 const MAILS: u32 = 5;
 /// How long the store may take to say whether a token is good.

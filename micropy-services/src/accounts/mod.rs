@@ -20,6 +20,8 @@ pub use token::{Claims, MailCode, Purpose};
 
 pub(crate) use client::ClientSigner;
 pub(crate) use http::{Connections, SCOPES, VERIFIED};
+pub(crate) use local::REGISTRATIONS;
+pub(crate) use throttle::Allowance;
 pub(crate) use token::LIFETIME;
 
 use std::net::IpAddr;
@@ -148,7 +150,7 @@ impl Credentials {
     }
 
     /// Checks what can be checked without asking anybody; an error is a sentence for the user.
-    fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         let Credentials { email, password } = self;
         let is_address = email.split_once('@').is_some_and(|(user, host)| {
             !user.is_empty() && !host.is_empty() && !host.contains('@')

@@ -95,12 +95,20 @@ pub async fn register(
     ClientAddress(from): ClientAddress,
     body::Json(account): body::Json<Account>,
 ) -> Result<Response, Problem> {
+    if !gateway.accounts.registration() {
+        return Err(RegisterError::Off.into());
+    }
+    let account = Credentials::from(account);
+    account.check().map_err(RegisterError::Unacceptable)?;
+    // What follows tells whether there is such a user: nobody gets to ask for as many as they like.
+    let allowed = gateway.registrations.take(from, gateway.ports.clock.now());
+    allowed.map_err(RegisterError::TooMany)?;
     let email = account.email.clone();
     // Whoever had the address was removed, and these files are not for others.
     if gateway.ports.jobs.usage(&email).await?.jobs > 0 {
         return Err(Error::Rejected(Rejection::Taken).into());
     }
-    let token = gateway.accounts.register(account.into(), from).await?;
+    let token = gateway.accounts.register(account, from).await?;
     if gateway.accounts.confirmation() {
         // Where there is no mail now, the user can ask for another.
         let _ = mails::send(&gateway, email.clone(), Purpose::Confirm, from);
@@ -330,4 +338,60 @@ fn set_cookie(
 ) -> Option<(HeaderName, HeaderValue)> {
     let header = cookie.header(gateway, token, seconds)?;
     Some((SET_COOKIE, header))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::Body;
+    use axum::http::Request;
+    use axum::http::header::CONTENT_TYPE;
+    use micropy_core::ports::Id;
+    use micropy_core::ports::jobs::Job;
+    use micropy_core::ports::memory::MemoryAuth;
+    use micropy_core::ports::time::{ManualClock, Timestamp};
+    use tower::ServiceExt as _;
+
+    use crate::Ports;
+    use crate::accounts::{LocalAccounts, Secret};
+    use crate::gateway::Gateway;
+
+    const ANN: &str = "ann@example.com";
+
+    /// The status of a registration.
+    async fn register(gateway: &Gateway, email: &str) -> u16 {
+        let account = serde_json::json!({"email": email, "password": "correct horse"});
+        let request = Request::post("/api/v1/auth/register")
+            .header(CONTENT_TYPE, "application/json")
+            .body(Body::from(account.to_string()));
+        let response = gateway.router().oneshot(request.unwrap()).await;
+        response.unwrap().status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn registering_tells_nobody_who_has_jobs() {
+        let clock = Arc::new(ManualClock::new(Timestamp::default()));
+        let ports = Ports::in_memory(clock.clone());
+        // Those of a user who was removed.
+        let [job, video] = [1, 2].map(|byte| Id::from_bytes([byte; 12]));
+        let job = Job::new(job, ANN, video, ports.clock.now());
+        ports.jobs.create(&job, None).await.unwrap();
+        let secret = Secret::new("a secret of the tests, of more than 32 bytes");
+        let gateway = |is_allowed| {
+            let users = Arc::new(MemoryAuth::default());
+            let accounts = LocalAccounts::new(users, clock.clone(), &secret);
+            let accounts = accounts.allow_registration(is_allowed);
+            Gateway::new(ports.clone(), Arc::new(accounts)).registrations(3)
+        };
+        let off = gateway(false);
+        for email in [ANN, "bob@example.com"] {
+            assert_eq!(register(&off, email).await, 403, "{email}");
+        }
+        let on = gateway(true);
+        assert_eq!(register(&on, "bob").await, 400);
+        for status in [409, 409, 409, 429] {
+            assert_eq!(register(&on, ANN).await, status);
+        }
+    }
 }

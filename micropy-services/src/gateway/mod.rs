@@ -33,7 +33,7 @@ use axum::extract::FromRef;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, Allowance, REGISTRATIONS};
 use crate::job::outbox;
 use crate::telemetry::Metrics;
 use crate::{Ports, auth, http};
@@ -94,6 +94,8 @@ pub struct Gateway {
     base: Arc<str>,
     writers: Arc<tus::Writers>,
     admission: Arc<quota::Admission>,
+    /// Registrations of each network.
+    registrations: Arc<Allowance>,
     /// Mails about accounts that are being asked for.
     mails: Arc<Semaphore>,
     archives: slots::Slots,
@@ -125,6 +127,7 @@ impl Gateway {
             base: "".into(),
             writers: Arc::default(),
             admission: Arc::default(),
+            registrations: Arc::new(Allowance::new(REGISTRATIONS)),
             mails: Arc::new(Semaphore::new(mails::MAX_REQUESTS)),
             archives: archive::slots(),
             streams: events::slots(http::max_connections(1)),
@@ -143,6 +146,13 @@ impl Gateway {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// How many may register from each address within five minutes, before their accounts are asked for. The default is 100.
+    #[must_use]
+    pub fn registrations(mut self, registrations: u32) -> Self {
+        self.registrations = Arc::new(Allowance::new(registrations));
         self
     }
 
