@@ -631,6 +631,20 @@ mod tests {
         tokio::time::advance(PAUSE + HOLDS).await;
         assert!(!is_valid(&accounts, &unseen).await);
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_confirms_no_address() {
+        let (accounts, users, token) = accounts().await;
+        let (verified, now) = (Change::Verified(true), NOW);
+        users.users.change(ANN, verified, now).await.unwrap();
+        let later = accounts.renew(&token).await.unwrap();
+        users.is_away.store(true, Ordering::SeqCst);
+        for (token, expected) in [(token, false), (later, true)] {
+            let claims = accounts.check(&token).await.unwrap().unwrap();
+            assert_eq!(claims.is_verified, expected);
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_forgotten_password_is_replaced_once_by_a_code() {
         let (accounts, users, token) = accounts().await;

@@ -145,8 +145,10 @@ pub async fn cancel(
 )]
 pub async fn retry(
     State(gateway): State<Shared>,
+    session: Session,
     OwnJob(job): OwnJob,
 ) -> Result<Json<JobView>, Problem> {
+    gateway.check_confirmed(&session)?;
     gateway.ports.videos.head(job.source).await?;
     let publishing = telemetry::publishing(Topic::Video, job.id);
     let message = publishing.in_scope(|| Body::of(&job).another_request());
@@ -192,4 +194,57 @@ pub async fn delete(
     gateway.writers.interrupt(job.id).await;
     gateway.ports.remove(job.id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::Body;
+    use axum::http::Request;
+    use axum::http::header::AUTHORIZATION;
+    use micropy_core::ports::auth::Change;
+    use micropy_core::ports::jobs::Job;
+    use micropy_core::ports::memory::MemoryAuth;
+    use micropy_core::ports::time::{ManualClock, Timestamp};
+    use micropy_core::ports::{Auth as _, Clock as _, Id};
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::Ports;
+    use crate::accounts::{Accounts as _, Credentials, LocalAccounts, Secret};
+
+    const ANN: &str = "ann@example.com";
+
+    #[tokio::test]
+    async fn nothing_is_retried_for_an_address_that_is_not_confirmed() {
+        let clock = Arc::new(ManualClock::new(Timestamp::default()));
+        let ports = Ports::in_memory(clock.clone());
+        let [id, video] = [1, 2].map(|byte| Id::from_bytes([byte; 12]));
+        let job = Job::new(id, ANN, video, ports.clock.now());
+        ports.jobs.create(&job, None).await.unwrap();
+        let users = Arc::new(MemoryAuth::default());
+        let secret = Secret::new("a secret of the tests, of more than 32 bytes");
+        let accounts = || {
+            let accounts = LocalAccounts::new(users.clone(), clock.clone(), &secret);
+            Arc::new(accounts.require_confirmation(true))
+        };
+        let ann = Credentials {
+            email: ANN.to_owned(),
+            password: "correct horse".to_owned(),
+        };
+        let token = accounts().register(ann, [192, 0, 2, 1].into()).await;
+        let token = token.unwrap();
+        let retry = async || {
+            let request = Request::post(format!("/api/v1/jobs/{id}/retry"))
+                .header(AUTHORIZATION, format!("Bearer {token}"))
+                .body(Body::empty());
+            let router = Gateway::new(ports.clone(), accounts()).router();
+            router.oneshot(request.unwrap()).await.unwrap().status()
+        };
+        assert_eq!(retry().await, 403);
+        let (confirmed, now) = (Change::Verified(true), clock.now());
+        users.change(ANN, confirmed, now).await.unwrap();
+        assert_eq!(retry().await, 404, "its video is gone");
+    }
 }
