@@ -251,3 +251,16 @@ def test_it_is_the_same_where_an_auth_service_keeps_the_accounts(start):
     assert until(lambda: sent("reset"), 10)
     assert [reset(gateway, sent("reset")[0]).status, reset(gateway, sent("reset")[0]).status] == [204, 409]
     assert User(gateway.url, ann.email).login("another horse").status == 200
+
+
+def test_a_gateway_that_the_auth_service_does_not_know_says_what_it_has_not(start):
+    auth = start("auth", JWT_SECRET=SECRET, registration=True)
+    gateway = start("gateway", auth_url=auth.url, registration=True)
+    ann = gateway.user("ann@example.com")
+    assert ann.upload(GOOD).status == 201
+    for method, path, body in (
+            ("POST", "password/forgotten", {"email": ann.email}), ("POST", "address/mail", None), ("GET", "tokens", None),
+            ("POST", "tokens", {"name": "x", "scopes": ["read"]}), ("DELETE", "tokens/1", None)):
+        assert ann.ask(method, f"/api/v1/auth/{path}", body).status == 501, path
+    assert "jwt_secret is missing" in gateway.said(0)
+    assert json.loads(ann.get("/api/v1/auth/export").text)["tokens"] == []

@@ -340,8 +340,12 @@ impl Services {
         let mut accounts = accounts
             .allow_registration(self.registration)
             .require_confirmation(self.settings.confirmation());
-        if let Some(secret) = &self.settings.accounts.jwt_secret {
-            accounts = accounts.secret(secret);
+        match &self.settings.accounts.jwt_secret {
+            Some(secret) => accounts = accounts.secret(secret),
+            None => tracing::warn!(
+                "jwt_secret is missing: without that of the auth service, there are no mails about accounts and no API tokens, \
+                 and the auth service limits the logins of this gateway, not those of each client"
+            ),
         }
         Ok(Arc::new(accounts))
     }

@@ -374,6 +374,10 @@ impl Accounts for LocalAccounts {
         Ok(Some(self.tokens.mail_code(&user, purpose, now)))
     }
 
+    fn gives_mail_codes(&self) -> bool {
+        true
+    }
+
     async fn reset_password(&self, code: &str, new: String) -> Result<(), AccountError> {
         check_password(&new).map_err(AccountError::Unacceptable)?;
         let user = self.user_of_code(code, Purpose::Reset).await?;

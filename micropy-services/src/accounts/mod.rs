@@ -93,6 +93,9 @@ pub trait Accounts: Send + Sync {
         from: IpAddr,
     ) -> Result<Option<MailCode>, AccountError>;
 
+    /// Whether [`mail_code`](Accounts::mail_code) can give anything. Where it cannot, it gives [`AccountError::Unsupported`].
+    fn gives_mail_codes(&self) -> bool;
+
     /// Gives a user another password by a code from a mail, which is used up. It ends all their tokens, and confirms the
     /// address.
     async fn reset_password(&self, code: &str, new: String) -> Result<(), AccountError>;
@@ -271,7 +274,7 @@ pub enum AccountError {
     /// The user has as many API tokens as one may have.
     #[error("You have {MAX_API_TOKENS} tokens: end one first.")]
     TooManyTokens,
-    /// The tokens come from an auth service that changes and removes nobody.
+    /// The tokens come from an auth service that changes and removes nobody, or does not know this gateway.
     #[error("the auth service does not change accounts")]
     Unsupported,
     /// The users cannot be asked.

@@ -69,7 +69,8 @@ impl RemoteAccounts {
 
     /// The secret that the auth service signs tokens with. While the service is away, the signature alone then tells
     /// whether a token is valid. With it, the service also believes which client a request comes from, and so limits the
-    /// logins of each client, not those of this gateway.
+    /// logins of each client, not those of this gateway. Without it, there are no mails about accounts and no API tokens: the
+    /// service gives codes to, and tells of scopes, those alone who know the secret.
     #[must_use]
     pub fn secret(mut self, secret: &Secret) -> Self {
         self.tokens = Some(Tokens::new(secret));
@@ -166,6 +167,14 @@ impl RemoteAccounts {
         }
     }
 
+    /// Refuses what the service does for those alone who know the secret.
+    fn known(&self) -> Result<(), AccountError> {
+        match self.signer {
+            Some(_) => Ok(()),
+            None => Err(AccountError::Unsupported),
+        }
+    }
+
     /// Asks something about the API tokens of a token's user; returns what the response says.
     async fn about_tokens<T: DeserializeOwned>(
         &self,
@@ -173,6 +182,7 @@ impl RemoteAccounts {
         token: &str,
         asked: &Value,
     ) -> Result<T, AccountError> {
+        self.known()?;
         match self.send_json(self.post_with(path, token), asked).await? {
             (StatusCode::OK, _, json) => {
                 Ok(serde_json::from_str(&json).map_err(|e| Error::Unavailable(e.into()))?)
@@ -340,6 +350,7 @@ impl Accounts for RemoteAccounts {
         purpose: Purpose,
         from: IpAddr,
     ) -> Result<Option<MailCode>, AccountError> {
+        self.known()?;
         let request = self.post_for("/mail-code", from);
         let asked = json!({"email": email, "purpose": purpose});
         match self.send_json(request, &asked).await? {
@@ -348,6 +359,10 @@ impl Accounts for RemoteAccounts {
             }
             answer => Err(refusal(answer)),
         }
+    }
+
+    fn gives_mail_codes(&self) -> bool {
+        self.signer.is_some()
     }
 
     async fn reset_password(&self, code: &str, new: String) -> Result<(), AccountError> {
@@ -409,5 +424,38 @@ fn register_error(status: StatusCode, text: String) -> RegisterError {
             RegisterError::Off
         }
         _ => unexpected(status).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use micropy_core::ports::time::{ManualClock, Timestamp};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn without_the_secret_there_are_neither_mails_nor_api_tokens() {
+        let clock = Arc::new(ManualClock::new(Timestamp::default()));
+        let from = IpAddr::from([192, 0, 2, 1]);
+        // Nobody listens there.
+        let accounts = || RemoteAccounts::new("http://127.0.0.1:9", clock.clone()).unwrap();
+        let secret = Secret::new("a secret of the tests, of more than 32 bytes");
+        for (accounts, is_known) in [(accounts(), false), (accounts().secret(&secret), true)] {
+            assert_eq!(accounts.gives_mail_codes(), is_known);
+            let read = Scopes::of_names(["read"]).unwrap();
+            let code = accounts.mail_code("ann@example.com", Purpose::Reset, from);
+            for answer in [
+                code.await.map(drop),
+                accounts.api_tokens("x.y.z").await.map(drop),
+                accounts.remove_api_token("x.y.z", "1").await,
+                accounts
+                    .add_api_token("x.y.z", "a script".into(), read)
+                    .await
+                    .map(drop),
+            ] {
+                let is_unsupported = matches!(answer, Err(AccountError::Unsupported));
+                assert_eq!(is_unsupported, !is_known, "{answer:?}");
+            }
+        }
     }
 }

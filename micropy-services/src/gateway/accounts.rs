@@ -267,7 +267,7 @@ impl From<AccountError> for Problem {
             AccountError::Unacceptable(why) => Problem::bad_request(why),
             AccountError::Unsupported => Problem::new(
                 StatusCode::NOT_IMPLEMENTED,
-                "The auth service does not change accounts.",
+                "The auth service does not do this for this gateway.",
             ),
             AccountError::Users(e) => e.into(),
         }

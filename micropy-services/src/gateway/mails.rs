@@ -39,6 +39,7 @@ pub struct Forgotten {
         (status = 202, description = "If there is such a user, a mail is on its way"),
         (status = 400, description = "Not JSON, or no address", body = Problem),
         body::JsonProblems,
+        (status = 501, description = "There are no mails about accounts", body = Problem),
         (status = 503, description = "Too many mails are being asked for; see Retry-After", body = Problem),
     )
 )]
@@ -118,7 +119,10 @@ pub async fn confirm(
 /// Ask for another mail to confirm your address.
 #[utoipa::path(
     post, path = "/api/v1/auth/address/mail", tag = "accounts",
-    responses((status = 202, description = "If it is not confirmed yet, a mail is on its way"))
+    responses(
+        (status = 202, description = "If it is not confirmed yet, a mail is on its way"),
+        (status = 501, description = "There are no mails about accounts", body = Problem),
+    )
 )]
 pub async fn confirmation(
     State(gateway): State<Shared>,
@@ -136,6 +140,9 @@ pub fn send(
     purpose: Purpose,
     from: IpAddr,
 ) -> Result<(), Problem> {
+    if !gateway.accounts.gives_mail_codes() {
+        return Err(AccountError::Unsupported.into());
+    }
     let turn = gateway.mails.clone().try_acquire_owned();
     let turn = turn.map_err(|_| Problem::busy("Too many mails are being asked for right now."))?;
     let gateway = gateway.clone();
