@@ -5,7 +5,9 @@ import email.policy
 import json
 import re
 import sqlite3
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import jwt
 import pytest
@@ -264,3 +266,30 @@ def test_a_gateway_that_the_auth_service_does_not_know_says_what_it_has_not(star
         assert ann.ask(method, f"/api/v1/auth/{path}", body).status == 501, path
     assert "jwt_secret is missing" in gateway.said(0)
     assert json.loads(ann.get("/api/v1/auth/export").text)["tokens"] == []
+
+
+def test_an_upload_that_ends_while_its_account_is_removed_goes_too(start):
+    service = start("serve", login_attempts=10_000)
+    ann = service.user("ann@example.com")
+    ann.upload(GOOD)
+    def jobs():
+        with sqlite3.connect(service.folder / "micropy.db") as database:
+            [[count]] = database.execute("SELECT count(*) FROM jobs WHERE owner = ?", [ann.email])
+        return count
+    # Whoever removes an account says the password twice, and waits for others of the same network who say theirs.
+    busy = threading.Event()
+    def guess(n):
+        while not busy.is_set():
+            User(service.url, f"user{n}@example.com").login("wrong")
+    with ThreadPoolExecutor(13) as pool:
+        guessing = [pool.submit(guess, n) for n in range(12)]
+        try:
+            removal = pool.submit(ann.ask, "POST", "/api/v1/auth/remove", {"password": PASSWORD})
+            assert until(lambda: jobs() == 0, 60)
+            late = ann.upload(GOOD).status
+            assert (late, removal.done()) == (201, False)
+        finally:
+            busy.set()
+        assert removal.result().status == 204
+        assert [one.result() for one in guessing] == [None] * 12
+    assert jobs() == 0

@@ -255,6 +255,10 @@ pub async fn remove(
     gateway.remove_all_jobs(&session.email).await?;
     let token = session.token.reveal();
     gateway.accounts.remove(token, password, from).await?;
+    // Until then the session was good, and an upload may have ended. There is nobody left to try it again.
+    if let Err(problem) = gateway.remove_all_jobs(&session.email).await {
+        tracing::warn!(?problem, "jobs of a removed account stay until they expire");
+    }
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
