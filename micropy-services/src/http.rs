@@ -38,8 +38,9 @@ const BUFFER: usize = 64 * 1024;
 const UPLOAD_MARGIN: Duration = Duration::from_secs(1);
 /// The header in which a proxy passes on the client's address.
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// The header in which it tells how the client reached it.
+/// The headers in which it tells how the client reached it, and what the client called it.
 const FORWARDED_PROTO: &str = "x-forwarded-proto";
+const FORWARDED_HOST: &str = "x-forwarded-host";
 /// For a year, browsers ask this host by HTTPS alone (RFC 6797).
 const HTTPS_ALONE: HeaderValue = HeaderValue::from_static("max-age=31536000");
 /// The pause after an error of `accept`, such as no more file descriptors. It doubles each time, up to the longest.
@@ -89,6 +90,10 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
 /// A request that its client sent by HTTPS, as a [`Server`] knows it: TLS ends at a proxy.
 #[derive(Clone, Copy)]
 pub(crate) struct OverHttps;
+
+/// The `Host` of a client's request, where a trusted proxy has told it.
+#[derive(Clone)]
+pub(crate) struct ForwardedHost(pub String);
 
 /// The last value in a header of a proxy: the nearest one added it. Those before it may be made up by the client.
 fn forwarded<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
@@ -174,8 +179,8 @@ impl Server {
         self
     }
 
-    /// Whether `X-Forwarded-For` and `X-Forwarded-Proto` are trusted. Only say yes where clients reach the server through
-    /// a proxy and in no other way. The default is no.
+    /// Whether `X-Forwarded-For`, `X-Forwarded-Host` and `X-Forwarded-Proto` are trusted. Only say yes where clients reach the
+    /// server through a proxy and in no other way. The default is no.
     #[must_use]
     pub fn trust_forwarded(mut self, trust: bool) -> Self {
         self.trust_forwarded = trust;
@@ -239,12 +244,16 @@ impl Server {
                     false => None,
                 };
                 let from = told(FORWARDED_FOR).and_then(|address| address.parse().ok());
+                let host = told(FORWARDED_HOST).map(str::to_owned);
                 let is_https =
                     self.https || told(FORWARDED_PROTO).is_some_and(|scheme| scheme == "https");
                 let extensions = request.extensions_mut();
                 extensions.insert(ClientAddress(from.unwrap_or(client.ip())));
                 if is_https {
                     extensions.insert(OverHttps);
+                }
+                if let Some(host) = host {
+                    extensions.insert(ForwardedHost(host));
                 }
                 let responding = router.clone().oneshot(request);
                 async move {

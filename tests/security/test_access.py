@@ -367,7 +367,9 @@ def test_a_page_elsewhere_cannot_act_with_the_owners_cookie(world, row, how):
     headers, body = world.sent(row.sent)
     before = world.state()
     reply = world.ask(row.method, row.path, headers=headers | carried(how, world.ann.token), body=body)
-    assert reply.status == row.expected["malformed"]
+    # Who has no session there needs none elsewhere; who has one is told why it does not count.
+    expected = row.expected["malformed"]
+    assert reply.status == (403 if expected == 401 and row.path.startswith("/api/v1/") else expected)
     assert world.state() == before
     assert world.ann.get("/api/v1/auth/me").status == 200, "the owner was logged out"
 

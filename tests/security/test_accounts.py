@@ -179,7 +179,7 @@ def test_a_token_for_a_program_does_what_it_is_for_and_nothing_else(service):
         assert both.ask(method, f"/api/v1/auth/{path}", body).status == 403, path
     assert [both.get("/api/v1/auth/me").status, service.ask_auth("POST", "/validate", token=both.token).status] == [200, 403]
     # As a cookie of a page elsewhere it is as good as any: not at all.
-    assert service.ask("POST", "/api/v1/uploads", Cookie=f"micropy_session={both.token}", Origin="http://elsewhere.example").status == 401
+    assert service.ask("POST", "/api/v1/uploads", Cookie=f"micropy_session={both.token}", Origin="http://elsewhere.example").status == 403
     # Each is its owner's.
     listed = ann.get("/api/v1/auth/tokens").json()["tokens"]
     assert [token["scopes"] for token in listed] == [["convert"], ["read"], ["convert", "read"]]

@@ -65,6 +65,24 @@ def test_over_https_browsers_stay_with_it(start, how):
     # A cookie that another host, or plain HTTP, could have set is no session.
     assert service.ask("GET", "/api/v1/auth/me", Cookie=session.removeprefix("__Host-"), **told).status == 401
     host = "mp3.example.com"
-    for origin, status in ((f"https://{host}", 200), (f"http://{host}", 401), ("https://evil.example", 401), ("null", 401)):
+    for origin, status in ((f"https://{host}", 200), (f"http://{host}", 403), ("https://evil.example", 403), ("null", 403)):
         reply = service.ask("POST", "/api/v1/auth/refresh", Cookie=session, Origin=origin, Host=host, **told)
         assert (origin, reply.status) == (origin, status)
+
+
+def test_behind_a_proxy_that_rewrites_the_host_the_page_works_or_says_why_not(start):
+    service = start("serve", trust_forwarded=True)
+    cookie = service.user("ann@example.com").login().headers["set-cookie"].split(";")[0]
+    def refresh(**told):
+        return service.ask("POST", "/api/v1/auth/refresh", Cookie=cookie, Origin="http://mp3.example.com", Host="gateway:8080", **told)
+    refused = refresh()
+    assert (refused.status, "public_url" in refused.json()["detail"]) == (403, True)
+    assert "public_url" in service.said() and "http://mp3.example.com" in service.said()
+    assert refresh(X_Forwarded_Host="mp3.example.com").status == 200
+    assert refresh(X_Forwarded_Host="evil.example").status == 403
+    # The browser knows best, where it says so.
+    assert refresh(Sec_Fetch_Site="same-origin").status == 200
+    service.restart(trust_forwarded=False)
+    assert refresh(X_Forwarded_Host="mp3.example.com").status == 403
+    service.restart(public_url="http://mp3.example.com")
+    assert refresh().status == 200

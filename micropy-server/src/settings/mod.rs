@@ -77,7 +77,7 @@ pub struct Addresses {
     #[arg(long, value_name = "URL")]
     auth_url: Option<Url>,
 
-    /// Believe X-Forwarded-For and X-Forwarded-Proto; only where nothing but proxies reaches the service
+    /// Believe X-Forwarded-For, -Host and -Proto; only where nothing but proxies reaches the service
     #[arg(long, value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set)]
     pub trust_forwarded: bool,
 }

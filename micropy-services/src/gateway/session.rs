@@ -18,7 +18,7 @@ use super::body::{JobId, Path};
 use super::problem::Problem;
 use super::{Gateway, Shared};
 use crate::accounts::{LoginError, Secret};
-use crate::http::OverHttps;
+use crate::http::{ForwardedHost, OverHttps};
 
 /// How often a session is looked at while a request lasts.
 const LOOK: Duration = Duration::from_secs(2);
@@ -106,6 +106,8 @@ impl FromRequestParts<Shared> for SessionCookie {
 enum NoSession {
     Missing,
     Invalid,
+    /// The browser sends the cookie for a page that is not ours.
+    Foreign,
     NotAdmin,
     /// It is a program's, and not for that.
     OutOfScope(&'static str),
@@ -122,6 +124,9 @@ impl FromRequestParts<Shared> for Session {
             .map_err(|reason| match reason {
                 NoSession::Missing => Problem::unauthorized("Please sign in."),
                 NoSession::Invalid => Problem::session_ended(),
+                NoSession::Foreign => Problem::forbidden(
+                    "This page is not where the service knows itself to be: whoever runs it has to set public_url.",
+                ),
                 NoSession::NotAdmin => Problem::forbidden("You are not authorized."),
                 NoSession::OutOfScope(why) => Problem::forbidden(why),
                 NoSession::Unchecked(e) => e.into(),
@@ -139,7 +144,9 @@ impl FromRequestParts<Shared> for CompatSession {
         let session = identify(parts, gateway).await.map_err(|reason| {
             let (status, text) = match reason {
                 NoSession::Missing => (StatusCode::UNAUTHORIZED, "missing credentials"),
-                NoSession::Invalid => (StatusCode::FORBIDDEN, "not authorized"),
+                NoSession::Invalid | NoSession::Foreign => {
+                    (StatusCode::FORBIDDEN, "not authorized")
+                }
                 NoSession::NotAdmin => (StatusCode::UNAUTHORIZED, "not authorized"),
                 NoSession::OutOfScope(why) => (StatusCode::FORBIDDEN, why),
                 NoSession::Unchecked(e) => return LoginError::Users(e).into_response(),
@@ -217,7 +224,14 @@ async fn identify(parts: &Parts, gateway: &Shared) -> Result<Session, NoSession>
             let cookie = SessionCookie::of(parts, gateway);
             let token = cookie.value(&parts.headers).ok_or(NoSession::Missing)?;
             if !is_own_page(parts, gateway) {
-                return Err(NoSession::Invalid);
+                let told = |name| parts.headers.get(name);
+                tracing::warn!(
+                    origin = ?told(ORIGIN),
+                    host = ?told(HOST),
+                    public_url = ?gateway.origin,
+                    "a page that is not ours sends our cookie: if it is ours, public_url has to be where users reach it"
+                );
+                return Err(NoSession::Foreign);
             }
             token
         }
@@ -285,11 +299,11 @@ fn is_own_page(parts: &Parts, gateway: &Gateway) -> bool {
         return true;
     }
     let told = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
-    if !matches!(
-        told("sec-fetch-site"),
-        None | Some(b"same-origin" | b"none")
-    ) {
-        return false;
+    match told("sec-fetch-site") {
+        // The browser has compared them itself, before any proxy rewrote the host (Fetch Metadata, section 2.3).
+        Some(b"same-origin") => return true,
+        None | Some(b"none") => {}
+        Some(_) => return false,
     }
     // What is no browser sends no origin.
     parts.headers.get(ORIGIN).is_none_or(|origin| {
@@ -306,7 +320,10 @@ fn is_own_origin(origin: &str, parts: &Parts, gateway: &Gateway) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else {
         return false;
     };
-    let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = match parts.extensions.get::<ForwardedHost>() {
+        Some(ForwardedHost(host)) => Some(&**host),
+        None => parts.headers.get(HOST).and_then(|host| host.to_str().ok()),
+    };
     let port = match scheme {
         "https" => ":443",
         // A proxy that ends TLS may not tell of it.
@@ -382,6 +399,15 @@ mod tests {
         );
         assert!(!is_own(&plain, &from("http://example.com"), true));
         assert!(is_own(&plain, &[("host", "example.com")], false));
+        // A proxy that rewrites the host.
+        let rewritten = [("host", "gateway:8080"), ("origin", "https://example.com")];
+        assert!(!is_own(&plain, &rewritten, true));
+        let mut told = parts(&rewritten, true);
+        told.extensions.insert(ForwardedHost("example.com".into()));
+        assert!(is_own_page(&told, &plain), "it says so");
+        let fetched = [&rewritten[..], &[("sec-fetch-site", "same-origin")][..]].concat();
+        assert!(is_own(&plain, &fetched, true), "the browser says so");
+
         let sites = [
             ("same-origin", true),
             ("none", true),
