@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
+use crate::accounts::Network;
 use crate::telemetry;
 
 /// Connections at the same time, where the process may open enough files. More wait to be accepted.
@@ -149,8 +150,9 @@ impl Server {
         }
     }
 
-    /// Connections at the same time. One address may have half of them, unless it is a proxy that is trusted. The default
-    /// is that of an only server, [`max_connections(1)`](max_connections): servers in one process share its files.
+    /// Connections at the same time. One address may have half of them, unless it is a proxy that is trusted; of an IPv6
+    /// address, the first 64 bits count. The default is that of an only server, [`max_connections(1)`](max_connections):
+    /// servers in one process share its files.
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections.max(1);
@@ -210,7 +212,7 @@ impl Server {
             true => self.connections,
             false => self.connections.div_ceil(2),
         };
-        let addresses = Addresses::default();
+        let networks = Networks::default();
         let mut pause = ACCEPT_PAUSE;
         while let Some(accepted) = shutdown
             .run_until_cancelled(accept(&listener, &slots))
@@ -230,7 +232,7 @@ impl Server {
                     continue;
                 }
             };
-            let Some(place) = addresses.enter(client.ip(), per_address) else {
+            let Some(place) = networks.enter(client.ip(), per_address) else {
                 tracing::debug!(%client, "too many connections from one address");
                 continue;
             };
@@ -286,40 +288,41 @@ impl Server {
     }
 }
 
-/// How many connections each address has.
+/// How many connections each network has.
 #[derive(Clone, Default)]
-struct Addresses(Arc<Mutex<HashMap<IpAddr, usize>>>);
+struct Networks(Arc<Mutex<HashMap<Network, usize>>>);
 
 /// A connection that is counted until it is dropped.
 struct Place {
-    addresses: Addresses,
-    address: IpAddr,
+    networks: Networks,
+    network: Network,
 }
 
-impl Addresses {
-    /// Counts a connection, unless its address has `most` of them.
+impl Networks {
+    /// Counts a connection, unless its address's network has `most` of them.
     fn enter(&self, address: IpAddr, most: usize) -> Option<Place> {
+        let network = Network::of(address);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
+        let count = counts.entry(network).or_default();
         if *count >= most {
             return None;
         }
         *count += 1;
         Some(Place {
-            addresses: self.clone(),
-            address,
+            networks: self.clone(),
+            network,
         })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let counts = &self.addresses.0;
+        let counts = &self.networks.0;
         let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(&self.address) {
+        if let Some(count) = counts.get_mut(&self.network) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&self.address);
+                counts.remove(&self.network);
             }
         }
     }
@@ -389,6 +392,21 @@ mod tests {
         other.read_to_string(&mut response).await.unwrap();
         assert!(response.starts_with("HTTP/1.1 200"), "{response}");
         shutdown.cancel();
+    }
+
+    #[test]
+    fn a_house_with_ipv6_has_one_address() {
+        let networks = Networks::default();
+        let enter = |address: &str| networks.enter(address.parse().unwrap(), 2);
+        let held = ["2001:db8:0:1::1", "2001:db8:0:1::2"].map(enter);
+        assert!(held.iter().all(Option::is_some));
+        assert!(enter("2001:db8:0:1:ffff::3").is_none(), "the same /64");
+        assert!(enter("2001:db8:0:2::1").is_some(), "another");
+        let v4 = ["192.0.2.1", "::ffff:192.0.2.1"].map(enter);
+        assert!(v4.iter().all(Option::is_some) && enter("192.0.2.1").is_none());
+        assert!(enter("192.0.2.2").is_some());
+        drop((held, v4));
+        assert!(networks.0.lock().unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -21,7 +21,7 @@ pub use token::{Claims, MailCode, Purpose};
 pub(crate) use client::ClientSigner;
 pub(crate) use http::{Connections, SCOPES, VERIFIED};
 pub(crate) use local::REGISTRATIONS;
-pub(crate) use throttle::Allowance;
+pub(crate) use throttle::{Allowance, Network};
 pub(crate) use token::LIFETIME;
 
 use std::net::IpAddr;
