@@ -173,7 +173,7 @@ async fn letter_case_counts_though_the_index_ignores_it() {
         );
         assert!(
             matches!(
-                auth.change_password(other, "x", NOW).await,
+                auth.change_password(other, "x", None, NOW).await,
                 Err(Error::NotFound)
             ),
             "{other:?}"
@@ -245,7 +245,9 @@ async fn legacy_passwords_are_verified_upgraded_or_rejected() {
             auth.register(&email, "new", NOW).await.unwrap();
             let stored = database.stored(&email).await;
             assert!(stored.starts_with("$argon2id$"), "{stored} in mode {mode}");
-            auth.change_password(&email, "newer", NOW).await.unwrap();
+            auth.change_password(&email, "newer", None, NOW)
+                .await
+                .unwrap();
             let stored = database.stored(&email).await;
             assert!(stored.starts_with("$argon2id$"), "{stored} in mode {mode}");
             auth.authenticate(&email, "newer").await.unwrap();
@@ -276,7 +278,7 @@ async fn few_rights_are_enough() {
     auth.register("bob@example.com", "secret", NOW)
         .await
         .unwrap();
-    auth.change_password("bob@example.com", "new", NOW)
+    auth.change_password("bob@example.com", "new", None, NOW)
         .await
         .unwrap();
 
@@ -312,7 +314,8 @@ async fn without_tables_of_ours_everybody_is_enabled_and_new_passwords_end_token
         };
         assert!(cause.to_string().contains("grant it CREATE"), "{cause}");
     }
-    let after = auth.change_password("ann@example.com", "new", NOW).await;
+    let after = auth.change_password("ann@example.com", "new", None, NOW);
+    let after = after.await;
     assert_ne!(after.unwrap().version, before.version);
     auth.remove("ann@example.com").await.unwrap();
     let found = auth.find("ann@example.com").await;
@@ -458,7 +461,7 @@ async fn what_does_not_fit_is_refused_and_not_cut_off() {
         let answer = auth.authenticate(odd, "secret").await;
         let told = format!("{odd}: {answer:?}");
         assert!(refused(answer), "{told}");
-        let changed = auth.change_password(odd, "secret", NOW).await;
+        let changed = auth.change_password(odd, "secret", None, NOW).await;
         assert!(matches!(changed, Err(Error::NotFound)), "{changed:?}");
         let answer = auth.register(odd, "secret", NOW).await;
         let Err(Error::Backend { cause, .. }) = answer else {

@@ -203,18 +203,24 @@ impl Account {
         })
     }
 
-    fn user(self) -> User {
+    /// The credential version.
+    fn version(&self) -> u64 {
         let digest = Sha256::new()
             .chain_update(self.standing.version.to_le_bytes())
-            .chain_update(self.password);
+            .chain_update(&self.password);
         let [a, b, c, d, e, f, g, h, ..] = digest.finalize().0;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    fn user(self) -> User {
+        let version = self.version();
         User {
             id: self.id.to_string(),
             email: self.email,
             role: self.standing.role,
             is_disabled: self.standing.is_disabled,
             is_verified: self.standing.is_verified,
-            version: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            version,
             tokens_since: self.standing.tokens_since,
         }
     }
@@ -503,6 +509,7 @@ impl Auth for MysqlAuth {
         &self,
         email: &str,
         password: &str,
+        version: Option<u64>,
         now: Timestamp,
     ) -> Result<User, Error> {
         let tables = self.tables().await?;
@@ -511,8 +518,11 @@ impl Auth for MysqlAuth {
             let mut transaction = self.pool.begin().await?;
             let account = self.account(&mut transaction, tables, email, true).await?;
             let Some(mut account) = account else {
-                return Ok(None);
+                return Ok(Err(Error::NotFound));
             };
+            if version.is_some_and(|version| version != account.version()) {
+                return Ok(Err(Error::Rejected(Rejection::Changed)));
+            }
             let update = sqlx::query("UPDATE user SET password = ? WHERE id = ?");
             let update = update.bind(&hash).bind(account.id);
             update.execute(&mut *transaction).await?;
@@ -522,9 +532,9 @@ impl Auth for MysqlAuth {
                 Self::set_standing(&mut transaction, &account).await?;
             }
             transaction.commit().await?;
-            Ok(Some(account.user()))
+            Ok(Ok(account.user()))
         });
-        changed.await?.ok_or(Error::NotFound)
+        changed.await?
     }
 
     async fn change(&self, email: &str, change: Change, now: Timestamp) -> Result<User, Error> {
@@ -619,7 +629,7 @@ impl Auth for MysqlAuth {
     ) -> Result<(), Error> {
         self.own_tables().await?;
         let account = self.look_up(email).await?.ok_or(Error::NotFound)?;
-        let (id, version) = (account.id, account.user().version);
+        let (id, version) = (account.id, account.version());
         let insert = sqlx::query(
             "INSERT INTO micropy_api_tokens (id, digest, user_id, version, name, scopes, created)
              VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -646,7 +656,7 @@ impl Auth for MysqlAuth {
         let select = AssertSqlSafe(format!(
             "{SELECT_API_TOKENS} WHERE user_id = ? AND version = ? ORDER BY created, id"
         ));
-        let select = sqlx::query(select).bind(id).bind(account.user().version);
+        let select = sqlx::query(select).bind(id).bind(account.version());
         let rows = select.fetch(&self.pool);
         let tokens = rows.and_then(|row| async move { api_token(&row) });
         answer(tokens.try_collect()).await
@@ -659,7 +669,7 @@ impl Auth for MysqlAuth {
             "DELETE FROM micropy_api_tokens WHERE id = ? AND user_id = ? AND version = ?",
         );
         let delete = delete.bind(id).bind(account.id);
-        let delete = delete.bind(account.user().version);
+        let delete = delete.bind(account.version());
         match answer(delete.execute(&self.pool)).await?.rows_affected() {
             0 => Err(Error::NotFound),
             _ => Ok(()),

@@ -17,7 +17,8 @@ RETURNING *";
 const FIND: &str = "SELECT * FROM users WHERE email = ?";
 const LIST: &str = "SELECT * FROM users ORDER BY email";
 const CHANGE_PASSWORD: &str = "
-UPDATE users SET password = ?, version = version + 1, tokens_since = ? WHERE email = ?
+UPDATE users SET password = ?1, version = version + 1, tokens_since = ?2
+WHERE email = ?3 AND (?4 IS NULL OR version = ?4)
 RETURNING *";
 const DISABLE: &str = "
 UPDATE users SET disabled = 1, version = version + 1, tokens_since = ? WHERE email = ?
@@ -125,13 +126,19 @@ impl Auth for SqliteAuth {
         &self,
         email: &str,
         password: &str,
+        version: Option<u64>,
         now: Timestamp,
     ) -> Result<User, Error> {
         let hash = self.passwords.hash(password).await?;
         let update = sqlx::query(CHANGE_PASSWORD).bind(hash);
         let update = update.bind(now.as_millis()).bind(email);
-        let row = update.fetch_optional(self.database.write()).await;
-        changed(row)
+        let update = update.bind(version.map(u64::cast_signed));
+        match changed(update.fetch_optional(self.database.write()).await) {
+            Err(Error::NotFound) if version.is_some() && self.row(email).await?.is_some() => {
+                Err(Error::Rejected(Rejection::Changed))
+            }
+            changed => changed,
+        }
     }
 
     async fn change(&self, email: &str, change: Change, now: Timestamp) -> Result<User, Error> {

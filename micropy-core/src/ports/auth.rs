@@ -11,7 +11,7 @@ pub enum Error {
     /// No such user. [`Auth::authenticate`] never returns this.
     #[error("no such user")]
     NotFound,
-    /// Wrong credentials, or an address that somebody else has registered.
+    /// Wrong credentials, an address that somebody else has registered, or a user who has changed meanwhile.
     #[error("{0}")]
     Rejected(Rejection),
     /// Out of reach for now.
@@ -37,6 +37,9 @@ pub enum Rejection {
     /// The address is registered already.
     #[error("this address is already registered")]
     Taken,
+    /// The user is of another version than the one that was to be changed.
+    #[error("the user has changed meanwhile")]
+    Changed,
 }
 
 /// A user, as the store knows them.
@@ -163,11 +166,14 @@ pub trait Auth: Send + Sync {
     /// The user of an address; [`Error::NotFound`] if there is none.
     async fn find(&self, email: &str) -> Result<User, Error>;
 
-    /// Replaces a password, which changes the user's version; [`Error::NotFound`] if there is no such user.
+    /// Replaces a password, which changes the user's version; [`Error::NotFound`] if there is no such user. Where a `version`
+    /// is given, the user has to be of that one, else it is [`Rejection::Changed`]: of two at once with one version, one
+    /// wins.
     async fn change_password(
         &self,
         email: &str,
         password: &str,
+        version: Option<u64>,
         now: Timestamp,
     ) -> Result<User, Error>;
 

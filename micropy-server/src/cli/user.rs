@@ -102,8 +102,8 @@ async fn act(users: &dyn Auth, action: Action) -> Result<(), Failure> {
             println!("added {email}");
         }
         Action::Passwd(Account { email, .. }) => {
-            let changed = users.change_password(&email, &read_password()?, now).await;
-            changed.map_err(|e| failure(e, &email))?;
+            let changed = users.change_password(&email, &read_password()?, None, now);
+            changed.await.map_err(|e| failure(e, &email))?;
             println!("changed the password of {email}");
         }
         Action::Disable(Address { email }) => {

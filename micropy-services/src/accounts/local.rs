@@ -47,7 +47,7 @@ pub struct LocalAccounts {
     mails: Throttle,
     registration: bool,
     confirmation: bool,
-    /// Of those who log in, and of those who register: neither wait for the other.
+    /// Of those who log in, and of those who register or set another password: neither wait for the other.
     login_turns: Turns,
     registration_turns: Turns,
     /// What tokens are good for; none where they are not good.
@@ -242,20 +242,48 @@ impl LocalAccounts {
         }
     }
 
-    /// The address of a valid token's user who knows the password, too.
+    /// The user of a valid token who knows the password, too.
     async fn confirm(
         &self,
         token: &str,
         password: String,
         from: IpAddr,
-    ) -> Result<String, AccountError> {
+    ) -> Result<User, AccountError> {
         let email = self.address(token).await?;
         let account = Credentials { email, password };
         match self.authenticate(account, from).await {
-            Ok(user) => Ok(user.email),
+            Ok(user) => Ok(user),
             Err(LoginError::TooMany(wait)) => Err(AccountError::TooMany(wait)),
             Err(LoginError::Users(e)) => Err(e.into()),
             Err(_) => Err(AccountError::Wrong),
+        }
+    }
+
+    /// Gives a user another password, when it is the turn of `from`. None where the user has changed meanwhile, so that what
+    /// allowed it no longer does.
+    async fn replace_password(
+        &self,
+        user: &User,
+        new: &str,
+        from: IpAddr,
+    ) -> Result<Option<User>, Error> {
+        let _turn = self.registration_turns.wait(from).await;
+        let changed = async {
+            // Whoever used the same code at the same time, and waited, costs no hash.
+            if self.users.find(&user.email).await?.version != user.version {
+                return Err(Error::Rejected(Rejection::Changed));
+            }
+            let (version, now) = (Some(user.version), self.clock.now());
+            let changed = self.users.change_password(&user.email, new, version, now);
+            changed.await
+        };
+        match changed.await {
+            Ok(user) => {
+                self.recent.forget();
+                Ok(Some(user))
+            }
+            Err(Error::NotFound | Error::Rejected(Rejection::Changed)) => Ok(None),
+            Err(e) => Err(e),
         }
     }
 
@@ -333,11 +361,10 @@ impl Accounts for LocalAccounts {
         from: IpAddr,
     ) -> Result<String, AccountError> {
         check_password(&change.new).map_err(AccountError::Unacceptable)?;
-        let email = self.confirm(token, change.current, from).await?;
-        let now = self.clock.now();
-        let user = self.users.change_password(&email, &change.new, now).await?;
-        self.recent.forget();
-        Ok(self.tokens.issue(&user, now))
+        let user = self.confirm(token, change.current, from).await?;
+        let user = self.replace_password(&user, &change.new, from).await;
+        let user = user?.ok_or(AccountError::Wrong)?;
+        Ok(self.tokens.issue(&user, self.clock.now()))
     }
 
     async fn remove(
@@ -346,8 +373,8 @@ impl Accounts for LocalAccounts {
         password: String,
         from: IpAddr,
     ) -> Result<(), AccountError> {
-        let email = self.confirm(token, password, from).await?;
-        self.users.remove(&email).await?;
+        let user = self.confirm(token, password, from).await?;
+        self.users.remove(&user.email).await?;
         self.recent.forget();
         Ok(())
     }
@@ -378,16 +405,21 @@ impl Accounts for LocalAccounts {
         true
     }
 
-    async fn reset_password(&self, code: &str, new: String) -> Result<(), AccountError> {
+    async fn reset_password(
+        &self,
+        code: &str,
+        new: String,
+        from: IpAddr,
+    ) -> Result<(), AccountError> {
         check_password(&new).map_err(AccountError::Unacceptable)?;
         let user = self.user_of_code(code, Purpose::Reset).await?;
-        let now = self.clock.now();
-        self.users.change_password(&user.email, &new, now).await?;
+        let user = self.replace_password(&user, &new, from).await;
+        let user = user?.ok_or(AccountError::Ended)?;
         if !user.is_verified {
-            let verified = Change::Verified(true);
+            let (verified, now) = (Change::Verified(true), self.clock.now());
             self.users.change(&user.email, verified, now).await?;
+            self.recent.forget();
         }
-        self.recent.forget();
         Ok(())
     }
 
@@ -453,6 +485,7 @@ impl Accounts for LocalAccounts {
 mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
+    use futures_util::FutureExt as _;
     use micropy_core::ports::auth::{Change, User};
     use micropy_core::ports::memory::MemoryAuth;
     use micropy_core::ports::time::ManualClock;
@@ -489,15 +522,20 @@ mod tests {
             self.users()?.authenticate(email, password).await
         }
         async fn find(&self, email: &str) -> Result<User, Error> {
-            self.users()?.find(email).await
+            let found = self.users()?.find(email).await;
+            // As it is with a database, somebody else may come first.
+            tokio::task::yield_now().await;
+            found
         }
         async fn change_password(
             &self,
             email: &str,
             new: &str,
+            version: Option<u64>,
             now: Timestamp,
         ) -> Result<User, Error> {
-            self.users()?.change_password(email, new, now).await
+            let users = self.users()?;
+            users.change_password(email, new, version, now).await
         }
         async fn change(&self, email: &str, change: Change, now: Timestamp) -> Result<User, Error> {
             self.users()?.change(email, change, now).await
@@ -575,7 +613,10 @@ mod tests {
             let users = &users.users;
             let change = |change| users.change(ANN, change, NOW);
             match taken_away {
-                "password" => drop(users.change_password(ANN, "other", NOW).await.unwrap()),
+                "password" => {
+                    let changed = users.change_password(ANN, "other", None, NOW);
+                    changed.await.unwrap();
+                },
                 "disabled" => drop(change(Change::Disabled(true)).await.unwrap()),
                 "enabled again" => {
                     change(Change::Disabled(true)).await.unwrap();
@@ -657,15 +698,17 @@ mod tests {
         assert_eq!(reset.purpose, Purpose::Reset);
         let nobody = code("nobody@example.com", Purpose::Reset).await;
         assert_eq!(nobody.unwrap(), None);
-        let short = accounts.reset_password(&reset.code, "short".into()).await;
+        let short = accounts.reset_password(&reset.code, "short".into(), HERE);
+        let short = short.await;
         assert!(matches!(short, Err(AccountError::Unacceptable(_))));
         let new = || "another horse".to_owned();
-        accounts.reset_password(&reset.code, new()).await.unwrap();
+        let done = accounts.reset_password(&reset.code, new(), HERE).await;
+        done.unwrap();
         assert!(!is_valid(&accounts, &token).await);
         assert!(users.authenticate(ANN, "another horse").await.is_ok());
         assert!(users.find(ANN).await.unwrap().is_verified);
         for used in [&*reset.code, "x.y"] {
-            let again = accounts.reset_password(used, new()).await;
+            let again = accounts.reset_password(used, new(), HERE).await;
             assert!(matches!(again, Err(AccountError::Ended)), "{used}");
         }
         assert_eq!(code(ANN, Purpose::Confirm).await.unwrap(), None);
@@ -681,6 +724,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_code_is_good_once_also_at_once_and_in_turns() {
+        let (accounts, users, _) = accounts().await;
+        let sent = accounts.mail_code(ANN, Purpose::Reset, HERE).await;
+        let code = sent.unwrap().unwrap().code;
+        let reset = async |n: u8| {
+            let new = format!("another horse {n}");
+            accounts.reset_password(&code, new, [192, 0, 2, n].into()).await
+        };
+        let mut held = Vec::new();
+        let wait = || accounts.registration_turns.wait([192, 0, 2, 1].into());
+        while let Ok(turn) = tokio::time::timeout(PAUSE, wait()).await {
+            held.push(turn);
+        }
+        assert!(tokio::time::timeout(PAUSE, reset(1)).await.is_err());
+        drop(held);
+        let done: [Result<(), AccountError>; 3] = tokio::join!(reset(1), reset(2), reset(3)).into();
+        let is_used = |done: &&Result<(), AccountError>| matches!(done, Err(AccountError::Ended));
+        assert_eq!(done.iter().filter(|done| done.is_ok()).count(), 1);
+        assert_eq!(done.iter().filter(is_used).count(), 2);
+        let known = (1..=3).map(|n| format!("another horse {n}"));
+        let tried = known.map(|new| users.authenticate(ANN, &new).now_or_never().unwrap().is_ok());
+        assert_eq!(tried.collect::<Vec<_>>(), done.map(|done| done.is_ok()));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn where_addresses_are_confirmed_that_comes_first() {
         let (accounts, users, token) = accounts().await;
         let accounts = accounts.require_confirmation(true);
@@ -688,7 +756,7 @@ mod tests {
         let sent = accounts.mail_code(ANN, Purpose::Reset, HERE).await;
         let sent = sent.unwrap().unwrap();
         assert_eq!(sent.purpose, Purpose::Confirm);
-        let misused = accounts.reset_password(&sent.code, "another horse".into());
+        let misused = accounts.reset_password(&sent.code, "another horse".into(), HERE);
         assert!(matches!(misused.await, Err(AccountError::Ended)));
         for _ in 0..2 {
             accounts.confirm_address(&sent.code).await.unwrap();

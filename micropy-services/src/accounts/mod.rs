@@ -97,8 +97,13 @@ pub trait Accounts: Send + Sync {
     fn gives_mail_codes(&self) -> bool;
 
     /// Gives a user another password by a code from a mail, which is used up. It ends all their tokens, and confirms the
-    /// address.
-    async fn reset_password(&self, code: &str, new: String) -> Result<(), AccountError>;
+    /// address. `from` is the client's address: each has few passwords hashed at a time.
+    async fn reset_password(
+        &self,
+        code: &str,
+        new: String,
+        from: IpAddr,
+    ) -> Result<(), AccountError>;
 
     /// Confirms an address by a code from a mail.
     async fn confirm_address(&self, code: &str) -> Result<(), AccountError>;

@@ -156,8 +156,7 @@ impl RemoteAccounts {
     }
 
     /// Asks for a change by a code from a mail.
-    async fn act_by_code(&self, path: &str, asked: &Value) -> Result<(), AccountError> {
-        let request = self.service.post(path);
+    async fn act_by_code(&self, request: Builder, asked: &Value) -> Result<(), AccountError> {
         match self.send_json(request, asked).await? {
             (StatusCode::OK, ..) => {
                 self.recent.forget();
@@ -365,13 +364,20 @@ impl Accounts for RemoteAccounts {
         self.signer.is_some()
     }
 
-    async fn reset_password(&self, code: &str, new: String) -> Result<(), AccountError> {
+    async fn reset_password(
+        &self,
+        code: &str,
+        new: String,
+        from: IpAddr,
+    ) -> Result<(), AccountError> {
         let reset = json!({"code": code, "new": new});
-        self.act_by_code("/reset", &reset).await
+        let request = self.post_for("/reset", from);
+        self.act_by_code(request, &reset).await
     }
 
     async fn confirm_address(&self, code: &str) -> Result<(), AccountError> {
-        self.act_by_code("/confirm", &json!({"code": code})).await
+        let request = self.service.post("/confirm");
+        self.act_by_code(request, &json!({"code": code})).await
     }
 
     async fn api_tokens(&self, token: &str) -> Result<Vec<ApiToken>, AccountError> {

@@ -305,10 +305,11 @@ struct ByCode {
 /// `POST /reset`: gives a user another password by a code.
 async fn reset_password(
     State(Shared(accounts)): State<Shared>,
+    ClientAddress(from): ClientAddress,
     asked: Result<Json<ByCode>, JsonRejection>,
 ) -> Response {
     match asked {
-        Ok(Json(ByCode { code, new })) => respond(accounts.reset_password(&code, new).await),
+        Ok(Json(ByCode { code, new })) => respond(accounts.reset_password(&code, new, from).await),
         Err(e) => e.into_response(),
     }
 }

@@ -80,9 +80,10 @@ pub struct Reset {
 )]
 pub async fn reset(
     State(gateway): State<Shared>,
+    ClientAddress(from): ClientAddress,
     body::Json(Reset { code, new }): body::Json<Reset>,
 ) -> Result<StatusCode, Problem> {
-    let done = gateway.accounts.reset_password(&code, new).await;
+    let done = gateway.accounts.reset_password(&code, new, from).await;
     done.map_err(by_code)?;
     Ok(StatusCode::NO_CONTENT)
 }

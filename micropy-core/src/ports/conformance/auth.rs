@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::both;
 use crate::ports::Timestamp;
 use crate::ports::auth::{
     ApiToken, Auth, Change, Error, Rejection, Role, Scopes, TokenDigest, User,
@@ -45,11 +46,13 @@ async fn nobody_signs_in_unregistered(auth: &dyn Auth) {
         refused(auth, nobody, "").await,
         "an unknown user is refused"
     );
-    let changed = auth.change_password(nobody, "x", NOW).await;
-    assert!(
-        matches!(changed, Err(Error::NotFound)),
-        "an unknown user has no password to change"
-    );
+    for version in [None, Some(0)] {
+        let changed = auth.change_password(nobody, "x", version, NOW).await;
+        assert!(
+            matches!(changed, Err(Error::NotFound)),
+            "an unknown user has no password to change"
+        );
+    }
     assert!(
         refused(auth, nobody, "x").await,
         "and gets none by changing it"
@@ -131,7 +134,7 @@ async fn a_changed_password_replaces_the_old_one(auth: &dyn Auth) {
         .expect("register");
     let later = NOW.plus(Duration::from_secs(60));
     let changed = auth
-        .change_password("bob@example.com", "new", later)
+        .change_password("bob@example.com", "new", None, later)
         .await
         .expect("change");
     assert_eq!(changed.id, registered.id, "the user stays the same");
@@ -150,13 +153,30 @@ async fn a_changed_password_replaces_the_old_one(auth: &dyn Auth) {
         "the old password is gone"
     );
     let same = auth
-        .change_password("bob@example.com", "new", later)
+        .change_password("bob@example.com", "new", None, later)
         .await
         .expect("the same password again");
     assert_ne!(
         same.version, changed.version,
         "a password that is set again ends tokens, too"
     );
+    for version in [registered.version, changed.version] {
+        let outdated = auth
+            .change_password("bob@example.com", "other", Some(version), later)
+            .await;
+        assert!(
+            matches!(outdated, Err(Error::Rejected(Rejection::Changed))),
+            "another version keeps its password"
+        );
+    }
+    assert_eq!(auth.find("bob@example.com").await.expect("find"), same);
+    let version = Some(same.version);
+    let (one, other) = both(
+        auth.change_password("bob@example.com", "one", version, later),
+        auth.change_password("bob@example.com", "other", version, later),
+    )
+    .await;
+    assert_ne!(one.is_ok(), other.is_ok(), "of two at once, one wins");
 }
 
 async fn letter_case_and_odd_characters_count(auth: &dyn Auth) {
@@ -231,7 +251,7 @@ async fn a_users_standing_is_kept(auth: &dyn Auth) {
     assert_eq!((after.is_verified, after.role), (true, Role::Admin));
     assert_eq!(tokens(&after), tokens(&before), "which ends no token");
     let changed = auth
-        .change_password(ann, "correct horse", NOW)
+        .change_password(ann, "correct horse", None, NOW)
         .await
         .expect("change the password");
     assert_eq!(
@@ -368,7 +388,7 @@ async fn an_api_token_is_found_by_its_digest_until_it_ends(auth: &dyn Auth) {
         .await
         .expect("change");
     assert!(!is_unknown(12).await, "whatever ends no token");
-    auth.change_password(eve, "another horse", NOW)
+    auth.change_password(eve, "another horse", None, NOW)
         .await
         .expect("change the password");
     assert!(is_unknown(12).await, "another password ends them");

@@ -82,10 +82,14 @@ impl Auth for MemoryAuth {
         &self,
         email: &str,
         password: &str,
+        version: Option<u64>,
         now: Timestamp,
     ) -> Result<User, Error> {
         let mut users = lock(&self.users);
         let (user, known) = users.get(email)?;
+        if version.is_some_and(|version| version != user.version) {
+            return Err(Error::Rejected(Rejection::Changed));
+        }
         password.clone_into(known);
         user.version += 1;
         user.tokens_since = now;
