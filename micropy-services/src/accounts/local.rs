@@ -25,6 +25,11 @@ const LOGIN_ATTEMPTS: u32 = 10;
 pub(crate) const REGISTRATIONS: u32 = 100;
 /// Mails asked for, for each account and address within five minutes.
 const MAILS: u32 = 5;
+/// Within a day, for each account, from wherever, and for each address.
+const DAILY_MAILS: u32 = 10;
+const DAILY_MAILS_FROM: u32 = 100;
+/// Of those, to an address that is not confirmed: it may be somebody's who knows nothing of it.
+const DAILY_MAILS_UNCONFIRMED: u32 = 5;
 /// How long the store may take to say whether a token is good.
 const CHECK_TIME: Duration = Duration::from_secs(2);
 /// How long a store that did not answer is not asked again.
@@ -45,6 +50,8 @@ pub struct LocalAccounts {
     allowance: Allowance,
     /// Mails that are asked for.
     mails: Throttle,
+    daily_mails: Throttle,
+    unconfirmed_mails: Throttle,
     registration: bool,
     confirmation: bool,
     /// Of those who log in, and of those who register or set another password: neither wait for the other.
@@ -68,6 +75,8 @@ impl LocalAccounts {
             throttle: Throttle::new(LOGIN_ATTEMPTS),
             allowance: Allowance::new(REGISTRATIONS),
             mails: Throttle::new(MAILS),
+            daily_mails: Throttle::daily(DAILY_MAILS, DAILY_MAILS_FROM),
+            unconfirmed_mails: Throttle::daily(DAILY_MAILS_UNCONFIRMED, DAILY_MAILS_FROM),
             registration: true,
             confirmation: false,
             login_turns: Turns::new(turns),
@@ -386,13 +395,19 @@ impl Accounts for LocalAccounts {
         from: IpAddr,
     ) -> Result<Option<MailCode>, AccountError> {
         let now = self.clock.now();
-        let counted = self.mails.attempt(email, from, now);
-        counted.map_err(AccountError::TooMany)?;
+        for throttle in [&self.mails, &self.daily_mails] {
+            let counted = throttle.attempt(email, from, now);
+            counted.map_err(AccountError::TooMany)?;
+        }
         let user = match self.users.find(email).await {
             Ok(user) if !user.is_disabled => user,
             Ok(_) | Err(Error::NotFound) => return Ok(None),
             Err(e) => return Err(e.into()),
         };
+        if !user.is_verified {
+            let counted = self.unconfirmed_mails.attempt(email, from, now);
+            counted.map_err(AccountError::TooMany)?;
+        }
         let purpose = match (purpose, user.is_verified) {
             (Purpose::Confirm, true) => return Ok(None),
             (_, false) if self.confirmation => Purpose::Confirm,
@@ -616,7 +631,7 @@ mod tests {
                 "password" => {
                     let changed = users.change_password(ANN, "other", None, NOW);
                     changed.await.unwrap();
-                },
+                }
                 "disabled" => drop(change(Change::Disabled(true)).await.unwrap()),
                 "enabled again" => {
                     change(Change::Disabled(true)).await.unwrap();
@@ -730,7 +745,9 @@ mod tests {
         let code = sent.unwrap().unwrap().code;
         let reset = async |n: u8| {
             let new = format!("another horse {n}");
-            accounts.reset_password(&code, new, [192, 0, 2, n].into()).await
+            accounts
+                .reset_password(&code, new, [192, 0, 2, n].into())
+                .await
         };
         let mut held = Vec::new();
         let wait = || accounts.registration_turns.wait([192, 0, 2, 1].into());
@@ -744,8 +761,49 @@ mod tests {
         assert_eq!(done.iter().filter(|done| done.is_ok()).count(), 1);
         assert_eq!(done.iter().filter(is_used).count(), 2);
         let known = (1..=3).map(|n| format!("another horse {n}"));
-        let tried = known.map(|new| users.authenticate(ANN, &new).now_or_never().unwrap().is_ok());
+        let tried = known.map(|new| {
+            users
+                .authenticate(ANN, &new)
+                .now_or_never()
+                .unwrap()
+                .is_ok()
+        });
         assert_eq!(tried.collect::<Vec<_>>(), done.map(|done| done.is_ok()));
+    }
+
+    #[tokio::test]
+    async fn nobody_gets_more_than_a_few_mails_a_day() {
+        let users = Arc::new(MemoryAuth::default());
+        let clock = Arc::new(ManualClock::new(NOW));
+        let secret = Secret::new("a secret of the tests, of more than 32 bytes");
+        let accounts = LocalAccounts::new(users.clone(), clock.clone(), &secret);
+        users.register(ANN, "correct horse", NOW).await.unwrap();
+        // Asked for every five minutes, and each time from elsewhere.
+        let day = async |n: u32| {
+            let mut sent = 0;
+            for m in 0..24 * 60 / 5 {
+                let from = IpAddr::from((1000 * n + m).to_be_bytes());
+                let asked = accounts.mail_code(ANN, Purpose::Reset, from).await;
+                sent += u32::from(asked.is_ok_and(|code| code.is_some()));
+                clock.advance(Duration::from_secs(5 * 60));
+            }
+            sent
+        };
+        assert_eq!(day(0).await, DAILY_MAILS_UNCONFIRMED);
+        users
+            .change(ANN, Change::Verified(true), NOW)
+            .await
+            .unwrap();
+        assert_eq!(day(1).await, DAILY_MAILS);
+        assert_eq!(day(2).await, DAILY_MAILS);
+        // From one network, for whoever.
+        let mut allowed = 0;
+        for n in 0..24 * 60 / 5 {
+            let asked = accounts.mail_code(&format!("{n}@example.com"), Purpose::Reset, HERE);
+            allowed += u32::from(asked.await.is_ok());
+            clock.advance(Duration::from_secs(5 * 60));
+        }
+        assert_eq!(allowed, DAILY_MAILS_FROM);
     }
 
     #[tokio::test(start_paused = true)]

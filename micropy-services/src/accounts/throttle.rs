@@ -1,4 +1,4 @@
-//! How often a login may fail, and how often people may register.
+//! How often a login may fail, people may register, and mails are asked for.
 
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 /// How long an attempt counts.
 const WINDOW: Duration = Duration::from_secs(300);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Accounts and networks remembered at once; beyond that, the oldest is forgotten.
 const CAPACITY: usize = 10_000;
 /// Attempts of one network, or at one account, for each attempt of one network at one account: a network may stand for a
@@ -50,12 +51,19 @@ struct Seen {
     count: u32,
 }
 
-/// Attempts of the last minutes.
+/// Attempts of the last minutes, or of a day.
 ///
 /// An attempt is counted before it is made: of any number at once, no more are made than are allowed. It is given back
 /// when it succeeds.
 pub struct Throttle {
-    attempts: u32,
+    /// Attempts at one account from one network.
+    account_from: u32,
+    /// Attempts at one account from networks that it has not been used from.
+    account: u32,
+    /// Attempts from one network.
+    network: u32,
+    /// How long they count.
+    window: Duration,
     seen: Mutex<Counters>,
 }
 
@@ -76,8 +84,23 @@ pub struct Attempt {
 impl Throttle {
     /// Allows this many failures for each account and network within [`WINDOW`].
     pub fn new(attempts: u32) -> Self {
+        let from_many = attempts.saturating_mul(PER_NETWORK);
         Throttle {
-            attempts,
+            account_from: attempts,
+            account: from_many,
+            network: from_many,
+            window: WINDOW,
+            seen: Mutex::default(),
+        }
+    }
+
+    /// Allows this many a day for each account, from wherever, and for each network.
+    pub fn daily(account: u32, network: u32) -> Self {
+        Throttle {
+            account_from: account,
+            account,
+            network,
+            window: DAY,
             seen: Mutex::default(),
         }
     }
@@ -97,16 +120,17 @@ impl Throttle {
         }
         let wait = keys.iter().filter_map(|key| {
             let limit = match key {
-                Key::AccountFrom(..) => self.attempts,
-                Key::Account(_) | Key::Network(_) => self.attempts.saturating_mul(PER_NETWORK),
+                Key::AccountFrom(..) => self.account_from,
+                Key::Account(_) => self.account,
+                Key::Network(_) => self.network,
             };
-            counters.wait(key, limit, now)
+            counters.wait(key, limit, self.window, now)
         });
         if let Some(wait) = wait.max() {
             return Err(wait);
         }
         for key in &keys {
-            counters.count(key.clone(), now);
+            counters.count(key.clone(), self.window, now);
         }
         Ok(Attempt {
             account,
@@ -157,10 +181,10 @@ impl Allowance {
     pub fn take(&self, from: IpAddr, now: Timestamp) -> Result<(), Duration> {
         let key = Key::Network(Network::of(from));
         let mut counters = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match counters.wait(&key, self.limit, now) {
+        match counters.wait(&key, self.limit, WINDOW, now) {
             Some(wait) => Err(wait),
             None => {
-                counters.count(key, now);
+                counters.count(key, WINDOW, now);
                 Ok(())
             }
         }
@@ -169,19 +193,19 @@ impl Allowance {
 
 impl Counters {
     /// How long until another is allowed; `None` where it is allowed now.
-    fn wait(&self, key: &Key, limit: u32, now: Timestamp) -> Option<Duration> {
+    fn wait(&self, key: &Key, limit: u32, window: Duration, now: Timestamp) -> Option<Duration> {
         let since = match self.seen.get(key) {
             Some(seen) if seen.count >= limit => seen.since,
             None if limit == 0 => now,
             _ => return None,
         };
-        let left = WINDOW.checked_sub(now.since(since))?;
+        let left = window.checked_sub(now.since(since))?;
         (!left.is_zero()).then_some(left)
     }
 
-    fn count(&mut self, key: Key, now: Timestamp) {
+    fn count(&mut self, key: Key, window: Duration, now: Timestamp) {
         if self.seen.len() >= CAPACITY && !self.seen.contains_key(&key) {
-            self.seen.retain(|_, seen| now.since(seen.since) < WINDOW);
+            self.seen.retain(|_, seen| now.since(seen.since) < window);
             if self.seen.len() >= CAPACITY
                 && let Some(oldest) = self.seen.iter().min_by_key(|(_, seen)| seen.since)
             {
@@ -194,7 +218,7 @@ impl Counters {
             count: 0,
         };
         let seen = self.seen.entry(key).or_insert(begun);
-        if now.since(seen.since) >= WINDOW {
+        if now.since(seen.since) >= window {
             *seen = begun;
         }
         seen.count += 1;
@@ -277,6 +301,20 @@ mod tests {
         assert_eq!(allowed, 2 * PER_NETWORK as usize);
         assert!(throttle.attempt("ann", here(), START).is_ok());
         assert!(throttle.attempt("bob", address("10.0.0.1"), START).is_ok());
+    }
+
+    #[test]
+    fn a_day_has_so_many_for_an_account_from_wherever_and_for_a_network() {
+        let throttle = Throttle::daily(2, 3);
+        let allowed = |account: &str, from: &str, hours: u64| {
+            let now = START.plus(Duration::from_secs(hours * 60 * 60));
+            throttle.attempt(account, address(from), now).is_ok()
+        };
+        assert!(allowed("ann", "192.0.2.1", 0) && allowed("ann", "192.0.2.2", 1));
+        assert!(!allowed("ann", "192.0.2.3", 23), "the third of a day");
+        assert!(allowed("bob", "192.0.2.1", 23) && allowed("eve", "192.0.2.1", 23));
+        assert!(!allowed("zoe", "192.0.2.1", 23), "whatever the account");
+        assert!(allowed("ann", "192.0.2.3", 24) && allowed("zoe", "192.0.2.1", 24));
     }
 
     #[test]
