@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::mp4::{Mark, Packet, Packets};
 use crate::resample::Resampler;
 use crate::source::Source;
-use crate::timeline::{MediaClock, MediaEnd, Segment, Timeline};
+use crate::timeline::{MediaClock, MediaEnd, Segment, Timeline, rescale};
 
 /// A file of medium length is cut into eight spans: enough for the cores of most machines, with few seams. Each seam
 /// costs up to a few hundred frames; at a constant bitrate, 70 on average.
@@ -35,6 +35,10 @@ const LONGEST_PACKET: u32 = 1 << 16;
 
 /// PCM samples of a piece of the silence in place of missing packets.
 const GAP_PIECE: u32 = 4096;
+
+/// Where the packets' lengths are unknown, what a packet is said to last longer than its sound is a gap from such a part of
+/// a second on. Other clocks are not as far off.
+const SHORTEST_GAP: u32 = 10;
 
 /// Packets between the first marks of a reader that may go back: more than any decoder needs before its output is right.
 const FIRST_STRIDE: u64 = 1024;
@@ -340,6 +344,25 @@ struct Gathered {
 }
 
 impl Gathered {
+    /// Adds so much silence from `position` on, in front of what begins at `offset` in the source and `at` in the data.
+    /// Returns where it ends.
+    fn fill(&mut self, mut position: u64, mut missing: u64, offset: u64, at: usize) -> u64 {
+        while missing > 0 {
+            let len = missing.min(GAP_PIECE.into());
+            self.packets.push(SpanPacket {
+                start: position,
+                len: len as u32,
+                gap: true,
+                offset,
+                at,
+                size: 0,
+            });
+            position = position.saturating_add(len);
+            missing -= len;
+        }
+        position
+    }
+
     /// How many of its packets are not needed for PCM from `from` on, by a decoder that needs `roll` packets before it.
     fn unneeded(&self, from: u64, roll: usize) -> usize {
         let first = self.packets.partition_point(|p| p.end() <= from);
@@ -685,20 +708,8 @@ impl SpanReader {
         if packet.gap > 0 {
             let before = clock.samples(place.gaps);
             place.gaps = place.gaps.saturating_add(packet.gap);
-            let mut missing = clock.samples(place.gaps) - before;
-            while missing > 0 {
-                let len = missing.min(GAP_PIECE.into());
-                gathered.packets.push(SpanPacket {
-                    start: place.position,
-                    len: len as u32,
-                    gap: true,
-                    offset: packet.offset,
-                    at,
-                    size: 0,
-                });
-                place.position = place.position.saturating_add(len);
-                missing -= len;
-            }
+            let missing = clock.samples(place.gaps) - before;
+            place.position = gathered.fill(place.position, missing, packet.offset, at);
         }
         let mut decoded = None;
         if let Some(in_order) = &mut self.in_order {
@@ -749,6 +760,27 @@ impl SpanReader {
             at,
             size: gathered.data.len() - at,
         });
+        let lasts_longer = |len: &u64| {
+            let missing = declared.saturating_sub(*len);
+            *len > 0 && missing > u64::from(clock.sample_rate / SHORTEST_GAP)
+        };
+        if clock.packet_len.is_none()
+            && let Some(len) = decoded.filter(lasts_longer)
+        {
+            let next = self.ahead.front().map(|(packet, _)| packet.duration);
+            let next = next.or_else(|| self.packets.next_duration());
+            // A recorder's clock may be late with a packet: those behind it then seem to last no time until they have
+            // caught up.
+            if next.is_some_and(|next| 2 * clock.samples(next.into()) >= len) {
+                let missing = declared - len;
+                let to = packet.time.saturating_add(packet.duration.into());
+                let units = rescale(missing, clock.timescale, clock.sample_rate);
+                if self.packets.miss(to.saturating_sub(units), to) {
+                    let end = gathered.data.len();
+                    place.position = gathered.fill(place.position, missing, packet.offset, end);
+                }
+            }
+        }
         let held = self.held + gathered.held();
         if held > SPAN_LIMIT {
             return Err(Error::Limit {

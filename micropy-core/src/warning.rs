@@ -95,9 +95,10 @@ pub enum Warning {
         found: u64,
     },
     /// Segments are missing there, or come later than they should: a fragment begins later than the one in front of it ends.
+    /// Or a packet is said to last longer than its sound, by more than a tenth of a second: the recorder had a pause.
     #[non_exhaustive]
     Gap {
-        /// When the one in front of it ends, on the clock of the stream.
+        /// When the sound in front of it ends, on the clock of the stream.
         at: Duration,
         /// How much time is missing.
         length: Duration,
@@ -249,7 +250,7 @@ impl fmt::Display for Warning {
             ),
             Warning::Gap { at, length, filled } => write!(
                 f,
-                "{:.2} s are missing at {:.2} s: the next fragment begins at {:.2} s; {}",
+                "{:.2} s are missing at {:.2} s: what follows begins at {:.2} s; {}",
                 length.as_secs_f64(),
                 at.as_secs_f64(),
                 (*at + *length).as_secs_f64(),

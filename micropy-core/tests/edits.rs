@@ -371,13 +371,83 @@ fn a_segment_behind_the_next_one_is_told_truthfully() {
     assert_eq!(
         told,
         [
-            "1.02 s are missing at 1.02 s: the next fragment begins at 2.04 s; silence takes their place",
+            "1.02 s are missing at 1.02 s: what follows begins at 2.04 s; silence takes their place",
             "a fragment that begins at 1.02 s follows one that ends at 3.02 s: they overlap or are in the wrong order, \
              and were converted as they stand",
         ]
     );
     assert_eq!(report.output_samples, 132_300 + 45_056);
     assert_eq!(report.expected_packets, report.packets);
+}
+
+/// The Opus clip, a second of 51 packets, with the times that such runs of durations give, and all of it presented.
+fn opus_timed(durations: &[(u32, u32)], milliseconds: u32) -> Vec<u8> {
+    let file = edited(&clip("opus.mp4"), &[(milliseconds, 312)]);
+    rebuilt(&file, &mut |kind, _| {
+        let runs = durations.iter().flat_map(|&(count, delta)| [count, delta]);
+        let runs: Vec<u32> = [0, durations.len() as u32]
+            .into_iter()
+            .chain(runs)
+            .collect();
+        (kind == b"stts").then(|| atom(b"stts", &words(&runs)))
+    })
+}
+
+/// An encoder that sends nothing in silence, or a recorder that paused: the packet in front of it lasts as long.
+#[test]
+fn a_pause_between_packets_is_silence_and_is_told() {
+    let paused = [(25, 960), (1, 960 + 19_200), (24, 960), (1, 312)];
+    let (mp3, report) = convert(
+        Options::new().cbr(192),
+        opus_timed(&paused, 1400).as_slice(),
+    );
+    let told: Vec<String> = report.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        ["0.40 s are missing at 0.52 s: what follows begins at 0.92 s; silence takes their place"]
+    );
+    assert_eq!(
+        (report.output_samples, report.complete),
+        (48_000 + 19_200, false)
+    );
+    if let Some(pcm) = presented(&mp3) {
+        let loudest = |range: std::ops::Range<usize>| {
+            let samples = pcm[2 * 48 * range.start..2 * 48 * range.end].iter();
+            samples.fold(0f32, |loudest, sample| loudest.max(sample.abs()))
+        };
+        assert!(loudest(540..890) < 1e-3, "{}", loudest(540..890));
+        assert!(loudest(400..500) > 0.01 && loudest(930..1300) > 0.01);
+    }
+    // The sound behind the pause is what it is without one.
+    let (_, part) = convert(
+        Options::new().cbr(64).start(Duration::from_millis(1000)),
+        opus_timed(&paused, 1400).as_slice(),
+    );
+    assert_eq!(part.output_samples, 48_000 / 5 * 2);
+}
+
+/// A clock that was late with one packet makes up for it with those behind it: no sound is missing.
+#[test]
+fn a_packet_that_came_late_is_no_pause() {
+    let late = [(25, 960), (1, 960 + 19_200), (20, 0), (4, 960), (1, 312)];
+    let (_, report) = convert(Options::new().cbr(64), opus_timed(&late, 1000).as_slice());
+    assert_eq!(report.warnings, []);
+    assert_eq!(report.output_samples, 48_000);
+}
+
+/// Nobody waits for an hour of silence.
+#[test]
+fn a_pause_of_an_hour_is_closed_and_told() {
+    let hour = [(25, 960), (1, 960 + 48_000 * 3600), (24, 960), (1, 312)];
+    let file = opus_timed(&hour, 1000);
+    let (_, report) = convert(Options::new().cbr(64), file.as_slice());
+    let gap = |w: &Warning| matches!(w, Warning::Gap { filled: false, .. });
+    assert!(
+        !report.complete && report.warnings.iter().any(gap),
+        "{:?}",
+        report.warnings
+    );
+    assert_eq!(report.output_samples, 48_000);
 }
 
 /// `file` with this much added to the decode time of each fragment.

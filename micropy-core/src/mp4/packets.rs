@@ -48,10 +48,11 @@ impl Missing {
     }
 }
 
-/// Two fragments whose times do not follow each other by more than a packet.
+/// Two fragments whose times do not follow each other by more than a packet, or a packet that lasts much longer than its
+/// sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Jump {
-    /// Decode time at which the one ends, in timescale units.
+    /// Decode time at which the one ends, or the packet's sound, in timescale units.
     pub from: u64,
     /// Decode time at which the next begins: later where segments are missing, earlier where they overlap or are in
     /// the wrong order.
@@ -229,6 +230,16 @@ impl Packets {
         Ok(passed)
     }
 
+    /// Duration of the next packet, if it stands in the same sample table.
+    pub fn next_duration(&self) -> Option<u32> {
+        let read = self.batch.front().map(|packet| packet.duration);
+        let held_back = || {
+            self.held_back
+                .or_else(|| self.cursor.clone().next(self.group))
+        };
+        read.or_else(|| held_back().map(|sample| sample.duration))
+    }
+
     /// Whether the packets hold uncompressed audio: at most one PCM sample per byte.
     pub fn uncompressed(&self) -> bool {
         self.group > 1
@@ -388,21 +399,24 @@ impl Packets {
         }
         self.late = 0;
         let gap = time - end;
-        if gap > packet {
-            let most = |seconds: u64| seconds.saturating_mul(self.timescale.into());
-            let all = self.filled.saturating_add(gap);
-            let filled = gap <= most(Self::LONGEST_GAP) && all <= most(Self::ALL_GAPS);
-            if filled {
-                self.filled = all;
-                self.gap = self.gap.saturating_add(gap);
-            }
-            self.note(Jump {
-                from: end,
-                to: time,
-                filled,
-            });
+        if gap > packet && self.miss(end, time) {
+            self.gap = self.gap.saturating_add(gap);
         }
         time
+    }
+
+    /// Notes that there is nothing to decode between these decode times. Whether silence is to take its place: not where
+    /// it is too long.
+    pub fn miss(&mut self, from: u64, to: u64) -> bool {
+        let gap = to.saturating_sub(from);
+        let most = |seconds: u64| seconds.saturating_mul(self.timescale.into());
+        let all = self.filled.saturating_add(gap);
+        let filled = gap <= most(Self::LONGEST_GAP) && all <= most(Self::ALL_GAPS);
+        if filled {
+            self.filled = all;
+        }
+        self.note(Jump { from, to, filled });
+        filled
     }
 
     fn note(&mut self, jump: Jump) {
