@@ -102,7 +102,8 @@ async fn act(users: &dyn Auth, action: Action) -> Result<(), Failure> {
             println!("added {email}");
         }
         Action::Passwd(Account { email, .. }) => {
-            let changed = users.change_password(&email, &read_password()?, None, now);
+            let new = read_password()?;
+            let changed = users.change_password(&email, &new, None, now);
             changed.await.map_err(|e| failure(e, &email))?;
             println!("changed the password of {email}");
         }
