@@ -27,7 +27,7 @@ mod real;
 #[path = "../support/mod.rs"]
 mod support;
 
-use axes::AXES;
+use axes::{AXES, Axes};
 use case::Case;
 use support::programs::run;
 
@@ -49,26 +49,37 @@ fn differ(name: &str) {
     let mut wrong = Vec::new();
     for axes in AXES.iter().filter(|axes| axes.name.starts_with(name)) {
         let cases = Case::all_of(axes, every());
-        let mut judged = 0;
-        for case in &cases {
-            let Some(judgement) = case.judge(folder.path()) else {
-                eprintln!("ffmpeg does not encode {case}");
-                continue;
-            };
-            judged += 1;
-            if let Err(why) = judgement {
-                eprintln!("{case}: {why}");
-                wrong.push(format!("{case}: {why}"));
-            }
-        }
-        assert!(
-            2 * judged > cases.len(),
-            "{}: ffmpeg encoded only {judged} of {} cases",
-            axes.name,
-            cases.len()
-        );
+        wrong.extend(judge_all(axes, &cases, |case| case.judge(folder.path())));
     }
     assert_right(&wrong);
+}
+
+/// What is wrong with these cases, of which ffmpeg has to encode most.
+fn judge_all(
+    axes: &Axes,
+    cases: &[Case],
+    judge: impl Fn(&Case) -> Option<Result<(), String>>,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut judged = 0;
+    for case in cases {
+        let Some(judgement) = judge(case) else {
+            eprintln!("ffmpeg does not encode {case}");
+            continue;
+        };
+        judged += 1;
+        if let Err(why) = judgement {
+            eprintln!("{case}: {why}");
+            wrong.push(format!("{case}: {why}"));
+        }
+    }
+    assert!(
+        2 * judged > cases.len(),
+        "{}: ffmpeg encoded only {judged} of {} cases",
+        axes.name,
+        cases.len()
+    );
+    wrong
 }
 
 fn assert_right(wrong: &[String]) {
@@ -144,14 +155,11 @@ fn packets_whose_durations_are_not_their_lengths() {
     for codec in ["flac", "alac", "vorbis", "opus"] {
         for axes in AXES.iter().filter(|axes| axes.name == codec) {
             // Of a single packet, no other tells how certain its time is.
-            let cases = Case::all_of(axes, every()).into_iter();
-            for case in cases.filter(Case::has_several_packets) {
-                match case.judge_from_matroska(folder.path()) {
-                    None => eprintln!("ffmpeg does not encode {case}"),
-                    Some(Err(why)) => wrong.push(format!("{case}: {why}")),
-                    Some(Ok(())) => {}
-                }
-            }
+            let mut cases = Case::all_of(axes, every());
+            cases.retain(Case::has_several_packets);
+            wrong.extend(judge_all(axes, &cases, |case| {
+                case.judge_from_matroska(folder.path())
+            }));
         }
     }
     assert_right(&wrong);
