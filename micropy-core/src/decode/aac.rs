@@ -152,7 +152,14 @@ impl AacConfig {
         }
         let fits = |aac: &AacConfig| match aac.channel_configuration {
             1 => plain_decoder(aac).is_ok_and(|mut decoder| {
-                let decodes = |block: &&&[u8]| decoder.decode(block, &mut Pcm::new(1)).is_ok();
+                // Of a damaged packet, Symphonia's decoder would keep a pair.
+                let single = |block: &&[u8]| {
+                    let beginning = aac_packet::beginning(block);
+                    beginning.is_ok_and(|beginning| beginning.first == ChannelElement::Single)
+                };
+                let decodes = |block: &&&[u8]| {
+                    single(block) && decoder.decode(block, &mut Pcm::new(1)).is_ok()
+                };
                 2 * blocks.iter().filter(decodes).count() > blocks.len()
             }),
             // Two channels may also be two single elements.
@@ -228,6 +235,9 @@ struct Changing {
     usual: Box<dyn Decoder>,
     /// It is Symphonia's.
     is_plain: bool,
+    /// What the packets begin with that it was given. Symphonia's decoder keeps the elements of its first packet, even of
+    /// one that it refuses, and refuses all others.
+    given: Option<ChannelElement>,
     /// For packets of other channels: a stream may change in the middle.
     others: Vec<Other>,
     /// For packets with a program_config_element or coupling channels, which Symphonia does not know.
@@ -259,6 +269,7 @@ impl Changing {
             aac,
             format,
             is_plain,
+            given: None,
             others: Vec::new(),
             coupled: None,
             decoded: Pcm::default(),
@@ -312,30 +323,58 @@ impl Changing {
         Ok(())
     }
 
-    /// The first of these channel configurations that a packet can be decoded as; 0: the track's own. Without any, the
-    /// first error.
+    /// Decodes a packet that begins with `first` as one of the track's own channel configuration.
+    fn decode_usual(
+        &mut self,
+        first: ChannelElement,
+        block: &[u8],
+        pcm: &mut Pcm,
+    ) -> Result<(), DecodeError> {
+        if self.is_plain && self.given.is_some_and(|given| given != first) {
+            self.renew()?;
+        }
+        self.given = Some(first);
+        let decoded = self.usual.decode(block, pcm);
+        // What followed the first element may have been another than in the packets to come.
+        if self.is_plain && first == ChannelElement::Single && decoded.is_err() {
+            self.renew()?;
+        }
+        decoded
+    }
+
+    /// Replaces Symphonia's decoder by a new one.
+    fn renew(&mut self) -> Result<(), DecodeError> {
+        let new = plain_decoder(&self.aac).map_err(|e| DecodeError(e.to_string()))?;
+        self.usual = Box::new(new);
+        self.given = None;
+        Ok(())
+    }
+
+    /// The first of these channel configurations that a packet, which begins with `first`, can be decoded as; 0: the
+    /// track's own. Without any, the first error.
     fn decode_as(
         &mut self,
         configurations: &[u32],
+        first: ChannelElement,
         block: &[u8],
         pcm: &mut Pcm,
     ) -> Result<(), DecodeError> {
         let start = pcm.len();
-        let mut first = None;
+        let mut why_not = None;
         for &configuration in configurations {
             let decoded = match configuration {
-                0 => self.usual.decode(block, pcm),
+                0 => self.decode_usual(first, block, pcm),
                 other => self.decode_other(other, block, pcm),
             };
             match decoded {
                 Ok(()) => return Ok(()),
                 Err(why) => {
                     pcm.resize(start);
-                    first.get_or_insert(why);
+                    why_not.get_or_insert(why);
                 }
             }
         }
-        first.map_or(Ok(()), Err)
+        why_not.map_or(Ok(()), Err)
     }
 
     fn decode_coupled(&mut self, block: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
@@ -370,6 +409,6 @@ impl Decoder for Changing {
             // Two single elements are two channels as well. A decoder of more takes one channel for another of them.
             ChannelElement::Single => &[1, 0, 6, 7],
         };
-        self.decode_as(configurations, block, pcm)
+        self.decode_as(configurations, first, block, pcm)
     }
 }

@@ -252,3 +252,72 @@ fn a_stream_that_changes_its_channels_stays_in_those_it_began_with() {
         }
     }
 }
+
+/// What one decoder of the track makes of these packets, 1024 PCM samples of each, and whether it decoded each of them.
+fn decoded(track: &Track, packets: &[&[u8]]) -> (Pcm, Vec<bool>) {
+    let format = track.format();
+    let mut decoder = decoder(&track.parameters, &format).unwrap();
+    let mut pcm = Pcm::new(format.layout.channels());
+    let decode = |packet: &&[u8]| {
+        let start = pcm.len();
+        let is_decoded = decoder.decode(packet, &mut pcm).is_ok();
+        pcm.resize(start + 1024);
+        is_decoded
+    };
+    let are_decoded = packets.iter().map(decode).collect();
+    (pcm, are_decoded)
+}
+
+/// Bits as bytes, filled up with zeros.
+fn bytes(bits: &str) -> Vec<u8> {
+    let bits: Vec<u8> = bits.bytes().map(|bit| bit - b'0').collect();
+    let byte = |bits: &[u8]| (0..8).fold(0, |byte, i| byte << 1 | bits.get(i).unwrap_or(&0));
+    bits.chunks(8).map(byte).collect()
+}
+
+/// A silent single_channel_element.
+const SINGLE: &str = "00000000000000000000000000000";
+/// A silent channel_pair_element with a common_window.
+const PAIR: &str = "0010000100000000000000000000000000000000000";
+/// The end of a raw_data_block.
+const END: &str = "111";
+
+/// Every span has a new decoder.
+#[test]
+fn a_packet_of_other_elements_at_the_start_costs_the_rest_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let stereo = encoded("stereo", directory.path());
+    let surround = encoded("5.1", directory.path());
+    let dual_mono = bytes(&[SINGLE, SINGLE, END].concat());
+    let mut damaged = stereo.packets[4].clone();
+    // A channel_pair_element becomes an lfe_channel_element.
+    damaged[0] ^= 0x40;
+    let expected = stereo.decode_from(0);
+    for (what, first, is_decoded) in [
+        ("5.1", &surround.packets[4], true),
+        ("dual mono", &dual_mono, true),
+        ("damaged", &damaged, false),
+    ] {
+        let rest = stereo.packets[5..].iter().map(Vec::as_slice);
+        let packets: Vec<&[u8]> = [first.as_slice()].into_iter().chain(rest).collect();
+        let (pcm, are_decoded) = decoded(&stereo, &packets);
+        assert_eq!(are_decoded[0], is_decoded, "{what}");
+        assert!(
+            are_decoded[1..].iter().all(|&it| it),
+            "{what}: {are_decoded:?}"
+        );
+        for (ours, whole) in pcm.planes().iter().zip(expected.planes()) {
+            assert!(ours[2048..] == whole[6 * 1024..], "{what}");
+        }
+    }
+    // Nor does it where the kinds alternate.
+    let packets = [
+        &dual_mono,
+        &stereo.packets[4],
+        &surround.packets[4],
+        &dual_mono,
+    ];
+    let packets = packets.map(Vec::as_slice);
+    let (_, are_decoded) = decoded(&stereo, &[packets, packets].concat());
+    assert!(are_decoded.iter().all(|&it| it), "{are_decoded:?}");
+}
