@@ -140,6 +140,7 @@ fn damaged_packets_become_silence_of_their_length_and_are_reported() {
     for (name, encoder) in [
         ("stereo-48000.mp4", ""),
         ("he-aac-v1-implicit.m4a", ""),
+        ("surround-5-1.mp4", ""),
         ("alac.m4a", ""),
         ("flac.mp4", ""),
         ("mp3.mp4", ""),

@@ -288,8 +288,14 @@ impl Changing {
                 };
                 fdk::decoder(&self.track, &aac, &format)?
             }
-            1 | 2 => Box::new(plain_decoder(&aac)?),
+            1 | 2 if is_plain(&aac) => Box::new(plain_decoder(&aac)?),
             _ => fdk::core_decoder(&aac)?,
+        };
+        // Every packet of many channels is tried as one channel first, and damage may leave so much of it.
+        let channels = self.format.layout.channels();
+        let decoder = match layout.channels() < channels && channels > 2 {
+            true => fdk::whole_packets(&aac, decoder),
+            false => decoder,
         };
         Ok(Other {
             channel_configuration,

@@ -75,8 +75,10 @@ pub fn decoder(
     format: &Format,
 ) -> Result<Box<dyn Decoder>> {
     let explicit = explicit_config(aac, format);
+    let config = explicit.unwrap_or_else(|| configuration(track, aac));
     Ok(Box::new(Fdk {
-        inner: open(&explicit.unwrap_or_else(|| configuration(track, aac)))?,
+        inner: open(&config)?,
+        shortened: Shortened::of(config),
         layout: format.layout,
         planes: aac.planes(format.layout),
         other: Pcm::default(),
@@ -111,12 +113,21 @@ pub fn core_decoder(aac: &AacConfig) -> Result<Box<dyn Decoder>> {
     let layout = aac.layout.unwrap_or(Layout::STEREO);
     Ok(Box::new(Fdk {
         inner: open(&aac.plain())?,
+        shortened: Shortened::of(aac.plain()),
         layout,
         planes: aac.planes(layout),
         other: Pcm::default(),
         sample_rate: aac.core_rate,
         packet_len: Some(aac.frame_len as usize),
     }))
+}
+
+/// `decoder` without the packets that end early: what is left of one of more channels may pass for it.
+pub fn whole_packets(aac: &AacConfig, decoder: Box<dyn Decoder>) -> Box<dyn Decoder> {
+    Box::new(Whole {
+        decoder,
+        shortened: Shortened::of(aac.plain()),
+    })
 }
 
 /// The track's configuration, or one made anew where `aac` says what that does not.
@@ -156,8 +167,62 @@ fn explicit_config(aac: &AacConfig, format: &Format) -> Option<Vec<u8>> {
     aac.hierarchical(extension, format.sample_rate)
 }
 
+/// Finds packets that end early, with something behind their end: what damage to one of many channels may leave. The
+/// library takes them, since padding may stand there.
+struct Shortened {
+    config: Vec<u8>,
+    /// Opened for the first packet.
+    decoder: Option<micropy_fdk::Decoder>,
+}
+
+impl Shortened {
+    fn of(config: Vec<u8>) -> Self {
+        Shortened {
+            config,
+            decoder: None,
+        }
+    }
+
+    /// Whether more than zeros follows the end of a packet that can be decoded: it can be without its last byte as well.
+    fn can_be(&mut self, packet: &[u8]) -> Result<bool, DecodeError> {
+        // An end (ID_END) is no zero.
+        let len = packet.iter().rposition(|&byte| byte != 0).unwrap_or(0);
+        let decoder = match &mut self.decoder {
+            Some(decoder) => decoder,
+            none => none.insert(open(&self.config).map_err(|e| DecodeError(e.to_string()))?),
+        };
+        Ok(decoder.decode(&packet[..len]).is_ok())
+    }
+
+    fn check(&mut self, packet: &[u8]) -> Result<(), DecodeError> {
+        match self.can_be(packet)? {
+            true => Err(DecodeError("it ends before its last byte".into())),
+            false => Ok(()),
+        }
+    }
+}
+
+/// See [`whole_packets`].
+struct Whole {
+    decoder: Box<dyn Decoder>,
+    shortened: Shortened,
+}
+
+impl Decoder for Whole {
+    fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
+        let start = pcm.len();
+        self.decoder.decode(packet, pcm)?;
+        let checked = self.shortened.check(packet);
+        if checked.is_err() {
+            pcm.resize(start);
+        }
+        checked
+    }
+}
+
 struct Fdk {
     inner: micropy_fdk::Decoder,
+    shortened: Shortened,
     layout: Layout,
     /// The plane of each interleaved channel.
     planes: Vec<usize>,
@@ -189,6 +254,9 @@ impl Decoder for Fdk {
             return Ok(());
         }
         // Parametric stereo was expected and did not come, or has ended; or the stream has changed.
+        if coded < self.planes.len() && self.planes.len() > 2 {
+            self.shortened.check(packet)?;
+        }
         let layout =
             Layout::usual(coded as u16).ok_or_else(|| DecodeError(format!("{coded} channels")))?;
         self.other.reset(coded);

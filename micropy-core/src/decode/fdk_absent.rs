@@ -42,6 +42,11 @@ pub fn core_decoder(aac: &AacConfig) -> Result<Box<dyn Decoder>> {
     Err(unsupported(&Codec::Aac(aac.profile(false, false))))
 }
 
+/// No track has a decoder that would need it.
+pub fn whole_packets(_aac: &AacConfig, decoder: Box<dyn Decoder>) -> Box<dyn Decoder> {
+    decoder
+}
+
 fn unsupported(codec: &Codec) -> Error {
     Error::unsupported(format!(
         "{codec} of this kind: this build lacks the feature `fdk-aac`"

@@ -321,3 +321,35 @@ fn a_packet_of_other_elements_at_the_start_costs_the_rest_nothing() {
     let (_, are_decoded) = decoded(&stereo, &[packets, packets].concat());
     assert!(are_decoded.iter().all(|&it| it), "{are_decoded:?}");
 }
+
+/// Where damage ends a packet of many channels early, its first elements alone would pass for a packet of fewer.
+#[test]
+fn what_is_left_of_a_surround_packet_is_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    let surround = encoded("5.1", directory.path());
+    let rest = &surround.packets[4][..100];
+    for (what, elements) in [
+        ("1 channel", &[SINGLE][..]),
+        ("3 channels", &[SINGLE, PAIR]),
+        ("5 channels", &[SINGLE, PAIR, PAIR]),
+        ("2 channels", &[PAIR]),
+    ] {
+        let whole = bytes(&[elements, &[END]].concat().concat());
+        let with = |behind: &[u8]| [&whole[..], behind].concat();
+        for (behind, is_decoded) in [
+            (&[][..], true),
+            (&[0; 9], true),
+            (rest, false),
+            (&[1], false),
+        ] {
+            let packet = with(behind);
+            let (_, are_decoded) = decoded(&surround, &[&surround.packets[3], &packet]);
+            assert_eq!(
+                are_decoded,
+                [true, is_decoded],
+                "{what}, {} behind",
+                behind.len()
+            );
+        }
+    }
+}
