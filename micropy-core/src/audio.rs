@@ -172,7 +172,7 @@ pub fn begin(
     let track = &movie.audio[index];
     let format = match times_are_certain(track, parameters, &format, &ahead)? {
         true => format,
-        false => format.of_untold_lengths(),
+        false => format.of_unknown_lengths(),
     };
     Ok(Beginning {
         format,
@@ -181,8 +181,8 @@ pub fn begin(
     })
 }
 
-/// Whether packets of various lengths are as long as the container says: not where it was made of another whose times are
-/// milliseconds, or by a recorder that wrote down when packets arrived.
+/// Whether packets of various lengths are as long as the container says. False for files remuxed from a container that
+/// counts milliseconds, and for recorders that store arrival times.
 fn times_are_certain(
     track: &AudioTrack,
     parameters: &CodecParameters,
@@ -193,7 +193,7 @@ fn times_are_certain(
         format.codec,
         Codec::Alac | Codec::Flac | Codec::Opus | Codec::Vorbis
     );
-    if !may_differ || format.packet_len.is_some() || format.has_untold_lengths() {
+    if !may_differ || format.packet_len.is_some() || format.has_unknown_lengths() {
         return Ok(true);
     }
     // Encoders of Vorbis alone change the length all the time.

@@ -121,8 +121,8 @@ pub fn pcm(mut file: &[u8], track: usize) -> Result<Decoded> {
         units += u64::from(packet.duration);
         end = match format.packet_len {
             Some(len) => end + u64::from(len),
-            None if format.has_untold_lengths() && decoded.is_ok() => all.len() as u64,
-            None if format.has_untold_lengths() => {
+            None if format.has_unknown_lengths() && decoded.is_ok() => all.len() as u64,
+            None if format.has_unknown_lengths() => {
                 end + u64::from(packet.duration) * rate / timescale
             }
             None => (units * rate + timescale / 2) / timescale,

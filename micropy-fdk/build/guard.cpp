@@ -12,7 +12,7 @@
 
 #include "aacdecoder_lib.h"
 
-// Not to save the mask of signals takes no system call.
+// `_setjmp` does not save the signal mask, which would take a system call.
 #ifdef _WIN32
 #define MICROPY_FDK_SETJMP(buffer) setjmp(buffer)
 #define MICROPY_FDK_LONGJMP(buffer) longjmp(buffer, 1)

@@ -99,7 +99,7 @@ impl Decoder {
             None => Instance::open(&self.config)?,
         };
         let decoded = instance.decode(packet, &mut self.pcm);
-        if decoded != Err(Error::Packet(sys::ASSERTION.cast_unsigned())) {
+        if can_go_on_after(&decoded) {
             self.instance = Some(instance);
         }
         let stream = decoded?;
@@ -109,6 +109,12 @@ impl Decoder {
             _ => Err(Error::Packet(0)),
         }
     }
+}
+
+/// Whether the instance that gave this may decode the next packet: not where an assertion left it in the middle of this
+/// one.
+fn can_go_on_after(decoded: &Result<Stream, Error>) -> bool {
+    *decoded != Err(Error::Packet(sys::ASSERTION.cast_unsigned()))
 }
 
 /// An instance of the library's decoder. It is not used again where a call ended with [`sys::ASSERTION`].
@@ -218,6 +224,27 @@ mod tests {
             let status = unsafe { micropy_fdk_assert(holds) };
             assert_eq!(status, [sys::ASSERTION, sys::OK][holds as usize]);
         }
+    }
+
+    /// A damaged packet is no reason to begin anew: the next one would lack its overlap.
+    #[test]
+    fn only_an_assertion_costs_the_instance() {
+        let of_status = |status| {
+            check(status, Error::Packet).map(|()| Stream {
+                sample_rate: 44_100,
+                channels: 1,
+                frame_len: 1024,
+                output_delay: 0,
+                sbr: false,
+                ps: false,
+            })
+        };
+        assert!(!can_go_on_after(&of_status(sys::ASSERTION)));
+        // AAC_DEC_PARSE_ERROR is among the others.
+        for status in [sys::OK, 0x4002, sys::ASSERTION - 1, sys::ASSERTION + 1] {
+            assert!(can_go_on_after(&of_status(status)), "{status:#x}");
+        }
+        assert!(can_go_on_after(&Err(Error::TooLarge(1 << 20))));
     }
 
     /// The decoder that an assertion leaves behind is closed, and another decodes the next packet.

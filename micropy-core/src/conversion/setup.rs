@@ -117,7 +117,7 @@ impl Conversion<'_> {
 
     /// The end of the media, as far as the container declares it.
     fn media_end(&self, format: &Format, clock: &MediaClock) -> Option<MediaEnd> {
-        if format.has_untold_lengths() {
+        if format.has_unknown_lengths() {
             return None;
         }
         let track = self.audio.track();

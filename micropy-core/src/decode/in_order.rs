@@ -5,7 +5,7 @@
 //! these packets the level is far off until the next.
 //!
 //! Nor can packets be split into spans where only decoding them tells how many PCM samples they hold, since what the
-//! container says of their times contradicts it ([`Format::of_untold_lengths`]).
+//! container says of their times contradicts it ([`Format::of_unknown_lengths`]).
 //!
 //! So one decoder decodes the packets once, in order, before they are split into spans, and the spans carry PCM. Nothing
 //! is decoded twice, and memory does not grow with the track.

@@ -92,7 +92,7 @@ impl Format {
     /// The same where what the container says of the packets' times is no more than about right: milliseconds of another
     /// container, or a recorder's clock. Each packet is then as long as what it decodes to.
     #[must_use]
-    pub fn of_untold_lengths(self) -> Format {
+    pub fn of_unknown_lengths(self) -> Format {
         Format {
             packet_len: None,
             roll: ROLL_TO_THE_START,
@@ -101,7 +101,7 @@ impl Format {
     }
 
     /// Whether only decoding tells how long packets are.
-    pub fn has_untold_lengths(&self) -> bool {
+    pub fn has_unknown_lengths(&self) -> bool {
         self.packet_len.is_none() && self.roll == ROLL_TO_THE_START
     }
 
@@ -137,7 +137,7 @@ pub fn inspect(parameters: &CodecParameters, first_packets: &[impl AsRef<[u8]>])
     let format = (family(&parameters.codec)?.inspect)(parameters, &packets)?;
     Ok(match parameters.others[..] {
         [] => format,
-        [_, ..] => format.of_untold_lengths(),
+        [_, ..] => format.of_unknown_lengths(),
     })
 }
 
