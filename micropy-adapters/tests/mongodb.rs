@@ -425,7 +425,7 @@ async fn what_is_damaged_of_one_owner_keeps_no_other_waiting() {
         jobs.create(&job, go()).await.unwrap();
     }
     let direct = ledger.database.direct.collection::<Document>("jobs");
-    let job = |number| doc! { "source": ObjectId::from_bytes([number + 100; 12]) };
+    let job = |number: u8| doc! { "source": ObjectId::from_bytes([number + 100; 12]) };
     // As a process leaves them that died after it had deleted those in line; then something else damages the other.
     direct.delete_one(job(1)).await.unwrap();
     direct.delete_one(job(3)).await.unwrap();

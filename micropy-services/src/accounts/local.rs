@@ -799,7 +799,8 @@ mod tests {
         // From one network, for whoever.
         let mut allowed = 0;
         for n in 0..24 * 60 / 5 {
-            let asked = accounts.mail_code(&format!("{n}@example.com"), Purpose::Reset, HERE);
+            let email = format!("{n}@example.com");
+            let asked = accounts.mail_code(&email, Purpose::Reset, HERE);
             allowed += u32::from(asked.await.is_ok());
             clock.advance(Duration::from_secs(5 * 60));
         }
