@@ -411,10 +411,9 @@ impl Decoder for Changing {
             ChannelElement::Pair if channels == 2 => &[0],
             ChannelElement::Pair if described => &[0, 2],
             ChannelElement::Pair => &[2],
-            // Those of 3 and 5 are the first elements of 6.
-            ChannelElement::Single if channels == 1 => &[0, 6, 7, 4],
+            ChannelElement::Single if channels == 1 => &[0, 6, 7],
             // Two single elements are two channels as well. A decoder of more takes one channel for another of them.
-            ChannelElement::Single => &[1, 0, 6, 7, 4],
+            ChannelElement::Single => &[1, 0, 6, 7],
         };
         self.decode_as(configurations, first, block, pcm)
     }
