@@ -177,7 +177,7 @@ async fn a_watcher_hears_of_other_processes_whatever_their_clocks_say() {
         here.watch(ANN).await.unwrap(),
         here.watch(ANN).await.unwrap(),
     ];
-    let Begin::Started(lease, running) = there.begin(id(1), TERM).await.unwrap() else {
+    let Begin::Started(lease, running) = there.begin(id(0), TERM).await.unwrap() else {
         panic!("it can be begun");
     };
     for watcher in &mut watchers {
@@ -202,7 +202,7 @@ async fn a_watcher_hears_of_other_processes_whatever_their_clocks_say() {
     let seen = seen.map(|job| (job.id, job.state));
     assert_eq!(
         HashSet::from(seen),
-        HashSet::from([(id(1), State::Done), (id(2), State::Cancelled)])
+        HashSet::from([(id(0), State::Done), (id(2), State::Cancelled)])
     );
     let more = tokio::time::timeout(Duration::from_millis(1200), first.next()).await;
     assert!(more.is_err(), "nothing is told twice");

@@ -92,10 +92,13 @@ fn declared_lengths_cost_nothing() {
             Options::new().cbr(32).sample_rate(32_000),
             Options::new().cbr(64).start(Duration::from_secs(1)),
         ] {
-            let result = convert(&options, file);
-            // Only the first AAC packet is where the table says.
-            let first_only = what == "AAC" && !options.start.is_zero();
-            assert_eq!(result.is_err(), first_only, "{what}");
+            // Only the first packet is where the table says: behind a second, there may be none.
+            if let Err(error) = convert(&options, file) {
+                assert!(
+                    what != "Opus" && !options.start.is_zero(),
+                    "{what}: {error}"
+                );
+            }
         }
     }
 }
@@ -171,10 +174,11 @@ fn packets_that_last_no_time_do_not_fill_the_memory() {
         assert!(
             matches!(
                 error,
-                Error::Limit {
-                    limit: 0x400_0000,
-                    ..
-                }
+                Error::Malformed { .. }
+                    | Error::Limit {
+                        limit: 0x400_0000,
+                        ..
+                    }
             ),
             "{error}"
         );
