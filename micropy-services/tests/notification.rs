@@ -157,16 +157,6 @@ async fn who_has_deleted_a_job_hears_no_more_of_it() {
     publish(&ports, Topic::Failed, Some("no audio")).await;
     ports.jobs.delete(id(1)).await.unwrap();
     assert_eq!(mails(&ports, &clock).await, [""; 0]);
-    // An original gateway's job is in no ledger.
-    let original = json!({
-        "video_fid": id(2).to_string(),
-        "mp3_fid": id(3).to_string(),
-        "username": "ann@example.com",
-    });
-    let queue = ports.queues.of(Topic::Mp3);
-    let published = queue.publish(original.to_string().into_bytes()).await;
-    published.unwrap();
-    assert_eq!(mails(&ports, &clock).await, ["MP3 Download"]);
 }
 
 #[tokio::test(start_paused = true)]
