@@ -169,7 +169,8 @@ fn in_a_moment(count: u32, size: u32) -> Zeros {
 
 #[test]
 fn packets_that_last_no_time_do_not_fill_the_memory() {
-    for (count, size) in [(500, 8 << 20), (50_000_000, 100), (3_000_000, 0)] {
+    // Packets that can be decoded are as long as what they decode to.
+    for (count, size) in [(500, 8 << 20), (3_000_000, 0)] {
         let error = convert(&Options::new(), in_a_moment(count, size)).unwrap_err();
         assert!(
             matches!(
