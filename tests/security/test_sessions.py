@@ -140,5 +140,5 @@ def test_a_token_tells_nothing_of_the_password(service):
     def stamp(user):
         return jwt.get_unverified_header(user.token)["micropy"]
     assert set(jwt.decode(ann.token, options={"verify_signature": False})) == {"username", "exp", "iat", "admin"}
-    assert set(stamp(ann)) == {"user", "version", "nonce"}
+    assert set(stamp(ann)) == {"user", "version", "nonce", "is_verified"}
     assert not stamp(ann)["version"].isdigit() and stamp(ann)["version"] != stamp(bob)["version"]
