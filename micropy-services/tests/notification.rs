@@ -53,11 +53,11 @@ impl Notifier for HangingServer {
 /// Two notification services at work for five minutes: the subjects of their mails.
 async fn mails(ports: &Ports, clock: &ManualClock) -> Vec<String> {
     let (server, shutdown) = (Arc::new(SlowServer::default()), CancellationToken::new());
-    for _ in 0..2 {
+    let services = [(); 2].map(|()| {
         let service =
             NotificationService::new(ports.clone(), server.clone(), "https://example.com");
-        tokio::spawn(service.run(shutdown.clone()));
-    }
+        tokio::spawn(service.run(shutdown.clone()))
+    });
     for _ in 0..300 {
         clock.advance(Duration::from_secs(1));
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -66,6 +66,10 @@ async fn mails(ports: &Ports, clock: &ManualClock) -> Vec<String> {
         empty.await.unwrap();
     }
     shutdown.cancel();
+    // One that still ran would take the messages of those that are started next.
+    for service in services {
+        service.await.unwrap();
+    }
     let mails = server.0.lock().unwrap();
     mails.iter().map(|mail| mail.subject.clone()).collect()
 }
@@ -157,6 +161,16 @@ async fn who_has_deleted_a_job_hears_no_more_of_it() {
     publish(&ports, Topic::Failed, Some("no audio")).await;
     ports.jobs.delete(id(1)).await.unwrap();
     assert_eq!(mails(&ports, &clock).await, [""; 0]);
+    // An original gateway's job is in no ledger.
+    let original = json!({
+        "video_fid": id(2).to_string(),
+        "mp3_fid": id(3).to_string(),
+        "username": "ann@example.com",
+    });
+    let queue = ports.queues.of(Topic::Mp3);
+    let published = queue.publish(original.to_string().into_bytes()).await;
+    published.unwrap();
+    assert_eq!(mails(&ports, &clock).await, ["MP3 Download"]);
 }
 
 #[tokio::test(start_paused = true)]
