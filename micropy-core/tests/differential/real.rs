@@ -146,7 +146,7 @@ pub fn judge_all(folder: &Path) -> (usize, Vec<String>) {
 pub fn clips_and_corpus() -> Vec<(PathBuf, usize)> {
     let corpus = std::env::var_os("MICROPY_CORPUS").map(PathBuf::from);
     // As many as there are at least.
-    [Some((media(), 50)), corpus.map(|corpus| (corpus, 35))]
+    [Some((media(), 50)), corpus.map(|corpus| (corpus, 38))]
         .into_iter()
         .flatten()
         .collect()
