@@ -64,8 +64,12 @@ pub struct Copier {
     filled: u64,
     to_fill: u64,
     units: u64,
-    /// Timescale units of the missing packets.
+    /// Timescale units of the last packet.
+    last: Option<u32>,
+    /// Timescale units of the missing packets, and of the pauses between others.
     gaps: u64,
+    /// Those of the pause behind the packet whose frames are being copied.
+    pause: u64,
     /// There are no more packets.
     ended: bool,
     extent: Extent,
@@ -114,7 +118,9 @@ impl Copier {
             filled: 0,
             to_fill: 0,
             units: 0,
+            last: None,
             gaps: 0,
+            pause: 0,
             ended: false,
             extent: Extent::default(),
             faults: Faults::default(),
@@ -189,6 +195,11 @@ impl Copier {
             return Ok(Some(self.silence()));
         }
         if self.pieces.is_empty() {
+            if self.pause > 0 {
+                let pause = std::mem::take(&mut self.pause);
+                self.fill(pause);
+                return self.next(source);
+            }
             let Some((packet, data)) = self.next_packet(source)? else {
                 self.ended = true;
                 return Ok(None);
@@ -199,17 +210,18 @@ impl Copier {
                 return Ok(None);
             }
             if packet.gap > 0 {
-                let before = self.clock.samples(self.gaps);
-                self.gaps = self.gaps.saturating_add(packet.gap);
-                let missing = self.clock.samples(self.gaps) - before;
-                self.to_fill = (missing + self.frame_len() / 2) / self.frame_len();
-                self.reservoir = 0;
+                self.fill(packet.gap);
                 self.ahead.push_front((Packet { gap: 0, ..packet }, data));
                 return self.next(source);
             }
             self.extent.packets += 1;
             self.extent.audio_bytes += u64::from(packet.size);
-            self.units = self.units.saturating_add(packet.duration.into());
+            let ahead = self.ahead.front().map(|(packet, _)| packet.duration);
+            self.pause = self.packets.pause_behind(&packet, ahead, &self.clock);
+            self.units = self
+                .units
+                .saturating_add(u64::from(packet.duration) - self.pause);
+            self.last = Some(packet.duration);
             let pieces = self.pieces_of(&data).into_iter();
             self.pieces
                 .extend(pieces.map(|piece| (packet.offset, piece)));
@@ -224,6 +236,15 @@ impl Copier {
             self.silence()
         });
         Ok(Some(frame))
+    }
+
+    /// Puts silence in place of `gap` timescale units: as many frames as come nearest.
+    fn fill(&mut self, gap: u64) {
+        let before = self.clock.samples(self.gaps);
+        self.gaps = self.gaps.saturating_add(gap);
+        let missing = self.clock.samples(self.gaps) - before;
+        self.to_fill = (missing + self.frame_len() / 2) / self.frame_len();
+        self.reservoir = 0;
     }
 
     /// The frames in a packet. What is no frame counts as many as packets have: silence replaces them.
@@ -248,8 +269,11 @@ impl Copier {
     /// What was copied, once [`Copier::next`] has given `None`.
     pub fn end(&mut self) -> End {
         if self.ended {
+            self.extent.ended = Some(self.units.saturating_add(self.gaps));
             let filled = self.filled * self.frame_len();
-            let len = self.clock.media_len(self.extent.packets, self.units);
+            let len = self
+                .clock
+                .media_len(self.extent.packets, self.units, self.last);
             self.timeline.settle(MediaEnd {
                 time: self.units.saturating_add(self.gaps),
                 len: len.saturating_add(filled),

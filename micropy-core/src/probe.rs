@@ -193,7 +193,16 @@ fn track(
         }
     };
     let edits = track.edits.from(beginning.time());
-    let (mut packets, mut units, mut gaps) = (0u64, 0u64, 0u64);
+    let clock = MediaClock {
+        timescale: track.timescale,
+        sample_rate: beginning.format.sample_rate,
+        packet_len: beginning.format.packet_len,
+    };
+    if let Some(len) = clock.packet_len {
+        let longest = clock.longest(len);
+        beginning.packets.skip_none_longer_than(longest);
+    }
+    let (mut packets, mut units, mut gaps, mut last) = (0u64, 0u64, 0u64, None);
     loop {
         let passed = match beginning.ahead.is_empty() {
             true => beginning.packets.skip(source, u64::MAX)?,
@@ -201,6 +210,7 @@ fn track(
         };
         packets += passed.packets;
         units = units.saturating_add(passed.duration);
+        last = passed.last.or(last);
         let packet = match beginning.ahead.pop_front() {
             Some((packet, _)) => Some(packet),
             None => beginning.packets.next(source, &mut Vec::new())?,
@@ -209,17 +219,15 @@ fn track(
             break;
         };
         packets += 1;
-        units = units.saturating_add(packet.duration.into());
-        gaps = gaps.saturating_add(packet.gap);
+        let ahead = beginning.ahead.front().map(|(packet, _)| packet.duration);
+        let pause = beginning.packets.pause_behind(&packet, ahead, &clock);
+        units = units.saturating_add(u64::from(packet.duration) - pause);
+        gaps = gaps.saturating_add(packet.gap).saturating_add(pause);
+        last = Some(packet.duration);
     }
     probed.packets = packets;
     let format = beginning.format;
-    let clock = MediaClock {
-        timescale: track.timescale,
-        sample_rate: format.sample_rate,
-        packet_len: format.packet_len,
-    };
-    let media_len = clock.media_len(packets, units);
+    let media_len = clock.media_len(packets, units, last);
     let end = Some(MediaEnd {
         time: units.saturating_add(gaps),
         len: media_len.saturating_add(clock.samples(gaps)),

@@ -36,10 +36,6 @@ const LONGEST_PACKET: u32 = 1 << 16;
 /// PCM samples of a piece of the silence in place of missing packets.
 const GAP_PIECE: u32 = 4096;
 
-/// Where the packets' lengths are unknown, what a packet is said to last longer than its sound is a gap from such a part of
-/// a second on. Other clocks are not as far off.
-const SHORTEST_GAP: u32 = 10;
-
 /// Packets between the first marks of a reader that may go back: more than any decoder needs before its output is right.
 const FIRST_STRIDE: u64 = 1024;
 
@@ -303,6 +299,8 @@ pub struct Extent {
     pub packets: u64,
     /// Offset at which the media broke off, if it did.
     pub cut_at: Option<u64>,
+    /// Timescale units from the first packet to the end of the last, where there was no other.
+    pub ended: Option<u64>,
     /// PCM samples that the edit list presents from behind the media's end: silence.
     pub beyond: u64,
 }
@@ -332,6 +330,8 @@ struct Place {
     position: u64,
     /// PCM samples at the end of the last packet that its duration leaves out.
     padding: u64,
+    /// The last packet's duration in timescale units, if there is one.
+    last: Option<u32>,
 }
 
 /// The packets that one segment of the timeline needs of those that were read.
@@ -458,13 +458,16 @@ impl SpanReader {
     /// A reader of `ahead`, then `packets`, into the spans of `plan`.
     pub fn new(
         ahead: VecDeque<(Packet, Vec<u8>)>,
-        packets: Packets,
+        mut packets: Packets,
         mapping: Mapping,
         plan: Plan,
         frame_len: u64,
         roll: u32,
         in_order: Option<InOrder>,
     ) -> Self {
+        if let Some(len) = mapping.clock.packet_len {
+            packets.skip_none_longer_than(mapping.clock.longest(len));
+        }
         SpanReader {
             marks: vec![(Place::default(), packets.first())],
             stride: FIRST_STRIDE,
@@ -625,7 +628,10 @@ impl SpanReader {
         if let Some(last) = self.gathered.last_mut()
             && let Some(before) = before.filter(|s| s.start == last.segment)
         {
-            last.truncate(before.media.unwrap_or_default().saturating_add(before.len));
+            let media = before.media.unwrap_or_default();
+            last.truncate(media.saturating_add(before.len));
+            // Nor what was read in front of it, on the way from a mark.
+            last.forget(last.unneeded(media, roll));
             self.held += last.held();
         }
         self.gathered.push(next);
@@ -720,6 +726,7 @@ impl SpanReader {
         let filled = clock.samples(place.gaps);
         let before = clock.samples(place.units);
         place.units = place.units.saturating_add(u64::from(packet.duration));
+        place.last = Some(packet.duration);
         let declared = clock.samples(place.units) - before;
         place.position = match clock.packet_len {
             Some(len) => start.saturating_add(u64::from(len)),
@@ -760,25 +767,27 @@ impl SpanReader {
             at,
             size: gathered.data.len() - at,
         });
-        let lasts_longer = |len: &u64| {
-            let missing = declared.saturating_sub(*len);
-            *len > 0 && missing > u64::from(clock.sample_rate / SHORTEST_GAP)
+        let next = || {
+            let ahead = self.ahead.front().map(|(packet, _)| packet.duration);
+            ahead.or_else(|| self.packets.next_duration())
         };
-        if clock.packet_len.is_none()
-            && let Some(len) = decoded.filter(lasts_longer)
+        let sound = clock.packet_len.map_or(decoded, |len| Some(len.into()));
+        if let Some(sound) = sound.filter(|&sound| declared > sound)
+            && let Some(missing) = clock.pause(sound, declared, next())
         {
-            let next = self.ahead.front().map(|(packet, _)| packet.duration);
-            let next = next.or_else(|| self.packets.next_duration());
-            // A recorder's clock may be late with a packet: those behind it then seem to last no time until they have
-            // caught up.
-            if next.is_some_and(|next| 2 * clock.samples(next.into()) >= len) {
-                let missing = declared - len;
-                let to = packet.time.saturating_add(packet.duration.into());
-                let units = rescale(missing, clock.timescale, clock.sample_rate);
-                if self.packets.miss(to.saturating_sub(units), to) {
-                    let end = gathered.data.len();
-                    place.position = gathered.fill(place.position, missing, packet.offset, end);
-                }
+            let to = packet.time.saturating_add(packet.duration.into());
+            let units = rescale(missing, clock.timescale, clock.sample_rate);
+            if self.packets.miss(to.saturating_sub(units), to) {
+                let missing = match clock.packet_len {
+                    Some(_) => {
+                        place.units = place.units.saturating_sub(units);
+                        place.gaps = place.gaps.saturating_add(units);
+                        clock.samples(place.gaps) - filled
+                    }
+                    None => missing,
+                };
+                let end = gathered.data.len();
+                place.position = gathered.fill(place.position, missing, packet.offset, end);
             }
         }
         let held = self.held + gathered.held();
@@ -808,11 +817,15 @@ impl SpanReader {
             overlong,
             position,
             padding,
+            last,
         } = self.place;
+        self.extent.ended = Some(units.saturating_add(gaps));
         let filled = clock.samples(gaps);
         let media_len = match (clock.packet_len, &self.in_order) {
             (None, Some(_)) => position.saturating_sub(filled).saturating_sub(padding),
-            _ => clock.media_len(packets, units).saturating_sub(overlong),
+            _ => clock
+                .media_len(packets, units, last)
+                .saturating_sub(overlong),
         };
         self.mapping.timeline.settle(MediaEnd {
             time: units.saturating_add(gaps),
@@ -848,7 +861,9 @@ impl SpanReader {
         if unneeded < WORTH {
             return Ok(());
         }
-        if self.ahead.iter().any(|(packet, _)| packet.gap > 0) {
+        let longest = self.mapping.clock.longest(len as u32);
+        let stops = |packet: &Packet| packet.gap > 0 || packet.duration > longest;
+        if self.ahead.iter().any(|(packet, _)| stops(packet)) {
             return Ok(());
         }
         let ahead: Vec<Packet> = self.ahead.drain(..).map(|(packet, _)| packet).collect();
@@ -862,6 +877,10 @@ impl SpanReader {
             .units
             .saturating_add(units)
             .saturating_add(passed.duration);
+        place.last = passed
+            .last
+            .or(ahead.last().map(|p| p.duration))
+            .or(place.last);
         place.position += packets * len;
         self.extent.packets = self.extent.packets.max(place.packets);
         Ok(())

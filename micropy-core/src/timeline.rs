@@ -13,6 +13,10 @@ use crate::tags::Gapless;
 /// the media: a few bytes can declare years of either.
 const MOST_ADDED: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What a packet is said to last longer than its sound is a pause from such a part of a second on. The clocks of recorders
+/// are not as far off.
+const SHORTEST_PAUSE: u32 = 10;
+
 /// `value · to / from`, rounded to the nearest, without overflow up to `u64::MAX`.
 pub fn rescale(value: u64, to: u32, from: u32) -> u64 {
     let from = u128::from(from.max(1));
@@ -38,11 +42,11 @@ impl MediaClock {
     }
 
     /// Length of the decoder's output for `packets` packets whose durations sum to `units`: what the packets decode
-    /// to, less the end padding that a short last duration declares.
+    /// to, less the end padding that a short `last` duration declares. It may be unknown: then so is what is padding.
     ///
-    /// Durations that differ for another reason (a coarse timescale, gaps in a recording) say nothing about padding:
-    /// then every PCM sample counts.
-    pub fn media_len(&self, packets: u64, units: u64) -> u64 {
+    /// Durations that differ for another reason (a coarse timescale, the jitter of a recorder's clock, gaps) say nothing
+    /// about padding: then every PCM sample counts.
+    pub fn media_len(&self, packets: u64, units: u64, last: Option<u32>) -> u64 {
         let declared = self.samples(units);
         let Some(packet_len) = self.packet_len else {
             return declared;
@@ -51,11 +55,37 @@ impl MediaClock {
         let tick = u64::from(self.sample_rate.div_ceil(self.timescale));
         let padding = decoded.saturating_sub(declared);
         let exact = tick == 1 || padding >= tick;
-        if exact && padding < u64::from(packet_len) && declared <= decoded {
-            declared
-        } else {
-            decoded
+        if !exact || padding >= u64::from(packet_len) || declared > decoded {
+            return decoded;
         }
+        let rounding = match self.timescale == self.sample_rate {
+            true => 0,
+            false => tick,
+        };
+        let most = last.map_or(u64::MAX, |units| {
+            match u64::from(packet_len).saturating_sub(self.samples(units.into())) {
+                0 => 0,
+                short => short + rounding,
+            }
+        });
+        decoded - padding.min(most)
+    }
+
+    /// The most timescale units that a packet of `len` PCM samples lasts without a [pause](MediaClock::pause) behind it.
+    pub fn longest(&self, len: u32) -> u32 {
+        let longest = u64::from(len) + u64::from(self.sample_rate / SHORTEST_PAUSE);
+        let units = rescale(longest, self.timescale, self.sample_rate);
+        u32::try_from(units).unwrap_or(u32::MAX)
+    }
+
+    /// PCM samples of silence behind a packet of `len` that is said to last for `declared`, if the recorder had a pause:
+    /// more than a tenth of a second. Its clock may also be late with a packet: the `next` one then seems to last no time
+    /// (in timescale units), until it has caught up. Behind the last packet nothing is missing.
+    pub fn pause(&self, len: u64, declared: u64, next: Option<u32>) -> Option<u64> {
+        let missing = declared.checked_sub(len)?;
+        let goes_on = next.is_some_and(|next| 2 * self.samples(next.into()) >= len);
+        let is_pause = len > 0 && missing > u64::from(self.sample_rate / SHORTEST_PAUSE);
+        (is_pause && goes_on).then_some(missing)
     }
 }
 
@@ -680,22 +710,26 @@ mod tests {
 
     #[test]
     fn a_short_last_duration_is_padding() {
-        assert_eq!(AAC.media_len(10, 10 * 1024), 10_240);
-        assert_eq!(AAC.media_len(10, 10 * 1024 - 300), 9_940);
+        assert_eq!(AAC.media_len(10, 10 * 1024, Some(1024)), 10_240);
+        assert_eq!(AAC.media_len(10, 10 * 1024 - 300, Some(724)), 9_940);
+        assert_eq!(AAC.media_len(10, 10 * 1024 - 300, None), 9_940);
     }
 
     #[test]
     fn durations_that_are_not_padding_do_not_shorten() {
         // A whole packet or more is missing, or there is more time than packets: a gap.
-        assert_eq!(AAC.media_len(10, 9 * 1024), 10_240);
-        assert_eq!(AAC.media_len(10, 50 * 1024), 10_240);
+        assert_eq!(AAC.media_len(10, 9 * 1024, Some(1024)), 10_240);
+        assert_eq!(AAC.media_len(10, 50 * 1024, Some(1024)), 10_240);
+        // Jitter: ten packets of 1020 units, then one of 1024, or one that is short beside.
+        assert_eq!(AAC.media_len(11, 10 * 1020 + 1024, Some(1024)), 11_264);
+        assert_eq!(AAC.media_len(11, 10 * 1020 + 900, Some(900)), 11_140);
         // Milliseconds: 232.2 ms were rounded down to 232.
         let coarse = MediaClock {
             timescale: 1000,
             ..AAC
         };
-        assert_eq!(coarse.media_len(10, 232), 10_240);
-        assert_eq!(coarse.media_len(10, 220), 9_702);
+        assert_eq!(coarse.media_len(10, 232, Some(23)), 10_240);
+        assert_eq!(coarse.media_len(10, 220, Some(11)), 9_702);
     }
 
     #[test]
@@ -705,7 +739,7 @@ mod tests {
             sample_rate: 44_100,
             packet_len: Some(2048),
         };
-        assert_eq!(sbr.media_len(10, 10 * 1024 - 100), 20_280);
+        assert_eq!(sbr.media_len(10, 10 * 1024 - 100, Some(924)), 20_280);
         let list = edits(&[(0, 1637)], 1000, 22_050);
         let timeline = Timeline::new(sbr, list, None, None, None);
         assert_eq!(timeline.only_start(), Some(3274));

@@ -132,6 +132,14 @@ pub enum Warning {
         /// Packets that the container declares.
         expected_packets: u64,
     },
+    /// The fragments end before the index of the segments (`sidx`) does: those at the end are missing.
+    #[non_exhaustive]
+    EndsEarly {
+        /// Where the last fragment ends.
+        at: Duration,
+        /// Where the index does.
+        indexed: Duration,
+    },
     /// A copied MP3 is longer than what the source presents: its Info tag cannot cut the end alone.
     #[non_exhaustive]
     Untrimmed {
@@ -177,6 +185,7 @@ impl Warning {
                 | Warning::OutOfOrder { .. }
                 | Warning::BehindTheMedia { .. }
                 | Warning::BreaksOff { .. }
+                | Warning::EndsEarly { .. }
         )
     }
 
@@ -281,6 +290,12 @@ impl fmt::Display for Warning {
             } => write!(
                 f,
                 "the media breaks off at byte {at}: {packets} of {expected_packets} packets are there"
+            ),
+            Warning::EndsEarly { at, indexed } => write!(
+                f,
+                "the fragments end at {:.2} s, where their index (sidx) has {:.2} s: the rest is missing",
+                at.as_secs_f64(),
+                indexed.as_secs_f64()
             ),
             Warning::Untrimmed { samples } => write!(
                 f,

@@ -376,7 +376,8 @@ fn a_segment_behind_the_next_one_is_told_truthfully() {
              and were converted as they stand",
         ]
     );
-    assert_eq!(report.output_samples, 132_300 + 45_056);
+    // The padding behind the last segment lies in the middle now: nothing is cut off the sound at the end for it.
+    assert_eq!(report.output_samples, 133_120 + 45_056);
     assert_eq!(report.expected_packets, report.packets);
 }
 
@@ -424,6 +425,179 @@ fn a_pause_between_packets_is_silence_and_is_told() {
         opus_timed(&paused, 1400).as_slice(),
     );
     assert_eq!(part.output_samples, 48_000 / 5 * 2);
+}
+
+/// `file` without edit lists, all packets of `len` timescale units but the one before number `count`, which lasts `more`.
+fn paused(file: &[u8], len: u32, count: u32, more: u32) -> Vec<u8> {
+    rebuilt(file, &mut |kind, payload| match kind {
+        b"edts" => Some(Vec::new()),
+        b"stts" if payload.get(12..16) == Some(&len.to_be_bytes()[..]) => {
+            let all = u32::from_be_bytes(payload[8..12].try_into().unwrap());
+            let mut runs = vec![count, len, 1, len + more, all - count - 1, len];
+            let rest = payload[16..].as_chunks::<4>().0;
+            runs.extend(rest.iter().map(|word| u32::from_be_bytes(*word)));
+            let head = [0, runs.len() as u32 / 2];
+            Some(atom(b"stts", &words(&[&head[..], &runs].concat())))
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn a_pause_between_packets_of_a_fixed_length_is_silence_too() {
+    for (name, len) in [
+        ("moov-last-stereo-44100.mp4", 1024),
+        ("ac3.mp4", 1536),
+        ("mp3.mp4", 1152),
+    ] {
+        let file = clip(name);
+        let (_, whole) = convert(
+            Options::new().cbr(192),
+            paused(&file, len, 20, 0).as_slice(),
+        );
+        assert!(whole.complete, "{name}: {:?}", whole.warnings);
+        let file = paused(&file, len, 20, 20 * len);
+        let (mp3, report) = convert(Options::new().cbr(192).jobs(3), file.as_slice());
+        let (alone, _) = convert(Options::new().cbr(192).jobs(1), file.as_slice());
+        assert!(
+            mp3 == alone,
+            "{name}: the number of workers changes the MP3"
+        );
+        let gap = |w: &Warning| matches!(w, Warning::Gap { filled: true, .. });
+        assert!(
+            report.warnings.iter().all(gap),
+            "{name}: {:?}",
+            report.warnings
+        );
+        assert_eq!(
+            (report.warnings.len(), report.complete),
+            (1, false),
+            "{name}"
+        );
+        let pause = u64::from(20 * len);
+        assert_eq!(
+            report.output_samples,
+            whole.output_samples + pause,
+            "{name}"
+        );
+        let found = probe(file.as_slice()).unwrap();
+        assert_eq!(
+            found.tracks[0].samples,
+            Some(report.input_samples),
+            "{name}"
+        );
+        if let Some(pcm) = presented(&mp3) {
+            let at = |packets: u32| {
+                (u64::from(packets * len) * 1000 / u64::from(report.input_sample_rate)) as usize
+            };
+            assert!(silent(&pcm, at(23)..at(40)), "{name}");
+            assert!(
+                !silent(&pcm, at(10)..at(20)) && !silent(&pcm, at(42)..at(50)),
+                "{name}"
+            );
+        }
+        // From behind the pause on it is what it was.
+        let late =
+            Duration::from_secs_f64(45.0 * f64::from(len) / f64::from(report.input_sample_rate));
+        let (_, part) = convert(Options::new().cbr(64).start(late), file.as_slice());
+        assert_eq!(
+            part.output_samples,
+            report.output_samples - 45 * u64::from(len),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_pause_is_silence_in_a_copy() {
+    let (_, whole) = convert(
+        Options::new(),
+        paused(&clip("mp3.mp4"), 1152, 20, 0).as_slice(),
+    );
+    let file = paused(&clip("mp3.mp4"), 1152, 20, 20 * 1152);
+    let mut mp3 = Vec::new();
+    let report = Converter::new(Options::new())
+        .convert(file.as_slice(), &mut mp3)
+        .unwrap();
+    assert!(whole.copied && report.copied && !report.complete);
+    assert_eq!(report.packets, whole.packets);
+    assert_eq!(report.frames, report.packets + 20);
+    if let Some(pcm) = presented(&mp3) {
+        let at = |packets: usize| packets * 1152 * 1000 / report.input_sample_rate as usize;
+        assert!(
+            silent(&pcm, at(24)..at(38))
+                && !silent(&pcm, at(10)..at(18))
+                && !silent(&pcm, at(45)..at(60))
+        );
+    }
+}
+
+/// The last segment is missing, as after a download that broke off: only the index tells it.
+#[test]
+fn segments_that_only_the_index_has_are_told() {
+    let indexed = |numbers: &[usize]| {
+        let file = segments();
+        let cuts = cuts(&file);
+        let reference = |from: usize, units: u32| [(cuts[from + 1] - cuts[from]) as u32, units, 0];
+        let index = [
+            &[0, 1, 44_100, 0, 0, 3][..],
+            &reference(0, 45_056),
+            &reference(1, 45_056),
+            &reference(2, 43_212),
+        ];
+        let joined = joined(numbers);
+        let (init, media) = joined.split_at(cuts[0]);
+        // The segments' own indexes cover themselves alone.
+        [init, &atom(b"sidx", &words(&index.concat())), media].concat()
+    };
+    assert_eq!(samples(&indexed(&[0, 1, 2])), 132_300);
+    let (_, report) = convert(Options::new().cbr(64), indexed(&[0, 1]).as_slice());
+    let told: Vec<String> = report.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        ["the fragments end at 2.04 s, where their index (sidx) has 3.02 s: the rest is missing"]
+    );
+    assert!(!report.complete);
+    // What was asked for is there.
+    let second = Options::new().cbr(64).duration(Duration::from_secs(1));
+    let (_, part) = convert(second, indexed(&[0, 1]).as_slice());
+    assert_eq!(part.warnings, []);
+}
+
+#[test]
+fn the_jitter_of_a_clock_is_not_padding() {
+    let file = clip("moov-last-stereo-44100.mp4");
+    let all = samples(&paused(&file, 1024, 20, 0));
+    let jitter = rebuilt(&paused(&file, 1024, 20, 0), &mut |kind, payload| {
+        (kind == b"stts" && payload.get(12..16) == Some(&1024u32.to_be_bytes()[..])).then(|| {
+            let mut payload = payload.to_vec();
+            payload[12..16].copy_from_slice(&1004u32.to_be_bytes());
+            atom(b"stts", &payload)
+        })
+    });
+    assert_eq!(samples(&jitter), all);
+}
+
+/// A QuickTime movie may keep its media in other files, which nobody but its writer has.
+#[test]
+fn media_in_another_file_is_refused() {
+    let placed = |flags: u32, place: &[u8]| {
+        let entry = atom(b"url ", &[&words(&[flags]), place].concat());
+        let dinf = atom(b"dinf", &atom(b"dref", &[words(&[0, 1]), entry].concat()));
+        rebuilt(&clip("moov-last-stereo-44100.mp4"), &mut |kind, _| {
+            (kind == b"dinf").then(|| dinf.clone())
+        })
+    };
+    let elsewhere = placed(0, b"file:///sound.aif\0");
+    let refused = Converter::new(Options::new()).convert(elsewhere.as_slice(), &mut Vec::new());
+    assert!(
+        matches!(&refused, Err(Error::Unsupported { what, .. }) if what.contains("another file")),
+        "{refused:?}"
+    );
+    // Writers that forget the flag mean this file.
+    for here in [placed(1, b""), placed(0, b""), placed(0, b"\0")] {
+        assert_eq!(samples(&here), 100_001);
+    }
 }
 
 /// A clock that was late with one packet makes up for it with those behind it: no sound is missing.

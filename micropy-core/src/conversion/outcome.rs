@@ -18,6 +18,8 @@ pub struct Outcome<'a> {
     pub format: Format,
     /// Units per second of the container's times.
     pub timescale: u32,
+    /// How long the index of the segments says the media is, in those units.
+    pub indexed: Option<u64>,
     /// Its frames were copied as they are.
     pub copied: bool,
     /// What was read.
@@ -137,6 +139,17 @@ impl Outcome<'_> {
         })
     }
 
+    /// The reason not to call the MP3 complete where fragments at the end are missing altogether.
+    fn ends_early(&self) -> Option<Warning> {
+        /// The index and the fragments may be rounded differently.
+        const ROUNDING: Duration = Duration::from_millis(100);
+
+        let [at, indexed] =
+            [self.extent.ended?, self.indexed?].map(|units| duration_of(units, self.timescale));
+        let is_short = at.saturating_add(ROUNDING) < indexed;
+        (is_short && !self.is_whole_part()).then_some(Warning::EndsEarly { at, indexed })
+    }
+
     fn jump(&self, jump: &Jump) -> Warning {
         let at = duration_of(jump.from, self.timescale);
         match jump.to.checked_sub(jump.from) {
@@ -176,6 +189,9 @@ impl Outcome<'_> {
             packets,
             expected_packets: packets + self.missing().packets,
         }));
+        if self.cut_at().is_none() && missing.is_empty() {
+            warnings.extend(self.ends_early());
+        }
         if self.untrimmed > 0 {
             warnings.push(Warning::Untrimmed {
                 samples: self.untrimmed,

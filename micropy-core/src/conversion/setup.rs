@@ -117,14 +117,16 @@ impl Conversion<'_> {
 
     /// The end of the media, as far as the container declares it.
     fn media_end(&self, format: &Format, clock: &MediaClock) -> Option<MediaEnd> {
-        if format.has_unknown_lengths() {
+        let track = self.audio.track();
+        // What a pause adds to the sound is known once the packets around it were seen.
+        let may_pause = |len| track.has_longer_than(clock.longest(len));
+        if format.has_unknown_lengths() || clock.packet_len.is_some_and(may_pause) {
             return None;
         }
-        let track = self.audio.track();
         let declared = track.samples.zip(track.duration);
         declared.map(|(packets, units)| MediaEnd {
             time: units,
-            len: clock.media_len(packets, units),
+            len: clock.media_len(packets, units, track.last_duration()),
         })
     }
 
@@ -186,11 +188,14 @@ impl Conversion<'_> {
         let known = track.samples.zip(track.duration);
         let (bytes, samples) = match (format.carried(), known) {
             (Some(bytes), _) => (bytes, 1),
-            (None, Some((packets, units))) => (track.bytes(), clock.media_len(packets, units)),
+            (None, Some((packets, units))) => {
+                (track.bytes(), clock.media_len(packets, units, None))
+            }
             (None, None) => {
                 let sum =
                     |of: fn(&Packet) -> u32| ahead.iter().map(|(p, _)| u64::from(of(p))).sum();
-                let len = clock.media_len(ahead.len() as u64, sum(|packet| packet.duration));
+                let units = sum(|packet| packet.duration);
+                let len = clock.media_len(ahead.len() as u64, units, None);
                 (sum(|packet| packet.size), len)
             }
         };

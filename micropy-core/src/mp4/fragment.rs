@@ -1,6 +1,7 @@
 //! Movie fragments (`moof`; ISO/IEC 14496-12, 8.8): every track run becomes a small sample table.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::boxes::{BoxHeader, BoxReader, Fields, read_header};
 use super::sample_table::{ChunkRun, Compact, SampleTable, Sizes};
@@ -33,6 +34,12 @@ pub struct Defaults {
 }
 
 impl Defaults {
+    /// Those of the track `id` among those of `all`.
+    pub fn of(id: u32, all: &[(u32, Defaults)]) -> Defaults {
+        let found = all.iter().find(|(other, _)| *other == id);
+        found.map(|&(_, defaults)| defaults).unwrap_or_default()
+    }
+
     /// Reads the payload of a `trex` box; also returns the id of the track.
     pub fn read(mut trex: Fields<'_>) -> Result<(u32, Defaults)> {
         trex.version_and_flags()?;
@@ -90,7 +97,8 @@ impl TopLevel {
 pub struct Fragments {
     top: TopLevel,
     track: u32,
-    defaults: Defaults,
+    /// Those of every track, by its id.
+    defaults: Arc<[(u32, Defaults)]>,
     /// Runs of the last fragment read that are still to be returned, the first with the time of `tfdt`.
     runs: VecDeque<(Option<u64>, SampleTable)>,
     /// Bytes of their boxes that may still be read.
@@ -101,7 +109,7 @@ pub struct Fragments {
 
 impl Fragments {
     /// The fragments of `track` from the position of `top` on.
-    pub fn new(top: TopLevel, track: u32, defaults: Defaults) -> Self {
+    pub fn new(top: TopLevel, track: u32, defaults: Arc<[(u32, Defaults)]>) -> Self {
         Fragments {
             top,
             track,
@@ -234,7 +242,7 @@ impl Fragments {
                 b"tfhd" => {
                     let payload = reader.payload(&child, 4096)?;
                     let fields = Fields::new(child.kind, child.payload, &payload);
-                    header = TrackFragment::read(fields, moof.at, data_end, self.defaults)?;
+                    header = TrackFragment::read(fields, moof.at, data_end, &self.defaults)?;
                     end = header.base;
                 }
                 b"tfdt" => {
@@ -315,7 +323,7 @@ impl TrackFragment {
         mut tfhd: Fields<'_>,
         moof_at: u64,
         data_end: u64,
-        defaults: Defaults,
+        defaults: &[(u32, Defaults)],
     ) -> Result<TrackFragment> {
         const BASE_DATA_OFFSET: u32 = 0x1;
         const SAMPLE_ENTRY: u32 = 0x2;
@@ -324,10 +332,11 @@ impl TrackFragment {
         const DEFAULT_BASE_IS_MOOF: u32 = 0x2_0000;
 
         let (_, flags) = tfhd.version_and_flags()?;
+        let id = tfhd.u32()?;
         let mut fragment = TrackFragment {
-            id: tfhd.u32()?,
+            id,
             base: data_end,
-            defaults,
+            defaults: Defaults::of(id, defaults),
         };
         if flags & BASE_DATA_OFFSET != 0 {
             fragment.base = tfhd.u64()?;

@@ -7,7 +7,7 @@ use super::compressed_movie;
 use super::fragment::{Defaults, Fragments, TopLevel, indexed_duration};
 use super::metadata::{FoundMetadata, Place};
 use super::packets::Packets;
-use super::sample_table::{Cursor, SampleTable};
+use super::sample_table::{Cursor, SampleTable, Sizes};
 use super::track::{Budget, Trak, language};
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
@@ -46,6 +46,8 @@ pub struct Movie {
     pub(super) metadata: FoundMetadata,
     /// What was wrong but could be ignored.
     pub warnings: Vec<Warning>,
+    /// What fragments leave unsaid, by track.
+    defaults: Arc<[(u32, Defaults)]>,
     /// What follows `moov`, from the first fragment on.
     behind: Option<TopLevel>,
 }
@@ -69,12 +71,13 @@ pub struct AudioTrack {
     /// Sum of the sample durations in `timescale` units: exact in a plain file. In a fragmented one it is what is known
     /// before the fragments are read (`mehd`, `sidx`), if anything.
     pub duration: Option<u64>,
+    /// The same as its `sidx` alone says it: unlike `mehd`, of this very track.
+    pub indexed: Option<u64>,
     /// Number of samples, if known before the fragments are read.
     pub samples: Option<u64>,
     /// The tracks that hold its chapters' titles or pictures (`tref`/`chap`).
     pub chapters: Vec<u32>,
     table: Arc<SampleTable>,
-    defaults: Defaults,
 }
 
 /// A track that goes with the chapters of another: their titles, or their pictures.
@@ -154,7 +157,7 @@ impl Movie {
         }
         let fragments = self
             .behind
-            .map(|top| Fragments::new(top, track.id, track.defaults));
+            .map(|top| Fragments::new(top, track.id, Arc::clone(&self.defaults)));
         let cursor = Cursor::new(Arc::clone(&track.table), 0);
         Ok(Packets::new(
             cursor,
@@ -309,18 +312,26 @@ impl Movie {
         self.fragmented |= !audio.is_empty() && audio.iter().all(|trak| trak.table.samples() == 0);
         let named: Vec<u32> = audio
             .iter()
+            .chain(&other)
             .flat_map(|t| t.chapters.iter().copied())
             .collect();
         for trak in audio {
-            let track = self.audio_track(trak, &moov);
+            let mut track = self.audio_track(trak, &moov);
+            // Any track may name the chapters of the movie: in some files only the video does.
+            if track.chapters.is_empty() {
+                track.chapters.clone_from(&named);
+            }
             self.audio.push(track);
         }
-        for trak in other {
+        self.defaults = std::mem::take(&mut moov.defaults).into();
+        for mut trak in other {
             let is_text = trak.is_text();
             if !(is_text || trak.is_picture()) || !named.contains(&trak.id) {
                 continue;
             }
-            match trak.fault {
+            let elsewhere = trak.check_place().err();
+            let fault = trak.fault.take().or(elsewhere);
+            match fault {
                 None if is_text => self.text.push(text_track(trak, &moov)),
                 None => self.pictures.push(text_track(trak, &moov)),
                 Some(fault) => {
@@ -331,7 +342,7 @@ impl Movie {
     }
 
     fn audio_track(&mut self, mut trak: Trak, moov: &Moov) -> AudioTrack {
-        let defaults = moov.defaults_of(trak.id);
+        let defaults = Defaults::of(trak.id, &moov.defaults);
         let codec = trak.coding(self.fragmented.then_some(defaults.entry.max(1)));
         let sample_rate = codec.as_ref().map_or(0, |c| c.sample_rate);
         let timescale = match trak.timescale {
@@ -364,9 +375,9 @@ impl Movie {
             timescale,
             edits: EditList::new(trak.edits, moov.timescale, timescale, self.fragmented),
             duration,
+            indexed: None,
             samples: (!self.fragmented).then(|| trak.table.samples()),
             chapters: trak.chapters,
-            defaults,
             table: trak.table,
             codec,
         }
@@ -401,9 +412,10 @@ impl Movie {
             Ok(payload) => payload,
             Err(e) => return self.warn(e),
         };
-        for track in self.audio.iter_mut().filter(|t| t.duration.is_none()) {
+        for track in self.audio.iter_mut().filter(|t| t.indexed.is_none()) {
             let sidx = Fields::new(header.kind, header.payload, &payload);
-            track.duration = indexed_duration(sidx, track.id, track.timescale).unwrap_or(None);
+            track.indexed = indexed_duration(sidx, track.id, track.timescale).unwrap_or(None);
+            track.duration = track.duration.or(track.indexed);
         }
         Ok(())
     }
@@ -435,11 +447,6 @@ impl Moov {
             Ok(())
         })
     }
-
-    fn defaults_of(&self, track: u32) -> Defaults {
-        let found = self.defaults.iter().find(|(id, _)| *id == track);
-        found.map(|&(_, defaults)| defaults).unwrap_or_default()
-    }
 }
 
 impl AudioTrack {
@@ -453,18 +460,34 @@ impl AudioTrack {
         }
     }
 
+    /// The duration of its last packet, where all stand outside of movie fragments.
+    pub fn last_duration(&self) -> Option<u32> {
+        self.table.last_duration()
+    }
+
+    /// Whether a packet outside of movie fragments, but the last, lasts for more than `longest` timescale units.
+    pub fn has_longer_than(&self, longest: u32) -> bool {
+        self.table.has_longer_than(longest)
+    }
+
     /// Bytes of its packets outside of movie fragments.
     pub fn bytes(&self) -> u64 {
         self.table.sizes.bytes_from(0)
     }
 
-    /// Samples in one packet: a sample of uncompressed audio is a single instant.
+    /// Samples in one packet: a sample of uncompressed audio is a single instant, or a few.
     fn group(&self) -> u32 {
-        match &self.codec {
-            Ok(CodecParameters {
-                codec: Codec::Pcm(_),
-                ..
-            }) => 4096,
+        const INSTANTS: u32 = 4096;
+        let Ok(parameters) = &self.codec else {
+            return 1;
+        };
+        match (&parameters.codec, &self.table.sizes) {
+            (Codec::Pcm(layout), &Sizes::Constant { size, .. }) => {
+                let instant = u32::from(layout.bits / 8) * u32::from(parameters.channels);
+                let instants = size / instant.max(1);
+                (INSTANTS / instants.max(1)).max(2)
+            }
+            (Codec::Pcm(_), Sizes::Each(_)) => INSTANTS,
             _ => 1,
         }
     }

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::fragment::{Fragments, TopLevel};
+pub use super::sample_table::Passed;
 use super::sample_table::{Cursor, Sample};
 use crate::error::{Error, Result};
 use crate::source::{Source, read_full_at};
+use crate::timeline::{MediaClock, rescale};
 use crate::warning::Warning;
 
 /// One packet: an ISO *sample* once it leaves this module.
@@ -61,15 +63,6 @@ pub struct Jump {
     pub filled: bool,
 }
 
-/// What [`Packets::skip`] skipped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Passed {
-    /// How many packets.
-    pub packets: u64,
-    /// Timescale units of all of them.
-    pub duration: u64,
-}
-
 /// A place that [`Packets`] can go back to.
 #[derive(Clone, Debug)]
 pub struct Mark {
@@ -89,6 +82,8 @@ pub struct Packets {
     fragments: Option<Fragments>,
     /// Samples of uncompressed audio that make one packet; 1 for all other codecs.
     group: u32,
+    /// Timescale units of the longest packet that may be skipped.
+    longest: u32,
     /// Taken from the cursor, but not contiguous with the last batch.
     held_back: Option<Sample>,
     /// Packets read but not returned yet.
@@ -157,6 +152,7 @@ impl Packets {
             cursor,
             fragments,
             group,
+            longest: u32::MAX,
             held_back: None,
             batch: VecDeque::new(),
             buffer: Vec::new(),
@@ -189,8 +185,13 @@ impl Packets {
         Ok(Some(packet))
     }
 
-    /// Skips up to `count` packets without reading them; fewer if the track or the file ends, or at a packet with a
-    /// [gap](Packet::gap) before it.
+    /// Never skips packets that last longer than `longest` timescale units: there may be a pause behind them.
+    pub fn skip_none_longer_than(&mut self, longest: u32) {
+        self.longest = longest;
+    }
+
+    /// Skips up to `count` packets without reading them; fewer if the track or the file ends, at a packet with a
+    /// [gap](Packet::gap) before it, or at [a longer one](Packets::skip_none_longer_than).
     ///
     /// # Errors
     ///
@@ -200,6 +201,7 @@ impl Packets {
         while passed.packets < count && !self.ended {
             let duration = match self.batch.front() {
                 Some(packet) if packet.read < packet.size || packet.gap > 0 => break,
+                Some(packet) if packet.duration > self.longest => break,
                 Some(packet) => {
                     self.given += packet.read as usize;
                     let duration = packet.duration;
@@ -207,7 +209,7 @@ impl Packets {
                     duration
                 }
                 None => match self.first_of_batch(source)? {
-                    Some(sample) if self.gap > 0 => {
+                    Some(sample) if self.gap > 0 || sample.duration > self.longest => {
                         self.held_back = Some(sample);
                         break;
                     }
@@ -220,14 +222,36 @@ impl Packets {
             };
             passed.packets += 1;
             passed.duration = passed.duration.saturating_add(duration.into());
+            passed.last = Some(duration);
             if self.batch.is_empty() && self.held_back.is_none() {
                 let left = count - passed.packets;
-                let (packets, duration) = self.cursor.skip(left, self.group);
-                passed.packets += packets;
-                passed.duration = passed.duration.saturating_add(duration);
+                let more = self.cursor.skip(left, self.group, self.longest);
+                passed.packets += more.packets;
+                passed.duration = passed.duration.saturating_add(more.duration);
+                passed.last = more.last.or(passed.last);
             }
         }
         Ok(passed)
+    }
+
+    /// Timescale units of the pause behind `packet`, each of whose codec has as many PCM samples as `clock` says: silence is
+    /// to take their place, and they are noted. `ahead`: how long the next packet lasts, if it has been read already.
+    pub fn pause_behind(&mut self, packet: &Packet, ahead: Option<u32>, clock: &MediaClock) -> u64 {
+        let Some(len) = clock.packet_len else {
+            return 0;
+        };
+        let declared = clock.samples(packet.duration.into());
+        let next = ahead.or_else(|| self.next_duration());
+        let Some(missing) = clock.pause(len.into(), declared, next) else {
+            return 0;
+        };
+        let pause = rescale(missing, clock.timescale, clock.sample_rate);
+        let pause = pause.min(packet.duration.into());
+        let to = packet.time.saturating_add(packet.duration.into());
+        match self.miss(to.saturating_sub(pause), to) {
+            true => pause,
+            false => 0,
+        }
     }
 
     /// Duration of the next packet, if it stands in the same sample table.

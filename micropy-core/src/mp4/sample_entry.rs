@@ -24,6 +24,15 @@ pub fn audio(stsd: &[u8], at: u64, index: u32) -> Result<CodecParameters> {
     AudioEntry::read(&entry, version)?.parameters(index)
 }
 
+/// The data reference of sample entry `index`, counted from 1.
+pub fn data_reference(stsd: &[u8], at: u64, index: u32) -> Option<u16> {
+    let mut entries = Boxes::new(stsd.get(8..)?, at + 8);
+    let entry = entries.nth(index.checked_sub(1)? as usize)?.ok()?;
+    let mut fields = entry.fields();
+    let _reserved = fields.take(6).ok()?;
+    fields.u16().ok()
+}
+
 /// Whether there is a sample entry `index`.
 pub fn exists(stsd: &[u8], at: u64, index: u32) -> bool {
     let entries = stsd.get(8..).unwrap_or_default();

@@ -25,6 +25,17 @@ pub struct Sample {
     pub entry: u32,
 }
 
+/// Samples that were skipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// How many packets they make.
+    pub packets: u64,
+    /// Timescale units of all of them.
+    pub duration: u64,
+    /// Those of the last.
+    pub last: Option<u32>,
+}
+
 /// The table of one track, or of one track run of a fragment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SampleTable {
@@ -320,6 +331,27 @@ impl SampleTable {
         sum.saturating_add(left.saturating_mul(u64::from(last)))
     }
 
+    /// The duration of the last sample.
+    pub fn last_duration(&self) -> Option<u32> {
+        let last = self.samples().checked_sub(1)?;
+        let mut before = 0u64;
+        let run = self.durations.iter().find(|run| {
+            before = before.saturating_add(run.count.into());
+            before > last
+        });
+        run.or(self.durations.last()).map(|run| run.delta)
+    }
+
+    /// Whether a sample but the last lasts longer than `longest`.
+    pub fn has_longer_than(&self, longest: u32) -> bool {
+        let mut left = self.samples().saturating_sub(1);
+        self.durations.iter().any(|run| {
+            let found = left > 0 && run.count > 0 && run.delta > longest;
+            left = left.saturating_sub(run.count.into());
+            found
+        })
+    }
+
     /// The lowest chunk offset.
     pub fn lowest_offset(&self) -> Option<u64> {
         self.offsets.iter().min()
@@ -464,24 +496,29 @@ impl Cursor {
         Some(sample)
     }
 
-    /// Skips up to `count` of the samples that [`Cursor::next`] would return; returns how many, and their duration.
+    /// Skips up to `count` of the samples that [`Cursor::next`] would return, up to one that lasts longer than `longest`.
     ///
     /// Takes time in proportion to the bytes of the table, however many samples of one size it declares.
-    pub fn skip(&mut self, count: u64, group: u32) -> (u64, u64) {
-        let (mut passed, mut duration) = (0u64, 0u64);
-        while passed < count
+    pub fn skip(&mut self, count: u64, group: u32, longest: u32) -> Passed {
+        let mut passed = Passed::default();
+        while passed.packets < count
             && let Some(size) = self.table.sizes.get(self.sample)
             && let Some(alike) = self.alike()
         {
             let delta = self.delta();
+            if delta > longest {
+                break;
+            }
             let together = Self::together(group, size, delta);
-            let wanted = (count - passed).saturating_mul(together.into());
+            let wanted = (count - passed.packets).saturating_mul(together.into());
             let samples = u32::try_from(wanted).unwrap_or(u32::MAX).min(alike);
             self.pass(samples, size);
-            passed += u64::from(samples.div_ceil(together));
-            duration = duration.saturating_add(u64::from(delta) * u64::from(samples));
+            passed.packets += u64::from(samples.div_ceil(together));
+            let duration = u64::from(delta) * u64::from(samples);
+            passed.duration = passed.duration.saturating_add(duration);
+            passed.last = Some(delta);
         }
-        (passed, duration)
+        passed
     }
 
     /// How many samples from the next one on are contiguous and of one size and duration; `None` if there is no chunk
@@ -598,9 +635,15 @@ mod tests {
         };
         let mut cursor = Cursor::new(Arc::new(table), 0);
         let all = u64::from(u32::MAX);
-        assert_eq!(cursor.skip(all - 1, 1), (all - 1, (all - 1) * 1024));
+        let passed = Passed {
+            packets: all - 1,
+            duration: (all - 1) * 1024,
+            last: Some(1024),
+        };
+        assert_eq!(cursor.skip(all - 1, 1, 1023), Passed::default());
+        assert_eq!(cursor.skip(all - 1, 1, 1024), passed);
         assert_eq!(cursor.next(1).map(|s| s.offset), Some(8 + all - 1));
-        assert_eq!(cursor.skip(u64::MAX, 1), (0, 0));
+        assert_eq!(cursor.skip(u64::MAX, 1, u32::MAX), Passed::default());
     }
 
     #[test]

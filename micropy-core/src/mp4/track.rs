@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::boxes::{BoxHeader, BoxReader, Fields, FourCc, SliceBox};
+use super::boxes::{BoxHeader, BoxReader, Boxes, Fields, FourCc, SliceBox};
 use super::edit_list;
 use super::sample_entry;
 use super::sample_table::{SampleTable, Sizes};
@@ -32,6 +32,8 @@ pub struct Trak {
     /// Payload of `stsd` and where it begins.
     pub stsd: (Vec<u8>, u64),
     pub table: Arc<SampleTable>,
+    /// Which of its data references (`dref`) are other files than this.
+    elsewhere: Vec<bool>,
     /// The tracks that `tref`/`chap` names.
     pub chapters: Vec<u32>,
     /// Why it could not be read to its end.
@@ -155,9 +157,24 @@ impl Trak {
 
     /// What sample entry `index` says.
     fn entry(&self, index: u32) -> Result<CodecParameters> {
+        self.check_place_of(index)?;
         let mut parameters = sample_entry::audio(&self.stsd.0, self.stsd.1, index)?;
         parameters.sample_rate = self.sample_rate(&parameters);
         Ok(parameters)
+    }
+
+    /// Refuses a track whose media, by its first sample entry, is not in this file.
+    pub fn check_place(&self) -> Result<()> {
+        self.check_place_of(self.table.first_entry())
+    }
+
+    fn check_place_of(&self, entry: u32) -> Result<()> {
+        let reference = sample_entry::data_reference(&self.stsd.0, self.stsd.1, entry);
+        let index = usize::from(reference.unwrap_or(1)).saturating_sub(1);
+        match self.elsewhere.get(index) {
+            Some(true) => Err(Error::unsupported("media that is kept in another file")),
+            _ => Ok(()),
+        }
     }
 
     /// What other sample entries say than the `first`. Of fragments it is not known which they use.
@@ -280,12 +297,36 @@ impl Trak {
         header: &BoxHeader,
         budget: &mut Budget,
     ) -> Result<()> {
-        reader.each_child(header, |reader, child| {
-            if child.kind.0 == *b"stbl" {
-                self.read_stbl(reader, child, budget)?;
-            }
-            Ok(())
+        reader.each_child(header, |reader, child| match &child.kind.0 {
+            b"stbl" => self.read_stbl(reader, child, budget),
+            b"dinf" => reader.each_child(child, |reader, child| match &child.kind.0 {
+                b"dref" => self.read_dref(reader, child, budget),
+                _ => Ok(()),
+            }),
+            _ => Ok(()),
         })
+    }
+
+    /// Reads where the media is (ISO/IEC 14496-12, 8.7.2): in this file, by the flag of an entry, or where the entry says.
+    /// One that says nothing can mean this file alone.
+    fn read_dref(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        header: &BoxHeader,
+        budget: &mut Budget,
+    ) -> Result<()> {
+        const SELF_CONTAINED: u32 = 1;
+        let payload = budget.description(reader, header)?;
+        let entries = payload.get(8..).unwrap_or_default();
+        self.elsewhere = Boxes::new(entries, header.payload + 8)
+            .map_while(|entry| {
+                let mut fields = entry.ok()?.fields();
+                let (_, flags) = fields.version_and_flags().ok()?;
+                let names_a_place = fields.rest().iter().any(|&byte| byte != 0);
+                Some(flags & SELF_CONTAINED == 0 && names_a_place)
+            })
+            .collect();
+        Ok(())
     }
 
     fn read_stbl(
@@ -343,7 +384,7 @@ impl Trak {
 }
 
 /// The table with the true sizes of samples, where QuickTime writes others: 1 for uncompressed audio, and the sizes of
-/// single PCM samples for codecs of constant bitrate.
+/// single PCM samples for codecs of constant bitrate. A sample of uncompressed audio may also hold several instants.
 fn in_packets(table: &SampleTable, parameters: &CodecParameters) -> Result<Option<SampleTable>> {
     let Sizes::Constant { size, count } = table.sizes else {
         return Ok(None);
@@ -351,12 +392,13 @@ fn in_packets(table: &SampleTable, parameters: &CodecParameters) -> Result<Optio
     let counts_pcm = matches!(table.durations[..], [run] if run.delta == 1);
     match (&parameters.codec, parameters.block) {
         (Codec::Pcm(layout), _) => {
-            let size = u32::from(layout.bits / 8) * u32::from(parameters.channels);
+            let instant = u32::from(layout.bits / 8) * u32::from(parameters.channels);
+            let size = match counts_pcm || size < instant {
+                true => instant.max(1),
+                false => size,
+            };
             Ok(Some(SampleTable {
-                sizes: Sizes::Constant {
-                    size: size.max(1),
-                    count,
-                },
+                sizes: Sizes::Constant { size, count },
                 ..table.clone()
             }))
         }

@@ -66,7 +66,7 @@ impl<'a> Track<'a> {
                     .zip(track.duration)
                     .map(|(packets, units)| MediaEnd {
                         time: units,
-                        len: clock.media_len(packets, units),
+                        len: clock.media_len(packets, units, None),
                     }),
             ),
             resampler: None,

@@ -133,6 +133,21 @@ fn a_track_fragment_without_a_base_begins_where_the_one_before_ends() {
 }
 
 #[test]
+fn sizes_by_default_are_those_of_each_track() {
+    // Neither track says how large its samples are: 3 bytes each of the first, 2 of the second.
+    let trafs = |at| {
+        let other = make(b"trun", &[&words(&[0x1, 2, at])]);
+        let own = make(b"trun", &[&words(&[0, 2])]);
+        let other = make(b"traf", &[&tfhd(0, &[2]), &other]);
+        [other, make(b"traf", &[&tfhd(0, &[1]), &own])].concat()
+    };
+    let media = [0xEE, 0xEE, 0xEE, 0xEE, 0xEE, 0xEE, 1, 1, 2, 2];
+    let defaults = [trex(2, 1, 3), trex(1, 512, 2)].concat();
+    let file = [init(&defaults), fragment(trafs, &media)].concat();
+    assert_eq!(bytes_of(&file), [vec![1; 2], vec![2; 2]]);
+}
+
+#[test]
 fn an_explicit_base_and_the_fragments_defaults_precede_those_of_the_track() {
     let init = init(&trex(1, 512, 2));
     let distance = init.len() as u32;

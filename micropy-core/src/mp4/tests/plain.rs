@@ -242,9 +242,56 @@ fn a_packet_holds_many_uncompressed_samples() {
 }
 
 #[test]
+fn a_sample_may_hold_several_instants_of_uncompressed_audio() {
+    let media = Media {
+        bytes: (0..40_000).map(|i| (i % 251) as u8).collect(),
+        chunks: [0; 3],
+    };
+    // Of 100 instants each; of 5,000, in a chunk that would be too large for one packet.
+    for (instants, samples) in [(100, 100), (5_000, 2)] {
+        let file = faststart(&media, |at| {
+            let tables = [
+                stsd(&audio_entry(b"twos", &[])),
+                table(b"stts", &[[samples, instants]]),
+                table(b"stsc", &[[1, samples, 1]]),
+                make(b"stsz", &[&words(&[0, 4 * instants, samples])]),
+                table(b"stco", &[[at as u32]]),
+            ];
+            let trak = trak(1, b"soun", &[], &tables.concat());
+            make(b"moov", &[&mvhd(1000), &trak])
+        });
+        let (_, packets) = read_all(&file).unwrap();
+        let duration: u32 = packets.iter().map(|(p, _)| p.duration).sum();
+        assert_eq!(duration, 10_000);
+        let bytes: Vec<u8> = packets.into_iter().flat_map(|(_, data)| data).collect();
+        assert!(bytes == file[file.len() - 40_000..]);
+    }
+}
+
+#[test]
 fn sizes_of_one_byte_are_right_for_mono_8_bit_only() {
     let (_, packets) = read_all(&pcm_file(b"twos", &[])).unwrap();
     assert_eq!(packets[0].0.size, 4 * 4096);
+}
+
+#[test]
+fn chapters_may_be_named_by_the_video_alone() {
+    let media = Media::new();
+    let tref = make(b"tref", &[&make(b"chap", &[&words(&[2])])]);
+    let text_entry = make(b"text", &[&[0; 51]]);
+    let file = faststart(&media, |at| {
+        let tables = sample_tables(&[3, 4], 2, &[at as u32]);
+        let tables = [stsd(&text_entry), tables].concat();
+        let text = trak(2, b"text", &[], &tables);
+        let unnamed = trak(4, b"text", &[], &tables);
+        let video = trak(3, b"vide", &tref, &[]);
+        let aac = [stsd(&audio_entry(b"mp4a", &esds())), media.tables(at)].concat();
+        let sound = trak(1, b"soun", &[], &aac);
+        make(b"moov", &[&mvhd(1000), &video, &sound, &text, &unnamed])
+    });
+    let (movie, _) = read_all(&file).unwrap();
+    assert_eq!(movie.audio[0].chapters, [2]);
+    assert_eq!(movie.text.iter().map(|t| t.id).collect::<Vec<_>>(), [2]);
 }
 
 #[test]
