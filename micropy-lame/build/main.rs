@@ -1,14 +1,12 @@
-//! Compiles LAME again, faster.
+//! Compiles LAME, whose source is in `lame`: with a C compiler alone, without configure and make.
 //!
-//! mp3lame-sys builds LAME for the oldest processor, with assertions, and leaves LAME's own SSE code unused. Its package holds
-//! LAME's source, so from there we compile libmp3lame again: once for any processor of the target, and on x86-64 twice more for
-//! those with AVX2 and FMA, as it is and with its hot stages replaced by kernels in Rust (`stages.rs`). Every global symbol gets a
-//! prefix, so that all builds can be linked into one program. Which build runs is decided when the program runs; `builds.rs`,
-//! written here, is the table it chooses from.
+//! It is compiled once for any processor of the target, and on x86-64 twice more for those with AVX2 and FMA, as it is and with its
+//! hot stages replaced by kernels in Rust (`stages.rs`). Every global symbol gets a prefix, so that all builds can be linked into
+//! one program. Which build runs is decided when the program runs; `builds.rs`, written here, is the table it chooses from.
 //!
-//! Where the source is not found or the compiler cannot do it, there is a warning, and mp3lame-sys's own build runs.
+//! Where the compiler cannot make one of them, the build fails: no program is slow without anybody knowing. With
+//! `MICROPY_LAME=baseline` in the environment the build for any processor is the only one.
 
-mod source;
 mod stages;
 
 use std::env;
@@ -16,8 +14,15 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process;
 
 use stages::Stage;
+
+/// LAME 3.100, as its authors published it.
+const SOURCE: &str = "lame";
+
+/// Asks for a choice of builds.
+const CHOICE: &str = "MICROPY_LAME";
 
 /// The C files of libmp3lame, without the decoder.
 const FILES: [&str; 20] = [
@@ -58,10 +63,10 @@ struct Build {
     kernels: bool,
 }
 
-/// A build that is compiled and linked, and its stages: whether a kernel does the work.
+/// A build that is compiled and linked, and the stages of it that kernels do.
 struct Compiled {
     build: Build,
-    stages: Vec<(&'static Stage, bool)>,
+    stages: &'static [Stage],
 }
 
 /// Sums may be reordered, and neither NaN nor infinity is expected: the encoder lets none in. `-ffast-math` itself would also make
@@ -109,69 +114,85 @@ const BASELINE: Build = Build {
     kernels: false,
 };
 
+/// For Microsoft's compiler, which has other flags and other intrinsics.
+const MICROSOFT: Build = Build {
+    name: "Baseline",
+    prefix: "",
+    flags: &[],
+    runs: "true",
+    kernels: false,
+};
+
 fn main() -> Result<(), Box<dyn Error>> {
-    for input in ["build", "glue", "symbols.txt"] {
+    for input in ["build", "glue", SOURCE, "symbols.txt"] {
         println!("cargo::rerun-if-changed={input}");
     }
-    let built = match (env::var_os("DOCS_RS"), source::source()) {
-        (Some(_), _) => Vec::new(),
-        (None, Ok(source)) => builds()
+    println!("cargo::rerun-if-env-changed={CHOICE}");
+    let built = if env::var_os("DOCS_RS").is_some() {
+        Vec::new()
+    } else {
+        builds()?
             .into_iter()
-            .filter_map(|build| compiled(build, &source))
-            .collect(),
-        (None, Err(error)) => {
-            println!("cargo::warning=no faster LAME: its source is not found: {error}");
-            Vec::new()
-        }
+            .map(compiled)
+            .collect::<Result<_, _>>()
+            .unwrap_or_else(|message| {
+                println!("cargo::error={}", message.replace('\n', " "));
+                process::exit(1)
+            })
     };
     let table = out_dir()?.join("builds.rs");
     fs::write(table, rust_table(&built))?;
     Ok(())
 }
 
-/// The builds worth a try for the target, the fastest first.
-fn builds() -> Vec<Build> {
+/// The builds for the target, the fastest first.
+fn builds() -> Result<Vec<Build>, Box<dyn Error>> {
+    let baseline_alone = match env::var(CHOICE).as_deref() {
+        Err(_) | Ok("") => false,
+        Ok("baseline") => true,
+        Ok(other) => return Err(format!("{CHOICE} is {other:?}, which is not `baseline`").into()),
+    };
     let target = |key: &str| env::var(format!("CARGO_CFG_TARGET_{key}")).unwrap_or_default();
-    match (target("ARCH").as_str(), target("ENV").as_str()) {
-        // Other flags, other intrinsics, and a `windows.h` that redefines LAME's types: left to mp3lame-sys.
-        (_, "msvc") => Vec::new(),
-        ("x86_64", _) => vec![KERNELS, AVX2, BASELINE],
+    Ok(match (target("ARCH").as_str(), target("ENV").as_str()) {
+        (_, "msvc") => vec![MICROSOFT],
+        ("x86_64", _) if !baseline_alone => vec![KERNELS, AVX2, BASELINE],
         _ => vec![BASELINE],
-    }
+    })
 }
 
-/// Compiles and links one build, or says why not.
-fn compiled(build: Build, source: &Path) -> Option<Compiled> {
-    match compile(&build, source) {
-        Ok(stages) => Some(Compiled { build, stages }),
-        Err(error) => {
-            println!("cargo::warning=no LAME for {}: {error}", build.name);
-            None
-        }
-    }
+/// Compiles and links one build, or says why not and what to do.
+fn compiled(build: Build) -> Result<Compiled, String> {
+    let done = if build.prefix == MICROSOFT.prefix {
+        compile_for_microsoft()
+    } else {
+        compile(&build)
+    };
+    let stages = done.map_err(|error| {
+        let way_out = if build.flags == X86_64_V3 {
+            format!(
+                " It takes GCC 11 or Clang 12, or later ones. With {CHOICE}=baseline in the environment, LAME's own code does \
+                 the work, at 30 to 56 % of the speed."
+            )
+        } else {
+            String::new()
+        };
+        format!("LAME for {} cannot be compiled: {error}.{way_out}", build.name)
+    })?;
+    Ok(Compiled { build, stages })
 }
 
-fn compile(build: &Build, source: &Path) -> Result<Vec<(&'static Stage, bool)>, Box<dyn Error>> {
+fn compile(build: &Build) -> Result<&'static [Stage], Box<dyn Error>> {
     let renames = renames(build)?;
+    let source = Path::new(SOURCE);
     let mut cc = cc::Build::new();
     let mut libmp3lame = source.join("libmp3lame");
-    let mut stages = Vec::new();
+    let mut stages: &[Stage] = &[];
     if build.kernels {
-        let copy = stages::copy(&libmp3lame, &out_dir()?.join("kernels"), build.prefix)?;
-        libmp3lame = copy.libmp3lame;
-        for (stage, off) in copy.stages {
-            match &off {
-                None => {
-                    cc.files(stage.glue.map(|file| Path::new("glue").join(file)));
-                }
-                Some(reason) => println!(
-                    "cargo::warning=LAME's own code does the {}: {reason}",
-                    stage.name
-                ),
-            }
-            stages.push((stage, off.is_none()));
-        }
-        cc.include("glue");
+        libmp3lame = stages::lay_out(&libmp3lame, &out_dir()?.join("kernels"), build.prefix)?;
+        stages = stages::STAGES;
+        let glue = stages.iter().filter_map(|stage| stage.glue);
+        cc.files(glue.map(|file| Path::new("glue").join(file)))
+            .include("glue");
         if env::var_os("CARGO_FEATURE_ORACLE").is_some() {
             cc.define("MICROPY_ORACLE", None);
         }
@@ -196,11 +217,39 @@ fn compile(build: &Build, source: &Path) -> Result<Vec<(&'static Stage, bool)>, 
     Ok(stages)
 }
 
+/// With Microsoft's compiler: LAME's own settings for it, and no prefix, since its `windows.h` redefines LAME's types.
+fn compile_for_microsoft() -> Result<&'static [Stage], Box<dyn Error>> {
+    let source = Path::new(SOURCE);
+    let libmp3lame = source.join("libmp3lame");
+    let settings = out_dir()?.join("microsoft");
+    fs::create_dir_all(&settings)?;
+    fs::write(
+        settings.join("config.h"),
+        fs::read(source.join("configMS.h"))?,
+    )?;
+    cc::Build::new()
+        .files(FILES.map(|file| libmp3lame.join(file).with_extension("c")))
+        .include(source.join("include"))
+        .include(settings)
+        .include(libmp3lame)
+        .warnings(false)
+        .cargo_warnings(false)
+        .opt_level(2)
+        .define("NDEBUG", None)
+        .define("HAVE_CONFIG_H", None)
+        .define("TAKEHIRO_IEEE754_HACK", None)
+        .define("FLOAT8", "float")
+        .define("REAL_IS_FLOAT", "1")
+        .define("BS_FORMAT", "BINARY")
+        .try_compile("mp3lame")?;
+    Ok(&[])
+}
+
 fn out_dir() -> Result<PathBuf, env::VarError> {
     env::var("OUT_DIR").map(PathBuf::from)
 }
 
-/// What LAME's `configure` would find out on any system we go on to compile for, but for `TAKEHIRO_IEEE754_HACK`: rounding by
+/// What LAME's `configure` would find out on any system that is compiled for, but for `TAKEHIRO_IEEE754_HACK`: rounding by
 /// adding 2^23 is slower today than the truncation that compilers turn into vector instructions, by 8 % to 20 %.
 fn configured(cc: &mut cc::Build) -> &mut cc::Build {
     if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64") {
@@ -233,10 +282,10 @@ fn rust_table(builds: &[Compiled]) -> String {
         let Build {
             name, prefix, runs, ..
         } = build;
-        let stages = stages.iter().map(|(stage, on)| {
-            format!("Stage {{ name: {:?}, is_kernel: {on} }}, ", stage.name)
-        });
-        let stages = stages.collect::<String>();
+        let stages = stages
+            .iter()
+            .map(|stage| format!("Stage {{ name: {:?}, is_kernel: true }}, ", stage.name))
+            .collect::<String>();
         format!(
             "Linked::new(Build::{name}, || {runs}, &[{stages}], with_functions!(link_api {prefix:?})),\n"
         )

@@ -1,8 +1,7 @@
 //! The stages of LAME that kernels in Rust replace, and how each is put into LAME's source.
 //!
 //! The build with kernels compiles a copy of LAME's source in `OUT_DIR`. A stage replaces whole functions, which keep living in their
-//! file under another name, or edits LAME's text where no function can be replaced. Text that is not as expected turns the stage
-//! off: LAME's own code then does its work, and `micropy_lame::stages` says so.
+//! file under another name, or edits LAME's text where no function can be replaced. Text that is not as expected ends the build.
 
 use std::fs;
 use std::io;
@@ -322,29 +321,19 @@ writeMainData(",
     },
 ];
 
-/// A copy of LAME's source with the stages in it that fit.
-pub struct Copy {
-    pub libmp3lame: PathBuf,
-    /// Each stage, and why it is off if it is.
-    pub stages: Vec<(&'static Stage, Option<String>)>,
-}
-
-/// Copies `libmp3lame` from `source` into `to` and edits it.
-pub fn copy(source: &Path, to: &Path, prefix: &str) -> Result<Copy, String> {
+/// Copies `libmp3lame` from `source` into `to` and puts the stages there. Returns the folder of the copy.
+pub fn lay_out(source: &Path, to: &Path, prefix: &str) -> Result<PathBuf, String> {
     let libmp3lame = to.join("libmp3lame");
     for folder in ["", "vector"] {
         copy_folder(&source.join(folder), &libmp3lame.join(folder))
             .map_err(|error| format!("its source cannot be copied: {error}"))?;
     }
     apply(&libmp3lame, &[], &STATE, prefix)?;
-    let stages = STAGES
-        .iter()
-        .map(|stage| {
-            let off = apply(&libmp3lame, stage.replaces, stage.edits, prefix).err();
-            (stage, off)
-        })
-        .collect();
-    Ok(Copy { libmp3lame, stages })
+    for stage in STAGES {
+        apply(&libmp3lame, stage.replaces, stage.edits, prefix)
+            .map_err(|error| format!("the stage `{}` does not fit: {error}", stage.name))?;
+    }
+    Ok(libmp3lame)
 }
 
 fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
@@ -353,7 +342,7 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
         let path = entry?.path();
         let source = path.extension().is_some_and(|e| e == "c" || e == "h");
         if let (true, Some(name)) = (source, path.file_name()) {
-            // Not `fs::copy`: the package may be read-only, and a copy would be too.
+            // Not `fs::copy`: the source may be read-only, and a copy would be too.
             fs::write(to.join(name), fs::read(&path)?)?;
         }
     }

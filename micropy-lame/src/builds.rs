@@ -7,9 +7,6 @@ use std::sync::{Once, OnceLock};
 use crate::Error;
 use crate::api::{Api, GlobalFlags, Report, link_api, with_functions};
 
-// Only for the library it links.
-extern crate mp3lame_sys as _;
-
 /// How the LAME that runs was compiled. Their output differs in the last bits of rounding, not in quality.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -20,8 +17,6 @@ pub enum Build {
     Avx2,
     /// For every processor of the target, without assertions; with SSE2 on x86-64.
     Baseline,
-    /// By mp3lame-sys, where the others could not be compiled.
-    Stock,
 }
 
 impl fmt::Display for Build {
@@ -30,7 +25,6 @@ impl fmt::Display for Build {
             Self::Kernels => "AVX2 with kernels",
             Self::Avx2 => "AVX2",
             Self::Baseline => "baseline",
-            Self::Stock => "stock",
         })
     }
 }
@@ -41,8 +35,7 @@ impl fmt::Display for Build {
 pub struct Stage {
     /// In the words of ISO/IEC 11172-3.
     pub name: &'static str,
-    /// Whether a kernel does its work; otherwise LAME's own code does, because LAME's text is not the one that the kernel was
-    /// made for.
+    /// Whether a kernel does its work, or LAME's own code.
     pub is_kernel: bool,
 }
 
@@ -76,19 +69,18 @@ impl Linked {
 
 include!(concat!(env!("OUT_DIR"), "/builds.rs"));
 
-static STOCK: Linked = Linked::new(Build::Stock, || true, &[], with_functions!(link_api ""));
-
 fn runnable() -> impl Iterator<Item = &'static Linked> {
-    TUNED
-        .iter()
-        .chain([&STOCK])
-        .filter(|linked| (linked.runs)())
+    TUNED.iter().filter(|linked| (linked.runs)())
 }
 
 /// The fastest build this processor can run.
 pub fn fastest() -> &'static Linked {
     static FASTEST: OnceLock<&Linked> = OnceLock::new();
-    FASTEST.get_or_init(|| runnable().next().unwrap_or(&STOCK))
+    FASTEST.get_or_init(|| {
+        runnable()
+            .next()
+            .expect("the build script makes one for every processor of the target")
+    })
 }
 
 /// A certain build, for tests and benches.

@@ -67,10 +67,7 @@ fn parse(text: &str) -> Settings {
 
 fn compare(name: &str, audio: &Stereo, bitrate: &str, repetitions: usize) {
     let settings = parse(bitrate);
-    let builds = builds()
-        .into_iter()
-        .filter(|&build| build != Build::Stock)
-        .collect::<Vec<_>>();
+    let builds = builds();
     let stretches = audio.left.len().div_ceil(STRETCH);
     let mut times = vec![vec![Vec::with_capacity(repetitions); stretches]; builds.len()];
     let mut sizes = vec![0; builds.len()];
