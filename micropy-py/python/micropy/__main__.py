@@ -1,5 +1,6 @@
-"""The command line: `python -m micropy convert talk.mp4`, with the flags and exit codes of the program `micropy`."""
+"""The command line: `micropy convert talk.mp4`, or `python -m micropy`, with the flags of the program `micropy`."""
 
+import os
 import signal
 import sys
 
@@ -10,7 +11,8 @@ def main() -> int:
     """Do what was typed; the exit code says how it went."""
     # Ctrl-C is the command's to watch for: Python would only note it, and tell when the command has returned.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    return _micropy._main(["python -m micropy", *sys.argv[1:]])
+    is_module = os.path.basename(sys.argv[0]) == "__main__.py"
+    return _micropy._main(["python -m micropy" if is_module else "micropy", *sys.argv[1:]])
 
 
 if __name__ == "__main__":
