@@ -1,32 +1,49 @@
 //! `micropy convert`: files in, MP3s out.
 
 use std::fs::File;
-use std::io::{self, BufWriter, IsTerminal, Write as _};
+use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use micropy_core::{
     ChapterOutcome, Converter, EmptyChapter, Error, FileSink, Options, Progress, Report, Source,
     StreamSink,
 };
 
+use crate::bar::Share;
+use crate::batch::{self, Ended, Task};
+use crate::existing::Existing;
 use crate::interrupt::Interrupt;
+use crate::log::{Teller, Verbosity};
 use crate::options::{AudioArgs, TagArgs, options};
-use crate::output::{Output, Wanted, outputs};
-use crate::{Exit, input, json, message, system, text};
+use crate::output::{Output, Wanted, create_folders, is_several, outputs};
+use crate::tree::{self, Input};
+use crate::{Exit, dry_run, input, json, message, system, text, watch};
 
 /// The arguments of `micropy convert`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HABITS)]
 pub struct Args {
-    /// Files and named pipes to convert; `-` is standard input
+    /// Files and named pipes to convert, and folders with --recursive or --watch; `-` is standard input
     #[arg(required = true, value_name = "INPUT")]
-    inputs: Vec<PathBuf>,
+    pub inputs: Vec<PathBuf>,
 
     /// Where the MP3 goes: a file, a folder, a named pipe or device, or `-` for standard output
     /// [default: beside the input; standard output if that is a pipe]
     #[arg(short, long, value_name = "OUTPUT")]
-    output: Option<PathBuf>,
+    pub output: Option<PathBuf>,
+
+    /// Convert the videos in folders and in the folders below, and mirror these in OUTPUT
+    #[arg(short = 'r', visible_short_alias = 'R', long)]
+    pub recursive: bool,
+
+    /// Convert the videos in folders, then wait for more, until Ctrl-C; implies --update
+    #[arg(long, conflicts_with_all = ["dry_run", "split_chapters", "no_clobber"])]
+    pub watch: bool,
+
+    /// Print what would be made, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
 
     #[command(flatten)]
     audio: AudioArgs,
@@ -39,100 +56,236 @@ pub struct Args {
     split_chapters: Option<PathBuf>,
 
     /// Worker threads; the MP3 is the same for every number [default: one for each core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     jobs: Option<u16>,
 
     /// Print one JSON report per MP3 on standard output
     #[arg(long)]
-    json: bool,
+    pub json: bool,
 
     /// Overwrite existing files, which keep their mode
-    #[arg(long)]
+    #[arg(short = 'y', long, conflicts_with_all = ["no_clobber", "update"])]
     force: bool,
+
+    /// Keep existing files, and go on: their inputs are skipped
+    #[arg(short, long, conflicts_with = "update")]
+    no_clobber: bool,
+
+    /// Skip inputs whose MP3 is newer and whole, and overwrite the others
+    #[arg(short, long, conflicts_with = "split_chapters")]
+    update: bool,
+
+    /// Print problems alone
+    #[arg(long, conflicts_with = "verbose")]
+    quiet: bool,
+
+    /// Print how each MP3 was made, and what was skipped
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+/// Words that other programs have taught people.
+const HABITS: &str = "\
+These words of ffmpeg and LAME mean the same here: -ss, -to, -t, -b:a, -q:a, -ar, -ac, -vn, -map 0:a:N, -metadata, -V2,
+--resample, -m m, --tt, --ta, --tl. Others are refused with the flag to type instead.";
+
+impl Args {
+    /// Where the MP3s are to go.
+    pub fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            output: self.output.as_deref(),
+            split_chapters: self.split_chapters.as_deref(),
+        }
+    }
+
+    /// What to do with files that exist.
+    pub fn existing(&self) -> Existing {
+        match (self.force, self.no_clobber, self.update || self.watch) {
+            (true, _, _) => Existing::Replace,
+            (_, true, _) => Existing::Keep,
+            (_, _, true) => Existing::Update,
+            _ => Existing::Refuse,
+        }
+    }
+
+    /// How much to tell.
+    pub fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (_, true) => Verbosity::Verbose,
+            _ => Verbosity::Normal,
+        }
+    }
 }
 
 /// What all conversions of one command line share.
-struct Batch<'a> {
-    args: &'a Args,
-    options: Options,
-    interrupt: Interrupt,
+pub struct Batch<'a> {
+    pub args: &'a Args,
+    pub options: Options,
+    pub interrupt: Interrupt,
 }
 
 /// Converts all inputs. One that fails does not stop the others.
 pub fn run(args: Args) -> Exit {
-    let (options, outputs) = match interpret(&args) {
-        Ok(meaning) => meaning,
+    match start(&args) {
+        Ok(exit) => exit,
         Err(problem) => {
             message::problem(problem);
-            return Exit::Usage;
+            Exit::Usage
         }
-    };
-    let batch = Batch {
-        args: &args,
+    }
+}
+
+/// Does what the command line means; an error says what is wrong with it.
+fn start(args: &Args) -> Result<Exit, String> {
+    let options = options(&args.audio, &args.tags, args.jobs)?;
+    let batch = |options| Batch {
+        args,
         options,
         interrupt: Interrupt::watch(),
     };
-    let mut worst = Exit::Done;
-    for (input, output) in args.inputs.iter().zip(&outputs) {
-        worst = worst.max(batch.convert(input, output));
-        if batch.interrupt.token().is_cancelled() {
-            return Exit::Interrupted;
-        }
+    if args.watch {
+        watch::refuse(args)?;
+        return Ok(watch::run(&batch(options)));
     }
-    worst
-}
-
-/// What the command line means; an error says what is wrong with it.
-fn interpret(args: &Args) -> Result<(Options, Vec<Output>), String> {
-    let options = options(&args.audio, &args.tags, args.jobs)?;
-    let wanted = Wanted {
-        output: args.output.as_deref(),
-        split_chapters: args.split_chapters.as_deref(),
-    };
-    let outputs = outputs(&args.inputs, wanted)?;
+    let (inputs, problems) = inputs(args)?;
+    let outputs = outputs(&inputs, args.wanted())?;
     if args.json && outputs.contains(&Output::Stdout) {
         return Err("--json and the MP3 cannot both go to standard output".into());
     }
-    Ok((options, outputs))
+    let several = is_several(&inputs);
+    let tasks: Vec<Task> = inputs.into_iter().zip(outputs).map(Task::new).collect();
+    if args.dry_run {
+        let exit = dry_run::run(&batch(options), &tasks);
+        return Ok(exit.max(told(&problems)));
+    }
+    let made: Vec<&Output> = tasks.iter().map(|task| &task.output).collect();
+    create_folders(&made, args.wanted(), several)?;
+    let found = told(&problems);
+    Ok(found.max(batch::run(&batch(options), &tasks, true)))
+}
+
+/// Prints these problems, if there are any.
+fn told(problems: &[String]) -> Exit {
+    problems.iter().for_each(message::problem);
+    match problems {
+        [] => Exit::Done,
+        _ => Exit::Failed,
+    }
+}
+
+/// The inputs, with those that folders hold, and what could not be looked into.
+fn inputs(args: &Args) -> Result<(Vec<Input>, Vec<String>), String> {
+    let mut inputs = Vec::with_capacity(args.inputs.len());
+    let mut problems = Vec::new();
+    for path in &args.inputs {
+        if !path.is_dir() {
+            inputs.push(Input::named(path));
+            continue;
+        }
+        if !args.recursive {
+            return Err(format!(
+                "{} is a folder: use --recursive to convert the videos in it",
+                path.display()
+            ));
+        }
+        let found = tree::videos(path, true);
+        if found.videos.is_empty() && found.problems.is_empty() {
+            problems.push(format!("{}: no video in it", path.display()));
+        }
+        problems.extend(found.problems);
+        inputs.extend(
+            found
+                .videos
+                .into_iter()
+                .map(|video| Input::found(video, path)),
+        );
+    }
+    // ffmpeg and LAME take the output as the last word.
+    if let [.., last] = inputs.as_slice()
+        && inputs.len() > 1
+        && args.output.is_none()
+        && last
+            .path
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("mp3"))
+        && !last.path.exists()
+    {
+        let last = last.path.display();
+        return Err(format!(
+            "{last} is no file: if the MP3 is to be called so, type `-o {last}`"
+        ));
+    }
+    Ok((inputs, problems))
 }
 
 impl Batch<'_> {
-    /// Converts one input and reports how it went.
-    fn convert(&self, input: &Path, output: &Output) -> Exit {
-        let bar = progress_bar(input);
-        let result = match output {
-            Output::Chapters(folder) => self.split(input, folder, &bar),
-            _ => self.transcode(input, output, &bar),
+    /// Converts one input with this many jobs, and tells how it went.
+    pub fn convert(
+        &self,
+        task: &Task,
+        jobs: usize,
+        share: &Share<'_>,
+        teller: &Teller<'_>,
+    ) -> Ended {
+        let input = task.input.path.as_path();
+        let output = &task.output;
+        if let Output::File(path) = output
+            && let Some(why) = self.args.existing().reason_to_keep(input, path)
+        {
+            let line = format!("{} → {}  kept: {why}", input.display(), path.display());
+            match self.args.inputs.len() {
+                1 if task.input.root.is_none() => teller.say(line),
+                _ => teller.detail(line),
+            }
+            if self.args.json {
+                teller.report(&output.name(), json::kept(input, path, why));
+            }
+            return Ended::kept();
+        }
+        let turn = Turn {
+            input,
+            jobs,
+            share,
+            teller,
         };
-        bar.finish_and_clear();
+        let result = match output {
+            Output::Chapters(folder) => self.split(&turn, folder),
+            _ => self.transcode(&turn, output),
+        };
         match result {
-            Ok(exit) => exit,
+            Ok(ended) => ended,
             Err(Failure::Convert(Error::Cancelled)) => {
-                message::problem(format_args!("{}: cancelled", input.display()));
-                Exit::Interrupted
+                teller.problem(format_args!("{}: cancelled", input.display()));
+                Ended::without_mp3(Exit::Interrupted)
             }
             // The reader of our output wants no more.
             Err(Failure::Convert(Error::Write(error))) if system::is_closed_pipe(&error) => {
-                Exit::Done
+                Ended::without_mp3(Exit::Done)
             }
             Err(failure) => {
-                message::problem(failure.message(input, output));
-                failure.exit()
+                teller.failure(failure.message(input, output));
+                Ended::without_mp3(failure.exit())
             }
         }
     }
 
-    fn converter<'a>(&self, bar: &'a ProgressBar) -> Converter<'a> {
-        Converter::new(self.options.clone())
+    fn converter<'a>(&self, turn: &'a Turn<'_>, passes: &'a mut Passes) -> Converter<'a> {
+        Converter::new(self.options.clone().jobs(turn.jobs))
             .cancel(self.interrupt.token().clone())
-            .on_progress(|progress| show(bar, &progress))
+            .on_progress(move |progress| {
+                passes.note(&progress);
+                turn.share.show(&progress);
+            })
     }
 
     /// Makes one MP3 of one input.
-    fn transcode(&self, input: &Path, output: &Output, bar: &ProgressBar) -> Result<Exit, Failure> {
+    fn transcode(&self, turn: &Turn<'_>, output: &Output) -> Result<Ended, Failure> {
         let started = Instant::now();
-        let source = self.open(input)?;
-        let mut converter = self.converter(bar);
+        let source = self.open(turn.input)?;
+        let opened = started.elapsed();
+        let mut passes = Passes::new();
+        let mut converter = self.converter(turn, &mut passes);
         let report = match output {
             Output::File(path) => {
                 let converted = converter.convert(source, self.create(path)?);
@@ -150,15 +303,20 @@ impl Batch<'_> {
                 converter.convert(source, sink).map_err(Failure::Convert)?
             }
         };
-        bar.finish_and_clear();
-        Ok(self.report(input, &output.name(), &report, started.elapsed()))
+        drop(converter);
+        let took = started.elapsed();
+        let exit = self.report(turn, &output.name(), &report, took);
+        turn.teller
+            .detail(details(&report, turn.jobs, opened, &passes.steps(), took));
+        Ok(Ended::converted(exit, &report))
     }
 
     /// Makes one MP3 of each chapter of an input, in `folder`.
-    fn split(&self, input: &Path, folder: &Path, bar: &ProgressBar) -> Result<Exit, Failure> {
-        let source = self.open(input)?;
+    fn split(&self, turn: &Turn<'_>, folder: &Path) -> Result<Ended, Failure> {
+        let source = self.open(turn.input)?;
+        let mut passes = Passes::new();
         let mut chapters = self
-            .converter(bar)
+            .converter(turn, &mut passes)
             .chapters(source)
             .map_err(Failure::Convert)?;
         let paths: Vec<PathBuf> = chapters
@@ -166,25 +324,29 @@ impl Batch<'_> {
             .iter()
             .map(|name| folder.join(name))
             .collect();
+        let existing = self.args.existing();
         // Checked before any is written: half a book is no use.
-        if !self.args.force
+        if existing == Existing::Refuse
             && let Some(path) = paths.iter().find(|path| path.exists())
         {
             return Err(Failure::create(path)(io::ErrorKind::AlreadyExists.into()));
         }
-        let mut worst = Exit::Done;
+        let mut ended = Ended::without_mp3(Exit::Done);
         let mut empty = Vec::new();
         for (index, path) in paths.iter().enumerate() {
+            if existing == Existing::Keep && path.exists() {
+                ended.counts.kept += 1;
+                continue;
+            }
             let started = Instant::now();
-            bar.reset();
+            turn.share.begin_part(index, paths.len());
             let converted = chapters.convert(index, self.create(path)?);
             match converted.map_err(Failure::of(path))? {
                 ChapterOutcome::Empty(chapter) => empty.push((path, chapter)),
                 ChapterOutcome::Converted(report) => {
                     let name = path.display().to_string();
-                    let exit =
-                        bar.suspend(|| self.report(input, &name, &report, started.elapsed()));
-                    worst = worst.max(exit);
+                    let exit = self.report(turn, &name, &report, started.elapsed());
+                    ended = ended.and(Ended::converted(exit, &report));
                 }
             }
         }
@@ -192,51 +354,63 @@ impl Batch<'_> {
             let error = empty.into_iter().next().map(|(_, first)| first.into());
             return Err(Failure::Convert(error.unwrap_or(Error::NoChapters)));
         }
-        bar.finish_and_clear();
-        Ok(worst.max(self.report_empty(input, &empty, worst)))
+        ended.exit = ended.exit.max(self.report_empty(turn, &empty, ended.exit));
+        Ok(ended)
     }
 
     /// Prints which chapters hold no audio, and returns whether it is missing. `others`: how the other chapters ended.
-    fn report_empty(&self, input: &Path, empty: &[(&PathBuf, EmptyChapter)], others: Exit) -> Exit {
-        let input = input.display();
+    fn report_empty(
+        &self,
+        turn: &Turn<'_>,
+        empty: &[(&PathBuf, EmptyChapter)],
+        others: Exit,
+    ) -> Exit {
+        let input = turn.input.display();
         for (path, chapter) in empty {
             let path = path.display();
             match chapter.is_complete() {
-                true => message::line(format_args!("{input}: {path}: {chapter}")),
-                false => message::problem(format_args!("{input}: warning: {path}: {chapter}")),
+                true => turn.teller.say(format_args!("{input}: {path}: {chapter}")),
+                false => turn
+                    .teller
+                    .problem(format_args!("{input}: warning: {path}: {chapter}")),
             }
         }
-        let Some((_, first)) = empty.iter().find(|(_, chapter)| !chapter.is_complete()) else {
+        let Some((path, first)) = empty.iter().find(|(_, chapter)| !chapter.is_complete()) else {
             return Exit::Done;
         };
         // The report of a chapter that breaks off in the middle has said so already.
         if others < Exit::Incomplete {
             for warning in &first.missing {
-                message::problem(format_args!("{input}: warning: {warning}"));
+                turn.teller
+                    .problem(format_args!("{input}: warning: {warning}"));
             }
             if self.args.json {
                 let mut line = json::empty(first);
                 line["input"] = input.to_string().into();
-                // A reader that wants no more reports still wants its files.
-                let _ = writeln!(io::stdout(), "{line}");
+                turn.teller.report(&path.display().to_string(), line);
             }
         }
         Exit::Incomplete
     }
 
-    fn open(&self, input: &Path) -> Result<Box<dyn Source>, Failure> {
+    /// Opens an input.
+    pub fn open(&self, input: &Path) -> Result<Box<dyn Source>, Failure> {
         input::open(input, self.interrupt.token()).map_err(Failure::Open)
     }
 
     fn create(&self, path: &Path) -> Result<FileSink, Failure> {
-        let created = self.interrupt.create(path, self.args.force);
+        let created = self
+            .interrupt
+            .create(path, self.args.existing().may_replace());
         created.map_err(Failure::create(path))
     }
 
-    /// Prints what became of one MP3, and returns whether it is complete.
-    fn report(&self, input: &Path, output: &str, report: &Report, took: Duration) -> Exit {
+    /// Tells what became of one MP3, and returns whether it is complete.
+    fn report(&self, turn: &Turn<'_>, output: &str, report: &Report, took: Duration) -> Exit {
+        let input = turn.input;
         for warning in &report.warnings {
-            message::problem(format_args!("{}: warning: {warning}", input.display()));
+            turn.teller
+                .problem(format_args!("{}: warning: {warning}", input.display()));
         }
         let speed = report.duration().as_secs_f64() / took.as_secs_f64().max(1e-6);
         if self.args.json {
@@ -245,18 +419,9 @@ impl Batch<'_> {
             line["output"] = output.into();
             line["elapsed_seconds"] = took.as_secs_f64().into();
             line["speed"] = speed.into();
-            match writeln!(io::stdout(), "{line}") {
-                // A reader that wants no more reports still wants its files.
-                Err(error) if !system::is_closed_pipe(&error) => {
-                    message::problem(format_args!(
-                        "{output}: converted, but its report cannot be written: {error}"
-                    ));
-                    return Exit::Failed;
-                }
-                _ => {}
-            }
+            turn.teller.report(output, line);
         } else {
-            message::line(format_args!(
+            turn.teller.say(format_args!(
                 "{} → {output}  {} of {}{}, {:.0} kbit/s, {}, in {} ({speed:.0}× real time)",
                 input.display(),
                 text::duration(report.duration()),
@@ -274,15 +439,101 @@ impl Batch<'_> {
     }
 }
 
+/// One input's turn in the batch.
+struct Turn<'a> {
+    input: &'a Path,
+    jobs: usize,
+    share: &'a Share<'a>,
+    teller: &'a Teller<'a>,
+}
+
+/// When each pass over the audio began.
+struct Passes {
+    began: Vec<Instant>,
+    last: Instant,
+}
+
+impl Passes {
+    fn new() -> Self {
+        let now = Instant::now();
+        Passes {
+            began: vec![now],
+            last: now,
+        }
+    }
+
+    fn note(&mut self, progress: &Progress) {
+        // A pass is first heard of when it has begun: it began where the one before it was last heard of.
+        while self.began.len() <= usize::from(progress.pass) {
+            self.began.push(self.last);
+        }
+        self.last = Instant::now();
+    }
+
+    /// What was done in each pass, and how long it took.
+    fn steps(&self) -> Vec<(&'static str, Duration)> {
+        let ends = self.began.iter().skip(1).copied().chain([Instant::now()]);
+        let names = match self.began.len() {
+            1 => &["converted"][..],
+            _ => &["measured", "converted"],
+        };
+        let took = self
+            .began
+            .iter()
+            .zip(ends)
+            .map(|(&began, end)| end.duration_since(began));
+        names.iter().copied().zip(took).collect()
+    }
+}
+
+/// How an MP3 was made.
+fn details(
+    report: &Report,
+    jobs: usize,
+    opened: Duration,
+    steps: &[(&str, Duration)],
+    took: Duration,
+) -> String {
+    let millis = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+    let steps: String = steps
+        .iter()
+        .map(|(step, took)| format!(", {step} in {}", millis(*took)))
+        .collect();
+    let loudness = report.loudness.map_or_else(String::new, |loudness| {
+        let measured = match loudness.integrated {
+            Some(lufs) => format!("{lufs:.1} LUFS"),
+            None => "none, it is silent".into(),
+        };
+        format!("\n  loudness {measured}, gain {:+.1} dB", loudness.gain)
+    });
+    format!(
+        "  {} Hz, {} channels → {} Hz, {} channels; {} packets, {} read; {} frames, {} of tags\n  \
+         {jobs} jobs; opened in {}{steps}, {} in all{loudness}",
+        report.input_sample_rate,
+        report.input_channels,
+        report.output_sample_rate,
+        report.output_channels,
+        report.packets,
+        text::bytes(report.input_bytes),
+        report.frames,
+        text::bytes(report.tag_bytes),
+        millis(opened),
+        millis(took),
+    )
+}
+
 /// Why one file was not converted.
-enum Failure {
+pub enum Failure {
     Open(io::Error),
     Create(PathBuf, io::Error),
     Convert(Error),
+    /// It would fail, and why.
+    Foreseen(Exit, String),
 }
 
 impl Failure {
-    fn create(path: &Path) -> impl FnOnce(io::Error) -> Failure {
+    /// The output `path` cannot be made.
+    pub fn create(path: &Path) -> impl FnOnce(io::Error) -> Failure {
         |error| Failure::Create(path.to_owned(), error)
     }
 
@@ -296,9 +547,11 @@ impl Failure {
         }
     }
 
-    fn exit(&self) -> Exit {
+    /// How the program ends.
+    pub fn exit(&self) -> Exit {
         match self {
             Failure::Convert(Error::InvalidOption(_)) => Exit::Usage,
+            Failure::Foreseen(exit, _) => *exit,
             Failure::Convert(Error::EmptyPart { start, missing, .. })
                 if !start.is_zero() && missing.is_empty() =>
             {
@@ -309,7 +562,7 @@ impl Failure {
     }
 
     /// The sentence for the user.
-    fn message(&self, input: &Path, output: &Output) -> String {
+    pub fn message(&self, input: &Path, output: &Output) -> String {
         let input = input.display();
         match self {
             Failure::Open(error) => format!("{input}: cannot open: {error}"),
@@ -326,43 +579,7 @@ impl Failure {
                 format!("{}: cannot write: {error}", output.name())
             }
             Failure::Convert(error) => format!("{input}: {}", error.with_causes()),
+            Failure::Foreseen(_, why) => format!("{input}: {why}"),
         }
     }
-}
-
-/// A bar on a terminal, nothing in a pipe.
-fn progress_bar(input: &Path) -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(1000);
-    if let Ok(style) =
-        ProgressStyle::with_template("{prefix} {wide_bar} {percent:>3} %  {msg}  {eta} left")
-    {
-        bar.set_style(style.progress_chars("━━╌"));
-    }
-    bar.set_prefix(
-        input
-            .file_name()
-            .map_or_else(|| "input".into(), |n| n.to_string_lossy().into_owned()),
-    );
-    bar
-}
-
-fn show(bar: &ProgressBar, progress: &Progress) {
-    if let Some(fraction) = progress.fraction() {
-        bar.set_position((fraction * 1000.0) as u64);
-    }
-    let done = progress.done.as_secs_f64();
-    let passed = f64::from(progress.pass) * progress.total.unwrap_or_default().as_secs_f64();
-    let speed = (passed + done) / f64::from(progress.passes.max(1));
-    let speed = speed / bar.elapsed().as_secs_f64().max(1e-3);
-    let step = match progress.passes {
-        2.. if progress.pass == 0 => "measuring ",
-        _ => "",
-    };
-    bar.set_message(format!(
-        "{step}{} at {speed:.0}×",
-        text::duration(progress.done)
-    ));
 }

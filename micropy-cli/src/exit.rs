@@ -19,7 +19,7 @@ pub enum Exit {
 
 /// The exit codes, for `--help`.
 pub const HELP: &str = "Exit codes:
-    0  done
+    0  done; with --watch, ended by Ctrl-C while nothing was being converted
     1  failed: unreadable, unsupported, or no audio track; the message says which
     2  usage: the command line asks for something impossible
     3  done, but an input was incomplete, truncated or damaged: the MP3 holds what was there,

@@ -8,12 +8,12 @@ use micropy_core::{CancelToken, FileSink};
 
 use crate::{Exit, message};
 
-/// What a signal cancels, and the partial file it must not leave behind.
+/// What a signal cancels, and the partial files it must not leave behind.
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt {
     cancel: CancelToken,
-    /// The temporary file being written.
-    unfinished: Arc<Mutex<Option<PathBuf>>>,
+    /// The temporary files being written, and some that were.
+    unfinished: Arc<Mutex<Vec<PathBuf>>>,
 }
 
 impl Interrupt {
@@ -44,11 +44,14 @@ impl Interrupt {
     /// Creates the file `path`. A signal leaves no part of it behind.
     pub fn create(&self, path: &Path, overwrite: bool) -> io::Result<FileSink> {
         let file = FileSink::create(path, overwrite)?;
-        *self.unfinished() = file.temporary().map(Path::to_owned);
+        let mut unfinished = self.unfinished();
+        // What is finished or given up is no longer there.
+        unfinished.retain(|path| path.exists());
+        unfinished.extend(file.temporary().map(Path::to_owned));
         Ok(file)
     }
 
-    fn unfinished(&self) -> MutexGuard<'_, Option<PathBuf>> {
+    fn unfinished(&self) -> MutexGuard<'_, Vec<PathBuf>> {
         self.unfinished
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -56,7 +59,7 @@ impl Interrupt {
 
     fn end(&self) -> ! {
         // A file that is complete has its own name by now, and is not found under this one.
-        if let Some(path) = self.unfinished().take() {
+        for path in self.unfinished().drain(..) {
             let _ = fs::remove_file(path);
         }
         process::exit(Exit::Interrupted.code().into())

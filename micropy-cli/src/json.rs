@@ -1,5 +1,7 @@
 //! Output for scripts: one JSON value per line.
 
+use std::path::Path;
+
 use micropy_core::{Cover, EmptyChapter, Probe, ProbedTrack, Report, Warning};
 use serde_json::{Value, json};
 
@@ -43,6 +45,15 @@ pub fn empty(chapter: &EmptyChapter) -> Value {
         "output_samples": 0,
         "complete": chapter.is_complete(),
         "warnings": strings(&chapter.missing),
+    })
+}
+
+/// An input of which no MP3 was made, because there is one.
+pub fn kept(input: &Path, output: &Path, why: &str) -> Value {
+    json!({
+        "input": input.to_string_lossy(),
+        "output": output.to_string_lossy(),
+        "kept": why,
     })
 }
 

@@ -3,26 +3,37 @@
 //! It is a library so that `python -m micropy` is the same program: both call [`main`]. A program with commands of
 //! its own can add these to them: [`Command`] is a `clap` subcommand.
 
+mod bar;
+mod batch;
+mod completions;
 mod convert;
+mod dry_run;
+mod existing;
 mod exit;
 mod input;
 mod interrupt;
 mod json;
+mod log;
+mod manual;
 mod message;
 mod options;
 mod output;
 mod pipe;
+mod presets;
 mod probe;
+mod spelling;
 #[cfg_attr(windows, path = "system/windows.rs")]
 #[cfg_attr(not(windows), path = "system/unix.rs")]
 mod system;
 mod text;
+mod tree;
 mod version;
+mod watch;
 
 use std::ffi::OsString;
 use std::io::Write as _;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 pub use exit::{Exit, HELP};
 
@@ -48,7 +59,7 @@ pub fn run(command: Command) -> Exit {
 #[command(name = "micropy", after_help = HELP, arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<Own>,
 
     /// Print version
     #[arg(short = 'V', long)]
@@ -59,13 +70,29 @@ struct Cli {
     verbose: bool,
 }
 
+/// The commands of the program: those that work on files, and those about itself.
+#[derive(Debug, Subcommand)]
+enum Own {
+    #[command(flatten)]
+    OnFiles(Command),
+    /// List what --preset takes, and what it means
+    Presets,
+    /// Print the completions of a shell, for the flags and commands of this program
+    Completions(completions::Args),
+    /// Write the manual pages into a folder
+    Man(manual::Args),
+}
+
 impl Cli {
     fn run(self) -> Exit {
         if self.version {
             return version::print(self.verbose);
         }
         match self.command {
-            Some(command) => run(command),
+            Some(Own::OnFiles(command)) => run(command),
+            Some(Own::Presets) => presets::run(),
+            Some(Own::Completions(args)) => completions::run(&args, &mut Cli::command()),
+            Some(Own::Man(args)) => manual::run(&args, Cli::command()),
             // There is no such case: clap asks for one of them.
             None => Exit::Usage,
         }
@@ -76,6 +103,13 @@ impl Cli {
 ///
 /// Standard output is flushed before this returns, so a caller may end the process without Rust's own cleanup.
 pub fn main(words: impl IntoIterator<Item = OsString>) -> Exit {
+    let words = match spelling::read(words) {
+        Ok(words) => words,
+        Err(problem) => {
+            message::problem(problem);
+            return Exit::Usage;
+        }
+    };
     let exit = match Cli::try_parse_from(words) {
         Ok(cli) => cli.run(),
         Err(error) => {

@@ -6,6 +6,8 @@
 use std::fmt::Display;
 use std::io::{self, Write as _};
 
+use crate::{Exit, system};
+
 /// Prints one line.
 pub fn line(text: impl Display) {
     let _ = writeln!(io::stderr(), "{text}");
@@ -14,4 +16,15 @@ pub fn line(text: impl Display) {
 /// Prints what went wrong.
 pub fn problem(text: impl Display) {
     line(format_args!("micropy: {text}"));
+}
+
+/// Prints to standard output what a command was asked for. A reader that wants no more is no error.
+pub fn output(bytes: &[u8]) -> Exit {
+    match io::stdout().write_all(bytes) {
+        Err(error) if !system::is_closed_pipe(&error) => {
+            problem(format_args!("standard output: cannot write: {error}"));
+            Exit::Failed
+        }
+        _ => Exit::Done,
+    }
 }

@@ -4,23 +4,30 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ArgGroup;
-use micropy_core::{Bitrate, Channels, Cover, Id3Version, Key, Options, TagOptions, TrackChoice};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use micropy_core::{
+    Bitrate, Channels, Cover, Id3Version, Key, Options, Preset, TagOptions, TrackChoice,
+};
 
 /// How the MP3 sounds, and how large it is.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Audio")]
 #[command(group = ArgGroup::new("bits").args(["bitrate", "abr", "vbr"]))]
 pub struct AudioArgs {
-    /// Constant bitrate in kbit/s: 32 to 320 (8 to 160 below 32 kHz)
-    #[arg(long, value_name = "KBPS")]
+    /// Options by what the MP3 is for; flags given beside it win, before or after it
+    #[arg(long, value_name = "NAME", value_parser = preset())]
+    preset: Option<Preset>,
+
+    /// Constant bitrate in kbit/s, `128` or `128k`: 32 to 320 (8 to 160 below 32 kHz)
+    #[arg(short, long, value_name = "KBPS", value_parser = kbps)]
     bitrate: Option<u16>,
 
     /// Average bitrate in kbit/s: 32 to 320 (8 to 160 below 32 kHz)
-    #[arg(long, value_name = "KBPS")]
+    #[arg(long, value_name = "KBPS", value_parser = kbps)]
     abr: Option<u16>,
 
     /// Variable bitrate by quality: 0 (best) to 9.999 (smallest) [default: 2; MP3 is copied]
-    #[arg(long, value_name = "QUALITY")]
+    #[arg(short = 'q', visible_short_alias = 'V', long, value_name = "QUALITY")]
     vbr: Option<f32>,
 
     /// LAME's effort: 0 (slowest, best) to 9 (fastest) [default: 3]
@@ -43,11 +50,7 @@ pub struct AudioArgs {
     #[arg(long)]
     unscaled_downmix: bool,
 
-    /// `moviepy`: 44.1 kHz, stereo, 128 kbit/s, as moviepy makes by default; other flags go before it
-    #[arg(long, value_name = "NAME")]
-    preset: Option<Preset>,
-
-    /// The audio track: its number, from 0, or its language as an ISO 639-2 code (`eng`)
+    /// The audio track: its number, from 0, or its language as an ISO 639 code (`en`, `eng`, `de`, `ger`)
     #[arg(long, value_name = "TRACK", value_parser = track)]
     track: Option<TrackChoice>,
 
@@ -84,14 +87,6 @@ pub struct AudioArgs {
     replaygain: bool,
 }
 
-/// A set of options with a name.
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Preset {
-    // Its name before.
-    #[value(alias = "original")]
-    Moviepy,
-}
-
 /// The MP3's tags.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Tags")]
@@ -115,10 +110,7 @@ pub struct TagArgs {
 
 /// What the flags mean; an error says what is wrong with them.
 pub fn options(audio: &AudioArgs, tags: &TagArgs, jobs: Option<u16>) -> Result<Options, String> {
-    let mut options = match audio.preset {
-        Some(Preset::Moviepy) => Options::moviepy_defaults(),
-        None => Options::new(),
-    };
+    let mut options = audio.preset.map_or_else(Options::new, Preset::options);
     options.bitrate = match (audio.bitrate, audio.abr, audio.vbr) {
         (Some(kbps), _, _) => Some(Bitrate::Cbr(kbps)),
         (_, Some(kbps), _) => Some(Bitrate::Abr(kbps)),
@@ -144,7 +136,7 @@ pub fn options(audio: &AudioArgs, tags: &TagArgs, jobs: Option<u16>) -> Result<O
     options.late_start = audio.late_start;
     options.fade_in = audio.fade_in.unwrap_or_default();
     options.fade_out = audio.fade_out.unwrap_or_default();
-    options.normalize = audio.normalize;
+    options.normalize = audio.normalize.or(options.normalize);
     options.replay_gain = audio.replaygain;
     options.tags = tag_options(tags)?;
     let options = options.jobs(jobs.map_or(0, usize::from));
@@ -175,14 +167,41 @@ fn tag(text: &str) -> Result<(Key, String), String> {
     Ok((key, value.to_owned()))
 }
 
+/// The presets, each with what it means, for `--help`.
+fn preset() -> impl TypedValueParser<Value = Preset> {
+    let values = Preset::ALL.map(|preset| {
+        let value = PossibleValue::new(preset.name()).help(preset.description());
+        match preset {
+            // Its name before.
+            Preset::Moviepy => value.alias("original"),
+            _ => value,
+        }
+    });
+    PossibleValuesParser::new(values).try_map(|name| name.parse::<Preset>())
+}
+
+/// `128`, or `128k` as ffmpeg writes it.
+fn kbps(text: &str) -> Result<u16, String> {
+    let number = text.strip_suffix(['k', 'K']).unwrap_or(text);
+    let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    match number.parse::<u32>() {
+        Ok(bits) if digits && bits >= 8_000 && number.len() == text.len() => {
+            let kbps = bits / 1000;
+            Err(format!("it is in kbit/s: did you mean {kbps}k?"))
+        }
+        Ok(kbps) if digits => u16::try_from(kbps).map_err(|_| format!("{text}: too large")),
+        _ => Err("it is a number of kbit/s, such as 128 or 128k".into()),
+    }
+}
+
 fn track(text: &str) -> Result<TrackChoice, String> {
     if let Ok(index) = text.parse() {
         return Ok(TrackChoice::Index(index));
     }
-    let is_code = text.len() == 3 && text.bytes().all(|b| b.is_ascii_alphabetic());
+    let is_code = matches!(text.len(), 2 | 3) && text.bytes().all(|b| b.is_ascii_alphabetic());
     match is_code {
         true => Ok(TrackChoice::Language(text.to_ascii_lowercase())),
-        false => Err("neither a number nor a language code of three letters".into()),
+        false => Err("neither a number nor a language code of two or three letters".into()),
     }
 }
 
@@ -232,6 +251,22 @@ mod tests {
     fn a_track_is_a_number_or_a_language() {
         assert_eq!(track("1"), Ok(TrackChoice::Index(1)));
         assert_eq!(track("ENG"), Ok(TrackChoice::Language("eng".into())));
-        assert!(track("english").is_err());
+        assert_eq!(track("de"), Ok(TrackChoice::Language("de".into())));
+        for wrong in ["english", "e", "e1", "-1", ""] {
+            assert!(track(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bitrates_are_kilobits_with_or_without_the_k() {
+        for text in ["128", "128k", "128K"] {
+            assert_eq!(kbps(text), Ok(128), "{text}");
+        }
+        assert!(kbps("128000").unwrap_err().contains("128k"));
+        for wrong in [
+            "", "k", "-1", "+1", "1.5", "128kk", "128 k", "99999k", "loud",
+        ] {
+            assert!(kbps(wrong).is_err(), "{wrong}");
+        }
     }
 }

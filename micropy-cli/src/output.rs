@@ -1,14 +1,16 @@
 //! Where each MP3 goes.
 
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use micropy_core::file_stem;
 
 use crate::input::{is_dash, is_pipe, is_stdin};
 use crate::system;
+use crate::tree::Input;
 
 /// The place of an MP3, or of several.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Standard output.
     Stdout,
@@ -56,84 +58,137 @@ pub struct Wanted<'a> {
     pub split_chapters: Option<&'a Path>,
 }
 
-/// The output of each input, in order. Creates the folders that are missing. An error says what the command line asks
-/// for that cannot be.
-pub fn outputs(inputs: &[PathBuf], wanted: Wanted<'_>) -> Result<Vec<Output>, String> {
-    if inputs.iter().filter(|input| is_stdin(input)).count() > 1 {
+/// The output of each input, in order. An error says what the command line asks for that cannot be.
+pub fn outputs(inputs: &[Input], wanted: Wanted<'_>) -> Result<Vec<Output>, String> {
+    if inputs.iter().filter(|input| is_stdin(&input.path)).count() > 1 {
         return Err("standard input can be converted only once".into());
     }
-    let several = inputs.len() > 1;
-    let mut outputs: Vec<Output> = Vec::with_capacity(inputs.len());
-    for input in inputs {
-        let output = match (wanted.split_chapters, wanted.output) {
-            (Some(dir), _) if several => Output::Chapters(dir.join(chapters_name(input))),
-            (Some(dir), _) => Output::Chapters(dir.to_owned()),
-            (None, Some(output)) if is_dash(output) && several => {
-                return Err("only one file can go to standard output".into());
-            }
-            (None, Some(output)) if is_dash(output) => Output::Stdout,
-            (None, Some(output)) => match folder(output, cfg!(windows)) {
-                Some(folder) => into_folder(&folder, input)?,
-                None if several => into_folder(output, input)?,
-                None => Output::at(output.to_owned()),
-            },
-            (None, None) if is_pipe(input) && several => {
-                return Err(format!(
-                    "only one file can go to standard output: say with --output where the MP3 of {} goes",
-                    input.display()
-                ));
-            }
-            (None, None) if is_pipe(input) => Output::Stdout,
-            (None, None) => Output::at(input.with_file_name(mp3_name(input))),
-        };
-        if let Output::Chapters(dir) = &output {
-            create_folder(dir)?;
-        }
-        outputs.push(output);
-    }
+    let several = is_several(inputs);
+    let outputs: Result<Vec<Output>, String> = inputs
+        .iter()
+        .map(|input| output(input, wanted, several))
+        .collect();
+    let outputs = outputs?;
     refuse_collisions(inputs, &outputs)?;
     Ok(outputs)
 }
 
-/// No two inputs may have one output, and no output may be an input.
-fn refuse_collisions(inputs: &[PathBuf], outputs: &[Output]) -> Result<(), String> {
-    for (i, output) in outputs.iter().enumerate() {
-        let Some(path) = output.path() else { continue };
-        if let Some(twin) = outputs[..i].iter().position(|o| o.path() == Some(path)) {
+/// Whether there are, or may be, several outputs, which stand in a folder.
+pub fn is_several(inputs: &[Input]) -> bool {
+    inputs.len() > 1 || inputs.iter().any(|input| input.root.is_some())
+}
+
+/// The output of one input. `several`: it may not be the only one.
+pub fn output(input: &Input, wanted: Wanted<'_>, several: bool) -> Result<Output, String> {
+    let path = input.path.as_path();
+    // What was found in a folder has the same place in the folder of the MP3s.
+    let mirrored = |folder: &Path| match input.folder_below_root() {
+        Some(below) => folder.join(below),
+        None => folder.to_owned(),
+    };
+    Ok(match (wanted.split_chapters, wanted.output) {
+        (Some(dir), _) if several => Output::Chapters(mirrored(dir).join(chapters_name(path))),
+        (Some(dir), _) => Output::Chapters(dir.to_owned()),
+        (None, Some(output)) if is_dash(output) && several => {
+            return Err("only one file can go to standard output".into());
+        }
+        (None, Some(output)) if is_dash(output) => Output::Stdout,
+        (None, Some(output)) => match folder(output, cfg!(windows)) {
+            Some(folder) => Output::at(mirrored(&folder).join(mp3_name(path))),
+            None if several => Output::at(mirrored(output).join(mp3_name(path))),
+            None => Output::at(output.to_owned()),
+        },
+        (None, None) if is_pipe(path) && several => {
             return Err(format!(
-                "{} and {} would both become {}",
-                inputs[twin].display(),
-                inputs[i].display(),
+                "only one file can go to standard output: say with --output where the MP3 of {} goes",
                 path.display()
             ));
         }
-        if let Some(input) = inputs.iter().find(|input| is_same_file(input, path)) {
+        (None, None) if is_pipe(path) => Output::Stdout,
+        (None, None) => Output::at(path.with_file_name(mp3_name(path))),
+    })
+}
+
+/// No two inputs may have one output, and no output may be an input.
+fn refuse_collisions(inputs: &[Input], outputs: &[Output]) -> Result<(), String> {
+    let mut places: HashMap<PathBuf, &Path> = HashMap::with_capacity(outputs.len());
+    let originals: HashMap<PathBuf, &Path> = inputs
+        .iter()
+        .flat_map(|input| {
+            let path = input.path.as_path();
+            [
+                (place(path), path),
+                (path.canonicalize().unwrap_or_else(|_| place(path)), path),
+            ]
+        })
+        .collect();
+    for (input, output) in inputs.iter().zip(outputs) {
+        let Some(path) = output.path() else { continue };
+        let place = place(path);
+        if let Some(input) = originals
+            .get(&place)
+            .or_else(|| originals.get(&path.canonicalize().ok()?))
+        {
             return Err(format!(
                 "{} is an input and would be overwritten",
                 input.display()
+            ));
+        }
+        if let Some(twin) = places.insert(place, &input.path) {
+            return Err(format!(
+                "{} and {} would both become {}",
+                twin.display(),
+                input.path.display(),
+                path.display()
             ));
         }
     }
     Ok(())
 }
 
-fn into_folder(folder: &Path, input: &Path) -> Result<Output, String> {
-    create_folder(folder)?;
-    Ok(Output::at(folder.join(mp3_name(input))))
+/// One path for all ways to write the place of a file, which need not exist. A link is a place of its own.
+pub fn place(path: &Path) -> PathBuf {
+    let folder = match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    let place = match (folder.canonicalize(), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+    };
+    // Here `a.mp3` and `A.mp3` are one file.
+    match cfg!(any(windows, target_os = "macos")) {
+        true => place.to_string_lossy().to_lowercase().into(),
+        false => place,
+    }
 }
 
-fn create_folder(path: &Path) -> Result<(), String> {
-    let created = std::fs::create_dir_all(path);
-    created.map_err(|e| format!("cannot create the folder {}: {e}", path.display()))
-}
-
-/// Whether two paths lead to one file.
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    a == b
-        || match (a.canonicalize(), b.canonicalize()) {
-            (Ok(a), Ok(b)) => a == b,
+/// Creates the folders that `wanted` names, and those below, where they are missing. `several`: as in [`output`]. The
+/// folder of a file that was named is not created: it may be a slip.
+pub fn create_folders(
+    outputs: &[&Output],
+    wanted: Wanted<'_>,
+    several: bool,
+) -> Result<(), String> {
+    let into_folder = |path: &Path| several || folder(path, cfg!(windows)).is_some();
+    let mut folders = BTreeSet::new();
+    for output in outputs {
+        match (output, wanted.output) {
+            (Output::Chapters(folder), _) => folders.insert(folder.as_path()),
+            (Output::File(path), Some(output)) if into_folder(output) => {
+                path.parent().is_some_and(|parent| folders.insert(parent))
+            }
             _ => false,
-        }
+        };
+    }
+    for folder in folders
+        .into_iter()
+        .filter(|folder| *folder != Path::new(""))
+    {
+        let created = std::fs::create_dir_all(folder);
+        created.map_err(|e| format!("cannot create the folder {}: {e}", folder.display()))?;
+    }
+    Ok(())
 }
 
 /// The folder that `path` means: it is one, or it ends in a separator. `windows`: by the rules of Windows.

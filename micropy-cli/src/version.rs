@@ -1,21 +1,14 @@
 //! `micropy --version`, and what it was built with.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 
 use micropy_lame::{build, stages, version};
 
-use crate::{Exit, message, system};
+use crate::{Exit, message};
 
 /// Prints the version. `verbose`: with the encoder that runs on this processor, and whether the FDK decoder is built in.
 pub fn print(verbose: bool) -> Exit {
-    match io::stdout().write_all(text(verbose).as_bytes()) {
-        Err(error) if !system::is_closed_pipe(&error) => {
-            message::problem(format_args!("standard output: cannot write: {error}"));
-            Exit::Failed
-        }
-        _ => Exit::Done,
-    }
+    message::output(text(verbose).as_bytes())
 }
 
 fn text(verbose: bool) -> String {

@@ -116,6 +116,7 @@ mod pcm;
 mod pipeline;
 #[cfg(feature = "ports")]
 pub mod ports;
+mod preset;
 mod probe;
 mod progress;
 mod render;
@@ -140,6 +141,7 @@ pub use convert::{ChapterOutcome, Chapters, Converter, EmptyChapter};
 pub use error::{Error, Result};
 pub use file_name::file_stem;
 pub use options::{Bitrate, Channels, Options, TrackChoice};
+pub use preset::Preset;
 pub use probe::{Probe, ProbedTrack, Prober, probe};
 pub use progress::{CancelToken, Progress};
 pub use report::{MeasuredLoudness, Report};

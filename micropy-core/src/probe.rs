@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::audio;
 use crate::codec::Codec;
 use crate::error::{Error, Result};
+use crate::language;
 use crate::mp4::{AfterPreamble, Movie, Passed};
 use crate::options::TrackChoice;
 use crate::progress::CancelToken;
@@ -38,6 +39,20 @@ pub struct Probe {
     pub chapters: Vec<Chapter>,
     /// What a user should know of.
     pub warnings: Vec<Warning>,
+}
+
+impl Probe {
+    /// The track that a conversion with this choice takes; `None` where the file has no such track.
+    pub fn track(&self, choice: &TrackChoice) -> Option<&ProbedTrack> {
+        match choice {
+            TrackChoice::Default => self.tracks.get(self.default_track?),
+            TrackChoice::Index(index) => self.tracks.get(*index),
+            TrackChoice::Language(wanted) => self.tracks.iter().find(|track| {
+                let spoken = track.language.as_deref();
+                spoken.is_some_and(|spoken| language::is_same(spoken, wanted))
+            }),
+        }
+    }
 }
 
 /// One audio track of a file.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use micropy_core::{Bitrate, Channels, Cover, Error, Id3Version, Options, TrackChoice};
+use micropy_core::{Bitrate, Channels, Cover, Error, Id3Version, Options, Preset, TrackChoice};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt};
 
@@ -47,11 +47,10 @@ pub fn read(arguments: &Bound<'_, PyDict>) -> PyResult<Options> {
 
     let mut options = match get("preset")? {
         None => Options::new(),
-        Some(name) => match name.to_string().as_str() {
-            // "original" was its name before.
-            "moviepy" | "original" => Options::moviepy_defaults(),
-            name => return Err(refuse(format!("there is no preset {name}, only moviepy"))),
-        },
+        Some(name) => {
+            let preset: Result<Preset, Error> = name.to_string().parse();
+            preset.map_err(|error| exception(py, error))?.options()
+        }
     };
     let cbr: Option<u16> = number("bitrate", get("bitrate")?)?;
     let abr: Option<u16> = number("abr", get("abr")?)?;
@@ -92,7 +91,7 @@ pub fn read(arguments: &Bound<'_, PyDict>) -> PyResult<Options> {
     options.late_start = flag("late_start")?;
     options.fade_in = seconds("fade_in")?.unwrap_or_default();
     options.fade_out = seconds("fade_out")?.unwrap_or_default();
-    options.normalize = number("normalize", get("normalize")?)?;
+    options.normalize = number("normalize", get("normalize")?)?.or(options.normalize);
     options.replay_gain = flag("replay_gain")?;
     options.tags.copy = flag_or("copy_tags", options.tags.copy)?;
     if let Some(tags) = get("tags")? {

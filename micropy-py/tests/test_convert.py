@@ -99,6 +99,10 @@ def test_options_reach_the_engine(clip):
     as_moviepy = micropy.convert(clip, preset="moviepy")
     assert (as_moviepy.output_sample_rate, as_moviepy.output_channels) == (44100, 2)
     assert micropy.convert(clip, preset="original").data == as_moviepy.data, "the preset's name before"
+    small = micropy.convert(clip, preset="small")
+    assert (small.output_sample_rate, small.output_channels) == (24000, 1)
+    assert micropy.convert(clip, channels=2, preset="small").output_channels == 2, "what is given beside it wins"
+    assert micropy.convert(clip, preset="podcast").loudness.gain != 0
     tagged = micropy.convert(clip, tags={"title": "Ein Lied"}, id3v23=True).data
     assert tagged[:4] == b"ID3\3" and "Ein Lied".encode("utf-16-le") in tagged or b"Ein Lied" in tagged
     assert micropy.convert(clip, replay_gain=True).loudness.true_peak < 3

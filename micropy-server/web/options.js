@@ -4,9 +4,19 @@ import { clock, parseClock } from "./words.js";
 
 const KEPT = "micropy.options";
 const QUALITIES = {
-  best: { vbr: 0 },
-  speech: { vbr: 6, mono: true },
+  best: { preset: "music" },
+  speech: { preset: "speech" },
+  podcast: { preset: "podcast" },
+  small: { preset: "small" },
   moviepy: { preset: "moviepy" },
+};
+/** What the presets set, as the API's document says it. */
+const PRESETS = {
+  speech: "mono, about 64 kbit/s",
+  podcast: "−16 LUFS, 44.1 kHz, 96 kbit/s",
+  music: "best quality",
+  small: "mono, 24 kHz, about 32 kbit/s",
+  moviepy: "44.1 kHz, stereo, 128 kbit/s",
 };
 
 const byId = (id) => document.getElementById(id);
@@ -57,7 +67,7 @@ export function showMistake() {
 /** A job's options in words; nothing where all is as the source has it. */
 export function describe(options) {
   const words = [];
-  if (options.preset) words.push("44.1 kHz, stereo, 128 kbit/s");
+  if (options.preset) words.push(PRESETS[options.preset] ?? options.preset);
   if (options.bitrate) words.push(`${options.bitrate} kbit/s`);
   if (options.abr) words.push(`about ${options.abr} kbit/s`);
   if (options.vbr !== undefined) words.push(options.vbr === 0 ? "best quality" : `quality ${options.vbr}`);

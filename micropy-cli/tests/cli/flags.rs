@@ -217,6 +217,9 @@ fn a_track_is_chosen_by_number_or_language() {
         ("--track 1", 1),
         ("--track deu", 1),
         ("--track eng", 2),
+        ("--track de", 1),
+        ("--track ger", 1),
+        ("--track en", 2),
     ] {
         let run = folder.micropy(&format!("convert two-tracks.mp4 --json --force {flags}"));
         assert_eq!(run.code, Some(0), "{flags}: {}", run.stderr);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::run::{Folder, clip, long_clip, on_unix};
 
 /// Sends a signal, `INT` or `TERM`.
-fn send(child: &Child, signal: &str) {
+pub fn send(child: &Child, signal: &str) {
     let kill = Command::new("kill")
         .args([&format!("-{signal}"), &child.id().to_string()])
         .status();
@@ -16,7 +16,7 @@ fn send(child: &Child, signal: &str) {
 }
 
 /// Waits for the end, which must come soon.
-fn end_of(child: &mut Child, what: &str) -> ExitStatus {
+pub fn end_of(child: &mut Child, what: &str) -> ExitStatus {
     let since = Instant::now();
     loop {
         if let Some(status) = child.try_wait().expect("a status") {
@@ -30,7 +30,7 @@ fn end_of(child: &mut Child, what: &str) -> ExitStatus {
     }
 }
 
-fn assert_runs(child: &mut Child, what: &str) {
+pub fn assert_runs(child: &mut Child, what: &str) {
     assert!(
         child.try_wait().expect("a status").is_none(),
         "{what}: it has ended already"
@@ -69,6 +69,54 @@ fn a_signal_leaves_nothing_behind() {
             [name.as_str()],
             "{what}: no output, whole or partial"
         );
+    }
+}
+
+#[test]
+fn a_signal_ends_all_files_at_once() {
+    let test = "a_signal_ends_all_files_at_once";
+    if !on_unix(test) {
+        return;
+    }
+    let Some((folder, name)) = long_clip(test) else {
+        return;
+    };
+    let names: Vec<String> = (1..=4).map(|number| format!("{number}.m4a")).collect();
+    for name_of_copy in &names {
+        std::fs::hard_link(folder.path(&name), folder.path(name_of_copy)).expect("a link");
+    }
+    let before = folder.names();
+    for signals in [&["INT"][..], &["TERM", "TERM"]] {
+        let what = format!("{signals:?}");
+        let mut child = folder
+            .command(&format!(
+                "convert {} -o out --quality 0 --jobs 4",
+                names.join(" ")
+            ))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("micropy starts");
+        // All four are at work: each has its unfinished file.
+        let since = Instant::now();
+        let unfinished = || std::fs::read_dir(folder.path("out")).map_or(0, Iterator::count);
+        while unfinished() < 4 {
+            assert!(
+                since.elapsed() < Duration::from_secs(20),
+                "{what}: {}",
+                unfinished()
+            );
+            sleep(Duration::from_millis(10));
+        }
+        assert_runs(&mut child, &what);
+        for signal in signals {
+            send(&child, signal);
+        }
+        let status = end_of(&mut child, &what);
+        assert_eq!(status.code(), Some(130), "{what}: {status}");
+        assert_eq!(unfinished(), 0, "{what}: no output, whole or partial");
+        std::fs::remove_dir(folder.path("out")).expect("it is empty");
+        assert_eq!(folder.names(), before, "{what}");
     }
 }
 

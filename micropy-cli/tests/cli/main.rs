@@ -1,14 +1,21 @@
 //! The command line as users meet it: the built program, real files, independent decoders.
 
 mod audio;
+mod batch;
 #[cfg(unix)]
 mod broken;
 mod convert;
 mod flags;
+mod folders;
+mod habits;
 #[cfg(unix)]
 mod interrupt;
+mod itself;
+mod presets;
 mod probe;
 mod run;
 mod streams;
 #[cfg(unix)]
 mod unix;
+#[cfg(unix)]
+mod watch;

@@ -87,6 +87,35 @@ impl Folder {
         fs::write(self.path(name), bytes).expect("the folder can be written");
     }
 
+    /// Puts a copy of a shipped clip at this path in the folder, whose folders it creates.
+    pub fn put(&self, clip: &str, path: &str) {
+        let path = self.path(path);
+        let folder = path.parent().expect("it is in a folder");
+        fs::create_dir_all(folder).expect("a folder");
+        fs::copy(clip_path(clip), path).expect("the clip is shipped");
+    }
+
+    /// The paths of all files below the folder `name`, sorted, with `/` between their parts.
+    pub fn files(&self, name: &str) -> Vec<String> {
+        fn add(root: &Path, folder: &Path, files: &mut Vec<String>) {
+            for entry in fs::read_dir(folder).expect("the folder can be listed") {
+                let path = entry.expect("an entry").path();
+                let kind = fs::symlink_metadata(&path).expect("it is there");
+                if kind.is_dir() {
+                    add(root, &path, files);
+                } else {
+                    let below = path.strip_prefix(root).expect("it is below");
+                    files.push(below.to_string_lossy().replace('\\', "/"));
+                }
+            }
+        }
+        let root = self.path(name);
+        let mut files = Vec::new();
+        add(&root, &root, &mut files);
+        files.sort();
+        files
+    }
+
     /// The names in the folder, sorted.
     pub fn names(&self) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.folder.path())

@@ -34,7 +34,7 @@ class Options(TypedDict, total=False):
     unscaled_downmix: bool
     """Mix surround down at full level, which may clip."""
     preset: Optional[str]
-    """"moviepy" is what moviepy makes by default: 44.1 kHz, stereo, 128 kbit/s."""
+    """Options by what the MP3 is for: "speech", "podcast", "music", "small" or "moviepy"; others given beside it win."""
     track: Union[int, str, None]
     """The audio track, by place from 0 or by language ("eng")."""
     start: Optional[Time]

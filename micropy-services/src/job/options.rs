@@ -88,6 +88,8 @@ pub struct ConversionOptions {
         example = "eng"
     )]
     pub language: Option<String>,
+    /// Options by what the MP3 is for; others given beside it win. `speech`: mono, 64 kbit/s on average. `podcast`:
+    /// -16 LUFS, 44.1 kHz, 96 kbit/s. `music`: the best quality. `small`: mono, 24 kHz, 32 kbit/s on average.
     /// `moviepy`: 44.1 kHz, stereo, 128 kbit/s, as moviepy makes by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(inline)]
@@ -98,13 +100,29 @@ pub struct ConversionOptions {
     pub split: Option<Split>,
 }
 
-/// A set of options by name.
+/// A set of options by name: those of [`micropy_core::Preset`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Preset {
+    Speech,
+    Podcast,
+    Music,
+    Small,
     // Its name before.
     #[serde(alias = "original")]
     Moviepy,
+}
+
+impl From<Preset> for micropy_core::Preset {
+    fn from(preset: Preset) -> Self {
+        match preset {
+            Preset::Speech => Self::Speech,
+            Preset::Podcast => Self::Podcast,
+            Preset::Music => Self::Music,
+            Preset::Small => Self::Small,
+            Preset::Moviepy => Self::Moviepy,
+        }
+    }
 }
 
 /// How to cut a video into several MP3s.
@@ -133,10 +151,9 @@ impl ConversionOptions {
 
     /// The options for the engine. An error says what is wrong, in words for the client.
     pub fn engine_options(&self) -> Result<Options, String> {
-        let mut options = match self.preset {
-            Some(Preset::Moviepy) => Options::moviepy_defaults(),
-            None => Options::new(),
-        };
+        let mut options = self.preset.map_or_else(Options::new, |preset| {
+            micropy_core::Preset::from(preset).options()
+        });
         options = match (self.bitrate, self.abr, self.vbr) {
             (None, None, None) => options,
             (Some(kbps), None, None) => options.cbr(kbps),
@@ -150,9 +167,12 @@ impl ConversionOptions {
         if let Some(rate) = self.sample_rate {
             options.sample_rate = Some(rate);
         }
-        if self.mono == Some(true) {
-            options.channels = Some(Channels::Mono);
-        }
+        options.channels = match (self.mono, options.channels) {
+            (Some(true), _) => Some(Channels::Mono),
+            // Of a preset that is mono.
+            (Some(false), Some(Channels::Mono)) => None,
+            (_, channels) => channels,
+        };
         if let Some(start) = self.start {
             options.start = seconds("start", start)?;
         }
@@ -165,7 +185,7 @@ impl ConversionOptions {
         if let Some(length) = self.fade_out {
             options.fade_out = seconds("fade_out", length)?;
         }
-        options.normalize = self.normalize;
+        options.normalize = self.normalize.or(options.normalize);
         options.replay_gain = self.replay_gain == Some(true);
         options.late_start = self.late_start == Some(true);
         options.tags.copy = self.tags != Some(false);
@@ -242,6 +262,20 @@ mod tests {
         assert_eq!(shaped.normalize, Some(-16.0));
         assert!(shaped.replay_gain && !shaped.tags.copy && !shaped.late_start);
         assert_eq!(shaped.track, TrackChoice::Index(1));
+    }
+
+    #[test]
+    fn presets_are_those_of_the_engine_and_other_options_win() {
+        for preset in micropy_core::Preset::ALL {
+            let options = parse(&format!(r#"{{"preset": "{preset}"}}"#));
+            assert_eq!(options.unwrap(), preset.options(), "{preset}");
+        }
+        let speech = micropy_core::Preset::Speech.options();
+        let stereo = parse(r#"{"preset": "speech", "mono": false}"#).unwrap();
+        assert_eq!((stereo.channels, stereo.bitrate), (None, speech.bitrate));
+        let loud = parse(r#"{"normalize": -14, "preset": "podcast", "vbr": 4}"#).unwrap();
+        assert_eq!(loud.normalize, Some(-14.0));
+        assert_eq!(loud.bitrate, Some(micropy_core::Bitrate::Vbr(4.0)));
     }
 
     #[test]
