@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::run::Folder;
+use crate::run::{Folder, clip};
 
 const CLIPS: [&str; 4] = [
     "song.mp4",
@@ -49,7 +49,7 @@ fn failures_come_last_and_the_worst_is_the_exit_code() {
         "mono-16000.m4a",
         "amr.3gp",
     ]);
-    let whole = fs::read(folder.path("mono-22050.mp4")).expect("the clip");
+    let whole = clip("moov-first-stereo-44100.mp4");
     folder.write("cut.mp4", &whole[..whole.len() * 3 / 4]);
     let run =
         folder.micropy("convert video-only.mp4 mono-22050.mp4 amr.3gp mono-16000.m4a -o out -j 4");

@@ -56,7 +56,7 @@ complete_at micropy convert --preset s
     );
     assert_eq!(
         lines[1..],
-        ["convert", "--replaygain --recursive", "speech small"],
+        ["convert", "--recursive --replaygain", "speech small"],
         "{said}"
     );
 }
@@ -108,7 +108,9 @@ fn manual_pages_render() {
         let mut command = Command::new(renderer);
         match renderer {
             "mandoc" => command.args(["-T", "utf8"]).arg(&path),
-            "groff" => command.args(["-man", "-T", "utf8", "-ww"]).arg(&path),
+            "groff" => command
+                .args(["-man", "-T", "utf8", "-ww", "-P", "-cbou"])
+                .arg(&path),
             _ => command.arg("-l").arg(&path).env("MANPAGER", "cat"),
         };
         let text = fed(&mut command, b"");
