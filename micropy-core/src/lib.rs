@@ -105,6 +105,7 @@ mod downmix;
 mod error;
 mod fade;
 mod file_name;
+mod fourier;
 mod frame_header;
 mod language;
 mod limiter;

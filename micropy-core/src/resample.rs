@@ -1,8 +1,10 @@
 //! Exact resampling: every output PCM sample depends on its position alone.
 //!
-//! A polyphase filter with a fixed window of input around each output instant has no state that a restart could
-//! lose: spans that are resampled on their own meet bit for bit, and there is no delay to subtract. Resamplers that
-//! work block by block or interpolate their filter lack one or the other.
+//! The filter is a windowed sinc of some hundred input samples. Applied one output sample at a time it would cost more
+//! than the encoder, so it is applied to the spectrum of a block (overlap-save; Oppenheim and Schafer, *Discrete-Time
+//! Signal Processing*, 8.7.3), and the way back from the spectrum is at the new rate. Blocks begin at multiples of one
+//! length from the start of the track, whatever is asked for. So there is no state that a restart could lose: spans
+//! that are resampled on their own meet bit for bit, and there is no delay to subtract.
 //!
 //! Hence no library: rubato's resamplers keep their place in the input as state and begin with a delay in whole
 //! output samples. Restarted in the middle of a track at a ratio such as 147/320, one is at another fraction of a
@@ -12,6 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::fourier::{Complexes, Scratch, Transform};
 use crate::pcm::Pcm;
 
 /// The sample rates of MP3 (MPEG-1, MPEG-2 and MPEG-2.5).
@@ -36,8 +39,11 @@ const ATTENUATION: f64 = 125.0;
 /// The pass band ends at this part of the lower Nyquist frequency; the stop band begins at all of it.
 const PASS_BAND: f64 = 0.955;
 
-/// The most coefficients (64 MiB): two rates with no common factor are refused.
-const MAX_COEFFICIENTS: u64 = 16 << 20;
+/// PCM samples of the longest transform: two rates with no common factor are refused.
+const LONGEST_TRANSFORM: u64 = 160 << 10;
+
+/// A transform is at least so many times as long as the filter: of shorter ones, too much overlaps.
+const TRANSFORM_PER_FILTER: u64 = 8;
 
 /// A filter from one rate to another. Cheap to share: a clone is another handle.
 #[derive(Clone, Debug)]
@@ -45,10 +51,20 @@ pub struct Resampler {
     /// Output instants per `down` input instants, in lowest terms.
     up: u64,
     down: u64,
-    /// Input samples around an output instant: a multiple of [`LANES`].
-    taps: usize,
-    /// `taps` coefficients for each of `up` phases.
-    phases: Arc<[f32]>,
+    /// Units of `down` input and `up` output samples in a block, and on each side of it what the filter reaches.
+    block: u64,
+    margin: u64,
+    filter: Filter,
+}
+
+/// The filter, as it is applied to the spectrum of a block with its margins.
+#[derive(Clone, Debug)]
+struct Filter {
+    /// Of a block of the input, and of the output.
+    input: Transform,
+    output: Transform,
+    /// Its response at each bin, from 0 Hz on. It is 0 where this ends, half the lower rate.
+    response: Arc<[f32]>,
 }
 
 impl Resampler {
@@ -60,21 +76,19 @@ impl Resampler {
         }
         let divisor = gcd(from.into(), to.into());
         let (up, down) = (u64::from(to) / divisor, u64::from(from) / divisor);
-        let ratio = (up as f64 / down as f64).min(1.0);
-        // Kaiser's estimate of the length for a transition of that width.
-        let transition = std::f64::consts::PI * (1.0 - PASS_BAND) * ratio;
-        let length = (ATTENUATION - 7.95) / (2.285 * transition);
-        let taps = (length as u64 + 2).next_multiple_of(LANES as u64);
-        if taps.saturating_mul(up) > MAX_COEFFICIENTS {
-            return Err(unsupported());
-        }
-        let cutoff = ratio * (1.0 + PASS_BAND) / 2.0;
-        let phases = (0..up).flat_map(|phase| coefficients(phase as f64 / up as f64, taps, cutoff));
+        let sinc = WindowedSinc::of(up as f64 / down as f64);
+        let margin = sinc.reach.div_ceil(down);
+        let wish = (2 * sinc.reach * TRANSFORM_PER_FILTER).div_ceil(down);
+        let most = LONGEST_TRANSFORM / up.max(down);
+        let units = transform_units(wish.max(2 * margin + 2), most);
+        let units = units.filter(|units| *units > 2 * margin);
+        let units = units.ok_or_else(unsupported)?;
         Ok(Resampler {
             up,
             down,
-            taps: taps as usize,
-            phases: phases.collect(),
+            block: units - 2 * margin,
+            margin,
+            filter: Filter::new((units * down) as usize, (units * up) as usize, &sinc),
         })
     }
 
@@ -92,10 +106,13 @@ impl Resampler {
     /// The input that the output `range` depends on, as positions from the start of the track. Before the start and
     /// after the end there is silence.
     pub fn input_range(&self, output: Range<u64>) -> Range<u64> {
-        let start = self.first_tap(output.start);
-        let end = self.first_tap(output.end.saturating_sub(1)) + self.taps as i64;
-        let clamped = |position: i64| u64::try_from(position).unwrap_or(0);
-        clamped(start)..clamped(end)
+        let first = self.block_of(output.start);
+        let last = self.block_of(output.end.saturating_sub(1));
+        let begin = first.saturating_mul(self.block * self.down);
+        let end = last
+            .saturating_add(1)
+            .saturating_mul(self.block * self.down);
+        begin.saturating_sub(self.margin_len())..end.saturating_add(self.margin_len())
     }
 
     /// A run of the filter for the output from `output_start` on. Its first input must be at `input_start`, which is
@@ -104,20 +121,78 @@ impl Resampler {
         Run {
             resampler: self.clone(),
             input: Pcm::new(channels),
-            input_start: input_start as i64,
+            input_start,
             next: output_start,
+            buffers: Buffers::default(),
         }
     }
 
-    /// Position of the first of the input samples around output instant `n`, at n · down / up.
-    fn first_tap(&self, n: u64) -> i64 {
-        let whole = u128::from(n) * u128::from(self.down) / u128::from(self.up);
-        whole as i64 - (self.taps as i64 / 2 - 1)
+    /// The block that output instant `n` is in.
+    fn block_of(&self, n: u64) -> u64 {
+        n / (self.block * self.up)
     }
 
-    fn phase(&self, n: u64) -> &[f32] {
-        let phase = u128::from(n) * u128::from(self.down) % u128::from(self.up);
-        &self.phases[phase as usize * self.taps..][..self.taps]
+    /// Input samples of a margin.
+    fn margin_len(&self) -> u64 {
+        self.margin * self.down
+    }
+}
+
+/// The smallest number that is at least `least`, divisible by 32 and by no prime above 7, for transforms of such
+/// lengths are fast; if it is more than `most`, the largest even number that is not.
+fn transform_units(least: u64, most: u64) -> Option<u64> {
+    let is_smooth = |n: &u64| {
+        let mut rest = *n;
+        for factor in [2, 3, 5, 7] {
+            while rest.is_multiple_of(factor) {
+                rest /= factor;
+            }
+        }
+        rest == 1
+    };
+    let smooth = (least.next_multiple_of(32)..=most)
+        .step_by(32)
+        .find(is_smooth);
+    smooth.or_else(|| (most >= 2).then_some(most / 2 * 2))
+}
+
+impl Filter {
+    /// The filter `sinc` for transforms of so many PCM samples.
+    fn new(input_len: usize, output_len: usize, sinc: &WindowedSinc) -> Filter {
+        let (input, output) = (Transform::new(input_len), Transform::new(output_len));
+        // Its middle is at 0, and what comes before that at the end.
+        let mut taps = vec![0f32; input_len];
+        taps[0] = sinc.at(0.0) as f32;
+        for tap in 1..sinc.reach as usize {
+            let coefficient = sinc.at(tap as f64) as f32;
+            taps[tap] = coefficient;
+            taps[input_len - tap] = coefficient;
+        }
+        let mut buffers = Buffers::default();
+        buffers.fill(input_len, 0, &taps);
+        input.to_spectrum(&mut buffers.pairs, &mut buffers.scratch);
+        // It is even, so its spectrum is real. Both spectra are twofold, and the way back multiplies by the length.
+        let scale = 1.0 / (4.0 * input_len as f32);
+        let bins = buffers.pairs.re.iter().take(output.half());
+        Filter {
+            response: bins.map(|bin| bin * scale).collect(),
+            input,
+            output,
+        }
+    }
+
+    /// Replaces the pairs of input samples in `buffers` by those of the output.
+    fn apply(&self, buffers: &mut Buffers) {
+        let Buffers { pairs, scratch } = buffers;
+        self.input.to_spectrum(pairs, scratch);
+        for part in [&mut pairs.re, &mut pairs.im] {
+            for (bin, response) in part.iter_mut().zip(&*self.response) {
+                *bin *= response;
+            }
+        }
+        pairs.resize(self.response.len());
+        pairs.resize(self.output.half());
+        self.output.to_pcm(pairs, scratch);
     }
 }
 
@@ -127,18 +202,27 @@ pub struct Run {
     resampler: Resampler,
     /// The input still needed, beginning at `input_start`.
     input: Pcm,
-    input_start: i64,
+    input_start: u64,
     next: u64,
+    buffers: Buffers,
+}
+
+/// What a block is transformed in.
+#[derive(Debug, Default)]
+struct Buffers {
+    /// PCM samples, the even ones as real parts, or their spectrum.
+    pairs: Complexes,
+    scratch: Scratch,
 }
 
 impl Run {
     /// Takes the next input and appends all output that follows from it.
     pub fn push(&mut self, input: &Pcm, output: &mut Pcm) {
         self.input.extend_from(input, 0, input.len());
-        let end = self.input_start + self.input.len() as i64;
-        let taps = self.resampler.taps as i64;
-        while self.resampler.first_tap(self.next) + taps <= end {
-            self.emit(output);
+        let end = self.input_start + self.input.len() as u64;
+        let one = |next: u64| next..next.saturating_add(1);
+        while self.resampler.input_range(one(self.next)).end <= end {
+            self.emit(u64::MAX, output);
         }
         self.forget();
     }
@@ -146,67 +230,124 @@ impl Run {
     /// Appends the output up to `end`, as if silence followed.
     pub fn finish(mut self, end: u64, output: &mut Pcm) {
         while self.next < end {
-            self.emit(output);
+            self.emit(end, output);
         }
     }
 
-    fn emit(&mut self, output: &mut Pcm) {
-        let n = self.next;
-        self.next += 1;
-        let phase = self.resampler.phase(n);
-        let first = self.resampler.first_tap(n) - self.input_start;
-        // Silence before the first and after the last PCM sample: their coefficients do not count.
-        let skip = usize::try_from(-first).unwrap_or(0).min(phase.len());
-        let first = usize::try_from(first).unwrap_or(0);
-        for (from, to) in self.input.planes().iter().zip(output.planes_mut()) {
-            let known = from.get(first..).unwrap_or(&[]);
-            to.push(dot(&phase[skip..], known));
+    /// Appends the rest of the block that the next output is in, up to `end`.
+    fn emit(&mut self, end: u64, output: &mut Pcm) {
+        let Resampler {
+            up,
+            down,
+            block,
+            margin,
+            ref filter,
+        } = self.resampler;
+        let begin = self.resampler.block_of(self.next) * block;
+        let end = ((begin + block) * up).min(end);
+        // The transform begins a margin earlier.
+        let skipped = self.next + margin * up - begin * up;
+        let wanted = skipped as usize..(skipped + (end - self.next)) as usize;
+        // Silence before the first PCM sample and after the last.
+        let input_len = 2 * filter.input.half();
+        let first = (begin * down) as i64 - (margin * down) as i64 - self.input_start as i64;
+        let missing = usize::try_from(-first).unwrap_or(0).min(input_len);
+        let from = usize::try_from(first).unwrap_or(0);
+        for (input, output) in self.input.planes().iter().zip(output.planes_mut()) {
+            let known = input.get(from..).unwrap_or(&[]);
+            let known = &known[..known.len().min(input_len - missing)];
+            self.buffers.fill(input_len, missing, known);
+            filter.apply(&mut self.buffers);
+            self.buffers.append_to(output, wanted.clone());
         }
+        self.next = end;
     }
 
     fn forget(&mut self) {
-        let needed = self.resampler.first_tap(self.next) - self.input_start;
-        let passed = usize::try_from(needed).unwrap_or(0).min(self.input.len());
+        let needed = self.resampler.input_range(self.next..self.next).start;
+        let passed = needed.saturating_sub(self.input_start);
+        let passed = (passed as usize).min(self.input.len());
         // Moving the rest down costs time in proportion to the rest: not for every little piece.
         if passed >= 4096 {
             for plane in self.input.planes_mut() {
                 plane.drain(..passed);
             }
-            self.input_start += passed as i64;
+            self.input_start += passed as u64;
         }
     }
 }
 
-/// Partial sums that the compiler keeps in one vector register.
-const LANES: usize = 16;
-
-/// Sum of products over the common length.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let len = a.len().min(b.len());
-    let (a, b) = (a[..len].chunks_exact(LANES), b[..len].chunks_exact(LANES));
-    let rest = a.remainder().iter().zip(b.remainder());
-    let rest: f32 = rest.map(|(a, b)| a * b).sum();
-    let mut sums = [0f32; LANES];
-    for (a, b) in a.zip(b) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
+impl Buffers {
+    /// Puts `known` there after `missing` PCM samples of silence, and silence after it, `len` in all.
+    fn fill(&mut self, len: usize, missing: usize, known: &[f32]) {
+        self.pairs.resize(0);
+        self.pairs.resize(missing / 2);
+        let Complexes { re, im } = &mut self.pairs;
+        let mut known = known;
+        if missing % 2 == 1 {
+            re.push(0.0);
+            im.push(known.split_off_first().copied().unwrap_or_default());
         }
+        let (pairs, last) = known.as_chunks::<2>();
+        re.extend(pairs.iter().map(|pair| pair[0]));
+        im.extend(pairs.iter().map(|pair| pair[1]));
+        re.extend(last);
+        self.pairs.resize(len / 2);
     }
-    sums.iter().sum::<f32>() + rest
+
+    /// Appends the PCM samples `range` of what is there.
+    fn append_to(&self, plane: &mut Vec<f32>, range: Range<usize>) {
+        let Complexes { re, im } = &self.pairs;
+        let sample = |n: usize| if n % 2 == 0 { re[n / 2] } else { im[n / 2] };
+        let (first, last) = (range.start.next_multiple_of(2), range.end / 2 * 2);
+        if first >= last {
+            plane.extend(range.map(sample));
+            return;
+        }
+        plane.extend((range.start..first).map(sample));
+        let begin = plane.len();
+        plane.resize(begin + last - first, 0.0);
+        let (to, _) = plane[begin..].as_chunks_mut::<2>();
+        let pairs = re[first / 2..].iter().zip(&im[first / 2..]);
+        for (to, (even, odd)) in to.iter_mut().zip(pairs) {
+            *to = [*even, *odd];
+        }
+        plane.extend((last..range.end).map(sample));
+    }
 }
 
-/// The windowed sinc around an output instant that is `fraction` after an input PCM sample, normalised so that a
-/// constant stays the same.
-fn coefficients(fraction: f64, taps: u64, cutoff: f64) -> Vec<f32> {
-    let half = taps as f64 / 2.0;
-    let distance = |tap: u64| tap as f64 - (half - 1.0) - fraction;
-    let ideal = (0..taps).map(|tap| {
-        let t = distance(tap);
-        sinc(cutoff * t) * kaiser(t / half)
-    });
-    let ideal: Vec<f64> = ideal.collect();
-    let sum: f64 = ideal.iter().sum();
-    ideal.iter().map(|c| (c / sum) as f32).collect()
+/// A sinc in Kaiser's window.
+struct WindowedSinc {
+    /// Input samples on each side of an output instant, without the first that is 0.
+    reach: u64,
+    /// Where it cuts off, in half input rates.
+    cutoff: f64,
+    /// What makes a constant stay the same.
+    scale: f64,
+}
+
+impl WindowedSinc {
+    /// The filter for `ratio` output samples for each of the input.
+    fn of(ratio: f64) -> WindowedSinc {
+        let ratio = ratio.min(1.0);
+        // Kaiser's estimate of the length for a transition of that width.
+        let transition = std::f64::consts::PI * (1.0 - PASS_BAND) * ratio;
+        let length = (ATTENUATION - 7.95) / (2.285 * transition);
+        let mut sinc = WindowedSinc {
+            reach: length as u64 / 2 + 1,
+            cutoff: ratio * (1.0 + PASS_BAND) / 2.0,
+            scale: 1.0,
+        };
+        let one_side: f64 = (1..sinc.reach).map(|tap| sinc.at(tap as f64)).sum();
+        sinc.scale = 1.0 / (sinc.at(0.0) + 2.0 * one_side);
+        sinc
+    }
+
+    /// Its coefficient for a PCM sample that is `distance` input samples from the output instant.
+    fn at(&self, distance: f64) -> f64 {
+        let in_window = kaiser(distance / self.reach as f64);
+        self.scale * sinc(self.cutoff * distance) * in_window
+    }
 }
 
 fn sinc(x: f64) -> f64 {
@@ -328,6 +469,52 @@ mod tests {
             let expected = &whole.plane(0)[span.start as usize..span.end as usize];
             assert_eq!(&output.plane(0)[..len], expected, "{span:?}");
         }
+    }
+
+    #[test]
+    fn blocks_give_what_the_filter_gives_one_by_one() {
+        let noise = |n: usize| ((n as f64 * 12.9898).sin() * 43_758.5453).fract() as f32;
+        for (from, to) in [
+            (48000, 44100),
+            (44100, 48000),
+            (96000, 44100),
+            (192000, 48000),
+            (22254, 24000),
+            (11025, 48000),
+            (44100, 8000),
+        ] {
+            let mut input = Pcm::new(1);
+            input.planes_mut()[0].extend((0..40_000).map(noise));
+            let output = resample(from, to, &input);
+            let ratio = f64::from(to) / f64::from(from);
+            let sinc = WindowedSinc::of(ratio);
+            for n in (0..output.len()).step_by(output.len() / 150) {
+                let instant = n as f64 / ratio;
+                let reach = sinc.reach as f64;
+                let first = (instant - reach).ceil().max(0.0) as usize;
+                let last = (instant + reach).floor().min(39_999.0) as usize;
+                let taps = (first..=last).map(|tap| sinc.at(tap as f64 - instant));
+                let products = taps.zip(&input.plane(0)[first..]);
+                let sum: f64 = products.map(|(tap, &s)| tap * f64::from(s)).sum();
+                let off = (f64::from(output.plane(0)[n]) - sum).abs();
+                let off = 20.0 * off.max(1e-12).log10();
+                assert!(off < -110.0, "{from} → {to}, {n}: {off:.1} dB");
+            }
+        }
+    }
+
+    #[test]
+    fn equal_channels_stay_equal_and_silent_ones_silent() {
+        let mut input = Pcm::new(3);
+        for n in 0..20_000 {
+            let sample = (n as f32 * 0.3).sin();
+            for (plane, gain) in input.planes_mut().iter_mut().zip([1.0, 1.0, 0.0]) {
+                plane.push(sample * gain);
+            }
+        }
+        let output = resample(48000, 44100, &input);
+        assert_eq!(output.plane(0), output.plane(1));
+        assert!(output.plane(2).iter().all(|&sample| sample == 0.0));
     }
 
     #[test]

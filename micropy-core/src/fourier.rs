@@ -1,0 +1,583 @@
+//! The Fourier transform of PCM, of any even length.
+//!
+//! PCM is real: its even samples become the real parts and the odd ones the imaginary parts of a complex transform of
+//! half the length, whose bins `k` and `half − k` hold all that is needed for those two bins of the spectrum (Press et
+//! al., *Numerical Recipes*, "FFT of Single Real Function"). That transform goes by Stockham's passes of radix 2 to 7, which
+//! need no reordering (Van Loan, *Computational Frameworks for the Fast Fourier Transform*, 1.7). Where its length has
+//! another prime factor, it is a convolution with a chirp (Bluestein 1970).
+//!
+//! Why none of the usual libraries: each picks other instructions on another processor, and rounds otherwise there.
+
+use std::f64::consts::{PI, TAU};
+use std::ops::{Add, Mul, Sub};
+use std::sync::Arc;
+
+use wide::f32x4;
+
+/// Complex numbers that the processor takes several of at once: their real and imaginary parts apart.
+#[derive(Clone, Debug, Default)]
+pub struct Complexes {
+    /// Real parts.
+    pub re: Vec<f32>,
+    /// As many imaginary parts.
+    pub im: Vec<f32>,
+}
+
+impl Complexes {
+    fn from_fn(len: usize, value: impl Fn(usize) -> (f64, f64)) -> Complexes {
+        let values = (0..len).map(value);
+        let (re, im) = values.map(|(re, im)| (re as f32, im as f32)).unzip();
+        Complexes { re, im }
+    }
+
+    /// Makes it `len` long: cut, or continued with 0.
+    pub fn resize(&mut self, len: usize) {
+        self.re.resize(len, 0.0);
+        self.im.resize(len, 0.0);
+    }
+
+    /// The same with real and imaginary parts exchanged: the inverse transform of that is the transform of this, again
+    /// exchanged.
+    fn swap(&mut self) {
+        std::mem::swap(&mut self.re, &mut self.im);
+    }
+}
+
+/// What a transform needs besides its input.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    other: Complexes,
+    chirped: Complexes,
+}
+
+/// The transform of PCM of one length, both ways. Cheap to share: a clone is another handle.
+#[derive(Clone, Debug)]
+pub struct Transform {
+    half: Arc<ComplexTransform>,
+    /// exp(−2πi·k / len) for the bins k up to a quarter of the length.
+    twiddles: Arc<Complexes>,
+}
+
+impl Transform {
+    /// Of `len` PCM samples, an even number.
+    pub fn new(len: usize) -> Transform {
+        debug_assert!(len.is_multiple_of(2));
+        let half = len / 2;
+        let twiddles = Complexes::from_fn(half.div_ceil(2), |k| root_of_unity(k, len));
+        Transform {
+            half: Arc::new(ComplexTransform::new(half)),
+            twiddles: Arc::new(twiddles),
+        }
+    }
+
+    /// Half its length: so many bins it has without the last, and so many pairs of PCM samples.
+    pub fn half(&self) -> usize {
+        self.half.len
+    }
+
+    /// Replaces pairs of PCM samples by twice their spectrum, without its last bin, that of half the sample rate.
+    pub fn to_spectrum(&self, pairs: &mut Complexes, scratch: &mut Scratch) {
+        self.half.apply(pairs, scratch);
+        let bins = pairs;
+        bins.re[0] = 2.0 * (bins.re[0] + bins.im[0]);
+        bins.im[0] = 0.0;
+        self.for_mirrored(bins, |low, high, twiddle| {
+            let even = (low.0 + high.0, low.1 - high.1);
+            // The odd samples' spectrum · −i, turned by the half sample that they are late.
+            let odd = multiply((low.1 + high.1, high.0 - low.0), twiddle);
+            (
+                (even.0 + odd.0, even.1 + odd.1),
+                (even.0 - odd.0, odd.1 - even.1),
+            )
+        });
+    }
+
+    /// Replaces the spectrum of pairs of PCM samples, without its last bin, which is 0, by these times their length.
+    pub fn to_pcm(&self, bins: &mut Complexes, scratch: &mut Scratch) {
+        bins.im[0] = bins.re[0];
+        self.for_mirrored(bins, |low, high, twiddle| {
+            let even = (low.0 + high.0, low.1 - high.1);
+            // Turned back, and · i.
+            let odd = multiply((-low.1 - high.1, low.0 - high.0), (twiddle.0, -twiddle.1));
+            (
+                (even.0 + odd.0, even.1 + odd.1),
+                (even.0 - odd.0, odd.1 - even.1),
+            )
+        });
+        bins.swap();
+        self.half.apply(bins, scratch);
+        bins.swap();
+    }
+
+    /// Replaces the bins `k` and `half − k` by what `both` makes of them and the twiddle of `k`; the one in the middle
+    /// by twice its conjugate.
+    fn for_mirrored(&self, bins: &mut Complexes, both: impl Fn(Bin, Bin, Bin) -> (Bin, Bin)) {
+        let half = bins.re.len();
+        let count = self.twiddles.re.len();
+        let (low_re, high_re) = bins.re.split_at_mut(count);
+        let (low_im, high_im) = bins.im.split_at_mut(count);
+        let low = low_re.iter_mut().zip(low_im).skip(1);
+        let high = high_re.iter_mut().zip(high_im).rev();
+        let twiddles = self.twiddles.re.iter().zip(&self.twiddles.im).skip(1);
+        for ((low, high), twiddle) in low.zip(high).zip(twiddles) {
+            let (new_low, new_high) = both(
+                (*low.0, *low.1),
+                (*high.0, *high.1),
+                (*twiddle.0, *twiddle.1),
+            );
+            (*low.0, *low.1) = new_low;
+            (*high.0, *high.1) = new_high;
+        }
+        if half.is_multiple_of(2) {
+            bins.re[half / 2] *= 2.0;
+            bins.im[half / 2] *= -2.0;
+        }
+    }
+}
+
+/// Real and imaginary part.
+type Bin = (f32, f32);
+
+fn multiply(a: Bin, b: Bin) -> Bin {
+    (a.0 * b.0 - a.1 * b.1, a.0 * b.1 + a.1 * b.0)
+}
+
+/// exp(−2πi·k / len).
+fn root_of_unity(k: usize, len: usize) -> (f64, f64) {
+    let (sin, cos) = (TAU * (k % len) as f64 / len as f64).sin_cos();
+    (cos, -sin)
+}
+
+/// The transform of complex numbers, forward and without a factor.
+#[derive(Debug)]
+struct ComplexTransform {
+    len: usize,
+    method: Method,
+}
+
+#[derive(Debug)]
+enum Method {
+    Passes(Vec<Pass>),
+    /// The chirp, and the transform of its conjugate, by which the chirped input is multiplied.
+    Chirp {
+        chirp: Complexes,
+        response: Complexes,
+        inner: Box<ComplexTransform>,
+    },
+}
+
+impl ComplexTransform {
+    fn new(len: usize) -> ComplexTransform {
+        let method = match radices(len) {
+            Some(radices) => Method::Passes(passes(len, &radices)),
+            None => {
+                let inner = ComplexTransform::new((2 * len - 1).next_power_of_two());
+                // k² / 2 in turns: the squares are taken modulo whole turns, as they grow large.
+                let angle = |k: usize| PI * (k * k % (2 * len)) as f64 / len as f64;
+                let chirp = Complexes::from_fn(len, |k| (angle(k).cos(), -angle(k).sin()));
+                let scale = 1.0 / inner.len as f64;
+                let mut response = Complexes::from_fn(inner.len, |n| {
+                    let k = n.min(inner.len - n);
+                    match k < len {
+                        true => (scale * angle(k).cos(), scale * angle(k).sin()),
+                        false => (0.0, 0.0),
+                    }
+                });
+                inner.apply(&mut response, &mut Scratch::default());
+                Method::Chirp {
+                    chirp,
+                    response,
+                    inner: Box::new(inner),
+                }
+            }
+        };
+        ComplexTransform { len, method }
+    }
+
+    fn apply(&self, values: &mut Complexes, scratch: &mut Scratch) {
+        match &self.method {
+            Method::Passes(passes) => {
+                scratch.other.resize(self.len);
+                for pass in passes {
+                    pass.apply(values, &mut scratch.other);
+                    std::mem::swap(values, &mut scratch.other);
+                }
+            }
+            Method::Chirp {
+                chirp,
+                response,
+                inner,
+            } => {
+                let mut chirped = std::mem::take(&mut scratch.chirped);
+                chirped.resize(0);
+                chirped.resize(inner.len);
+                times(&mut chirped, values, chirp);
+                inner.apply(&mut chirped, scratch);
+                let spectrum = chirped.clone();
+                times(&mut chirped, &spectrum, response);
+                chirped.swap();
+                inner.apply(&mut chirped, scratch);
+                chirped.swap();
+                times(values, &chirped, chirp);
+                scratch.chirped = chirped;
+            }
+        }
+    }
+}
+
+/// The products of `a` and `b` as far as both go.
+fn times(products: &mut Complexes, a: &Complexes, b: &Complexes) {
+    let a = a.re.iter().zip(&a.im);
+    let b = b.re.iter().zip(&b.im);
+    let to = products.re.iter_mut().zip(&mut products.im);
+    for ((to, a), b) in to.zip(a).zip(b) {
+        (*to.0, *to.1) = multiply((*a.0, *a.1), (*b.0, *b.1));
+    }
+}
+
+/// The radices of the passes for this length; `None` if it has a prime factor above 7.
+fn radices(len: usize) -> Option<Vec<usize>> {
+    let mut radices = Vec::new();
+    let mut rest = len;
+    for radix in [4, 7, 5, 3, 2] {
+        while rest.is_multiple_of(radix) {
+            radices.push(radix);
+            rest /= radix;
+        }
+    }
+    (rest == 1).then_some(radices)
+}
+
+/// One of Stockham's passes: every `count · stride`-th value is combined with `radix − 1` others.
+#[derive(Debug)]
+struct Pass {
+    radix: usize,
+    count: usize,
+    stride: usize,
+    /// For each output but the first of a combination, a twiddle for each of `count`.
+    twiddles: Vec<Complexes>,
+}
+
+fn passes(len: usize, radices: &[usize]) -> Vec<Pass> {
+    let mut stride = 1;
+    let pass = |&radix: &usize| {
+        let rest = len / stride;
+        let twiddles =
+            (1..radix).map(|k| Complexes::from_fn(rest / radix, |p| root_of_unity(p * k, rest)));
+        let pass = Pass {
+            radix,
+            count: rest / radix,
+            stride,
+            twiddles: twiddles.collect(),
+        };
+        stride *= radix;
+        pass
+    };
+    radices.iter().map(pass).collect()
+}
+
+/// One number, or several side by side.
+trait Lanes: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
+    const WIDTH: usize;
+    fn splat(value: f32) -> Self;
+    fn load(values: &[f32], at: usize) -> Self;
+    fn store(self, values: &mut [f32], at: usize);
+    /// Stores each as one of `step` that lie beside each other.
+    fn store_apart(self, values: &mut [f32], at: usize, step: usize);
+}
+
+impl Lanes for f32 {
+    const WIDTH: usize = 1;
+    fn splat(value: f32) -> f32 {
+        value
+    }
+    fn load(values: &[f32], at: usize) -> f32 {
+        values[at]
+    }
+    fn store(self, values: &mut [f32], at: usize) {
+        values[at] = self;
+    }
+    fn store_apart(self, values: &mut [f32], at: usize, _step: usize) {
+        values[at] = self;
+    }
+}
+
+impl Lanes for f32x4 {
+    const WIDTH: usize = 4;
+    fn splat(value: f32) -> f32x4 {
+        f32x4::splat(value)
+    }
+    #[inline(always)]
+    fn load(values: &[f32], at: usize) -> f32x4 {
+        let mut lanes = [0.0; 4];
+        lanes.copy_from_slice(&values[at..at + 4]);
+        f32x4::new(lanes)
+    }
+    #[inline(always)]
+    fn store(self, values: &mut [f32], at: usize) {
+        values[at..at + 4].copy_from_slice(&self.to_array());
+    }
+    #[inline(always)]
+    fn store_apart(self, values: &mut [f32], at: usize, step: usize) {
+        let values = &mut values[at..at + 3 * step + 1];
+        for (lane, value) in self.to_array().into_iter().enumerate() {
+            values[lane * step] = value;
+        }
+    }
+}
+
+/// Complex numbers, one in each lane.
+#[derive(Clone, Copy)]
+struct Numbers<L> {
+    re: L,
+    im: L,
+}
+
+impl<L: Lanes> Numbers<L> {
+    #[inline(always)]
+    fn load(from: &Complexes, at: usize) -> Self {
+        Numbers {
+            re: L::load(&from.re, at),
+            im: L::load(&from.im, at),
+        }
+    }
+
+    #[inline(always)]
+    fn splat((re, im): Bin) -> Self {
+        Numbers {
+            re: L::splat(re),
+            im: L::splat(im),
+        }
+    }
+
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        Numbers {
+            re: self.re + other.re,
+            im: self.im + other.im,
+        }
+    }
+
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        Numbers {
+            re: self.re - other.re,
+            im: self.im - other.im,
+        }
+    }
+
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        Numbers {
+            re: self.re * other.re - self.im * other.im,
+            im: self.re * other.im + self.im * other.re,
+        }
+    }
+
+    #[inline(always)]
+    fn scaled(self, by: L) -> Self {
+        Numbers {
+            re: self.re * by,
+            im: self.im * by,
+        }
+    }
+
+    /// Their sum with `other` · i, and their difference from it.
+    #[inline(always)]
+    fn beside(self, other: Self) -> [Self; 2] {
+        [
+            Numbers {
+                re: self.re - other.im,
+                im: self.im + other.re,
+            },
+            Numbers {
+                re: self.re + other.im,
+                im: self.im - other.re,
+            },
+        ]
+    }
+}
+
+impl Pass {
+    fn apply(&self, from: &Complexes, to: &mut Complexes) {
+        match self.radix {
+            2 => self.combine::<2>(from, to),
+            3 => self.combine::<3>(from, to),
+            4 => self.combine::<4>(from, to),
+            5 => self.combine::<5>(from, to),
+            _ => self.combine::<7>(from, to),
+        }
+    }
+
+    fn combine<const R: usize>(&self, from: &Complexes, to: &mut Complexes) {
+        let roots: [Bin; R] = std::array::from_fn(|k| {
+            let (re, im) = root_of_unity(k, R);
+            (re as f32, im as f32)
+        });
+        let Pass { count, stride, .. } = *self;
+        if stride == 1 {
+            let wide = count - count % f32x4::WIDTH;
+            for p in (0..wide).step_by(f32x4::WIDTH) {
+                self.combine_first::<R, f32x4>(&roots, from, to, p);
+            }
+            for p in wide..count {
+                self.combine_first::<R, f32>(&roots, from, to, p);
+            }
+            return;
+        }
+        let wide = stride - stride % f32x4::WIDTH;
+        for p in 0..count {
+            let twiddles: [Bin; R] = std::array::from_fn(|k| match k {
+                0 => (1.0, 0.0),
+                _ => (self.twiddles[k - 1].re[p], self.twiddles[k - 1].im[p]),
+            });
+            for q in (0..wide).step_by(f32x4::WIDTH) {
+                self.combine_rest::<R, f32x4>(&roots, &twiddles, from, to, p, q);
+            }
+            for q in wide..stride {
+                self.combine_rest::<R, f32>(&roots, &twiddles, from, to, p, q);
+            }
+        }
+    }
+
+    /// The combinations from `p` on of the first pass, whose outputs lie beside each other.
+    #[inline(always)]
+    fn combine_first<const R: usize, L: Lanes>(
+        &self,
+        roots: &[Bin; R],
+        from: &Complexes,
+        to: &mut Complexes,
+        p: usize,
+    ) {
+        let inputs = std::array::from_fn(|j| Numbers::<L>::load(from, p + j * self.count));
+        let outputs = butterfly::<R, L>(roots, inputs);
+        for (k, mut output) in outputs.into_iter().enumerate() {
+            if k > 0 {
+                output = output.times(Numbers::load(&self.twiddles[k - 1], p));
+            }
+            output.re.store_apart(&mut to.re, p * R + k, R);
+            output.im.store_apart(&mut to.im, p * R + k, R);
+        }
+    }
+
+    /// Combination `p` for the positions from `q` on.
+    #[inline(always)]
+    fn combine_rest<const R: usize, L: Lanes>(
+        &self,
+        roots: &[Bin; R],
+        twiddles: &[Bin; R],
+        from: &Complexes,
+        to: &mut Complexes,
+        p: usize,
+        q: usize,
+    ) {
+        let at = |j: usize| q + self.stride * (p + j * self.count);
+        let inputs = std::array::from_fn(|j| Numbers::<L>::load(from, at(j)));
+        let outputs = butterfly::<R, L>(roots, inputs);
+        for (k, mut output) in outputs.into_iter().enumerate() {
+            if k > 0 {
+                output = output.times(Numbers::splat(twiddles[k]));
+            }
+            let at = q + self.stride * (p * R + k);
+            output.re.store(&mut to.re, at);
+            output.im.store(&mut to.im, at);
+        }
+    }
+}
+
+/// The transform of `R` numbers, 2, 4 or odd. `roots`: exp(−2πi·k / R).
+#[inline(always)]
+fn butterfly<const R: usize, L: Lanes>(roots: &[Bin; R], x: [Numbers<L>; R]) -> [Numbers<L>; R] {
+    let mut y = x;
+    match R {
+        2 => (y[0], y[1]) = (x[0].plus(x[1]), x[0].minus(x[1])),
+        4 => {
+            let (even, odd) = (x[0].plus(x[2]), x[1].plus(x[3]));
+            (y[0], y[2]) = (even.plus(odd), even.minus(odd));
+            [y[3], y[1]] = x[0].minus(x[2]).beside(x[1].minus(x[3]));
+        }
+        _ => {
+            // Numbers that mirror each other share their cosines, and their sines but for the sign.
+            let (mut sums, mut differences) = (x, x);
+            for j in 1..=R / 2 {
+                sums[j] = x[j].plus(x[R - j]);
+                differences[j] = x[j].minus(x[R - j]);
+                y[0] = y[0].plus(sums[j]);
+            }
+            for k in 1..=R / 2 {
+                let (mut even, mut odd) = (x[0], Numbers::splat((0.0, 0.0)));
+                for j in 1..=R / 2 {
+                    let (cos, sin) = roots[j * k % R];
+                    even = even.plus(sums[j].scaled(L::splat(cos)));
+                    odd = odd.plus(differences[j].scaled(L::splat(sin)));
+                }
+                [y[k], y[R - k]] = even.beside(odd);
+            }
+        }
+    }
+    y
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn noise(len: usize) -> Vec<f32> {
+        let noise = |n: usize| ((n as f64 * 12.9898).sin() * 43_758.5453).fract() as f32;
+        (0..len).map(noise).collect()
+    }
+
+    fn pairs(pcm: &[f32]) -> Complexes {
+        let (pairs, _) = pcm.as_chunks::<2>();
+        Complexes {
+            re: pairs.iter().map(|pair| pair[0]).collect(),
+            im: pairs.iter().map(|pair| pair[1]).collect(),
+        }
+    }
+
+    /// All radices, as the first pass and as others, and lengths with other prime factors.
+    const LENGTHS: [usize; 14] = [2, 4, 6, 8, 10, 12, 14, 22, 98, 240, 1260, 2940, 3200, 7418];
+
+    #[test]
+    fn the_spectrum_is_that_of_the_textbook() {
+        for len in LENGTHS {
+            let pcm = noise(len);
+            let mut bins = pairs(&pcm);
+            Transform::new(len).to_spectrum(&mut bins, &mut Scratch::default());
+            for k in (0..len / 2).step_by(len / 200 + 1) {
+                let angle = |n: usize| TAU * (k * n % len) as f64 / len as f64;
+                let (mut re, mut im) = (0.0, 0.0);
+                for (n, &sample) in pcm.iter().enumerate() {
+                    re += f64::from(sample) * angle(n).cos();
+                    im -= f64::from(sample) * angle(n).sin();
+                }
+                let off_re = f64::from(bins.re[k]) / 2.0 - re;
+                let off = off_re.hypot(f64::from(bins.im[k]) / 2.0 - im);
+                assert!(off < 1e-6 * len as f64, "bin {k} of {len}: {off}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_way_back_gives_the_same_pcm() {
+        for len in LENGTHS {
+            let mut pcm = noise(len);
+            // Nothing at half the sample rate: that bin is left out.
+            let alternating = |n: usize| if n % 2 == 0 { 1.0 } else { -1.0 };
+            let last: f32 = (0..len).map(|n| alternating(n) * pcm[n]).sum();
+            for (n, sample) in pcm.iter_mut().enumerate() {
+                *sample -= alternating(n) * last / len as f32;
+            }
+            let (mut bins, mut scratch) = (pairs(&pcm), Scratch::default());
+            let transform = Transform::new(len);
+            transform.to_spectrum(&mut bins, &mut scratch);
+            transform.to_pcm(&mut bins, &mut scratch);
+            let back = bins.re.iter().zip(&bins.im).flat_map(|(re, im)| [re, im]);
+            for (n, (back, sample)) in back.zip(&pcm).enumerate() {
+                // Twice the spectrum was given.
+                let off = back / (2 * len) as f32 - sample;
+                assert!(off.abs() < 2e-6, "sample {n} of {len}: {off}");
+            }
+        }
+    }
+}
