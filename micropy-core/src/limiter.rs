@@ -17,6 +17,13 @@ const OVERSAMPLING: usize = 4;
 /// Input samples on each side of an interpolated point.
 const INTERPOLATION_HALF: usize = 12;
 
+/// Input samples around an interpolated point.
+const TAPS: usize = 2 * INTERPOLATION_HALF;
+
+/// PCM samples that are looked at together. Each has a sum of its own, whose terms are added in their order: so the
+/// compiler can work on several at once, and none is rounded differently for it.
+const LANES: usize = 16;
+
 /// Limits peaks, also those between PCM samples, to a ceiling.
 ///
 /// The output is delayed but complete: after [`Limiter::finish`], there are as many PCM samples as were pushed.
@@ -27,19 +34,22 @@ pub struct Limiter {
     reach: usize,
     /// Smoothing weights, `2 · reach + 1` of them, that sum up to 1.
     weights: Vec<f32>,
-    interpolation: Vec<[f32; 2 * INTERPOLATION_HALF]>,
-    /// Amplified input from `input_start` on. Positions count from the start of a roll of silence before the first
-    /// PCM sample pushed.
+    interpolation: Vec<[f32; TAPS]>,
+    /// Between PCM samples up to this level, nothing exceeds the ceiling.
+    quiet: f32,
+    /// Amplified input from `start` on. Positions count from the start of a roll of silence before the first PCM
+    /// sample pushed.
     input: Pcm,
-    input_start: u64,
+    start: u64,
     pushed: u64,
     /// Gain each PCM sample needs for itself, as far as known: candidates for the lowest of a window, with
     /// their positions, ascending in both.
     candidates: VecDeque<(u64, f32)>,
     needed: u64,
-    /// The lowest gains needed within reach of each PCM sample, of those still to be smoothed over.
-    lowest: VecDeque<f32>,
-    lowest_known: u64,
+    /// The lowest gains needed within reach of each PCM sample from `start` on, as far as known.
+    lowest: Vec<f32>,
+    /// For each of them, the end of the last stretch up to there that has to be limited; 0 if there was none.
+    limited: Vec<u64>,
     emitted: u64,
     /// Position of the first PCM sample pushed.
     begin: u64,
@@ -52,20 +62,26 @@ impl Limiter {
         let begin = Self::roll(rate);
         let mut input = Pcm::new(channels);
         input.resize(begin as usize);
+        // The slope of the gain can raise a peak between two PCM samples, by far less than this.
+        let ceiling = 10f32.powf((ceiling_dbtp - 0.05) / 20.0);
+        let interpolation: Vec<[f32; TAPS]> = (1..OVERSAMPLING).map(interpolator).collect();
+        let sum = |taps: &[f32; TAPS]| taps.iter().map(|tap| tap.abs()).sum::<f32>();
+        let most = interpolation.iter().map(sum).fold(1.0, f32::max);
         Limiter {
-            // The slope of the gain can raise a peak between two PCM samples, by far less than this.
-            ceiling: 10f32.powf((ceiling_dbtp - 0.05) / 20.0),
+            ceiling,
             gain,
             reach,
             weights: hann(2 * reach + 1),
-            interpolation: (1..OVERSAMPLING).map(interpolator).collect(),
+            interpolation,
+            // A little less, for the rounding of the sums.
+            quiet: ceiling / most * 0.9999,
             input,
-            input_start: 0,
+            start: 0,
             pushed: begin,
             candidates: VecDeque::new(),
             needed: 0,
-            lowest: VecDeque::new(),
-            lowest_known: 0,
+            lowest: Vec::new(),
+            limited: Vec::new(),
             emitted: 0,
             begin,
         }
@@ -101,58 +117,76 @@ impl Limiter {
 
     /// Finds the gains needed before `end`, and emits the output that follows from them.
     fn advance(&mut self, end: u64, output: &mut Pcm) {
-        let reach = self.reach as u64;
         while self.needed < end {
-            let gain = self.gain_needed(self.needed);
-            while self
-                .candidates
-                .back()
-                .is_some_and(|&(_, last)| last >= gain)
-            {
-                self.candidates.pop_back();
-            }
-            self.candidates.push_back((self.needed, gain));
-            self.needed += 1;
-            // The window of a position ends `reach` after it.
-            if self.needed > reach {
-                self.learn_lowest();
-            }
-            if self.lowest_known > reach && self.emitted < self.pushed {
-                self.emit(output);
-            }
+            let gains = self.gains_needed(self.needed);
+            let count = (end - self.needed).min(LANES as u64) as usize;
+            gains[..count].iter().for_each(|&gain| self.need(gain));
         }
+        self.emit(output);
         self.forget();
     }
 
-    /// The gain that brings the peaks around PCM sample `at` down to the ceiling.
-    fn gain_needed(&self, at: u64) -> f32 {
-        let peaks = self.input.planes().iter().map(|plane| self.peak(plane, at));
-        let peak = peaks.fold(0.0, f32::max);
-        if peak > self.ceiling {
-            self.ceiling / peak
-        } else {
-            1.0
+    /// The gains that bring the peaks around the PCM samples from `at` on down to the ceiling.
+    fn gains_needed(&self, at: u64) -> [f32; LANES] {
+        let mut peaks = [0f32; LANES];
+        for plane in self.input.planes() {
+            self.raise_to_peaks(&mut peaks, plane, at);
+        }
+        peaks.map(|peak| {
+            if peak > self.ceiling {
+                self.ceiling / peak
+            } else {
+                1.0
+            }
+        })
+    }
+
+    /// Raises `peaks` to the highest values at the PCM samples from `at` on and between each and its successor, where
+    /// these exceed the ceiling.
+    fn raise_to_peaks(&self, peaks: &mut [f32; LANES], plane: &[f32], at: u64) {
+        const BEFORE: usize = INTERPOLATION_HALF - 1;
+        let mut around = [0f32; LANES + TAPS - 1];
+        let at = (at - self.start) as usize;
+        // Before the input and after what is known of it: silence, or what nobody asks for.
+        let missing = BEFORE.saturating_sub(at);
+        let known = plane.get(at.saturating_sub(BEFORE)..).unwrap_or(&[]);
+        for (to, from) in around[missing..].iter_mut().zip(known) {
+            *to = *from;
+        }
+        let loudest = around.iter().fold(0f32, |most, s| most.max(s.abs()));
+        if loudest <= self.quiet {
+            return;
+        }
+        for (peak, sample) in peaks.iter_mut().zip(&around[BEFORE..]) {
+            *peak = peak.max(sample.abs());
+        }
+        for taps in &self.interpolation {
+            for (peak, sum) in peaks.iter_mut().zip(sums(taps, &around)) {
+                *peak = peak.max(sum.abs());
+            }
         }
     }
 
-    /// The highest value at `at` and between it and its successor.
-    fn peak(&self, plane: &[f32], at: u64) -> f32 {
-        let at = (at - self.input_start) as usize;
-        let first = (at + 1).checked_sub(INTERPOLATION_HALF);
-        let window = first.and_then(|first| plane.get(first..first + 2 * INTERPOLATION_HALF));
-        let Some(window) = window else {
-            // The very first of the silence before the input.
-            return 0.0;
-        };
-        let between = self.interpolation.iter().map(|taps| {
-            let products = taps.iter().zip(window).map(|(tap, sample)| tap * sample);
-            products.sum::<f32>().abs()
-        });
-        between.fold(plane[at].abs(), f32::max)
+    /// Takes the gain that the next PCM sample needs for itself.
+    fn need(&mut self, gain: f32) {
+        while self
+            .candidates
+            .back()
+            .is_some_and(|&(_, last)| last >= gain)
+        {
+            self.candidates.pop_back();
+        }
+        self.candidates.push_back((self.needed, gain));
+        self.needed += 1;
+        // The window of a position ends `reach` after it.
+        if self.needed > self.reach as u64 {
+            self.learn_lowest();
+        }
     }
 
     fn learn_lowest(&mut self) {
-        let window_start = self.lowest_known.saturating_sub(self.reach as u64);
+        let at = self.start + self.lowest.len() as u64;
+        let window_start = at.saturating_sub(self.reach as u64);
         while self
             .candidates
             .front()
@@ -161,46 +195,82 @@ impl Limiter {
             self.candidates.pop_front();
         }
         let lowest = self.candidates.front().map_or(1.0, |&(_, gain)| gain);
-        self.lowest.push_back(lowest);
-        self.lowest_known += 1;
-        if self.lowest.len() > self.weights.len() {
-            self.lowest.pop_front();
-        }
+        let limited = match lowest == 1.0 {
+            true => self.limited.last().copied().unwrap_or_default(),
+            false => at + 1,
+        };
+        self.lowest.push(lowest);
+        self.limited.push(limited);
     }
 
+    /// Emits the PCM samples whose neighbours' gains are known as far as they reach.
     fn emit(&mut self, output: &mut Pcm) {
-        let at = (self.emitted - self.input_start) as usize;
-        let gain = self.smoothed();
-        if self.emitted >= self.begin {
+        let known = self.lowest.len();
+        let end = (self.start + known as u64).saturating_sub(self.reach as u64);
+        let end = end.min(self.pushed);
+        // The silence before the input is left out.
+        self.emitted = self.emitted.max(self.begin.min(end));
+        // So that the last have as many neighbours as the others.
+        self.lowest.resize(known + LANES, 1.0);
+        while self.emitted < end {
+            let count = (end - self.emitted).min(LANES as u64) as usize;
+            let gains = self.smoothed(count);
+            let at = (self.emitted - self.start) as usize;
             for (from, to) in self.input.planes().iter().zip(output.planes_mut()) {
-                to.push((from[at] * gain).clamp(-self.ceiling, self.ceiling));
+                let products = from[at..at + count].iter().zip(gains);
+                let limited = products
+                    .map(|(sample, gain)| (sample * gain).clamp(-self.ceiling, self.ceiling));
+                to.extend(limited);
+            }
+            self.emitted += count as u64;
+        }
+        self.lowest.truncate(known);
+    }
+
+    /// The weighted means of the lowest gains around the next PCM samples. All those windows hold their PCM sample, so
+    /// the mean is at most the gain it needs.
+    fn smoothed(&self, count: usize) -> [f32; LANES] {
+        let mut gains = [1f32; LANES];
+        let first = (self.emitted - self.start) as usize - self.reach;
+        let last = first + 2 * self.reach;
+        let window_start = self.start + first as u64;
+        let is_limited = |lane: usize| self.limited[last + lane] > window_start + lane as u64;
+        if (0..count).any(is_limited) {
+            let means = sums(&self.weights, &self.lowest[first..]);
+            for lane in (0..count).filter(|&lane| is_limited(lane)) {
+                gains[lane] = means[lane];
             }
         }
-        self.emitted += 1;
-    }
-
-    /// The weighted mean of the lowest gains around. All those windows hold this PCM sample, so the mean is at most
-    /// the gain it needs. (At the very start of the silence before the input, some windows are missing.)
-    fn smoothed(&self) -> f32 {
-        if self.lowest.iter().all(|&gain| gain == 1.0) {
-            return 1.0;
-        }
-        let missing = self.weights.len() - self.lowest.len();
-        let known = self.weights[missing..].iter().zip(&self.lowest);
-        known.map(|(weight, gain)| weight * gain).sum()
+        gains
     }
 
     fn forget(&mut self) {
         let kept = self.needed.min(self.emitted).min(self.pushed);
-        let kept = kept.saturating_sub(INTERPOLATION_HALF as u64);
-        let passed = (kept - self.input_start) as usize;
+        let kept = kept.saturating_sub((INTERPOLATION_HALF + self.reach) as u64);
+        let passed = (kept - self.start) as usize;
         if passed >= 4096 {
             for plane in self.input.planes_mut() {
                 plane.drain(..passed);
             }
-            self.input_start = kept;
+            self.lowest.drain(..passed);
+            self.limited.drain(..passed);
+            self.start = kept;
         }
     }
+}
+
+/// The sums of `weights` times the values, from each of the first on.
+fn sums(weights: &[f32], values: &[f32]) -> [f32; LANES] {
+    let mut sums = [0f32; LANES];
+    for (weight, values) in weights.iter().zip(values.windows(LANES)) {
+        let Some(values) = values.first_chunk::<LANES>() else {
+            break;
+        };
+        for lane in 0..LANES {
+            sums[lane] += weight * values[lane];
+        }
+    }
+    sums
 }
 
 fn hann(len: usize) -> Vec<f32> {
@@ -211,7 +281,7 @@ fn hann(len: usize) -> Vec<f32> {
 }
 
 /// A windowed sinc for the point `part` of [`OVERSAMPLING`] between the two middle samples.
-fn interpolator(part: usize) -> [f32; 2 * INTERPOLATION_HALF] {
+fn interpolator(part: usize) -> [f32; TAPS] {
     let fraction = part as f64 / OVERSAMPLING as f64;
     std::array::from_fn(|tap| {
         let t = (tap as f64 - (INTERPOLATION_HALF as f64 - 1.0) - fraction) * std::f64::consts::PI;
@@ -294,6 +364,78 @@ mod tests {
             for (whole, span) in whole.planes().iter().zip(span.planes()) {
                 assert_eq!(whole[start..end], span[start - from..end - from]);
             }
+        }
+    }
+
+    /// The same gain by its definition: each PCM sample looks through all of its windows.
+    fn scanned(pcm: &Pcm, gain: f32) -> Pcm {
+        let limiter = Limiter::new(RATE, pcm.channels(), gain, -1.0);
+        let (reach, begin) = (limiter.reach, limiter.begin as usize);
+        let end = begin + pcm.len();
+        let padded = pcm.planes().iter().map(|plane| {
+            let mut padded = vec![0.0; begin];
+            padded.extend(plane.iter().map(|sample| sample * gain));
+            padded.resize(end + 2 * reach + INTERPOLATION_HALF, 0.0);
+            padded
+        });
+        let planes: Vec<Vec<f32>> = padded.collect();
+        let peak = |plane: &Vec<f32>, at: usize| {
+            let Some(first) = (at + 1).checked_sub(INTERPOLATION_HALF) else {
+                return 0.0;
+            };
+            let between = limiter.interpolation.iter().map(|taps| {
+                let products = taps.iter().zip(&plane[first..]);
+                products.map(|(tap, sample)| tap * sample).sum::<f32>()
+            });
+            between.fold(plane[at].abs(), |peak, point| peak.max(point.abs()))
+        };
+        let needed = (0..end + 2 * reach).map(|at| {
+            let peaks = planes.iter().map(|plane| peak(plane, at));
+            let peak = peaks.fold(0.0, f32::max);
+            match peak > limiter.ceiling {
+                true => limiter.ceiling / peak,
+                false => 1.0,
+            }
+        });
+        let needed: Vec<f32> = needed.collect();
+        let lowest: Vec<f32> = (0..end + reach)
+            .map(|at| &needed[at.saturating_sub(reach)..=at + reach])
+            .map(|around| around.iter().copied().fold(1.0, f32::min))
+            .collect();
+        let mut output = Pcm::new(pcm.channels());
+        for at in begin..end {
+            let around = &lowest[at - reach..=at + reach];
+            let weighted = limiter.weights.iter().zip(around).map(|(w, gain)| w * gain);
+            let gain = match around.iter().all(|&gain| gain == 1.0) {
+                true => 1.0,
+                false => weighted.sum::<f32>(),
+            };
+            for (from, to) in planes.iter().zip(output.planes_mut()) {
+                to.push((from[at] * gain).clamp(-limiter.ceiling, limiter.ceiling));
+            }
+        }
+        output
+    }
+
+    #[test]
+    fn looking_at_many_at_once_changes_no_bit() {
+        let stereo = bursts(1.0);
+        let mut mono = Pcm::new(1);
+        mono.planes_mut()[0].extend(stereo.plane(0));
+        for (pcm, gain, piece) in [
+            (&stereo, 1.2, 1152),
+            (&stereo, 0.47, 577),
+            (&stereo, 0.3, 4096),
+            (&mono, 2.0, 1),
+            (&mono, 0.9, 16),
+            (&mono, 0.05, 1024),
+        ] {
+            let bits = |pcm: &Pcm| -> Vec<u32> {
+                let samples = pcm.planes().iter().flatten();
+                samples.map(|sample| sample.to_bits()).collect()
+            };
+            let limited = limit(pcm, 0, pcm.len(), piece, gain);
+            assert!(bits(&limited) == bits(&scanned(pcm, gain)), "{gain}");
         }
     }
 
