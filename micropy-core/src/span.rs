@@ -848,13 +848,18 @@ impl SpanReader {
 
     /// Skips packets that end well before `from` without reading them (a trim far into the file).
     fn skip_unneeded(&mut self, source: &mut dyn Source, from: u64) -> Result<()> {
-        const WORTH: u64 = 64;
-        let Some(len) = self.mapping.clock.packet_len.map(u64::from) else {
-            return Ok(());
-        };
         if self.in_order.is_some() || self.exhausted {
             return Ok(());
         }
+        match self.mapping.clock.packet_len {
+            Some(len) => self.skip_by_number(source, from, len.into()),
+            None => self.skip_by_time(source, from),
+        }
+    }
+
+    /// Skips packets of `len` PCM samples each.
+    fn skip_by_number(&mut self, source: &mut dyn Source, from: u64, len: u64) -> Result<()> {
+        const WORTH: u64 = 64;
         let before = from.saturating_sub(self.place.position) / len.max(1);
         // One more than the roll, to be safe: it costs nothing.
         let unneeded = before.saturating_sub(self.roll as u64 + 1);
@@ -883,6 +888,42 @@ impl SpanReader {
             .or(place.last);
         place.position += packets * len;
         self.extent.packets = self.extent.packets.max(place.packets);
+        Ok(())
+    }
+
+    /// Skips packets that are as long as the container says.
+    fn skip_by_time(&mut self, source: &mut dyn Source, from: u64) -> Result<()> {
+        let clock = self.mapping.clock;
+        let uncompressed = self.packets.uncompressed();
+        // Packets that declare more than they can hold have to be read: a part of them is closed.
+        let longest = |size: u32| {
+            let most = if uncompressed { size } else { LONGEST_PACKET };
+            match clock.timescale == clock.sample_rate {
+                true => u64::from(most),
+                // Rounding can lengthen a packet by one.
+                false => clock.units_within(u64::from(most).saturating_sub(1)),
+            }
+        };
+        // One more than the roll: rounding can make the last end late.
+        let kept = self.roll as u64 + 1;
+        // However long packets are, so many PCM samples are in more than are kept.
+        let far = kept.saturating_mul(LONGEST_PACKET.into());
+        for (distance, kept) in [(far, 0), (0, kept)] {
+            let until = from.saturating_sub(distance);
+            while self.ahead.is_empty() && until > self.place.position {
+                let units = clock.units_within(until - self.place.position);
+                let passed = self.packets.skip_within(source, units, kept, longest)?;
+                if passed.packets == 0 {
+                    break;
+                }
+                let place = &mut self.place;
+                place.packets += passed.packets;
+                place.units = place.units.saturating_add(passed.duration);
+                place.position = (clock.samples(place.units) - place.overlong)
+                    .saturating_add(clock.samples(place.gaps));
+                self.extent.packets = self.extent.packets.max(place.packets);
+            }
+        }
         Ok(())
     }
 

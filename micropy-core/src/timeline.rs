@@ -41,6 +41,13 @@ impl MediaClock {
         rescale(units, self.sample_rate, self.timescale)
     }
 
+    /// The most units of media time that are no longer than `samples` PCM samples.
+    pub fn units_within(&self, samples: u64) -> u64 {
+        let scaled = u128::from(samples) * u128::from(self.timescale);
+        let units = scaled / u128::from(self.sample_rate.max(1));
+        u64::try_from(units).unwrap_or(u64::MAX)
+    }
+
     /// Length of the decoder's output for `packets` packets whose durations sum to `units`: what the packets decode
     /// to, less the end padding that a short `last` duration declares. It may be unknown: then so is what is padding.
     ///

@@ -13,7 +13,7 @@ use support::clip;
 use support::movie::{Moov, pcm_movie};
 use support::mp3_check::check;
 use support::music::music;
-use support::programs::{aac_movie, assert_silent, presented, run};
+use support::programs::{aac_movie, assert_silent, coded_movie, presented, run};
 
 mod support;
 
@@ -129,6 +129,36 @@ fn what_comes_before_a_trim_is_not_read_and_does_not_matter() {
     let wanted = &whole[2 * skipped..];
     let likeness = likeness(&late[2000..], &wanted[2000..]);
     assert!(likeness > 15.0, "{likeness:.1} dB");
+}
+
+#[test]
+fn what_comes_before_a_trim_is_not_read_whatever_the_codec() {
+    let planes = music(3, RATE, 2, 60 * RATE as usize);
+    let coded = |encoder| coded_movie(&planes, RATE, encoder, "+faststart");
+    let (Some(flac), Some(alac), Some(opus)) =
+        (coded("flac"), coded("alac"), coded("libopus -b:a 96k"))
+    else {
+        return;
+    };
+    let pcm = pcm_movie(&planes, RATE, Moov::First);
+    let start = Duration::from_millis(54_300);
+    for (what, file) in [("FLAC", flac), ("ALAC", alac), ("Opus", opus), ("PCM", pcm)] {
+        let mut read = 0;
+        let counted = Counted {
+            bytes: &file,
+            read: &mut read,
+        };
+        let (late, report) = convert(Options::new().cbr(192).start(start), counted);
+        // A tenth is wanted; the beginning is looked at.
+        assert!(read < file.len() / 5, "{what}: {read} of {}", file.len());
+        let (whole, whole_report) = convert(Options::new().cbr(192), file.as_slice());
+        let skipped = (whole_report.output_samples - report.output_samples) as usize;
+        let (Some(late), Some(whole)) = (presented(&late), presented(&whole)) else {
+            return;
+        };
+        let likeness = likeness(&late[2000..], &whole[2 * skipped + 2000..]);
+        assert!(likeness > 15.0, "{what}: {likeness:.1} dB");
+    }
 }
 
 #[test]

@@ -254,6 +254,38 @@ impl Packets {
         }
     }
 
+    /// Skips the packets that end within the next `units` of time without reading them, but for the last `kept` of
+    /// those; none if some that were read together are still to be returned, and in fragments those of one run at most.
+    /// Stops where [`Packets::skip`] does, and at a packet that lasts longer than `longest` has it for its size.
+    ///
+    /// # Errors
+    ///
+    /// As [`Packets::next`].
+    pub fn skip_within(
+        &mut self,
+        source: &mut dyn Source,
+        units: u64,
+        kept: u64,
+        longest: impl Fn(u32) -> u64,
+    ) -> Result<Passed> {
+        if !self.batch.is_empty() || self.ended {
+            return Ok(Passed::default());
+        }
+        let Some(first) = self.first_of_batch(source)? else {
+            self.ended = true;
+            return Ok(Passed::default());
+        };
+        self.held_back = Some(first);
+        let duration = u64::from(first.duration);
+        let ending = match units.checked_sub(duration) {
+            Some(rest) if duration <= longest(first.size) => {
+                1 + self.cursor.ending_within(rest, self.group, longest)
+            }
+            _ => 0,
+        };
+        self.skip(source, ending.saturating_sub(kept))
+    }
+
     /// Duration of the next packet, if it stands in the same sample table.
     pub fn next_duration(&self) -> Option<u32> {
         let read = self.batch.front().map(|packet| packet.duration);

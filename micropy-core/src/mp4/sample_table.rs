@@ -521,6 +521,37 @@ impl Cursor {
         passed
     }
 
+    /// How many of the samples that [`Cursor::next`] would return end within the next `units` of time, up to the first
+    /// that lasts longer than `longest` has it for its size.
+    ///
+    /// Takes time in proportion to the bytes of the table, as [`Cursor::skip`].
+    pub fn ending_within(&self, mut units: u64, group: u32, longest: impl Fn(u32) -> u64) -> u64 {
+        let mut cursor = self.clone();
+        let mut ending = 0u64;
+        while let Some(size) = cursor.table.sizes.get(cursor.sample)
+            && let Some(alike) = cursor.alike()
+        {
+            let delta = cursor.delta();
+            let together = Self::together(group, size, delta).min(alike);
+            if u64::from(delta * together) > longest(size * together) {
+                break;
+            }
+            let fitting = units.checked_div(delta.into()).unwrap_or(u64::MAX);
+            let fitting = u32::try_from(fitting).unwrap_or(u32::MAX).min(alike);
+            let whole = match fitting == alike {
+                true => alike,
+                false => fitting / together * together,
+            };
+            ending += u64::from(whole.div_ceil(together));
+            units -= u64::from(delta) * u64::from(whole);
+            cursor.pass(whole, size);
+            if whole < alike {
+                break;
+            }
+        }
+        ending
+    }
+
     /// How many samples from the next one on are contiguous and of one size and duration; `None` if there is no chunk
     /// for the next one.
     fn alike(&mut self) -> Option<u32> {
@@ -738,6 +769,47 @@ mod tests {
             .map(|s| (s.offset, s.size, s.duration))
             .collect();
         assert_eq!(all, [(0, 20, 5), (20, 8, 2), (1000, 8, 2), (1008, 16, 8)]);
+    }
+
+    #[test]
+    fn samples_before_a_time_are_counted_as_they_are_returned() {
+        let alike = |count, samples: &[(u32, u32)]| SampleTable {
+            durations: vec![
+                DurationRun { count: 9, delta: 1 },
+                DurationRun { count: 0, delta: 7 },
+                DurationRun { count: 5, delta: 0 },
+                DurationRun { count: 9, delta: 2 },
+            ],
+            sizes: Sizes::Constant { size: 4, count },
+            chunks: samples.iter().map(|&(f, s)| chunk(f, s)).collect(),
+            offsets: compact(&[0, 1000, 2000, 5000]),
+        };
+        for table in [
+            table(),
+            alike(13, &[(0, 7)]),
+            alike(40, &[(0, 3), (1, 11), (3, 30)]),
+            alike(5, &[]),
+        ] {
+            let table = Arc::new(table);
+            for group in [1, 4, 5] {
+                for skipped in 0..4 {
+                    let mut cursor = Cursor::new(Arc::clone(&table), 50);
+                    cursor.skip(skipped, group);
+                    for units in 0..70 {
+                        let end = cursor.time() + units;
+                        let mut walk = cursor.clone();
+                        let walk = std::iter::from_fn(|| walk.next(group));
+                        let longest = |size| if size > 12 { 4 } else { 99 };
+                        let expected = walk
+                            .take_while(|s| s.time + u64::from(s.duration) <= end)
+                            .take_while(|s| u64::from(s.duration) <= longest(s.size))
+                            .count() as u64;
+                        let counted = cursor.ending_within(units, group, longest);
+                        assert_eq!(counted, expected, "{table:?} {group} {skipped} {units}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -97,6 +97,11 @@ pub fn presented(mp3: &[u8]) -> Option<Vec<f32>> {
 /// An MP4 file of `planes` as AAC by ffmpeg's encoder, which substitutes noise: its PCM depends on the history of the
 /// decoder. `flags` are those of the muxer.
 pub fn aac_movie(planes: &[Vec<f32>], rate: u32, flags: &str) -> Option<Vec<u8>> {
+    coded_movie(planes, rate, "aac -b:a 96k", flags)
+}
+
+/// The same by another encoder of ffmpeg, with its options.
+pub fn coded_movie(planes: &[Vec<f32>], rate: u32, encoder: &str, flags: &str) -> Option<Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("aac.mp4");
     let pcm: Vec<u8> = (0..planes[0].len())
@@ -105,11 +110,9 @@ pub fn aac_movie(planes: &[Vec<f32>], rate: u32, flags: &str) -> Option<Vec<u8>>
     let (rate, channels) = (rate.to_string(), planes.len().to_string());
     let mut args: Vec<&OsStr> = "-v error -f f32le -ar".split(' ').map(OsStr::new).collect();
     args.extend([&*rate, "-ac", &*channels].map(OsStr::new));
-    args.extend(
-        "-i - -c:a aac -b:a 96k -bitexact -movflags"
-            .split(' ')
-            .map(OsStr::new),
-    );
+    args.extend(["-i", "-", "-c:a"].map(OsStr::new));
+    args.extend(encoder.split(' ').map(OsStr::new));
+    args.extend("-strict -2 -bitexact -movflags".split(' ').map(OsStr::new));
     args.extend([OsStr::new(flags), path.as_os_str()]);
     let output = run("ffmpeg", &args, &pcm)?;
     assert!(
