@@ -18,12 +18,17 @@ pub struct Foreseen {
     pub evenly: bool,
 }
 
+/// Bytes that go to the sink at once, or a frame more: two seconds of MP3 at 128 kbit/s.
+const BATCH: usize = 32 << 10;
+
 /// Writes one MP3.
 pub struct Mp3Writer<'a> {
     sink: &'a mut dyn Sink,
+    /// Bytes that are still to go there.
+    pending: Vec<u8>,
     encoding: Encoding,
     foreseen: Foreseen,
-    /// Bytes written.
+    /// Bytes of the MP3 so far.
     bytes: u64,
     /// The Info tag's frame, once the first frame of the audio has shown its format.
     info: Option<Info>,
@@ -32,7 +37,7 @@ pub struct Mp3Writer<'a> {
 
 /// The frame of the Info tag.
 struct Info {
-    /// Where it was written.
+    /// Where it is in the MP3.
     at: u64,
     header: FrameHeader,
     /// The header of the audio's first frame.
@@ -47,9 +52,11 @@ impl<'a> Mp3Writer<'a> {
         encoding: Encoding,
         foreseen: Foreseen,
     ) -> Result<Self> {
+        // It may hold a large cover, and there may long be no frame.
         sink.write_all(id3).map_err(Error::Write)?;
         Ok(Mp3Writer {
             sink,
+            pending: Vec::with_capacity(BATCH),
             encoding,
             foreseen,
             bytes: id3.len() as u64,
@@ -82,11 +89,12 @@ impl<'a> Mp3Writer<'a> {
     /// Writes `id3`, which is as long as the first, and the Info tag again with what is known now, if the sink can
     /// be rewritten. Finishes the sink, and returns the length of the MP3 in bytes.
     pub fn finish(
-        self,
+        mut self,
         id3: &[u8],
         trim: Option<Trim>,
         replay_gain: Option<ReplayGain>,
     ) -> Result<u64> {
+        self.flush()?;
         if self.sink.can_rewrite() {
             if !id3.is_empty() {
                 self.sink.rewrite(self.bytes, id3).map_err(Error::Write)?;
@@ -138,9 +146,22 @@ impl<'a> Mp3Writer<'a> {
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
-        self.sink.write_all(bytes).map_err(Error::Write)?;
+        self.pending.extend_from_slice(bytes);
         self.bytes += bytes.len() as u64;
-        Ok(())
+        match self.pending.len() >= BATCH {
+            true => self.flush(),
+            false => Ok(()),
+        }
+    }
+
+    /// Passes the pending bytes on to the sink.
+    fn flush(&mut self) -> Result<()> {
+        let written = match self.pending.is_empty() {
+            true => Ok(()),
+            false => self.sink.write_all(&self.pending),
+        };
+        self.pending.clear();
+        written.map_err(Error::Write)
     }
 }
 

@@ -295,6 +295,33 @@ fn every_sink_gets_the_same_mp3_as_far_as_possible() {
     }
 }
 
+#[test]
+fn frames_reach_the_sink_many_at_a_time() {
+    #[derive(Default)]
+    struct Counted {
+        writes: usize,
+        bytes: usize,
+    }
+    impl Write for Counted {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.writes += 1;
+            self.bytes += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let file = pcm_movie(&music(16, 8_000, 1, 8_000 * 60), 8_000, Moov::First);
+    let mut sink = StreamSink::new(Counted::default());
+    Converter::new(options().cbr(64).jobs(2))
+        .convert(file.as_slice(), &mut sink)
+        .unwrap();
+    let Counted { writes, bytes } = sink.into_inner();
+    // Beside the tag, and what is left at the end.
+    assert!(writes <= 2 + bytes / (32 << 10), "{writes} for {bytes}");
+}
+
 fn id3_len(mp3: &[u8]) -> usize {
     assert!(mp3.starts_with(b"ID3"));
     let size = mp3[6..10]
@@ -575,7 +602,8 @@ fn a_closed_pipe_ends_the_conversion() {
     struct Closed(usize);
     impl Write for Closed {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 = self.0.checked_sub(1).ok_or(io::ErrorKind::BrokenPipe)?;
+            let left = self.0.checked_sub(bytes.len());
+            self.0 = left.ok_or(io::ErrorKind::BrokenPipe)?;
             Ok(bytes.len())
         }
         fn flush(&mut self) -> io::Result<()> {
@@ -583,7 +611,7 @@ fn a_closed_pipe_ends_the_conversion() {
         }
     }
     let error = error_of(|| {
-        let sink = StreamSink::new(Closed(1000));
+        let sink = StreamSink::new(Closed(100_000));
         Converter::new(options().vbr(9.0).jobs(3)).convert(Hours::new(), sink)
     });
     assert!(
