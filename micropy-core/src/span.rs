@@ -10,12 +10,14 @@ use crate::resample::Resampler;
 use crate::source::Source;
 use crate::timeline::{MediaClock, MediaEnd, Segment, Timeline, rescale};
 
-/// A file of medium length is cut into eight spans: enough for the cores of most machines, with few seams. Each seam
-/// costs up to a few hundred frames; at a constant bitrate, 70 on average.
-const MEDIUM: u64 = 8;
-/// Frames of the longest such span: 75 seconds at 44.1 kHz. Memory bounds it.
-const LONGEST: u64 = 2940;
-/// Frames of a span in a longer file, where the sample table takes memory too.
+/// A short file is cut into eight spans: enough for the cores of most machines, with few seams. Each seam costs up to a
+/// few hundred frames; at a constant bitrate, 70 on average.
+const FEW: u64 = 8;
+/// One of medium length is cut into so many, for machines with as many cores.
+const MANY: u64 = 16;
+/// Frames of the shortest span for which so many seams are worth their cost: 25 seconds at 44.1 kHz.
+const WORTH_MANY: u64 = 980;
+/// Frames of a span in a longer file, and of the longest: 51 seconds. Memory bounds it.
 const LONG: u64 = 1960;
 /// Frames of the shortest span worth a seam.
 const SHORTEST: u64 = 588;
@@ -26,8 +28,11 @@ pub const SPAN_BYTES: usize = 4 << 20;
 const LEAST: u64 = 196;
 /// The most bytes gathered for one span. No audio has as many, but a table can put a whole file into one instant.
 const SPAN_LIMIT: usize = 64 << 20;
-/// How many spans at the end of a file are half as long, so that the cores finish together.
-const HALVES: u64 = 4;
+/// How many spans at the end of a short file are half as long, so that the cores finish together. In a file of medium
+/// length they would only cost seams.
+const FEW_HALVES: u64 = 4;
+/// The same at the end of a long one, where each of many cores takes many spans in turn.
+const MANY_HALVES: u64 = 16;
 
 /// PCM samples of the longest packet of any codec whose packets vary in length: a FLAC frame (65,535). Without a limit,
 /// a packet of a few bytes could declare a day of silence.
@@ -68,18 +73,19 @@ impl Plan {
         let most = (SPAN_BYTES as u64 / frame_bytes.max(1)).max(LEAST);
         let length = match frames {
             Some(frames) => {
-                let wish = match frames.div_ceil(MEDIUM) {
-                    medium @ ..=LONGEST => medium.max(SHORTEST),
-                    _ => LONG,
+                let (wish, halves) = match frames.div_ceil(MANY) {
+                    ..WORTH_MANY => (frames.div_ceil(FEW).max(SHORTEST), FEW_HALVES),
+                    medium @ ..=LONG => (medium, 0),
+                    _ => (LONG, MANY_HALVES),
                 };
                 let wish = wish.min(most);
                 let units = frames.div_ceil(unit).max(1);
                 let spans = frames.div_ceil(wish).clamp(1, units);
-                if spans > HALVES / 2 && wish >= 2 * SHORTEST {
+                if halves > 0 && spans > halves / 2 && wish >= 2 * SHORTEST {
                     Length::Shared {
                         units,
                         steps: 2 * spans,
-                        whole: spans - HALVES / 2,
+                        whole: spans - halves / 2,
                     }
                 } else {
                     // Halves would not be worth their seams.
@@ -1014,14 +1020,16 @@ mod tests {
     #[test]
     fn plans_cover_a_file_evenly_and_keep_to_their_unit() {
         for unit in [1, 49, 245] {
-            for frames in [1, 500, 2_300, 22_970, 275_625, 10_000_000] {
+            for frames in [
+                1, 500, 2_300, 9_000, 15_679, 15_681, 22_970, 31_361, 275_625, 10_000_000,
+            ] {
                 let plan = Plan::new(Some(frames), unit, 0);
                 let spans = (1..).find(|&i| plan.start(i) >= frames).unwrap();
                 let last = frames - plan.start(spans - 1);
                 for index in 0..spans {
                     let (start, end) = (plan.start(index), plan.start(index + 1));
                     assert_eq!(start % unit, 0);
-                    assert!(start < end && end - start <= LONGEST + unit, "{plan:?}");
+                    assert!(start < end && end - start <= LONG + unit, "{plan:?}");
                 }
                 assert!(
                     spans == 1 || last * 4 > plan.start(1),
@@ -1047,6 +1055,7 @@ mod tests {
             (4, 1.0),
             (6, 1.125),
             (8, 1.0),
+            (16, 1.0),
         ] {
             let mut ends = vec![0; cores];
             for index in (0..).take_while(|&i| plan.start(i) < frames) {

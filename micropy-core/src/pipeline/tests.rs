@@ -347,6 +347,122 @@ fn what_comes_after_a_trim_is_the_same_whatever_is_skipped() {
     }
 }
 
+/// The frames that an encoder makes behind the start of each of `seams` spans, until there is a seam with it.
+fn frames_for_seams(bitrate: Bitrate, seams: usize) -> Vec<u64> {
+    const FRAME: usize = 1152;
+    let planes = music(41, 44_100, 2, SPAN as usize * (seams + 1) * FRAME);
+    let settings = micropy_lame::Settings {
+        sample_rate: 44_100,
+        channels: 2,
+        bitrate,
+        quality: 3,
+    };
+    let frames = |from: usize, to: usize| {
+        let mut encoder = micropy_lame::Encoder::new(&settings).unwrap();
+        let mut mp3 = Vec::new();
+        let [left, right] = [0, 1].map(|channel| &planes[channel][from * FRAME..to * FRAME]);
+        encoder.encode(left, Some(right), &mut mp3).unwrap();
+        encoder.flush(&mut mp3).unwrap();
+        split(&mp3)
+    };
+    let all = frames(0, SPAN as usize * (seams + 1));
+    let rate = crate::runner::rate_control(bitrate);
+    let seam = |number: usize| {
+        let start = SPAN as usize * number;
+        let head = frames(start, start + HEAD_FRAMES + 4);
+        let mut tail = crate::stitch::Tail::new();
+        all[..start].iter().for_each(|f| tail.push(f.clone()));
+        let mut search = SeamSearch::new(tail, &head[..HEAD_FRAMES], rate, WARM_UP);
+        let mut behind = all[start..].iter().cloned();
+        let offered = (1..).find(|_| search.offer(behind.next().unwrap()) != Verdict::GoOn);
+        offered.unwrap()
+    };
+    (1..=seams).map(seam).collect()
+}
+
+/// When `cores` workers have made the spans of these lengths, in frames, if each seam costs one of `seams`.
+fn makespan(spans: &[u64], cores: usize, seams: &[u64]) -> u64 {
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    enum Event {
+        Published(usize),
+        Arrived(usize),
+        Joined,
+    }
+    let cost = |span: usize| seams[span % seams.len()];
+    let mut tasks: VecDeque<(usize, bool)> = (0..spans.len()).map(|span| (span, true)).collect();
+    let mut events = std::collections::BTreeSet::new();
+    let (mut idle, mut now) = (cores, 0);
+    let mut published = vec![false; spans.len()];
+    let mut parked = vec![false; spans.len()];
+    loop {
+        while idle > 0
+            && let Some((span, begins)) = tasks.pop_front()
+        {
+            idle -= 1;
+            if begins {
+                let head = spans[span].min(HEAD_FRAMES as u64);
+                events.insert((now + head, span, Event::Published(span)));
+                events.insert((now + spans[span], span, Event::Arrived(span)));
+            } else {
+                events.insert((now + cost(span), span, Event::Joined));
+            }
+        }
+        let Some((time, span, event)) = events.pop_first() else {
+            return now;
+        };
+        now = time;
+        match event {
+            Event::Published(span) => {
+                published[span] = true;
+                if span > 0 && std::mem::take(&mut parked[span - 1]) {
+                    tasks.push_front((span - 1, false));
+                }
+            }
+            Event::Arrived(last) if last + 1 == spans.len() => idle += 1,
+            Event::Arrived(_) if published[span + 1] => {
+                events.insert((now + cost(span), span, Event::Joined));
+            }
+            Event::Arrived(_) => {
+                parked[span] = true;
+                idle += 1;
+            }
+            Event::Joined => idle += 1,
+        }
+    }
+}
+
+/// By the schedule of [`Window`], with what real seams cost.
+#[test]
+fn sixteen_cores_are_worth_fourteen() {
+    let seams = frames_for_seams(Bitrate::Cbr(128), 24);
+    println!("{seams:?} frames for a seam");
+    for minutes in [10, 12, 20, 60, 120] {
+        let frames = minutes * 60 * 44_100 / 1152;
+        let plan = Plan::new(Some(frames), 49, 0);
+        let starts: Vec<u64> = (0..)
+            .map(|index| plan.start(index).min(frames))
+            .take_while(|&start| start < frames)
+            .collect();
+        let ends = starts[1..].iter().chain([&frames]);
+        let spans: Vec<u64> = starts
+            .iter()
+            .zip(ends)
+            .map(|(from, to)| to - from)
+            .collect();
+        let speed = |cores| frames as f64 / makespan(&spans, cores, &seams) as f64;
+        println!(
+            "{minutes} minutes, {} spans: {:.2}, {:.2}, {:.2} and {:.2} times as fast on 1, 2, 8 and 16 cores",
+            spans.len(),
+            speed(1),
+            speed(2),
+            speed(8),
+            speed(16)
+        );
+        assert!(speed(16) >= 14.0 && speed(8) >= 7.2, "{minutes} minutes");
+        assert!(speed(1) >= 0.93 && speed(2) >= 1.86, "{minutes} minutes");
+    }
+}
+
 /// Where encoders do not converge, frames differ but sound no worse: in the 30 granules from the first frame that
 /// differs after a seam, the noise is on average at most 0.5 dB above that of the serial encode. Few frames differ: at
 /// worst ten a seam (V0) when this was written, far below the 224 that a left neighbour looks at.
