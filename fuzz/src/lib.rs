@@ -8,7 +8,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use micropy_core::{
-    Channels, ChapterOutcome, Converter, Error, Options, Report, StreamSink, StreamSource, probe,
+    Channels, Converter, Error, Options, PartOutcome, Report, StreamSink, StreamSource, probe,
     stages,
 };
 
@@ -165,9 +165,7 @@ fn chapters(options: Options, file: &[u8]) -> Result<Outcome, String> {
     };
     for index in 0..chapters.list().len().min(4) {
         let mut mp3 = Vec::new();
-        let converted = chapters
-            .convert(index, &mut mp3)
-            .map(ChapterOutcome::report);
+        let converted = chapters.convert(index, &mut mp3).map(PartOutcome::report);
         if let Some(report) = judge(converted)?.flatten() {
             let one = sound(&mp3, &report)?;
             all.audio += one.audio;

@@ -148,7 +148,7 @@ pub fn run(batch: &Batch<'_>, tasks: &[Task], sum_up: bool) -> Exit {
 }
 
 /// Worker threads for all inputs together.
-fn cores(batch: &Batch<'_>) -> usize {
+pub fn cores(batch: &Batch<'_>) -> usize {
     let given = batch.options.jobs.map(usize::from);
     given.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from))
 }

@@ -6,17 +6,20 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use micropy_core::{
-    ChapterOutcome, Converter, EmptyChapter, Error, FileSink, Options, Progress, Report, Source,
-    StreamSink,
+    Converter, Division, EmptyPart, Error, FileSink, Joined, Options, PartOutcome, Progress,
+    Report, Source, StreamSink,
 };
 
-use crate::bar::Share;
+use crate::bar::{Bar, Share};
 use crate::batch::{self, Ended, Task};
 use crate::existing::Existing;
 use crate::interrupt::Interrupt;
-use crate::log::{Teller, Verbosity};
+use crate::log::{Log, Teller, Verbosity};
 use crate::options::{AudioArgs, TagArgs, options};
-use crate::output::{Output, Wanted, create_folders, is_several, outputs};
+use crate::output::{
+    Output, Wanted, chapters_name, create_folders, is_several, joined_output, outputs,
+};
+use crate::parts::PartArgs;
 use crate::tree::{self, Input};
 use crate::{Exit, dry_run, input, json, message, system, text, watch};
 
@@ -38,11 +41,11 @@ pub struct Args {
     pub recursive: bool,
 
     /// Convert the videos in folders, then wait for more, until Ctrl-C; implies --update
-    #[arg(long, conflicts_with_all = ["dry_run", "split_chapters", "no_clobber"])]
+    #[arg(long, conflicts_with_all = ["dry_run", "split_chapters", "split", "join", "no_clobber"])]
     pub watch: bool,
 
     /// Print what would be made, and write nothing
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["join", "split_at"])]
     pub dry_run: bool,
 
     #[command(flatten)]
@@ -50,6 +53,9 @@ pub struct Args {
 
     #[command(flatten)]
     tags: TagArgs,
+
+    #[command(flatten)]
+    parts: PartArgs,
 
     /// Write each chapter to an MP3 of its own in this folder
     #[arg(long, value_name = "DIR", conflicts_with = "output")]
@@ -72,7 +78,7 @@ pub struct Args {
     no_clobber: bool,
 
     /// Skip inputs whose MP3 is newer and whole, and overwrite the others
-    #[arg(short, long, conflicts_with = "split_chapters")]
+    #[arg(short, long, conflicts_with_all = ["split_chapters", "split", "join"])]
     update: bool,
 
     /// Print problems alone
@@ -90,12 +96,9 @@ These words of ffmpeg and LAME mean the same here: -ss, -to, -t, -b:a, -q:a, -ar
 --resample, -m m, --tt, --ta, --tl. Others are refused with the flag to type instead.";
 
 impl Args {
-    /// Where the MP3s are to go.
-    pub fn wanted(&self) -> Wanted<'_> {
-        Wanted {
-            output: self.output.as_deref(),
-            split_chapters: self.split_chapters.as_deref(),
-        }
+    /// How each input is divided by time, if it is.
+    pub fn division(&self) -> Option<Division> {
+        self.parts.division()
     }
 
     /// What to do with files that exist.
@@ -139,30 +142,40 @@ pub fn run(args: Args) -> Exit {
 /// Does what the command line means; an error says what is wrong with it.
 fn start(args: &Args) -> Result<Exit, String> {
     let options = options(&args.audio, &args.tags, args.jobs)?;
-    let batch = |options| Batch {
+    let options = args.parts.apply(options, args.output.as_deref())?;
+    let batch = Batch {
         args,
         options,
         interrupt: Interrupt::watch(),
     };
     if args.watch {
         watch::refuse(args)?;
-        return Ok(watch::run(&batch(options)));
+        return Ok(watch::run(&batch));
     }
     let (inputs, problems) = inputs(args)?;
-    let outputs = outputs(&inputs, args.wanted())?;
+    let wanted = batch.wanted();
+    let outputs = match args.parts.join() {
+        true => vec![joined_output(&inputs, wanted)?],
+        false => outputs(&inputs, wanted)?,
+    };
     if args.json && outputs.contains(&Output::Stdout) {
         return Err("--json and the MP3 cannot both go to standard output".into());
     }
-    let several = is_several(&inputs);
+    let several = is_several(&inputs) && !args.parts.join();
+    let made: Vec<&Output> = outputs.iter().collect();
+    if !args.dry_run {
+        create_folders(&made, wanted, several)?;
+    }
+    if let ([output], true) = (made.as_slice(), args.parts.join()) {
+        return Ok(told(&problems).max(batch.join(&inputs, output)));
+    }
     let tasks: Vec<Task> = inputs.into_iter().zip(outputs).map(Task::new).collect();
     if args.dry_run {
-        let exit = dry_run::run(&batch(options), &tasks);
+        let exit = dry_run::run(&batch, &tasks);
         return Ok(exit.max(told(&problems)));
     }
-    let made: Vec<&Output> = tasks.iter().map(|task| &task.output).collect();
-    create_folders(&made, args.wanted(), several)?;
     let found = told(&problems);
-    Ok(found.max(batch::run(&batch(options), &tasks, true)))
+    Ok(found.max(batch::run(&batch, &tasks, true)))
 }
 
 /// Prints these problems, if there are any.
@@ -220,6 +233,16 @@ fn inputs(args: &Args) -> Result<(Vec<Input>, Vec<String>), String> {
 }
 
 impl Batch<'_> {
+    /// Where the outputs are to go.
+    pub fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            output: self.args.output.as_deref(),
+            split_chapters: self.args.split_chapters.as_deref(),
+            parts: self.args.division().is_some(),
+            extension: self.options.format.extension(),
+        }
+    }
+
     /// Converts one input with this many jobs, and tells how it went.
     pub fn convert(
         &self,
@@ -250,24 +273,14 @@ impl Batch<'_> {
             teller,
         };
         let result = match output {
-            Output::Chapters(folder) => self.split(&turn, folder),
+            Output::Chapters(folder) => self.split(&turn, folder, "", Division::Chapters),
+            Output::Parts { folder, stem } => {
+                let division = self.args.division().unwrap_or(Division::Chapters);
+                self.split(&turn, folder, stem, division)
+            }
             _ => self.transcode(&turn, output),
         };
-        match result {
-            Ok(ended) => ended,
-            Err(Failure::Convert(Error::Cancelled)) => {
-                teller.problem(format_args!("{}: cancelled", input.display()));
-                Ended::without_mp3(Exit::Interrupted)
-            }
-            // The reader of our output wants no more.
-            Err(Failure::Convert(Error::Write(error))) if system::is_closed_pipe(&error) => {
-                Ended::without_mp3(Exit::Done)
-            }
-            Err(failure) => {
-                teller.failure(failure.message(input, output));
-                Ended::without_mp3(failure.exit())
-            }
-        }
+        result.unwrap_or_else(|failure| explain(failure, &turn, output))
     }
 
     fn converter<'a>(&self, turn: &'a Turn<'_>, passes: &'a mut Passes) -> Converter<'a> {
@@ -311,16 +324,22 @@ impl Batch<'_> {
         Ok(Ended::converted(exit, &report))
     }
 
-    /// Makes one MP3 of each chapter of an input, in `folder`.
-    fn split(&self, turn: &Turn<'_>, folder: &Path) -> Result<Ended, Failure> {
+    /// Makes one MP3 of each part of an input, in `folder`.
+    fn split(
+        &self,
+        turn: &Turn<'_>,
+        folder: &Path,
+        stem: &str,
+        division: Division,
+    ) -> Result<Ended, Failure> {
         let source = self.open(turn.input)?;
         let mut passes = Passes::new();
-        let mut chapters = self
+        let mut parts = self
             .converter(turn, &mut passes)
-            .chapters(source)
+            .parts(source, division)
             .map_err(Failure::Convert)?;
-        let paths: Vec<PathBuf> = chapters
-            .file_names()
+        let paths: Vec<PathBuf> = parts
+            .file_names(stem)
             .iter()
             .map(|name| folder.join(name))
             .collect();
@@ -340,10 +359,10 @@ impl Batch<'_> {
             }
             let started = Instant::now();
             turn.share.begin_part(index, paths.len());
-            let converted = chapters.convert(index, self.create(path)?);
+            let converted = parts.convert(index, self.create(path)?);
             match converted.map_err(Failure::of(path))? {
-                ChapterOutcome::Empty(chapter) => empty.push((path, chapter)),
-                ChapterOutcome::Converted(report) => {
+                PartOutcome::Empty(part) => empty.push((path, part)),
+                PartOutcome::Converted(report) => {
                     let name = path.display().to_string();
                     let exit = self.report(turn, &name, &report, started.elapsed());
                     ended = ended.and(Ended::converted(exit, &report));
@@ -358,13 +377,71 @@ impl Batch<'_> {
         Ok(ended)
     }
 
-    /// Prints which chapters hold no audio, and returns whether it is missing. `others`: how the other chapters ended.
-    fn report_empty(
+    /// Joins all inputs into one MP3.
+    fn join(&self, inputs: &[Input], output: &Output) -> Exit {
+        let started = Instant::now();
+        let name = output.name();
+        let verbosity = self.args.verbosity();
+        let bar = Bar::new(&[(Path::new(&name), 1)], verbosity == Verbosity::Quiet);
+        let log = Log::new(&bar, verbosity, false);
+        let teller = log.of(0);
+        let label = format!("{} files", inputs.len());
+        let turn = Turn {
+            input: Path::new(&label),
+            jobs: batch::cores(self),
+            share: &bar.share(1),
+            teller: &teller,
+        };
+        let exit = match self.joined(inputs, &turn, output) {
+            Ok(joined) => {
+                for (input, report) in inputs.iter().zip(&joined.inputs) {
+                    for warning in &report.warnings {
+                        let input = input.path.display();
+                        teller.problem(format_args!("{input}: warning: {warning}"));
+                    }
+                }
+                self.report(&turn, &name, &joined.report, started.elapsed())
+            }
+            Err(failure) => explain(failure, &turn, output).exit,
+        };
+        drop(teller);
+        bar.clear();
+        exit.max(log.finish(None))
+    }
+
+    fn joined(
         &self,
+        inputs: &[Input],
         turn: &Turn<'_>,
-        empty: &[(&PathBuf, EmptyChapter)],
-        others: Exit,
-    ) -> Exit {
+        output: &Output,
+    ) -> Result<Joined, Failure> {
+        let mut sources = Vec::with_capacity(inputs.len());
+        for Input { path, .. } in inputs {
+            sources.push((chapters_name(path), self.open(path)?));
+        }
+        let mut passes = Passes::new();
+        let mut converter = self.converter(turn, &mut passes);
+        match output {
+            Output::File(path) => {
+                let joined = converter.join(sources, self.create(path)?);
+                joined.map_err(Failure::of(path))
+            }
+            Output::Stream(path) => {
+                let stream = File::options().write(true).open(path);
+                let stream = BufWriter::new(stream.map_err(Failure::create(path))?);
+                let joined = converter.join(sources, StreamSink::new(stream));
+                joined.map_err(Failure::Convert)
+            }
+            _ => {
+                let stdout = BufWriter::new(io::stdout().lock());
+                let joined = converter.join(sources, StreamSink::new(stdout));
+                joined.map_err(Failure::Convert)
+            }
+        }
+    }
+
+    /// Prints which chapters hold no audio, and returns whether it is missing. `others`: how the other chapters ended.
+    fn report_empty(&self, turn: &Turn<'_>, empty: &[(&PathBuf, EmptyPart)], others: Exit) -> Exit {
         let input = turn.input.display();
         for (path, chapter) in empty {
             let path = path.display();
@@ -435,6 +512,25 @@ impl Batch<'_> {
         match report.complete {
             true => Exit::Done,
             false => Exit::Incomplete,
+        }
+    }
+}
+
+/// Says why there is no MP3.
+fn explain(failure: Failure, turn: &Turn<'_>, output: &Output) -> Ended {
+    match failure {
+        Failure::Convert(Error::Cancelled) => {
+            turn.teller
+                .problem(format_args!("{}: cancelled", turn.input.display()));
+            Ended::without_mp3(Exit::Interrupted)
+        }
+        // The reader of our output wants no more.
+        Failure::Convert(Error::Write(error)) if system::is_closed_pipe(&error) => {
+            Ended::without_mp3(Exit::Done)
+        }
+        failure => {
+            turn.teller.failure(failure.message(turn.input, output));
+            Ended::without_mp3(failure.exit())
         }
     }
 }
@@ -550,7 +646,7 @@ impl Failure {
     /// How the program ends.
     pub fn exit(&self) -> Exit {
         match self {
-            Failure::Convert(Error::InvalidOption(_)) => Exit::Usage,
+            Failure::Convert(Error::InvalidOption(_) | Error::TooLong { .. }) => Exit::Usage,
             Failure::Foreseen(exit, _) => *exit,
             Failure::Convert(Error::EmptyPart { start, missing, .. })
                 if !start.is_zero() && missing.is_empty() =>

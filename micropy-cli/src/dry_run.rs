@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::time::Duration;
 
-use micropy_core::{Bitrate, Codec, Error, Options, Probe, Prober};
+use micropy_core::{Bitrate, Codec, Division, Error, Options, OutputFormat, Probe, Prober};
 use serde_json::json;
 
 use crate::batch::Task;
@@ -106,11 +106,12 @@ fn look(batch: &Batch<'_>, task: &Task) -> Result<Plan, Failure> {
     }
     let prober = Prober::new().cancel(batch.interrupt.token().clone());
     let found = prober.probe(batch.open(input)?).map_err(Failure::Convert)?;
-    plan(&found, &batch.options, &task.output)
+    plan(&found, batch, &task.output)
 }
 
 /// What a conversion of a file with this in it would make.
-fn plan(found: &Probe, options: &Options, output: &Output) -> Result<Plan, Failure> {
+fn plan(found: &Probe, batch: &Batch<'_>, output: &Output) -> Result<Plan, Failure> {
+    let options = &batch.options;
     let fails = |why: &str| Failure::Foreseen(Exit::Failed, why.into());
     let track = match found.tracks.as_slice() {
         [] => return Err(fails("no audio track")),
@@ -124,13 +125,6 @@ fn plan(found: &Probe, options: &Options, output: &Output) -> Result<Plan, Failu
     if let Some(problem) = &track.problem {
         return Err(fails(problem));
     }
-    let mp3s = match output {
-        Output::Chapters(_) if found.chapters.is_empty() => {
-            return Err(Failure::Convert(Error::NoChapters));
-        }
-        Output::Chapters(_) => found.chapters.len(),
-        _ => 1,
-    };
     let rest = track
         .duration
         .map(|whole| whole.saturating_sub(options.start));
@@ -142,12 +136,29 @@ fn plan(found: &Probe, options: &Options, output: &Output) -> Result<Plan, Failu
         let why = "the audio ends before the start that was asked for";
         return Err(Failure::Foreseen(Exit::Usage, why.into()));
     }
+    let mp3s = match output {
+        Output::Chapters(_) if found.chapters.is_empty() => {
+            return Err(Failure::Convert(Error::NoChapters));
+        }
+        Output::Chapters(_) => found.chapters.len(),
+        Output::Parts { .. } => match (batch.args.division(), duration) {
+            (Some(Division::Lengths(length)), Some(duration)) => {
+                duration.as_nanos().div_ceil(length.as_nanos().max(1)) as usize
+            }
+            _ => 1,
+        },
+        _ => 1,
+    };
     Ok(Plan {
         kept: None,
         mp3s,
         codec: track.codec.as_ref().map(Codec::to_string),
         duration,
         bitrate: match options.bitrate.unwrap_or(Options::DEFAULT_BITRATE) {
+            _ if options.format != OutputFormat::Mp3 => {
+                format!("as {}", options.format.extension())
+            }
+            _ if options.fit.is_some() => "at the bitrate that fits".into(),
             Bitrate::Cbr(kbps) => format!("at {kbps} kbit/s"),
             Bitrate::Abr(kbps) => format!("at {kbps} kbit/s on average"),
             Bitrate::Vbr(quality) => format!("at variable bitrate of quality {quality}"),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use micropy_core::{Cover, EmptyChapter, Probe, ProbedTrack, Report, Warning};
+use micropy_core::{Cover, EmptyPart, Probe, ProbedTrack, Report, Warning};
 use serde_json::{Value, json};
 
 /// What a conversion did.
@@ -38,7 +38,7 @@ pub fn report(report: &Report) -> Value {
 }
 
 /// A chapter of which no MP3 was made.
-pub fn empty(chapter: &EmptyChapter) -> Value {
+pub fn empty(chapter: &EmptyPart) -> Value {
     json!({
         "output": null,
         "start_seconds": chapter.start.as_secs_f64(),

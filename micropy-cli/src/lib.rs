@@ -18,6 +18,7 @@ mod manual;
 mod message;
 mod options;
 mod output;
+mod parts;
 mod pipe;
 mod presets;
 mod probe;

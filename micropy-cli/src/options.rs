@@ -206,7 +206,7 @@ fn track(text: &str) -> Result<TrackChoice, String> {
 }
 
 /// `90`, `90.5`, `1:30`, `1:01:30.250`.
-fn time(text: &str) -> Result<Duration, String> {
+pub fn time(text: &str) -> Result<Duration, String> {
     let refuse = || "neither seconds nor [HH:]MM:SS[.fraction]".to_owned();
     let mut parts = text.rsplit(':');
     let seconds = parts.next().unwrap_or_default();

@@ -20,6 +20,13 @@ pub enum Output {
     Stream(PathBuf),
     /// A folder with a file for each chapter.
     Chapters(PathBuf),
+    /// A folder, for files that are named by this stem and numbers.
+    Parts {
+        /// The folder.
+        folder: PathBuf,
+        /// What the names begin with.
+        stem: String,
+    },
 }
 
 impl Output {
@@ -39,6 +46,7 @@ impl Output {
         match self {
             Output::Stdout => None,
             Output::File(path) | Output::Stream(path) | Output::Chapters(path) => Some(path),
+            Output::Parts { folder, .. } => Some(folder),
         }
     }
 
@@ -56,6 +64,10 @@ pub struct Wanted<'a> {
     pub output: Option<&'a Path>,
     /// `--split-chapters`.
     pub split_chapters: Option<&'a Path>,
+    /// Each input is divided by time.
+    pub parts: bool,
+    /// The extension of names that are not given.
+    pub extension: &'a str,
 }
 
 /// The output of each input, in order. An error says what the command line asks for that cannot be.
@@ -73,6 +85,14 @@ pub fn outputs(inputs: &[Input], wanted: Wanted<'_>) -> Result<Vec<Output>, Stri
     Ok(outputs)
 }
 
+/// Where all inputs go together.
+pub fn joined_output(inputs: &[Input], wanted: Wanted<'_>) -> Result<Output, String> {
+    let first = inputs.first().ok_or("there is nothing to join")?;
+    let output = output(first, wanted, false)?;
+    refuse_collisions(inputs, std::slice::from_ref(&output))?;
+    Ok(output)
+}
+
 /// Whether there are, or may be, several outputs, which stand in a folder.
 pub fn is_several(inputs: &[Input]) -> bool {
     inputs.len() > 1 || inputs.iter().any(|input| input.root.is_some())
@@ -86,6 +106,26 @@ pub fn output(input: &Input, wanted: Wanted<'_>, several: bool) -> Result<Output
         Some(below) => folder.join(below),
         None => folder.to_owned(),
     };
+    if wanted.parts {
+        let folder = match wanted.output {
+            Some(output) if is_dash(output) => {
+                return Err(
+                    "several files cannot go to standard output: --output names a folder".into(),
+                );
+            }
+            Some(output) if output.is_file() => {
+                return Err(format!(
+                    "{} is a file: with --split, --output names a folder",
+                    output.display()
+                ));
+            }
+            Some(output) => mirrored(output),
+            None if is_pipe(path) => PathBuf::new(),
+            None => path.with_file_name(""),
+        };
+        let stem = chapters_name(path);
+        return Ok(Output::Parts { folder, stem });
+    }
     Ok(match (wanted.split_chapters, wanted.output) {
         (Some(dir), _) if several => Output::Chapters(mirrored(dir).join(chapters_name(path))),
         (Some(dir), _) => Output::Chapters(dir.to_owned()),
@@ -94,8 +134,8 @@ pub fn output(input: &Input, wanted: Wanted<'_>, several: bool) -> Result<Output
         }
         (None, Some(output)) if is_dash(output) => Output::Stdout,
         (None, Some(output)) => match folder(output, cfg!(windows)) {
-            Some(folder) => Output::at(mirrored(&folder).join(mp3_name(path))),
-            None if several => Output::at(mirrored(output).join(mp3_name(path))),
+            Some(folder) => Output::at(mirrored(&folder).join(file_name(path, wanted.extension))),
+            None if several => Output::at(mirrored(output).join(file_name(path, wanted.extension))),
             None => Output::at(output.to_owned()),
         },
         (None, None) if is_pipe(path) && several => {
@@ -105,7 +145,7 @@ pub fn output(input: &Input, wanted: Wanted<'_>, several: bool) -> Result<Output
             ));
         }
         (None, None) if is_pipe(path) => Output::Stdout,
-        (None, None) => Output::at(path.with_file_name(mp3_name(path))),
+        (None, None) => Output::at(path.with_file_name(file_name(path, wanted.extension))),
     })
 }
 
@@ -123,7 +163,13 @@ fn refuse_collisions(inputs: &[Input], outputs: &[Output]) -> Result<(), String>
         })
         .collect();
     for (input, output) in inputs.iter().zip(outputs) {
-        let Some(path) = output.path() else { continue };
+        let path = match output {
+            Output::Parts { folder, stem } => &folder.join(stem),
+            _ => match output.path() {
+                Some(path) => path,
+                None => continue,
+            },
+        };
         let place = place(path);
         if let Some(input) = originals
             .get(&place)
@@ -174,7 +220,9 @@ pub fn create_folders(
     let mut folders = BTreeSet::new();
     for output in outputs {
         match (output, wanted.output) {
-            (Output::Chapters(folder), _) => folders.insert(folder.as_path()),
+            (Output::Chapters(folder), _) | (Output::Parts { folder, .. }, Some(_)) => {
+                folders.insert(folder.as_path())
+            }
             (Output::File(path), Some(output)) if into_folder(output) => {
                 path.parent().is_some_and(|parent| folders.insert(parent))
             }
@@ -202,27 +250,29 @@ fn folder(path: &Path, windows: bool) -> Option<PathBuf> {
     (path.is_dir() || text.ends_with(is_separator)).then(|| path.to_owned())
 }
 
-/// The name of the MP3 of `input`: the input's, with its own extension. One that would be too long is cut.
-fn mp3_name(input: &Path) -> PathBuf {
+/// The name of what is made of `input`: the input's, with its own extension. One that would be too long is cut.
+fn file_name(input: &Path, extension: &str) -> PathBuf {
     /// The longest name that file systems allow.
     const MAX_NAME: usize = 255;
     if is_stdin(input) {
-        return "stdin.mp3".into();
+        return format!("stdin.{extension}").into();
     }
-    let name = PathBuf::from(input.file_name().unwrap_or(input.as_os_str())).with_extension("mp3");
+    let name = PathBuf::from(input.file_name().unwrap_or(input.as_os_str()));
+    let name = name.with_extension(extension);
     // Windows counts in UTF-16, other systems in bytes.
     let len = match cfg!(windows) {
         true => name.to_string_lossy().encode_utf16().count(),
         false => name.as_os_str().len(),
     };
     match len > MAX_NAME {
-        true => format!("{}.mp3", safe_stem(&name)).into(),
+        true => format!("{}.{extension}", safe_stem(&name)).into(),
         false => name,
     }
 }
 
-/// The name of the folder for the chapters of `input`, which is one folder whatever the input is called.
-fn chapters_name(input: &Path) -> String {
+/// The name of the folder for the chapters of `input`, which is one folder whatever the input is called; also what the
+/// names of its parts begin with.
+pub fn chapters_name(input: &Path) -> String {
     match is_stdin(input) {
         true => "stdin".into(),
         false => safe_stem(input),
@@ -257,7 +307,11 @@ mod tests {
             (&"x".repeat(253), format!("{}.mp3", "x".repeat(240))),
             (&("x".repeat(251) + ".mp4"), "x".repeat(251) + ".mp3"),
         ] {
-            assert_eq!(mp3_name(Path::new(input)), Path::new(&mp3), "{input}");
+            assert_eq!(
+                file_name(Path::new(input), "mp3"),
+                Path::new(&mp3),
+                "{input}"
+            );
         }
     }
 

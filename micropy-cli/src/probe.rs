@@ -1,9 +1,10 @@
 //! `micropy probe`: what is in a file.
 
 use std::io::{self, Write};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
-use micropy_core::{CancelToken, Error, Probe, ProbedTrack};
+use micropy_core::{CancelToken, Error, Options, PeakBits, Peaks, Probe, ProbedTrack};
 
 use crate::{Exit, input, json, message, system, text};
 
@@ -17,19 +18,40 @@ pub struct Args {
     /// Print one JSON value per file
     #[arg(long)]
     json: bool,
+
+    /// Print the waveform in at most so many points, as JSON in the form of audiowaveform
+    #[arg(long, value_name = "POINTS", conflicts_with = "json")]
+    peaks: Option<NonZeroU32>,
+
+    /// With --peaks: values of 8 or 16 bits
+    #[arg(long, value_name = "8|16", default_value = "8", value_parser = ["8", "16"], requires = "peaks")]
+    bits: String,
 }
 
 /// Prints what is in each file.
 pub fn run(args: Args) -> Exit {
     let mut worst = Exit::Done;
     for input in &args.inputs {
-        let written = match look(input) {
-            Ok(found) if args.json => {
+        let written = match args.peaks.map(|points| draw(input, points, &args.bits)) {
+            Some(drawn) => drawn.map(|peaks| {
+                if !peaks.report.complete {
+                    worst = worst.max(Exit::Incomplete);
+                }
+                for warning in &peaks.report.warnings {
+                    message::problem(format_args!("{}: warning: {warning}", input.display()));
+                }
+                Found::Peaks(peaks)
+            }),
+            None => look(input).map(Found::File),
+        };
+        let written = match written {
+            Ok(Found::Peaks(peaks)) => writeln!(io::stdout(), "{peaks}"),
+            Ok(Found::File(found)) if args.json => {
                 let mut line = json::probe(&found);
                 line["file"] = input.to_string_lossy().into();
                 writeln!(io::stdout(), "{line}")
             }
-            Ok(found) => write(input, &found, &mut io::stdout().lock()),
+            Ok(Found::File(found)) => write(input, &found, &mut io::stdout().lock()),
             Err(error) => {
                 message::problem(format_args!("{}: {}", input.display(), error.with_causes()));
                 worst = worst.max(Exit::Failed);
@@ -47,6 +69,21 @@ pub fn run(args: Args) -> Exit {
         }
     }
     worst
+}
+
+/// What is printed of a file.
+enum Found {
+    File(Probe),
+    Peaks(Peaks),
+}
+
+fn draw(input: &Path, points: NonZeroU32, bits: &str) -> Result<Peaks, Error> {
+    let source = input::open(input, &CancelToken::new()).map_err(Error::Read)?;
+    let bits = match bits {
+        "16" => PeakBits::Sixteen,
+        _ => PeakBits::Eight,
+    };
+    micropy_core::peaks(source, Options::new(), points, bits)
 }
 
 fn look(input: &Path) -> Result<Probe, Error> {

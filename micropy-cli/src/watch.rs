@@ -142,9 +142,9 @@ fn tasks(batch: &Batch<'_>, ready: Vec<Input>) -> Vec<Task> {
     let mut taken: HashMap<PathBuf, PathBuf> = HashMap::new();
     let mut tasks = Vec::with_capacity(ready.len());
     for input in ready {
-        let made = output::output(&input, batch.args.wanted(), true);
+        let made = output::output(&input, batch.wanted(), true);
         let made = made.and_then(|output| {
-            create_folders(&[&output], batch.args.wanted(), true)?;
+            create_folders(&[&output], batch.wanted(), true)?;
             let Some(path) = output.path() else {
                 return Ok(output);
             };

@@ -113,6 +113,11 @@ impl Audio {
         &self.metadata
     }
 
+    /// Replaces what the file says of itself.
+    pub fn set_metadata(&mut self, metadata: Metadata) {
+        self.metadata = metadata;
+    }
+
     /// The warnings so far.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings

@@ -1,20 +1,22 @@
-//! From a file to MP3s: the whole of it, or a chapter each.
+//! From a file to an MP3, and what goes before: to find the part that is wanted, and the options with which it fits.
 
-use std::fmt;
-use std::ops::Range;
+use std::borrow::Cow;
+use std::num::NonZeroU64;
 use std::path::Path;
-use std::time::Duration;
 
 use crate::audio::Audio;
-use crate::conversion::{Conversion, Part, Survey};
+use crate::conversion::{Conversion, Drawn, Length, Part, Survey};
+use crate::division::{Division, Parts};
+use crate::envelope::Quiet;
 use crate::error::{Error, Result};
+use crate::fit::{self, Mp3};
 use crate::mp4::AfterPreamble;
 use crate::options::Options;
+use crate::pcm_reader::PcmReader;
 use crate::progress::{CancelToken, Progress};
-use crate::report::Report;
+use crate::report::{Report, duration_of, samples_of};
 use crate::sink::{FileSink, Sink};
 use crate::source::{Cancellable, FileSource, Source};
-use crate::tags::{Chapter, chapter_file_names, fit_chapters};
 use crate::warning::Warning;
 
 /// Converts the audio of MP4 files to MP3.
@@ -29,7 +31,7 @@ use crate::warning::Warning;
 /// # }
 /// ```
 pub struct Converter<'a> {
-    options: Options,
+    pub(crate) options: Options,
     cancel: CancelToken,
     on_progress: Box<dyn FnMut(Progress) + Send + 'a>,
 }
@@ -89,47 +91,70 @@ impl<'a> Converter<'a> {
     /// Every [`Error`]. What was written to the sink by then is not an MP3.
     pub fn convert(&mut self, mut source: impl Source, mut sink: impl Sink) -> Result<Report> {
         let audio = self.open(&mut source, !sink.can_rewrite())?;
-        let part = Part {
-            start: self.options.start,
-            end: self
-                .options
-                .duration
-                .map(|d| self.options.start.saturating_add(d)),
-            metadata: audio.metadata().clone(),
-        };
-        self.make(&audio, &part, &mut source, &mut sink)
+        self.convert_audio(&audio, &mut source, &mut sink)
+    }
+
+    /// Converts `audio`, which was opened from `source`.
+    pub(crate) fn convert_audio(
+        &mut self,
+        audio: &Audio,
+        source: &mut dyn Source,
+        sink: &mut dyn Sink,
+    ) -> Result<Report> {
+        let (mut session, options) = self.session(audio);
+        let trimmed = session.trim(options, Part::wanted(options, audio), source)?;
+        let part = &trimmed.part;
+        let options = session.fit(options, part, 1, &|_| part.clone(), source)?;
+        let report = session.on(&options, part, source, |conversion, source| {
+            conversion.run(source, sink)
+        })?;
+        Ok(trimmed.explain(report))
+    }
+
+    /// The token that cancels it.
+    pub(crate) fn token(&self) -> &CancelToken {
+        &self.cancel
     }
 
     /// Opens what `source` holds, to convert each of its chapters into an MP3 of its own.
     ///
     /// # Errors
-    /// [`Error::NoChapters`] if there are none in the part that the options ask for; otherwise as
-    /// [`Converter::convert`].
-    pub fn chapters<S: Source>(self, mut source: S) -> Result<Chapters<'a, S>> {
-        // Chapters overlap by some packets, and what their sinks can do is not known yet.
-        source.keep_from(0).map_err(Error::Read)?;
-        let audio = self.open(&mut source, true)?;
-        // Chapters are on the presentation's time line.
-        let start = self
-            .options
-            .start
-            .saturating_add(audio.left_out(&self.options));
-        let length = self.options.duration;
-        let length = length.unwrap_or(Duration::MAX);
-        let chapters = divide(fit_chapters(&audio.metadata().chapters, start, length));
-        if chapters.is_empty() {
-            return Err(Error::NoChapters);
-        }
-        Ok(Chapters {
-            converter: self,
-            source,
+    /// As [`Converter::parts`].
+    pub fn chapters<S: Source>(self, source: S) -> Result<Parts<'a, S>> {
+        self.parts(source, Division::Chapters)
+    }
+
+    /// Opens what `source` holds, to convert each part of it into a file of its own. Together they hold every PCM sample
+    /// once.
+    ///
+    /// # Errors
+    /// [`Error::NoChapters`] if it is to be divided at its chapters and there are none in what the options ask for;
+    /// [`Error::InvalidOption`] for parts that are too short or too many; otherwise as [`Converter::convert`].
+    pub fn parts<S: Source>(self, source: S, division: Division) -> Result<Parts<'a, S>> {
+        Parts::open(self, source, division)
+    }
+
+    /// Opens what `source` holds, to read its PCM: decoded, cut, mixed, resampled and levelled as the options say.
+    ///
+    /// # Errors
+    /// As [`Converter::convert`].
+    pub fn pcm<S: Source>(self, source: S) -> Result<PcmReader<'a, S>> {
+        PcmReader::open(self, source)
+    }
+
+    /// What works on `audio`, and the options.
+    pub(crate) fn session<'s>(&'s mut self, audio: &'s Audio) -> (Session<'s>, &'s Options) {
+        let session = Session {
             audio,
-            chapters,
-        })
+            cancel: &self.cancel,
+            on_progress: &mut *self.on_progress,
+            passes: 0,
+        };
+        (session, &self.options)
     }
 
     /// Reads everything before the packets. `twice`: the packets may be needed more than once, whatever the sink.
-    fn open(&self, source: &mut dyn Source, twice: bool) -> Result<Audio> {
+    pub(crate) fn open(&self, source: &mut dyn Source, twice: bool) -> Result<Audio> {
         self.options.check()?;
         let mut source = Cancellable::new(source, &self.cancel);
         let kept = match Survey::may_be_needed(&self.options, twice) {
@@ -139,176 +164,168 @@ impl<'a> Converter<'a> {
         kept.and_then(|()| Audio::read(&self.options.track, &mut source))
             .map_err(|error| self.cancel.explain(error))
     }
+}
 
-    fn make(
+/// Works on the audio of one file.
+pub(crate) struct Session<'s> {
+    audio: &'s Audio,
+    cancel: &'s CancelToken,
+    on_progress: &'s mut dyn FnMut(Progress),
+    /// Passes over the audio so far.
+    passes: u8,
+}
+
+impl Session<'_> {
+    /// Does `work` on `part` of what `source` holds.
+    pub fn on<T>(
         &mut self,
-        audio: &Audio,
+        options: &Options,
         part: &Part,
         source: &mut dyn Source,
-        sink: &mut dyn Sink,
-    ) -> Result<Report> {
+        work: impl FnOnce(&mut Conversion<'_>, &mut dyn Source) -> Result<T>,
+    ) -> Result<T> {
         let mut conversion = Conversion {
-            options: &self.options,
-            audio,
+            options,
+            audio: self.audio,
             part,
-            cancel: &self.cancel,
+            cancel: self.cancel,
             on_progress: &mut *self.on_progress,
+            passes: self.passes,
         };
-        let mut source = Cancellable::new(source, &self.cancel);
-        let mut file = AfterPreamble::at(&mut source, audio.preamble());
-        let report = conversion.run(&mut file, sink);
-        report.map_err(|error| self.cancel.explain(error))
+        let mut source = Cancellable::new(source, self.cancel);
+        let mut file = AfterPreamble::at(&mut source, self.audio.preamble());
+        work(&mut conversion, &mut file).map_err(|error| self.cancel.explain(error))
     }
-}
 
-/// Has each chapter begin where the one before it ends, and the first at the start: no PCM sample is left out.
-fn divide(mut chapters: Vec<Chapter>) -> Vec<Chapter> {
-    let mut end = None;
-    for chapter in chapters.iter_mut().rev() {
-        chapter.end = end.unwrap_or(chapter.end);
-        end = Some(chapter.start);
-    }
-    if let Some(first) = chapters.first_mut() {
-        first.start = Duration::ZERO;
-    }
-    chapters
-}
-
-/// What became of a chapter.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ChapterOutcome {
-    /// It is an MP3.
-    Converted(Report),
-    /// There is no audio for it, and no MP3: the audio ends before it or, as [`EmptyChapter::missing`] says, breaks off
-    /// there.
-    Empty(EmptyChapter),
-}
-
-impl ChapterOutcome {
-    /// The report of the MP3, if there is one.
-    pub fn report(self) -> Option<Report> {
-        match self {
-            ChapterOutcome::Converted(report) => Some(report),
-            ChapterOutcome::Empty(_) => None,
+    /// Leaves out the silence at both ends of `part`, if the options ask for that.
+    pub fn trim(
+        &mut self,
+        options: &Options,
+        part: Part,
+        source: &mut dyn Source,
+    ) -> Result<Trimmed> {
+        if !options.trim_silence {
+            return Ok(Trimmed::untouched(part));
         }
-    }
-}
-
-/// A chapter without audio. It displays as a sentence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct EmptyChapter {
-    /// Where it begins, on the presentation's time line.
-    pub start: Duration,
-    /// Why sound is missing that the file declares for it. None where the file declares none: its marker stands at or
-    /// after the end of the audio, and nothing is lost.
-    pub missing: Vec<Warning>,
-}
-
-impl EmptyChapter {
-    /// Whether nothing is lost: the file declares no audio for it.
-    pub fn is_complete(&self) -> bool {
-        self.missing.is_empty()
-    }
-}
-
-impl From<EmptyChapter> for Error {
-    fn from(EmptyChapter { start, missing }: EmptyChapter) -> Self {
-        Error::EmptyPart { start, missing }
-    }
-}
-
-impl fmt::Display for EmptyChapter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let start = self.start.as_secs_f64();
-        match self.is_complete() {
-            true => write!(
-                f,
-                "no MP3: the audio ends before the chapter begins ({start:.3} s)"
-            ),
-            false => write!(
-                f,
-                "no MP3: the audio of the chapter, from {start:.3} s on, is missing"
-            ),
-        }
-    }
-}
-
-/// A file whose chapters are converted one by one, with [`Converter::chapters`].
-///
-/// ```no_run
-/// use micropy_core::{ChapterOutcome, Converter, Error, FileSink, Options, SeekSource};
-///
-/// # fn main() -> micropy_core::Result<()> {
-/// let book = SeekSource::open("book.m4b").map_err(Error::Read)?;
-/// let mut chapters = Converter::new(Options::new()).chapters(book)?;
-/// for (number, name) in chapters.file_names().iter().enumerate() {
-///     let file = FileSink::create(name, false).map_err(Error::Write)?;
-///     if let ChapterOutcome::Empty(chapter) = chapters.convert(number, file)? {
-///         eprintln!("{name}: {chapter}");
-///     }
-/// }
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug)]
-pub struct Chapters<'a, S> {
-    converter: Converter<'a>,
-    source: S,
-    audio: Audio,
-    chapters: Vec<Chapter>,
-}
-
-impl<S: Source> Chapters<'_, S> {
-    /// The chapters, on the time line of the part that the options ask for. Together they are all of it: the first begins
-    /// at its start, each of the others where the one before it ends, and the last one ends with the audio, shown as
-    /// [`Duration::MAX`], unless the options end it earlier.
-    pub fn list(&self) -> &[Chapter] {
-        &self.chapters
+        let drawn = self.draw(options, &part, source, Quiet::step)?;
+        Ok(Trimmed::new(part, &drawn))
     }
 
-    /// A file name for each chapter: its number, its title, `.mp3`.
-    pub fn file_names(&self) -> Vec<String> {
-        chapter_file_names(&self.chapters)
-    }
-
-    /// Converts the chapter with this index into `sink`. It has the file's tags, with its own title and number.
-    /// Fades and loudness apply to each chapter on its own.
-    ///
-    /// A chapter without audio is [`ChapterOutcome::Empty`], and the sink is not finished: a [`FileSink`] makes no file.
-    ///
-    /// # Errors
-    /// As [`Converter::convert`]; [`Error::InvalidOption`] if there is no such chapter.
-    pub fn convert(&mut self, index: usize, mut sink: impl Sink) -> Result<ChapterOutcome> {
-        let total = self.chapters.len();
-        let chapter = self.chapters.get(index).ok_or_else(|| {
-            Error::InvalidOption(format!("the chapters are numbered 0 to {}", total - 1))
+    /// Draws the envelope of `part` at the source's own rate, in steps of as many PCM samples as `step` says for that.
+    pub fn draw(
+        &mut self,
+        options: &Options,
+        part: &Part,
+        source: &mut dyn Source,
+        step: impl FnOnce(u32) -> NonZeroU64,
+    ) -> Result<Drawn> {
+        let as_it_is = options.as_it_is();
+        let drawn = self.on(&as_it_is, part, source, |conversion, source| {
+            conversion.draw(source, step)
         })?;
-        let offset = self.converter.options.start;
-        let Range { start, end } =
-            offset.saturating_add(chapter.start)..offset.saturating_add(chapter.end);
-        let whole = self.audio.metadata();
-        let mut metadata = whole.clone();
-        metadata.tags = whole.tags.of_chapter(chapter, index + 1, total);
-        metadata.chapters.clear();
-        if let Some(picture) = &chapter.picture {
-            metadata.covers = vec![picture.clone()];
-        }
-        let part = Part {
-            start,
-            end: (end < Duration::MAX).then_some(end),
-            metadata,
+        self.passes += 1;
+        Ok(drawn)
+    }
+
+    /// How long `part` is, at the source's own rate.
+    pub fn length(
+        &mut self,
+        options: &Options,
+        part: &Part,
+        source: &mut dyn Source,
+    ) -> Result<Length> {
+        let as_it_is = options.as_it_is();
+        self.on(&as_it_is, part, source, |conversion, source| {
+            conversion.length(source)
+        })
+    }
+
+    /// The options with which each of the `count` parts of `whole` fits, if they are to.
+    pub fn fit<'o>(
+        &mut self,
+        options: &'o Options,
+        whole: &Part,
+        count: usize,
+        part: &dyn Fn(usize) -> Part,
+        source: &mut dyn Source,
+    ) -> Result<Cow<'o, Options>> {
+        let Some(bytes) = options.fit else {
+            return Ok(Cow::Borrowed(options));
         };
-        let made = self
-            .converter
-            .make(&self.audio, &part, &mut self.source, &mut sink);
-        match made {
-            Ok(report) => Ok(ChapterOutcome::Converted(report)),
-            Err(Error::EmptyPart { start, missing }) => {
-                Ok(ChapterOutcome::Empty(EmptyChapter { start, missing }))
-            }
-            Err(error) => Err(error),
+        let length = self.length(options, whole, source)?;
+        let place = |time| samples_of(time, length.rate);
+        let end = place(whole.start).saturating_add(length.samples);
+        let mut mp3s = Vec::with_capacity(count.min(1000));
+        for index in 0..count {
+            let part = part(index);
+            let part_end = part.end.map_or(end, |time| place(time).min(end));
+            let samples = part_end.saturating_sub(place(part.start));
+            let time = duration_of(samples, length.rate);
+            let tag = self.on(options, &part, source, |conversion, _| {
+                conversion.tag_bytes(time)
+            })?;
+            mp3s.push(Mp3 { samples, tag });
         }
+        fit::choose(options, bytes, &length, &mp3s).map(Cow::Owned)
+    }
+}
+
+/// A part without the silence at its ends.
+#[derive(Debug)]
+pub(crate) struct Trimmed {
+    pub part: Part,
+    /// What to tell of the part itself.
+    warning: Option<Warning>,
+    /// What the file declares for it and does not have.
+    missing: Vec<Warning>,
+}
+
+impl Trimmed {
+    fn untouched(part: Part) -> Self {
+        Trimmed {
+            part,
+            warning: None,
+            missing: Vec::new(),
+        }
+    }
+
+    /// `part`, of which `drawn` is the envelope, cut to what sounds.
+    fn new(part: Part, drawn: &Drawn) -> Self {
+        let Some(sounding) = drawn.envelope.sounding() else {
+            return Trimmed {
+                warning: Some(Warning::OnlySilence),
+                ..Trimmed::untouched(part)
+            };
+        };
+        let rate = drawn.report.output_sample_rate;
+        let begin = samples_of(part.start, rate);
+        // Sound up to the end goes on as far as the part does.
+        let end = match sounding.end < drawn.report.output_samples {
+            true => Some(duration_of(begin.saturating_add(sounding.end), rate)),
+            false => part.end,
+        };
+        let warnings = drawn.report.warnings.iter();
+        let missing = warnings.filter(|warning| warning.is_of_missing_sound());
+        Trimmed {
+            warning: None,
+            missing: missing.cloned().collect(),
+            part: Part {
+                start: duration_of(begin.saturating_add(sounding.start), rate),
+                end,
+                ..part
+            },
+        }
+    }
+
+    /// Adds to the report of the part what the first pass has found. The second cannot see that sound is missing behind
+    /// silence that is left out.
+    pub fn explain(&self, mut report: Report) -> Report {
+        report.warnings.extend(self.warning.clone());
+        if report.complete {
+            report.warnings.extend_from_slice(&self.missing);
+            report.complete = self.missing.is_empty();
+        }
+        report
     }
 }
 
@@ -318,9 +335,10 @@ mod tests {
 
     /// A conversion may be prepared on one thread and run on another.
     #[test]
-    fn converters_and_chapters_can_be_sent() {
+    fn converters_parts_and_readers_can_be_sent() {
         fn can_be_sent<T: Send>() {}
         can_be_sent::<Converter<'_>>();
-        can_be_sent::<Chapters<'_, FileSource>>();
+        can_be_sent::<Parts<'_, FileSource>>();
+        can_be_sent::<PcmReader<'_, FileSource>>();
     }
 }

@@ -70,6 +70,29 @@ pub enum Error {
         missing: Vec<Warning>,
     },
 
+    /// Even at the lowest bitrate, the MP3 would be larger than it may be.
+    #[error("{}", too_long(*.length, *.bytes, *.fits))]
+    #[non_exhaustive]
+    TooLong {
+        /// How long the audio is, or the longest part of it.
+        length: Duration,
+        /// The most bytes that the MP3 may have.
+        bytes: u64,
+        /// The most audio that fits; zero where the tags alone do not.
+        fits: Duration,
+    },
+
+    /// One of several files that were to be joined failed.
+    #[error("{name}: {error}")]
+    #[non_exhaustive]
+    InInput {
+        /// The file, as the caller named it.
+        name: String,
+        /// What is wrong with it.
+        #[source]
+        error: Box<Error>,
+    },
+
     /// Chapters were asked for, and there are none.
     #[error("there are no chapters to split at")]
     NoChapters,
@@ -127,6 +150,18 @@ fn empty_part(start: Duration, missing: &[Warning]) -> String {
     }
 }
 
+/// The message of [`Error::TooLong`].
+fn too_long(length: Duration, bytes: u64, fits: Duration) -> String {
+    let seconds = length.as_secs_f64();
+    match fits.as_secs() {
+        0 => format!("{bytes} bytes do not hold the tags and a second of audio"),
+        fits => format!(
+            "{seconds:.0} s of audio do not fit into {bytes} bytes: at the lowest bitrate, {fits} s do; divide the audio \
+             into parts of that length"
+        ),
+    }
+}
+
 impl Error {
     /// Displays the error with what caused it: for people, and logs that show nothing else.
     ///
@@ -149,6 +184,17 @@ impl Error {
         }
     }
 
+    /// This error of the file `name`, one of several. A cancellation is of no file.
+    pub(crate) fn in_input(self, name: &str) -> Self {
+        match self {
+            Error::Cancelled | Error::InvalidOption(_) | Error::Internal(_) => self,
+            error => Error::InInput {
+                name: name.to_owned(),
+                error: Box::new(error),
+            },
+        }
+    }
+
     /// An [`Error::Unsupported`].
     pub(crate) fn unsupported(what: impl Into<String>) -> Self {
         Error::Unsupported { what: what.into() }
@@ -162,6 +208,10 @@ impl fmt::Display for WithCauses<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)?;
         let mut cause = self.0.source();
+        // Its message holds that of the error of the file.
+        if let Error::InInput { error, .. } = self.0 {
+            cause = error.source();
+        }
         while let Some(error) = cause {
             write!(f, ": {error}")?;
             cause = error.source();

@@ -20,8 +20,9 @@
 //! # }
 //! ```
 //!
-//! [`Converter::convert_file`] converts one path to another, [`Converter::chapters`] makes an MP3 of each chapter,
-//! and [`probe()`] looks into a file. A [`CancelToken`] ends any of them early.
+//! [`Converter::convert_file`] converts one path to another, [`Converter::parts`] makes an MP3 of each chapter or span of
+//! time, [`Converter::join`] one of several files. [`PcmReader`] gives PCM, [`peaks()`] the waveform, and [`probe()`]
+//! looks into a file. A [`CancelToken`] ends any of them early.
 //!
 //! # How the data flows
 //!
@@ -72,6 +73,8 @@
 //! | frame | an MP3 frame (2 granules in MPEG-1, 1 in MPEG-2) |
 //! | chunk, fragment | ISO terms only (`stco`, `moof`) |
 //! | span | one stretch of the track, converted on its own |
+//! | part | one stretch of the presentation that becomes a file of its own: a chapter, ten minutes |
+//! | division | how a presentation is cut into parts |
 //! | roll | packets decoded and thrown away until the output is right |
 //! | warm-up | frames encoded and thrown away until the encoder has heard enough |
 //! | seam | where two spans meet in the output |
@@ -101,10 +104,13 @@ mod conversion;
 mod convert;
 mod copy;
 mod decode;
+mod division;
 mod downmix;
+mod envelope;
 mod error;
 mod fade;
 mod file_name;
+mod fit;
 mod fourier;
 mod frame_header;
 mod language;
@@ -114,7 +120,10 @@ mod mp3;
 mod mp4;
 mod options;
 mod pcm;
+mod pcm_reader;
+mod peaks;
 mod pipeline;
+mod playlist;
 #[cfg(feature = "ports")]
 pub mod ports;
 mod preset;
@@ -134,14 +143,19 @@ mod stitch;
 mod tags;
 mod timeline;
 mod warning;
+mod wav;
 mod window;
 mod writer;
 
 pub use codec::{AacProfile, Adpcm, Codec, Companding, PcmFormat};
-pub use convert::{ChapterOutcome, Chapters, Converter, EmptyChapter};
+pub use convert::Converter;
+pub use division::{Division, EmptyPart, PartOutcome, Parts};
 pub use error::{Error, Result};
 pub use file_name::file_stem;
-pub use options::{Bitrate, Channels, Options, TrackChoice};
+pub use options::{Bitrate, Channels, Options, OutputFormat, SampleFormat, TrackChoice};
+pub use pcm_reader::PcmReader;
+pub use peaks::{PeakBits, Peaks, peaks};
+pub use playlist::Joined;
 pub use preset::Preset;
 pub use probe::{Probe, ProbedTrack, Prober, probe};
 pub use progress::{CancelToken, Progress};

@@ -7,6 +7,7 @@ use std::time::Duration;
 pub use micropy_lame::Bitrate;
 
 use crate::error::{Error, Result};
+use crate::resample;
 use crate::tags::TagOptions;
 
 /// Channels of the MP3.
@@ -24,6 +25,50 @@ impl Channels {
         match self {
             Channels::Mono => 1,
             Channels::Stereo => 2,
+        }
+    }
+}
+
+/// How a PCM sample is stored in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SampleFormat {
+    /// Integers of 16 bits, little-endian. PCM samples that need more are rounded with dither.
+    S16,
+    /// IEEE floats of 32 bits, little-endian, full scale ±1: what the decoder gave, unrounded.
+    F32,
+}
+
+impl SampleFormat {
+    /// Bytes of a PCM sample.
+    pub fn bytes(self) -> usize {
+        match self {
+            SampleFormat::S16 => 2,
+            SampleFormat::F32 => 4,
+        }
+    }
+}
+
+/// What is made of the audio.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OutputFormat {
+    /// An MP3.
+    #[default]
+    Mp3,
+    /// A WAVE file; RF64 where it is larger than 4 GiB. It has no tags.
+    Wav(SampleFormat),
+    /// The PCM samples of all channels in turn, without a header.
+    Raw(SampleFormat),
+}
+
+impl OutputFormat {
+    /// The extension of a file of it: `mp3`, `wav` or `pcm`.
+    pub fn extension(self) -> &'static str {
+        match self {
+            OutputFormat::Mp3 => "mp3",
+            OutputFormat::Wav(_) => "wav",
+            OutputFormat::Raw(_) => "pcm",
         }
     }
 }
@@ -54,11 +99,13 @@ pub enum TrackChoice {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Options {
+    /// What is made: an MP3, or PCM, for which bitrate and quality say nothing.
+    pub format: OutputFormat,
     /// The bitrate; `None`: [`Options::DEFAULT_BITRATE`], or the source's own if it is MP3.
     pub bitrate: Option<Bitrate>,
     /// LAME's own effort: 0 (best, slow) to 9 (worst, fast); `None`: [`Options::DEFAULT_QUALITY`].
     pub quality: Option<u8>,
-    /// Hz of the MP3; `None`: the source's, or the nearest that MP3 has.
+    /// Hz of the output; `None`: the source's, or the nearest that MP3 has.
     pub sample_rate: Option<u32>,
     /// Channels of the MP3; `None`: the source's.
     pub channels: Option<Channels>,
@@ -72,6 +119,10 @@ pub struct Options {
     pub duration: Option<Duration>,
     /// Put silence before audio that starts later than the video.
     pub late_start: bool,
+    /// Leave out silence at the start and at the end: PCM samples below −50 dBFS.
+    pub trim_silence: bool,
+    /// The most bytes that the MP3 may have, tags included: bitrate, channels and sample rate follow.
+    pub fit: Option<u64>,
     /// Length of the fade from silence at the start.
     pub fade_in: Duration,
     /// Length of the fade to silence at the end.
@@ -96,6 +147,9 @@ impl Options {
     /// The targets that [`Options::normalize`] accepts, in LUFS.
     pub const LOUDNESS: RangeInclusive<f64> = -60.0..=-5.0;
 
+    /// The sample rates in Hz that PCM may be given; one of the source's own may be another.
+    pub const PCM_RATES: RangeInclusive<u32> = 1000..=384_000;
+
     /// The default options.
     pub fn new() -> Self {
         Self::default()
@@ -107,6 +161,14 @@ impl Options {
             .cbr(128)
             .sample_rate(44_100)
             .channels(Channels::Stereo)
+    }
+
+    /// Makes a WAVE file or raw PCM rather than an MP3. It keeps the source's sample rate, whatever that is, unless
+    /// another is asked for; more than two channels are mixed down to two.
+    #[must_use]
+    pub fn format(mut self, format: OutputFormat) -> Self {
+        self.format = format;
+        self
     }
 
     /// Constant bitrate in kbit/s: 32–320 at 32 kHz and above, 8–160 below (8–64 below 16 kHz).
@@ -137,7 +199,7 @@ impl Options {
         self
     }
 
-    /// Sample rate of the MP3 in Hz: 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100 or 48000.
+    /// Sample rate of the output in Hz. MP3 has 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100 and 48000.
     #[must_use]
     pub fn sample_rate(mut self, hz: u32) -> Self {
         self.sample_rate = Some(hz);
@@ -183,6 +245,26 @@ impl Options {
     #[must_use]
     pub fn late_start(mut self, silence: bool) -> Self {
         self.late_start = silence;
+        self
+    }
+
+    /// Leaves out silence at the start and at the end, exact to the PCM sample: what stays begins with the first PCM
+    /// sample of at least −50 dBFS, and ends with the last. The audio is decoded twice for it. Audio that is silent
+    /// throughout stays as it is, with [`Warning::OnlySilence`](crate::Warning::OnlySilence).
+    #[must_use]
+    pub fn trim_silence(mut self, trim: bool) -> Self {
+        self.trim_silence = trim;
+        self
+    }
+
+    /// Makes an MP3 of at most so many bytes, tags and cover included: of the highest constant bitrate that fits. From
+    /// 96 kbit/s up it has the source's channels, below that one, and below 64 kbit/s a lower sample rate, unless
+    /// channels and rate are given. Where audio is divided into parts, each of them fits, and all have one bitrate.
+    ///
+    /// What does not fit at the lowest bitrate is refused with [`Error::TooLong`].
+    #[must_use]
+    pub fn fit(mut self, bytes: u64) -> Self {
+        self.fit = Some(bytes);
         self
     }
 
@@ -249,6 +331,26 @@ impl Options {
                 Self::LOUDNESS.end()
             ));
         }
+        if self.fit.is_some() {
+            if self.format != OutputFormat::Mp3 {
+                return refuse("only an MP3 can be made to fit: PCM has one size".into());
+            }
+            if self.bitrate.is_some() {
+                return refuse(
+                    "a bitrate and a size to fit exclude each other: the size decides on the bitrate".into(),
+                );
+            }
+        }
+        if self.format != OutputFormat::Mp3 {
+            return match self.sample_rate {
+                Some(hz) if !Self::PCM_RATES.contains(&hz) => refuse(format!(
+                    "cannot make PCM of {hz} Hz: choose a rate from {} to {}",
+                    Self::PCM_RATES.start(),
+                    Self::PCM_RATES.end()
+                )),
+                _ => Ok(()),
+            };
+        }
         // Where the file decides on the sample rate, one rate that fits the other options is enough.
         let given = self.sample_rate.as_slice();
         let rates = match given {
@@ -272,6 +374,29 @@ impl Options {
         }
     }
 
+    /// Hz of the output for a source of `rate` Hz.
+    pub(crate) fn output_rate(&self, rate: u32) -> u32 {
+        self.sample_rate.unwrap_or_else(|| match self.format {
+            OutputFormat::Mp3 => resample::mp3_rate(rate),
+            OutputFormat::Wav(_) | OutputFormat::Raw(_) => rate,
+        })
+    }
+
+    /// These options for the PCM of the source as it is, only mixed: what a first pass looks at.
+    pub(crate) fn as_it_is(&self) -> Options {
+        Options {
+            format: OutputFormat::Raw(SampleFormat::F32),
+            channels: self.channels,
+            unscaled_downmix: self.unscaled_downmix,
+            track: self.track.clone(),
+            start: self.start,
+            duration: self.duration,
+            late_start: self.late_start,
+            jobs: self.jobs,
+            ..Options::default()
+        }
+    }
+
     /// Whether a source that is MP3 has to be encoded again, rather than copied.
     pub(crate) fn change_audio(&self) -> bool {
         self.bitrate.is_some()
@@ -279,6 +404,8 @@ impl Options {
             || !self.start.is_zero()
             || self.duration.is_some()
             || self.late_start
+            || self.trim_silence
+            || self.fit.is_some()
             || !self.fade_in.is_zero()
             || !self.fade_out.is_zero()
             || self.normalize.is_some()
@@ -302,6 +429,13 @@ mod tests {
             Options::new().normalize(3.0),
             Options::new().normalize(f64::NAN),
             Options::new().duration(Duration::ZERO),
+            Options::new().fit(1_000_000).cbr(64),
+            Options::new()
+                .fit(1_000_000)
+                .format(OutputFormat::Wav(SampleFormat::S16)),
+            Options::new()
+                .format(OutputFormat::Raw(SampleFormat::F32))
+                .sample_rate(999),
         ] {
             let refused = wrong.check();
             assert!(matches!(refused, Err(Error::InvalidOption(_))), "{wrong:?}");
@@ -313,6 +447,13 @@ mod tests {
             Options::new().cbr(320),
             Options::new().cbr(144),
             Options::new().vbr(0.5).normalize(-16.0),
+            Options::new()
+                .fit(1)
+                .channels(Channels::Mono)
+                .sample_rate(8000),
+            Options::new()
+                .format(OutputFormat::Wav(SampleFormat::S16))
+                .sample_rate(96_000),
         ] {
             assert!(right.check().is_ok(), "{right:?}");
         }

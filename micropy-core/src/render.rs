@@ -2,12 +2,14 @@
 //! much roll as it needs, so that both encoders at a seam hear the same.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::num::NonZeroU64;
+use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::CodecParameters;
 use crate::decode::{self, Decoder, Format};
 use crate::downmix::Downmix;
+use crate::envelope::Envelope;
 use crate::error::Result;
 use crate::fade::Fade;
 use crate::limiter::Limiter;
@@ -38,6 +40,8 @@ pub struct Recipe {
     pub fade: Fade,
     /// Measure the loudness of what comes out.
     pub measure: bool,
+    /// Draw the envelope of what comes out, in steps of so many PCM samples.
+    pub envelope: Option<NonZeroU64>,
 }
 
 /// The true-peak ceiling after a change of level, in dBTP: decoders of the MP3 may go a little above it.
@@ -57,6 +61,7 @@ impl Recipe {
 pub struct Findings {
     faults: Mutex<Faults>,
     loudness: Mutex<Loudness>,
+    envelope: Mutex<Envelope>,
 }
 
 /// Counts of packets that were decoded, and of those that could not be and were replaced by silence.
@@ -128,14 +133,19 @@ impl Findings {
     pub fn loudness(&self) -> MutexGuard<'_, Loudness> {
         self.loudness.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// What was drawn.
+    pub fn envelope(&self) -> MutexGuard<'_, Envelope> {
+        self.envelope.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Makes one span's PCM, packet by packet.
-pub struct Renderer<'a> {
-    recipe: &'a Recipe,
+/// Makes one span's PCM, packet by packet. It holds the recipe and the findings by a reference `R` and `F`.
+pub struct Renderer<R, F> {
+    recipe: R,
     span: Arc<Span>,
-    /// Where faults and loudness are noted: by the span's own encoder, not by its neighbour's.
-    findings: Option<&'a Findings>,
+    /// Where faults, loudness and envelope are noted: by the span's own encoder, not by its neighbour's.
+    findings: Option<F>,
     decoder: Box<dyn Decoder>,
     /// The piece that comes next or is being made, how much of it is still to come, and its next packet.
     piece: usize,
@@ -148,6 +158,7 @@ pub struct Renderer<'a> {
     resampler: Option<resample::Run>,
     limiter: Option<Limiter>,
     meter: Option<Meter>,
+    envelope: Option<Envelope>,
     /// Position in the output of the next PCM to be faded.
     faded: u64,
     /// Position in the output of the next PCM to leave the stages.
@@ -164,18 +175,32 @@ struct Stages {
     limited: Pcm,
 }
 
-impl<'a> Renderer<'a> {
+impl<'a> Renderer<&'a Recipe, &'a Findings> {
     /// Starts on `span` with fresh stages.
     pub fn new(
         recipe: &'a Recipe,
         span: Arc<Span>,
         findings: Option<&'a Findings>,
     ) -> Result<Self> {
+        Renderer::begin(recipe, span, findings)
+    }
+}
+
+impl Renderer<Arc<Recipe>, Arc<Findings>> {
+    /// The same with a share in what it needs, for a caller who keeps it from call to call.
+    pub fn shared(recipe: Arc<Recipe>, span: Arc<Span>, findings: Arc<Findings>) -> Result<Self> {
+        Renderer::begin(recipe, span, Some(findings))
+    }
+}
+
+impl<R: Deref<Target = Recipe>, F: Deref<Target = Findings>> Renderer<R, F> {
+    fn begin(recipe: R, span: Arc<Span>, findings: Option<F>) -> Result<Self> {
         let channels = recipe.downmix.channels();
         let rate = recipe.sample_rate;
         let resampler = recipe.resampler.as_ref();
         let start = span.work.start;
         let measure = recipe.measure && findings.is_some();
+        let step = recipe.envelope.filter(|_| findings.is_some());
         Ok(Renderer {
             decoder: decode::span_decoder(&recipe.parameters, &recipe.format)?,
             piece: 0,
@@ -191,6 +216,7 @@ impl<'a> Renderer<'a> {
                 true => Some(Meter::new(rate, channels, start, span.output.start)?),
                 false => None,
             },
+            envelope: step.map(Envelope::new),
             faded: start,
             position: start,
             stages: Stages::default(),
@@ -218,6 +244,9 @@ impl<'a> Renderer<'a> {
             findings.faults().add_sound(self.sound);
             if let Some(meter) = self.meter.take() {
                 findings.loudness().merge(meter.finish());
+            }
+            if let Some(envelope) = self.envelope.take() {
+                findings.envelope().merge(envelope);
             }
         }
         Ok(more)
@@ -263,7 +292,7 @@ impl<'a> Renderer<'a> {
             }
             let result = self.decoder.decode(data, decoded);
             if piece.owns(packet)
-                && let Some(findings) = self.findings
+                && let Some(findings) = &self.findings
             {
                 match result {
                     Ok(()) => self.sound += 1,
@@ -342,6 +371,9 @@ impl<'a> Renderer<'a> {
             meter.push(pcm)?;
         }
         keep(pcm, start, &self.span.output);
+        if let Some(envelope) = &mut self.envelope {
+            envelope.add(start.max(self.span.output.start), pcm);
+        }
         out.extend_from(pcm, 0, pcm.len());
         Ok(())
     }

@@ -146,6 +146,9 @@ pub enum Warning {
         /// PCM samples per channel that are too many.
         samples: u64,
     },
+    /// Silence was to be left out at both ends, and there is nothing else: all of it was kept.
+    #[non_exhaustive]
+    OnlySilence,
 }
 
 /// What of a file's metadata could not be read.
@@ -302,6 +305,9 @@ impl fmt::Display for Warning {
                 "the last {samples} PCM samples are not presented in the source; a copied MP3 that \
                  nothing is cut from at the start cannot tell that"
             ),
+            Warning::OnlySilence => {
+                f.write_str("all of the audio is silence: none of it was left out")
+            }
         }
     }
 }

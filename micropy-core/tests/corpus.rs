@@ -271,7 +271,7 @@ fn a_chapter_without_a_title_is_a_file_of_its_own() {
         .convert(SeekSource::open(&path).unwrap(), Vec::new())
         .unwrap();
     let mut chapters = Converter::new(options).chapters(book).unwrap();
-    let names = chapters.file_names();
+    let names = chapters.file_names("");
     assert_eq!((names.len(), names[3].as_str()), (15, "04.mp3"));
     let mut samples = 0;
     for (index, name) in names.iter().enumerate() {

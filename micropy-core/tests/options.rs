@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use micropy_core::{
-    Channels, ChapterOutcome, Converter, EmptyChapter, Error, Options, Report, Source, StreamSink,
+    Channels, Converter, EmptyPart, Error, Options, PartOutcome, Report, Source, StreamSink,
     StreamSource, Warning, probe,
 };
 use support::clip;
@@ -387,7 +387,7 @@ fn chapters_become_files_that_together_are_the_whole() {
         .chapters(file.as_slice())
         .unwrap();
     let mut from_pipe = Converter::new(Options::new()).chapters(pipe()).unwrap();
-    let names = from_file.file_names();
+    let names = from_file.file_names("");
     assert!(names.len() > 1 && names[0].starts_with("01 "), "{names:?}");
     let mut samples = 0;
     for (index, name) in names.iter().enumerate() {
@@ -449,7 +449,7 @@ fn with_chapters(movie: &[u8], chapters: &[(u64, &str)]) -> Vec<u8> {
 }
 
 /// Splits a book of three seconds of noise at these markers, cut off after `len` bytes; tells each chapter's PCM samples.
-fn split(chapters: &[(u64, &str)], len: Option<usize>) -> Vec<Result<(u64, bool), EmptyChapter>> {
+fn split(chapters: &[(u64, &str)], len: Option<usize>) -> Vec<Result<(u64, bool), EmptyPart>> {
     let book = pcm_movie(&music(3, 8000, 1, 24_000), 8000, Moov::First);
     let book = with_chapters(&book, chapters);
     let book = &book[..len.unwrap_or(book.len())];
@@ -458,8 +458,8 @@ fn split(chapters: &[(u64, &str)], len: Option<usize>) -> Vec<Result<(u64, bool)
         .unwrap();
     (0..split.list().len())
         .map(|index| match split.convert(index, Vec::new()).unwrap() {
-            ChapterOutcome::Converted(report) => Ok((report.output_samples, report.complete)),
-            ChapterOutcome::Empty(chapter) => Err(chapter),
+            PartOutcome::Converted(report) => Ok((report.output_samples, report.complete)),
+            PartOutcome::Empty(chapter) => Err(chapter),
         })
         .collect()
 }

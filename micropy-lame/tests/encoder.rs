@@ -158,7 +158,10 @@ fn no_build_sounds_worse_than_the_baseline() {
                 println!("{name}, {:?}: {row:.3?}", settings.bitrate);
             }
             let (_, baseline, segmental, len) = measured[measured.len() - 1];
-            assert!(baseline > 1.0, "{name}: {baseline} dB is not the same audio");
+            assert!(
+                baseline > 1.0,
+                "{name}: {baseline} dB is not the same audio"
+            );
             for &(build, this, this_segmental, this_len) in &measured {
                 assert!(
                     this > baseline - 0.1,

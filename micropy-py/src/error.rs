@@ -71,6 +71,12 @@ pub fn exception(py: Python<'_>, error: Error) -> PyErr {
 
 fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
     let message = error.with_causes().to_string();
+    if let Error::InInput { error, .. } = error {
+        // Of its own kind, and with the name of the file.
+        let raised = build(py, *error)?;
+        raised.value(py).setattr("args", (message,))?;
+        return Ok(raised);
+    }
     let attributes = PyDict::new(py);
     let mut cause = None;
     let name = match error {
@@ -120,6 +126,17 @@ fn build(py: Python<'_>, error: Error) -> PyResult<PyErr> {
             "LimitError"
         }
         Error::InvalidOption(_) => "InvalidOption",
+        Error::TooLong {
+            length,
+            bytes,
+            fits,
+            ..
+        } => {
+            attributes.set_item("length", length.as_secs_f64())?;
+            attributes.set_item("bytes", bytes)?;
+            attributes.set_item("fits", fits.as_secs_f64())?;
+            "TooLong"
+        }
         Error::Encode(_) => "EncodeError",
         Error::Internal(_) => "InternalError",
         Error::Cancelled => "Cancelled",

@@ -8,12 +8,13 @@ mod options;
 mod outcome;
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use micropy_core::{
-    CancelToken, ChapterOutcome, Converter, Error, FileSink, FileSource, Prober, Progress,
-    SeekSink, SeekSource, Source, StreamSink, StreamSource,
+    CancelToken, Converter, Division, Error, FileSink, FileSource, PartOutcome, PeakBits, Prober,
+    Progress, SeekSink, SeekSource, Source, StreamSink, StreamSource,
 };
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -194,13 +195,21 @@ fn convert<'py>(
     Ok((outcome::report(py, &report)?, memory))
 }
 
-/// Convert each chapter into a file of its own in `folder`; returns the paths with the reports' fields, and the fields of
-/// the chapters that hold no audio.
+/// Convert each part into a file of its own in `folder`: each chapter, or each stretch of `length` seconds, ended in a pause
+/// where `pauses` says so. The names of the latter begin with `stem`. Returns the paths with the reports' fields, and the
+/// fields of the parts that hold no audio.
 #[pyfunction]
-fn split_chapters<'py>(
+#[allow(
+    clippy::too_many_arguments,
+    reason = "they are Python's keyword arguments"
+)]
+fn split<'py>(
     py: Python<'py>,
     source: (String, Bound<'py, PyAny>),
     folder: PathBuf,
+    length: Option<f64>,
+    pauses: bool,
+    stem: &str,
     options: &Bound<'py, PyDict>,
     overwrite: bool,
     progress: Option<Py<PyAny>>,
@@ -210,16 +219,17 @@ fn split_chapters<'py>(
     let options = options::read(options)?;
     let faults = Faults::new(cancel.0.clone());
     let done = py.detach(|| {
+        let division = division(length, pauses)?;
         let source = input.open(&faults)?;
-        let mut chapters = converter(options, progress, &faults).chapters(source)?;
+        let mut parts = converter(options, progress, &faults).parts(source, division)?;
         let (mut made, mut empty) = (Vec::new(), Vec::new());
-        for (index, name) in chapters.file_names().iter().enumerate() {
+        for (index, name) in parts.file_names(stem).iter().enumerate() {
             let path = folder.join(name);
             let file = FileSink::create(&path, overwrite).map_err(Error::Write)?;
-            match chapters.convert(index, file)? {
-                ChapterOutcome::Converted(report) => made.push((path, report)),
-                ChapterOutcome::Empty(chapter) => {
-                    empty.push((chapters.list()[index].title.clone(), chapter));
+            match parts.convert(index, file)? {
+                PartOutcome::Converted(report) => made.push((path, report)),
+                PartOutcome::Empty(part) => {
+                    empty.push((parts.list()[index].title.clone(), part));
                 }
             }
         }
@@ -239,6 +249,106 @@ fn split_chapters<'py>(
             .append(outcome::empty_chapter(py, title, chapter)?)?;
     }
     Ok(lists)
+}
+
+fn division(length: Option<f64>, pauses: bool) -> Result<Division, Error> {
+    let Some(seconds) = length else {
+        return Ok(Division::Chapters);
+    };
+    let length = Duration::try_from_secs_f64(seconds).map_err(|_| {
+        Error::InvalidOption(format!(
+            "length = {seconds} is no length of time in seconds"
+        ))
+    })?;
+    Ok(match pauses {
+        true => Division::Pauses(length),
+        false => Division::Lengths(length),
+    })
+}
+
+/// Join the sources, each with its name, into one; returns as `convert` does, and the fields of the report of each.
+#[pyfunction]
+fn join<'py>(
+    py: Python<'py>,
+    sources: Vec<(String, (String, Bound<'py, PyAny>))>,
+    destination: (String, Bound<'py, PyAny>),
+    options: &Bound<'py, PyDict>,
+    overwrite: bool,
+    progress: Option<Py<PyAny>>,
+    cancel: &PyCancelToken,
+) -> PyResult<(
+    Bound<'py, PyDict>,
+    Option<Bound<'py, PyBytes>>,
+    Vec<Bound<'py, PyDict>>,
+)> {
+    let inputs = sources.iter().map(|(name, (kind, object))| {
+        let input = Input::new(kind, object)?;
+        Ok((name.clone(), input))
+    });
+    let inputs = inputs.collect::<PyResult<Vec<_>>>()?;
+    let output = Output::new(&destination.0, &destination.1, overwrite)?;
+    let options = options::read(options)?;
+    let faults = Faults::new(cancel.0.clone());
+    let done = py.detach(|| {
+        let mut converter = converter(options, progress, &faults);
+        let mut sources = Vec::with_capacity(inputs.len());
+        for (name, input) in &inputs {
+            sources.push((name.clone(), input.open(&faults)?));
+        }
+        let mut memory = None;
+        let joined = match &output {
+            Output::Path { path, overwrite } => {
+                let file = FileSink::create(path, *overwrite).map_err(Error::Write)?;
+                converter.join(sources, file)?
+            }
+            Output::Memory => converter.join(sources, memory.insert(Vec::new()))?,
+            Output::Seek(object) => {
+                let file = PyFile::new(object, faults.clone());
+                let sink = SeekSink::new(file).map_err(Error::Write)?;
+                converter.join(sources, sink)?
+            }
+            Output::Stream(object) => {
+                let sink = StreamSink::new(PyFile::new(object, faults.clone()));
+                converter.join(sources, sink)?
+            }
+        };
+        Ok((joined, memory))
+    });
+    let (joined, memory) = faults.settle(py, done)?;
+    let memory = memory.map(|bytes| PyBytes::new(py, &bytes));
+    let inputs = joined
+        .inputs
+        .iter()
+        .map(|report| outcome::report(py, report));
+    let inputs = inputs.collect::<PyResult<Vec<_>>>()?;
+    Ok((outcome::report(py, &joined.report)?, memory, inputs))
+}
+
+/// Draw the waveform in at most `points` points of `bits` bits; returns it as JSON.
+#[pyfunction]
+fn peaks(
+    py: Python<'_>,
+    source: (String, Bound<'_, PyAny>),
+    points: u32,
+    bits: u8,
+    options: &Bound<'_, PyDict>,
+    progress: Option<Py<PyAny>>,
+    cancel: &PyCancelToken,
+) -> PyResult<String> {
+    let input = Input::new(&source.0, &source.1)?;
+    let options = options::read(options)?;
+    let faults = Faults::new(cancel.0.clone());
+    let done = py.detach(|| {
+        let points = NonZeroU32::new(points)
+            .ok_or_else(|| Error::InvalidOption("a waveform of no points".into()))?;
+        let bits = match bits {
+            8 => PeakBits::Eight,
+            16 => PeakBits::Sixteen,
+            _ => return Err(Error::InvalidOption("a waveform has 8 or 16 bits".into())),
+        };
+        converter(options, progress, &faults).peaks(input.open(&faults)?, points, bits)
+    });
+    Ok(faults.settle(py, done)?.to_string())
 }
 
 /// Look into a file; returns the probe's fields.
@@ -267,7 +377,9 @@ fn _micropy(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<PyCancelToken>()?;
     module.add_function(wrap_pyfunction!(convert, module)?)?;
-    module.add_function(wrap_pyfunction!(split_chapters, module)?)?;
+    module.add_function(wrap_pyfunction!(join, module)?)?;
+    module.add_function(wrap_pyfunction!(peaks, module)?)?;
+    module.add_function(wrap_pyfunction!(split, module)?)?;
     module.add_function(wrap_pyfunction!(probe, module)?)?;
     module.add_function(wrap_pyfunction!(_main, module)?)?;
     Ok(())

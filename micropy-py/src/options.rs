@@ -2,11 +2,28 @@
 
 use std::time::Duration;
 
-use micropy_core::{Bitrate, Channels, Cover, Error, Id3Version, Options, Preset, TrackChoice};
+use micropy_core::{
+    Bitrate, Channels, Cover, Error, Id3Version, Options, OutputFormat, Preset, SampleFormat,
+    TrackChoice,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt};
 
 use crate::error::exception;
+
+/// What can be made, by name.
+const FORMATS: [(&str, OutputFormat); 5] = [
+    ("mp3", OutputFormat::Mp3),
+    ("wav", OutputFormat::Wav(SampleFormat::S16)),
+    ("wav-f32", OutputFormat::Wav(SampleFormat::F32)),
+    ("s16le", OutputFormat::Raw(SampleFormat::S16)),
+    ("f32le", OutputFormat::Raw(SampleFormat::F32)),
+];
+
+fn format(name: &str) -> Option<OutputFormat> {
+    let found = FORMATS.iter().find(|(known, _)| *known == name);
+    found.map(|&(_, format)| format)
+}
 
 /// The options that `arguments` name; Python's half has seen that there are no others.
 pub fn read(arguments: &Bound<'_, PyDict>) -> PyResult<Options> {
@@ -91,6 +108,14 @@ pub fn read(arguments: &Bound<'_, PyDict>) -> PyResult<Options> {
     options.late_start = flag("late_start")?;
     options.fade_in = seconds("fade_in")?.unwrap_or_default();
     options.fade_out = seconds("fade_out")?.unwrap_or_default();
+    options.trim_silence = flag("trim_silence")?;
+    options.fit = number("fit", get("fit")?)?;
+    if let Some(name) = get("format")? {
+        options.format = format(&name.to_string()).ok_or_else(|| {
+            let known = FORMATS.map(|(name, _)| name).join(", ");
+            refuse(format!("there is no format {name}, only {known}"))
+        })?;
+    }
     options.normalize = number("normalize", get("normalize")?)?.or(options.normalize);
     options.replay_gain = flag("replay_gain")?;
     options.tags.copy = flag_or("copy_tags", options.tags.copy)?;

@@ -1,6 +1,6 @@
 //! What the engine found and did, as the arguments of Python's classes of the same names.
 
-use micropy_core::{Cover, EmptyChapter, Probe, ProbedTrack, Report, Warning};
+use micropy_core::{Cover, EmptyPart, Probe, ProbedTrack, Report, Warning};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -32,11 +32,11 @@ pub fn report<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDi
     Ok(dict)
 }
 
-/// The fields of an `EmptyChapter`.
+/// The fields of an `EmptyPart`.
 pub fn empty_chapter<'py>(
     py: Python<'py>,
     title: &str,
-    chapter: &EmptyChapter,
+    chapter: &EmptyPart,
 ) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("title", title)?;

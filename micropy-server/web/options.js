@@ -84,6 +84,10 @@ export function describe(options) {
   if (options.replay_gain) words.push("ReplayGain");
   if (options.tags === false) words.push("no tags");
   if (options.split === "chapters") words.push("split by chapters");
+  if (options.split === "length") words.push(`parts of ${clock(options.split_length)}`);
+  if (options.split === "silence") words.push(`parts of up to ${clock(options.split_length)}, split in pauses`);
+  if (options.fit) words.push(`up to ${options.fit / 1e6} MB`);
+  if (options.trim_silence) words.push("without silence at both ends");
   return words.join(", ");
 }
 

@@ -107,6 +107,22 @@ def test_a_book_that_breaks_off_is_split_as_far_as_it_goes(reader):
     assert (cut["mp3"]["report"]["chapters"], cut["mp3"]["report"]["complete"]) == (2, False)
 
 
+@pytest.mark.parametrize("how", ["length", "silence"])
+def test_a_video_is_split_by_time_and_each_part_fits(reader, tmp_path, how):
+    words = ["--split", "1.2", "--fit", "20kB"] + (["--split-at", "silence"] if how == "silence" else [])
+    subprocess.run([MICROPY, "convert", MEDIA / BOOK.name, "-o", tmp_path, *words], check=True, capture_output=True)
+    made = {file.name.removeprefix("chapters "): file.read_bytes() for file in tmp_path.iterdir()}
+    job = reader.uploaded(BOOK, path=f"/api/v1/uploads?split={how}&split_length=1.2&fit=20000")
+    assert (job["state"], job["mp3"]["report"]["chapters"]) == ("done", len(made))
+    parts = unpacked(reader.get(job["mp3"]["url"]).body)
+    assert parts == made and all(len(mp3) <= 20_000 for mp3 in parts.values())
+
+
+def test_what_does_not_fit_fails_with_the_length_that_does(reader):
+    job = reader.uploaded(BOOK, path="/api/v1/uploads?fit=3000")
+    assert job["state"] == "failed" and "do not fit into 3000 bytes" in job["failure"]
+
+
 def test_an_unknown_way_to_split_is_refused(reader):
     assert reader.upload(BOOK, path="/api/v1/uploads?split=minutes").status == 400
 

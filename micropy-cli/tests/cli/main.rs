@@ -11,6 +11,7 @@ mod habits;
 #[cfg(unix)]
 mod interrupt;
 mod itself;
+mod parts;
 mod presets;
 mod probe;
 mod run;

@@ -1,8 +1,9 @@
 //! One conversion: a survey of the part where one is needed, then its frames, copied or encoded.
 
-mod encoder;
+pub mod encoder;
 mod observer;
 mod outcome;
+mod pcm;
 mod setup;
 mod tag;
 
@@ -14,7 +15,7 @@ use crate::audio::{Audio, Beginning};
 use crate::copy::{self, Copier};
 use crate::error::{Error, Result};
 use crate::loudness::Loudness;
-use crate::options::Options;
+use crate::options::{Options, OutputFormat};
 use crate::pipeline::{Engine, Observer};
 use crate::progress::{CancelToken, Progress};
 use crate::render::{CEILING_DBTP, Findings};
@@ -27,9 +28,11 @@ use crate::warning::Warning;
 use crate::writer::{Foreseen, Mp3Writer};
 use observer::{FrameWriter, Watch};
 use outcome::Outcome;
+pub use pcm::{Drawn, Length, PcmStream};
 use setup::Setup;
 
 /// Which part of the audio becomes the MP3, and what the file says of it.
+#[derive(Clone, Debug)]
 pub struct Part {
     /// Where it begins on the presentation.
     pub start: Duration,
@@ -40,6 +43,16 @@ pub struct Part {
 }
 
 impl Part {
+    /// What `options` ask for of `audio`.
+    pub fn wanted(options: &Options, audio: &Audio) -> Part {
+        let duration = options.duration;
+        Part {
+            start: options.start,
+            end: duration.map(|length| options.start.saturating_add(length)),
+            metadata: audio.metadata().clone(),
+        }
+    }
+
     /// Whether it is all of the audio.
     fn is_whole(&self) -> bool {
         self.start.is_zero() && self.end.is_none()
@@ -59,6 +72,8 @@ impl Survey {
         // MP3 that is copied is decoded for its loudness alone, in a pass of its own.
         options.replay_gain && (twice || !options.change_audio())
             || options.normalize.is_some()
+            || options.trim_silence
+            || options.fit.is_some()
             || !options.fade_out.is_zero()
     }
 }
@@ -70,11 +85,27 @@ pub struct Conversion<'a> {
     pub part: &'a Part,
     pub cancel: &'a CancelToken,
     pub on_progress: &'a mut dyn FnMut(Progress),
+    /// Passes over the audio that were made before.
+    pub passes: u8,
 }
 
 impl Conversion<'_> {
     /// Makes it from `source` into `sink`.
     pub fn run(&mut self, source: &mut dyn Source, sink: &mut dyn Sink) -> Result<Report> {
+        let report = match self.options.format {
+            OutputFormat::Mp3 => self.make_mp3(source, sink)?,
+            OutputFormat::Wav(_) | OutputFormat::Raw(_) => self.write_pcm(source, sink)?,
+        };
+        match self.options.fit {
+            Some(most) if report.output_bytes > most => Err(Error::Internal(format!(
+                "the MP3 has {} bytes and was to have {most} at most",
+                report.output_bytes
+            ))),
+            _ => Ok(report),
+        }
+    }
+
+    fn make_mp3(&mut self, source: &mut dyn Source, sink: &mut dyn Sink) -> Result<Report> {
         let mut beginning = self.audio.begin(source)?;
         let copies = self.part.is_whole()
             && copy::applies(self.options, &beginning.format, &self.timeline(&beginning));
@@ -289,8 +320,8 @@ impl Conversion<'_> {
             on_progress: &mut *self.on_progress,
             rate,
             total: total.map(|len| duration_of(len, rate)),
-            pass,
-            passes,
+            pass: self.passes + pass,
+            passes: self.passes + passes,
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::mp4::Packet;
 use crate::options::Channels;
 use crate::render::Recipe;
 use crate::report::samples_of;
-use crate::resample::{self, Resampler};
+use crate::resample::Resampler;
 use crate::span::{Mapping, Plan, SpanReader};
 use crate::timeline::{MediaClock, MediaEnd, Timeline};
 
@@ -46,9 +46,7 @@ impl Conversion<'_> {
         let at = self.audio.parameters().at;
         let in_order = format.in_order(self.audio.parameters())?;
         timeline.check(at, in_order.is_some())?;
-        let rate = options
-            .sample_rate
-            .unwrap_or_else(|| resample::mp3_rate(format.sample_rate));
+        let rate = options.output_rate(format.sample_rate);
         let resampler = match rate == format.sample_rate {
             true => None,
             false => Some(Resampler::new(format.sample_rate, rate)?),
@@ -91,6 +89,7 @@ impl Conversion<'_> {
                 gain,
                 fade: self.fade(rate, end),
                 measure,
+                envelope: None,
             },
             reader,
             declared,

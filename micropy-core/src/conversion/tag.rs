@@ -30,6 +30,16 @@ impl Conversion<'_> {
     }
 }
 
+impl Conversion<'_> {
+    /// The most bytes that the tag may take of an MP3 of this length.
+    pub fn tag_bytes(&self, length: Duration) -> Result<u64> {
+        let tag = self.tag(None);
+        // Where the file does not say its length, the tag has room for any.
+        let size = tag.encode(Some(length))?.len().max(tag.encode(None)?.len());
+        Ok(size as u64)
+    }
+}
+
 impl Tag<'_> {
     /// With room to write it again once the audio is known.
     pub fn encode(&self, length: Option<Duration>) -> Result<Vec<u8>> {

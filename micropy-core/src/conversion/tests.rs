@@ -25,6 +25,7 @@ fn spans<T>(source: &mut dyn Source, look: impl Fn(&Span) -> T) -> Vec<T> {
         part: &part,
         cancel: &CancelToken::new(),
         on_progress: &mut |_| {},
+        passes: 0,
     };
     let mut reader = conversion.set_up(beginning, None, false).unwrap().reader;
     let mut seen = Vec::new();

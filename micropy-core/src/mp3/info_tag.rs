@@ -341,7 +341,6 @@ impl FrameStats {
     }
 
     /// Their bytes.
-    #[cfg(test)]
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -108,6 +108,7 @@ impl<'a> Track<'a> {
             gain: None,
             fade: Fade::default(),
             measure: false,
+            envelope: None,
         }
     }
 

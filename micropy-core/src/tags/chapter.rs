@@ -53,16 +53,33 @@ pub fn fit_chapters(chapters: &[Chapter], start: Duration, length: Duration) -> 
     fitted
 }
 
-/// An MP3 file name for each chapter: a number, so that the names sort and differ, then as much of the title as
-/// every file system accepts.
-pub fn chapter_file_names(chapters: &[Chapter]) -> Vec<String> {
-    let digits = chapters.len().to_string().len().max(2);
+/// A file name for each chapter: a number, so that the names sort and differ, then as much of the title as every file
+/// system accepts, then the extension.
+pub fn chapter_file_names(chapters: &[Chapter], extension: &str) -> Vec<String> {
+    let number = numbers(chapters.len());
     let name = |(i, chapter): (usize, &Chapter)| {
-        let number = format!("{:0digits$}", i + 1);
+        let number = number(i);
         let stem = file_stem(&format!("{number} {}", chapter.title));
-        format!("{}.mp3", stem.unwrap_or(number))
+        format!("{}.{extension}", stem.unwrap_or(number))
     };
     chapters.iter().enumerate().map(name).collect()
+}
+
+/// A file name for each of `total` parts: as much of `stem` as every file system accepts, the number, the extension.
+pub fn part_file_names(total: usize, stem: &str, extension: &str) -> Vec<String> {
+    let number = numbers(total);
+    let stem = file_stem(stem);
+    let name = |i| match &stem {
+        Some(stem) => format!("{stem} {}.{extension}", number(i)),
+        None => format!("{}.{extension}", number(i)),
+    };
+    (0..total).map(name).collect()
+}
+
+/// Numbers from 1 for the indices of `total` files, all of one width.
+fn numbers(total: usize) -> impl Fn(usize) -> String {
+    let digits = total.to_string().len().max(2);
+    move |index| format!("{:0digits$}", index + 1)
 }
 
 #[cfg(test)]
@@ -132,7 +149,7 @@ mod tests {
         ];
         let chapters: Vec<_> = titles.iter().map(|t| chapter(0, 1, t)).collect();
         assert_eq!(
-            chapter_file_names(&chapters),
+            chapter_file_names(&chapters, "mp3"),
             [
                 "01 Intro.mp3",
                 "02 AC_DC_ _Back__.mp3",
@@ -146,9 +163,21 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_numbered_behind_the_name_of_the_whole() {
+        assert_eq!(
+            part_file_names(2, "a/talk", "mp3"),
+            ["a_talk 01.mp3", "a_talk 02.mp3"]
+        );
+        assert_eq!(part_file_names(1, "..", "wav"), ["01.wav"]);
+        assert_eq!(part_file_names(100, "x", "mp3")[6], "x 007.mp3");
+        let long = part_file_names(10_000, &"é".repeat(1000), "mp3");
+        assert!(long.iter().all(|name| name.len() <= 255));
+    }
+
+    #[test]
     fn a_name_fits_every_file_system_and_numbers_are_as_wide_as_needed() {
         let chapters = vec![chapter(0, 1, &"é".repeat(1000)); 1000];
-        let names = chapter_file_names(&chapters);
+        let names = chapter_file_names(&chapters, "mp3");
         assert!(names.iter().all(|n| n.len() <= 255));
         assert_eq!(&names[0][..5], "0001 ");
         assert!(names.is_sorted());

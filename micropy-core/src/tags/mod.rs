@@ -11,7 +11,7 @@ mod chapter;
 mod cover;
 mod key;
 
-pub use chapter::{Chapter, chapter_file_names, fit_chapters};
+pub use chapter::{Chapter, chapter_file_names, fit_chapters, part_file_names};
 pub use cover::Cover;
 pub use key::{FrameId, Key};
 
@@ -122,6 +122,27 @@ impl Tags {
     /// number, the file's title as album unless it has one, and nothing that identifies the whole recording.
     #[must_use]
     pub(crate) fn of_chapter(&self, chapter: &Chapter, number: usize, total: usize) -> Tags {
+        let title = match chapter.title.as_str() {
+            "" => format!("Chapter {number}"),
+            title => title.to_owned(),
+        };
+        self.of_an_album(&title, number, total)
+    }
+
+    /// The tags of part `number` (from 1) of `total`, cut out of a file with these tags: its title with the number behind
+    /// it, and otherwise as for a chapter.
+    #[must_use]
+    pub(crate) fn of_part(&self, number: usize, total: usize) -> Tags {
+        let title = match self.get(&Key::Title) {
+            Some(title) => format!("{title} ({number}/{total})"),
+            None => format!("Part {number}"),
+        };
+        self.of_an_album(&title, number, total)
+    }
+
+    /// These tags for track `number` of `total` of what was one file: its title becomes the album unless it has one, and
+    /// nothing is left that identifies the whole recording.
+    fn of_an_album(&self, title: &str, number: usize, total: usize) -> Tags {
         let mut tags = self.clone();
         if tags.get(&Key::Album).is_none() {
             tags.set(Key::Album, self.get(&Key::Title).unwrap_or_default());
@@ -134,10 +155,7 @@ impl Tags {
         ] {
             tags.remove(&whole);
         }
-        match chapter.title.as_str() {
-            "" => tags.set(Key::Title, &format!("Chapter {number}")),
-            title => tags.set(Key::Title, title),
-        }
+        tags.set(Key::Title, title);
         tags.set(Key::Track, &format!("{number}/{total}"));
         tags
     }
@@ -380,6 +398,22 @@ mod tests {
                 (Key::Track, "1/6")
             ])
         );
+    }
+
+    #[test]
+    fn a_part_has_the_title_of_the_whole_and_its_number() {
+        let talk = tags(&[(Key::Title, "Typhoon"), (Key::Artist, "Conrad")]);
+        assert_eq!(
+            talk.of_part(2, 6),
+            tags(&[
+                (Key::Artist, "Conrad"),
+                (Key::Album, "Typhoon"),
+                (Key::Title, "Typhoon (2/6)"),
+                (Key::Track, "2/6")
+            ])
+        );
+        let untitled = Tags::new().of_part(1, 2);
+        assert_eq!(untitled.get(&Key::Title), Some("Part 1"));
     }
 
     #[test]

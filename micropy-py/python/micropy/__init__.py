@@ -5,7 +5,7 @@
 44100
 """
 
-from ._convert import Progress, convert, convert_async, convert_many, probe, split_chapters
+from ._convert import Progress, convert, convert_async, convert_many, join, peaks, probe, split, split_chapters
 from ._errors import (
     Cancelled,
     EmptyPart,
@@ -20,12 +20,13 @@ from ._errors import (
     NoChapters,
     NotMp4,
     ReadError,
+    TooLong,
     UnsupportedError,
     WriteError,
 )
 from ._micropy import CancelToken, __version__
 from ._options import Options
-from ._outcome import Chapter, Cover, EmptyChapter, Loudness, Probe, Report, Split, Track
+from ._outcome import Chapter, Cover, EmptyChapter, Joined, Loudness, Probe, Report, Split, Track
 
 __all__ = [
     "CancelToken",
@@ -38,6 +39,7 @@ __all__ = [
     "EncryptedError",
     "InternalError",
     "InvalidOption",
+    "Joined",
     "LimitError",
     "Loudness",
     "MalformedError",
@@ -51,6 +53,7 @@ __all__ = [
     "ReadError",
     "Report",
     "Split",
+    "TooLong",
     "Track",
     "UnsupportedError",
     "WriteError",
@@ -58,6 +61,9 @@ __all__ = [
     "convert",
     "convert_async",
     "convert_many",
+    "join",
+    "peaks",
     "probe",
+    "split",
     "split_chapters",
 ]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import math
 import os
+from datetime import timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Callable, Iterable, Optional, Protocol, Union, cast, overload
+from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Protocol, Union, cast, overload
 
 from . import _micropy, _options
 from ._errors import Cancelled, MicropyError
 from ._micropy import CancelToken
-from ._options import Path, takes_options
-from ._outcome import Chapter, Cover, EmptyChapter, Loudness, Probe, Report, Split, Track
+from ._options import Path, Time, takes_options
+from ._outcome import Chapter, Cover, EmptyChapter, Joined, Loudness, Probe, Report, Split, Track
 
 if TYPE_CHECKING:
     from typing_extensions import Literal, TypeAlias, Unpack
@@ -217,11 +219,14 @@ def convert(
                     "speech": mono, 64 kbit/s on average    "podcast": -16 LUFS, 44.1 kHz, 96 kbit/s
                     "music": the best quality               "small": mono, 24 kHz, 32 kbit/s on average
                     "moviepy": as moviepy makes by default, 44.1 kHz, stereo, 128 kbit/s
+      fit           the most bytes, tags included: bitrate, channels and sample rate follow
+      format        "mp3", "wav" (16 bits), "wav-f32", or PCM without a header: "s16le", "f32le"
 
     The audio:
       track         by place from 0, or by language ("eng")
       start, end, duration, fade_in, fade_out  seconds, or timedelta
       late_start    put silence before audio that starts later than the video
+      trim_silence  leave out silence at the start and the end: what lies below -50 dBFS
       normalize     loudness to bring the audio to, in LUFS
       replay_gain   measure the loudness and write it
 
@@ -277,9 +282,51 @@ def split_chapters(
     >>> [os.path.basename(report.path) for report in split_chapters("book.m4b", "chapters")]
     ['01 Opening.mp3', '02 Zweites – Größe.mp3', '03 The end.mp3']
     """
-    made, empty = _micropy.split_chapters(
+    return _split(src, folder, None, False, overwrite, progress, cancel, options)
+
+
+@takes_options
+def split(
+    src: Source,
+    folder: Path,
+    length: Time,
+    *,
+    at_silence: bool = False,
+    name: Optional[str] = None,
+    overwrite: bool = False,
+    progress: Optional[ProgressLike] = None,
+    cancel: Optional[CancelToken] = None,
+    **options: Unpack[Options],
+) -> Split:
+    """Convert each stretch of `length` seconds into an MP3 of its own in `folder`; options as those of `convert`.
+
+    Together they hold every PCM sample once. With `at_silence`, each ends at the quietest place of its last quarter, so
+    that none is longer than `length`. With `fit`, each of them fits. Their names are `name`, or that of src, and a number.
+
+    >>> [os.path.basename(report.path) for report in split("book.m4b", "parts", 2)]
+    ['book 01.mp3', 'book 02.mp3']
+    """
+    seconds = length.total_seconds() if isinstance(length, timedelta) else float(length)
+    return _split(src, folder, seconds, at_silence, overwrite, progress, cancel, options, name)
+
+
+def _split(
+    src: Source,
+    folder: Path,
+    length: Optional[float],
+    at_silence: bool,
+    overwrite: bool,
+    progress: Optional[ProgressLike],
+    cancel: Optional[CancelToken],
+    options: Mapping[str, Any],
+    name: Optional[str] = None,
+) -> Split:
+    made, empty = _micropy.split(
         _source(src),
         os.fspath(folder),
+        length,
+        at_silence,
+        _stem(src) if name is None else name,
         _options.read(options),
         overwrite,
         _progress(progress),
@@ -297,10 +344,76 @@ def split_chapters(
             for fields in empty
         ),
     )
-    for chapter in split.empty:
-        for warning in chapter.warnings:
-            log.warning("chapter %r: %s", chapter.title, warning)
+    for part in split.empty:
+        for warning in part.warnings:
+            log.warning("part %r at %.3f s: %s", part.title, part.start, warning)
     return split
+
+
+def _stem(src: Source) -> str:
+    """What the names of the parts of src begin with, and the title of its chapter."""
+    name = src if isinstance(src, (str, os.PathLike)) else getattr(src, "name", "")
+    return os.path.splitext(os.path.basename(os.fspath(name)))[0] if isinstance(name, (str, os.PathLike)) else ""
+
+
+@takes_options
+def join(
+    srcs: Iterable[Source],
+    dst: Optional[Destination] = None,
+    *,
+    overwrite: bool = True,
+    progress: Optional[ProgressLike] = None,
+    cancel: Optional[CancelToken] = None,
+    **options: Unpack[Options],
+) -> Joined:
+    """Join the sources into one MP3, one after the other without a gap, with a chapter for each.
+
+    A chapter has the title of its source, or its name. The sources get one sample rate and number of channels: those of
+    the options, or the highest that any of them has. Options as those of `convert`; start, end, fades, loudness and size
+    apply to the whole.
+
+    >>> joined = join(["talk.mp4", "book.m4b"], "all.mp3")
+    >>> [round(report.duration, 1) for report in joined.inputs]
+    [2.0, 3.0]
+    """
+    destination = _destination(dst)
+    fields, data, inputs = _micropy.join(
+        [(_stem(src) or f"Part {number}", _source(src)) for number, src in enumerate(srcs, 1)],
+        destination,
+        _options.read(options),
+        overwrite,
+        _progress(progress),
+        cancel or CancelToken(),
+    )
+    path = str(destination[1]) if destination[0] == "path" else None
+    return Joined(_report(fields, data, path), tuple(_report(each, None, None) for each in inputs))
+
+
+@takes_options
+def peaks(
+    src: Source,
+    points: int,
+    *,
+    bits: int = 8,
+    progress: Optional[ProgressLike] = None,
+    cancel: Optional[CancelToken] = None,
+    **options: Unpack[Options],
+) -> dict[str, Any]:
+    """The waveform in at most so many points, in the form of the BBC's audiowaveform (version 2).
+
+    `data` has the lowest and the highest value of each point, of 8 or 16 bits. Of the options, those that say which audio
+    matter: track, start, end, duration.
+
+    >>> drawn = peaks("talk.mp4", 100)
+    >>> drawn["length"], len(drawn["data"])
+    (100, 200)
+    """
+    drawn: dict[str, Any] = json.loads(
+        _micropy.peaks(
+            _source(src), points, bits, _options.read(options), _progress(progress), cancel or CancelToken()
+        )
+    )
+    return drawn
 
 
 def probe(src: Source, *, cancel: Optional[CancelToken] = None) -> Probe:

@@ -80,6 +80,17 @@ class InvalidOption(MicropyError, ValueError):
     """An option is out of range, or contradicts another."""
 
 
+class TooLong(MicropyError, ValueError):
+    """Even at the lowest bitrate, the MP3 would be larger than it may be."""
+
+    length: float
+    """How long the audio is, or the longest part of it, in seconds."""
+    bytes: int
+    """The most bytes that the MP3 may have."""
+    fits: float
+    """How many seconds fit; 0 where the tags alone do not."""
+
+
 class EncodeError(MicropyError):
     """The MP3 encoder refused or failed."""
 

@@ -18,13 +18,32 @@ def convert(
     progress: Optional[Callable[[float, Optional[float], int, int], object]],
     cancel: CancelToken,
 ) -> tuple[dict[str, Any], Optional[bytes]]: ...
-def split_chapters(
+def split(
     source: tuple[str, object],
     folder: str,
+    length: Optional[float],
+    pauses: bool,
+    stem: str,
     options: dict[str, object],
     overwrite: bool,
     progress: Optional[Callable[[float, Optional[float], int, int], object]],
     cancel: CancelToken,
 ) -> tuple[list[tuple[str, dict[str, Any]]], list[dict[str, Any]]]: ...
+def join(
+    sources: list[tuple[str, tuple[str, object]]],
+    destination: tuple[str, object],
+    options: dict[str, object],
+    overwrite: bool,
+    progress: Optional[Callable[[float, Optional[float], int, int], object]],
+    cancel: CancelToken,
+) -> tuple[dict[str, Any], Optional[bytes], list[dict[str, Any]]]: ...
+def peaks(
+    source: tuple[str, object],
+    points: int,
+    bits: int,
+    options: dict[str, object],
+    progress: Optional[Callable[[float, Optional[float], int, int], object]],
+    cancel: CancelToken,
+) -> str: ...
 def probe(source: tuple[str, object], cancel: CancelToken) -> dict[str, Any]: ...
 def _main(words: list[str]) -> int: ...

@@ -45,6 +45,12 @@ class Options(TypedDict, total=False):
     """Convert so much and no more."""
     late_start: bool
     """Put silence before audio that starts later than the video."""
+    trim_silence: bool
+    """Leave out silence at the start and the end: what lies below -50 dBFS."""
+    fit: Optional[int]
+    """The most bytes that the MP3 may have, tags included: bitrate, channels and sample rate follow."""
+    format: Optional[str]
+    """"mp3" where nothing is said, "wav" (16 bits), "wav-f32" (floats), or PCM without a header: "s16le", "f32le"."""
     fade_in: Optional[Time]
     fade_out: Optional[Time]
     normalize: Optional[float]
@@ -68,6 +74,7 @@ _TIMES = ("start", "end", "duration", "fade_in", "fade_out")
 _FLAGS = {
     "unscaled_downmix": False,
     "late_start": False,
+    "trim_silence": False,
     "replay_gain": False,
     "copy_tags": True,
     "id3v23": False,
@@ -96,6 +103,8 @@ def read(options: Mapping[str, Any]) -> dict[str, object]:
             read[name] = read[name].total_seconds()
     if read.get("tags") is not None:
         read["tags"] = [(key, value or "") for key, value in read["tags"].items()]
+    if isinstance(read.get("fit"), str):
+        raise TypeError("fit is a number of bytes")
     if isinstance(read.get("cover"), (str, os.PathLike)):
         with open(read["cover"], "rb") as file:
             read["cover"] = file.read()

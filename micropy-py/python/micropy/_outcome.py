@@ -65,10 +65,21 @@ class Report:
 
 
 @dataclass(frozen=True)
+class Joined:
+    """What became of sources that were joined."""
+
+    report: Report
+    """Of the MP3; what was read counts for all sources together."""
+    inputs: tuple[Report, ...]
+    """Of each source, with its own warnings."""
+
+
+@dataclass(frozen=True)
 class EmptyChapter:
-    """A chapter of which no MP3 was made: there is no audio for it."""
+    """A chapter or another part of which no MP3 was made: there is no audio for it."""
 
     title: str
+    """Only chapters have one."""
     start: float
     """Where it begins, in seconds of the presentation."""
     complete: bool
@@ -79,12 +90,12 @@ class EmptyChapter:
 
 
 class Split(List[Report]):
-    """The reports of the chapters that are MP3s, in order: a list."""
+    """The reports of the parts that are MP3s, in order: a list."""
 
     def __init__(self, reports: Iterable[Report], empty: Iterable[EmptyChapter]) -> None:
         super().__init__(reports)
         self.empty = tuple(empty)
-        """The chapters without audio, of which there is no MP3."""
+        """The parts without audio, of which there is no MP3."""
 
     @property
     def complete(self) -> bool:

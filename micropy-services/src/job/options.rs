@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use micropy_core::{Channels, Options, TrackChoice};
+use micropy_core::{Channels, Division, Options, TrackChoice};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -94,10 +94,23 @@ pub struct ConversionOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub preset: Option<Preset>,
-    /// `chapters`: one MP3 for each chapter, in one ZIP file.
+    /// One MP3 for each part, in one ZIP file. `chapters`: where its chapters begin; `length`: each of `split_length`
+    /// seconds; `silence`: each of at most so many, ended at the quietest place of its last quarter.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(inline)]
     pub split: Option<Split>,
+    /// Seconds of a part, with `split` by `length` or `silence`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1)]
+    pub split_length: Option<f64>,
+    /// The most bytes that the MP3 may have, tags included; with `split`, each of them. Bitrate, channels and sample rate
+    /// follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(minimum = 1)]
+    pub fit: Option<u64>,
+    /// Leave out silence at the start and the end: what lies below -50 dBFS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trim_silence: Option<bool>,
 }
 
 /// A set of options by name: those of [`micropy_core::Preset`].
@@ -130,6 +143,8 @@ impl From<Preset> for micropy_core::Preset {
 #[serde(rename_all = "lowercase")]
 pub enum Split {
     Chapters,
+    Length,
+    Silence,
 }
 
 impl ConversionOptions {
@@ -189,6 +204,9 @@ impl ConversionOptions {
         options.replay_gain = self.replay_gain == Some(true);
         options.late_start = self.late_start == Some(true);
         options.tags.copy = self.tags != Some(false);
+        options.fit = self.fit;
+        options.trim_silence = self.trim_silence == Some(true);
+        self.division()?;
         options.track = match (self.track, &self.language) {
             (None, None) => TrackChoice::Default,
             (Some(number), None) => TrackChoice::Index(number.into()),
@@ -202,6 +220,24 @@ impl ConversionOptions {
         };
         options.check().map_err(|e| e.to_string())?;
         Ok(options)
+    }
+
+    /// How the video is cut into several MP3s, if it is to be.
+    pub fn division(&self) -> Result<Option<Division>, String> {
+        let length = self
+            .split_length
+            .map(|length| seconds("split_length", length));
+        Ok(match (self.split, length.transpose()?) {
+            (None, None) => None,
+            (Some(Split::Chapters), None) => Some(Division::Chapters),
+            (Some(Split::Length | Split::Silence), Some(length)) if length.as_secs() < 1 => {
+                return Err("split_length is a second or more".into());
+            }
+            (Some(Split::Length), Some(length)) => Some(Division::Lengths(length)),
+            (Some(Split::Silence), Some(length)) => Some(Division::Pauses(length)),
+            (Some(_), None) => return Err("split by length or silence needs split_length".into()),
+            (_, Some(_)) => return Err("split_length goes with split by length or silence".into()),
+        })
     }
 
     /// The options as the ledger keeps them.
@@ -262,6 +298,33 @@ mod tests {
         assert_eq!(shaped.normalize, Some(-16.0));
         assert!(shaped.replay_gain && !shaped.tags.copy && !shaped.late_start);
         assert_eq!(shaped.track, TrackChoice::Index(1));
+        let sized = parse(r#"{"fit": 25000000, "trim_silence": true}"#).unwrap();
+        assert_eq!(sized, Options::new().fit(25_000_000).trim_silence(true));
+    }
+
+    #[test]
+    fn a_video_is_divided_as_it_is_asked_for() {
+        let division = |json: &str| {
+            ConversionOptions::from_json(json)
+                .unwrap()
+                .division()
+                .unwrap()
+        };
+        let ten_minutes = Duration::from_secs(600);
+        for (json, expected) in [
+            ("{}", None),
+            (r#"{"split": "chapters"}"#, Some(Division::Chapters)),
+            (
+                r#"{"split": "length", "split_length": 600}"#,
+                Some(Division::Lengths(ten_minutes)),
+            ),
+            (
+                r#"{"split": "silence", "split_length": 600}"#,
+                Some(Division::Pauses(ten_minutes)),
+            ),
+        ] {
+            assert_eq!(division(json), expected, "{json}");
+        }
     }
 
     #[test]
@@ -296,6 +359,12 @@ mod tests {
             r#"{"language": "e g"}"#,
             r#"{"language": "é"}"#,
             r#"{"split": "minutes"}"#,
+            r#"{"split": "length"}"#,
+            r#"{"split": "silence", "split_length": 0.5}"#,
+            r#"{"split": "chapters", "split_length": 60}"#,
+            r#"{"split_length": 60}"#,
+            r#"{"fit": 1000000, "bitrate": 64}"#,
+            r#"{"fit": "25MB"}"#,
             r#"{"bitrat": 128}"#,
         ] {
             assert!(parse(bad).is_err(), "{bad}");

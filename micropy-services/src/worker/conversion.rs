@@ -1,4 +1,4 @@
-//! The conversion of one video: to one MP3, or to one for each chapter.
+//! The conversion of one video: to one MP3, or to one for each part.
 
 use std::fs::File;
 use std::io::{self, Seek};
@@ -6,26 +6,26 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use micropy_core::{
-    ChapterOutcome, Converter, EmptyChapter, Error, Options, Report, SeekSink, Source,
+    Converter, Division, EmptyPart, Error, Options, PartOutcome, Report, SeekSink, Source,
 };
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::protocol::{Cause, Converted, Failure, Progress, Task};
-use crate::job::options::{ConversionOptions, Split};
+use crate::job::options::ConversionOptions;
 use crate::job::product::Product;
 
-/// Chapters of one video: a small file can declare thousands.
-const MAX_CHAPTERS: usize = 1000;
-/// Bytes of the tags of all chapters together: each chapter repeats the cover.
+/// Parts of one video: a small file can declare thousands of chapters, or a hundred years.
+const MAX_PARTS: usize = 1000;
+/// Bytes of the tags of all parts together: each part repeats the cover.
 const MAX_TAG_BYTES: u64 = 1 << 30;
 
 /// How to convert it.
 pub struct Conversion {
     options: Options,
-    /// Where each chapter's MP3 is made, if there is to be one for each chapter. The process that converts may not open
-    /// files.
-    chapter: Option<File>,
+    /// How it is divided, and where each part's MP3 is made, if there is to be one for each part. The process that converts
+    /// may not open files.
+    parts: Option<(Division, File)>,
 }
 
 impl Conversion {
@@ -34,13 +34,13 @@ impl Conversion {
         let options = ConversionOptions::from_json(&task.options)
             .map_err(|e| Failure::input(e.to_string()))?;
         let engine = options.engine_options().map_err(Failure::input)?;
-        let chapter = match options.split {
+        let parts = match options.division().map_err(Failure::input)? {
             None => None,
-            Some(Split::Chapters) => Some(tempfile::tempfile().map_err(Error::Write)?),
+            Some(division) => Some((division, tempfile::tempfile().map_err(Error::Write)?)),
         };
         Ok(Conversion {
             options: engine.jobs(task.threads.get()),
-            chapter,
+            parts,
         })
     }
 
@@ -51,9 +51,9 @@ impl Conversion {
         output: File,
         progress: impl Fn(Progress) + Sync,
     ) -> Result<Converted, Failure> {
-        match self.chapter.take() {
+        match self.parts.take() {
             None => self.whole(source, output, progress),
-            Some(chapter) => self.chapters(chapter, source, output, progress),
+            Some((division, part)) => self.divided(division, part, source, output, progress),
         }
     }
 
@@ -75,50 +75,52 @@ impl Conversion {
     }
 
     /// The MP3s go into a ZIP file one after the other, stored: they do not compress further. Each is written to the file
-    /// `chapter` first, because its Info tag is filled in last.
-    fn chapters(
+    /// `part` first, because its Info tag is filled in last.
+    fn divided(
         self,
-        mut chapter: File,
+        division: Division,
+        mut part: File,
         source: impl Source,
         output: File,
         progress: impl Fn(Progress) + Sync,
     ) -> Result<Converted, Failure> {
         let done = Mutex::new((0, 1));
         let lock = || done.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut chapters = Converter::new(self.options)
+        let mut parts = Converter::new(self.options)
             .on_progress(|step| {
                 let (before, all) = *lock();
                 progress(progress_of(&step, before, all));
             })
-            .chapters(source)?;
-        let names = chapters.file_names();
-        if names.len() > MAX_CHAPTERS {
+            .parts(source, division)?;
+        // The ZIP file has the name of the video.
+        let names = parts.file_names("");
+        if names.len() > MAX_PARTS {
             return Err(Failure::input(format!(
-                "there are {} chapters; at most {MAX_CHAPTERS} can be split",
+                "there would be {} parts; at most {MAX_PARTS} are made",
                 names.len()
             )));
         }
         let mut zip = ZipWriter::new(output);
         let mut reports: Vec<Report> = Vec::new();
-        let mut empty: Vec<EmptyChapter> = Vec::new();
+        let mut empty: Vec<EmptyPart> = Vec::new();
         for (index, name) in names.iter().enumerate() {
             *lock() = (index, names.len());
-            chapter.rewind().map_err(Error::Write)?;
-            chapter.set_len(0).map_err(Error::Write)?;
-            let mut sink = SeekSink::new(&chapter).map_err(Error::Write)?;
-            match chapters.convert(index, &mut sink)? {
-                ChapterOutcome::Converted(report) => reports.push(report),
-                ChapterOutcome::Empty(chapter) => {
-                    empty.push(chapter);
+            part.rewind().map_err(Error::Write)?;
+            part.set_len(0).map_err(Error::Write)?;
+            let mut sink = SeekSink::new(&part).map_err(Error::Write)?;
+            match parts.convert(index, &mut sink)? {
+                PartOutcome::Converted(report) => reports.push(report),
+                PartOutcome::Empty(missing) => {
+                    empty.push(missing);
                     continue;
                 }
             }
             if reports.iter().map(|report| report.tag_bytes).sum::<u64>() > MAX_TAG_BYTES {
                 return Err(Failure::input(
-                    "the cover is too large to be repeated in every chapter: convert without tags",
+                    "the cover is too large to be repeated in every part: convert without tags",
                 ));
             }
-            add(&mut zip, name, &chapter).map_err(Error::Write)?;
+            add(&mut zip, name, &part).map_err(Error::Write)?;
         }
         if reports.is_empty() {
             let error = empty.into_iter().next().map(Error::from);
@@ -169,9 +171,9 @@ fn add(zip: &mut ZipWriter<File>, name: &str, mut mp3: &File) -> io::Result<()> 
     Ok(())
 }
 
-/// The report for the job's owner, in JSON: of all chapters together where the video was split, with those that hold no
+/// The report for the job's owner, in JSON: of all parts together where the video was split, with those that hold no
 /// audio.
-fn describe(reports: &[Report], empty: Option<&[EmptyChapter]>) -> String {
+fn describe(reports: &[Report], empty: Option<&[EmptyPart]>) -> String {
     let first = reports.first();
     let audio: Duration = reports.iter().map(Report::duration).sum();
     let bits = |report: &Report| (report.output_bytes - report.tag_bytes) as f64 * 8.0;
@@ -193,7 +195,7 @@ fn describe(reports: &[Report], empty: Option<&[EmptyChapter]>) -> String {
         "mean_bitrate": if audio.is_zero() { 0.0 } else { mean_bitrate.round() },
         "samples": reports.iter().map(|report| report.output_samples).sum::<u64>(),
         "complete": reports.iter().all(|report| report.complete)
-            && empty.unwrap_or_default().iter().all(EmptyChapter::is_complete),
+            && empty.unwrap_or_default().iter().all(EmptyPart::is_complete),
         "warnings": warnings,
     });
     if empty.is_some() {

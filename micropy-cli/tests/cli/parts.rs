@@ -1,0 +1,210 @@
+//! `micropy convert`: WAVE and PCM, parts, sizes, silence, files joined; `micropy probe --peaks`.
+
+use std::fs;
+use std::process::Command;
+
+use crate::audio::{assert_clean, decode, mpg123_len};
+use crate::run::{Folder, clip, clip_path, installed};
+
+/// The PCM of a clip by ffmpeg, as 16 bits.
+fn by_ffmpeg(name: &str) -> Vec<u8> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin", "-i"])
+        .arg(clip_path(name))
+        .args(["-f", "s16le", "-"])
+        .output()
+        .expect("ffmpeg runs");
+    assert!(output.status.success());
+    output.stdout
+}
+
+#[test]
+fn wave_and_pcm_by_the_extension_or_by_name() {
+    if !installed("wave_and_pcm_by_the_extension_or_by_name", &["ffmpeg"]) {
+        return;
+    }
+    let pcm = by_ffmpeg("alac.m4a");
+    let folder = Folder::with(&["alac.m4a"]);
+    for (words, name) in [
+        ("-o a.wav", "a.wav"),
+        ("-o A.WAV", "A.WAV"),
+        ("--to wav", "alac.wav"),
+        ("--to wav -o b.bin", "b.bin"),
+    ] {
+        let run = folder.micropy(&format!("convert alac.m4a {words}"));
+        assert_eq!(run.code, Some(0), "{words}: {}", run.stderr);
+        let wav = fs::read(folder.path(name)).expect(name);
+        assert!(wav.starts_with(b"RIFF") && wav[44..] == pcm, "{words}");
+    }
+    for (words, name) in [
+        ("--to s16le", "alac.pcm"),
+        ("--to pcm -o c", "c"),
+        ("-o d.pcm", "d.pcm"),
+    ] {
+        let run = folder.micropy(&format!("convert alac.m4a {words}"));
+        assert_eq!(run.code, Some(0), "{words}: {}", run.stderr);
+        assert!(fs::read(folder.path(name)).expect(name) == pcm, "{words}");
+    }
+    // To a pipe, with the sizes that are known beforehand; from a pipe, too.
+    let run = folder.micropy("convert alac.m4a --to wav -o -");
+    assert!(run.stdout == fs::read(folder.path("a.wav")).expect("a.wav"));
+    let run = folder.micropy_fed("convert - --to f32le", clip("alac.m4a"));
+    assert_eq!(run.stdout.len(), 2 * pcm.len());
+    let run = folder.micropy("convert alac.m4a -o e.wav --to mp3");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(
+        fs::read(folder.path("e.wav"))
+            .expect("e.wav")
+            .starts_with(b"ID3")
+    );
+    let run = folder.micropy("convert alac.m4a -o f.wav --sample-rate 16000 --mono --json");
+    let report = &run.json()[0];
+    assert_eq!(report["output_sample_rate"], 16_000);
+    assert_eq!(report["output_samples"], 8000);
+    assert_eq!(
+        fs::read(folder.path("f.wav")).expect("f.wav").len(),
+        44 + 2 * 8000
+    );
+}
+
+#[test]
+fn parts_of_a_length_lie_beside_the_input_or_in_a_folder() {
+    let test = "parts_of_a_length_lie_beside_the_input_or_in_a_folder";
+    if !installed(test, &["ffmpeg", "mpg123"]) {
+        return;
+    }
+    let name = "chapters.m4b";
+    let folder = Folder::with(&[name]);
+    let run = folder.micropy("convert chapters.m4b --split 1s --json");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let parts = ["chapters 01.mp3", "chapters 02.mp3", "chapters 03.mp3"];
+    let mut samples = 0;
+    for (part, report) in parts.iter().zip(run.json()) {
+        assert_clean(&folder.path(part));
+        let len = mpg123_len(&folder.path(part), 1);
+        assert_eq!(report["output_samples"], len, "{part}");
+        assert_eq!(report["output"], *part);
+        samples += len;
+    }
+    assert_eq!(samples, 66_150);
+    let run = folder.micropy("convert chapters.m4b --split 1s");
+    assert_eq!(run.code, Some(1), "they exist: {}", run.stderr);
+    assert!(run.stderr.contains("--force"), "{}", run.stderr);
+    let run =
+        folder.micropy("convert chapters.m4b --split 1:00 --split-at silence -o parts --to wav");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let whole = decode(&clip_path(name), 22_050, 1);
+    let part = decode(&folder.path("parts/chapters 01.wav"), 22_050, 1);
+    assert_eq!(part.len(), whole.len());
+}
+
+#[test]
+fn a_size_is_kept_or_refused_with_the_length_that_fits() {
+    if !installed(
+        "a_size_is_kept_or_refused_with_the_length_that_fits",
+        &["ffmpeg", "mpg123"],
+    ) {
+        return;
+    }
+    let folder = Folder::with(&["moov-first-stereo-44100.mp4"]);
+    for (size, bytes) in [
+        ("100kB", 100_000),
+        ("30KiB", 30_720),
+        ("12000", 12_000),
+        ("5k", 5_000),
+    ] {
+        let run = folder.micropy(&format!(
+            "convert moov-first-stereo-44100.mp4 -o a.mp3 --force --fit {size}"
+        ));
+        assert_eq!(run.code, Some(0), "{size}: {}", run.stderr);
+        assert_clean(&folder.path("a.mp3"));
+        let len = fs::metadata(folder.path("a.mp3")).expect("a.mp3").len();
+        assert!(len <= bytes, "{size}: {len}");
+    }
+    let run = folder.micropy("convert moov-first-stereo-44100.mp4 -o b.mp3 --fit 3kB");
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.contains("3000 bytes"), "{}", run.stderr);
+    assert!(!folder.path("b.mp3").exists());
+    for wrong in [
+        "--fit 1MB --bitrate 64",
+        "--fit 1MB --to wav",
+        "--fit big",
+        "--split-at silence",
+    ] {
+        let run = folder.micropy(&format!("convert moov-first-stereo-44100.mp4 {wrong}"));
+        assert_eq!(run.code, Some(2), "{wrong}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn inputs_are_joined_into_one_file() {
+    if !installed("inputs_are_joined_into_one_file", &["ffmpeg", "mpg123"]) {
+        return;
+    }
+    let names = ["mono-8000.mp4", "stereo-48000.mp4"];
+    let folder = Folder::with(&names);
+    let run = folder.micropy("convert --join mono-8000.mp4 stereo-48000.mp4 -o all.mp3 --json");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert_eq!(run.json()[0]["output_samples"], 4 * 48_000);
+    assert_clean(&folder.path("all.mp3"));
+    assert_eq!(mpg123_len(&folder.path("all.mp3"), 2), 4 * 48_000);
+    let mp3 = fs::read(folder.path("all.mp3")).expect("all.mp3");
+    for title in ["mono-8000", "stereo-48000"] {
+        assert!(
+            mp3.windows(title.len()).any(|w| w == title.as_bytes()),
+            "{title}"
+        );
+    }
+    folder.write("bad.mp4", b"not a movie");
+    let run = folder.micropy("convert --join mono-8000.mp4 bad.mp4 -o none.mp3");
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("bad: not an MP4"), "{}", run.stderr);
+    assert!(!folder.path("none.mp3").exists());
+    for wrong in [
+        "--join mono-8000.mp4",
+        "--join mono-8000.mp4 stereo-48000.mp4 -o stereo-48000.mp4 --force",
+        "--join mono-8000.mp4 -o a.mp3 --split 10m",
+    ] {
+        let run = folder.micropy(&format!("convert {wrong}"));
+        assert_eq!(run.code, Some(2), "{wrong}: {}", run.stderr);
+    }
+    assert!(fs::read(folder.path("stereo-48000.mp4")).expect("it") == clip("stereo-48000.mp4"));
+}
+
+#[test]
+fn silence_is_left_out_where_that_is_asked_for() {
+    let folder = Folder::with(&["moov-first-stereo-44100.mp4"]);
+    let run = folder.micropy("convert moov-first-stereo-44100.mp4 -o a.mp3 --trim-silence --json");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let samples = run.json()[0]["output_samples"].as_u64().expect("a number");
+    assert!(samples > 40_000 && samples <= 88_200, "{samples}");
+}
+
+#[test]
+fn a_probe_draws_the_waveform() {
+    let folder = Folder::with(&["moov-first-stereo-44100.mp4"]);
+    let run = folder.micropy("probe --peaks 100 moov-first-stereo-44100.mp4");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let json = &run.json()[0];
+    assert_eq!(json["version"], 2);
+    assert_eq!(json["samples_per_pixel"], 882);
+    assert_eq!((&json["length"], &json["bits"]), (&100.into(), &8.into()));
+    assert_eq!(json["data"].as_array().expect("a list").len(), 200);
+    let run = folder.micropy("probe --peaks 10 --bits 16 moov-first-stereo-44100.mp4");
+    let data = run.json()[0]["data"].clone();
+    let highest = data
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|v| v.as_i64())
+        .max();
+    assert!(highest > Some(127), "{data}");
+    let bytes = clip("moov-first-stereo-44100.mp4");
+    folder.write("cut.mp4", &bytes[..bytes.len() / 2]);
+    let run = folder.micropy("probe --peaks 10 cut.mp4");
+    assert_eq!(run.code, Some(3), "{}", run.stderr);
+    for wrong in ["--peaks 0", "--peaks 10 --json", "--bits 8"] {
+        let run = folder.micropy(&format!("probe moov-first-stereo-44100.mp4 {wrong}"));
+        assert_eq!(run.code, Some(2), "{wrong}: {}", run.stderr);
+    }
+}

@@ -1,0 +1,90 @@
+"""Parts, sizes, silence, joined files, PCM and waveforms."""
+
+import array
+import inspect
+import json
+import subprocess
+import sys
+
+import pytest
+
+import micropy
+
+
+def test_parts_hold_every_sample_once(media, tmp_path):
+    book = media / "chapters.m4b"
+    whole = micropy.convert(book, format="s16le").data
+    split = micropy.split(book, tmp_path, 1.25, format="s16le")
+    assert [r.path for r in split] == [str(tmp_path / f"chapters {n:02}.pcm") for n in (1, 2)]
+    assert b"".join(open(r.path, "rb").read() for r in split) == whole
+    assert split.complete and split.empty == ()
+    named = micropy.split(book.read_bytes(), tmp_path, 2, at_silence=True, name="book", fit=20_000)
+    assert named[0].path.endswith("book 01.mp3")
+    assert all(r.output_bytes <= 20_000 for r in named)
+    assert sum(r.output_samples / r.output_sample_rate for r in named) == pytest.approx(3.0)
+    with pytest.raises(micropy.InvalidOption):
+        micropy.split(book, tmp_path, 0.5)
+    with pytest.raises(micropy.InvalidOption):
+        micropy.split(book, tmp_path, -1)
+
+
+def test_a_size_is_kept_or_refused(clip):
+    for size in (100_000, 30_000, 5_000):
+        report = micropy.convert(clip, fit=size)
+        assert len(report.data) == report.output_bytes <= size
+    with pytest.raises(micropy.TooLong) as raised:
+        micropy.convert(clip, fit=3_000)
+    assert (raised.value.length, raised.value.bytes) == (2.0, 3_000)
+    assert raised.value.fits < 2
+    with pytest.raises(micropy.InvalidOption):
+        micropy.convert(clip, fit=100_000, bitrate=64)
+    with pytest.raises(micropy.InvalidOption, match="out of range"):
+        micropy.convert(clip, fit=-1)
+    with pytest.raises(TypeError):
+        micropy.convert(clip, fit="25MB")
+
+
+def test_pcm_is_what_the_mp3_is_made_of(clip):
+    floats = array.array("f", micropy.convert(clip, format="f32le", sample_rate=16_000, channels=1).data)
+    assert len(floats) == 32_000 and 0.01 < max(floats) <= 1
+    wav = micropy.convert(clip, format="wav").data
+    assert wav[:4] == b"RIFF" and len(wav) == 44 + 4 * 88_200
+    with pytest.raises(micropy.InvalidOption, match="wav-f32"):
+        micropy.convert(clip, format="flac")
+
+
+def test_silence_is_left_out(clip):
+    trimmed = micropy.convert(clip, trim_silence=True)
+    assert trimmed.complete and trimmed.output_samples <= 88_200
+
+
+def test_files_are_joined(media, tmp_path):
+    names = ("mono-8000.mp4", "stereo-48000.mp4")
+    joined = micropy.join([media / name for name in names], tmp_path / "all.mp3")
+    assert joined.report.path == str(tmp_path / "all.mp3")
+    assert joined.report.output_samples == 4 * 48_000 and joined.report.complete
+    assert [each.output_samples for each in joined.inputs] == [2 * 48_000] * 2
+    mp3 = (tmp_path / "all.mp3").read_bytes()
+    assert b"mono-8000" in mp3 and b"stereo-48000" in mp3 and b"CTOC" in mp3
+    assert micropy.join([open(media / name, "rb") for name in names]).report.data == mp3
+    with pytest.raises(micropy.NotMp4, match="Part 2: not an MP4"):
+        micropy.join([media / names[0], b"not a movie"])
+    with pytest.raises(micropy.InvalidOption):
+        micropy.join([])
+
+
+def test_a_waveform_is_drawn(clip):
+    drawn = micropy.peaks(clip, 100)
+    assert (drawn["version"], drawn["channels"], drawn["bits"]) == (2, 1, 8)
+    assert drawn["length"] == 100 and len(drawn["data"]) == 200
+    words = [sys.executable, "-m", "micropy", "probe", "--peaks", "100", str(clip)]
+    assert json.loads(subprocess.run(words, capture_output=True, check=True).stdout) == drawn
+    assert max(micropy.peaks(clip, 10, bits=16)["data"]) > 127
+    for wrong in ({"points": 0}, {"points": 10, "bits": 12}):
+        with pytest.raises(micropy.InvalidOption):
+            micropy.peaks(clip, **wrong)
+
+
+def test_help_names_every_option():
+    for function in (micropy.split, micropy.join, micropy.peaks):
+        assert set(micropy.Options.__annotations__) < set(inspect.signature(function).parameters)
