@@ -24,10 +24,12 @@ pub(crate) const NAME: &str = "SQLite";
 const BUSY: Duration = Duration::from_secs(10);
 /// Connections for reading.
 const READERS: u32 = 4;
+/// Connections for looking up users. Each request does, and has not to wait for those that read many jobs.
+const USER_READERS: u32 = 2;
 
 /// What has changed from version to version; see [`schema`]. `PRAGMA user_version` counts them.
 const MIGRATIONS: &[&str] = &[
-    TABLES, LEDGER, SWEEPER, STANDING, API_TOKENS, TURNS, REQUESTS,
+    TABLES, LEDGER, SWEEPER, STANDING, API_TOKENS, TURNS, REQUESTS, NOTE,
 ];
 
 const TABLES: &str = "
@@ -170,11 +172,17 @@ ALTER TABLE jobs ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE jobs ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0;
 ";
 
+const NOTE: &str = "
+-- What whoever swept last has noted for whoever is next: JSON.
+ALTER TABLE sweeper ADD COLUMN note TEXT NOT NULL DEFAULT '';
+";
+
 /// An open database.
 #[derive(Clone, Debug)]
 pub struct Database {
     write: SqlitePool,
     read: SqlitePool,
+    read_users: SqlitePool,
 }
 
 impl Database {
@@ -203,9 +211,15 @@ impl Database {
                 Box::pin(async move { Ok(is_usable) })
             });
         let write = one.connect_with(options.clone()).await?;
-        let several = SqlitePoolOptions::new().max_connections(READERS);
-        let read = several.connect_lazy_with(options.read_only(true));
-        let database = Database { write, read };
+        let readers = |count| {
+            let several = SqlitePoolOptions::new().max_connections(count);
+            several.connect_lazy_with(options.clone().read_only(true))
+        };
+        let database = Database {
+            read: readers(READERS),
+            read_users: readers(USER_READERS),
+            write,
+        };
         database.migrate().await?;
         Ok(database)
     }
@@ -242,6 +256,7 @@ impl Database {
     /// Writes the log into the database file, and closes it.
     pub async fn close(&self) {
         self.read.close().await;
+        self.read_users.close().await;
         self.write.close().await;
     }
 
@@ -258,6 +273,11 @@ impl Database {
     /// For statements that only read.
     pub(crate) fn read(&self) -> &SqlitePool {
         &self.read
+    }
+
+    /// For those that only read users.
+    pub(crate) fn read_users(&self) -> &SqlitePool {
+        &self.read_users
     }
 }
 

@@ -58,6 +58,8 @@ async fn sqlite_queue() {
     conformance::queue::run(&embedded.time, &embedded.queue("video")).await;
     let queue = embedded.queue("mp3");
     conformance::queue::run_dead_letters(&embedded.time, &queue, &queue).await;
+    let queue = embedded.queue("failed");
+    conformance::queue::run_with_clock(&embedded.time.0, &embedded.time, &queue).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,6 +70,16 @@ async fn sqlite_jobs() {
     let jobs = SqliteJobs::new(database, queues.clone(), embedded.time.0.clone());
     let queues = Queues::Shared(Topics::each(|topic| queues.of(topic) as &dyn Queue));
     conformance::jobs::run(&embedded.time, &jobs, queues).await;
+    conformance::jobs::run_with_clock(&embedded.time.0, &jobs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn filesystem_storage_beside_sqlite_jobs() {
+    let (embedded, folder) = (Embedded::new().await, tempfile::tempdir().unwrap());
+    let storage = FilesystemStorage::open(folder.path()).unwrap();
+    let queues = Topics::each(|topic| embedded.queue(topic.name()));
+    let jobs = SqliteJobs::new(embedded.database.clone(), queues, embedded.time.0.clone());
+    conformance::binding::run(&storage, &jobs).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

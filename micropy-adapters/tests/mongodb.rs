@@ -87,8 +87,26 @@ async fn the_suite_of_its_port() {
         return;
     };
     conformance::jobs::run(&ledger.time, &ledger.jobs(), Queues::Owing).await;
+    conformance::jobs::run_with_clock(&ledger.time.0, &ledger.jobs()).await;
     let left = ledger.database.direct.collection::<Document>("jobs");
     assert_eq!(left.find_one(doc! {}).await.unwrap(), None);
+    ledger.database.remove().await;
+}
+
+#[cfg(feature = "gridfs")]
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_gridfs() {
+    use micropy_adapters::storage::gridfs::GridfsStorage;
+
+    let Some(ledger) = Ledger::new("jobs_binding").await else {
+        return;
+    };
+    let Some(store) = Database::new("jobs_binding_videos").await else {
+        return;
+    };
+    let storage = GridfsStorage::new(&store.client, &store.name);
+    conformance::binding::run(&storage, &ledger.jobs()).await;
+    store.remove().await;
     ledger.database.remove().await;
 }
 

@@ -317,7 +317,7 @@ async fn without_tables_of_ours_everybody_is_enabled_and_new_passwords_end_token
     let after = auth.change_password("ann@example.com", "new", None, NOW);
     let after = after.await;
     assert_ne!(after.unwrap().version, before.version);
-    auth.remove("ann@example.com").await.unwrap();
+    auth.remove("ann@example.com", None).await.unwrap();
     let found = auth.find("ann@example.com").await;
     assert!(matches!(found, Err(Error::NotFound)), "{found:?}");
 }
@@ -432,7 +432,7 @@ async fn its_own_tables_are_numbered() {
     let ann = upgraded.find("ann@example.com").await.unwrap();
     assert!(ann.is_disabled);
     assert!(upgraded.is_revoked(&[1; 32]).await.unwrap());
-    assert_eq!(upgraded.api_tokens("ann@example.com").await.unwrap(), []);
+    assert_eq!(upgraded.api_tokens(&ann).await.unwrap(), []);
     assert_eq!(version().await, newest);
 
     database

@@ -212,6 +212,13 @@ impl Account {
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
 
+    /// Whether it is the user who was seen, of the same version; anybody is, where nobody was seen.
+    fn is_as_seen(&self, seen: Option<&User>) -> bool {
+        seen.is_none_or(|seen| {
+            (self.id.to_string(), self.version()) == (seen.id.clone(), seen.version)
+        })
+    }
+
     fn user(self) -> User {
         let version = self.version();
         User {
@@ -414,6 +421,12 @@ impl MysqlAuth {
         answer(found).await
     }
 
+    /// The account of a user, if it is still as it was seen.
+    async fn look_up_seen(&self, user: &User) -> Result<Option<Account>, Error> {
+        let account = self.look_up(&user.email).await?;
+        Ok(account.filter(|account| account.is_as_seen(Some(user))))
+    }
+
     async fn set_standing(
         connection: &mut MySqlConnection,
         account: &Account,
@@ -509,7 +522,7 @@ impl Auth for MysqlAuth {
         &self,
         email: &str,
         password: &str,
-        version: Option<u64>,
+        seen: Option<&User>,
         now: Timestamp,
     ) -> Result<User, Error> {
         let tables = self.tables().await?;
@@ -520,7 +533,7 @@ impl Auth for MysqlAuth {
             let Some(mut account) = account else {
                 return Ok(Err(Error::NotFound));
             };
-            if version.is_some_and(|version| version != account.version()) {
+            if !account.is_as_seen(seen) {
                 return Ok(Err(Error::Rejected(Rejection::Changed)));
             }
             let update = sqlx::query("UPDATE user SET password = ? WHERE id = ?");
@@ -564,14 +577,17 @@ impl Auth for MysqlAuth {
         changed.await?.ok_or(Error::NotFound)
     }
 
-    async fn remove(&self, email: &str) -> Result<(), Error> {
+    async fn remove(&self, email: &str, seen: Option<&User>) -> Result<(), Error> {
         let tables = self.tables().await?;
         let removed = answer(async {
             let mut transaction = self.pool.begin().await?;
             let account = self.account(&mut transaction, tables, email, true).await?;
             let Some(account) = account else {
-                return Ok(None);
+                return Ok(Err(Error::NotFound));
             };
+            if !account.is_as_seen(seen) {
+                return Ok(Err(Error::Rejected(Rejection::Changed)));
+            }
             let delete = sqlx::query("DELETE FROM user WHERE id = ?").bind(account.id);
             delete.execute(&mut *transaction).await?;
             if tables == Tables::Own {
@@ -581,9 +597,9 @@ impl Auth for MysqlAuth {
                     delete.execute(&mut *transaction).await?;
                 }
             }
-            transaction.commit().await.map(Some)
+            transaction.commit().await.map(Ok)
         });
-        removed.await?.ok_or(Error::NotFound)
+        removed.await?
     }
 
     async fn list(&self) -> Result<Vec<User>, Error> {
@@ -623,53 +639,66 @@ impl Auth for MysqlAuth {
 
     async fn add_api_token(
         &self,
-        email: &str,
+        user: &User,
         token: &ApiToken,
         digest: &TokenDigest,
+        most: usize,
     ) -> Result<(), Error> {
         self.own_tables().await?;
-        let account = self.look_up(email).await?.ok_or(Error::NotFound)?;
-        let (id, version) = (account.id, account.version());
-        let insert = sqlx::query(
-            "INSERT INTO micropy_api_tokens (id, digest, user_id, version, name, scopes, created)
-             VALUES (?, ?, ?, ?, ?, ?, ?)",
-        );
-        let insert = insert
-            .bind(&token.id)
-            .bind(&digest[..])
-            .bind(id)
-            .bind(version)
-            .bind(token.name.as_bytes())
-            .bind(token.scopes.names().join(" "))
-            .bind(token.created.as_millis());
-        answer(insert.execute(&self.pool)).await.map(drop)
+        let kept = answer(async {
+            let mut transaction = self.pool.begin().await?;
+            // Locked, so that the user stays as seen, and no other token is added, until this one is.
+            let account = self.account(&mut transaction, Tables::Own, &user.email, true);
+            let Some(account) = account
+                .await?
+                .filter(|account| account.is_as_seen(Some(user)))
+            else {
+                return Ok(Err(Rejection::Changed));
+            };
+            let (id, version) = (account.id, account.version());
+            let count = sqlx::query(COUNT_API_TOKENS).bind(id).bind(version);
+            let count = count.fetch_one(&mut *transaction).await?;
+            let count: i64 = count.try_get_unchecked(0)?;
+            if usize::try_from(count).unwrap_or(usize::MAX) >= most {
+                return Ok(Err(Rejection::TooManyTokens));
+            }
+            let insert = sqlx::query(ADD_API_TOKEN)
+                .bind(&token.id)
+                .bind(&digest[..])
+                .bind(id)
+                .bind(version)
+                .bind(token.name.as_bytes())
+                .bind(token.scopes.names().join(" "))
+                .bind(token.created.as_millis());
+            insert.execute(&mut *transaction).await?;
+            transaction.commit().await.map(Ok)
+        });
+        kept.await?.map_err(Error::Rejected)
     }
 
-    async fn api_tokens(&self, email: &str) -> Result<Vec<ApiToken>, Error> {
+    async fn api_tokens(&self, user: &User) -> Result<Vec<ApiToken>, Error> {
         if self.tables().await? == Tables::Original {
             return Ok(Vec::new());
         }
-        let Some(account) = self.look_up(email).await? else {
+        let Some(account) = self.look_up_seen(user).await? else {
             return Ok(Vec::new());
         };
-        let id = account.id;
         let select = AssertSqlSafe(format!(
             "{SELECT_API_TOKENS} WHERE user_id = ? AND version = ? ORDER BY created, id"
         ));
-        let select = sqlx::query(select).bind(id).bind(account.version());
+        let select = sqlx::query(select).bind(account.id).bind(user.version);
         let rows = select.fetch(&self.pool);
         let tokens = rows.and_then(|row| async move { api_token(&row) });
         answer(tokens.try_collect()).await
     }
 
-    async fn remove_api_token(&self, email: &str, id: &str) -> Result<(), Error> {
+    async fn remove_api_token(&self, user: &User, id: &str) -> Result<(), Error> {
         self.own_tables().await?;
-        let account = self.look_up(email).await?.ok_or(Error::NotFound)?;
+        let account = self.look_up_seen(user).await?.ok_or(Error::NotFound)?;
         let delete = sqlx::query(
             "DELETE FROM micropy_api_tokens WHERE id = ? AND user_id = ? AND version = ?",
         );
-        let delete = delete.bind(id).bind(account.id);
-        let delete = delete.bind(account.version());
+        let delete = delete.bind(id).bind(account.id).bind(user.version);
         match answer(delete.execute(&self.pool)).await?.rows_affected() {
             0 => Err(Error::NotFound),
             _ => Ok(()),
@@ -708,6 +737,11 @@ impl Auth for MysqlAuth {
     }
 }
 
+const ADD_API_TOKEN: &str = "
+INSERT INTO micropy_api_tokens (id, digest, user_id, version, name, scopes, created)
+VALUES (?, ?, ?, ?, ?, ?, ?)";
+const COUNT_API_TOKENS: &str = "
+SELECT COUNT(*) FROM micropy_api_tokens WHERE user_id = ? AND version = ?";
 const SELECT_API_TOKENS: &str = "
 SELECT id, name, scopes, created, user_id, version FROM micropy_api_tokens";
 

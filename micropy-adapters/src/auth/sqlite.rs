@@ -18,8 +18,10 @@ const FIND: &str = "SELECT * FROM users WHERE email = ?";
 const LIST: &str = "SELECT * FROM users ORDER BY email";
 const CHANGE_PASSWORD: &str = "
 UPDATE users SET password = ?1, version = version + 1, tokens_since = ?2
-WHERE email = ?3 AND (?4 IS NULL OR version = ?4)
+WHERE email = ?3 AND (?4 IS NULL OR id = ?4 AND version = ?5)
 RETURNING *";
+const REMOVE: &str =
+    "DELETE FROM users WHERE email = ?1 AND (?2 IS NULL OR id = ?2 AND version = ?3) RETURNING id";
 const DISABLE: &str = "
 UPDATE users SET disabled = 1, version = version + 1, tokens_since = ? WHERE email = ?
 RETURNING *";
@@ -30,17 +32,18 @@ const REVOKE: &str = "
 INSERT INTO revoked_tokens (digest, expiry) VALUES (?, ?) ON CONFLICT DO NOTHING";
 
 /// Those of a former version of the user go on this occasion.
+const FORGET_API_TOKENS: &str = "DELETE FROM api_tokens WHERE user_id = ?1 AND version <> ?2";
 const ADD_API_TOKEN: &str = "
-DELETE FROM api_tokens WHERE user_id = (SELECT id FROM users WHERE email = ?1)
-    AND version <> (SELECT version FROM users WHERE email = ?1);
 INSERT INTO api_tokens (id, digest, user_id, version, name, scopes, created)
-SELECT ?2, ?3, id, version, ?4, ?5, ?6 FROM users WHERE email = ?1";
+SELECT ?1, ?2, id, version, ?3, ?4, ?5 FROM users WHERE email = ?6 AND id = ?7 AND version = ?8";
+const COUNT_API_TOKENS: &str =
+    "SELECT count(*) FROM api_tokens WHERE user_id = ?1 AND version = ?2";
 const API_TOKENS: &str = "
 SELECT t.id AS token_id, t.name, t.scopes, t.created, u.*
 FROM api_tokens AS t JOIN users AS u ON u.id = t.user_id AND u.version = t.version";
 const REMOVE_API_TOKEN: &str = "
 DELETE FROM api_tokens WHERE id = ?1
-    AND (user_id, version) IN (SELECT id, version FROM users WHERE email = ?2)";
+    AND (user_id, version) IN (SELECT id, version FROM users WHERE id = ?2 AND version = ?3)";
 
 /// The users of a database.
 #[derive(Clone, Debug)]
@@ -66,8 +69,52 @@ impl SqliteAuth {
 
     async fn row(&self, email: &str) -> Result<Option<SqliteRow>, Error> {
         let select = sqlx::query(FIND).bind(email);
-        let row = select.fetch_optional(self.database.read()).await;
+        let row = select.fetch_optional(self.database.read_users()).await;
         row.map_err(sqlite::backend)
+    }
+
+    /// Why a change of a user who was seen did not happen.
+    async fn refusal(&self, email: &str) -> Error {
+        match self.row(email).await {
+            Ok(Some(_)) => Error::Rejected(Rejection::Changed),
+            Ok(None) => Error::NotFound,
+            Err(e) => e,
+        }
+    }
+
+    /// Keeps an API token. No other writes meanwhile, so that none is added between the count and the token.
+    async fn insert_api_token(
+        &self,
+        user: &User,
+        token: &ApiToken,
+        digest: &TokenDigest,
+        most: usize,
+    ) -> Result<Result<(), Rejection>, sqlx::Error> {
+        let mut transaction = self.database.begin().await?;
+        let version = user.version.cast_signed();
+        let insert = sqlx::query(ADD_API_TOKEN)
+            .bind(&token.id)
+            .bind(&digest[..])
+            .bind(&token.name)
+            .bind(token.scopes.names().join(" "))
+            .bind(token.created.as_millis())
+            .bind(&user.email)
+            .bind(&user.id)
+            .bind(version);
+        let inserted = insert.execute(&mut *transaction).await?;
+        if inserted.rows_affected() == 0 {
+            return Ok(Err(Rejection::Changed));
+        }
+        let count = sqlx::query_scalar::<_, i64>(COUNT_API_TOKENS);
+        let count = count.bind(&user.id).bind(version);
+        let count = count.fetch_one(&mut *transaction).await?;
+        if usize::try_from(count).unwrap_or(usize::MAX) > most {
+            return Ok(Err(Rejection::TooManyTokens));
+        }
+        let forget = sqlx::query(FORGET_API_TOKENS).bind(&user.id).bind(version);
+        forget.execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(Ok(()))
     }
 
     /// Replaces an old password, unless it was changed meanwhile. A failure does not concern the user: the next login
@@ -126,17 +173,16 @@ impl Auth for SqliteAuth {
         &self,
         email: &str,
         password: &str,
-        version: Option<u64>,
+        seen: Option<&User>,
         now: Timestamp,
     ) -> Result<User, Error> {
         let hash = self.passwords.hash(password).await?;
         let update = sqlx::query(CHANGE_PASSWORD).bind(hash);
         let update = update.bind(now.as_millis()).bind(email);
-        let update = update.bind(version.map(u64::cast_signed));
+        let update = update.bind(seen.map(|seen| &seen.id));
+        let update = update.bind(seen.map(|seen| seen.version.cast_signed()));
         match changed(update.fetch_optional(self.database.write()).await) {
-            Err(Error::NotFound) if version.is_some() && self.row(email).await?.is_some() => {
-                Err(Error::Rejected(Rejection::Changed))
-            }
+            Err(Error::NotFound) => Err(self.refusal(email).await),
             changed => changed,
         }
     }
@@ -152,20 +198,30 @@ impl Auth for SqliteAuth {
         changed(update.fetch_optional(self.database.write()).await)
     }
 
-    async fn remove(&self, email: &str) -> Result<(), Error> {
-        let delete = "
-            DELETE FROM api_tokens WHERE user_id = (SELECT id FROM users WHERE email = ?1);
-            DELETE FROM users WHERE email = ?1";
-        let done = sqlx::query(delete).bind(email);
-        let done = done.execute(self.database.write()).await;
-        match done.map_err(sqlite::fault)?.rows_affected() {
-            0 => Err(Error::NotFound),
-            _ => Ok(()),
+    async fn remove(&self, email: &str, seen: Option<&User>) -> Result<(), Error> {
+        let removed = async {
+            let mut transaction = self.database.begin().await?;
+            let remove = sqlx::query_scalar::<_, String>(REMOVE).bind(email);
+            let remove = remove.bind(seen.map(|seen| &seen.id));
+            let remove = remove.bind(seen.map(|seen| seen.version.cast_signed()));
+            let Some(id) = remove.fetch_optional(&mut *transaction).await? else {
+                return Ok(false);
+            };
+            let forget = sqlx::query("DELETE FROM api_tokens WHERE user_id = ?").bind(id);
+            forget.execute(&mut *transaction).await?;
+            transaction.commit().await?;
+            Ok(true)
+        };
+        match removed.await.map_err(sqlite::fault)? {
+            true => Ok(()),
+            false => Err(self.refusal(email).await),
         }
     }
 
     async fn list(&self) -> Result<Vec<User>, Error> {
-        let rows = sqlx::query(LIST).fetch_all(self.database.read()).await;
+        let rows = sqlx::query(LIST)
+            .fetch_all(self.database.read_users())
+            .await;
         let rows = rows.map_err(sqlite::fault)?;
         let users: Result<_, _> = rows.iter().map(user).collect();
         users.map_err(sqlite::backend)
@@ -188,35 +244,29 @@ impl Auth for SqliteAuth {
 
     async fn add_api_token(
         &self,
-        email: &str,
+        user: &User,
         token: &ApiToken,
         digest: &TokenDigest,
+        most: usize,
     ) -> Result<(), Error> {
-        let insert = sqlx::query(ADD_API_TOKEN)
-            .bind(email)
-            .bind(&token.id)
-            .bind(&digest[..])
-            .bind(&token.name)
-            .bind(token.scopes.names().join(" "))
-            .bind(token.created.as_millis());
-        let done = insert.execute(self.database.write()).await;
-        match done.map_err(sqlite::fault)?.rows_affected() {
-            0 => Err(Error::NotFound),
-            _ => Ok(()),
-        }
+        let kept = self.insert_api_token(user, token, digest, most).await;
+        kept.map_err(sqlite::fault)?.map_err(Error::Rejected)
     }
 
-    async fn api_tokens(&self, email: &str) -> Result<Vec<ApiToken>, Error> {
-        let select = format!("{API_TOKENS} WHERE u.email = ? ORDER BY t.created, t.id");
-        let select = sqlx::query(AssertSqlSafe(select)).bind(email);
-        let rows = select.fetch_all(self.database.read()).await;
+    async fn api_tokens(&self, user: &User) -> Result<Vec<ApiToken>, Error> {
+        let select =
+            format!("{API_TOKENS} WHERE u.id = ? AND u.version = ? ORDER BY t.created, t.id");
+        let select = sqlx::query(AssertSqlSafe(select)).bind(&user.id);
+        let select = select.bind(user.version.cast_signed());
+        let rows = select.fetch_all(self.database.read_users()).await;
         let rows = rows.map_err(sqlite::fault)?;
         let tokens: Result<_, _> = rows.iter().map(api_token).collect();
         tokens.map_err(sqlite::backend)
     }
 
-    async fn remove_api_token(&self, email: &str, id: &str) -> Result<(), Error> {
-        let delete = sqlx::query(REMOVE_API_TOKEN).bind(id).bind(email);
+    async fn remove_api_token(&self, user: &User, id: &str) -> Result<(), Error> {
+        let delete = sqlx::query(REMOVE_API_TOKEN).bind(id).bind(&user.id);
+        let delete = delete.bind(user.version.cast_signed());
         let done = delete.execute(self.database.write()).await;
         match done.map_err(sqlite::fault)?.rows_affected() {
             0 => Err(Error::NotFound),
@@ -227,7 +277,7 @@ impl Auth for SqliteAuth {
     async fn find_api_token(&self, digest: &TokenDigest) -> Result<(User, ApiToken), Error> {
         let select = format!("{API_TOKENS} WHERE t.digest = ?");
         let select = sqlx::query(AssertSqlSafe(select)).bind(&digest[..]);
-        let row = select.fetch_optional(self.database.read()).await;
+        let row = select.fetch_optional(self.database.read_users()).await;
         let row = row.map_err(sqlite::fault)?.ok_or(Error::NotFound)?;
         let found = user(&row).and_then(|user| Ok((user, api_token(&row)?)));
         found.map_err(sqlite::backend)
@@ -235,7 +285,7 @@ impl Auth for SqliteAuth {
 
     async fn is_revoked(&self, token: &TokenDigest) -> Result<bool, Error> {
         let select = sqlx::query("SELECT 1 FROM revoked_tokens WHERE digest = ?").bind(&token[..]);
-        let row = select.fetch_optional(self.database.read()).await;
+        let row = select.fetch_optional(self.database.read_users()).await;
         Ok(row.map_err(sqlite::fault)?.is_some())
     }
 }
@@ -272,6 +322,33 @@ fn user(row: &SqliteRow) -> Result<User, sqlx::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn who_reads_many_jobs_keeps_no_user_from_being_looked_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path().join("users.db"))
+            .await
+            .unwrap();
+        let auth = SqliteAuth::new(database.clone());
+        auth.register("ann@example.com", "secret", Timestamp::default())
+            .await
+            .unwrap();
+        // All of those that read jobs.
+        let second = std::time::Duration::from_secs(1);
+        let mut busy = Vec::new();
+        while let Ok(reader) = tokio::time::timeout(second, database.read().acquire()).await {
+            busy.push(reader.unwrap());
+        }
+        assert!(!busy.is_empty());
+        let looked_up = async {
+            let ann = auth.find("ann@example.com").await.unwrap();
+            assert!(!auth.is_revoked(&[1; 32]).await.unwrap());
+            assert_eq!(auth.api_tokens(&ann).await.unwrap(), []);
+            let unknown = auth.find_api_token(&[1; 32]).await;
+            assert!(matches!(unknown, Err(Error::NotFound)));
+        };
+        tokio::time::timeout(second, looked_up).await.unwrap();
+    }
 
     #[tokio::test]
     async fn passwords_of_older_systems_are_upgraded() {

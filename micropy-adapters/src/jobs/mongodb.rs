@@ -20,8 +20,8 @@ use futures_util::{Stream, TryStreamExt};
 use micropy_core::ports::binding::Identity;
 use micropy_core::ports::jobs::{
     Begin, CLAIM_TIME, Census, Created, Ended, Entry, Error, Filter, IN_LINE, Job, JobOutbox,
-    JobStream, JobViews, Jobs, Lease, LedgerIdentity, Message, Notice, Outcome, Output, Owed,
-    State, SweepLease, Topic, Turn, Usage, Watchers,
+    JobStream, JobViews, Jobs, LONGEST_TERM, Lease, LedgerIdentity, Message, Notice, Outcome,
+    Output, Owed, State, SweepLease, Topic, Turn, Usage, Watchers, has_ended,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use mongodb::bson::oid::ObjectId;
@@ -515,6 +515,23 @@ impl Jobs for MongodbJobs {
         Ok(entry.job)
     }
 
+    async fn delete_unchanged(&self, seen: &Job) -> Result<Job, Error> {
+        let id = object_id(seen.id);
+        let found = self.find(doc! { "_id": id }).await?;
+        let document = found.ok_or(Error::NotFound)?;
+        let entry = entry_of(&document)?;
+        entry.expect_unchanged(seen)?;
+        let revision = needed(&document, "revision", server::integer)?;
+        let same = doc! { "_id": id, "revision": revision };
+        let deleted = self.jobs().await?.delete_one(same).await;
+        if deleted.map_err(Fault::from)?.deleted_count == 0 {
+            return Err(Error::Rejected("the job has changed meanwhile".into()));
+        }
+        self.next_in_line(&entry.job, entry.in_line, self.clock.now())
+            .await;
+        Ok(entry.job)
+    }
+
     async fn begin_notification(
         &self,
         id: Id,
@@ -546,29 +563,38 @@ impl JobOutbox for MongodbJobs {
             tracing::warn!(error = %e, "missed turns are given later");
         }
         let now = self.clock.now();
-        let free =
-            |owed: &&Document| field(owed, "held", time_of).is_ok_and(|held| held <= Some(now));
-        // The index gives the oldest first. A sort would first gather all of them.
-        let found = self
-            .jobs()
-            .await?
-            .find(doc! { "owed.held": { "$lte": time(now) } })
-            .hint(Hint::Keys(doc! { "owed.held": 1 }))
-            .projection(doc! { "owed": 1 })
-            .batch_size(limit.clamp(1, 100) as u32);
-        let mut found = found.await.map_err(Fault::from)?;
+        let longest = now.plus(2 * CLAIM_TIME);
+        let is_free = |owed: &&Document| {
+            let held = field(owed, "held", time_of).ok().flatten();
+            held.is_some_and(|held| held <= now || held > longest)
+        };
         let mut claimed = Vec::new();
-        while claimed.len() < limit
-            && let Some(document) = found.try_next().await.map_err(Fault::from)?
-        {
-            let job = document.get("_id").unwrap_or(&Bson::Null);
-            let messages = document.get_array("owed").map_or(&[][..], Vec::as_slice);
-            for owed in messages.iter().filter_map(Bson::as_document).filter(free) {
-                if claimed.len() < limit && self.claim(job, owed, now).await? {
-                    let since = needed(owed, "since", time_of);
-                    match since.and_then(|since| Ok((since, owed_of(owed)?))) {
-                        Ok(owed) => claimed.push(owed),
-                        Err(e) => tracing::warn!(job_id = %job, error = %e, "a message is damaged"),
+        // A claim that lasts twice as long as any was given by a clock that is ahead.
+        for held in [doc! { "$lte": time(now) }, doc! { "$gt": time(longest) }] {
+            // The index gives the oldest first. A sort would first gather all of them.
+            let found = self
+                .jobs()
+                .await?
+                .find(doc! { "owed.held": held })
+                .hint(Hint::Keys(doc! { "owed.held": 1 }))
+                .projection(doc! { "owed": 1 })
+                .batch_size(limit.clamp(1, 100) as u32);
+            let mut found = found.await.map_err(Fault::from)?;
+            while claimed.len() < limit
+                && let Some(document) = found.try_next().await.map_err(Fault::from)?
+            {
+                let job = document.get("_id").unwrap_or(&Bson::Null);
+                let messages = document.get_array("owed").map_or(&[][..], Vec::as_slice);
+                let messages = messages.iter().filter_map(Bson::as_document);
+                for owed in messages.filter(is_free) {
+                    if claimed.len() < limit && self.claim(job, owed, now).await? {
+                        let since = needed(owed, "since", time_of);
+                        match since.and_then(|since| Ok((since, owed_of(owed)?))) {
+                            Ok(owed) => claimed.push(owed),
+                            Err(e) => {
+                                tracing::warn!(job_id = %job, error = %e, "a message is damaged")
+                            }
+                        }
                     }
                 }
             }
@@ -752,11 +778,12 @@ impl SweepLease for MongodbJobs {
             "$or": [
                 { "holder": object_id(holder) },
                 { "until": { "$lte": now.as_millis() } },
+                { "until": { "$gt": now.plus(2 * LONGEST_TERM).as_millis() } },
             ],
         };
         let lease = doc! { "$set": {
             "holder": object_id(holder),
-            "until": now.plus(duration).as_millis(),
+            "until": now.plus(duration.min(LONGEST_TERM)).as_millis(),
         } };
         for _ in 0..TRIES {
             let leased = own
@@ -766,7 +793,9 @@ impl SweepLease for MongodbJobs {
             match leased.await {
                 Ok(last) => {
                     let previous = last.as_ref().map(until).transpose()?;
-                    return Ok(Turn::Own { previous });
+                    let note = last.as_ref().and_then(|last| last.get_str("note").ok());
+                    let note = note.unwrap_or_default().to_owned();
+                    return Ok(Turn::Own { previous, note });
                 }
                 Err(e) if !server::is_taken(&e) => return Err(backend(e)),
                 Err(_) => {}
@@ -774,11 +803,22 @@ impl SweepLease for MongodbJobs {
             let other = own.find_one(doc! { "_id": SWEEPER }).await;
             let other = other.map_err(Fault::from)?.as_ref().map(until);
             // Or it ended in between.
-            if let Some(other) = other.transpose()?.filter(|end| *end > now) {
+            if let Some(other) = other.transpose()?.filter(|end| !has_ended(*end, now)) {
                 return Ok(Turn::Other(other));
             }
         }
         Err(unreadable("the sweeper's lease does not stay".into()))
+    }
+
+    async fn note_sweep(&self, holder: Id, note: &str) -> Result<(), Error> {
+        self.jobs().await?;
+        let (own, note) = (self.own(), doc! { "$set": { "note": note } });
+        let held = doc! { "_id": SWEEPER, "holder": object_id(holder) };
+        let noted = own.update_one(held, note);
+        match noted.await.map_err(Fault::from)?.matched_count {
+            0 => Err(Error::Rejected("another sweeper has the lease".into())),
+            _ => Ok(()),
+        }
     }
 }
 

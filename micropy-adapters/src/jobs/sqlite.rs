@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use micropy_core::ports::binding::Identity;
 use micropy_core::ports::jobs::{
     Begin, Census, Created, Ended, Entry, Error, Filter, IN_LINE, Job, JobOutbox, JobStream,
-    JobViews, Jobs, Lease, LedgerIdentity, Message, Notice, Outcome, Output, Owed, State,
-    SweepLease, Topics, Turn, Usage, Watchers,
+    JobViews, Jobs, LONGEST_TERM, Lease, LedgerIdentity, Message, Notice, Outcome, Output, Owed,
+    State, SweepLease, Topics, Turn, Usage, Watchers, has_ended,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use sqlx::query::Query;
@@ -163,9 +163,11 @@ impl SqliteJobs {
         Ok(Created::New(None))
     }
 
-    async fn remove(&self, id: Id) -> Result<Job, Failure> {
+    /// Removes a job, if it is as it was `seen`.
+    async fn remove(&self, id: Id, seen: Option<&Job>) -> Result<Job, Failure> {
         let mut transaction = self.database.begin().await?;
         let entry = load(&mut transaction, id).await?;
+        seen.map_or(Ok(()), |seen| entry.expect_unchanged(seen))?;
         let delete = sqlx::query("DELETE FROM jobs WHERE id = ?").bind(blob(&id));
         delete.execute(&mut *transaction).await?;
         let owner = &entry.job.owner;
@@ -299,7 +301,11 @@ impl Jobs for SqliteJobs {
     }
 
     async fn delete(&self, id: Id) -> Result<Job, Error> {
-        Ok(self.remove(id).await?)
+        Ok(self.remove(id, None).await?)
+    }
+
+    async fn delete_unchanged(&self, seen: &Job) -> Result<Job, Error> {
+        Ok(self.remove(seen.id, Some(seen)).await?)
     }
 
     async fn begin_notification(
@@ -439,35 +445,40 @@ impl SweepLease for SqliteJobs {
         let now = self.clock.now();
         let lease: Result<Turn, sqlx::Error> = async {
             let mut transaction = self.database.begin().await?;
-            let select = sqlx::query("SELECT holder, until FROM sweeper");
-            let last = match select.fetch_optional(&mut *transaction).await? {
-                Some(row) => {
-                    let until: i64 = row.try_get("until")?;
-                    Some((
-                        id_of(row.try_get("holder")?)?,
-                        Timestamp::from_millis(until),
-                    ))
+            let select = sqlx::query("SELECT holder, until, note FROM sweeper");
+            let (mut previous, mut note) = (None, String::new());
+            if let Some(row) = select.fetch_optional(&mut *transaction).await? {
+                let until = Timestamp::from_millis(row.try_get("until")?);
+                let other = id_of(row.try_get("holder")?)?;
+                if other != holder && !has_ended(until, now) {
+                    return Ok(Turn::Other(until));
                 }
-                None => None,
-            };
-            if let Some((other, until)) = last
-                && other != holder
-                && until > now
-            {
-                return Ok(Turn::Other(until));
+                previous = Some(until);
+                note = row.try_get("note")?;
             }
-            sqlx::query("INSERT OR REPLACE INTO sweeper VALUES (1, ?, ?)")
+            let lease = "
+                INSERT INTO sweeper (one, holder, until) VALUES (1, ?, ?)
+                ON CONFLICT DO UPDATE SET holder = excluded.holder, until = excluded.until";
+            sqlx::query(lease)
                 .bind(blob(&holder))
-                .bind(now.plus(duration).as_millis())
+                .bind(now.plus(duration.min(LONGEST_TERM)).as_millis())
                 .execute(&mut *transaction)
                 .await?;
             transaction.commit().await?;
-            Ok(Turn::Own {
-                previous: last.map(|(_, until)| until),
-            })
+            Ok(Turn::Own { previous, note })
         }
         .await;
         lease.map_err(sqlite::backend)
+    }
+
+    async fn note_sweep(&self, holder: Id, note: &str) -> Result<(), Error> {
+        let update = sqlx::query("UPDATE sweeper SET note = ? WHERE holder = ?");
+        let update = update.bind(note).bind(blob(&holder));
+        let done = update.execute(self.database.write()).await;
+        match done.map_err(sqlite::fault)?.rows_affected() {
+            0 => Err(Error::Rejected("another sweeper has the lease".into())),
+            _ => Ok(()),
+        }
     }
 }
 

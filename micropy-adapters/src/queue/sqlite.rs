@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use micropy_core::ports::queue::{DeadLetter, DeadLetters, Delivery, Error, Queue};
+use micropy_core::ports::queue::{DeadLetter, DeadLetters, Delivery, Error, LONGEST_DELAY, Queue};
 use micropy_core::ports::{Clock, Timestamp};
 use sqlx::Row;
 use tokio::sync::Notify;
@@ -98,14 +98,20 @@ impl SqliteQueue {
 
     async fn take(&self) -> Result<Option<SqliteDelivery>, sqlx::Error> {
         let now = self.clock.now();
+        // What is leased, or put off, for twice as long as anything is was so by a clock that was ahead.
         let take = "
-            UPDATE messages SET held = 1, deliveries = deliveries + 1, due = ?
-            WHERE id = (SELECT id FROM messages WHERE queue = ? AND due <= ? ORDER BY id LIMIT 1)
+            UPDATE messages SET held = 1, deliveries = deliveries + 1, due = ?1
+            WHERE id = (
+                SELECT id FROM messages
+                WHERE queue = ?2 AND (due <= ?3 OR due > ?4 OR held AND due > ?5)
+                ORDER BY id LIMIT 1)
             RETURNING id, deliveries, payload";
         let row = sqlx::query(take)
             .bind(now.plus(LEASE).as_millis())
             .bind(self.name)
             .bind(now.as_millis())
+            .bind(now.plus(2 * LONGEST_DELAY).as_millis())
+            .bind(now.plus(2 * LEASE).as_millis())
             .fetch_optional(self.database.write())
             .await?;
         let Some(row) = row else { return Ok(None) };
@@ -276,8 +282,11 @@ impl Delivery for SqliteDelivery {
 
     async fn retry(mut self: Box<Self>, after: Duration) -> Result<(), Error> {
         let claim = self.settle()?;
-        let due = claim.queue.clock.now().plus(after).as_millis();
-        claim.give_back(due).await.map_err(sqlite::backend)
+        let due = claim.queue.clock.now().plus(after.min(LONGEST_DELAY));
+        claim
+            .give_back(due.as_millis())
+            .await
+            .map_err(sqlite::backend)
     }
 
     async fn dead(mut self: Box<Self>, reason: &str) -> Result<(), Error> {

@@ -37,9 +37,12 @@ pub enum Rejection {
     /// The address is registered already.
     #[error("this address is already registered")]
     Taken,
-    /// The user is of another version than the one that was to be changed.
+    /// The user is not the one who was seen, or of another version.
     #[error("the user has changed meanwhile")]
     Changed,
+    /// The user has as many API tokens as one may have.
+    #[error("the user has too many API tokens")]
+    TooManyTokens,
 }
 
 /// A user, as the store knows them.
@@ -61,6 +64,13 @@ pub struct User {
     pub version: u64,
     /// A token that names no version is good if it was issued at this time or later.
     pub tokens_since: Timestamp,
+}
+
+impl User {
+    /// Whether this is still the user who was `seen`, with the same credential version.
+    pub fn is_unchanged_since(&self, seen: &User) -> bool {
+        (&self.id, self.version) == (&seen.id, seen.version)
+    }
 }
 
 /// What a user may do beside using the service.
@@ -166,22 +176,23 @@ pub trait Auth: Send + Sync {
     /// The user of an address; [`Error::NotFound`] if there is none.
     async fn find(&self, email: &str) -> Result<User, Error>;
 
-    /// Replaces a password, which changes the user's version; [`Error::NotFound`] if there is no such user. Where a `version`
-    /// is given, the user has to be of that one, else it is [`Rejection::Changed`]: of two at once with one version, one
-    /// wins.
+    /// Replaces a password, which changes the user's version; [`Error::NotFound`] if there is no such user. Where a user
+    /// was `seen`, it has to be the same one, of the same version, else it is [`Rejection::Changed`]: of two at once who
+    /// have seen the same, one wins.
     async fn change_password(
         &self,
         email: &str,
         password: &str,
-        version: Option<u64>,
+        seen: Option<&User>,
         now: Timestamp,
     ) -> Result<User, Error>;
 
     /// Changes a user's standing; [`Error::NotFound`] if there is no such user.
     async fn change(&self, email: &str, change: Change, now: Timestamp) -> Result<User, Error>;
 
-    /// Removes a user, whose address somebody may then register again; [`Error::NotFound`] if there is no such user.
-    async fn remove(&self, email: &str) -> Result<(), Error>;
+    /// Removes a user, whose address somebody may then register again; [`Error::NotFound`] if there is no such user. Where
+    /// a user was `seen`, it has to be the same one, of the same version, else it is [`Rejection::Changed`].
+    async fn remove(&self, email: &str, seen: Option<&User>) -> Result<(), Error>;
 
     /// All users, sorted by address.
     async fn list(&self) -> Result<Vec<User>, Error>;
@@ -195,20 +206,22 @@ pub trait Auth: Send + Sync {
         now: Timestamp,
     ) -> Result<(), Error>;
 
-    /// Keeps an API token of a user by its digest; [`Error::NotFound`] if there is no such user. It is good for the user's
-    /// present version, and ends with it.
+    /// Keeps an API token of a user by its digest. It is good for the version of which the user was seen, and ends with it:
+    /// [`Rejection::Changed`] if the user is of another by now, or is not there any more. [`Rejection::TooManyTokens`] if
+    /// the user has `most` already, also of several at once.
     async fn add_api_token(
         &self,
-        email: &str,
+        user: &User,
         token: &ApiToken,
         digest: &TokenDigest,
+        most: usize,
     ) -> Result<(), Error>;
 
-    /// The API tokens of a user that have not ended, the oldest first. An unknown user has none.
-    async fn api_tokens(&self, email: &str) -> Result<Vec<ApiToken>, Error>;
+    /// The API tokens of a user, as seen, that have not ended, the oldest first. A user who has changed has none.
+    async fn api_tokens(&self, user: &User) -> Result<Vec<ApiToken>, Error>;
 
-    /// Ends an API token of a user; [`Error::NotFound`] if the user has none of this id.
-    async fn remove_api_token(&self, email: &str, id: &str) -> Result<(), Error>;
+    /// Ends an API token of a user, as seen; [`Error::NotFound`] if the user has none of this id.
+    async fn remove_api_token(&self, user: &User, id: &str) -> Result<(), Error>;
 
     /// The API token of a digest and its user, who may be disabled; [`Error::NotFound`] if there is none, or it has ended.
     async fn find_api_token(&self, digest: &TokenDigest) -> Result<(User, ApiToken), Error>;

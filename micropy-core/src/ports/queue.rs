@@ -29,6 +29,10 @@ pub enum Error {
     },
 }
 
+/// The longest that a message may have to wait before it is delivered again: a longer pause is cut to it. One that is not
+/// due for more than twice as long was given back by a clock that was ahead, and is due.
+pub const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A queue of messages, each delivered to one receiver at a time until one of them acknowledges it.
 #[async_trait]
 pub trait Queue: Send + Sync {
@@ -58,7 +62,7 @@ pub trait Delivery: Send + Sync {
     /// Done: removes the message.
     async fn ack(self: Box<Self>) -> Result<(), Error>;
 
-    /// Not done: delivers the message again, not before `after` has passed.
+    /// Not done: delivers the message again, not before `after`, or [`LONGEST_DELAY`], has passed.
     async fn retry(self: Box<Self>, after: Duration) -> Result<(), Error>;
 
     /// Hopeless: the message is never delivered again, but kept with `reason` for an operator.

@@ -59,6 +59,11 @@ impl ManualClock {
         ManualClock(AtomicI64::new(now.0))
     }
 
+    /// Sets the clock, also back, as people set clocks.
+    pub fn set(&self, now: Timestamp) {
+        self.0.store(now.0, Ordering::SeqCst);
+    }
+
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(millis(by), Ordering::SeqCst);

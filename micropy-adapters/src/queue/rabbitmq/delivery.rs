@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, message};
-use micropy_core::ports::queue::{DeadLetter, Delivery, Error};
+use micropy_core::ports::queue::{DeadLetter, Delivery, Error, LONGEST_DELAY};
 use micropy_core::ports::{Clock, Timestamp};
 
 use super::link::answer;
@@ -54,7 +54,7 @@ pub(super) const DELAYS: [Duration; 16] = [
     seconds(3600),
     seconds(3 * 3600),
     seconds(8 * 3600),
-    seconds(24 * 3600),
+    LONGEST_DELAY,
 ];
 
 /// A dead letter as [`RabbitmqDelivery::dead`] left it.
@@ -177,12 +177,9 @@ impl Delivery for RabbitmqDelivery {
         if after.is_zero() {
             return self.move_to(&queue, FieldTable::default(), next).await;
         }
-        let Some(delay) = DELAYS.into_iter().find(|delay| *delay >= after) else {
-            let longest = DELAYS[DELAYS.len() - 1];
-            return Err(Error::Rejected(format!(
-                "no message waits longer than {longest:?}"
-            )));
-        };
+        let mut delays = DELAYS.into_iter();
+        let delay = delays.find(|delay| *delay >= after);
+        let delay = delay.unwrap_or(LONGEST_DELAY);
         let waiting = delay_queue(&queue, delay.as_millis());
         self.move_to(&waiting, delay_arguments(&queue, delay), next)
             .await

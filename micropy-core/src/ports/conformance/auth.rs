@@ -8,6 +8,8 @@ use crate::ports::auth::{
     ApiToken, Auth, Change, Error, Rejection, Role, Scopes, TokenDigest, User,
 };
 
+/// API tokens that a user may have here.
+const MOST: usize = 5;
 /// When the suite takes place.
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
@@ -24,6 +26,7 @@ pub async fn run(auth: &dyn Auth) {
     a_removed_user_is_gone(auth).await;
     a_revoked_token_stays_revoked_until_it_expires(auth).await;
     an_api_token_is_found_by_its_digest_until_it_ends(auth).await;
+    of_many_tokens_at_once_no_more_are_kept_than_may_be(auth).await;
 }
 
 async fn refused(auth: &dyn Auth, email: &str, password: &str) -> bool {
@@ -46,8 +49,17 @@ async fn nobody_signs_in_unregistered(auth: &dyn Auth) {
         refused(auth, nobody, "").await,
         "an unknown user is refused"
     );
-    for version in [None, Some(0)] {
-        let changed = auth.change_password(nobody, "x", version, NOW).await;
+    let stranger = User {
+        id: "0".into(),
+        email: nobody.into(),
+        role: Role::User,
+        is_disabled: false,
+        is_verified: false,
+        version: 0,
+        tokens_since: NOW,
+    };
+    for seen in [None, Some(&stranger)] {
+        let changed = auth.change_password(nobody, "x", seen, NOW).await;
         assert!(
             matches!(changed, Err(Error::NotFound)),
             "an unknown user has no password to change"
@@ -71,7 +83,7 @@ async fn nobody_signs_in_unregistered(auth: &dyn Auth) {
     }
     let found = auth.find(nobody).await;
     assert!(matches!(found, Err(Error::NotFound)), "and is not found");
-    let removed = auth.remove(nobody).await;
+    let removed = auth.remove(nobody, None).await;
     assert!(matches!(removed, Err(Error::NotFound)), "nor removed");
     assert!(
         auth.list().await.expect("list").is_empty(),
@@ -160,20 +172,24 @@ async fn a_changed_password_replaces_the_old_one(auth: &dyn Auth) {
         same.version, changed.version,
         "a password that is set again ends tokens, too"
     );
-    for version in [registered.version, changed.version] {
+    for seen in [&registered, &changed] {
         let outdated = auth
-            .change_password("bob@example.com", "other", Some(version), later)
+            .change_password("bob@example.com", "other", Some(seen), later)
             .await;
         assert!(
             matches!(outdated, Err(Error::Rejected(Rejection::Changed))),
             "another version keeps its password"
         );
+        let removed = auth.remove("bob@example.com", Some(seen)).await;
+        assert!(
+            matches!(removed, Err(Error::Rejected(Rejection::Changed))),
+            "and stays"
+        );
     }
     assert_eq!(auth.find("bob@example.com").await.expect("find"), same);
-    let version = Some(same.version);
     let (one, other) = both(
-        auth.change_password("bob@example.com", "one", version, later),
-        auth.change_password("bob@example.com", "other", version, later),
+        auth.change_password("bob@example.com", "one", Some(&same), later),
+        auth.change_password("bob@example.com", "other", Some(&same), later),
     )
     .await;
     assert_ne!(one.is_ok(), other.is_ok(), "of two at once, one wins");
@@ -272,14 +288,14 @@ async fn a_removed_user_is_gone(auth: &dyn Auth) {
         auth.change(ann, change, NOW).await.expect("change");
     }
     let before = auth.find(ann).await.expect("find");
-    auth.remove(ann).await.expect("remove");
+    auth.remove(ann, Some(&before)).await.expect("remove");
     assert!(
         refused(auth, ann, "correct horse").await,
         "a removed user is unknown"
     );
     let found = auth.find(ann).await;
     assert!(matches!(found, Err(Error::NotFound)), "and not found");
-    let removed = auth.remove(ann).await;
+    let removed = auth.remove(ann, None).await;
     assert!(matches!(removed, Err(Error::NotFound)), "nor removed twice");
     let all = auth.list().await.expect("list");
     assert!(all.iter().all(|user| user.email != ann), "nor listed");
@@ -297,6 +313,17 @@ async fn a_removed_user_is_gone(auth: &dyn Auth) {
         (again.role, again.is_verified, again.is_disabled),
         (Role::User, false, false),
         "and takes nothing over"
+    );
+    // Whoever had the address before confirmed it by a password at the same moment.
+    let changed = auth.change_password(ann, "theirs", Some(&before), NOW);
+    assert!(
+        matches!(changed.await, Err(Error::Rejected(Rejection::Changed))),
+        "another user of the address keeps the password"
+    );
+    let removed = auth.remove(ann, Some(&before)).await;
+    assert!(
+        matches!(removed, Err(Error::Rejected(Rejection::Changed))),
+        "and stays"
     );
 }
 
@@ -339,20 +366,25 @@ async fn an_api_token_is_found_by_its_digest_until_it_ends(auth: &dyn Auth) {
         let found = auth.find_api_token(&digest(n)).await;
         matches!(found, Err(Error::NotFound))
     };
-    let add = async |email, n, name: &str| {
+    let find = async |email| auth.find(email).await.expect("find");
+    let add_as = async |user: &User, n, name: &str| {
         let token = token(n, name, n == 11);
-        auth.add_api_token(email, &token, &digest(n)).await
+        auth.add_api_token(user, &token, &digest(n), MOST).await
     };
-    let unknown = add("nobody@example.com", 10, "x").await;
+    let add = async |email, n, name: &str| add_as(&find(email).await, n, name).await;
+    let tokens = async |email| auth.api_tokens(&find(email).await).await.expect("list");
+    let has_changed =
+        |done: Result<(), Error>| matches!(done, Err(Error::Rejected(Rejection::Changed)));
+    let nobody = User {
+        email: "nobody@example.com".into(),
+        ..find(eve).await
+    };
     assert!(
-        matches!(unknown, Err(Error::NotFound)),
+        has_changed(add_as(&nobody, 10, "x").await),
         "an unknown user has no tokens"
     );
     assert!(is_unknown(10).await, "nor does the attempt leave one");
-    assert_eq!(
-        auth.api_tokens("nobody@example.com").await.expect("list"),
-        []
-    );
+    assert_eq!(auth.api_tokens(&nobody).await.expect("list"), []);
 
     add(eve, 11, "my \"phöne\" \u{1f511}").await.expect("add");
     add(eve, 12, "a script").await.expect("add");
@@ -361,26 +393,24 @@ async fn an_api_token_is_found_by_its_digest_until_it_ends(auth: &dyn Auth) {
         token(11, "my \"phöne\" \u{1f511}", true),
         token(12, "a script", false),
     );
-    let listed = auth.api_tokens(eve).await.expect("list");
     assert_eq!(
-        listed,
+        tokens(eve).await,
         [first.clone(), second.clone()],
         "the user's own, by age"
     );
-    let user = auth.find(eve).await.expect("find");
+    let user = find(eve).await;
     let found = auth.find_api_token(&digest(11)).await.expect("find");
     assert_eq!(found, (user, first));
 
-    let others = auth.remove_api_token(mallory, "token 12").await;
+    let remove = async |email, id| auth.remove_api_token(&find(email).await, id).await;
+    let others = remove(mallory, "token 12").await;
     assert!(
         matches!(others, Err(Error::NotFound)),
         "another user's token is none"
     );
-    auth.remove_api_token(eve, "token 11")
-        .await
-        .expect("remove");
+    remove(eve, "token 11").await.expect("remove");
     assert!(is_unknown(11).await, "a token that was removed");
-    let again = auth.remove_api_token(eve, "token 11").await;
+    let again = remove(eve, "token 11").await;
     assert!(matches!(again, Err(Error::NotFound)), "is gone");
     assert!(!is_unknown(12).await, "the others stay");
 
@@ -388,12 +418,30 @@ async fn an_api_token_is_found_by_its_digest_until_it_ends(auth: &dyn Auth) {
         .await
         .expect("change");
     assert!(!is_unknown(12).await, "whatever ends no token");
+    let before = find(eve).await;
     auth.change_password(eve, "another horse", None, NOW)
         .await
         .expect("change the password");
     assert!(is_unknown(12).await, "another password ends them");
-    assert_eq!(auth.api_tokens(eve).await.expect("list"), []);
+    assert_eq!(tokens(eve).await, []);
+    // By a session that had been looked at before its user had another password.
+    assert!(
+        has_changed(add_as(&before, 15, "late").await),
+        "a session that has ended makes no token"
+    );
+    assert!(is_unknown(15).await, "not even one");
     add(eve, 14, "new").await.expect("add");
+    assert_eq!(
+        auth.api_tokens(&before).await.expect("list"),
+        [],
+        "nor does it see what was made since"
+    );
+    let removed = auth.remove_api_token(&before, "token 14").await;
+    assert!(
+        matches!(removed, Err(Error::NotFound)),
+        "nor end any of that"
+    );
+    let before = find(eve).await;
     auth.change(eve, Change::Disabled(true), NOW)
         .await
         .expect("disable");
@@ -401,12 +449,59 @@ async fn an_api_token_is_found_by_its_digest_until_it_ends(auth: &dyn Auth) {
         .await
         .expect("enable");
     assert!(is_unknown(14).await, "so does disabling their user");
+    assert!(
+        has_changed(add_as(&before, 15, "late").await),
+        "a session from before that makes none"
+    );
     assert!(!is_unknown(13).await, "and nobody else");
-    auth.remove(mallory).await.expect("remove");
+    let before = find(mallory).await;
+    auth.remove(mallory, None).await.expect("remove");
     assert!(is_unknown(13).await, "so does removing their user");
+    assert!(
+        has_changed(add_as(&before, 15, "late").await),
+        "a session of somebody who is gone makes none"
+    );
     auth.register(mallory, "correct horse", NOW)
         .await
         .expect("register");
     assert!(is_unknown(13).await, "whoever has the address after");
-    assert_eq!(auth.api_tokens(mallory).await.expect("list"), []);
+    assert_eq!(tokens(mallory).await, []);
+    assert!(
+        has_changed(add_as(&before, 15, "late").await),
+        "nor for whoever has the address now"
+    );
+    assert!(is_unknown(15).await);
+}
+
+async fn of_many_tokens_at_once_no_more_are_kept_than_may_be(auth: &dyn Auth) {
+    let email = "greedy@example.com";
+    let user = auth.register(email, "correct horse", NOW).await;
+    let user = user.expect("register");
+    let token = |n: u8| ApiToken {
+        id: format!("greedy {n}"),
+        name: "x".into(),
+        scopes: Scopes::default(),
+        created: NOW,
+    };
+    let add = async |n: u8| auth.add_api_token(&user, &token(n), &[n; 32], MOST).await;
+    let is_too_many =
+        |done: &Result<(), Error>| matches!(done, Err(Error::Rejected(Rejection::TooManyTokens)));
+    let first = 100;
+    for n in first..first + MOST as u8 - 1 {
+        add(n).await.expect("add");
+    }
+    let (one, other) = both(add(200), add(201)).await;
+    assert_ne!(
+        one.is_ok(),
+        other.is_ok(),
+        "of two at once, one is the last"
+    );
+    assert!(is_too_many(&one) || is_too_many(&other));
+    assert!(is_too_many(&add(202).await), "there are no more");
+    let kept = auth.api_tokens(&user).await.expect("list");
+    assert_eq!(kept.len(), MOST);
+    auth.remove_api_token(&user, &kept[0].id)
+        .await
+        .expect("remove");
+    add(203).await.expect("one that has ended makes room");
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::{Fixture, both, id, within};
 use crate::ports::jobs::{
-    Begin, CLAIM_TIME, Created, Ended, Error, Filter, IN_LINE, Job, Lease, Ledger, Message, Notice,
-    Outcome, Output, Owed, State, Topic, Topics, Turn, Usage,
+    Begin, CLAIM_TIME, Created, Ended, Error, Filter, IN_LINE, Job, LONGEST_TERM, Lease, Ledger,
+    Message, Notice, Outcome, Output, Owed, State, Topic, Topics, Turn, Usage,
 };
-use crate::ports::{Id, Queue};
+use crate::ports::time::ManualClock;
+use crate::ports::{Clock as _, Id, Queue};
 
 const TERM: Duration = Duration::from_secs(30);
 const ANN: &str = "ann@example.com";
@@ -65,6 +66,68 @@ pub async fn run(fixture: &dyn Fixture, ledger: &dyn Ledger, queues: Queues<'_>)
         .the_ledger_keeps_its_name_and_counts_generations()
         .await;
     suite.one_sweeper_has_the_lease_until_it_ends().await;
+    suite.no_lease_lasts_longer_than_the_longest().await;
+    suite.a_job_that_has_changed_is_not_deleted().await;
+}
+
+/// What a clock that was ahead has left in a ledger keeps nobody waiting until that date. Runs on an empty ledger that
+/// reads `clock`.
+pub async fn run_with_clock(clock: &ManualClock, ledger: &dyn Ledger) {
+    const AHEAD: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+    let now = clock.now();
+    clock.set(now.plus(AHEAD));
+    for byte in [1, 2] {
+        let job = Job {
+            state: State::Queued,
+            ..Job::new(id(byte), ANN, id(byte + 100), now)
+        };
+        ledger.create(&job, None).await.expect("create");
+        let begun = ledger.begin(id(byte), TERM).await.expect("begin");
+        let Begin::Started(lease, _) = begun else {
+            panic!("a queued job is {begun:?}");
+        };
+        if byte == 2 {
+            let failed = Outcome::Failed("no audio".into());
+            ledger.finish(lease, failed, None).await.expect("finish");
+        }
+    }
+    let claimed = ledger.begin_notification(id(2), id(7), TERM).await;
+    assert_eq!(claimed.expect("claim"), Notice::Yours);
+    let waiting = Job {
+        state: State::Queued,
+        ..Job::new(id(3), BOB, id(103), now)
+    };
+    let created = ledger.create(&waiting, Some(video("go"))).await;
+    let is_owing = matches!(created.expect("create"), Created::New(Some(_)));
+    let swept = ledger.lease_sweep(id(7), TERM).await.expect("lease");
+    assert!(matches!(swept, Turn::Own { .. }), "{swept:?}");
+
+    clock.set(now);
+    let begun = ledger.begin(id(1), TERM).await.expect("begin");
+    assert!(
+        matches!(begun, Begin::Started(..)),
+        "a lease that ends in days has ended: {begun:?}"
+    );
+    let claimed = ledger.begin_notification(id(2), id(8), TERM).await;
+    assert_eq!(
+        claimed.expect("claim"),
+        Notice::Yours,
+        "so has such a claim on a mail"
+    );
+    let swept = ledger.lease_sweep(id(8), TERM).await.expect("lease");
+    assert!(
+        matches!(swept, Turn::Own { .. }),
+        "so has a sweeper's lease: {swept:?}"
+    );
+    let owed = ledger.claim_owed(9).await.expect("claim_owed");
+    assert_eq!(
+        owed.len(),
+        usize::from(is_owing),
+        "and a claim on a message"
+    );
+    for byte in [1, 2, 3] {
+        ledger.delete(id(byte)).await.expect("delete");
+    }
 }
 
 struct Suite<'a> {
@@ -1065,7 +1128,11 @@ impl Suite<'_> {
         )
         .await;
         let turns = [a.expect("lease"), b.expect("lease")];
-        let own = |turn: &Turn| *turn == Turn::Own { previous: None };
+        let first = Turn::Own {
+            previous: None,
+            note: String::new(),
+        };
+        let own = |turn: &Turn| *turn == first;
         assert_eq!(
             turns.iter().filter(|turn| own(turn)).count(),
             1,
@@ -1075,11 +1142,17 @@ impl Suite<'_> {
         let Turn::Other(end) = lease(other, MINUTE).await else {
             panic!("{other} has it, too");
         };
+        let note = "{\"seen\": \"\u{e4}\"}";
+        let noted = self.ledger.note_sweep(id(holder), note).await;
+        noted.expect("note_sweep");
+        let noted = self.ledger.note_sweep(id(other), "forged").await;
+        assert!(is_rejected(&noted), "another has the lease");
         let renewed = lease(holder, 2 * MINUTE).await;
         assert_eq!(
             renewed,
             Turn::Own {
-                previous: Some(end)
+                previous: Some(end),
+                note: note.into()
             }
         );
         let Turn::Other(later) = lease(other, MINUTE).await else {
@@ -1090,12 +1163,53 @@ impl Suite<'_> {
         let taken = lease(other, MINUTE).await;
         let Turn::Own {
             previous: Some(previous),
+            note: kept,
         } = taken
         else {
             panic!("it was not given back: {taken:?}");
         };
         assert!(previous < later);
+        assert_eq!(kept, note, "the next sweeper is told");
         lease(other, Duration::ZERO).await;
+    }
+
+    async fn no_lease_lasts_longer_than_the_longest(&self) {
+        const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+        self.enter_queued(1, ANN).await;
+        let begun = self.ledger.begin(id(1), DAY).await.expect("begin");
+        assert!(matches!(begun, Begin::Started(..)), "{begun:?}");
+        let taken = self.ledger.lease_sweep(id(1), DAY).await.expect("lease");
+        assert!(matches!(taken, Turn::Own { .. }), "{taken:?}");
+        self.fixture.elapse(LONGEST_TERM - TERM).await;
+        let other = self.ledger.begin(id(1), TERM).await.expect("begin");
+        assert!(matches!(other, Begin::Leased(_)), "{other:?}");
+        let other = self.ledger.lease_sweep(id(2), TERM).await.expect("lease");
+        assert!(matches!(other, Turn::Other(_)), "{other:?}");
+        self.fixture.elapse(TERM).await;
+        let other = self.ledger.begin(id(1), TERM).await.expect("begin");
+        assert!(matches!(other, Begin::Started(..)), "it was cut: {other:?}");
+        let other = self.ledger.lease_sweep(id(2), TERM).await.expect("lease");
+        assert!(matches!(other, Turn::Own { .. }), "{other:?}");
+        let back = self.ledger.lease_sweep(id(2), Duration::ZERO).await;
+        back.expect("give back");
+        self.delete([1]).await;
+    }
+
+    async fn a_job_that_has_changed_is_not_deleted(&self) {
+        self.enter_queued(1, ANN).await;
+        self.ledger.cancel(id(1)).await.expect("cancel");
+        let seen = self.get(1).await;
+        let owed = self.ledger.retry(id(1), video("again")).await;
+        self.expect_message(owed.expect("retry"), Topic::Video, "again")
+            .await;
+        let deleted = self.ledger.delete_unchanged(&seen).await;
+        assert!(is_rejected(&deleted), "it was retried meanwhile");
+        let retried = self.get(1).await;
+        assert_eq!(retried.state, State::Queued, "and stays");
+        let deleted = self.ledger.delete_unchanged(&retried).await;
+        assert_eq!(deleted.expect("delete").id, id(1), "as it is now, it goes");
+        let again = self.ledger.delete_unchanged(&retried).await;
+        assert!(matches!(again, Err(Error::NotFound)), "once");
     }
 
     async fn a_watcher_sees_changes_of_its_owner(&self) {

@@ -4,6 +4,7 @@
 //! one task. It waits for [`Fixture::settle`] before it concludes that something does not happen.
 
 pub mod auth;
+pub mod binding;
 pub mod jobs;
 pub mod notifier;
 pub mod queue;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{Fixture, both, within};
-use crate::ports::queue::{DeadLetters, Delivery, Queue};
+use crate::ports::Clock as _;
+use crate::ports::queue::{DeadLetters, Delivery, LONGEST_DELAY, Queue};
+use crate::ports::time::ManualClock;
 
 /// Longer than any adapter leaves a delivery to a receiver that is gone.
 const HOLD: Duration = Duration::from_secs(300);
@@ -17,6 +19,32 @@ pub async fn run(fixture: &dyn Fixture, queue: &dyn Queue) {
     a_dropped_delivery_comes_back(fixture, queue).await;
     a_retried_delivery_comes_back_when_due(fixture, queue).await;
     a_dead_delivery_stays_away(fixture, queue).await;
+}
+
+/// What a clock that was ahead has put off is not put off until that date. Runs on an empty queue that reads `clock`, and
+/// leaves it empty.
+pub async fn run_with_clock(clock: &ManualClock, fixture: &dyn Fixture, queue: &dyn Queue) {
+    let now = clock.now();
+    clock.set(now.plus(2 * LONGEST_DELAY));
+    publish(queue, b"put off").await;
+    let delivery = receive(queue).await;
+    delivery
+        .retry(Duration::from_secs(60))
+        .await
+        .expect("retry");
+    clock.set(now);
+    let delivery = receive(queue).await;
+    assert_eq!(delivery.payload(), b"put off", "it is due");
+    delivery.retry(7 * LONGEST_DELAY).await.expect("retry");
+    expect_nothing(fixture, queue, "a pause is cut, and not left out").await;
+    clock.advance(LONGEST_DELAY);
+    // Receivers of a queue that does not poll are woken by this.
+    publish(queue, b"next").await;
+    for payload in [&b"put off"[..], b"next"] {
+        let delivery = receive(queue).await;
+        assert_eq!(delivery.payload(), payload);
+        delivery.ack().await.expect("ack");
+    }
 }
 
 async fn publish(queue: &dyn Queue, payload: &[u8]) {

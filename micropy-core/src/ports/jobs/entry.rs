@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Begin, Ended, Error, Job, Lease, Message, Notice, Outcome, State, Topic};
+use super::{
+    Begin, Ended, Error, Job, LONGEST_TERM, Lease, Message, Notice, Outcome, State, Topic,
+};
 use crate::ports::{Id, Timestamp};
 
 /// A job and the lease on it: one row of a ledger.
@@ -80,12 +82,12 @@ impl Entry {
             // The message that requests it is still in the ledger. This one is of an earlier request.
             State::Queued if self.waiting.is_some() => return Begin::NotQueued(self.job.clone()),
             State::Queued => {}
-            State::Running if self.leased_until <= now => {}
+            State::Running if has_ended(self.leased_until, now) => {}
             State::Running => return Begin::Leased(self.leased_until),
             _ => return Begin::NotQueued(self.job.clone()),
         }
         self.fence += 1;
-        self.leased_until = now.plus(term);
+        self.leased_until = now.plus(term.min(LONGEST_TERM));
         self.job.attempts += 1;
         self.job.deliveries += 1;
         self.job.repeats = 0;
@@ -110,7 +112,7 @@ impl Entry {
         progress: f32,
     ) -> Result<(), Error> {
         self.expect_lease(lease)?;
-        self.leased_until = now.plus(term);
+        self.leased_until = now.plus(term.min(LONGEST_TERM));
         self.job.progress = progress;
         self.job.updated = now;
         Ok(())
@@ -141,7 +143,7 @@ impl Entry {
     pub fn request(&mut self, now: Timestamp, seen: Timestamp) -> Result<(), Error> {
         self.expect_state(&[State::Queued, State::Running])?;
         if self.job.updated != seen {
-            return Err(Error::Rejected("the job has changed meanwhile".into()));
+            return Err(changed());
         }
         if self.waiting.is_some() {
             return Err(Error::Rejected("the job waits for its turn".into()));
@@ -154,6 +156,14 @@ impl Entry {
         self.job.repeats = self.job.repeats.saturating_add(1);
         self.job.updated = now;
         Ok(())
+    }
+
+    /// See [`Jobs::delete_unchanged`](super::Jobs::delete_unchanged).
+    pub fn expect_unchanged(&self, seen: &Job) -> Result<(), Error> {
+        // Two changes within a millisecond have one time.
+        let same = (self.job.updated, self.job.state) == (seen.updated, seen.state)
+            && self.job.retries == seen.retries;
+        same.then_some(()).ok_or_else(changed)
     }
 
     /// See [`Jobs::finish`](super::Jobs::finish).
@@ -210,9 +220,11 @@ impl Entry {
             return Ok(Notice::Sent);
         }
         match self.notifier {
-            Some((other, until)) if other != notifier && until > now => Ok(Notice::Taken(until)),
+            Some((other, until)) if other != notifier && !has_ended(until, now) => {
+                Ok(Notice::Taken(until))
+            }
             _ => {
-                self.notifier = Some((notifier, now.plus(term)));
+                self.notifier = Some((notifier, now.plus(term.min(LONGEST_TERM))));
                 Ok(Notice::Yours)
             }
         }
@@ -258,4 +270,13 @@ impl Entry {
         }
         Err(Error::Rejected("the lease on the job is lost".into()))
     }
+}
+
+/// Whether a lease or a claim that ends at `until` has ended by now; see [`LONGEST_TERM`].
+pub fn has_ended(until: Timestamp, now: Timestamp) -> bool {
+    until <= now || until > now.plus(2 * LONGEST_TERM)
+}
+
+fn changed() -> Error {
+    Error::Rejected("the job has changed meanwhile".into())
 }

@@ -61,6 +61,10 @@ pub enum Notice {
     Sent,
 }
 
+/// The longest term of a lease or a claim; a longer one is cut to it. One that has more than twice as long to go was given
+/// by a clock that is ahead, and has ended: otherwise nobody would have the job until that date.
+pub const LONGEST_TERM: Duration = Duration::from_secs(10 * 60);
+
 /// The state machine of a job. Every change is durable when its method returns, and happens completely or not at
 /// all.
 ///
@@ -87,7 +91,7 @@ pub trait Jobs: Send + Sync {
     async fn enqueue(&self, id: Id, message: Message) -> Result<Option<Owed>, Error>;
 
     /// Queued → running: leases the job for `term` and counts the attempt, before any work is done. A lease that
-    /// has run out is replaced.
+    /// has run out is replaced, and so is one that a clock gave which is ahead: see [`LONGEST_TERM`].
     async fn begin(&self, id: Id, term: Duration) -> Result<Begin, Error>;
 
     /// Extends the lease to another `term` from now and records the progress. [`Error::Rejected`] if the lease is
@@ -125,6 +129,9 @@ pub trait Jobs: Send + Sync {
     /// Removes the job, in any state, and returns it; a lease on it is lost. Its objects in the storage are the
     /// caller's to remove.
     async fn delete(&self, id: Id) -> Result<Job, Error>;
+
+    /// The same, unless the job has changed since it was `seen`: then [`Error::Rejected`], and it stays.
+    async fn delete_unchanged(&self, seen: &Job) -> Result<Job, Error>;
 
     /// Claims the notification of the owner of a done or failed job for `notifier`, or renews its claim, for `term`: of
     /// several, one sends it. [`Error::Rejected`] in any other state.

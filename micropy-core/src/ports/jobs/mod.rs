@@ -13,10 +13,10 @@ mod sweep_lease;
 mod views;
 mod watch;
 
-pub use entry::Entry;
+pub use entry::{Entry, has_ended};
 pub use identity::LedgerIdentity;
 pub use job::{Job, NotAState, Outcome, Output, State};
-pub use lifecycle::{Begin, Created, Ended, Jobs, Lease, Notice};
+pub use lifecycle::{Begin, Created, Ended, Jobs, LONGEST_TERM, Lease, Notice};
 pub use outbox::{CLAIM_TIME, IN_LINE, JobOutbox, Message, Owed, Topic, Topics};
 pub use sweep_lease::{SweepLease, Turn};
 pub use views::{Census, Filter, JobStream, JobViews, Usage};

@@ -43,6 +43,20 @@ impl Users {
     fn get(&mut self, email: &str) -> Result<&mut (User, String), Error> {
         self.all.get_mut(email).ok_or(Error::NotFound)
     }
+
+    /// Whether an API token is the user's, who is still as seen.
+    fn has(&self, token: &Kept, user: &User) -> bool {
+        let now = self.all.get(&user.email);
+        token.is_of(user) && now.is_some_and(|(now, _)| now.is_unchanged_since(user))
+    }
+}
+
+/// Refuses a user who is not the one that was seen.
+fn check(user: &User, seen: Option<&User>) -> Result<(), Error> {
+    match seen {
+        Some(seen) if !user.is_unchanged_since(seen) => Err(Error::Rejected(Rejection::Changed)),
+        _ => Ok(()),
+    }
 }
 
 #[async_trait]
@@ -82,14 +96,12 @@ impl Auth for MemoryAuth {
         &self,
         email: &str,
         password: &str,
-        version: Option<u64>,
+        seen: Option<&User>,
         now: Timestamp,
     ) -> Result<User, Error> {
         let mut users = lock(&self.users);
         let (user, known) = users.get(email)?;
-        if version.is_some_and(|version| version != user.version) {
-            return Err(Error::Rejected(Rejection::Changed));
-        }
+        check(user, seen)?;
         password.clone_into(known);
         user.version += 1;
         user.tokens_since = now;
@@ -113,9 +125,11 @@ impl Auth for MemoryAuth {
         Ok(user.clone())
     }
 
-    async fn remove(&self, email: &str) -> Result<(), Error> {
-        let removed = lock(&self.users).all.remove(email);
-        removed.map(drop).ok_or(Error::NotFound)
+    async fn remove(&self, email: &str, seen: Option<&User>) -> Result<(), Error> {
+        let mut users = lock(&self.users);
+        check(&users.get(email)?.0, seen)?;
+        users.all.remove(email);
+        Ok(())
     }
 
     async fn list(&self) -> Result<Vec<User>, Error> {
@@ -137,12 +151,25 @@ impl Auth for MemoryAuth {
 
     async fn add_api_token(
         &self,
-        email: &str,
+        user: &User,
         token: &ApiToken,
         digest: &TokenDigest,
+        most: usize,
     ) -> Result<(), Error> {
         let mut users = lock(&self.users);
-        let (user, _) = users.get(email)?;
+        match users.all.get(&user.email) {
+            Some((now, _)) => check(now, Some(user))?,
+            None => return Err(Error::Rejected(Rejection::Changed)),
+        }
+        if users
+            .api_tokens
+            .iter()
+            .filter(|kept| kept.is_of(user))
+            .count()
+            >= most
+        {
+            return Err(Error::Rejected(Rejection::TooManyTokens));
+        }
         let kept = Kept {
             user: user.id.clone(),
             version: user.version,
@@ -153,20 +180,16 @@ impl Auth for MemoryAuth {
         Ok(())
     }
 
-    async fn api_tokens(&self, email: &str) -> Result<Vec<ApiToken>, Error> {
+    async fn api_tokens(&self, user: &User) -> Result<Vec<ApiToken>, Error> {
         let users = lock(&self.users);
-        let Some((user, _)) = users.all.get(email) else {
-            return Ok(Vec::new());
-        };
-        let own = users.api_tokens.iter().filter(|kept| kept.is_of(user));
+        let own = users.api_tokens.iter().filter(|kept| users.has(kept, user));
         Ok(own.map(|kept| kept.token.clone()).collect())
     }
 
-    async fn remove_api_token(&self, email: &str, id: &str) -> Result<(), Error> {
+    async fn remove_api_token(&self, user: &User, id: &str) -> Result<(), Error> {
         let mut users = lock(&self.users);
-        let user = users.get(email)?.0.clone();
         let mut tokens = users.api_tokens.iter();
-        let found = tokens.position(|kept| kept.is_of(&user) && kept.token.id == id);
+        let found = tokens.position(|kept| users.has(kept, user) && kept.token.id == id);
         users.api_tokens.remove(found.ok_or(Error::NotFound)?);
         Ok(())
     }

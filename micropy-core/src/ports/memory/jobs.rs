@@ -8,8 +8,8 @@ use super::lock;
 use crate::ports::binding::Identity;
 use crate::ports::jobs::{
     Begin, CLAIM_TIME, Census, Created, Ended, Entry, Error, Filter, IN_LINE, Job, JobOutbox,
-    JobStream, JobViews, Jobs, Lease, LedgerIdentity, Message, Notice, Outcome, Owed, State,
-    SweepLease, Topic, Turn, Usage, Watchers,
+    JobStream, JobViews, Jobs, LONGEST_TERM, Lease, LedgerIdentity, Message, Notice, Outcome, Owed,
+    State, SweepLease, Topic, Turn, Usage, Watchers, has_ended,
 };
 use crate::ports::{Clock, Id, Timestamp};
 
@@ -28,6 +28,8 @@ struct Contents {
     identity: Option<Identity>,
     /// Who sweeps, and until when.
     sweeper: Option<(Id, Timestamp)>,
+    /// What it has noted.
+    note: String,
 }
 
 /// A message that is owed.
@@ -83,7 +85,25 @@ impl MemoryJobs {
     }
 }
 
+impl MemoryJobs {
+    /// Removes a job, if it is as it was `seen`.
+    fn remove(&self, id: Id, seen: Option<&Job>) -> Result<Job, Error> {
+        let mut contents = lock(&self.state);
+        let entry = contents.entries.get(&id).ok_or(Error::NotFound)?;
+        seen.map_or(Ok(()), |seen| entry.expect_unchanged(seen))?;
+        let entry = contents.entries.remove(&id).ok_or(Error::NotFound)?;
+        contents.forget_request(id);
+        contents.release(&entry.job.owner, id, self.clock.now());
+        Ok(entry.job)
+    }
+}
+
 impl Debt {
+    /// Whether nobody is sending it. A claim that lasts twice as long as any was given by a clock that is ahead.
+    fn is_free(&self, now: Timestamp) -> bool {
+        self.held <= now || self.held > now.plus(2 * CLAIM_TIME)
+    }
+
     /// Whether it requests the conversion of `job`.
     fn requests(&self, job: Id) -> bool {
         self.job == job && self.owed.message.topic == Topic::Video
@@ -230,11 +250,11 @@ impl Jobs for MemoryJobs {
     }
 
     async fn delete(&self, id: Id) -> Result<Job, Error> {
-        let mut contents = lock(&self.state);
-        let entry = contents.entries.remove(&id).ok_or(Error::NotFound)?;
-        contents.forget_request(id);
-        contents.release(&entry.job.owner, id, self.clock.now());
-        Ok(entry.job)
+        self.remove(id, None)
+    }
+
+    async fn delete_unchanged(&self, seen: &Job) -> Result<Job, Error> {
+        self.remove(seen.id, Some(seen))
     }
 
     async fn begin_notification(
@@ -266,7 +286,7 @@ impl JobOutbox for MemoryJobs {
     async fn claim_owed(&self, limit: usize) -> Result<Vec<Owed>, Error> {
         let now = self.clock.now();
         let mut contents = lock(&self.state);
-        let free = contents.owed.iter_mut().filter(|debt| debt.held <= now);
+        let free = contents.owed.iter_mut().filter(|debt| debt.is_free(now));
         let give = |debt: &mut Debt| {
             debt.held = now.plus(CLAIM_TIME);
             debt.owed.clone()
@@ -388,13 +408,26 @@ impl SweepLease for MemoryJobs {
         let mut contents = lock(&self.state);
         if let Some((other, until)) = contents.sweeper
             && other != holder
-            && until > now
+            && !has_ended(until, now)
         {
             return Ok(Turn::Other(until));
         }
-        let previous = contents.sweeper.replace((holder, now.plus(duration)));
+        let until = now.plus(duration.min(LONGEST_TERM));
+        let previous = contents.sweeper.replace((holder, until));
         Ok(Turn::Own {
             previous: previous.map(|(_, until)| until),
+            note: contents.note.clone(),
         })
+    }
+
+    async fn note_sweep(&self, holder: Id, note: &str) -> Result<(), Error> {
+        let mut contents = lock(&self.state);
+        match contents.sweeper {
+            Some((last, _)) if last == holder => {
+                note.clone_into(&mut contents.note);
+                Ok(())
+            }
+            _ => Err(Error::Rejected("another sweeper has the lease".into())),
+        }
     }
 }

@@ -68,6 +68,10 @@ mod tests {
         pollster::block_on(conformance::queue::run_dead_letters(
             &memory, &queue, &queue,
         ));
+        let queue = MemoryQueue::new(memory.0.clone());
+        pollster::block_on(conformance::queue::run_with_clock(
+            &memory.0, &memory, &queue,
+        ));
     }
 
     #[test]
@@ -76,6 +80,15 @@ mod tests {
         let jobs = MemoryJobs::new(memory.0.clone());
         let queues = conformance::jobs::Queues::Owing;
         pollster::block_on(conformance::jobs::run(&memory, &jobs, queues));
+        pollster::block_on(conformance::jobs::run_with_clock(&memory.0, &jobs));
+    }
+
+    #[test]
+    fn binding() {
+        let memory = Memory::new();
+        let storage = MemoryStorage::new(memory.0.clone());
+        let jobs = MemoryJobs::new(memory.0.clone());
+        pollster::block_on(conformance::binding::run(&storage, &jobs));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::lock;
-use crate::ports::queue::{DeadLetter, DeadLetters, Delivery, Error, Queue};
+use crate::ports::queue::{DeadLetter, DeadLetters, Delivery, Error, LONGEST_DELAY, Queue};
 use crate::ports::{Clock, Timestamp};
 
 /// A queue in memory.
@@ -35,6 +35,12 @@ struct Message {
     not_before: Timestamp,
 }
 
+impl Message {
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.not_before <= now || self.not_before > now.plus(2 * LONGEST_DELAY)
+    }
+}
+
 impl MemoryQueue {
     /// An empty queue.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
@@ -55,10 +61,7 @@ impl Shared {
     fn take(&self) -> Option<(u64, Message)> {
         let now = self.clock.now();
         let ready = &mut lock(&self.state).ready;
-        let order = *ready
-            .iter()
-            .find(|(_, message)| message.not_before <= now)?
-            .0;
+        let order = *ready.iter().find(|(_, message)| message.is_due(now))?.0;
         ready.remove(&order).map(|message| (order, message))
     }
 }
@@ -168,7 +171,7 @@ impl Delivery for MemoryDelivery {
     }
 
     async fn retry(mut self: Box<Self>, after: Duration) -> Result<(), Error> {
-        let not_before = self.shared.clock.now().plus(after);
+        let not_before = self.shared.clock.now().plus(after.min(LONGEST_DELAY));
         self.give_back(not_before);
         Ok(())
     }
