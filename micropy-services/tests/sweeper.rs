@@ -2,16 +2,19 @@
 
 #![allow(clippy::unwrap_used)] // a test ends where something fails
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use micropy_core::ports::jobs::{Job, Message, Topic};
+use micropy_core::ports::binding::Identity;
+use micropy_core::ports::jobs::{Job, Ledger, Message, State, Topic};
 use micropy_core::ports::memory::MemoryJobs;
-use micropy_core::ports::storage::{Label, StorageExt};
+use micropy_core::ports::storage::{ByteStream, Error, Head, Label, Listing, StorageExt, Upload};
 use micropy_core::ports::time::{ManualClock, Timestamp};
-use micropy_core::ports::{Id, binding};
+use micropy_core::ports::{Id, Storage, binding};
 use micropy_services::Ports;
 use micropy_services::sweeper::Sweeper;
 use tokio_util::sync::CancellationToken;
@@ -51,6 +54,18 @@ async fn accept(ports: &Ports, job: Id, video: Id) {
     store(ports, video).await;
     let job = Job::new(job, "ann@example.com", video, ports.clock.now());
     ports.jobs.create(&job, None).await.unwrap();
+}
+
+/// A resumable upload of which some bytes have arrived.
+async fn begin_upload(ports: &Ports, job: Id, video: Id) {
+    let job = Job::new(job, "ann@example.com", video, ports.clock.now());
+    ports.jobs.create(&job, None).await.unwrap();
+    let body = Box::pin(stream::iter([Ok(Bytes::from_static(b"abc"))]));
+    ports.videos.append(video, 0, body).await.unwrap();
+}
+
+async fn is_paused(ports: &Ports, video: u8) -> bool {
+    ports.videos.unfinished(id(video)).await.is_ok()
 }
 
 /// Lets time pass, for the sweeper and for the stores alike, in steps that a sweeper would notice.
@@ -111,6 +126,186 @@ async fn a_clock_that_leaps_ahead_removes_nothing() {
     clock.advance(400 * 24 * HOUR);
     sweep_for(&ports, &clock, HOUR).await;
     assert!(is_there(&ports, 8).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_upload_outlives_a_leap_of_the_clock_and_restarts_meanwhile() {
+    let (ports, clock) = ports().await;
+    begin_upload(&ports, id(30), id(31)).await;
+    // This one is complete. Its process died before it could say so.
+    accept(&ports, id(40), id(41)).await;
+    sweep_for(&ports, &clock, HOUR).await;
+    let shutdown = CancellationToken::new();
+    let sweeping = tokio::spawn(Sweeper::new(ports.clone()).run(shutdown.clone()));
+    pass(&clock, HOUR).await;
+    clock.advance(48 * HOUR);
+    pass(&clock, HOUR).await;
+    assert!(is_paused(&ports, 31).await);
+    let whole = ports.jobs.get(id(40)).await.unwrap();
+    assert_eq!(whole.state, State::Queued, "nothing is removed by that");
+    shutdown.cancel();
+    sweeping.await.unwrap();
+    // Whoever is alarmed by the log restarts the service.
+    for hours in [1, 10, 10] {
+        sweep_for(&ports, &clock, hours * HOUR).await;
+        assert!(is_paused(&ports, 31).await, "{hours}");
+    }
+    // A day has passed in which its owner could have gone on.
+    sweep_for(&ports, &clock, 2 * HOUR).await;
+    assert!(!is_paused(&ports, 31).await);
+    assert!(ports.jobs.get(id(30)).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_does_not_grow_older_while_the_service_is_down() {
+    for down in [2, 23, 25, 400] {
+        let (ports, clock) = ports().await;
+        sweep_for(&ports, &clock, HOUR).await;
+        begin_upload(&ports, id(30), id(31)).await;
+        sweep_for(&ports, &clock, HOUR).await;
+        clock.advance(down * HOUR);
+        sweep_for(&ports, &clock, HOUR / 2).await;
+        sweep_for(&ports, &clock, 22 * HOUR).await;
+        assert!(is_paused(&ports, 31).await, "down for {down} hours");
+        sweep_for(&ports, &clock, HOUR).await;
+        assert!(!is_paused(&ports, 31).await, "down for {down} hours");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_ends_no_doubt_about_the_time() {
+    let (ports, clock) = ports().await;
+    ports.jobs.cancel(id(9)).await.unwrap();
+    let sweep_for = async |time| {
+        let shutdown = CancellationToken::new();
+        let sweeper = Sweeper::new(ports.clone()).retention(24 * HOUR);
+        let sweeping = tokio::spawn(sweeper.run(shutdown.clone()));
+        pass(&clock, time).await;
+        shutdown.cancel();
+        sweeping.await.unwrap();
+    };
+    sweep_for(HOUR).await;
+    clock.advance(400 * 24 * HOUR);
+    for _ in 0..5 {
+        sweep_for(HOUR).await;
+        assert!(ports.jobs.get(id(9)).await.is_ok());
+    }
+    sweep_for(2 * HOUR).await;
+    assert!(ports.jobs.get(id(9)).await.is_err());
+}
+
+/// A store in which something happens while the sweeper looks at it.
+struct Meanwhile {
+    store: Arc<dyn Storage>,
+    jobs: Arc<dyn Ledger>,
+    /// When this video is removed, the job is retried.
+    retried: Option<(Id, Id)>,
+    /// When this video was found unfinished, its last byte arrives, and the job is queued.
+    completed: Option<(Id, Id)>,
+}
+
+fn again() -> Message {
+    Message {
+        topic: Topic::Video,
+        payload: b"{}".to_vec(),
+    }
+}
+
+#[async_trait]
+impl Storage for Meanwhile {
+    async fn append(&self, id: Id, offset: u64, body: Upload) -> Result<u64, Error> {
+        self.store.append(id, offset, body).await
+    }
+    async fn unfinished(&self, id: Id) -> Result<Head, Error> {
+        let head = self.store.unfinished(id).await?;
+        let is_old = head.written < self.store.now().await?.minus(24 * HOUR);
+        if let Some((video, job)) = self.completed
+            && (video, is_old) == (id, true)
+        {
+            self.store.commit(video, &Label::default()).await?;
+            self.jobs.enqueue(job, again()).await.unwrap();
+        }
+        Ok(head)
+    }
+    async fn commit(&self, id: Id, label: &Label) -> Result<Head, Error> {
+        self.store.commit(id, label).await
+    }
+    async fn get(&self, id: Id, range: Range<u64>) -> Result<ByteStream, Error> {
+        self.store.get(id, range).await
+    }
+    async fn head(&self, id: Id) -> Result<Head, Error> {
+        self.store.head(id).await
+    }
+    async fn delete(&self, id: Id) -> Result<(), Error> {
+        if let Some((video, job)) = self.retried
+            && video == id
+        {
+            self.jobs.retry(job, again()).await.unwrap();
+        }
+        self.store.delete(id).await
+    }
+    async fn list_older_than(&self, before: Timestamp) -> Result<Listing, Error> {
+        self.store.list_older_than(before).await
+    }
+    async fn now(&self) -> Result<Timestamp, Error> {
+        self.store.now().await
+    }
+    async fn binding(&self) -> Result<Option<Identity>, Error> {
+        self.store.binding().await
+    }
+    async fn bind(&self, previous: Option<Identity>, ledger: Identity) -> Result<(), Error> {
+        self.store.bind(previous, ledger).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_its_owner_retries_while_it_is_swept_stays() {
+    let (ports, clock) = ports().await;
+    for (job, video) in [(30, 31), (40, 41)] {
+        accept(&ports, id(job), id(video)).await;
+        ports.jobs.cancel(id(job)).await.unwrap();
+        clock.advance(Duration::from_secs(1));
+    }
+    let watched = Ports {
+        videos: Arc::new(Meanwhile {
+            store: ports.videos.clone(),
+            jobs: ports.jobs.clone(),
+            retried: Some((id(31), id(40))),
+            completed: None,
+        }),
+        ..ports.clone()
+    };
+    let shutdown = CancellationToken::new();
+    let sweeper = Sweeper::new(watched).retention(HOUR);
+    let sweeping = tokio::spawn(sweeper.run(shutdown.clone()));
+    pass(&clock, 2 * HOUR).await;
+    shutdown.cancel();
+    sweeping.await.unwrap();
+    assert!(ports.jobs.get(id(30)).await.is_err(), "its time was over");
+    let retried = ports.jobs.get(id(40)).await.unwrap();
+    assert_eq!(retried.state, State::Queued);
+    assert!(is_there(&ports, 41).await, "its video is needed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_whose_last_byte_arrives_while_it_is_swept_stays() {
+    let (ports, clock) = ports().await;
+    begin_upload(&ports, id(30), id(31)).await;
+    sweep_for(&ports, &clock, 23 * HOUR).await;
+    assert!(is_paused(&ports, 31).await);
+    let watched = Ports {
+        videos: Arc::new(Meanwhile {
+            store: ports.videos.clone(),
+            jobs: ports.jobs.clone(),
+            retried: None,
+            completed: Some((id(31), id(30))),
+        }),
+        ..ports.clone()
+    };
+    sweep_for(&watched, &clock, 2 * HOUR).await;
+    let job = ports.jobs.get(id(30)).await.unwrap();
+    assert_eq!(job.state, State::Queued);
+    assert!(is_there(&ports, 31).await);
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,10 +372,16 @@ async fn a_store_that_was_adopted_is_swept() {
 async fn a_survey_names_what_would_be_removed_and_removes_nothing() {
     let (ports, clock) = ports().await;
     ports.jobs.cancel(id(9)).await.unwrap();
+    begin_upload(&ports, id(30), id(31)).await;
     clock.advance(48 * HOUR);
+    begin_upload(&ports, id(32), id(33)).await;
+    // One that is complete will be queued.
+    accept(&ports, id(40), id(41)).await;
     let sweeper = Sweeper::new(ports.clone()).retention(24 * HOUR);
     let survey = sweeper.survey().await.unwrap();
     assert_eq!(survey.finished, [id(9)]);
+    assert_eq!(survey.uploads, [id(30)]);
+    assert!(is_paused(&ports, 31).await);
     assert_eq!((survey.videos, survey.mp3s), (vec![id(ORPHAN)], vec![]));
     assert!(is_there(&ports, ORPHAN).await && is_there(&ports, OWNED).await);
 }

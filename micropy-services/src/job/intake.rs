@@ -144,7 +144,17 @@ impl Ports {
 
     /// Removes a job and its files. Where this fails, the sweeper removes what is left.
     pub async fn remove(&self, id: Id) -> Result<(), IntakeError> {
-        let job = self.jobs.delete(id).await?;
+        self.remove_files(self.jobs.delete(id).await?).await
+    }
+
+    /// The same, unless the job has changed since it was `seen`.
+    pub async fn remove_unchanged(&self, seen: &Job) -> Result<(), IntakeError> {
+        self.remove_files(self.jobs.delete_unchanged(seen).await?)
+            .await
+    }
+
+    /// Removes the files of a job that the ledger knows no longer.
+    async fn remove_files(&self, job: Job) -> Result<(), IntakeError> {
         self.videos.delete(job.source).await?;
         if let Some(output) = job.output {
             self.mp3s.delete(output.mp3).await?;

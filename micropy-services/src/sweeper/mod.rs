@@ -1,6 +1,7 @@
 //! The sweeper: removes finished jobs after their retention, abandoned uploads, and files that belong to no job. It also
 //! requests conversions again whose message seems lost.
 
+mod absence;
 mod orphans;
 
 use std::pin::pin;
@@ -13,6 +14,7 @@ use micropy_core::ports::{Id, Timestamp, binding};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use self::absence::Note;
 use self::orphans::Orphans;
 use crate::Ports;
 use crate::gateway::UPLOAD_EXPIRY;
@@ -53,7 +55,8 @@ const DOUBT: Duration = Duration::from_secs(6 * 3600);
 /// What the ledger does not know, it may have forgotten. So files of no job are removed only if the stores belong to the
 /// ledger (see [`binding`]), only when they were seen twice, six hours apart, and only a twentieth of a store in one
 /// search. What is past its time may be so by a wrong clock: when the clock leaps by more than an hour, or nobody has
-/// swept for a day, nothing is removed for its age for six hours.
+/// swept for a day, nothing is removed for its age for six hours, however often sweepers are restarted meanwhile. An upload
+/// does not grow older while nobody sweeps: its owner could not go on with it either.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -87,8 +90,8 @@ pub struct Sweeper {
     holder: Id,
     /// The last round: by the clock, and by the time that has passed here.
     round: Option<(Timestamp, Instant)>,
-    /// Until when nothing is removed for its age.
-    doubt: Option<Instant>,
+    /// What this one and those before it keep in the ledger.
+    note: Note,
 }
 
 /// What one round would remove.
@@ -96,6 +99,8 @@ pub struct Sweeper {
 pub struct Survey {
     /// Jobs past their retention.
     pub finished: Vec<Id>,
+    /// Uploads that nobody has continued for long. A sweeper does not count the time in which nobody swept.
+    pub uploads: Vec<Id>,
     /// Videos that belong to no job.
     pub videos: Vec<Id>,
     /// MP3s that belong to no job.
@@ -114,7 +119,7 @@ impl Sweeper {
             searched: None,
             orphans: Default::default(),
             round: None,
-            doubt: None,
+            note: Note::default(),
         }
     }
 
@@ -152,6 +157,19 @@ impl Sweeper {
         while let Some(jobs) = finished.try_next().await? {
             survey.finished.extend(jobs.iter().map(|job| job.id));
         }
+        let now = self.ports.videos.now().await?;
+        let mut receiving = pin!(self.stale(&[State::Receiving], self.upload_expiry));
+        while let Some(jobs) = receiving.try_next().await? {
+            for job in &jobs {
+                if self
+                    .progress(job)
+                    .await?
+                    .is_abandoned(|since| now.since(since), self)
+                {
+                    survey.uploads.push(job.id);
+                }
+            }
+        }
         for (storage, found) in [
             (&*self.ports.videos, &mut survey.videos),
             (&*self.ports.mp3s, &mut survey.mp3s),
@@ -183,7 +201,8 @@ impl Sweeper {
     /// Sweeps once, unless another sweeper does.
     async fn take_turn(&mut self) {
         match self.ports.jobs.lease_sweep(self.holder, LEASE).await {
-            Ok(Turn::Own { previous }) => {
+            Ok(Turn::Own { previous, note }) => {
+                self.note = Note::read(&note);
                 self.doubt_the_time(previous);
                 self.sweep().await;
             }
@@ -195,29 +214,47 @@ impl Sweeper {
 
     /// Notices when the clock is likely to be wrong.
     fn doubt_the_time(&mut self, previous: Option<Timestamp>) {
-        let now = (self.ports.clock.now(), Instant::now());
-        let leap = match self.round.replace(now) {
-            Some((clock, here)) => now.0.since(clock).saturating_sub(here.elapsed()) > LEAP,
-            None => previous.is_some_and(|previous| now.0.since(previous) > ABSENCE),
+        let now = self.ports.clock.now();
+        let leap = match self.round.replace((now, Instant::now())) {
+            Some((clock, here)) => now.since(clock).saturating_sub(here.elapsed()) > LEAP,
+            None => previous.is_some_and(|previous| now.since(previous) > ABSENCE),
         };
         if leap {
             let hours = DOUBT.as_secs() / 3600;
             tracing::warn!(
-                "the clock has leapt, or nobody has swept for a day: jobs past their retention are kept for {hours} \
-                 hours. Check the clock"
+                "the clock has leapt, or nobody has swept for a day: what is past its time is kept for {hours} hours. \
+                 Check the clock"
             );
-            self.doubt = Some(now.1 + DOUBT);
+            self.note.begin_doubt(now, DOUBT);
         }
-        self.doubt = self.doubt.filter(|end| *end > now.1);
+    }
+
+    /// Looks at the time, by the clock of the uploads' store too, and keeps what was found for the next sweeper. Whether
+    /// nothing is to be removed for its age.
+    async fn take_note(&mut self) -> Result<bool, IntakeError> {
+        let is_in_doubt = self.note.is_in_doubt(self.ports.clock.now(), DOUBT);
+        let looked = self.ports.videos.now().await;
+        if let Ok(now) = &looked {
+            self.note.look(*now, self.upload_expiry);
+        }
+        let (jobs, note) = (&self.ports.jobs, self.note.to_text());
+        jobs.note_sweep(self.holder, &note).await?;
+        looked?;
+        Ok(is_in_doubt)
     }
 
     /// Sweeps once.
     async fn sweep(&mut self) {
+        // Where the time cannot be noted, it is not known either.
+        let is_in_doubt = self.take_note().await.unwrap_or_else(|e| {
+            tracing::warn!(error = %e, "nothing is removed for its age");
+            true
+        });
         let rounds = [
             // First, while the ledger still knows the jobs of old files: a store from before bindings is bound by them.
             ("files of no job", self.sweep_files().await),
-            ("finished jobs", self.sweep_jobs().await),
-            ("abandoned uploads", self.sweep_uploads().await),
+            ("finished jobs", self.sweep_jobs(is_in_doubt).await),
+            ("abandoned uploads", self.sweep_uploads(is_in_doubt).await),
         ];
         for (what, swept) in rounds {
             match swept {
@@ -351,15 +388,16 @@ impl Sweeper {
         }
     }
 
-    async fn sweep_jobs(&self) -> Result<usize, IntakeError> {
-        if self.doubt.is_some() {
+    async fn sweep_jobs(&self, is_in_doubt: bool) -> Result<usize, IntakeError> {
+        if is_in_doubt {
             return Ok(0);
         }
         let mut count = 0;
         let mut pages = pin!(self.stale(FINISHED, self.retention));
         while let Some(jobs) = pages.try_next().await? {
             for job in &jobs {
-                count += removed(job.id, self.ports.remove(job.id).await);
+                // Its owner may have retried it since it was read.
+                count += removed(job.id, self.ports.remove_unchanged(job).await);
             }
             self.hold().await?;
         }
@@ -367,15 +405,16 @@ impl Sweeper {
     }
 
     /// Queues the uploads that are complete but were not queued, because a process died in between. Removes those that
-    /// nobody has continued for long.
-    async fn sweep_uploads(&self) -> Result<usize, IntakeError> {
+    /// nobody has continued for long, unless the time is in doubt.
+    async fn sweep_uploads(&self, is_in_doubt: bool) -> Result<usize, IntakeError> {
         let mut count = 0;
         let mut pages = pin!(self.stale(&[State::Receiving], self.upload_expiry));
         while let Some(jobs) = pages.try_next().await? {
             for job in &jobs {
-                match self.sweep_upload(job).await {
+                match self.sweep_upload(job, is_in_doubt).await {
                     Ok(false) => {}
-                    Ok(true) => count += removed(job.id, self.ports.remove(job.id).await),
+                    // Its last byte may have arrived since it was read.
+                    Ok(true) => count += removed(job.id, self.ports.remove_unchanged(job).await),
                     Err(e) => {
                         tracing::warn!(job_id = %job.id, error = %e, "cannot sweep an upload")
                     }
@@ -387,24 +426,31 @@ impl Sweeper {
     }
 
     /// Completes an upload that is whole; otherwise returns whether it is to be removed.
-    async fn sweep_upload(&self, job: &Job) -> Result<bool, IntakeError> {
-        match self.ports.videos.head(job.source).await {
-            Ok(_) => {
+    async fn sweep_upload(&self, job: &Job, is_in_doubt: bool) -> Result<bool, IntakeError> {
+        match self.progress(job).await? {
+            Progress::Whole => {
                 self.ports.complete_upload(job).await?;
                 Ok(false)
             }
-            Err(storage::Error::NotFound) => Ok(self.is_abandoned(job.source).await?),
-            Err(e) => Err(e.into()),
+            progress if !is_in_doubt => {
+                let now = self.ports.videos.now().await?;
+                let age = |since| self.note.age_of(since, now);
+                Ok(progress.is_abandoned(age, self))
+            }
+            _ => Ok(false),
         }
     }
 
-    /// Whether nobody has written to an unfinished video for long. The ledger does not know: it hears of an upload only
-    /// when it begins and when it is complete.
-    async fn is_abandoned(&self, video: Id) -> Result<bool, storage::Error> {
-        let before = self.ports.videos.now().await?.minus(self.upload_expiry);
-        match self.ports.videos.unfinished(video).await {
-            Ok(head) => Ok(head.written < before),
-            Err(storage::Error::NotFound) => Ok(true),
+    /// How far an upload has come. The ledger does not know: it hears of one only when it begins and when it is complete.
+    async fn progress(&self, job: &Job) -> Result<Progress, storage::Error> {
+        match self.ports.videos.head(job.source).await {
+            Ok(_) => return Ok(Progress::Whole),
+            Err(storage::Error::NotFound) => {}
+            Err(e) => return Err(e),
+        }
+        match self.ports.videos.unfinished(job.source).await {
+            Ok(head) => Ok(Progress::Written(head.written)),
+            Err(storage::Error::NotFound) => Ok(Progress::Written(job.updated)),
             Err(e) => Err(e),
         }
     }
@@ -443,10 +489,33 @@ impl Sweeper {
 
     /// Checks that both stores belong to the ledger. Beside another ledger, every file would seem to belong to no job.
     async fn check_stores(&self) -> Result<(), binding::Error> {
-        for storage in [&self.ports.videos, &self.ports.mp3s] {
+        let stores = [&self.ports.videos, &self.ports.mp3s];
+        // Neither is bound to a ledger that the other refuses.
+        for storage in stores {
+            binding::verify(&**storage, &*self.ports.jobs).await?;
+        }
+        for storage in stores {
             binding::check(&**storage, &*self.ports.jobs, self.ports.new_id()).await?;
         }
         Ok(())
+    }
+}
+
+/// How far an upload has come.
+enum Progress {
+    /// All bytes are there.
+    Whole,
+    /// Something was written last at that time, or begun.
+    Written(Timestamp),
+}
+
+impl Progress {
+    /// Whether nobody has continued it for long, by its age.
+    fn is_abandoned(&self, age: impl Fn(Timestamp) -> Duration, sweeper: &Sweeper) -> bool {
+        match self {
+            Progress::Whole => false,
+            Progress::Written(since) => age(*since) > sweeper.upload_expiry,
+        }
     }
 }
 
@@ -454,6 +523,8 @@ impl Sweeper {
 fn removed(job: Id, result: Result<(), IntakeError>) -> usize {
     match result {
         Ok(()) => 1,
+        // It has changed since it was read, or its owner has removed it.
+        Err(IntakeError::Jobs(jobs::Error::Rejected(_) | jobs::Error::NotFound)) => 0,
         Err(e) => {
             tracing::warn!(job_id = %job, error = %e, "cannot remove a job");
             0
