@@ -10,7 +10,7 @@
 //!
 //! Each service is a struct with builder methods and an async `run`. All of them use the [`Ports`] of `micropy_core` alone.
 //! So they run in one process or in many, over whatever stores and queues the adapters speak to, and meet each other only
-//! through those. [`accounts`] are the users of gateway and auth service; [`telemetry`] is traces, metrics and health;
+//! through those. [`stores`] keeps them from a store that is another's. [`accounts`] are the users of gateway and auth service; [`telemetry`] is traces, metrics and health;
 //! [`http`] is a server for the routers.
 //!
 //! This crate reads no settings, neither from files nor from the environment: `micropy-server` is the program that does.
@@ -26,6 +26,7 @@ pub mod http;
 mod job;
 pub mod notification;
 mod ports;
+pub mod stores;
 pub mod sweeper;
 pub mod telemetry;
 pub mod worker;

@@ -1,21 +1,19 @@
-//! Whose password is checked next.
+//! Who is served next, of those who ask for what is costly.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::throttle::Network;
-
-/// Networks remembered before those that wait for nothing are forgotten.
+/// Those remembered before those that wait for nothing are forgotten.
 const CROWD: usize = 1_000;
 
-/// Lets each network have few passwords hashed at a time, so that one that sends hundreds waits for itself, not others
-/// for it.
-pub struct Turns {
+/// Lets each one, a network or a user, have few things done at a time, so that one that sends hundreds waits for itself,
+/// not others for it.
+pub struct Turns<K> {
     at_once: usize,
-    networks: Mutex<HashMap<Network, Weak<Semaphore>>>,
+    known: Mutex<HashMap<K, Weak<Semaphore>>>,
 }
 
 /// It lasts until it is dropped.
@@ -23,34 +21,34 @@ pub struct Turn {
     _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Turns {
-    /// So many at a time for each network.
+impl<K: Eq + Hash> Turns<K> {
+    /// So many at a time for each.
     pub fn new(at_once: usize) -> Self {
         Turns {
             at_once,
-            networks: Mutex::default(),
+            known: Mutex::default(),
         }
     }
 
-    /// Waits until the network has a turn.
-    pub async fn wait(&self, from: IpAddr) -> Turn {
-        let network = self.network(Network::of(from));
+    /// Waits until it is the turn of `who`.
+    pub async fn wait(&self, who: K) -> Turn {
+        let turns = self.turns_of(who);
         Turn {
             // It is never closed.
-            _permit: network.acquire_owned().await.ok(),
+            _permit: turns.acquire_owned().await.ok(),
         }
     }
 
-    fn network(&self, network: Network) -> Arc<Semaphore> {
-        let mut networks = self.networks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = networks.get(&network).and_then(Weak::upgrade) {
+    fn turns_of(&self, who: K) -> Arc<Semaphore> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known.get(&who).and_then(Weak::upgrade) {
             return known;
         }
-        if networks.len() >= CROWD {
-            networks.retain(|_, known| known.strong_count() > 0);
+        if known.len() >= CROWD {
+            known.retain(|_, known| known.strong_count() > 0);
         }
         let new = Arc::new(Semaphore::new(self.at_once));
-        networks.insert(network, Arc::downgrade(&new));
+        known.insert(who, Arc::downgrade(&new));
         new
     }
 }
@@ -62,9 +60,9 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_network_waits_for_itself_alone() {
+    async fn each_waits_for_itself_alone() {
         let turns = Turns::new(2);
-        let (here, there) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let (here, there) = ("here", "there");
         let first = turns.wait(here).await;
         let _second = turns.wait(here).await;
         let waits = |from| tokio::time::timeout(Duration::from_secs(60), turns.wait(from));
@@ -75,11 +73,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn networks_that_wait_for_nothing_are_forgotten() {
+    async fn those_that_wait_for_nothing_are_forgotten() {
         let turns = Turns::new(1);
         for n in 0..10 * CROWD as u32 {
-            drop(turns.wait(IpAddr::from(n.to_be_bytes())).await);
+            drop(turns.wait(n).await);
         }
-        assert!(turns.networks.lock().unwrap().len() <= CROWD);
+        assert!(turns.known.lock().unwrap().len() <= CROWD);
     }
 }

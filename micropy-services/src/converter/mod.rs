@@ -26,6 +26,7 @@ use crate::job::adoption::AdoptionError;
 use crate::job::inbox::{self, HAND_BACK};
 use crate::job::message::Body;
 use crate::job::outbox;
+use crate::stores::StoreCheck;
 use crate::telemetry::{self, Metrics};
 use crate::worker::{Converted, Fault, Sandbox, Worker};
 
@@ -89,6 +90,8 @@ pub struct ConverterService {
     worker: Worker,
     workers: usize,
     grace: Duration,
+    /// Whether the stores are the ledger's.
+    stores: Arc<StoreCheck>,
 }
 
 /// When to stop.
@@ -121,12 +124,21 @@ impl ConverterService {
     /// A converter service whose worker processes are started as `worker` says.
     pub fn new(ports: Ports, worker: Worker) -> Self {
         ConverterService {
+            stores: Arc::new(StoreCheck::new(ports.clone())),
             ports,
             metrics: Arc::default(),
             worker,
             workers: cores().div_ceil(2),
             grace: Duration::from_secs(20),
         }
+    }
+
+    /// The check that the stores are the ledger's, where other services share it. The default is one of its own. No job is
+    /// begun before it has passed.
+    #[must_use]
+    pub fn stores(mut self, stores: Arc<StoreCheck>) -> Self {
+        self.stores = stores;
+        self
     }
 
     /// How long conversions may take to end after the shutdown. The default is 20 seconds.
@@ -161,9 +173,11 @@ impl ConverterService {
         let mut tasks = JoinSet::new();
         tasks.spawn(outbox::run(self.ports.clone(), shutdown.clone()));
         let (cut_off, _timer) = inbox::cut_off(shutdown.clone(), self.grace);
-        for _ in 0..self.workers {
-            let (shutdown, cut_off) = (shutdown.clone(), cut_off.clone());
-            tasks.spawn(self.clone().work_through_queue(shutdown, cut_off));
+        if self.stores.passed(&shutdown).await.is_some() {
+            for _ in 0..self.workers {
+                let (shutdown, cut_off) = (shutdown.clone(), cut_off.clone());
+                tasks.spawn(self.clone().work_through_queue(shutdown, cut_off));
+            }
         }
         while let Some(ended) = tasks.join_next().await {
             if let Err(e) = ended {

@@ -251,6 +251,7 @@ pub async fn remove(
         LoginError::Users(e) => e.into(),
         _ => AccountError::Wrong.into(),
     })?;
+    gateway.accounts.check_removal().await?;
     // The account goes last: until then, all of this can be done again.
     gateway.remove_all_jobs(&session.email).await?;
     let token = session.token.reveal();
@@ -346,19 +347,22 @@ fn set_cookie(
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::sync::Arc;
 
     use axum::body::Body;
     use axum::http::Request;
-    use axum::http::header::CONTENT_TYPE;
+    use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
     use micropy_core::ports::Id;
+    use micropy_core::ports::auth::{ApiToken, Scopes};
     use micropy_core::ports::jobs::Job;
     use micropy_core::ports::memory::MemoryAuth;
     use micropy_core::ports::time::{ManualClock, Timestamp};
     use tower::ServiceExt as _;
 
+    use super::*;
     use crate::Ports;
-    use crate::accounts::{LocalAccounts, Secret};
+    use crate::accounts::{Accounts as _, Claims, LocalAccounts, MailCode, Secret};
     use crate::gateway::Gateway;
 
     const ANN: &str = "ann@example.com";
@@ -371,6 +375,110 @@ mod tests {
             .body(Body::from(account.to_string()));
         let response = gateway.router().oneshot(request.unwrap()).await;
         response.unwrap().status().as_u16()
+    }
+
+    /// The accounts of an auth service that removes nobody, as the original one.
+    struct Keeping(LocalAccounts);
+
+    #[async_trait::async_trait]
+    impl crate::accounts::Accounts for Keeping {
+        async fn login(
+            &self,
+            account: Option<Credentials>,
+            from: IpAddr,
+        ) -> Result<String, LoginError> {
+            self.0.login(account, from).await
+        }
+        async fn register(&self, new: Credentials, from: IpAddr) -> Result<String, RegisterError> {
+            self.0.register(new, from).await
+        }
+        async fn check(&self, token: &str) -> Result<Option<Claims>, Error> {
+            self.0.check(token).await
+        }
+        async fn renew(&self, token: &str) -> Result<String, RenewError> {
+            self.0.renew(token).await
+        }
+        async fn logout(&self, token: &str) -> Result<(), Error> {
+            self.0.logout(token).await
+        }
+        async fn change_password(
+            &self,
+            _: &str,
+            _: PasswordChange,
+            _: IpAddr,
+        ) -> Result<String, AccountError> {
+            Err(AccountError::Unsupported)
+        }
+        async fn remove(&self, _: &str, _: String, _: IpAddr) -> Result<(), AccountError> {
+            Err(AccountError::Unsupported)
+        }
+        async fn check_removal(&self) -> Result<(), AccountError> {
+            Err(AccountError::Unsupported)
+        }
+        async fn mail_code(
+            &self,
+            _: &str,
+            _: Purpose,
+            _: IpAddr,
+        ) -> Result<Option<MailCode>, AccountError> {
+            Err(AccountError::Unsupported)
+        }
+        fn gives_mail_codes(&self) -> bool {
+            false
+        }
+        async fn reset_password(&self, _: &str, _: String, _: IpAddr) -> Result<(), AccountError> {
+            Err(AccountError::Unsupported)
+        }
+        async fn confirm_address(&self, _: &str) -> Result<(), AccountError> {
+            Err(AccountError::Unsupported)
+        }
+        async fn api_tokens(&self, _: &str) -> Result<Vec<ApiToken>, AccountError> {
+            Err(AccountError::Unsupported)
+        }
+        async fn add_api_token(
+            &self,
+            _: &str,
+            _: String,
+            _: Scopes,
+        ) -> Result<(ApiToken, String), AccountError> {
+            Err(AccountError::Unsupported)
+        }
+        async fn remove_api_token(&self, _: &str, _: &str) -> Result<(), AccountError> {
+            Err(AccountError::Unsupported)
+        }
+        fn registration(&self) -> bool {
+            true
+        }
+        fn confirmation(&self) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn beside_a_service_that_removes_nobody_no_job_is_removed_either() {
+        let clock = Arc::new(ManualClock::new(Timestamp::default()));
+        let ports = Ports::in_memory(clock.clone());
+        let secret = Secret::new("a secret of the tests, of more than 32 bytes");
+        let users = Arc::new(MemoryAuth::default());
+        let local = LocalAccounts::new(users, clock.clone(), &secret);
+        let accounts = Arc::new(Keeping(local));
+        let ann = || Credentials {
+            email: ANN.into(),
+            password: "correct horse".into(),
+        };
+        let from = IpAddr::from([192, 0, 2, 1]);
+        let token = accounts.0.register(ann(), from).await.unwrap();
+        let [job, video] = [1, 2].map(|byte| Id::from_bytes([byte; 12]));
+        let job = Job::new(job, ANN, video, ports.clock.now());
+        ports.jobs.create(&job, None).await.unwrap();
+        let request = Request::post("/api/v1/auth/remove")
+            .header(CONTENT_TYPE, "application/json")
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .body(Body::from(r#"{"password": "correct horse"}"#));
+        let router = Gateway::new(ports.clone(), accounts).router();
+        let response = router.oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(response.status(), 501);
+        assert!(ports.jobs.get(job.id).await.is_ok(), "it is still there");
     }
 
     #[tokio::test]

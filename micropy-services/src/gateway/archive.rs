@@ -71,6 +71,7 @@ pub async fn archive(
     Query(selection): Query<Selection>,
 ) -> Result<Response, Problem> {
     let slot = gateway.archives.take(&session.email)?;
+    let turn = gateway.readers.wait(session.email.clone()).await;
     let jobs = match &selection.jobs {
         Some(ids) => {
             let (mut named, mut jobs) = (HashSet::new(), Vec::new());
@@ -102,6 +103,7 @@ pub async fn archive(
                 .await?
         }
     };
+    drop(turn);
     let entries = entries(jobs);
     if entries.is_empty() {
         return Err(Problem::not_found());

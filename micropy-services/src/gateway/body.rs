@@ -118,6 +118,11 @@ pub enum UploadProblems {
     TooLarge(Problem),
     #[response(status = 415, description = "Not MP4")]
     NotMp4(Problem),
+    #[response(
+        status = 429,
+        description = "Too many uploads at the same time; see Retry-After"
+    )]
+    TooMany(Problem),
     #[response(status = 507, description = "The storage is full")]
     Full(Problem),
 }

@@ -27,6 +27,9 @@ pub async fn upload(
     if let Err(problem) = gateway.check_confirmed(&session) {
         return rejection(&problem);
     }
+    if let Err(problem) = gateway.check_stores().await {
+        return rejection(&problem);
+    }
     let json = wants_json(request.headers());
     let batch = gateway.ports.new_id();
     let received = match Form::read(request, options, false) {

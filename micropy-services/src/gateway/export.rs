@@ -91,7 +91,9 @@ impl Gateway {
             before,
             ..Filter::default()
         };
+        let turn = self.readers.wait(owner.to_owned()).await;
         let jobs = self.ports.jobs.list(owner, &filter, PAGE).await?;
+        drop(turn);
         let next = match jobs.last() {
             Some(last) if jobs.len() == PAGE => Page::Before(last.id),
             _ => Page::End,

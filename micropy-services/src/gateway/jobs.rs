@@ -86,6 +86,7 @@ pub async fn list(
     let filter = selection.filter()?;
     let limit = selection.limit.map_or(PAGE, usize::from);
     let limit = limit.clamp(1, MAX_PAGE);
+    let _turn = gateway.readers.wait(session.email.clone()).await;
     // One more job tells whether there is another page.
     let mut jobs = gateway
         .ports
@@ -215,6 +216,51 @@ mod tests {
     use crate::accounts::{Accounts as _, Credentials, LocalAccounts, Secret};
 
     const ANN: &str = "ann@example.com";
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_for_many_pages_waits_for_their_own_and_others_do_not() {
+        let clock = Arc::new(ManualClock::new(Timestamp::default()));
+        let ports = Ports::in_memory(clock.clone());
+        let users = Arc::new(MemoryAuth::default());
+        let secret = Secret::new("a secret of the tests, of more than 32 bytes");
+        let accounts = Arc::new(LocalAccounts::new(users, clock, &secret));
+        let gateway = Gateway::new(ports, accounts.clone());
+        let token = async |email: &str| {
+            let account = Credentials {
+                email: email.to_owned(),
+                password: "correct horse".to_owned(),
+            };
+            let token = accounts.register(account, [192, 0, 2, 1].into()).await;
+            token.unwrap()
+        };
+        let (ann, bob) = (token(ANN).await, token("bob@example.com").await);
+        let listed = async |token: &str, path: &str| {
+            let request = Request::get(path)
+                .header(AUTHORIZATION, format!("Bearer {token}"))
+                .body(Body::empty());
+            let read = async {
+                let response = gateway.router().oneshot(request.unwrap()).await.unwrap();
+                axum::body::to_bytes(response.into_body(), 1 << 20).await
+            };
+            let minute = std::time::Duration::from_secs(60);
+            tokio::time::timeout(minute, read).await.is_ok()
+        };
+        let paths = ["/api/v1/jobs", "/api/v1/auth/export", "/api/v1/archive"];
+        let mut busy = Vec::new();
+        let wait = || gateway.readers.wait(ANN.to_owned());
+        let second = std::time::Duration::from_secs(1);
+        while let Ok(turn) = tokio::time::timeout(second, wait()).await {
+            busy.push(turn);
+        }
+        for path in paths {
+            assert!(!listed(&ann, path).await, "{path}");
+            assert!(listed(&bob, path).await, "{path}");
+        }
+        busy.clear();
+        for path in paths {
+            assert!(listed(&ann, path).await, "{path}");
+        }
+    }
 
     #[tokio::test]
     async fn nothing_is_retried_for_an_address_that_is_not_confirmed() {

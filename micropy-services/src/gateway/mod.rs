@@ -27,16 +27,24 @@ pub use problem::Problem;
 pub(crate) use limits::UPLOAD_EXPIRY;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::FromRef;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::accounts::{Accounts, Allowance, REGISTRATIONS};
+use crate::accounts::{Accounts, Allowance, REGISTRATIONS, Turns};
 use crate::job::outbox;
+use crate::stores::StoreCheck;
 use crate::telemetry::Metrics;
 use crate::{Ports, auth, http};
+
+/// Reads of many jobs that one user has made at a time. The ledger is everybody's.
+const READERS: usize = 2;
+/// How long an upload waits for the stores to be checked.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+const UNCHECKED: &str = "The service cannot take uploads yet. Please try again.";
 
 /// The gateway: the HTTP API for uploads, jobs and downloads, and the routes of the original gateway.
 ///
@@ -99,6 +107,11 @@ pub struct Gateway {
     /// Mails about accounts that are being asked for.
     mails: Arc<Semaphore>,
     archives: slots::Slots,
+    uploads: slots::Slots,
+    /// Those who read many jobs at once.
+    readers: Arc<Turns<String>>,
+    /// Whether the stores are the ledger's.
+    stores: Arc<StoreCheck>,
     streams: slots::Slots,
     /// Cancelled when the service shuts down: endless responses must end.
     shutdown: CancellationToken,
@@ -117,7 +130,6 @@ impl Gateway {
     /// A gateway for the users of `accounts`.
     pub fn new(ports: Ports, accounts: Arc<dyn Accounts>) -> Self {
         Gateway {
-            ports,
             accounts,
             metrics: Arc::default(),
             limits: Limits::default(),
@@ -130,9 +142,21 @@ impl Gateway {
             registrations: Arc::new(Allowance::new(REGISTRATIONS)),
             mails: Arc::new(Semaphore::new(mails::MAX_REQUESTS)),
             archives: archive::slots(),
+            uploads: uploads::slots(),
+            readers: Arc::new(Turns::new(READERS)),
+            stores: Arc::new(StoreCheck::new(ports.clone())),
             streams: events::slots(http::max_connections(1)),
             shutdown: CancellationToken::new(),
+            ports,
         }
+    }
+
+    /// The check that the stores are the ledger's, where other services share it. The default is one of its own. No upload
+    /// is taken before it has passed.
+    #[must_use]
+    pub fn stores(mut self, stores: Arc<StoreCheck>) -> Self {
+        self.stores = stores;
+        self
     }
 
     /// Where to count what happens.
@@ -204,13 +228,32 @@ impl Gateway {
         routes::router(Arc::new(self.clone()))
     }
 
-    /// Publishes what the ledger owes the queues, until `shutdown`. Then ends the responses that would never end by
+    /// Publishes what the ledger owes the queues, and checks the stores until they have passed, until `shutdown`. Then ends the responses that would never end by
     /// themselves.
     pub async fn run(self, shutdown: CancellationToken) {
-        tokio::join!(outbox::run(self.ports, shutdown.clone()), async {
-            shutdown.cancelled().await;
-            self.shutdown.cancel();
-        });
+        tokio::join!(
+            outbox::run(self.ports, shutdown.clone()),
+            self.stores.passed(&shutdown),
+            async {
+                shutdown.cancelled().await;
+                self.shutdown.cancel();
+            }
+        );
+    }
+
+    /// Refuses what would be put into a store that may be another's.
+    async fn check_stores(&self) -> Result<(), Problem> {
+        if self.stores.has_passed() {
+            return Ok(());
+        }
+        match tokio::time::timeout(STORE_PATIENCE, self.stores.check()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(e)) => {
+                tracing::warn!(error = %e, "an upload is refused");
+                Err(Problem::busy(UNCHECKED))
+            }
+            Err(_) => Err(Problem::busy(UNCHECKED)),
+        }
     }
 
     /// The URL of one of our paths.

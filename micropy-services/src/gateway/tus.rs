@@ -104,6 +104,7 @@ pub async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     gateway.check_confirmed(&session)?;
+    gateway.check_stores().await?;
     let length = number(request.headers(), &UPLOAD_LENGTH)?;
     let metadata = Metadata::read(request.headers())?;
     let options = metadata.options(options)?;
@@ -180,6 +181,7 @@ pub async fn head(
         (status = 412, description = "Another version of tus", body = Problem),
         (status = 413, description = "More bytes than Upload-Length", body = Problem),
         (status = 415, description = "Another content type; or not MP4, and then the upload is removed", body = Problem),
+        (status = 429, description = "Too many uploads at the same time; see Retry-After", body = Problem),
         (status = 460, description = "Checksum mismatch", body = Problem),
         (status = 507, description = "The storage is full", body = Problem),
     )
@@ -195,6 +197,7 @@ pub async fn patch(
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail));
     }
     let offset = number(request.headers(), &UPLOAD_OFFSET)?;
+    gateway.check_stores().await?;
     let offset = gateway.append(&session, &job, offset, request).await?;
     Ok(gateway.tus_response(StatusCode::NO_CONTENT, &job, offset))
 }
@@ -271,6 +274,7 @@ impl Gateway {
         offset: u64,
         request: Request,
     ) -> Result<u64, Problem> {
+        let _slot = self.uploads.take(&session.email)?;
         let watched = self.watch(session);
         let checksum = Checksum::read(request.headers())?;
         let (lock, job) = self.lock_upload(job.id).await?;

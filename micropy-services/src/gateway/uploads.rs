@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_TYPE, HeaderName};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
@@ -18,17 +18,27 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-use super::body::{Buffered, Checks, EndlessHeader, Query, UploadProblems, checked, paced};
+use super::body::{
+    Buffered, Checks, EndlessHeader, Query, Rejection, UploadProblems, checked, paced,
+};
 use super::problem::Problem;
 use super::session::Session;
+use super::slots::Slots;
 use super::view::JobView;
 use super::{Gateway, Shared};
 use crate::job::intake::Submission;
 use crate::job::options::{ConversionOptions, MAX_VALUE};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Uploads of one user at the same time, in forms and in parts.
+const PER_USER: usize = 64;
 const MAX_KEY: usize = 200;
 const MAX_FILE_NAME: usize = 255;
+
+/// Slots for uploads.
+pub fn slots() -> Slots {
+    Slots::new("uploads", usize::MAX, PER_USER)
+}
 
 /// The result of one request.
 #[derive(Serialize, ToSchema)]
@@ -78,6 +88,7 @@ pub async fn upload(
     request: Request,
 ) -> Result<Response, Problem> {
     gateway.check_confirmed(&session)?;
+    gateway.check_stores().await?;
     let form = Form::read(request, options, true)?;
     let batch = gateway.ports.new_id();
     let received = gateway.receive_form(&session, form, batch).await?;
@@ -121,6 +132,8 @@ pub struct Form {
     previous: Option<PartBytes>,
     options: ConversionOptions,
     key: Option<String>,
+    /// Bytes of the whole form, where the client says so.
+    length: Option<u64>,
     /// Whether to reject files that are not MP4 and fields that are not options.
     strict: bool,
 }
@@ -161,6 +174,22 @@ pub struct Received {
     pub result: Result<Job, Problem>,
 }
 
+impl Received {
+    /// Bytes of the file, if it was taken.
+    fn bytes(&self) -> u64 {
+        self.result.as_ref().map_or(0, |job| job.source_bytes)
+    }
+}
+
+/// A file of a form, before it is read.
+struct File {
+    video: PartBytes,
+    /// The most bytes that it can have, where the client says so.
+    most: Option<u64>,
+    /// Whether it must begin like an MP4 file.
+    sniff: bool,
+}
+
 impl Form {
     /// Begins to read a form.
     pub fn read(
@@ -176,6 +205,8 @@ impl Form {
             .and_then(|value| value.to_str().ok())
             .and_then(|value| multer::parse_boundary(value).ok())
             .ok_or_else(|| Problem::bad_request("Files come as multipart/form-data."))?;
+        let length = request.headers().get(CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let buffered = Buffered::default();
         let pieces = paced(request.into_body().into_data_stream(), buffered.clone());
         Ok(Form {
@@ -184,6 +215,7 @@ impl Form {
             previous: None,
             options,
             key,
+            length,
             strict,
         })
     }
@@ -247,6 +279,7 @@ impl Gateway {
         batch: Id,
     ) -> Result<Vec<Received>, Problem> {
         let mut received = Vec::new();
+        let _slot = self.uploads.take(&session.email)?;
         let watched = self.watch(session);
         loop {
             let part = match form.next().await {
@@ -298,9 +331,15 @@ impl Gateway {
                 options: form.options.to_json(),
             };
             let ended = watched.ended.clone();
-            let result = self
-                .receive_file(session, submission, part.bytes, form.strict, ended)
-                .await;
+            // What has arrived of the form is in no file to come.
+            let before: u64 = received.iter().map(Received::bytes).sum();
+            let most = form.length.map(|length| length.saturating_sub(before));
+            let file = File {
+                video: part.bytes,
+                most,
+                sniff: form.strict,
+            };
+            let result = self.receive_file(session, submission, file, ended).await;
             // There is no point in waiting for the rest of a file that is too large, or not allowed any more.
             let status = result.as_ref().err().map(Problem::status);
             if let (Some(StatusCode::UNPROCESSABLE_ENTITY), Err(problem)) = (status, &result) {
@@ -363,27 +402,33 @@ impl Gateway {
         &self,
         session: &Session,
         submission: Submission,
-        video: PartBytes,
-        sniff: bool,
+        file: File,
         session_ended: CancellationToken,
     ) -> Result<Job, Problem> {
-        let (limit, too_large) = self.upload_limit(session).await?;
+        let (reservation, limit, too_large) = self.reserve(session, file.most).await?;
+        let reservation = Arc::new(reservation);
         let checks = Checks {
             limit,
             too_large,
             pause: self.limits.body_timeout,
-            sniff,
+            sniff: file.sniff,
             superseded: CancellationToken::new(),
             session_ended,
         };
-        let job = self.ports.store(submission, checked(video, checks)).await?;
+        let room = reservation.clone();
+        let video = checked(file.video, checks).map(move |piece| match piece {
+            Ok(piece) if !room.take(piece.len() as u64) => Err(Rejection::Quota.into()),
+            piece => piece,
+        });
+        let job = self.ports.store(submission, Box::pin(video)).await?;
         if self.has_ended(session).await {
             // Where this fails, the sweeper removes it.
             let _ = self.ports.videos.delete(job.source).await;
             return Err(Problem::session_ended());
         }
         let admission = self.admission.lock(&session.email).await;
-        // Other uploads may have used up the quota meanwhile.
+        reservation.settle(job.source_bytes);
+        // MP3s may have used up the quota meanwhile, or uploads by way of another gateway.
         if let Err(problem) = self.check_quota(session, job.source_bytes).await {
             // Where this fails, the sweeper removes it.
             let _ = self.ports.videos.delete(job.source).await;
@@ -437,9 +482,16 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use axum::body::Body;
+    use axum::http::header::AUTHORIZATION;
     use futures_util::stream;
+    use micropy_core::ports::binding;
+    use micropy_core::ports::memory::MemoryAuth;
+    use micropy_core::ports::time::{ManualClock, Timestamp};
+    use tower::ServiceExt as _;
 
     use super::*;
+    use crate::Ports;
+    use crate::accounts::{Accounts as _, Credentials, LocalAccounts, Secret};
 
     const PIECE: usize = 64 * 1024;
 
@@ -496,6 +548,134 @@ mod tests {
         assert_eq!(last.bytes.next().await.unwrap().unwrap(), "last");
         drop(last);
         assert!(form.next().await.unwrap().is_none());
+    }
+
+    /// A gateway, its ports, and a token of Ann's.
+    async fn gateway() -> (Gateway, Ports, String) {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000)));
+        let ports = Ports::in_memory(clock.clone());
+        let secret = Secret::new("a secret of the tests, of more than 32 bytes");
+        let users = Arc::new(MemoryAuth::default());
+        let accounts = LocalAccounts::new(users, clock, &secret);
+        let ann = Credentials {
+            email: "ann@example.com".to_owned(),
+            password: "correct horse".to_owned(),
+        };
+        let token = accounts.register(ann, [192, 0, 2, 1].into()).await;
+        let gateway = Gateway::new(ports.clone(), Arc::new(accounts));
+        (gateway, ports, token.unwrap())
+    }
+
+    /// A request that puts a video, or its beginning, into the store.
+    fn upload_to(path: &str, token: &str, body: Body) -> Request {
+        let request = Request::post(path)
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .header(CONTENT_TYPE, "multipart/form-data; boundary=x")
+            .header("tus-resumable", "1.0.0")
+            .header("upload-length", "8");
+        request.body(body).unwrap()
+    }
+
+    fn video() -> String {
+        format!("{HEAD}\r\n\0\0\0\u{8}ftyp\r\n--x--\r\n")
+    }
+
+    #[tokio::test]
+    async fn nothing_is_put_into_a_store_that_may_be_anothers() {
+        let (gateway, ports, token) = gateway().await;
+        // The server was away when the service started. Now it is there, and holds the files of another.
+        let other = Ports::in_memory(ports.clock.clone());
+        binding::check(&*ports.videos, &*other.jobs, ports.new_id())
+            .await
+            .unwrap();
+        let routes = ["/api/v1/uploads", "/upload", "/api/v1/tus"];
+        let status = async |path| {
+            let request = upload_to(path, &token, Body::from(video()));
+            let response = gateway.router().oneshot(request).await.unwrap();
+            response.status().as_u16()
+        };
+        for path in routes {
+            assert_eq!(status(path).await, 503, "{path}");
+        }
+        let all = ports.videos.list_older_than(Timestamp::MAX).await.unwrap();
+        assert_eq!(all.count().await, 0);
+        assert_eq!(ports.jobs.identity().await.unwrap(), None);
+        for store in [&ports.videos, &ports.mp3s] {
+            binding::adopt(&**store, &*ports.jobs, ports.new_id())
+                .await
+                .unwrap();
+        }
+        for (path, taken) in routes.into_iter().zip([201, 200, 201]) {
+            assert_eq!(status(path).await, taken, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_user_has_no_more_bytes_on_their_way_than_the_quota_allows() {
+        const QUOTA: usize = 10 * PIECE;
+        let (gateway, ports, token) = gateway().await;
+        let gateway = gateway.limits(crate::gateway::Limits {
+            quota_bytes: QUOTA as u64,
+            ..Default::default()
+        });
+        // None of them ever ends, nor says how much there is to come.
+        let requests: Vec<_> = (0..20)
+            .map(|_| {
+                let (sender, mut receiver) = tokio::sync::mpsc::channel::<Bytes>(100);
+                let head = format!("{HEAD}\r\n\0\0\0\u{8}ftyp");
+                sender.try_send(head.into()).unwrap();
+                let body = stream::poll_fn(move |context| receiver.poll_recv(context));
+                let body = Body::from_stream(body.map(Ok::<_, Infallible>));
+                let request = upload_to("/api/v1/uploads", &token, body);
+                let router = gateway.router();
+                (sender, tokio::spawn(router.oneshot(request)))
+            })
+            .collect();
+        let stored = async || {
+            let mut bytes = 0;
+            let mut all = ports.videos.list_older_than(Timestamp::MAX).await.unwrap();
+            while let Some(head) = all.next().await {
+                bytes += head.unwrap().bytes as usize;
+            }
+            bytes
+        };
+        for _ in 0..QUOTA / PIECE {
+            for (sender, _) in &requests {
+                let _ = sender.send(Bytes::from(vec![0; PIECE])).await;
+            }
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            assert!(gateway.admission.on_their_way("ann@example.com") <= QUOTA as u64);
+            assert!(stored().await <= QUOTA);
+        }
+        let (senders, answers): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
+        drop(senders);
+        for answer in answers {
+            let status = answer.await.unwrap().unwrap().status();
+            assert!([400, 403].contains(&status.as_u16()), "{status}");
+        }
+        assert_eq!(gateway.admission.on_their_way("ann@example.com"), 0);
+        let request = upload_to("/api/v1/uploads", &token, Body::from(video()));
+        let response = gateway.router().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 201, "all of it is free again");
+    }
+
+    #[tokio::test]
+    async fn a_user_has_so_many_uploads_at_the_same_time() {
+        let (gateway, _, token) = gateway().await;
+        let held: Vec<_> = (0..PER_USER)
+            .map(|_| gateway.uploads.take("ann@example.com").ok())
+            .collect();
+        assert!(held.iter().all(Option::is_some));
+        let status = async || {
+            let request = upload_to("/api/v1/uploads", &token, Body::from(video()));
+            let response = gateway.router().oneshot(request).await.unwrap();
+            response.status().as_u16()
+        };
+        assert_eq!(status().await, 429);
+        drop(held);
+        assert_eq!(status().await, 201);
     }
 
     #[test]
