@@ -11,7 +11,7 @@ use micropy_core::ports::{Auth, Clock, Timestamp};
 use tokio::time::Instant;
 
 use super::recent::Recent;
-use super::throttle::{Allowance, Throttle};
+use super::throttle::{Allowance, Network, Throttle};
 use super::token::{API_TOKEN, LIFETIME, MailCode, Purpose, Tokens, api_token, digest, random};
 use super::turns::Turns;
 use super::{
@@ -55,11 +55,13 @@ pub struct LocalAccounts {
     registration: bool,
     confirmation: bool,
     /// Of those who log in, and of those who register or set another password: neither wait for the other.
-    login_turns: Turns,
-    registration_turns: Turns,
+    login_turns: Turns<Network>,
+    registration_turns: Turns<Network>,
     /// What tokens are good for; none where they are not good.
     recent: Recent<Option<Claims>>,
-    /// When the store did not answer last.
+    /// Whether the users are kept by a server elsewhere, which may be away.
+    are_elsewhere: bool,
+    /// When that did not answer last.
     silent_since: Mutex<Option<Instant>>,
 }
 
@@ -82,6 +84,7 @@ impl LocalAccounts {
             login_turns: Turns::new(turns),
             registration_turns: Turns::new(turns),
             recent: Recent::default(),
+            are_elsewhere: true,
             silent_since: Mutex::default(),
         }
     }
@@ -117,6 +120,15 @@ impl LocalAccounts {
         self
     }
 
+    /// Whether the users are kept by a server elsewhere. While that is away, what it said last of a token holds, so that an
+    /// outage shuts nobody out who has signed in. Users in this process's own files are never away: when they take too long,
+    /// a request is refused, and has to be repeated. The default is yes.
+    #[must_use]
+    pub fn users_elsewhere(mut self, elsewhere: bool) -> Self {
+        self.are_elsewhere = elsewhere;
+        self
+    }
+
     /// The user of a token that we, or the original auth service, have signed, as the store knows them now; none where
     /// the token has ended.
     async fn user_of(&self, claims: &Claims, token: &TokenDigest) -> Result<Option<User>, Error> {
@@ -135,10 +147,10 @@ impl LocalAccounts {
         if !self.is_silent() {
             let asked = tokio::time::timeout(CHECK_TIME, self.user_of(&claims, token)).await;
             let asked = asked.unwrap_or_else(|elapsed| Err(Error::Unavailable(elapsed.into())));
-            let is_silent = matches!(asked, Err(Error::Unavailable(_)));
+            let is_silent = self.are_elsewhere && matches!(asked, Err(Error::Unavailable(_)));
             self.set_silent(is_silent);
             match asked {
-                Err(Error::Unavailable(e)) => {
+                Err(Error::Unavailable(e)) if is_silent => {
                     tracing::warn!(error = %e, "tokens are accepted without asking for their users");
                 }
                 answer => {
@@ -177,7 +189,9 @@ impl LocalAccounts {
                 })
             }
             Err(Error::NotFound) => None,
-            Err(e @ Error::Unavailable(_)) => return self.recent.last(&digest).ok_or(e),
+            Err(e @ Error::Unavailable(_)) if self.are_elsewhere => {
+                return self.recent.last(&digest).ok_or(e);
+            }
             Err(e) => return Err(e),
         };
         // Of tokens that were never good, there is no end.
@@ -187,11 +201,11 @@ impl LocalAccounts {
         Ok(answer)
     }
 
-    /// The address of a valid token's user.
-    async fn address(&self, token: &str) -> Result<String, AccountError> {
+    /// A valid token's user, as the store knows them now.
+    async fn user(&self, token: &str) -> Result<User, AccountError> {
         let (claims, digest) = self.read(token).ok_or(AccountError::Ended)?;
         let user = self.user_of(&claims, &digest).await?;
-        Ok(user.ok_or(AccountError::Ended)?.email)
+        user.ok_or(AccountError::Ended)
     }
 
     /// The user to whom a code was sent, if it is good.
@@ -235,7 +249,7 @@ impl LocalAccounts {
         let now = self.clock.now();
         let attempt = self.throttle.attempt(&email, from, now);
         let attempt = attempt.map_err(LoginError::TooMany)?;
-        let turn = self.login_turns.wait(from).await;
+        let turn = self.login_turns.wait(Network::of(from)).await;
         let user = self.users.authenticate(&email, &password).await;
         drop(turn);
         match user {
@@ -258,10 +272,13 @@ impl LocalAccounts {
         password: String,
         from: IpAddr,
     ) -> Result<User, AccountError> {
-        let email = self.address(token).await?;
+        let user = self.user(token).await?;
+        let email = user.email.clone();
         let account = Credentials { email, password };
         match self.authenticate(account, from).await {
-            Ok(user) => Ok(user),
+            // Whoever has the address since is another, even with the same password.
+            Ok(known) if known.is_unchanged_since(&user) => Ok(known),
+            Ok(_) => Err(AccountError::Ended),
             Err(LoginError::TooMany(wait)) => Err(AccountError::TooMany(wait)),
             Err(LoginError::Users(e)) => Err(e.into()),
             Err(_) => Err(AccountError::Wrong),
@@ -276,14 +293,14 @@ impl LocalAccounts {
         new: &str,
         from: IpAddr,
     ) -> Result<Option<User>, Error> {
-        let _turn = self.registration_turns.wait(from).await;
+        let _turn = self.registration_turns.wait(Network::of(from)).await;
         let changed = async {
             // Whoever used the same code at the same time, and waited, costs no hash.
-            if self.users.find(&user.email).await?.version != user.version {
+            if !self.users.find(&user.email).await?.is_unchanged_since(user) {
                 return Err(Error::Rejected(Rejection::Changed));
             }
-            let (version, now) = (Some(user.version), self.clock.now());
-            let changed = self.users.change_password(&user.email, new, version, now);
+            let (seen, now) = (Some(user), self.clock.now());
+            let changed = self.users.change_password(&user.email, new, seen, now);
             changed.await
         };
         match changed.await {
@@ -324,7 +341,7 @@ impl Accounts for LocalAccounts {
         let Credentials { email, password } = account;
         let allowed = self.allowance.take(from, self.clock.now());
         allowed.map_err(RegisterError::TooMany)?;
-        let _turn = self.registration_turns.wait(from).await;
+        let _turn = self.registration_turns.wait(Network::of(from)).await;
         let now = self.clock.now();
         // Tokens that the original auth service issues in this very second are good.
         let user = self.users.register(&email, &password, now.minus(SECOND));
@@ -383,8 +400,15 @@ impl Accounts for LocalAccounts {
         from: IpAddr,
     ) -> Result<(), AccountError> {
         let user = self.confirm(token, password, from).await?;
-        self.users.remove(&user.email).await?;
+        match self.users.remove(&user.email, Some(&user)).await {
+            Err(Error::Rejected(Rejection::Changed)) => return Err(AccountError::Ended),
+            removed => removed?,
+        }
         self.recent.forget();
+        Ok(())
+    }
+
+    async fn check_removal(&self) -> Result<(), AccountError> {
         Ok(())
     }
 
@@ -449,8 +473,8 @@ impl Accounts for LocalAccounts {
     }
 
     async fn api_tokens(&self, token: &str) -> Result<Vec<ApiToken>, AccountError> {
-        let email = self.address(token).await?;
-        Ok(self.users.api_tokens(&email).await?)
+        let user = self.user(token).await?;
+        Ok(self.users.api_tokens(&user).await?)
     }
 
     async fn add_api_token(
@@ -464,10 +488,7 @@ impl Accounts for LocalAccounts {
             let why = "A token has at least one scope: convert, read.";
             return Err(AccountError::Unacceptable(why.into()));
         }
-        let email = self.address(token).await?;
-        if self.users.api_tokens(&email).await?.len() >= MAX_API_TOKENS {
-            return Err(AccountError::TooManyTokens);
-        }
+        let user = self.user(token).await?;
         let made = api_token();
         let kept = ApiToken {
             id: random(),
@@ -476,13 +497,21 @@ impl Accounts for LocalAccounts {
             created: self.clock.now(),
         };
         let digest = digest(&made);
-        self.users.add_api_token(&email, &kept, &digest).await?;
-        Ok((kept, made))
+        let added = self
+            .users
+            .add_api_token(&user, &kept, &digest, MAX_API_TOKENS);
+        match added.await {
+            Ok(()) => Ok((kept, made)),
+            // The session ended while it was looked at.
+            Err(Error::Rejected(Rejection::Changed)) => Err(AccountError::Ended),
+            Err(Error::Rejected(Rejection::TooManyTokens)) => Err(AccountError::TooManyTokens),
+            Err(e) => Err(e.into()),
+        }
     }
 
     async fn remove_api_token(&self, token: &str, id: &str) -> Result<(), AccountError> {
-        let email = self.address(token).await?;
-        self.users.remove_api_token(&email, id).await?;
+        let user = self.user(token).await?;
+        self.users.remove_api_token(&user, id).await?;
         self.recent.forget();
         Ok(())
     }
@@ -546,17 +575,17 @@ mod tests {
             &self,
             email: &str,
             new: &str,
-            version: Option<u64>,
+            seen: Option<&User>,
             now: Timestamp,
         ) -> Result<User, Error> {
             let users = self.users()?;
-            users.change_password(email, new, version, now).await
+            users.change_password(email, new, seen, now).await
         }
         async fn change(&self, email: &str, change: Change, now: Timestamp) -> Result<User, Error> {
             self.users()?.change(email, change, now).await
         }
-        async fn remove(&self, email: &str) -> Result<(), Error> {
-            self.users()?.remove(email).await
+        async fn remove(&self, email: &str, seen: Option<&User>) -> Result<(), Error> {
+            self.users()?.remove(email, seen).await
         }
         async fn list(&self) -> Result<Vec<User>, Error> {
             self.users()?.list().await
@@ -571,17 +600,19 @@ mod tests {
         }
         async fn add_api_token(
             &self,
-            email: &str,
+            user: &User,
             token: &ApiToken,
             digest: &TokenDigest,
+            most: usize,
         ) -> Result<(), Error> {
-            self.users()?.add_api_token(email, token, digest).await
+            let users = self.users()?;
+            users.add_api_token(user, token, digest, most).await
         }
-        async fn api_tokens(&self, email: &str) -> Result<Vec<ApiToken>, Error> {
-            self.users()?.api_tokens(email).await
+        async fn api_tokens(&self, user: &User) -> Result<Vec<ApiToken>, Error> {
+            self.users()?.api_tokens(user).await
         }
-        async fn remove_api_token(&self, email: &str, id: &str) -> Result<(), Error> {
-            self.users()?.remove_api_token(email, id).await
+        async fn remove_api_token(&self, user: &User, id: &str) -> Result<(), Error> {
+            self.users()?.remove_api_token(user, id).await
         }
         async fn find_api_token(&self, digest: &TokenDigest) -> Result<(User, ApiToken), Error> {
             self.users()?.find_api_token(digest).await
@@ -637,7 +668,7 @@ mod tests {
                     change(Change::Disabled(true)).await.unwrap();
                     change(Change::Disabled(false)).await.unwrap();
                 }
-                _ => users.remove(ANN).await.unwrap(),
+                _ => users.remove(ANN, None).await.unwrap(),
             }
             if taken_away == "registered again" {
                 users.register(ANN, "correct horse", NOW).await.unwrap();
@@ -686,10 +717,37 @@ mod tests {
             assert!(matches!(renewed, Err(RenewError::Users(_))));
             tokio::time::advance(HOLDS).await;
         }
-        users.users.remove(ANN).await.unwrap();
+        users.users.remove(ANN, None).await.unwrap();
         users.is_away.store(false, Ordering::SeqCst);
         tokio::time::advance(PAUSE + HOLDS).await;
         assert!(!is_valid(&accounts, &unseen).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn users_in_our_own_files_are_never_away() {
+        let (accounts, users, token) = accounts().await;
+        let accounts = accounts.users_elsewhere(false);
+        let read = Scopes::of_names(["read"]).unwrap();
+        let made = accounts.add_api_token(&token, "x".into(), read).await;
+        let (_, made) = made.unwrap();
+        for token in [&token, &made] {
+            assert!(is_valid(&accounts, token).await);
+        }
+        // Somebody keeps the database busy for as long as they like, and their access is taken away.
+        users.is_away.store(true, Ordering::SeqCst);
+        users.users.remove(ANN, None).await.unwrap();
+        tokio::time::advance(HOLDS).await;
+        for _ in 0..3 {
+            for token in [&token, &made] {
+                let asked = accounts.check(token).await;
+                assert!(matches!(asked, Err(Error::Unavailable(_))), "{asked:?}");
+            }
+            tokio::time::advance(PAUSE).await;
+        }
+        users.is_away.store(false, Ordering::SeqCst);
+        for token in [&token, &made] {
+            assert!(!is_valid(&accounts, token).await, "at once");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -750,7 +808,10 @@ mod tests {
                 .await
         };
         let mut held = Vec::new();
-        let wait = || accounts.registration_turns.wait([192, 0, 2, 1].into());
+        let wait = || {
+            let network = Network::of([192, 0, 2, 1].into());
+            accounts.registration_turns.wait(network)
+        };
         while let Ok(turn) = tokio::time::timeout(PAUSE, wait()).await {
             held.push(turn);
         }
@@ -888,9 +949,47 @@ mod tests {
         let (accounts, _, token) = accounts().await;
         let read = Scopes::of_names(["read"]).unwrap();
         let add = async || accounts.add_api_token(&token, "x".into(), read).await;
-        for _ in 0..MAX_API_TOKENS {
+        for _ in 1..MAX_API_TOKENS {
             add().await.unwrap();
         }
-        assert!(matches!(add().await, Err(AccountError::TooManyTokens)));
+        // At once: between what a session may and what it does, others come first.
+        let last: [_; 3] = tokio::join!(add(), add(), add()).into();
+        let is_too_many = |made: &&Result<_, _>| matches!(made, Err(AccountError::TooManyTokens));
+        assert_eq!(last.iter().filter(is_too_many).count(), 2);
+        assert_eq!(last.iter().filter(|made| made.is_ok()).count(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_session_that_ends_meanwhile_makes_no_api_token() {
+        for ending in ["password", "disabled and enabled", "removed and registered"] {
+            let (accounts, users, token) = accounts().await;
+            let read = Scopes::of_names(["read"]).unwrap();
+            // The store is asked for the user, and answers a moment later.
+            let add = accounts.add_api_token(&token, "late".into(), read);
+            let end = async {
+                let users = &users.users;
+                match ending {
+                    "password" => {
+                        let changed = users.change_password(ANN, "correct horse", None, NOW);
+                        changed.await.unwrap();
+                    }
+                    "disabled and enabled" => {
+                        for disabled in [true, false] {
+                            let change = Change::Disabled(disabled);
+                            users.change(ANN, change, NOW).await.unwrap();
+                        }
+                    }
+                    _ => {
+                        users.remove(ANN, None).await.unwrap();
+                        users.register(ANN, "correct horse", NOW).await.unwrap();
+                    }
+                }
+            };
+            let (made, ()) = tokio::join!(add, end);
+            let is_ended = matches!(made, Err(AccountError::Ended));
+            assert!(is_ended, "{ending}: {:?}", made.map(|(kept, _)| kept));
+            let ann = users.find(ANN).await.unwrap();
+            assert_eq!(users.api_tokens(&ann).await.unwrap(), [], "{ending}");
+        }
     }
 }

@@ -23,6 +23,7 @@ pub(crate) use http::{Connections, SCOPES, VERIFIED};
 pub(crate) use local::REGISTRATIONS;
 pub(crate) use throttle::{Allowance, Network};
 pub(crate) use token::LIFETIME;
+pub(crate) use turns::Turns;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -82,6 +83,10 @@ pub trait Accounts: Send + Sync {
     /// caller's to remove.
     async fn remove(&self, token: &str, password: String, from: IpAddr)
     -> Result<(), AccountError>;
+
+    /// Whether [`remove`](Accounts::remove) can remove anybody: where it cannot, it is [`AccountError::Unsupported`]. Ask before
+    /// anything else of a user is removed.
+    async fn check_removal(&self) -> Result<(), AccountError>;
 
     /// A code for a mail to the user of an address: one to set another password, or to confirm the address. None where
     /// there is nobody to send it to, or nothing to confirm; who asked is not to learn that. A user who has yet to confirm the

@@ -51,7 +51,21 @@ impl<T: Clone> Recent<T> {
         answers.insert(token, (answer, Instant::now()));
     }
 
-    /// Forgets all answers: something has changed.
+    /// Forgets the answer about one token.
+    pub fn forget_one(&self, token: &TokenDigest) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.remove(token);
+    }
+
+    /// Remembers an answer that holds no longer, as if time had passed.
+    #[cfg(test)]
+    pub fn remember_long_ago(&self, token: TokenDigest, answer: T) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let long_ago = Instant::now().checked_sub(2 * HOLDS);
+        answers.insert(token, (answer, long_ago.unwrap_or_else(Instant::now)));
+    }
+
+    /// Forgets all answers: something has changed, for somebody who was entitled to change it.
     pub fn forget(&self) {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.clear();

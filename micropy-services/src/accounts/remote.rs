@@ -69,8 +69,8 @@ impl RemoteAccounts {
 
     /// The secret that the auth service signs tokens with. While the service is away, the signature alone then tells
     /// whether a token is valid. With it, the service also believes which client a request comes from, and so limits the
-    /// logins of each client, not those of this gateway. Without it, there are no mails about accounts and no API tokens: the
-    /// service gives codes to, and tells of scopes, those alone who know the secret.
+    /// logins of each client, not those of this gateway. Without it, there are no registrations, no mails about accounts and no
+    /// API tokens: the service makes accounts for, gives codes to, and tells of scopes, those alone who know the secret.
     #[must_use]
     pub fn secret(mut self, secret: &Secret) -> Self {
         self.tokens = Some(Tokens::new(secret));
@@ -200,7 +200,7 @@ impl RemoteAccounts {
         let answer = answer.map_err(Error::Unavailable)?;
         match answer.status {
             StatusCode::OK => {
-                let mut claims: Claims = serde_json::from_str(&answer.text).map_err(unavailable)?;
+                let mut claims: Claims = serde_json::from_str(&answer.text).map_err(refused)?;
                 claims.is_verified = answer.is_verified;
                 if token.starts_with(API_TOKEN) {
                     // Of a service that knows no scopes there are no such tokens.
@@ -210,7 +210,9 @@ impl RemoteAccounts {
                 Ok(Some(claims))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(None),
-            status => Err(unexpected(status)),
+            StatusCode::SERVICE_UNAVAILABLE => Err(unexpected(answer.status)),
+            // It is there, and does not say that the token is good.
+            status => Err(refused(format!("the auth service answers {status}"))),
         }
     }
 }
@@ -256,7 +258,7 @@ impl Accounts for RemoteAccounts {
     }
 
     async fn register(&self, account: Credentials, from: IpAddr) -> Result<String, RegisterError> {
-        if !self.registration {
+        if !self.registration() {
             return Err(RegisterError::Off);
         }
         let Credentials { email, password } = account;
@@ -287,12 +289,13 @@ impl Accounts for RemoteAccounts {
         }
         let answer = match self.validate(token).await {
             Ok(answer) => answer,
-            // What was known last holds, and then the signature.
-            Err(e) => match (self.recent.last(&key), signed) {
+            // It is away. What was known last holds, and then the signature.
+            Err(e @ Error::Unavailable(_)) => match (self.recent.last(&key), signed) {
                 (Some(last), _) => in_time(last),
                 (None, Some(claims)) => Some(claims),
                 (None, None) => return Err(e),
             },
+            Err(e) => return Err(e),
         };
         // Of tokens that were never valid, there is no end.
         if answer.is_some() || self.recent.last(&key).is_some() {
@@ -314,9 +317,12 @@ impl Accounts for RemoteAccounts {
     }
 
     async fn logout(&self, token: &str) -> Result<(), Error> {
-        self.recent.forget();
         match self.send(self.post_with("/logout", token)).await? {
-            (StatusCode::NO_CONTENT, ..) => Ok(()),
+            (StatusCode::NO_CONTENT, ..) => {
+                // That token alone: anybody may ask this of what is no token at all.
+                self.recent.forget_one(&Sha256::digest(token).into());
+                Ok(())
+            }
             // The original auth service has no such route: its tokens stay valid until they expire.
             (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, ..) => Ok(()),
             (status, ..) => Err(unexpected(status)),
@@ -341,6 +347,17 @@ impl Accounts for RemoteAccounts {
         let confirmation = json!({"password": password});
         let removed = self.change_account("/remove", token, &confirmation, from);
         removed.await.map(drop)
+    }
+
+    async fn check_removal(&self) -> Result<(), AccountError> {
+        // Without a token, nobody is removed: ours asks for one, and the original auth service has no such route.
+        match self.send(self.service.post("/remove")).await? {
+            (StatusCode::UNAUTHORIZED, ..) => Ok(()),
+            (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, ..) => {
+                Err(AccountError::Unsupported)
+            }
+            (status, ..) => Err(unexpected(status).into()),
+        }
     }
 
     async fn mail_code(
@@ -400,15 +417,18 @@ impl Accounts for RemoteAccounts {
     async fn remove_api_token(&self, token: &str, id: &str) -> Result<(), AccountError> {
         let wanted = json!({"id": id});
         let removed: Option<bool> = self.about_tokens("/tokens/remove", token, &wanted).await?;
-        self.recent.forget();
         match removed {
-            Some(true) => Ok(()),
+            Some(true) => {
+                self.recent.forget();
+                Ok(())
+            }
             _ => Err(Error::NotFound.into()),
         }
     }
 
     fn registration(&self) -> bool {
-        self.registration
+        // The service takes registrations from those alone who know the secret.
+        self.registration && self.signer.is_some()
     }
 
     fn confirmation(&self) -> bool {
@@ -418,6 +438,14 @@ impl Accounts for RemoteAccounts {
 
 fn unavailable(e: impl Into<BackendError>) -> Error {
     Error::Unavailable(e.into())
+}
+
+/// The service is not away, and does not do what it was asked for.
+fn refused(e: impl Into<BackendError>) -> Error {
+    Error::Backend {
+        adapter: "auth service",
+        cause: e.into(),
+    }
 }
 
 /// The error for a registration that an auth service answers with `status`.
@@ -440,7 +468,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn without_the_secret_there_are_neither_mails_nor_api_tokens() {
+    async fn without_the_secret_there_are_no_registrations_mails_and_api_tokens() {
         let clock = Arc::new(ManualClock::new(Timestamp::default()));
         let from = IpAddr::from([192, 0, 2, 1]);
         // Nobody listens there.
@@ -448,6 +476,7 @@ mod tests {
         let secret = Secret::new("a secret of the tests, of more than 32 bytes");
         for (accounts, is_known) in [(accounts(), false), (accounts().secret(&secret), true)] {
             assert_eq!(accounts.gives_mail_codes(), is_known);
+            assert_eq!(accounts.registration(), is_known);
             let read = Scopes::of_names(["read"]).unwrap();
             let code = accounts.mail_code("ann@example.com", Purpose::Reset, from);
             for answer in [
@@ -462,6 +491,122 @@ mod tests {
                 let is_unsupported = matches!(answer, Err(AccountError::Unsupported));
                 assert_eq!(is_unsupported, !is_known, "{answer:?}");
             }
+        }
+    }
+
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    /// What an auth service answers: to a path, with a status.
+    type Answers = Arc<std::sync::Mutex<Vec<(&'static str, StatusCode)>>>;
+
+    /// An auth service that answers as it is told, else that a token is valid, and a gateway's accounts there.
+    async fn service() -> (RemoteAccounts, Answers, String) {
+        let answers = Answers::default();
+        let told = answers.clone();
+        let answer = move |request: axum::extract::Request| {
+            let told = told.lock().unwrap().clone();
+            let path = request.uri().path().to_owned();
+            async move {
+                let found = told.iter().rfind(|(of, _)| *of == path);
+                match (found, &*path) {
+                    (Some((_, status)), _) => (*status, String::new()),
+                    (None, "/logout") => (StatusCode::NO_CONTENT, String::new()),
+                    _ => (StatusCode::OK, claims()),
+                }
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = axum::Router::new().fallback(answer);
+        tokio::spawn(async { axum::serve(listener, router).await });
+        let secret = Secret::new("a secret of the tests, of more than 32 bytes");
+        let accounts = RemoteAccounts::new(&url, Arc::new(ManualClock::new(NOW))).unwrap();
+        let user = micropy_core::ports::auth::User {
+            id: "1".into(),
+            email: "ann@example.com".into(),
+            role: Default::default(),
+            is_disabled: false,
+            is_verified: true,
+            version: 0,
+            tokens_since: NOW,
+        };
+        let token = Tokens::new(&secret).issue(&user, NOW);
+        (accounts.secret(&secret), answers, token)
+    }
+
+    fn claims() -> String {
+        let now = NOW.as_millis() / 1000;
+        json!({"username": "ann@example.com", "exp": now + 86400, "iat": now, "admin": true})
+            .to_string()
+    }
+
+    #[tokio::test]
+    async fn a_service_that_refuses_is_not_away() {
+        for status in [500, 502, 404, 429, 418] {
+            let (accounts, answers, token) = service().await;
+            let status = StatusCode::from_u16(status).unwrap();
+            answers.lock().unwrap().push(("/validate", status));
+            // Neither by what was known last, nor by its signature.
+            for known in [false, true] {
+                if known {
+                    let key = Sha256::digest(&token).into();
+                    accounts.recent.remember(key, None);
+                    accounts.recent.forget();
+                    let claims = serde_json::from_str(&claims()).unwrap();
+                    accounts.recent.remember_long_ago(key, Some(claims));
+                }
+                let asked = accounts.check(&token).await;
+                assert!(matches!(asked, Err(Error::Backend { .. })), "{asked:?}");
+            }
+            answers.lock().unwrap().clear();
+            assert!(accounts.check(&token).await.unwrap().is_some());
+        }
+        let (accounts, answers, token) = service().await;
+        let away = StatusCode::SERVICE_UNAVAILABLE;
+        answers.lock().unwrap().push(("/validate", away));
+        let asked = accounts.check(&token).await.unwrap();
+        assert!(asked.is_some(), "it is away, and the signature is good");
+    }
+
+    #[tokio::test]
+    async fn nobody_makes_a_gateway_forget_what_it_knows_of_others() {
+        let (accounts, answers, token) = service().await;
+        assert!(accounts.check(&token).await.unwrap().is_some());
+        let key = Sha256::digest(&token).into();
+        let knows = || accounts.recent.fresh(&key).is_some();
+        accounts.logout("x.y.z").await.unwrap();
+        assert!(knows(), "what was ended is no token");
+        answers
+            .lock()
+            .unwrap()
+            .push(("/logout", StatusCode::INTERNAL_SERVER_ERROR));
+        accounts.logout(&token).await.unwrap_err();
+        assert!(knows(), "it has not ended");
+        let unknown = accounts.remove_api_token(&token, "none of mine").await;
+        unknown.unwrap_err();
+        assert!(knows());
+        answers.lock().unwrap().clear();
+        accounts.logout(&token).await.unwrap();
+        assert!(!knows(), "now it has");
+    }
+
+    #[tokio::test]
+    async fn a_service_says_whether_it_removes_users_and_removes_none() {
+        for (status, expected) in [
+            (401, Some(true)),
+            (404, Some(false)),
+            (405, Some(false)),
+            (500, None),
+        ] {
+            let (accounts, answers, _) = service().await;
+            let status = StatusCode::from_u16(status).unwrap();
+            answers.lock().unwrap().push(("/remove", status));
+            let found = match accounts.check_removal().await {
+                Ok(()) => Some(true),
+                Err(AccountError::Unsupported) => Some(false),
+                Err(_) => None,
+            };
+            assert_eq!(found, expected, "{status}");
         }
     }
 }

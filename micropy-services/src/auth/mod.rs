@@ -73,7 +73,8 @@ impl AuthService {
         }
     }
 
-    /// The secret that signs tokens: gateways that know it, too, are believed which client a request comes from.
+    /// The secret that signs tokens: gateways that know it, too, are believed which client a request comes from, and may
+    /// register users. Without it, nobody may.
     #[must_use]
     pub fn secret(mut self, secret: &Secret, clock: Arc<dyn Clock>) -> Self {
         let signer = ClientSigner::new(secret);
@@ -147,12 +148,21 @@ struct Account {
     password: String,
 }
 
-/// `POST /register`, for our gateway: responds with the bare token of the new user.
+/// `POST /register`, for our gateway alone: responds with the bare token of the new user. The gateway knows the jobs, and
+/// gives the address of a user who was removed to nobody as long as there are files of theirs.
 async fn register(
     State(Shared(accounts)): State<Shared>,
     ClientAddress(from): ClientAddress,
-    Json(Account { email, password }): Json<Account>,
+    from_gateway: Option<Extension<FromGateway>>,
+    account: Result<Json<Account>, JsonRejection>,
 ) -> Response {
+    if from_gateway.is_none() {
+        return (StatusCode::FORBIDDEN, "not authorized").into_response();
+    }
+    let Json(Account { email, password }) = match account {
+        Ok(account) => account,
+        Err(e) => return e.into_response(),
+    };
     let registered = accounts
         .register(Credentials { email, password }, from)
         .await;
