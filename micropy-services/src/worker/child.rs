@@ -19,6 +19,8 @@ use super::sandbox::Sandbox;
 /// The pause between two reports of progress.
 const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 
+/// Bytes of the first thread's stack: what systems give it by default.
+const STACK: u64 = 8 << 20;
 /// Descriptors that the process may have.
 const DESCRIPTORS: u64 = 64;
 
@@ -51,6 +53,8 @@ pub fn run() -> io::Result<()> {
 fn limit_resources(task: &Task) -> io::Result<()> {
     for (resource, limit) in [
         (Resource::Data, task.memory),
+        // That of the first thread; the others' count as data.
+        (Resource::Stack, STACK),
         (Resource::Cpu, task.cpu.as_secs() + 1),
         // The signal that follows tells the parent the reason.
         (Resource::Fsize, task.output),

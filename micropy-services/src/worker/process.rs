@@ -27,6 +27,10 @@ use super::{Fault, Worker};
 const FILE_TOO_LARGE: i32 = rustix::process::Signal::XFSZ.as_raw();
 /// How long a process may take to end after it closed its socket.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Threads beside those that the engine is told to have.
+const MORE_THREADS: usize = 64;
+/// How often the threads of a process are counted.
+const LOOK: Duration = Duration::from_millis(100);
 /// Bytes kept of the end of its standard error.
 const STDERR_BYTES: usize = 2048;
 /// Characters of the longest reason.
@@ -62,8 +66,16 @@ impl Worker {
         };
         let output = tempfile::tempfile_in(&self.folder).map_err(cannot_start)?;
         let mut process = WorkerProcess::start(self, &output).map_err(cannot_start)?;
+        let too_many = too_many_threads(process.process.id(), threads.get() + MORE_THREADS);
         let work = process.work(&task, videos, video, progress);
-        match timeout(self.time, work).await {
+        let converted = tokio::select! {
+            converted = timeout(self.time, work) => converted,
+            threads = too_many => {
+                let why = format!("the worker process has {threads} threads");
+                return Err(Fault::Crashed(why));
+            }
+        };
+        match converted {
             Ok(converted) => Ok((converted?, output)),
             Err(_) => Err(Fault::Permanent(format!(
                 "The conversion took longer than {}, the most that this service allows.",
@@ -71,6 +83,27 @@ impl Worker {
             ))),
         }
     }
+}
+
+/// The number of a process's threads, once they are more than `most`: they need memory of the system that no limit of the
+/// process counts.
+async fn too_many_threads(pid: Option<u32>, most: usize) -> usize {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        match pid.and_then(threads_of) {
+            Some(threads) if threads > most => return threads,
+            _ => {}
+        }
+    }
+}
+
+/// The threads of a process, where the system tells (proc(5), `status`).
+fn threads_of(pid: u32) -> Option<usize> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let threads = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Threads:"));
+    threads?.trim().parse().ok()
 }
 
 fn cannot_start(e: io::Error) -> Fault {
@@ -399,6 +432,28 @@ mod tests {
             assert!(why.starts_with("the worker process "), "{nonsense}: {why}");
             assert!(!why.contains("did nothing"), "{nonsense}: {why}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_process_with_too_many_threads_is_noticed() {
+        let (here, most) = (Some(std::process::id()), 200);
+        let watched = || timeout(Duration::from_secs(20), too_many_threads(here, most));
+        let none = timeout(LOOK * 3, too_many_threads(here, most)).await;
+        assert!(none.is_err(), "{none:?}");
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let ended = Arc::new(std::sync::Mutex::new(ended));
+        let threads: Vec<_> = (0..=most)
+            .map(|_| {
+                let ended = ended.clone();
+                std::thread::spawn(move || ended.lock().unwrap().recv().is_err())
+            })
+            .collect();
+        let found = watched().await.unwrap();
+        drop(end);
+        for thread in threads {
+            assert!(thread.join().unwrap());
+        }
+        assert!(found > most, "{found}");
     }
 
     #[tokio::test]

@@ -195,11 +195,15 @@ mod linux {
             libc::SYS_clone,
             vec![rule(0, Qword, MaskedEq(thread), thread)?],
         );
-        // Memory that no code runs in.
-        let executable = libc::PROT_EXEC as u64;
-        for call in [libc::SYS_mmap, libc::SYS_mprotect] {
-            needed.insert(call, vec![rule(2, Dword, MaskedEq(executable), 0)?]);
-        }
+        // Memory that no code runs in, and that the limit of the process's data counts: it counts neither shared memory nor
+        // memory that grows like a stack.
+        let not_executable = || condition(2, Dword, MaskedEq(libc::PROT_EXEC as u64), 0);
+        let uncounted = (libc::MAP_SHARED | libc::MAP_GROWSDOWN) as u64;
+        let counted = condition(3, Dword, MaskedEq(uncounted), 0)?;
+        let mapped = SeccompRule::new(vec![not_executable()?, counted])?;
+        needed.insert(libc::SYS_mmap, vec![mapped]);
+        let protected = SeccompRule::new(vec![not_executable()?])?;
+        needed.insert(libc::SYS_mprotect, vec![protected]);
         // Of the signals, those to itself: an abort.
         let this = u64::from(std::process::id());
         needed.insert(libc::SYS_tgkill, vec![rule(0, Dword, Eq, this)?]);
@@ -218,9 +222,16 @@ mod linux {
         comparison: SeccompCmpOp,
         value: u64,
     ) -> Result<SeccompRule, seccompiler::BackendError> {
-        SeccompRule::new(vec![SeccompCondition::new(
-            index, length, comparison, value,
-        )?])
+        SeccompRule::new(vec![condition(index, length, comparison, value)?])
+    }
+
+    fn condition(
+        index: u8,
+        length: SeccompCmpArgLen,
+        comparison: SeccompCmpOp,
+        value: u64,
+    ) -> Result<SeccompCondition, seccompiler::BackendError> {
+        SeccompCondition::new(index, length, comparison, value)
     }
 }
 
@@ -338,6 +349,40 @@ mod tests {
             .collect()
         });
         assert_eq!(attained, []);
+    }
+
+    /// Memory that `RLIMIT_DATA` does not count is not to be had, and what it counts ends with it.
+    #[test]
+    fn no_memory_escapes_the_limit() {
+        let map = |protection, flags| {
+            const LENGTH: usize = 1 << 20;
+            // SAFETY: new pages, which nothing refers to.
+            let page = unsafe {
+                let flags = flags | libc::MAP_ANONYMOUS;
+                libc::mmap(std::ptr::null_mut(), LENGTH, protection, flags, -1, 0)
+            };
+            page != libc::MAP_FAILED
+        };
+        let (read, write) = (libc::PROT_READ, libc::PROT_READ | libc::PROT_WRITE);
+        let attempts = [
+            ("shared", write, libc::MAP_SHARED),
+            ("shared, to be written later", read, libc::MAP_SHARED),
+            ("a stack", write, libc::MAP_PRIVATE | libc::MAP_GROWSDOWN),
+        ];
+        for (what, protection, flags) in attempts {
+            assert!(
+                map(protection, flags),
+                "{what}: it is there without a sandbox"
+            );
+        }
+        let attained: Vec<&str> = within(|| {
+            assert!(map(write, libc::MAP_PRIVATE), "what is counted is there");
+            attempts
+                .into_iter()
+                .filter_map(|(what, protection, flags)| map(protection, flags).then_some(what))
+                .collect()
+        });
+        assert_eq!(attained, Vec::<&str>::new());
     }
 
     #[test]
