@@ -29,12 +29,13 @@ pub fn run(args: Args) -> ExitCode {
 }
 
 fn described(survey: &Survey) -> String {
-    let kinds: [(&str, &str, &[Id]); 3] = [
+    let kinds: [(&str, &str, &[Id]); 4] = [
         (
             "job",
             "finished jobs past their retention",
             &survey.finished,
         ),
+        ("upload", "abandoned uploads", &survey.uploads),
         ("video", "videos of no job", &survey.videos),
         ("mp3", "MP3s of no job", &survey.mp3s),
     ];

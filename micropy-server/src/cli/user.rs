@@ -116,7 +116,7 @@ async fn act(users: &dyn Auth, action: Action) -> Result<(), Failure> {
             println!("enabled {email}");
         }
         Action::Remove(Address { email }) => {
-            let removed = users.remove(&email).await;
+            let removed = users.remove(&email, None).await;
             removed.map_err(|e| failure(e, &email))?;
             println!("removed {email}");
         }

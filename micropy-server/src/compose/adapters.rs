@@ -31,7 +31,10 @@ use micropy_services::accounts::Secret;
 pub struct Adapters {
     settings: Arc<Settings>,
     clock: Arc<dyn Clock>,
-    database: OnceCell<(Database, File)>,
+    /// The database in the data folder, and the lock on the folder, where this process has that to itself.
+    database: OnceCell<(Database, Option<File>)>,
+    /// Whether a service may be using the data folder.
+    is_shared: bool,
     ports: OnceCell<Ports>,
     #[cfg(feature = "rabbitmq")]
     rabbitmq: std::sync::Mutex<Vec<Arc<RabbitmqQueue>>>,
@@ -51,9 +54,18 @@ impl Adapters {
             settings,
             clock: Arc::new(SystemClock),
             database: OnceCell::new(),
+            is_shared: false,
             ports: OnceCell::new(),
             #[cfg(feature = "rabbitmq")]
             rabbitmq: Default::default(),
+        }
+    }
+
+    /// Those of a command that may run while a service does.
+    pub fn shared(settings: Arc<Settings>) -> Self {
+        Adapters {
+            is_shared: true,
+            ..Self::new(settings)
         }
     }
 
@@ -145,19 +157,7 @@ impl Adapters {
         }
     }
 
-    /// Users, while a service may be using them.
-    pub async fn shared_users(&self) -> io::Result<Arc<dyn Auth>> {
-        self.open_users(async || self.shared_database().await).await
-    }
-
-    /// The database in the data folder, while a service may be using it.
-    async fn shared_database(&self) -> io::Result<Database> {
-        let folder = &self.settings.stores.data_dir;
-        private::create_folder(folder)?;
-        Database::open(folder.join("micropy.db")).await
-    }
-
-    /// The dead letters of each queue, while services may be using them.
+    /// The dead letters of each queue.
     pub async fn dead_letters(&self) -> io::Result<Topics<Arc<dyn DeadLetters>>> {
         match scheme(text(&self.settings.stores.queue_url)) {
             #[cfg(feature = "rabbitmq")]
@@ -166,7 +166,7 @@ impl Adapters {
                 Ok(Topics::each(|topic| queues.of(topic).clone() as _))
             }
             _ => {
-                let database = self.shared_database().await?;
+                let database = self.database().await?;
                 Ok(Topics::each(|topic| {
                     let clock = self.clock.clone();
                     Arc::new(SqliteQueue::new(database.clone(), topic.name(), clock)) as _
@@ -175,18 +175,18 @@ impl Adapters {
         }
     }
 
-    pub async fn users(&self) -> io::Result<Arc<dyn Auth>> {
-        self.open_users(async || self.database().await).await
+    /// Whether a server keeps the users, which may be away.
+    pub fn users_are_elsewhere(&self) -> bool {
+        let url = text(&self.settings.stores.users_url);
+        !matches!(scheme(url), "" | "sqlite")
     }
 
-    async fn open_users(
-        &self,
-        database: impl AsyncFnOnce() -> io::Result<Database>,
-    ) -> io::Result<Arc<dyn Auth>> {
+    /// The users.
+    pub async fn users(&self) -> io::Result<Arc<dyn Auth>> {
         let url = text(&self.settings.stores.users_url);
         match scheme(url) {
             "" | "sqlite" => {
-                let users = SqliteAuth::new(database().await?);
+                let users = SqliteAuth::new(self.database().await?);
                 Ok(Arc::new(self.with_legacy_passwords(
                     users,
                     SqliteAuth::with_legacy_passwords,
@@ -353,14 +353,20 @@ impl Adapters {
         !self.settings.accounts.unowned_downloads
     }
 
-    /// The database in the data folder, which this process then has to itself.
+    /// The database in the data folder, which this process then has to itself, unless it is shared.
     async fn database(&self) -> io::Result<Database> {
         let open = async || {
             let folder = &self.settings.stores.data_dir;
-            let lock = folder::lock(folder)?;
+            private::create_folder(folder)?;
+            let lock = match self.is_shared {
+                true => None,
+                false => Some(folder::lock(folder)?),
+            };
             let database = Database::open(folder.join("micropy.db")).await?;
-            // Nobody else has the folder, so what is still leased was leased by a dead process.
-            database.recover().await?;
+            if lock.is_some() {
+                // Nobody else has the folder, so what is still leased was leased by a dead process.
+                database.recover().await?;
+            }
             Ok::<_, io::Error>((database, lock))
         };
         let (database, _) = self.database.get_or_try_init(open).await?;

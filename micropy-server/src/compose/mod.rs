@@ -8,7 +8,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use micropy_adapters::clock::SystemClock;
@@ -22,6 +21,7 @@ use micropy_services::converter::ConverterService;
 use micropy_services::gateway::Gateway;
 use micropy_services::http::{self, Server};
 use micropy_services::notification::NotificationService;
+use micropy_services::stores::StoreCheck;
 use micropy_services::sweeper::{Survey, Sweeper};
 use micropy_services::telemetry::{Health, Metrics};
 use micropy_services::worker::Worker;
@@ -34,8 +34,6 @@ pub use self::backup::Copied;
 use crate::page;
 use crate::settings::Settings;
 
-/// How long a store may take to say whose it is when the services start.
-const STORE_PATIENCE: Duration = Duration::from_secs(5);
 /// Where health and metrics are by default, if a gateway runs in the process.
 const HEALTH: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8081);
 /// HTTP servers in one process, at most: they share the files that it may open.
@@ -66,7 +64,7 @@ impl Service {
 
 /// Opens the users that the settings name, which a service may be using at the same time.
 pub async fn open_users(settings: Settings) -> io::Result<Arc<dyn Auth>> {
-    Adapters::new(Arc::new(settings)).shared_users().await
+    Adapters::shared(Arc::new(settings)).users().await
 }
 
 /// The time by this computer's clock.
@@ -106,44 +104,37 @@ pub async fn dead_letters<T>(
     settings: Settings,
     act: impl AsyncFnOnce(Topics<Arc<dyn DeadLetters>>) -> Result<T, queue::Error>,
 ) -> io::Result<T> {
-    let adapters = Adapters::new(Arc::new(settings));
+    let adapters = Adapters::shared(Arc::new(settings));
     let done = act(adapters.dead_letters().await?).await;
     adapters.close().await;
     done.map_err(io::Error::other)
 }
 
-/// What a sweeper would remove from the stores that the settings name.
+/// What a sweeper would remove from the stores that the settings name, which services may be using at the same time.
 pub async fn survey(settings: Settings) -> io::Result<Survey> {
-    let retention = settings.requests.retention;
-    let adapters = Adapters::new(Arc::new(settings));
-    let sweeper = Sweeper::new(adapters.ports().await?).retention(retention);
+    let (retention, expiry) = (settings.requests.retention, settings.requests.upload_expiry);
+    let adapters = Adapters::shared(Arc::new(settings));
+    let sweeper = Sweeper::new(adapters.ports().await?)
+        .retention(retention)
+        .upload_expiry(expiry);
     let survey = sweeper.survey().await.map_err(io::Error::other)?;
     drop(sweeper);
     adapters.close().await;
     Ok(survey)
 }
 
-/// Refuses stores that belong to another ledger, or to this one as it was later. A server that does not answer may still
-/// come, and the sweeper asks again.
-async fn check_stores(ports: &Ports) -> io::Result<()> {
-    for (store, storage) in [("videos", &ports.videos), ("MP3s", &ports.mp3s)] {
-        let check = binding::check(&**storage, &*ports.jobs, ports.new_id());
-        match tokio::time::timeout(STORE_PATIENCE, check).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(
-                e @ (binding::Error::New { .. }
-                | binding::Error::Foreign { .. }
-                | binding::Error::Outdated { .. }),
-            )) => {
-                return Err(io::Error::other(format!(
-                    "the {store} are not this ledger's: {e} (`micropy-server adopt`)"
-                )));
-            }
-            Ok(Err(e)) => tracing::warn!(store, error = %e, "a store is not checked yet"),
-            Err(_) => tracing::warn!(store, "a store is not checked yet: it does not answer"),
+/// Refuses stores that belong to another ledger, or to this one as it was later, or hold files of which it knows none. A
+/// server that does not answer may still come: until it has, the services put nothing into its stores.
+async fn check_stores(ports: Ports) -> io::Result<Arc<StoreCheck>> {
+    let stores = StoreCheck::new(ports);
+    match stores.check().await {
+        Ok(()) => {}
+        Err(e) if e.is_refusal() => {
+            return Err(io::Error::other(format!("{e} (`micropy-server adopt`)")));
         }
+        Err(e) => tracing::warn!(error = %e, "a store is not checked yet"),
     }
-    Ok(())
+    Ok(Arc::new(stores))
 }
 
 /// Whether people may register themselves at these services.
@@ -166,6 +157,8 @@ pub struct Services {
     /// Whether people may register themselves.
     registration: bool,
     url: String,
+    /// Whether the stores are the ledger's, where a service uses them.
+    stores: Option<Arc<StoreCheck>>,
     /// The services, opened but not running yet.
     ready: Vec<Ready>,
 }
@@ -194,11 +187,13 @@ impl Services {
             registration: registration(&settings, services),
             url: public_url.to_owned(),
             settings,
+            stores: None,
             ready: Vec::new(),
         };
         let stores = [Service::Gateway, Service::Converter, Service::Sweeper];
         if services.iter().any(|service| stores.contains(service)) {
-            check_stores(&open.adapters.ports().await?).await?;
+            let stores = check_stores(open.adapters.ports().await?).await?;
+            open.stores = Some(stores);
         }
         for service in services {
             match service {
@@ -241,6 +236,10 @@ impl Services {
             .unowned_downloads(self.settings.accounts.unowned_downloads)
             .secure_cookies(self.is_https())
             .origin(&self.url);
+        let gateway = match &self.stores {
+            Some(stores) => gateway.stores(stores.clone()),
+            None => gateway,
+        };
         let router = gateway.router().merge(page::router());
         self.ready
             .extend([Ready::Http(listener, router), Ready::Gateway(gateway)]);
@@ -266,6 +265,10 @@ impl Services {
             .workers(self.settings.conversions.workers())
             .grace(self.settings.operation.grace)
             .metrics(self.metrics.clone());
+        let converter = match &self.stores {
+            Some(stores) => converter.stores(stores.clone()),
+            None => converter,
+        };
         self.ready.push(Ready::Converter(converter));
         Ok(())
     }
@@ -343,8 +346,8 @@ impl Services {
         match &self.settings.accounts.jwt_secret {
             Some(secret) => accounts = accounts.secret(secret),
             None => tracing::warn!(
-                "jwt_secret is missing: without that of the auth service, there are no mails about accounts and no API tokens, \
-                 and the auth service limits the logins of this gateway, not those of each client"
+                "jwt_secret is missing: without that of the auth service, there are no registrations, no mails about accounts \
+                 and no API tokens, and the auth service limits the logins of this gateway, not those of each client"
             ),
         }
         Ok(Arc::new(accounts))
@@ -360,7 +363,8 @@ impl Services {
             .login_attempts(self.settings.accounts.login_attempts)
             .registrations(self.settings.accounts.registrations)
             .allow_registration(self.registration)
-            .require_confirmation(self.settings.confirmation());
+            .require_confirmation(self.settings.confirmation())
+            .users_elsewhere(self.adapters.users_are_elsewhere());
         Ok(self.accounts.insert(Arc::new(accounts)).clone())
     }
 
@@ -411,6 +415,30 @@ mod tests {
         let layers = Layers::of_environment(&variables).unwrap();
         let settings = Settings::from_layers(&layers).unwrap();
         Services::open(settings, &[Service::Gateway], &CancellationToken::new()).await
+    }
+
+    #[tokio::test]
+    async fn no_service_starts_beside_files_that_its_ledger_does_not_know() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        // As a version from before bindings left them, whose database was moved aside.
+        for store in ["videos", "mp3s"] {
+            let whole = folder.join(store).join("whole");
+            std::fs::create_dir_all(&whole).unwrap();
+            std::fs::write(whole.join("0123456789abcdef01234567"), "x").unwrap();
+            for _ in 0..2 {
+                let refused = open(folder, None).await.err().unwrap().to_string();
+                assert!(refused.contains("knows none of them"), "{refused}");
+                assert!(refused.contains("micropy-server adopt"), "{refused}");
+            }
+            let variables = [("MICROPY_DATA_DIR", folder.to_str().unwrap())];
+            let layers = Layers::of_environment(&variables).unwrap();
+            adopt(Settings::from_layers(&layers).unwrap())
+                .await
+                .unwrap();
+            open(folder, None).await.unwrap();
+            std::fs::remove_file(folder.join("mp3s/ledger")).unwrap();
+        }
     }
 
     #[tokio::test]
