@@ -423,6 +423,12 @@ def test_a_swapped_or_restored_ledger_and_a_leap_of_the_clock_remove_nothing(fle
     own.replace_one({"_id": "identity"}, identity, upsert=True)
     is_refused("but this is")
     fleet.mongo.drop_database("micropy")
+    # A new ledger beside stores from before bindings.
+    bound = {name: fleet.mongo[name]["micropy"].find_one_and_delete({"_id": "binding"}) for name in ("videos", "mp3s")}
+    is_refused("knows none of them")
+    for name, binding in bound.items():
+        fleet.mongo[name]["micropy"].replace_one({"_id": "binding"}, binding, upsert=True)
+    fleet.mongo.drop_database("micropy")
     move("aside", "micropy")
     generation = own.find_one({"_id": "identity"})["generation"]
     # Every start of a service moves it on once for each store.
@@ -442,7 +448,7 @@ def test_a_swapped_or_restored_ledger_and_a_leap_of_the_clock_remove_nothing(fle
     assert files() == kept
     now = datetime.datetime.now(tz=datetime.timezone.utc)
     fleet.jobs.update_many({"owner": client.email}, {"$set": {"updated": now, "finished": now}})
-    fleet.row("ledger new, foreign, restored; clock 40 days ahead", 4, fleet.verify(client, before))
+    fleet.row("ledger new, foreign, unbound, restored; clock 40 days ahead", 5, fleet.verify(client, before))
 
 
 #: What a mail server does, and how many mails it then has of a job: what it kept without saying so comes again.

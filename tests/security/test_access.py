@@ -144,7 +144,7 @@ GET     /download?fid={done}             -              401    403       403    
 # The auth service, on a port of its own.
 POST    auth:/login                      -              401    401       401     401    401      401      401     401   401
 POST    auth:/validate                   -              401    403       403     403    403      200      200     200   200
-POST    auth:/register                   new-user       201    201       201     201    201      201      201     201   201
+POST    auth:/register                   new-user       403    403       403     403    403      403      403     403   403
 POST    auth:/refresh                    -              401    403       403     403    403      200      200     200   200
 POST    auth:/password                   wrong-password 401    403       403     403    403      409      409     409   409
 POST    auth:/remove                     wrong-removal  401    403       403     403    403      409      409     409   409

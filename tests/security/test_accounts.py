@@ -5,6 +5,7 @@ import email.policy
 import json
 import re
 import sqlite3
+import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 import jwt
 import pytest
 
+from harness import SERVER
 from harness.clips import GOOD, metadata
 from harness.clock import until
 from harness.http import PASSWORD, User
-from harness.service import starter
+from harness.service import inherited, starter
 from harness.tokens import SECRET
 
 
@@ -258,7 +260,12 @@ def test_it_is_the_same_where_an_auth_service_keeps_the_accounts(start):
 def test_a_gateway_that_the_auth_service_does_not_know_says_what_it_has_not(start):
     auth = start("auth", JWT_SECRET=SECRET, registration=True)
     gateway = start("gateway", auth_url=auth.url, registration=True)
-    ann = gateway.user("ann@example.com")
+    ann = User(gateway.url, "ann@example.com")
+    assert gateway.ask("GET", "/api/v1/about").json()["registration"] is False
+    assert gateway.ask("POST", "/api/v1/auth/register", {"email": ann.email, "password": PASSWORD}).status == 403
+    add = [SERVER, "user", "add", ann.email, "--password-stdin", "--data-dir", auth.folder]
+    assert subprocess.run(add, input=f"{PASSWORD}\n", text=True, env=inherited()).returncode == 0
+    ann.token = ann.login().json()["token"]
     assert ann.upload(GOOD).status == 201
     for method, path, body in (
             ("POST", "password/forgotten", {"email": ann.email}), ("POST", "address/mail", None), ("GET", "tokens", None),

@@ -1,11 +1,15 @@
 """Passwords are not guessed, accounts not made by the thousand, and nobody is kept out by those who try."""
 
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from harness import SERVER
+from harness.clips import GOOD
 from harness.http import PASSWORD, User
+from harness.service import inherited
 from harness.tokens import SECRET
 
 STATUSES = [201, 401, 429, 503]
@@ -84,8 +88,6 @@ def test_an_address_makes_a_limited_number_of_accounts(start):
     assert [reply.status for reply in found] == [201] * 5 + [429] * 2
     assert int(found[-1].headers["retry-after"]) > 200 and "address" in found[-1].json()["detail"]
     assert at_once(20, lambda n: register(service, f"more{n}@example.com", X_Forwarded_For="192.0.2.7")).count(201) == 5
-    other = service.ask_auth("POST", "/register", {"email": "other@example.com", "password": PASSWORD}, X_Forwarded_For="192.0.2.7")
-    assert (other.status, "retry-after" in other.headers) == (429, True)
     assert register(service, "other@example.com", X_Forwarded_For="192.0.2.8").status == 201
 
 
@@ -95,8 +97,9 @@ def test_an_address_makes_a_limited_number_of_accounts(start):
 def test_strangers_register_only_on_loopback_unless_somebody_says_otherwise(start, settings, status):
     service = start("serve", jwt_secret=SECRET, **settings)
     assert register(service, "ann@example.com").status == status
+    # The auth service makes accounts for gateways alone.
     reply = service.ask_auth("POST", "/register", {"email": "bob@example.com", "password": PASSWORD})
-    assert reply.status == status
+    assert reply.status == 403
     assert service.ask("GET", "/api/v1/about").json()["registration"] is (status == 201)
 
 
@@ -112,10 +115,24 @@ def split(start):
 def test_gateway_and_auth_service_both_refuse_registrations(split):
     auth, gateway = split(gateway={"registration": False})
     assert register(gateway, "ann@example.com").status == 403
-    assert auth.ask("POST", "/register", {"email": "ann@example.com", "password": PASSWORD}).status == 201
-    auth.restart(registration=False)
     gateway.restart(registration=True)
+    assert register(gateway, "ann@example.com").status == 201
+    auth.restart(registration=False)
     assert register(gateway, "bob@example.com").status == 403
+
+
+def test_nobody_but_a_gateway_makes_an_account_for_the_files_of_somebody_else(split):
+    auth, gateway = split()
+    ann = gateway.user("ann@example.com")
+    assert ann.upload(GOOD).status == 201
+    removed = subprocess.run([SERVER, "user", "remove", ann.email, "--data-dir", auth.folder], env=inherited())
+    assert removed.returncode == 0
+    account = {"email": ann.email, "password": "another horse"}
+    now = int(time.time() * 1000)
+    for forged in ({}, {"X_Forwarded_For": "127.0.0.1"}, {"X_Micropy_Client": f"127.0.0.1 {now} {'A' * 43}"}):
+        assert auth.ask("POST", "/register", account, **forged).status == 403, forged
+    assert register(gateway, ann.email).status == 409
+    assert auth.ask("POST", "/login", basic=f"{ann.email}:another horse").status == 401
 
 
 def test_one_client_of_the_gateway_does_not_lock_out_the_others(split):

@@ -58,8 +58,9 @@ def test_mysql_is_asked_by_tls(start, authority, stranger):
     try:
         url = at_localhost(server.environment()["MICROPY_TEST_MYSQL_URL"], "mysql")
         auth = start("auth", JWT_SECRET=SECRET, registration=True, users_url=f"{url}?ssl-mode=VERIFY_IDENTITY&ssl-ca={authority.pem}")
-        ann = {"email": "ann@example.com", "password": "correct horse"}
-        assert auth.ask("POST", "/register", ann).status == 201
+        gateway = start("gateway", auth_url=auth.url, JWT_SECRET=SECRET, registration=True)
+        gateway.user("ann@example.com")
+        assert gateway.stop() == 0
         assert auth.ask("POST", "/login", basic="ann@example.com:correct horse").status == 200
         for wrong in (f"ssl-mode=VERIFY_IDENTITY&ssl-ca={stranger.pem}", "ssl-mode=VERIFY_IDENTITY", "ssl-mode=DISABLED"):
             auth.restart(users_url=f"{url}?{wrong}")

@@ -14,7 +14,7 @@ import pytest
 from harness import SEED, number
 from harness.clips import GOOD, OTHER, SILENT, Clip, repeated
 from harness.clock import until
-from harness.http import BROKEN
+from harness.http import BROKEN, User
 
 DATA = GOOD.data
 KILLS = number("KILLS", 15, full=200)
@@ -231,9 +231,9 @@ def test_a_lost_message_is_asked_for_again_and_keeps_nothing_else_waiting(start)
     assert ann.job(second)["state"] == "done"
 
 
-def sweep(service):
+def sweep(service, *flags):
     """What `micropy-server sweep --dry-run` prints."""
-    swept = subprocess.run([service.program, "sweep", "--dry-run", "--data-dir", service.folder], capture_output=True, text=True)
+    swept = subprocess.run([service.program, "sweep", "--dry-run", "--data-dir", service.folder, *flags], capture_output=True, text=True)
     assert swept.returncode == 0, swept.stderr
     return swept.stdout.splitlines()
 
@@ -242,17 +242,26 @@ def test_expired_jobs_are_removed_and_files_without_an_owner_wait_for_hours(star
     service = start("serve")
     ann = service.user("ann@example.com")
     id = ann.uploaded(GOOD)["id"]
-    assert service.stop() == 0
+    place = ann.create(len(GOOD.data)).headers["location"]
+    ann.patch(place, GOOD.data[:1000], 0)
     orphan = service.folder / "videos" / "whole" / "0123456789abcdef01234567"
     orphan.write_bytes(b"x")
     os.utime(orphan, (1, 1))
-    assert sweep(service) == [f"video {orphan.name}", "0 finished jobs past their retention", "1 videos of no job", "0 MP3s of no job"]
-    service.start(retention="1ms")
+    # While the service runs: it notices nothing, and holds what it has leased.
+    assert sweep(service) == [f"video {orphan.name}", "0 finished jobs past their retention", "0 abandoned uploads", "1 videos of no job",
+                              "0 MP3s of no job"]
+    time.sleep(1.1)
+    found = sweep(service, "--retention", "1ms", "--upload-expiry", "1s")
+    assert found == [f"job {id}", f"upload {place.rsplit('/', 1)[1]}", f"video {orphan.name}", "1 finished jobs past their retention",
+                     "1 abandoned uploads", "1 videos of no job", "0 MP3s of no job"]
+    assert (ann.job(id)["state"], ann.offset(place)) == ("done", 1000)
+    service.restart(retention="1ms")
     until(lambda: ann.get(f"/api/v1/jobs/{id}").status == 404, 5)
     assert ann.get(f"/api/v1/jobs/{id}").status == 404
     until(lambda: not service.files("mp3s"), 5)
     # It was seen once only. micropy-services/tests/sweeper.rs lets the hours pass.
     assert (service.files("videos"), service.files("mp3s")) == ([orphan.name], [])
+    assert ann.offset(place) == 1000
 
 
 def test_a_new_ledger_beside_a_full_store_is_refused_until_it_is_told_to_adopt(start):
@@ -272,6 +281,35 @@ def test_a_new_ledger_beside_a_full_store_is_refused_until_it_is_told_to_adopt(s
     adopted = subprocess.run([service.program, "adopt", "--data-dir", service.folder], capture_output=True, text=True)
     assert (adopted.returncode, "belong to this ledger" in adopted.stdout) == (0, True), adopted.stderr
     service.start()
+    assert (service.files("videos"), service.files("mp3s")) == kept
+
+
+def test_a_new_ledger_beside_files_from_before_bindings_is_refused_until_it_is_told_to_adopt(start):
+    service = start("serve")
+    ann = service.user("ann@example.com")
+    ann.uploaded(GOOD)
+    assert service.stop() == 0
+    # As a version left it that bound no store to its ledger.
+    for store in ("videos", "mp3s"):
+        (service.folder / store / "ledger").unlink()
+    with sqlite3.connect(service.folder / "micropy.db") as database:
+        database.execute("DELETE FROM ledger")
+    kept = service.files("videos"), service.files("mp3s")
+    aside = service.folder / "aside"
+    aside.mkdir()
+    for file in service.folder.glob("micropy.db*"):
+        file.rename(aside / file.name)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="knows none of them.*micropy-server adopt"):
+            service.start()
+    assert (service.files("videos"), service.files("mp3s")) == kept
+    # The right ledger is taken for what it is.
+    for file in service.folder.glob("micropy.db*"):
+        file.unlink()
+    for file in aside.iterdir():
+        file.rename(service.folder / file.name)
+    service.start()
+    assert [job["state"] for job in User(service.url, ann.email, ann.token).jobs()] == ["done"]
     assert (service.files("videos"), service.files("mp3s")) == kept
 
 

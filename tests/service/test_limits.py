@@ -73,14 +73,19 @@ def test_a_user_stores_no_more_bytes_than_the_quota(start):
 
 
 def uploads_at_once(service, cat, quota):
-    """Of uploads that began while there was room for any one of them, no more are taken than fit."""
+    """Of uploads at the same time, no more are taken in than fit, and no more is on the disk meanwhile."""
     before = len(service.files("videos"))
     assert cat.create(quota - 2 * len(DATA) - len(DATA) // 2).status == 201
     body, kind = form(GOOD)
     uploads = [cat.begin("POST", "/api/v1/uploads", len(body), kind) for _ in range(6)]
+    room, unfinished = 2 * len(DATA) + len(DATA) // 2, service.folder / "videos" / "unfinished"
+    on_the_disk = lambda: sum(file.stat().st_size for file in unfinished.iterdir())
     for upload in uploads:
         upload.sendall(body[:-1000])
-    assert until(lambda: len(service.files("videos", "unfinished")) >= len(uploads), 20)
+    assert until(lambda: on_the_disk() >= 2 * (len(DATA) - 2000), 20)
+    for _ in range(20):
+        assert on_the_disk() <= room
+        time.sleep(0.05)
     for upload in uploads:
         upload.sendall(body[-1000:])
     answers = [upload.recv(1000)[9:12] for upload in uploads]
