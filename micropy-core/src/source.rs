@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::progress::CancelToken;
@@ -23,6 +24,14 @@ pub trait Source {
     /// From now on, bytes at or after `offset` may be asked for again, in any order. A source that can seek has
     /// nothing to do. One that cannot spools them to disk.
     fn keep_from(&mut self, offset: u64) -> io::Result<()>;
+
+    /// Says which bytes will be read next, most likely, and in which order; replaces what was said before.
+    ///
+    /// A source for which each read is a round trip can fetch them ahead of time, and several at once. Others have
+    /// nothing to do.
+    fn will_read(&mut self, ranges: &[Range<u64>]) {
+        let _ = ranges;
+    }
 
     /// Gives the source the token that cancels the conversion it is read for.
     ///
@@ -46,6 +55,9 @@ macro_rules! source_behind {
             }
             fn keep_from(&mut self, offset: u64) -> io::Result<()> {
                 (**self).keep_from(offset)
+            }
+            fn will_read(&mut self, ranges: &[Range<u64>]) {
+                (**self).will_read(ranges);
             }
             fn cancel_with(&mut self, token: &CancelToken) {
                 (**self).cancel_with(token);
@@ -389,6 +401,9 @@ impl Source for Cancellable<'_> {
     fn keep_from(&mut self, offset: u64) -> io::Result<()> {
         check(self.cancel)?;
         self.inner.keep_from(offset)
+    }
+    fn will_read(&mut self, ranges: &[Range<u64>]) {
+        self.inner.will_read(ranges);
     }
     fn cancel_with(&mut self, token: &CancelToken) {
         self.inner.cancel_with(token);

@@ -1,6 +1,7 @@
 //! From the sample table, and the fragments after it, to packets.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::fragment::{Fragments, TopLevel};
@@ -111,6 +112,8 @@ pub struct Packets {
     /// Bytes read so far, and the end of the highest one: samples that overlap endlessly are refused.
     read_bytes: u64,
     read_up_to: u64,
+    /// Packets that will be read before the source is told of the next ones.
+    announced: usize,
 }
 
 impl Packets {
@@ -122,6 +125,10 @@ impl Packets {
     const MAX_JUMPS: usize = 16;
     /// The most bytes of a packet: 5 seconds of 8 channels of 64-bit PCM at 48 kHz.
     const PACKET_LIMIT: u32 = 16 << 20;
+
+    /// Ranges that the source is told of at once, and the packets in them.
+    const ANNOUNCED_RANGES: usize = 256;
+    const ANNOUNCED_PACKETS: usize = 16 << 10;
 
     /// Seconds of missing fragments that silence takes the place of: what a segment or a few of them hold.
     const LONGEST_GAP: u64 = 60;
@@ -163,6 +170,7 @@ impl Packets {
             ended: false,
             read_bytes: 0,
             read_up_to: 0,
+            announced: 0,
         }
     }
 
@@ -198,6 +206,7 @@ impl Packets {
     /// As [`Packets::next`].
     pub fn skip(&mut self, source: &mut dyn Source, count: u64) -> Result<Passed> {
         let mut passed = Passed::default();
+        self.announced = 0;
         while passed.packets < count && !self.ended {
             let duration = match self.batch.front() {
                 Some(packet) if packet.read < packet.size || packet.gap > 0 => break,
@@ -352,6 +361,7 @@ impl Packets {
         self.batch.clear();
         self.buffer.clear();
         self.given = 0;
+        self.announced = 0;
         self.gap = 0;
         self.missing = Missing::default();
         self.ended = false;
@@ -381,7 +391,9 @@ impl Packets {
                 limit: Self::PACKET_LIMIT.into(),
             });
         }
+        self.announce(source, first);
         let bytes = self.gather(first);
+        self.announced = self.announced.saturating_sub(self.batch.len());
         if let Some(fragments) = &mut self.fragments {
             fragments.pass(source, first.offset)?;
         }
@@ -405,6 +417,31 @@ impl Packets {
         Ok(())
     }
 
+    /// Tells the source where the next packets are, of this fragment if there are fragments; again when half of them
+    /// are read.
+    fn announce(&mut self, source: &mut dyn Source, first: Sample) {
+        if self.announced > 0 {
+            return;
+        }
+        let mut ranges: Vec<Range<u64>> = Vec::new();
+        let mut cursor = self.cursor.clone();
+        let mut packets = 0;
+        let mut next = Some(first);
+        while let Some(sample) = next.filter(|_| packets < Self::ANNOUNCED_PACKETS) {
+            let end = sample.offset.saturating_add(sample.size.into());
+            let full = ranges.len() == Self::ANNOUNCED_RANGES;
+            match ranges.last_mut() {
+                Some(last) if last.end == sample.offset => last.end = end,
+                _ if full => break,
+                _ => ranges.push(sample.offset..end),
+            }
+            packets += 1;
+            next = cursor.next(self.group);
+        }
+        self.announced = (packets / 2).max(1);
+        source.will_read(&ranges);
+    }
+
     /// The next sample, from the next fragment if this one is used up.
     fn first_of_batch(&mut self, source: &mut dyn Source) -> Result<Option<Sample>> {
         if let Some(sample) = self.held_back.take() {
@@ -423,6 +460,7 @@ impl Packets {
                 Some((decode_time, run)) => {
                     let time = decode_time.map_or(self.cursor.time(), |time| self.place(time));
                     self.cursor = Cursor::new(Arc::new(run), time);
+                    self.announced = 0;
                 }
                 None => {
                     self.missing.uncounted |= fragments.damaged();

@@ -1,6 +1,7 @@
 //! What some programs put before the first box: an ID3v2 tag, or bytes that are none of the file's.
 
 use std::io;
+use std::ops::Range;
 
 use super::boxes::{format_name, is_first_kind};
 use crate::progress::CancelToken;
@@ -146,6 +147,12 @@ impl Source for AfterPreamble<'_> {
         // What is in `head` need not be kept, and a pipe could not give it.
         let at = self.base.saturating_add(offset);
         self.inner.keep_from(at + self.cached(at) as u64)
+    }
+
+    fn will_read(&mut self, ranges: &[Range<u64>]) {
+        let at = |offset: u64| self.base.saturating_add(offset);
+        let ranges: Vec<_> = ranges.iter().map(|r| at(r.start)..at(r.end)).collect();
+        self.inner.will_read(&ranges);
     }
 
     fn cancel_with(&mut self, token: &CancelToken) {
