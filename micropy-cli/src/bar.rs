@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use indicatif::{ProgressBar, ProgressStyle};
 use micropy_core::Progress;
 
+use crate::input::beside;
 use crate::text;
 
 /// Steps of the bar.
@@ -46,6 +47,7 @@ impl Bar {
         }
         bar.set_prefix(match inputs {
             [(input, _)] => {
+                let input = beside(input);
                 let name = input.file_name();
                 name.map_or_else(
                     || "input".into(),

@@ -27,12 +27,13 @@ use crate::{Exit, dry_run, input, json, message, system, text, watch};
 #[derive(Debug, clap::Args)]
 #[command(after_help = HABITS)]
 pub struct Args {
-    /// Files and named pipes to convert, and folders with --recursive or --watch; `-` is standard input
+    /// Files, URLs (http, https, s3, gs, az) and named pipes to convert, and folders with --recursive or --watch; `-` is
+    /// standard input
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
 
     /// Where the MP3 goes: a file, a folder, a named pipe or device, or `-` for standard output
-    /// [default: beside the input; standard output if that is a pipe]
+    /// [default: beside the input; in the current folder for a URL; standard output for a pipe]
     #[arg(short, long, value_name = "OUTPUT")]
     pub output: Option<PathBuf>,
 
@@ -256,7 +257,7 @@ impl Batch<'_> {
         if let Output::File(path) = output
             && let Some(why) = self.args.existing().reason_to_keep(input, path)
         {
-            let line = format!("{} → {}  kept: {why}", input.display(), path.display());
+            let line = format!("{} → {}  kept: {why}", input::shown(input), path.display());
             match self.args.inputs.len() {
                 1 if task.input.root.is_none() => teller.say(line),
                 _ => teller.detail(line),
@@ -396,7 +397,7 @@ impl Batch<'_> {
             Ok(joined) => {
                 for (input, report) in inputs.iter().zip(&joined.inputs) {
                     for warning in &report.warnings {
-                        let input = input.path.display();
+                        let input = input::shown(&input.path);
                         teller.problem(format_args!("{input}: warning: {warning}"));
                     }
                 }
@@ -442,7 +443,7 @@ impl Batch<'_> {
 
     /// Prints which chapters hold no audio, and returns whether it is missing. `others`: how the other chapters ended.
     fn report_empty(&self, turn: &Turn<'_>, empty: &[(&PathBuf, EmptyPart)], others: Exit) -> Exit {
-        let input = turn.input.display();
+        let input = input::shown(turn.input);
         for (path, chapter) in empty {
             let path = path.display();
             match chapter.is_complete() {
@@ -472,7 +473,11 @@ impl Batch<'_> {
 
     /// Opens an input.
     pub fn open(&self, input: &Path) -> Result<Box<dyn Source>, Failure> {
-        input::open(input, self.interrupt.token()).map_err(Failure::Open)
+        let token = self.interrupt.token();
+        input::open(input, token).map_err(|error| match token.is_cancelled() {
+            true => Failure::Convert(Error::Cancelled),
+            false => Failure::Open(error),
+        })
     }
 
     fn create(&self, path: &Path) -> Result<FileSink, Failure> {
@@ -487,12 +492,12 @@ impl Batch<'_> {
         let input = turn.input;
         for warning in &report.warnings {
             turn.teller
-                .problem(format_args!("{}: warning: {warning}", input.display()));
+                .problem(format_args!("{}: warning: {warning}", input::shown(input)));
         }
         let speed = report.duration().as_secs_f64() / took.as_secs_f64().max(1e-6);
         if self.args.json {
             let mut line = json::report(report);
-            line["input"] = input.to_string_lossy().into();
+            line["input"] = input::shown(input).to_string().into();
             line["output"] = output.into();
             line["elapsed_seconds"] = took.as_secs_f64().into();
             line["speed"] = speed.into();
@@ -500,7 +505,7 @@ impl Batch<'_> {
         } else {
             turn.teller.say(format_args!(
                 "{} → {output}  {} of {}{}, {:.0} kbit/s, {}, in {} ({speed:.0}× real time)",
-                input.display(),
+                input::shown(input),
                 text::duration(report.duration()),
                 report.codec,
                 if report.copied { " (copied)" } else { "" },
@@ -521,7 +526,7 @@ fn explain(failure: Failure, turn: &Turn<'_>, output: &Output) -> Ended {
     match failure {
         Failure::Convert(Error::Cancelled) => {
             turn.teller
-                .problem(format_args!("{}: cancelled", turn.input.display()));
+                .problem(format_args!("{}: cancelled", input::shown(turn.input)));
             Ended::without_mp3(Exit::Interrupted)
         }
         // The reader of our output wants no more.
@@ -659,7 +664,7 @@ impl Failure {
 
     /// The sentence for the user.
     pub fn message(&self, input: &Path, output: &Output) -> String {
-        let input = input.display();
+        let input = input::shown(input);
         match self {
             Failure::Open(error) => format!("{input}: cannot open: {error}"),
             Failure::Create(path, error) if error.kind() == io::ErrorKind::AlreadyExists => {

@@ -11,7 +11,7 @@ use crate::convert::{Batch, Failure};
 use crate::existing::Existing;
 use crate::log::Verbosity;
 use crate::output::Output;
-use crate::{Exit, message, system, text};
+use crate::{Exit, input, message, system, text};
 
 /// Prints what a run would make. Nothing is written, and of each input only as much is read as `micropy probe` reads.
 pub fn run(batch: &Batch<'_>, tasks: &[Task]) -> Exit {
@@ -25,7 +25,7 @@ pub fn run(batch: &Batch<'_>, tasks: &[Task]) -> Exit {
         match looked {
             Ok(plan) if batch.args.json => {
                 let line = json!({
-                    "input": input.to_string_lossy(),
+                    "input": input::shown(input).to_string(),
                     "output": task.output.name(),
                     "dry_run": true,
                     "kept": plan.kept,
@@ -45,7 +45,7 @@ pub fn run(batch: &Batch<'_>, tasks: &[Task]) -> Exit {
                 let what = plan.sentence();
                 message::line(format_args!(
                     "{} → {}  {what}",
-                    input.display(),
+                    input::shown(input),
                     task.output.name()
                 ));
             }

@@ -1,15 +1,19 @@
 //! Where each video comes from.
 
+use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use micropy_core::{CancelToken, FileSource, Source, StreamSource};
+use micropy_core::{CancelToken, FileSource, Source, StreamSource, file_stem};
 
 use crate::pipe::Pipe;
-use crate::system;
+use crate::{remote, system};
 
-/// Opens an input: a file, in which the engine seeks, or a pipe, which it reads until `cancel` is cancelled.
+/// Opens an input: a file, in which the engine seeks, a URL, or a pipe, which it reads until `cancel` is cancelled.
 pub fn open(input: &Path, cancel: &CancelToken) -> io::Result<Box<dyn Source>> {
+    if let Some(url) = url(input) {
+        return remote::open(url, cancel);
+    }
     let pipe = if is_stdin(input) {
         Pipe::stdin(cancel.clone())?
     } else if system::is_stream(input) {
@@ -18,6 +22,31 @@ pub fn open(input: &Path, cancel: &CancelToken) -> io::Result<Box<dyn Source>> {
         return Ok(Box::new(FileSource::open(input)?));
     };
     Ok(Box::new(StreamSource::new(pipe)))
+}
+
+/// The URL that an input is.
+fn url(input: &Path) -> Option<&str> {
+    input.to_str().filter(|text| remote::is_url(text))
+}
+
+/// What may be shown of an input: of a URL, neither user and password nor the query.
+pub fn shown(input: &Path) -> impl fmt::Display {
+    match url(input) {
+        Some(url) => remote::without_secrets(url),
+        None => input.display().to_string(),
+    }
+}
+
+/// The file beside which the MP3 of an input stands: of a URL, one of its name in the current folder.
+pub fn beside(input: &Path) -> PathBuf {
+    let Some(url) = url(input) else {
+        return input.to_owned();
+    };
+    let name = remote::file_name(url).unwrap_or_default();
+    // Neither the extension, nor what would lead elsewhere.
+    let stem = Path::new(&name).file_stem().unwrap_or_default();
+    let stem = file_stem(&stem.to_string_lossy()).unwrap_or_else(|| "audio".into());
+    format!("{stem}.mp4").into()
 }
 
 /// Whether `path` stands for standard input or output.

@@ -51,7 +51,7 @@ pub fn empty(chapter: &EmptyPart) -> Value {
 /// An input of which no MP3 was made, because there is one.
 pub fn kept(input: &Path, output: &Path, why: &str) -> Value {
     json!({
-        "input": input.to_string_lossy(),
+        "input": crate::input::shown(input).to_string(),
         "output": output.to_string_lossy(),
         "kept": why,
     })

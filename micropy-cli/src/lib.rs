@@ -22,6 +22,8 @@ mod parts;
 mod pipe;
 mod presets;
 mod probe;
+#[cfg_attr(not(feature = "http"), path = "remote_absent.rs")]
+mod remote;
 mod spelling;
 #[cfg_attr(windows, path = "system/windows.rs")]
 #[cfg_attr(not(windows), path = "system/unix.rs")]
@@ -41,7 +43,7 @@ pub use exit::{Exit, HELP};
 /// A command that works on files.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Convert MP4, M4A, MOV or 3GP files to MP3
+    /// Convert MP4, M4A, MOV or 3GP files, or those behind URLs, to MP3
     Convert(Box<convert::Args>),
     /// Show what is in a file: tracks, length, tags, chapters
     Probe(probe::Args),

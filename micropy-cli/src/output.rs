@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use micropy_core::file_stem;
 
-use crate::input::{is_dash, is_pipe, is_stdin};
+use crate::input::{beside, is_dash, is_pipe, is_stdin, shown};
 use crate::system;
 use crate::tree::Input;
 
@@ -121,7 +121,7 @@ pub fn output(input: &Input, wanted: Wanted<'_>, several: bool) -> Result<Output
             }
             Some(output) => mirrored(output),
             None if is_pipe(path) => PathBuf::new(),
-            None => path.with_file_name(""),
+            None => beside(path).with_file_name(""),
         };
         let stem = chapters_name(path);
         return Ok(Output::Parts { folder, stem });
@@ -141,11 +141,11 @@ pub fn output(input: &Input, wanted: Wanted<'_>, several: bool) -> Result<Output
         (None, None) if is_pipe(path) && several => {
             return Err(format!(
                 "only one file can go to standard output: say with --output where the MP3 of {} goes",
-                path.display()
+                shown(path)
             ));
         }
         (None, None) if is_pipe(path) => Output::Stdout,
-        (None, None) => Output::at(path.with_file_name(file_name(path, wanted.extension))),
+        (None, None) => Output::at(beside(path).with_file_name(file_name(path, wanted.extension))),
     })
 }
 
@@ -177,14 +177,14 @@ fn refuse_collisions(inputs: &[Input], outputs: &[Output]) -> Result<(), String>
         {
             return Err(format!(
                 "{} is an input and would be overwritten",
-                input.display()
+                shown(input)
             ));
         }
         if let Some(twin) = places.insert(place, &input.path) {
             return Err(format!(
                 "{} and {} would both become {}",
-                twin.display(),
-                input.path.display(),
+                shown(twin),
+                shown(&input.path),
                 path.display()
             ));
         }
@@ -257,6 +257,7 @@ fn file_name(input: &Path, extension: &str) -> PathBuf {
     if is_stdin(input) {
         return format!("stdin.{extension}").into();
     }
+    let input = beside(input);
     let name = PathBuf::from(input.file_name().unwrap_or(input.as_os_str()));
     let name = name.with_extension(extension);
     // Windows counts in UTF-16, other systems in bytes.
@@ -275,7 +276,7 @@ fn file_name(input: &Path, extension: &str) -> PathBuf {
 pub fn chapters_name(input: &Path) -> String {
     match is_stdin(input) {
         true => "stdin".into(),
-        false => safe_stem(input),
+        false => safe_stem(&beside(input)),
     }
 }
 
@@ -302,6 +303,14 @@ mod tests {
         }
         for (input, mp3) in [
             ("talk.mp4", "talk.mp3".to_owned()),
+            (
+                "https://h/a/a%20talk.v2.mp4?x=y.mp4",
+                "a talk.v2.mp3".into(),
+            ),
+            ("https://h/..%2F..%2Fetc%2Fpasswd", "passwd.mp3".into()),
+            ("https://h/con.mp4", "_con.mp3".into()),
+            ("https://h/", "audio.mp3".into()),
+            ("s3://bucket/shows/50%25.m4b", "50%25.mp3".into()),
             ("...m4b", "...mp3".to_owned()),
             (&"é".repeat(127), format!("{}.mp3", "é".repeat(120))),
             (&"x".repeat(253), format!("{}.mp3", "x".repeat(240))),

@@ -11,7 +11,7 @@ use crate::{Exit, input, json, message, system, text};
 /// The arguments of `micropy probe`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Files and named pipes to look into; `-` is standard input
+    /// Files, URLs (http, https, s3, gs, az) and named pipes to look into; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     inputs: Vec<PathBuf>,
 
@@ -48,12 +48,16 @@ pub fn run(args: Args) -> Exit {
             Ok(Found::Peaks(peaks)) => writeln!(io::stdout(), "{peaks}"),
             Ok(Found::File(found)) if args.json => {
                 let mut line = json::probe(&found);
-                line["file"] = input.to_string_lossy().into();
+                line["file"] = input::shown(input).to_string().into();
                 writeln!(io::stdout(), "{line}")
             }
             Ok(Found::File(found)) => write(input, &found, &mut io::stdout().lock()),
             Err(error) => {
-                message::problem(format_args!("{}: {}", input.display(), error.with_causes()));
+                message::problem(format_args!(
+                    "{}: {}",
+                    input::shown(input),
+                    error.with_causes()
+                ));
                 worst = worst.max(Exit::Failed);
                 continue;
             }
@@ -96,7 +100,7 @@ fn write(input: &Path, found: &Probe, out: &mut impl Write) -> io::Result<()> {
     facts.extend(found.brand.clone());
     facts.extend(found.fragmented.then(|| "fragmented".to_owned()));
     facts.extend(found.size.map(text::bytes));
-    writeln!(out, "{}  {}", input.display(), facts.join(", "))?;
+    writeln!(out, "{}  {}", input::shown(input), facts.join(", "))?;
     for (index, track) in found.tracks.iter().enumerate() {
         let chosen = match found.default_track == Some(index) && found.tracks.len() > 1 {
             true => "  (default)",
