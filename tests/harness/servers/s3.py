@@ -1,0 +1,83 @@
+"""moto, which speaks S3 and checks who asks: signatures, keys and policies."""
+
+import json
+import subprocess
+
+from .. import ROOT
+from .server import Missing, Server, listening
+
+PACKAGES = ["moto[s3,server,iam]>=5,<6"]
+
+#: Makes a user with keys and a bucket, before keys are checked.
+SETUP = """
+import json, sys, boto3
+url, bucket = sys.argv[1:]
+client = lambda name: boto3.client(name, endpoint_url=url, region_name="us-east-1", aws_access_key_id="x",
+                                   aws_secret_access_key="y")
+iam = client("iam")
+iam.create_user(UserName="ann")
+key = iam.create_access_key(UserName="ann")["AccessKey"]
+rule = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+policy = json.dumps({"Version": "2012-10-17", "Statement": rule})
+iam.put_user_policy(UserName="ann", PolicyName="all", PolicyDocument=policy)
+client("s3").create_bucket(Bucket=bucket)
+print(json.dumps([key["AccessKeyId"], key["SecretAccessKey"]]))
+"""
+
+#: Puts a file, with the keys.
+PUT = """
+import sys, boto3
+url, bucket, name, path, user, password = sys.argv[1:]
+s3 = boto3.client("s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id=user,
+                  aws_secret_access_key=password)
+s3.upload_file(path, bucket, name)
+"""
+
+
+class S3(Server):
+    """A bucket on `url`, for those who sign with `keys`."""
+
+    name = "s3"
+    bucket = "talks"
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def prepare(self):
+        made = subprocess.run([ROOT / "scripts" / "venv", "s3", *PACKAGES], text=True, stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        if made.returncode != 0:
+            raise Missing(f"moto cannot be installed from PyPI: {made.stderr[-500:]}")
+        self.python = made.stdout.strip()
+
+    def command(self):
+        return [self.python, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)], {}
+
+    def answers(self):
+        return listening(self.port)
+
+    def start(self):
+        super().start()
+        self.keys = json.loads(self._run(SETUP, self.bucket))
+        # From now on, moto asks for a signature and checks it.
+        import requests
+        requests.post(f"{self.url}/moto-api/reset-auth", data=b"0", timeout=30).raise_for_status()
+        return self
+
+    def _run(self, program, *words):
+        done = subprocess.run([self.python, "-c", program, self.url, *words],
+                              text=True, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    def put(self, name, path):
+        self._run(PUT, self.bucket, name, str(path), *self.keys)
+
+    def environment(self):
+        user, password = self.keys
+        return {"AWS_ACCESS_KEY_ID": user, "AWS_SECRET_ACCESS_KEY": password, "AWS_REGION": "us-east-1"}
+
+
+def server():
+    return S3()
