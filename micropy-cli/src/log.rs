@@ -126,8 +126,8 @@ impl<'a> Log<'a> {
             if !lines.is_empty() {
                 let verbosity = self.verbosity;
                 let printed = self.bar.suspend(|| {
-                    let printed = lines.into_iter().map(|line| print(line, verbosity));
-                    printed.fold(true, |all, one| all && one)
+                    let failed = lines.into_iter().filter(|line| !print(line, verbosity));
+                    failed.count() == 0
                 });
                 state.lost_reports |= !printed;
             }

@@ -130,7 +130,7 @@ pub fn choose(options: &Options, bytes: u64, source: &Length, mp3s: &[Mp3]) -> R
 
 /// What may be chosen, from the best to the smallest.
 fn settings(options: &Options, source: &Length) -> Vec<Setting> {
-    let channels = source.channels;
+    let channels = options.channels.map_or(source.channels, Channels::count);
     let either = options.channels.is_none() && channels > 1;
     let of_stereo = move |&kbps: &u16| channels > 1 && (!either || kbps >= LEAST_STEREO);
     let of_mono = move |&kbps: &u16| match channels {

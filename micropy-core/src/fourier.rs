@@ -523,7 +523,7 @@ mod tests {
     use super::*;
 
     fn noise(len: usize) -> Vec<f32> {
-        let noise = |n: usize| ((n as f64 * 12.9898).sin() * 43_758.5453).fract() as f32;
+        let noise = |n: usize| ((n as f64 * 12.9898).sin() * 43_758.545_3).fract() as f32;
         (0..len).map(noise).collect()
     }
 

@@ -65,6 +65,7 @@ impl Converter<'_> {
             (Error::Read(_), Some(failure)) => failure,
             (error, _) => error,
         })?;
+        playlist.finish();
         let inputs: Vec<Report> = playlist
             .inputs
             .into_iter()
@@ -269,6 +270,14 @@ impl<S: Source> Playlist<S> {
             }
         }
         Ok(false)
+    }
+
+    /// Reads the end of the file whose last byte was given: nobody asks for what is behind it, and only there is its report.
+    fn finish(&mut self) {
+        if self.left == Some(0) && self.pending.is_empty() {
+            // All of its PCM is there by now: an error would be of the next file, which was not asked for.
+            let _ = self.decode();
+        }
     }
 
     /// Decodes from the first file on again.

@@ -298,7 +298,7 @@ impl Buffers {
     /// Appends the PCM samples `range` of what is there.
     fn append_to(&self, plane: &mut Vec<f32>, range: Range<usize>) {
         let Complexes { re, im } = &self.pairs;
-        let sample = |n: usize| if n % 2 == 0 { re[n / 2] } else { im[n / 2] };
+        let sample = |n: usize| if n.is_multiple_of(2) { re[n / 2] } else { im[n / 2] };
         let (first, last) = (range.start.next_multiple_of(2), range.end / 2 * 2);
         if first >= last {
             plane.extend(range.map(sample));
@@ -473,7 +473,7 @@ mod tests {
 
     #[test]
     fn blocks_give_what_the_filter_gives_one_by_one() {
-        let noise = |n: usize| ((n as f64 * 12.9898).sin() * 43_758.5453).fract() as f32;
+        let noise = |n: usize| ((n as f64 * 12.9898).sin() * 43_758.545_3).fract() as f32;
         for (from, to) in [
             (48000, 44100),
             (44100, 48000),

@@ -266,6 +266,13 @@ fn division(length: Option<f64>, pauses: bool) -> Result<Division, Error> {
     })
 }
 
+/// The fields of the report of what was made, its bytes where it went into memory, and the fields of each input's report.
+type JoinedParts<'py> = (
+    Bound<'py, PyDict>,
+    Option<Bound<'py, PyBytes>>,
+    Vec<Bound<'py, PyDict>>,
+);
+
 /// Join the sources, each with its name, into one; returns as `convert` does, and the fields of the report of each.
 #[pyfunction]
 fn join<'py>(
@@ -276,11 +283,7 @@ fn join<'py>(
     overwrite: bool,
     progress: Option<Py<PyAny>>,
     cancel: &PyCancelToken,
-) -> PyResult<(
-    Bound<'py, PyDict>,
-    Option<Bound<'py, PyBytes>>,
-    Vec<Bound<'py, PyDict>>,
-)> {
+) -> PyResult<JoinedParts<'py>> {
     let inputs = sources.iter().map(|(name, (kind, object))| {
         let input = Input::new(kind, object)?;
         Ok((name.clone(), input))

@@ -794,7 +794,7 @@ mod tests {
             for group in [1, 4, 5] {
                 for skipped in 0..4 {
                     let mut cursor = Cursor::new(Arc::clone(&table), 50);
-                    cursor.skip(skipped, group);
+                    cursor.skip(skipped, group, u32::MAX);
                     for units in 0..70 {
                         let end = cursor.time() + units;
                         let mut walk = cursor.clone();
