@@ -49,15 +49,6 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["join", "split_at"])]
     pub dry_run: bool,
 
-    #[command(flatten)]
-    audio: AudioArgs,
-
-    #[command(flatten)]
-    tags: TagArgs,
-
-    #[command(flatten)]
-    parts: PartArgs,
-
     /// Write each chapter to an MP3 of its own in this folder
     #[arg(long, value_name = "DIR", conflicts_with = "output")]
     split_chapters: Option<PathBuf>,
@@ -89,6 +80,16 @@ pub struct Args {
     /// Print how each MP3 was made, and what was skipped
     #[arg(short, long)]
     verbose: bool,
+
+    // Last: what follows a group with a heading would stand under that heading in the help.
+    #[command(flatten)]
+    audio: AudioArgs,
+
+    #[command(flatten)]
+    tags: TagArgs,
+
+    #[command(flatten)]
+    parts: PartArgs,
 }
 
 /// Words that other programs have taught people.

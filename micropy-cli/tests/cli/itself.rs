@@ -159,3 +159,26 @@ fn no_color_is_obeyed() {
         assert!(!has_colour(&[]), "{words}: not in a pipe");
     }
 }
+
+#[test]
+fn the_help_puts_each_flag_under_its_heading() {
+    let folder = Folder::with(&[]);
+    let help = String::from_utf8(folder.micropy("convert --help").stdout).expect("text");
+    let (options, rest) = help.split_once("\nAudio:").expect("a heading");
+    let (audio, tags) = rest.split_once("\nTags:").expect("a heading");
+    for flag in [
+        "--jobs",
+        "--json",
+        "--force",
+        "--split-chapters",
+        "--watch",
+        "--update",
+    ] {
+        assert!(options.contains(flag), "{flag}");
+    }
+    assert!(audio.contains("--preset") && audio.contains("--normalize"));
+    assert!(
+        tags.contains("--cover") && !tags.contains("--json"),
+        "{tags}"
+    );
+}
