@@ -139,31 +139,27 @@ fn mp3s_of_parts_are_as_long_as_the_whole_together() {
     let Some(file) = aac_movie(&music(4, 48_000, 2, 48_000 * 13 + 55), 48_000, "+faststart") else {
         return;
     };
-    for options in [
-        Options::new(),
-        Options::new().sample_rate(44_100),
-        Options::new().sample_rate(22_050).start(seconds(0.123_45)),
-        Options::new().fit(60_000),
+    let lengths = Division::Lengths(seconds(3.333));
+    let pauses = Division::Pauses(seconds(4.0));
+    for (options, division) in [
+        (Options::new(), pauses),
+        (Options::new().sample_rate(44_100), lengths),
+        (
+            Options::new().sample_rate(22_050).start(seconds(0.123_45)),
+            pauses,
+        ),
+        (Options::new().fit(60_000), lengths),
     ] {
-        for division in [
-            Division::Lengths(seconds(3.0)),
-            Division::Lengths(seconds(3.333)),
-            Division::Pauses(seconds(4.0)),
-        ] {
-            let made = parts(options.clone(), file.as_slice(), division);
-            let sum: u64 = made
-                .iter()
-                .map(|(_, _, report)| report.output_samples)
-                .sum();
-            let rate = made[0].2.output_sample_rate;
-            let plain = Options::new().sample_rate(rate).start(options.start);
-            let (_, whole) = convert(plain, file.as_slice());
-            assert_eq!(sum, whole.output_samples, "{options:?} {division:?}");
-            for (name, mp3, report) in &made {
-                check(mp3).unwrap();
-                assert_silent(mp3, name);
-                assert!(report.complete);
-            }
+        let made = parts(options.clone(), file.as_slice(), division);
+        let sum: u64 = made.iter().map(|(_, _, r)| r.output_samples).sum();
+        let rate = made[0].2.output_sample_rate;
+        let plain = Options::new().sample_rate(rate).start(options.start);
+        let (_, whole) = convert(plain, file.as_slice());
+        assert_eq!(sum, whole.output_samples, "{options:?} {division:?}");
+        for (name, mp3, report) in &made {
+            check(mp3).unwrap();
+            assert_silent(mp3, name);
+            assert!(report.complete);
         }
     }
 }
