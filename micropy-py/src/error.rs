@@ -41,6 +41,14 @@ impl Faults {
         }
     }
 
+    /// The same while a server is waited for; a signal's handler ends it too.
+    pub fn watch(&self) {
+        self.look();
+        if let Err(raised) = Python::attach(|py| py.check_signals()) {
+            self.raise(raised);
+        }
+    }
+
     /// Ends this conversion with `raised`.
     pub fn raise(&self, raised: PyErr) {
         let mut first = self.raised.lock().unwrap_or_else(PoisonError::into_inner);

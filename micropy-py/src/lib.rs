@@ -59,16 +59,18 @@ impl PyCancelToken {
 /// What to read.
 enum Input {
     Path(PathBuf),
+    Url(String),
     Bytes(PyBackedBytes),
     Seek(Py<PyAny>),
     Stream(Py<PyAny>),
 }
 
 impl Input {
-    /// `("path" | "bytes" | "seek" | "stream", object)`.
+    /// `("path" | "url" | "bytes" | "seek" | "stream", object)`.
     fn new(kind: &str, object: &Bound<'_, PyAny>) -> PyResult<Self> {
         Ok(match kind {
             "path" => Input::Path(object.extract()?),
+            "url" => Input::Url(object.extract()?),
             "bytes" => Input::Bytes(object.extract()?),
             "seek" => Input::Seek(object.clone().unbind()),
             _ => Input::Stream(object.clone().unbind()),
@@ -79,6 +81,17 @@ impl Input {
         let file = |object| PyFile::new(object, faults.clone());
         Ok(match self {
             Input::Path(path) => Box::new(FileSource::open(path).map_err(Error::Read)?),
+            Input::Url(url) => {
+                let watched = faults.clone();
+                let options = micropy_remote::Options::new()
+                    .cancel(faults.token())
+                    .while_waiting(move || watched.watch());
+                let opened = micropy_remote::open(url, options);
+                Box::new(opened.map_err(|error| match faults.token().is_cancelled() {
+                    true => Error::Cancelled,
+                    false => Error::Read(error.into()),
+                })?)
+            }
             Input::Bytes(bytes) => Box::new(bytes.as_ref()),
             Input::Seek(object) => Box::new(SeekSource::new(file(object)).map_err(Error::Read)?),
             Input::Stream(object) => Box::new(StreamSource::new(file(object))),
@@ -368,6 +381,18 @@ fn probe<'py>(
     outcome::probe(py, &faults.settle(py, done)?)
 }
 
+/// Whether a string is a URL and not a path.
+#[pyfunction]
+fn _is_url(text: &str) -> bool {
+    micropy_remote::is_url(text)
+}
+
+/// What may be shown of a URL.
+#[pyfunction]
+fn _without_secrets(url: &str) -> String {
+    micropy_remote::without_secrets(url)
+}
+
 /// The command line; `words` begin with what the program is called. Returns the exit code.
 #[pyfunction]
 fn _main(py: Python<'_>, words: Vec<OsString>) -> u8 {
@@ -384,6 +409,8 @@ fn _micropy(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(peaks, module)?)?;
     module.add_function(wrap_pyfunction!(split, module)?)?;
     module.add_function(wrap_pyfunction!(probe, module)?)?;
+    module.add_function(wrap_pyfunction!(_is_url, module)?)?;
+    module.add_function(wrap_pyfunction!(_without_secrets, module)?)?;
     module.add_function(wrap_pyfunction!(_main, module)?)?;
     Ok(())
 }

@@ -104,6 +104,8 @@ class _Slices:
 
 
 def _name(src: Source) -> str:
+    if isinstance(src, str) and _micropy._is_url(src):
+        return _micropy._without_secrets(src)
     return os.fspath(src) if isinstance(src, (str, os.PathLike)) else type(src).__name__
 
 
@@ -115,6 +117,8 @@ def _can_seek(file: object) -> bool:
 
 
 def _source(src: Source) -> tuple[str, object]:
+    if isinstance(src, str) and _micropy._is_url(src):
+        return "url", src
     if isinstance(src, (str, os.PathLike)):
         return "path", os.fspath(src)
     if isinstance(src, bytes):
@@ -202,8 +206,9 @@ def convert(
     """Convert the audio of an MP4, M4A, MOV or 3GP file to MP3.
 
     What to read, and where to write:
-      src           a path, bytes, or an object with `read()`. One that can seek is read from its first
-                    byte, and nothing of its video is read; one that cannot is read forward.
+      src           a path, a URL (http, https, s3, gs, az), bytes, or an object with `read()`. One that can
+                    seek is read from its first byte, and nothing of its video is read; one that cannot is
+                    read forward. A `pathlib.Path` is never taken for a URL.
       dst           a path (the file appears only when it is whole), an object with `write()`, or None:
                     then the MP3 is the report's `data`.
       overwrite     replace the file dst if it exists
