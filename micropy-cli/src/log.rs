@@ -126,8 +126,9 @@ impl<'a> Log<'a> {
             if !lines.is_empty() {
                 let verbosity = self.verbosity;
                 let printed = self.bar.suspend(|| {
-                    let failed = lines.into_iter().filter(|line| !print(line, verbosity));
-                    failed.count() == 0
+                    let printed = lines.into_iter().map(|line| print(line, verbosity));
+                    // Each of them is printed, whatever became of those before it.
+                    printed.filter(|printed| !printed).count() == 0
                 });
                 state.lost_reports |= !printed;
             }

@@ -563,7 +563,7 @@ mod tests {
         for len in LENGTHS {
             let mut pcm = noise(len);
             // Nothing at half the sample rate: that bin is left out.
-            let alternating = |n: usize| if n % 2 == 0 { 1.0 } else { -1.0 };
+            let alternating = |n: usize| if n.is_multiple_of(2) { 1.0 } else { -1.0 };
             let last: f32 = (0..len).map(|n| alternating(n) * pcm[n]).sum();
             for (n, sample) in pcm.iter_mut().enumerate() {
                 *sample -= alternating(n) * last / len as f32;

@@ -298,7 +298,10 @@ impl Buffers {
     /// Appends the PCM samples `range` of what is there.
     fn append_to(&self, plane: &mut Vec<f32>, range: Range<usize>) {
         let Complexes { re, im } = &self.pairs;
-        let sample = |n: usize| if n.is_multiple_of(2) { re[n / 2] } else { im[n / 2] };
+        let sample = |n: usize| match n.is_multiple_of(2) {
+            true => re[n / 2],
+            false => im[n / 2],
+        };
         let (first, last) = (range.start.next_multiple_of(2), range.end / 2 * 2);
         if first >= last {
             plane.extend(range.map(sample));
