@@ -94,7 +94,7 @@ fn parts_of_a_length_lie_beside_the_input_or_in_a_folder() {
         folder.micropy("convert chapters.m4b --split 1:00 --split-at silence -o parts --to wav");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let part = decode(&folder.path("parts/chapters 01.wav"), 22_050, 1);
-    assert_eq!(part.len() as u64, samples);
+    assert_eq!(part.len(), samples);
 }
 
 #[test]
