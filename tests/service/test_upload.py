@@ -2,7 +2,8 @@
 
 import pytest
 
-from harness.clips import GOOD, OTHER, Clip, Field, metadata
+from harness.clips import GOOD, OTHER, Clip, Field, form, metadata, padded
+from harness.clock import until
 from harness.http import TUS
 
 
@@ -69,3 +70,13 @@ def test_options_come_in_metadata_of_tus(ann):
 
 def test_a_malformed_batch_is_refused(ann):
     assert ann.create(99, Upload_Metadata=metadata(batch="x")).status == 400
+
+
+def test_what_has_arrived_whole_becomes_a_job_though_its_client_goes(ann):
+    # The file is still being made durable when nobody waits for the answer any more. Without a job, no quota would count it.
+    for number in range(10):
+        body, kind = form(Clip("gone.mp4", padded(GOOD.data, bytes(4_000_000 + number))))
+        client = ann.begin("POST", "/api/v1/uploads", len(body), kind)
+        client.sendall(body)
+        client.close()
+    assert until(lambda: [job["state"] for job in ann.jobs()] == ["done"] * 10, 60), ann.jobs()

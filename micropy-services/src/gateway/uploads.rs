@@ -26,7 +26,7 @@ use super::session::Session;
 use super::slots::Slots;
 use super::view::JobView;
 use super::{Gateway, Shared};
-use crate::job::intake::Submission;
+use crate::job::intake::{Submission, to_the_end};
 use crate::job::options::{ConversionOptions, MAX_VALUE};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -398,7 +398,24 @@ impl Gateway {
         }
     }
 
+    /// Takes in one file. What has arrived of it whole becomes a job, or nothing, also when the client goes away.
     async fn receive_file(
+        &self,
+        session: &Session,
+        submission: Submission,
+        file: File,
+        session_ended: CancellationToken,
+    ) -> Result<Job, Problem> {
+        let (gateway, session) = (self.clone(), session.clone());
+        to_the_end(async move {
+            gateway
+                .take_in(&session, submission, file, session_ended)
+                .await
+        })
+        .await
+    }
+
+    async fn take_in(
         &self,
         session: &Session,
         submission: Submission,

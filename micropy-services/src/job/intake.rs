@@ -1,5 +1,7 @@
 //! Submitting jobs: the video is stored, then the job and its message, and only then the client gets a yes.
 
+use std::future::pending;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
@@ -7,6 +9,7 @@ use micropy_core::ports::jobs::{self, Created, Job, State, Topic};
 use micropy_core::ports::storage::{self, Label, StorageExt, Upload};
 use micropy_core::ports::{Id, queue};
 use sha2::{Digest as _, Sha256};
+use tracing::Instrument as _;
 
 use crate::Ports;
 use crate::job::message::Body;
@@ -144,7 +147,8 @@ impl Ports {
 
     /// Removes a job and its files. Where this fails, the sweeper removes what is left.
     pub async fn remove(&self, id: Id) -> Result<(), IntakeError> {
-        self.remove_files(self.jobs.delete(id).await?).await
+        let ports = self.clone();
+        to_the_end(async move { ports.remove_files(ports.jobs.delete(id).await?).await }).await
     }
 
     /// The same, unless the job has changed since it was `seen`.
@@ -160,6 +164,19 @@ impl Ports {
             self.mp3s.delete(output.mp3).await?;
         }
         Ok(())
+    }
+}
+
+/// Runs `work` to its end, also when nobody waits for it any more: the future of a request is dropped as soon as its client
+/// has gone, and what it had put into a store would be left there until it is swept.
+pub async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(work.in_current_span()).await {
+        Ok(done) => done,
+        Err(stopped) => match stopped.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // The runtime ends, and whoever waits here with it.
+            Err(_) => pending().await,
+        },
     }
 }
 

@@ -51,6 +51,11 @@ impl Note {
     /// The uploads are looked at, at `now` by their store's clock. Absences after which those of an age of `expiry` were
     /// looked at for as long are forgotten: whatever is older than they are has expired without them.
     pub fn look(&mut self, now: Timestamp, expiry: Duration) {
+        // A clock that was ahead, and was set back, has noted what is still to come.
+        self.absences.retain(|(begin, _)| time(*begin) < now);
+        for (_, end) in &mut self.absences {
+            *end = (*end).min(now.as_millis());
+        }
         let last = self.looked.replace(now.as_millis());
         if let Some(last) = last.filter(|last| now.since(time(*last)) > ABSENCE) {
             self.absences.push((last, now.as_millis()));
@@ -112,6 +117,22 @@ mod tests {
         let later = now.plus(400 * DAY);
         look(&mut note, later);
         assert_eq!(note.age_of(written, later), DAY);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_keeps_nothing_for_long() {
+        let mut note = Note::default();
+        note.look(NOW, DAY);
+        // 400 days ahead for one look, then set back.
+        note.look(NOW.plus(400 * DAY), DAY);
+        let mut now = NOW.plus(HOUR / 6);
+        let begun = now;
+        for _ in 0..150 {
+            note.look(now, DAY);
+            now = now.plus(HOUR / 6);
+        }
+        assert!(note.age_of(begun, now) > DAY, "{note:?}");
+        assert_eq!(note.absences, []);
     }
 
     #[test]

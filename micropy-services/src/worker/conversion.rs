@@ -1,5 +1,6 @@
 //! The conversion of one video: to one MP3, or to one for each part.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Seek};
 use std::sync::{Mutex, PoisonError};
@@ -171,6 +172,9 @@ fn add(zip: &mut ZipWriter<File>, name: &str, mut mp3: &File) -> io::Result<()> 
     Ok(())
 }
 
+/// The most warnings of a report: a thousand parts of a damaged file have ten thousand, and lists show many jobs.
+const MOST_WARNINGS: usize = 50;
+
 /// The report for the job's owner, in JSON: of all parts together where the video was split, with those that hold no
 /// audio.
 fn describe(reports: &[Report], empty: Option<&[EmptyPart]>) -> String {
@@ -179,13 +183,23 @@ fn describe(reports: &[Report], empty: Option<&[EmptyPart]>) -> String {
     let bits = |report: &Report| (report.output_bytes - report.tag_bytes) as f64 * 8.0;
     let mean_bitrate = reports.iter().map(bits).sum::<f64>() / audio.as_secs_f64();
     let mut warnings: Vec<String> = Vec::new();
+    let (mut told, mut more) = (HashSet::new(), 0);
     let of_reports = reports.iter().flat_map(|report| &report.warnings);
     let of_empty = empty.unwrap_or_default().iter();
     for warning in of_reports.chain(of_empty.flat_map(|chapter| &chapter.missing)) {
         let warning = warning.to_string();
-        if !warnings.contains(&warning) {
-            warnings.push(warning);
+        if told.contains(&warning) {
+            continue;
         }
+        if warnings.len() < MOST_WARNINGS {
+            told.insert(warning.clone());
+            warnings.push(warning);
+        } else {
+            more += 1;
+        }
+    }
+    if more > 0 {
+        warnings.push(format!("and {more} more warnings"));
     }
     let mut report = serde_json::json!({
         "codec": first.map(|report| report.codec.to_string()),

@@ -197,13 +197,21 @@ mod linux {
         );
         // Memory that no code runs in, and that the limit of the process's data counts: it counts neither shared memory nor
         // memory that grows like a stack.
-        let not_executable = || condition(2, Dword, MaskedEq(libc::PROT_EXEC as u64), 0);
+        // Memory that can only be read is not counted either, though its page tables take room.
+        let written = (libc::PROT_EXEC | libc::PROT_WRITE) as u64;
+        let written = MaskedEq(written);
         let uncounted = (libc::MAP_SHARED | libc::MAP_GROWSDOWN) as u64;
-        let counted = condition(3, Dword, MaskedEq(uncounted), 0)?;
-        let mapped = SeccompRule::new(vec![not_executable()?, counted])?;
-        needed.insert(libc::SYS_mmap, vec![mapped]);
-        let protected = SeccompRule::new(vec![not_executable()?])?;
-        needed.insert(libc::SYS_mprotect, vec![protected]);
+        let mut rules = (Vec::new(), Vec::new());
+        for (comparison, protection) in [(written, libc::PROT_WRITE), (Eq, libc::PROT_NONE)] {
+            let protection = || condition(2, Dword, comparison.clone(), protection as u64);
+            let counted = condition(3, Dword, MaskedEq(uncounted), 0)?;
+            rules
+                .0
+                .push(SeccompRule::new(vec![protection()?, counted])?);
+            rules.1.push(SeccompRule::new(vec![protection()?])?);
+        }
+        needed.insert(libc::SYS_mmap, rules.0);
+        needed.insert(libc::SYS_mprotect, rules.1);
         // Of the signals, those to itself: an abort.
         let this = u64::from(std::process::id());
         needed.insert(libc::SYS_tgkill, vec![rule(0, Dword, Eq, this)?]);
@@ -368,6 +376,11 @@ mod tests {
             ("shared", write, libc::MAP_SHARED),
             ("shared, to be written later", read, libc::MAP_SHARED),
             ("a stack", write, libc::MAP_PRIVATE | libc::MAP_GROWSDOWN),
+            (
+                "to be read alone",
+                read,
+                libc::MAP_PRIVATE | libc::MAP_NORESERVE,
+            ),
         ];
         for (what, protection, flags) in attempts {
             assert!(
