@@ -303,7 +303,8 @@ def split(
     cancel: Optional[CancelToken] = None,
     **options: Unpack[Options],
 ) -> Split:
-    """Convert each stretch of `length` seconds into an MP3 of its own in `folder`; options as those of `convert`.
+    """Convert each stretch of `length` seconds into an MP3 of its own in `folder`, which is made where it is missing; options
+    as those of `convert`.
 
     Together they hold every PCM sample once. With `at_silence`, each ends at the quietest place of its last quarter, so
     that none is longer than `length`. With `fit`, each of them fits. Their names are `name`, or that of src, and a number.
@@ -312,6 +313,7 @@ def split(
     ['book 01.mp3', 'book 02.mp3']
     """
     seconds = length.total_seconds() if isinstance(length, timedelta) else float(length)
+    os.makedirs(folder, exist_ok=True)
     return _split(src, folder, seconds, at_silence, overwrite, progress, cancel, options, name)
 
 
@@ -357,8 +359,8 @@ def _split(
 
 def _stem(src: Source) -> str:
     """What the names of the parts of src begin with, and the title of its chapter."""
-    name = src if isinstance(src, (str, os.PathLike)) else getattr(src, "name", "")
-    return os.path.splitext(os.path.basename(os.fspath(name)))[0] if isinstance(name, (str, os.PathLike)) else ""
+    name: object = os.fspath(src) if isinstance(src, (str, os.PathLike)) else getattr(src, "name", "")
+    return os.path.splitext(os.path.basename(name))[0] if isinstance(name, str) else ""
 
 
 @takes_options
