@@ -9,7 +9,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let video = micropy_remote::open("https://example.com/talk.mp4", micropy_remote::Options::new())?;
-//! let mp3 = FileSink::create("talk.mp3".as_ref(), false)?;
+//! let mp3 = FileSink::create("talk.mp3", false)?;
 //! Converter::new(Options::new()).convert(video, mp3)?;
 //! # Ok(())
 //! # }
