@@ -1,4 +1,4 @@
-//! The suite of a store and a ledger together: see [`binding`](crate::ports::binding).
+//! The suite of a store and a ledger together: see [`binding`].
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
