@@ -778,9 +778,7 @@ impl SpanReader {
             ahead.or_else(|| self.packets.next_duration())
         };
         let sound = clock.packet_len.map_or(decoded, |len| Some(len.into()));
-        if let Some(sound) = sound.filter(|&sound| declared > sound)
-            && let Some(missing) = clock.pause(sound, declared, next())
-        {
+        if let Some(missing) = sound.and_then(|sound| clock.pause(sound, declared, next)) {
             let to = packet.time.saturating_add(packet.duration.into());
             let units = rescale(missing, clock.timescale, clock.sample_rate);
             if self.packets.miss(to.saturating_sub(units), to) {

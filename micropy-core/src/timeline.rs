@@ -88,11 +88,16 @@ impl MediaClock {
     /// PCM samples of silence behind a packet of `len` that is said to last for `declared`, if the recorder had a pause:
     /// more than a tenth of a second. Its clock may also be late with a packet: the `next` one then seems to last no time
     /// (in timescale units), until it has caught up. Behind the last packet nothing is missing.
-    pub fn pause(&self, len: u64, declared: u64, next: Option<u32>) -> Option<u64> {
+    pub fn pause(
+        &self,
+        len: u64,
+        declared: u64,
+        next: impl FnOnce() -> Option<u32>,
+    ) -> Option<u64> {
         let missing = declared.checked_sub(len)?;
-        let goes_on = next.is_some_and(|next| 2 * self.samples(next.into()) >= len);
         let is_pause = len > 0 && missing > u64::from(self.sample_rate / SHORTEST_PAUSE);
-        (is_pause && goes_on).then_some(missing)
+        let goes_on = |next: u32| 2 * self.samples(next.into()) >= len;
+        (is_pause && next().is_some_and(goes_on)).then_some(missing)
     }
 }
 

@@ -250,7 +250,7 @@ impl Packets {
             return 0;
         };
         let declared = clock.samples(packet.duration.into());
-        let next = ahead.or_else(|| self.next_duration());
+        let next = || ahead.or_else(|| self.next_duration());
         let Some(missing) = clock.pause(len.into(), declared, next) else {
             return 0;
         };
