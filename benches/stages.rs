@@ -88,8 +88,8 @@ fn encode(c: &mut Criterion) {
     group.finish();
 }
 
-/// From the bytes of two encoders, of which the second began later, to the joined stream. Prints how many frames both have to encode
-/// until there is a seam: what a span costs beyond its own frames.
+/// From the bytes of two encoders, of which the second began later, to the joined stream. Prints how many frames both
+/// have to encode until there is a seam: what a span costs beyond its own frames.
 fn stitch(c: &mut Criterion) {
     let mut group = c.benchmark_group("stitch");
     const START: usize = 49;

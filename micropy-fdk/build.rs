@@ -2,9 +2,9 @@
 //!
 //! The package fdk-aac-sys holds the library's source as Android published it in March 2020. Its decoder has faults
 //! since mended by the library's authors that a hostile packet reaches: reads and writes out of bounds, divisions by
-//! zero, shifts by more bits than there are, assertions that end the process. `patches` has those fixes. Each is checked
-//! against the text that it expects, and the build fails where that text is not found: a decoder without them is never
-//! linked.
+//! zero, shifts by more bits than there are, assertions that end the process. `patches` has those fixes. Each is
+//! checked against the text that it expects, and the build fails where that text is not found: a decoder without them
+//! is never linked.
 
 #[path = "build/patches.rs"]
 mod patches;
@@ -37,8 +37,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     files.sort();
-    // Not as C++: without exceptions and type information nothing of its library is needed, and a compiler that is set for
-    // C alone (musl-gcc) takes it by the files' names.
+    // Not as C++: without exceptions and type information nothing of its library is needed, and a compiler that is set
+    // for C alone (musl-gcc) takes it by the files' names.
     cc.files(files)
         .warnings(false)
         .cargo_warnings(false)

@@ -5,10 +5,10 @@
 //! micropy-fuzz-fdk faults                                   the names of the faults
 //! ```
 //!
-//! In every copy, pointers into arrays of a larger structure are made references to the arrays: AddressSanitizer does not
-//! see where one member of a structure ends, `-fsanitize=bounds` does. `--loose` takes out the checks that keep nearly
-//! all mutations away from what they guard, without being what makes it safe: lengths that a hostile packet simply has
-//! right.
+//! In every copy, pointers into arrays of a larger structure are made references to the arrays: AddressSanitizer does
+//! not see where one member of a structure ends, `-fsanitize=bounds` does. `--loose` takes out the checks that keep
+//! nearly all mutations away from what they guard, without being what makes it safe: lengths that a hostile packet
+//! simply has right.
 
 use std::error::Error;
 use std::fs;

@@ -4,9 +4,9 @@
 //! cargo run -p micropy-adapters --example own_storage
 //! ```
 //!
-//! This one counts the bytes that go in and out, and leaves the keeping to another: an adapter for a store of yours has the
-//! same methods. What each has to hold stands in the documentation of [`Storage`]; the suite asks for all of it, so an
-//! adapter that passes can take the place of ours in `Ports`.
+//! This one counts the bytes that go in and out, and leaves the keeping to another: an adapter for a store of yours has
+//! the same methods. What each has to hold stands in the documentation of [`Storage`]; the suite asks for all of it, so
+//! an adapter that passes can take the place of ours in `Ports`.
 
 use std::ops::Range;
 use std::sync::Arc;

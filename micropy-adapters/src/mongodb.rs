@@ -1,7 +1,7 @@
 //! A MongoDB that holds files and the ledger: a single server or a replica set.
 //!
-//! Every write waits until a majority has it in its journal. So what was acknowledged survives a kill, a power cut and a
-//! change of the primary. Every read asks the primary.
+//! Every write waits until a majority has it in its journal. So what was acknowledged survives a kill, a power cut and
+//! a change of the primary. Every read asks the primary.
 
 use std::io;
 use std::time::Duration;
@@ -146,8 +146,8 @@ pub(crate) const OWN: &str = "micropy";
 
 /// The migrations that the collections called `name` in `database` still need, each with its number.
 ///
-/// After each, [`record_migration`] is due. Processes that start at the same time may apply a migration together, and one
-/// that was killed applies it again: each must be harmless when repeated.
+/// After each, [`record_migration`] is due. Processes that start at the same time may apply a migration together, and
+/// one that was killed applies it again: each must be harmless when repeated.
 pub(crate) async fn missing_migrations<'m, M>(
     database: &Database,
     name: &str,

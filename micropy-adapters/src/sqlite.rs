@@ -281,8 +281,8 @@ impl Database {
     }
 }
 
-/// Copies the database at `from`, as it is at one moment, into the new file `to`. Others may be using it; its schema stays
-/// as it is. The copy is durable when this returns.
+/// Copies the database at `from`, as it is at one moment, into the new file `to`. Others may be using it; its schema
+/// stays as it is. The copy is durable when this returns.
 pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     let (from, to) = (from.as_ref(), to.as_ref());
     let name = to.to_str().ok_or_else(|| {

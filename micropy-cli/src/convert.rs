@@ -27,8 +27,8 @@ use crate::{Exit, dry_run, input, json, message, system, text, watch};
 #[derive(Debug, clap::Args)]
 #[command(after_help = HABITS)]
 pub struct Args {
-    /// Files, URLs (http, https, s3, gs, az) and named pipes to convert, and folders with --recursive or --watch; `-` is
-    /// standard input
+    /// Files, URLs (http, https, s3, gs, az) and named pipes to convert, and folders with --recursive or --watch; `-`
+    /// is standard input
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
 

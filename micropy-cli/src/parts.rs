@@ -10,8 +10,8 @@ use micropy_core::{Division, Options, OutputFormat, SampleFormat};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Parts and sizes")]
 pub struct PartArgs {
-    /// Cut into parts of this length (`10m`, `1h30m`, `90`, `HH:MM:SS`), into `NAME 01.mp3`, `NAME 02.mp3` beside the input
-    /// or in the folder --output
+    /// Cut into parts of this length (`10m`, `1h30m`, `90`, `HH:MM:SS`), into `NAME 01.mp3`, `NAME 02.mp3` beside the
+    /// input or in the folder --output
     #[arg(long, value_name = "LENGTH", value_parser = length, conflicts_with_all = ["split_chapters", "join"])]
     split: Option<Duration>,
 

@@ -6,7 +6,8 @@ use micropy_lame::{build, stages, version};
 
 use crate::{Exit, message};
 
-/// Prints the version. `verbose`: with the encoder that runs on this processor, and whether the FDK decoder is built in.
+/// Prints the version. `verbose`: with the encoder that runs on this processor, and whether the FDK decoder is built
+/// in.
 pub fn print(verbose: bool) -> Exit {
     message::output(text(verbose).as_bytes())
 }

@@ -37,8 +37,8 @@ pub struct Beginning {
 }
 
 impl Beginning {
-    /// When the first packet decodes, in units of the track's timescale: later than 0 where fragments of a stream begin in
-    /// its middle.
+    /// When the first packet decodes, in units of the track's timescale: later than 0 where fragments of a stream begin
+    /// in its middle.
     pub fn time(&self) -> u64 {
         self.ahead.front().map_or(0, |(packet, _)| packet.time)
     }

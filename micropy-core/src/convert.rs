@@ -124,8 +124,8 @@ impl<'a> Converter<'a> {
         self.parts(source, Division::Chapters)
     }
 
-    /// Opens what `source` holds, to convert each part of it into a file of its own. Together they hold every PCM sample
-    /// once.
+    /// Opens what `source` holds, to convert each part of it into a file of its own. Together they hold every PCM
+    /// sample once.
     ///
     /// # Errors
     /// [`Error::NoChapters`] if it is to be divided at its chapters and there are none in what the options ask for;

@@ -97,8 +97,8 @@ impl Copier {
         let constant = headers.all(|other| other.bitrate() == header.bitrate());
         let frame_len = u64::from(header.samples());
         let start = timeline.only_start().unwrap_or_default();
-        // Players cut off at least their own delay, and nothing at the end unless something at the start. A silent frame
-        // in front takes what they cut, so that what is presented begins and ends exactly.
+        // Players cut off at least their own delay, and nothing at the end unless something at the start. A silent
+        // frame in front takes what they cut, so that what is presented begins and ends exactly.
         let ends_in_a_frame = timeline
             .len()
             .is_some_and(|len| !start.saturating_add(len).is_multiple_of(frame_len));

@@ -24,8 +24,8 @@ pub enum Division {
     /// Into parts of this length, at least a second; the last one is what is left. Where that is less than a second, it
     /// belongs to the one before.
     Lengths(Duration),
-    /// Into parts of at most this length, which end in pauses: each in the middle of the quietest half second of its last
-    /// quarter. The audio is decoded once more for it.
+    /// Into parts of at most this length, which end in pauses: each in the middle of the quietest half second of its
+    /// last quarter. The audio is decoded once more for it.
     Pauses(Duration),
 }
 
@@ -299,8 +299,8 @@ impl<'a, S: Source> Parts<'a, S> {
         })
     }
 
-    /// The parts, on the time line of what the options ask for. Together they are all of it: the first begins at its start,
-    /// each of the others where the one before it ends, and the last one ends with the audio, shown as
+    /// The parts, on the time line of what the options ask for. Together they are all of it: the first begins at its
+    /// start, each of the others where the one before it ends, and the last one ends with the audio, shown as
     /// [`Duration::MAX`], unless the options end it earlier. Only chapters have titles.
     pub fn list(&self) -> &[Chapter] {
         &self.list

@@ -26,8 +26,8 @@ const LEAST_STEREO: u16 = 96;
 /// More does not make one channel better.
 const MOST_MONO: u16 = 160;
 
-/// The highest sample rate that makes sense at a bitrate of one channel: at less than so many kbit/s, LAME would cut off
-/// what lies above half of it anyway (`lowpass` in its `lame.c`).
+/// The highest sample rate that makes sense at a bitrate of one channel: at less than so many kbit/s, LAME would cut
+/// off what lies above half of it anyway (`lowpass` in its `lame.c`).
 const SAMPLE_RATES: [(u16, u32); 5] = [
     (64, 48_000),
     (48, 32_000),

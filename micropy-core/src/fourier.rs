@@ -2,9 +2,9 @@
 //!
 //! PCM is real: its even samples become the real parts and the odd ones the imaginary parts of a complex transform of
 //! half the length, whose bins `k` and `half − k` hold all that is needed for those two bins of the spectrum (Press et
-//! al., *Numerical Recipes*, "FFT of Single Real Function"). That transform goes by Stockham's passes of radix 2 to 7, which
-//! need no reordering (Van Loan, *Computational Frameworks for the Fast Fourier Transform*, 1.7). Where its length has
-//! another prime factor, it is a convolution with a chirp (Bluestein 1970).
+//! al., *Numerical Recipes*, "FFT of Single Real Function"). That transform goes by Stockham's passes of radix 2 to 7,
+//! which need no reordering (Van Loan, *Computational Frameworks for the Fast Fourier Transform*, 1.7). Where its
+//! length has another prime factor, it is a convolution with a chirp (Bluestein 1970).
 //!
 //! Why none of the usual libraries: each picks other instructions on another processor, and rounds otherwise there.
 

@@ -53,8 +53,8 @@
 //! | `ports` | yes | what a service of conversions stands on ([`ports`]): async traits, no runtime |
 //! | `conformance` | no | the suites that every adapter of a port must pass (`ports::conformance`) |
 //!
-//! `fdk-aac` is off by default because of its licence: the *Software License for The Fraunhofer FDK AAC Codec Library for
-//! Android* asks that its text and the library's source be offered with a binary, and grants no patent licence.
+//! `fdk-aac` is off by default because of its licence: the *Software License for The Fraunhofer FDK AAC Codec Library
+//! for Android* asks that its text and the library's source be offered with a binary, and grants no patent licence.
 //! Without the feature such files end in [`Error::Unsupported`]. It compiles C++. The encoder, LAME, is always
 //! there: it is compiled from C, and under the LGPL.
 //!

@@ -9,11 +9,11 @@ use crate::pcm::Pcm;
 use crate::report::Report;
 use crate::source::Source;
 
-/// Reads the PCM of a file, block by block: the samples that an MP3 of the same options would be made of. It is decoded as
-/// it is asked for, on the caller's thread, and memory does not depend on the length of the file.
+/// Reads the PCM of a file, block by block: the samples that an MP3 of the same options would be made of. It is decoded
+/// as it is asked for, on the caller's thread, and memory does not depend on the length of the file.
 ///
-/// Samples are `f32` in full scale ±1. The sample rate is the source's own unless the options give another, and more than
-/// two channels are mixed down to two. Options about bitrate and tags say nothing here.
+/// Samples are `f32` in full scale ±1. The sample rate is the source's own unless the options give another, and more
+/// than two channels are mixed down to two. Options about bitrate and tags say nothing here.
 ///
 /// ```
 /// use micropy_core::{Channels, Error, Options, PcmReader, SeekSource};
@@ -93,13 +93,14 @@ impl<'a, S: Source> PcmReader<'a, S> {
         self.stream.channels() as u16
     }
 
-    /// PCM samples per channel that the file declares; `None`: it does not say beforehand (movie fragments). A file that
-    /// breaks off has fewer.
+    /// PCM samples per channel that the file declares; `None`: it does not say beforehand (movie fragments). A file
+    /// that breaks off has fewer.
     pub fn declared_samples(&self) -> Option<u64> {
         self.stream.declared()
     }
 
-    /// The next block: a plane for each channel, all of one length that is not 0. `None` at the end, and after an error.
+    /// The next block: a plane for each channel, all of one length that is not 0. `None` at the end, and after an
+    /// error.
     ///
     /// # Errors
     /// Those of [`Converter::convert`].

@@ -1,7 +1,8 @@
 //! Several files joined into one: their PCM one after the other, without a gap, with a chapter for each.
 //!
-//! The PCM is presented as a QuickTime movie of one track, whose media is decoded where it is read. So everything that is
-//! done with one file (spans on all cores, loudness, fades, chapters) is done with a playlist as well, in as little memory.
+//! The PCM is presented as a QuickTime movie of one track, whose media is decoded where it is read. So everything that
+//! is done with one file (spans on all cores, loudness, fades, chapters) is done with a playlist as well, in as little
+//! memory.
 
 use std::io;
 
@@ -32,9 +33,9 @@ pub struct Joined {
 }
 
 impl Converter<'_> {
-    /// Joins files into one MP3: every PCM sample of each of them, one file after the other, without a gap. Each becomes a
-    /// chapter, named by its title or, if it has none, as it is named here. Tags that all of them share are kept, and the
-    /// cover of the first.
+    /// Joins files into one MP3: every PCM sample of each of them, one file after the other, without a gap. Each
+    /// becomes a chapter, named by its title or, if it has none, as it is named here. Tags that all of them share are
+    /// kept, and the cover of the first.
     ///
     /// They get one sample rate and number of channels: those of the options or else the highest that any of them has.
     /// Track and late start apply to each file; start, duration, silence, fades, loudness and size to the whole. Each
@@ -272,7 +273,8 @@ impl<S: Source> Playlist<S> {
         Ok(false)
     }
 
-    /// Reads the end of the file whose last byte was given: nobody asks for what is behind it, and only there is its report.
+    /// Reads the end of the file whose last byte was given: nobody asks for what is behind it, and only there is its
+    /// report.
     fn finish(&mut self) {
         if self.left == Some(0) && self.pending.is_empty() {
             // All of its PCM is there by now: an error would be of the next file, which was not asked for.

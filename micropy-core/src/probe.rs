@@ -75,8 +75,9 @@ pub struct ProbedTrack {
     pub enabled: bool,
     /// Packets.
     pub packets: u64,
-    /// PCM samples per channel that are presented (edit list, encoder delay and padding applied). Where packets are longer
-    /// or shorter than their durations say, as in what was copied from Matroska, this is what the durations add up to.
+    /// PCM samples per channel that are presented (edit list, encoder delay and padding applied). Where packets are
+    /// longer or shorter than their durations say, as in what was copied from Matroska, this is what the durations add
+    /// up to.
     pub samples: Option<u64>,
     /// Their duration.
     pub duration: Option<Duration>,

@@ -305,8 +305,8 @@ mod replaced {
         }
     }
 
-    /// Gives `new` the mode of `existing`, and its owner and group where that is allowed. File systems without them have
-    /// nothing to keep.
+    /// Gives `new` the mode of `existing`, and its owner and group where that is allowed. File systems without them
+    /// have nothing to keep.
     pub fn take_over(existing: &Metadata, new: &File) -> io::Result<()> {
         let own = new.metadata()?;
         if existing.uid() != own.uid() {

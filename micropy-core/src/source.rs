@@ -137,8 +137,8 @@ impl<R: Read + Seek> Source for SeekSource<R> {
     }
 }
 
-/// Whatever a path names: a file, in which the engine seeks, or a named pipe, a device, `/dev/stdin`, which it reads from
-/// the first byte to the last as a [`StreamSource`] does.
+/// Whatever a path names: a file, in which the engine seeks, or a named pipe, a device, `/dev/stdin`, which it reads
+/// from the first byte to the last as a [`StreamSource`] does.
 #[derive(Debug)]
 pub struct FileSource {
     kind: FileKind,

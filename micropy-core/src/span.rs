@@ -41,7 +41,8 @@ const LONGEST_PACKET: u32 = 1 << 16;
 /// PCM samples of a piece of the silence in place of missing packets.
 const GAP_PIECE: u32 = 4096;
 
-/// Packets between the first marks of a reader that may go back: more than any decoder needs before its output is right.
+/// Packets between the first marks of a reader that may go back: more than any decoder needs before its output is
+/// right.
 const FIRST_STRIDE: u64 = 1024;
 
 /// The most marks kept: then every other one is dropped.
@@ -422,7 +423,8 @@ impl Gathered {
     }
 }
 
-/// Reads a track's packets and groups them into spans: once, forward, except where the edit list goes back in the media.
+/// Reads a track's packets and groups them into spans: once, forward, except where the edit list goes back in the
+/// media.
 pub struct SpanReader {
     /// Packets that were read already, to inspect them.
     ahead: VecDeque<(Packet, Vec<u8>)>,

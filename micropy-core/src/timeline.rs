@@ -13,8 +13,8 @@ use crate::tags::Gapless;
 /// the media: a few bytes can declare years of either.
 const MOST_ADDED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a packet is said to last longer than its sound is a pause from such a part of a second on. The clocks of recorders
-/// are not as far off.
+/// What a packet is said to last longer than its sound is a pause from such a part of a second on. The clocks of
+/// recorders are not as far off.
 const SHORTEST_PAUSE: u32 = 10;
 
 /// `value · to / from`, rounded to the nearest, without overflow up to `u64::MAX`.
@@ -51,8 +51,8 @@ impl MediaClock {
     /// Length of the decoder's output for `packets` packets whose durations sum to `units`: what the packets decode
     /// to, less the end padding that a short `last` duration declares. It may be unknown: then so is what is padding.
     ///
-    /// Durations that differ for another reason (a coarse timescale, the jitter of a recorder's clock, gaps) say nothing
-    /// about padding: then every PCM sample counts.
+    /// Durations that differ for another reason (a coarse timescale, the jitter of a recorder's clock, gaps) say
+    /// nothing about padding: then every PCM sample counts.
     pub fn media_len(&self, packets: u64, units: u64, last: Option<u32>) -> u64 {
         let declared = self.samples(units);
         let Some(packet_len) = self.packet_len else {
@@ -78,16 +78,17 @@ impl MediaClock {
         decoded - padding.min(most)
     }
 
-    /// The most timescale units that a packet of `len` PCM samples lasts without a [pause](MediaClock::pause) behind it.
+    /// The most timescale units that a packet of `len` PCM samples lasts without a [pause](MediaClock::pause) behind
+    /// it.
     pub fn longest(&self, len: u32) -> u32 {
         let longest = u64::from(len) + u64::from(self.sample_rate / SHORTEST_PAUSE);
         let units = rescale(longest, self.timescale, self.sample_rate);
         u32::try_from(units).unwrap_or(u32::MAX)
     }
 
-    /// PCM samples of silence behind a packet of `len` that is said to last for `declared`, if the recorder had a pause:
-    /// more than a tenth of a second. Its clock may also be late with a packet: the `next` one then seems to last no time
-    /// (in timescale units), until it has caught up. Behind the last packet nothing is missing.
+    /// PCM samples of silence behind a packet of `len` that is said to last for `declared`, if the recorder had a
+    /// pause: more than a tenth of a second. Its clock may also be late with a packet: the `next` one then seems to
+    /// last no time (in timescale units), until it has caught up. Behind the last packet nothing is missing.
     pub fn pause(
         &self,
         len: u64,
@@ -154,8 +155,8 @@ impl EditList {
         }
     }
 
-    /// The same list for media whose first packet decodes at `time` (in timescale units), which is then their beginning:
-    /// a stream that is joined in the middle still has the edit list of its start.
+    /// The same list for media whose first packet decodes at `time` (in timescale units), which is then their
+    /// beginning: a stream that is joined in the middle still has the edit list of its start.
     ///
     /// Where edits present the time before, there is nothing to present. That is no late start, and no silence: the
     /// clock of a live stream may have run for years. Between other edits it is a gap.
@@ -514,9 +515,9 @@ impl Timeline {
         }
     }
 
-    /// Refuses a presentation that no recording has: a day of silence before it begins, or of silence and repeats in it.
-    /// `in_order`: for each step back, the media has to be decoded again from its beginning, which counts too. `at` is
-    /// the byte of the track, for the error.
+    /// Refuses a presentation that no recording has: a day of silence before it begins, or of silence and repeats in
+    /// it. `in_order`: for each step back, the media has to be decoded again from its beginning, which counts too. `at`
+    /// is the byte of the track, for the error.
     pub fn check(&self, at: u64, in_order: bool) -> Result<()> {
         let refuse = |what: &str, added: Duration| {
             Err(Error::Limit {

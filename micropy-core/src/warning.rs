@@ -94,8 +94,9 @@ pub enum Warning {
         /// Packets that were found.
         found: u64,
     },
-    /// Segments are missing there, or come later than they should: a fragment begins later than the one in front of it ends.
-    /// Or a packet is said to last longer than its sound, by more than a tenth of a second: the recorder had a pause.
+    /// Segments are missing there, or come later than they should: a fragment begins later than the one in front of it
+    /// ends. Or a packet is said to last longer than its sound, by more than a tenth of a second: the recorder had a
+    /// pause.
     #[non_exhaustive]
     Gap {
         /// When the sound in front of it ends, on the clock of the stream.

@@ -181,8 +181,8 @@ impl<'a> PcmWriter<'a> {
 }
 
 /// `sample` in 16 bits. What needs no more stays as it is: lossless sources come out bit for bit, and silence stays
-/// silent. Everything else gets triangular dither of one step on either side before it is rounded, by its `place` in the
-/// file alone, so that a span gives the same wherever it begins.
+/// silent. Everything else gets triangular dither of one step on either side before it is rounded, by its `place` in
+/// the file alone, so that a span gives the same wherever it begins.
 fn to_16_bits(sample: f32, place: u64) -> i16 {
     let scaled = f64::from(sample) * 32768.0;
     let dithered = match scaled.fract() == 0.0 {

@@ -427,7 +427,8 @@ fn a_pause_between_packets_is_silence_and_is_told() {
     assert_eq!(part.output_samples, 48_000 / 5 * 2);
 }
 
-/// `file` without edit lists, all packets of `len` timescale units but the one before number `count`, which lasts `more`.
+/// `file` without edit lists, all packets of `len` timescale units but the one before number `count`, which lasts
+/// `more`.
 fn paused(file: &[u8], len: u32, count: u32, more: u32) -> Vec<u8> {
     rebuilt(file, &mut |kind, payload| match kind {
         b"edts" => Some(Vec::new()),
@@ -635,9 +636,9 @@ fn later(file: &[u8], units: u64) -> Vec<u8> {
     })
 }
 
-/// The edit list of an initialization segment leaves out the encoder's delay, which only the stream's first segment has.
-/// ffmpeg cuts off as little, and gives the same start time. That the clock stands at some time is no late start: it may
-/// be that of a camera that has run for years.
+/// The edit list of an initialization segment leaves out the encoder's delay, which only the stream's first segment
+/// has. ffmpeg cuts off as little, and gives the same start time. That the clock stands at some time is no late start:
+/// it may be that of a camera that has run for years.
 #[test]
 fn a_stream_joined_in_the_middle_is_whole_from_its_first_packet_on() {
     let (mp3, _) = convert(Options::new().cbr(192), segments().as_slice());

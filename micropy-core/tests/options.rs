@@ -448,7 +448,8 @@ fn with_chapters(movie: &[u8], chapters: &[(u64, &str)]) -> Vec<u8> {
     file
 }
 
-/// Splits a book of three seconds of noise at these markers, cut off after `len` bytes; tells each chapter's PCM samples.
+/// Splits a book of three seconds of noise at these markers, cut off after `len` bytes; tells each chapter's PCM
+/// samples.
 fn split(chapters: &[(u64, &str)], len: Option<usize>) -> Vec<Result<(u64, bool), EmptyPart>> {
     let book = pcm_movie(&music(3, 8000, 1, 24_000), 8000, Moov::First);
     let book = with_chapters(&book, chapters);

@@ -1,8 +1,8 @@
 //! Packets that reached a fault of the library before it was mended (`patches`), one file for each fault.
 //!
-//! A file is a stream: a byte with the length of an AudioSpecificConfig, the configuration, and packets, each behind its
-//! length (two bytes, the high one first). `scripts/fuzz fdk-faults` puts the faults back one by one and shows each to
-//! AddressSanitizer.
+//! A file is a stream: a byte with the length of an AudioSpecificConfig, the configuration, and packets, each behind
+//! its length (two bytes, the high one first). `scripts/fuzz fdk-faults` puts the faults back one by one and shows each
+//! to AddressSanitizer.
 
 use micropy_fdk::{Decoder, Error};
 

@@ -1,8 +1,9 @@
 //! Compiles LAME, whose source is in `lame`: with a C compiler alone, without configure and make.
 //!
-//! It is compiled once for any processor of the target, and on x86-64 twice more for those with AVX2 and FMA, as it is and with its
-//! hot stages replaced by kernels in Rust (`stages.rs`). Every global symbol gets a prefix, so that all builds can be linked into
-//! one program. Which build runs is decided when the program runs; `builds.rs`, written here, is the table it chooses from.
+//! It is compiled once for any processor of the target, and on x86-64 twice more for those with AVX2 and FMA, as it is
+//! and with its hot stages replaced by kernels in Rust (`stages.rs`). Every global symbol gets a prefix, so that all
+//! builds can be linked into one program. Which build runs is decided when the program runs; `builds.rs`, written here,
+//! is the table it chooses from.
 //!
 //! Where the compiler cannot make one of them, the build fails: no program is slow without anybody knowing. With
 //! `MICROPY_LAME=baseline` in the environment the build for any processor is the only one.
@@ -69,8 +70,8 @@ struct Compiled {
     stages: &'static [Stage],
 }
 
-/// Sums may be reordered, and neither NaN nor infinity is expected: the encoder lets none in. `-ffast-math` itself would also make
-/// glibc's headers offer vector functions from libmvec, which Rust does not link.
+/// Sums may be reordered, and neither NaN nor infinity is expected: the encoder lets none in. `-ffast-math` itself
+/// would also make glibc's headers offer vector functions from libmvec, which Rust does not link.
 const MATHS: [&str; 6] = [
     "-fno-math-errno",
     "-fno-trapping-math",
@@ -249,8 +250,8 @@ fn out_dir() -> Result<PathBuf, env::VarError> {
     env::var("OUT_DIR").map(PathBuf::from)
 }
 
-/// What LAME's `configure` would find out on any system that is compiled for, but for `TAKEHIRO_IEEE754_HACK`: rounding by
-/// adding 2^23 is slower today than the truncation that compilers turn into vector instructions, by 8 % to 20 %.
+/// What LAME's `configure` would find out on any system that is compiled for, but for `TAKEHIRO_IEEE754_HACK`: rounding
+/// by adding 2^23 is slower today than the truncation that compilers turn into vector instructions, by 8 % to 20 %.
 fn configured(cc: &mut cc::Build) -> &mut cc::Build {
     if env::var("CARGO_CFG_TARGET_ARCH").is_ok_and(|arch| arch == "x86_64") {
         cc.define("HAVE_XMMINTRIN_H", None)

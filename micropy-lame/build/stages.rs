@@ -1,7 +1,8 @@
 //! The stages of LAME that kernels in Rust replace, and how each is put into LAME's source.
 //!
-//! The build with kernels compiles a copy of LAME's source in `OUT_DIR`. A stage replaces whole functions, which keep living in their
-//! file under another name, or edits LAME's text where no function can be replaced. Text that is not as expected ends the build.
+//! The build with kernels compiles a copy of LAME's source in `OUT_DIR`. A stage replaces whole functions, which keep
+//! living in their file under another name, or edits LAME's text where no function can be replaced. Text that is not as
+//! expected ends the build.
 
 use std::fs;
 use std::io;

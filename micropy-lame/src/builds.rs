@@ -11,7 +11,8 @@ use crate::api::{Api, GlobalFlags, Report, link_api, with_functions};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Build {
-    /// For the same processors as [`Avx2`](Self::Avx2), with kernels in Rust in place of LAME's hot stages: see [`stages`].
+    /// For the same processors as [`Avx2`](Self::Avx2), with kernels in Rust in place of LAME's hot stages: see
+    /// [`stages`].
     Kernels,
     /// For x86-64 processors with AVX2 and FMA (x86-64-v3: Intel since 2013, AMD since 2015).
     Avx2,
@@ -59,8 +60,8 @@ impl Linked {
         }
     }
 
-    /// Its functions, after `init` has had LAME write its global tables: each encoder writes the same values again, so that the
-    /// first one must have ended before any other starts.
+    /// Its functions, after `init` has had LAME write its global tables: each encoder writes the same values again, so
+    /// that the first one must have ended before any other starts.
     pub fn api(&'static self, init: impl FnOnce(&'static Api)) -> &'static Api {
         self.tables.call_once(|| init(&self.api));
         &self.api
@@ -96,7 +97,8 @@ pub fn build() -> Build {
     fastest().build
 }
 
-/// The stages of the encoder that kernels can replace in [`build()`], in the order of their work; none in a build without kernels.
+/// The stages of the encoder that kernels can replace in [`build()`], in the order of their work; none in a build
+/// without kernels.
 #[must_use]
 pub fn stages() -> &'static [Stage] {
     fastest().stages

@@ -28,16 +28,16 @@ const LIMIT: f32 = 16.0;
 
 /// One MP3 stream being encoded.
 ///
-/// Given the same settings and samples, it writes the same bytes on the same machine, however the samples are cut into calls and
-/// whatever other encoders run in other threads. It writes frames only: no Info tag, no ID3.
+/// Given the same settings and samples, it writes the same bytes on the same machine, however the samples are cut into
+/// calls and whatever other encoders run in other threads. It writes frames only: no Info tag, no ID3.
 pub struct Encoder {
     api: &'static Api,
     flags: NonNull<GlobalFlags>,
     channels: u8,
 }
 
-// SAFETY: LAME keeps an encoder's state behind its pointer, bound to no thread; what it shares between encoders are tables that
-// `Linked::api` has had filled and later encoders overwrite with equal values.
+// SAFETY: LAME keeps an encoder's state behind its pointer, bound to no thread; what it shares between encoders are
+// tables that `Linked::api` has had filled and later encoders overwrite with equal values.
 unsafe impl Send for Encoder {}
 
 impl std::fmt::Debug for Encoder {
@@ -136,8 +136,9 @@ impl Encoder {
 
     /// Encodes samples of any number and appends the frames that are complete to `out`.
     ///
-    /// Full scale is ±1.0. Samples beyond it are encoded as they are up to ±16 (+24 dB) and limited there; a decoder may clip
-    /// them. Samples that are no number, or infinite, count as silence. A stereo encoder takes both planes, a mono encoder `left` only.
+    /// Full scale is ±1.0. Samples beyond it are encoded as they are up to ±16 (+24 dB) and limited there; a decoder
+    /// may clip them. Samples that are no number, or infinite, count as silence. A stereo encoder takes both planes, a
+    /// mono encoder `left` only.
     ///
     /// # Errors
     /// [`Error::Planes`] when the planes do not fit the channels or each other; [`Error::OutOfMemory`] and [`Error::Lame`] when LAME
@@ -194,12 +195,14 @@ impl Encoder {
         self.append(out, "lame_encode_buffer_ieee_float", |encoder, to, room| {
             let flags = encoder.flags.as_ptr();
             let (left, right) = (left.as_ptr(), right.as_ptr());
-            // SAFETY: the flags are valid, both planes hold at least `samples` samples, and `room` bytes may be written at `to`.
+            // SAFETY: the flags are valid, both planes hold at least `samples` samples, and `room` bytes may be written
+            // at `to`.
             unsafe { (encoder.api.encode)(flags, left, right, samples, to, room) }
         })
     }
 
-    /// Ends the stream: appends the last frames to `out`, filled up with silence, and returns that padding, in samples of one channel.
+    /// Ends the stream: appends the last frames to `out`, filled up with silence, and returns that padding, in samples
+    /// of one channel.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -223,7 +226,8 @@ impl Encoder {
         let room = out.spare_capacity_mut();
         let written = write(self, room.as_mut_ptr().cast(), BLOCK_OUTPUT as c_int);
         let written = check(function, written)?;
-        // SAFETY: LAME has written this many bytes into the room it was told of, which lies directly behind `out`'s length.
+        // SAFETY: LAME has written this many bytes into the room it was told of, which lies directly behind `out`'s
+        // length.
         unsafe { out.set_len(out.len() + written) };
         Ok(())
     }
@@ -267,7 +271,8 @@ impl Encoder {
         threshold | MODEL_NSPSYTUNE | if safe_joint { SAFE_JOINT_STEREO } else { 0 }
     }
 
-    /// What LAME multiplies every sample with: at low constant and average bitrates it lowers the level by up to 5 % against clipping.
+    /// What LAME multiplies every sample with: at low constant and average bitrates it lowers the level by up to 5 %
+    /// against clipping.
     #[must_use]
     pub fn scale(&self) -> f32 {
         // SAFETY: the flags are valid.
@@ -307,8 +312,8 @@ fn write_tables(api: &'static Api) {
     drop(Encoder::start(api, &ANY));
 }
 
-/// Whether all samples are what LAME can compute with; NaN is not. Without their signs, floats are ordered as integers, of which the
-/// largest is found by vectors.
+/// Whether all samples are what LAME can compute with; NaN is not. Without their signs, floats are ordered as integers,
+/// of which the largest is found by vectors.
 fn is_within_limit(samples: &[f32]) -> bool {
     let bits = samples.iter().map(|sample| sample.abs().to_bits() as i32);
     bits.fold(0, i32::max) <= LIMIT.to_bits() as i32

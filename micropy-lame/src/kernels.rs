@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
 //! Kernels for AVX2 that take the place of LAME's hottest functions.
 //!
-//! One file is one stage of ISO/IEC 11172-3, Layer III. Its functions work on slices and need AVX2, FMA and BMI2; `boundary` lets the
-//! C glue in `glue/` call them. Beside each, `twin` says in plain Rust, from the standard, what the kernel has to return, and the
-//! tests compare both with each other and, with the feature `oracle`, with LAME's own functions.
+//! One file is one stage of ISO/IEC 11172-3, Layer III. Its functions work on slices and need AVX2, FMA and BMI2;
+//! `boundary` lets the C glue in `glue/` call them. Beside each, `twin` says in plain Rust, from the standard, what the
+//! kernel has to return, and the tests compare both with each other and, with the feature `oracle`, with LAME's own
+//! functions.
 //!
 //! Licence: what replaces parts of LAME is under LAME's, the GNU Library General Public License, version 2 or later.
 

@@ -20,21 +20,22 @@
 //! ```
 //!
 //! # Builds
-//! The crate holds LAME's source, unchanged, and compiles it with a C compiler alone: for every processor of the target and, on
-//! x86-64, for those with AVX2, as it is and with kernels in Rust in place of its hottest stages. [`build()`] says which one runs,
-//! and [`stages()`] what kernels do. Each build's output differs from the others' in rounding and so in bytes; tests compare what
-//! is lost with each. On one machine a build always writes the same bytes.
+//! The crate holds LAME's source, unchanged, and compiles it with a C compiler alone: for every processor of the target
+//! and, on x86-64, for those with AVX2, as it is and with kernels in Rust in place of its hottest stages. [`build()`]
+//! says which one runs, and [`stages()`] what kernels do. Each build's output differs from the others' in rounding and
+//! so in bytes; tests compare what is lost with each. On one machine a build always writes the same bytes.
 //!
-//! Where the compiler cannot make one of these builds, compiling fails and says why. `MICROPY_LAME=baseline` in the environment of
-//! the compiler leaves all but the one for every processor out. Tested on Linux with GCC and MinGW, and cross-compiled for aarch64;
-//! Clang and macOS take the same way, Microsoft's compiler one of its own, and these have not been tried.
+//! Where the compiler cannot make one of these builds, compiling fails and says why. `MICROPY_LAME=baseline` in the
+//! environment of the compiler leaves all but the one for every processor out. Tested on Linux with GCC and MinGW, and
+//! cross-compiled for aarch64; Clang and macOS take the same way, Microsoft's compiler one of its own, and these have
+//! not been tried.
 //!
 //! # Licence
-//! This crate's own code is under MIT or Apache-2.0, but for the kernels and their C glue, which replace parts of LAME and are under
-//! LAME's licence. LAME is under the GNU Library General Public License, version 2 or later, and
-//! is **linked statically**: whoever passes on a program that contains it must say so, include the licence, offer LAME's source
-//! (the folder `lame` of this crate is that, unchanged), and let the receiver link the program again with a changed LAME: by giving
-//! out the program's source or its object files.
+//! This crate's own code is under MIT or Apache-2.0, but for the kernels and their C glue, which replace parts of LAME
+//! and are under LAME's licence. LAME is under the GNU Library General Public License, version 2 or later, and
+//! is **linked statically**: whoever passes on a program that contains it must say so, include the licence, offer
+//! LAME's source (the folder `lame` of this crate is that, unchanged), and let the receiver link the program again with
+//! a changed LAME: by giving out the program's source or its object files.
 
 mod api;
 mod builds;

@@ -9,7 +9,8 @@ pub enum Bitrate {
     Cbr(u16),
     /// Variable, with this average in kbit/s; anything between the first and the last of [`bitrates`].
     Abr(u16),
-    /// Variable, with constant quality on LAME's scale from 0.0 (best) to 9.999 (smallest), as `lame -V` (method `vbr_mtrh`).
+    /// Variable, with constant quality on LAME's scale from 0.0 (best) to 9.999 (smallest), as `lame -V` (method
+    /// `vbr_mtrh`).
     Vbr(f32),
 }
 
@@ -22,11 +23,13 @@ pub struct Settings {
     pub channels: u8,
     /// How many bits to spend.
     pub bitrate: Bitrate,
-    /// How hard to search, from 0 (slowest, best) to 9 (fastest), as `lame -q`; with [`Bitrate::Vbr`], 0 to 4 are the same.
+    /// How hard to search, from 0 (slowest, best) to 9 (fastest), as `lame -q`; with [`Bitrate::Vbr`], 0 to 4 are the
+    /// same.
     pub quality: u8,
 }
 
-/// All sample rates of MP3, in Hz: three each of MPEG-1, MPEG-2 (ISO/IEC 11172-3 and 13818-3) and the unofficial MPEG-2.5.
+/// All sample rates of MP3, in Hz: three each of MPEG-1, MPEG-2 (ISO/IEC 11172-3 and 13818-3) and the unofficial
+/// MPEG-2.5.
 pub const SAMPLE_RATES: [u32; 9] = [
     48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000,
 ];

@@ -17,8 +17,8 @@ fn encode(settings: &Settings, audio: &Stereo) {
     encoder.flush(&mut mp3).unwrap();
 }
 
-/// Music, speech, noise, then clicks in silence, a full-scale square wave, one of a single bit, and a tone as loud as the encoder
-/// takes it.
+/// Music, speech, noise, then clicks in silence, a full-scale square wave, one of a single bit, and a tone as loud as
+/// the encoder takes it.
 fn material() -> Stereo {
     let mut audio = music(1.0);
     for more in [speech(0.7), noise(0.3)] {
@@ -69,8 +69,8 @@ fn kernels_return_what_lame_does() {
         }
     });
     println!("{tally:#?}");
-    // How many of a million may differ. Where sums are rounded in another order, what lies on a border may fall to either side: a
-    // quantized value between two, a band's noise at the threshold, tonality and the
+    // How many of a million may differ. Where sums are rounded in another order, what lies on a border may fall to
+    // either side: a quantized value between two, a band's noise at the threshold, tonality and the
     // addition of masking at one of their steps.
     for (stage, per_million) in [
         ("loudness", 0),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
 //! What the kernels lose against the same build of LAME without them: nothing that can be measured.
 //!
-//! The signal-to-noise ratio tells how much differs from the original, the noise-to-mask ratio how much of that may be heard, by a
-//! plain model of masking in the frequency domain. To measure other material as well, name a folder of files of interleaved stereo PCM,
-//! 16 bits, little-endian, 44.1 kHz, `*.s16`, in `MICROPY_QUALITY`.
+//! The signal-to-noise ratio tells how much differs from the original, the noise-to-mask ratio how much of that may be
+//! heard, by a plain model of masking in the frequency domain. To measure other material as well, name a folder of
+//! files of interleaved stereo PCM, 16 bits, little-endian, 44.1 kHz, `*.s16`, in `MICROPY_QUALITY`.
 #![cfg(target_arch = "x86_64")]
 #![allow(clippy::unwrap_used)]
 
@@ -100,9 +100,10 @@ fn kernels_lose_nothing() {
 
 /// The mean and its standard error.
 ///
-/// At constant and average bitrates LAME tries until the bits are spent, and the last bit of a sum decides which of the trials is the
-/// best: where sounds repeat, one such choice is heard again and again. Two builds of LAME itself differ by up to 1 dB on a few
-/// seconds of castanets or tones, one way or the other. So only the mean over materials tells whether anything is lost.
+/// At constant and average bitrates LAME tries until the bits are spent, and the last bit of a sum decides which of the
+/// trials is the best: where sounds repeat, one such choice is heard again and again. Two builds of LAME itself differ
+/// by up to 1 dB on a few seconds of castanets or tones, one way or the other. So only the mean over materials tells
+/// whether anything is lost.
 fn mean(differences: &[f64]) -> (f64, f64) {
     let count = differences.len() as f64;
     let mean = differences.iter().sum::<f64>() / count;

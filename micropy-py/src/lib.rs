@@ -208,9 +208,9 @@ fn convert<'py>(
     Ok((outcome::report(py, &report)?, memory))
 }
 
-/// Convert each part into a file of its own in `folder`: each chapter, or each stretch of `length` seconds, ended in a pause
-/// where `pauses` says so. The names of the latter begin with `stem`. Returns the paths with the reports' fields, and the
-/// fields of the parts that hold no audio.
+/// Convert each part into a file of its own in `folder`: each chapter, or each stretch of `length` seconds, ended in a
+/// pause where `pauses` says so. The names of the latter begin with `stem`. Returns the paths with the reports' fields,
+/// and the fields of the parts that hold no audio.
 #[pyfunction]
 #[allow(
     clippy::too_many_arguments,
@@ -279,7 +279,8 @@ fn division(length: Option<f64>, pauses: bool) -> Result<Division, Error> {
     })
 }
 
-/// The fields of the report of what was made, its bytes where it went into memory, and the fields of each input's report.
+/// The fields of the report of what was made, its bytes where it went into memory, and the fields of each input's
+/// report.
 type JoinedParts<'py> = (
     Bound<'py, PyDict>,
     Option<Bound<'py, PyBytes>>,

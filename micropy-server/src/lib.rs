@@ -22,8 +22,8 @@ pub fn main() -> ExitCode {
     cli::run(cli::Cli::parse())
 }
 
-/// The settings, with their secrets, lie in this process's memory and environment: other processes of the same user must
-/// not read those, and no core dump must hold them.
+/// The settings, with their secrets, lie in this process's memory and environment: other processes of the same user
+/// must not read those, and no core dump must hold them.
 #[cfg(target_os = "linux")]
 fn keep_memory_private() {
     use rustix::process::{DumpableBehavior, set_dumpable_behavior};

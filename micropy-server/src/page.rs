@@ -1,7 +1,7 @@
 //! The page: HTML, styles and scripts of `web/`, compiled into this binary.
 //!
-//! The path of everything the page loads contains a hash of all of it, so browsers may cache it forever. They ask for the
-//! page itself each time, and get 304 while it is the same.
+//! The path of everything the page loads contains a hash of all of it, so browsers may cache it forever. They ask for
+//! the page itself each time, and get 304 while it is the same.
 
 use std::sync::LazyLock;
 

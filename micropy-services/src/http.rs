@@ -48,8 +48,8 @@ const HTTPS_ALONE: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Connections at the same time of one of so many servers in this process: 4096, or fewer where the process may not open
-/// enough files for so many (`ulimit -n`).
+/// Connections at the same time of one of so many servers in this process: 4096, or fewer where the process may not
+/// open enough files for so many (`ulimit -n`).
 pub fn max_connections(servers: usize) -> usize {
     match rustix::process::getrlimit(rustix::process::Resource::Nofile).current {
         Some(files) => {
@@ -68,8 +68,8 @@ fn connections_of(files: usize) -> usize {
 
 /// The address of a request's client, or what a trusted proxy says it is.
 ///
-/// A [`Server`] knows it. Any other has to provide axum's `ConnectInfo`; without it, all clients seem to have one address,
-/// and share their failed logins.
+/// A [`Server`] knows it. Any other has to provide axum's `ConnectInfo`; without it, all clients seem to have one
+/// address, and share their failed logins.
 #[derive(Clone, Copy)]
 pub(crate) struct ClientAddress(pub IpAddr);
 
@@ -104,8 +104,8 @@ fn forwarded<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 
 /// A server that protects its router from slow, many and vanished clients.
 ///
-/// It cuts off a client that takes too long to send the headers of a request, pauses for too long within a body, or stops
-/// reading a response.
+/// It cuts off a client that takes too long to send the headers of a request, pauses for too long within a body, or
+/// stops reading a response.
 ///
 /// ```
 /// use axum::Router;
@@ -150,9 +150,9 @@ impl Server {
         }
     }
 
-    /// Connections at the same time. One address may have half of them, unless it is a proxy that is trusted; of an IPv6
-    /// address, the first 64 bits count. The default is that of an only server, [`max_connections(1)`](max_connections):
-    /// servers in one process share its files.
+    /// Connections at the same time. One address may have half of them, unless it is a proxy that is trusted; of an
+    /// IPv6 address, the first 64 bits count. The default is that of an only server,
+    /// [`max_connections(1)`](max_connections): servers in one process share its files.
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.connections = connections.max(1);
@@ -181,16 +181,16 @@ impl Server {
         self
     }
 
-    /// Whether `X-Forwarded-For`, `X-Forwarded-Host` and `X-Forwarded-Proto` are trusted. Only say yes where clients reach the
-    /// server through a proxy and in no other way. The default is no.
+    /// Whether `X-Forwarded-For`, `X-Forwarded-Host` and `X-Forwarded-Proto` are trusted. Only say yes where clients
+    /// reach the server through a proxy and in no other way. The default is no.
     #[must_use]
     pub fn trust_forwarded(mut self, trust: bool) -> Self {
         self.trust_forwarded = trust;
         self
     }
 
-    /// Whether all clients reach the server by HTTPS, through a proxy that ends TLS. Responses to them tell browsers never
-    /// to use anything else (RFC 6797). The default is no: then it is as a trusted proxy tells of each request.
+    /// Whether all clients reach the server by HTTPS, through a proxy that ends TLS. Responses to them tell browsers
+    /// never to use anything else (RFC 6797). The default is no: then it is as a trusted proxy tells of each request.
     #[must_use]
     pub fn https(mut self, https: bool) -> Self {
         self.https = https;

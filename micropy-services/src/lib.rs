@@ -8,12 +8,13 @@
 //! | [`notification`] | sends mails about finished jobs |
 //! | [`sweeper`] | removes what is expired or belongs to no job |
 //!
-//! Each service is a struct with builder methods and an async `run`. All of them use the [`Ports`] of `micropy_core` alone.
-//! So they run in one process or in many, over whatever stores and queues the adapters speak to, and meet each other only
-//! through those. [`stores`] keeps them from a store that is another's. [`accounts`] are the users of gateway and auth service; [`telemetry`] is traces, metrics and health;
-//! [`http`] is a server for the routers.
+//! Each service is a struct with builder methods and an async `run`. All of them use the [`Ports`] of `micropy_core`
+//! alone. So they run in one process or in many, over whatever stores and queues the adapters speak to, and meet each
+//! other only through those. [`stores`] keeps them from a store that is another's. [`accounts`] are the users of
+//! gateway and auth service; [`telemetry`] is traces, metrics and health; [`http`] is a server for the routers.
 //!
-//! This crate reads no settings, neither from files nor from the environment: `micropy-server` is the program that does.
+//! This crate reads no settings, neither from files nor from the environment: `micropy-server` is the program that
+//! does.
 
 pub mod accounts;
 pub mod auth;

@@ -19,8 +19,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// The check that the stores belong to the ledger, which has to pass once: see [`binding`].
 ///
 /// Until then, a gateway takes no uploads and a converter begins no jobs. Otherwise a server that was away when the
-/// service started could turn out to hold somebody else's files; and what was put among them meanwhile would make them seem
-/// to belong to this ledger. Services of one process share one check, by their builders' `stores`.
+/// service started could turn out to hold somebody else's files; and what was put among them meanwhile would make them
+/// seem to belong to this ledger. Services of one process share one check, by their builders' `stores`.
 ///
 /// ```
 /// # use std::sync::Arc;

@@ -6,10 +6,11 @@
 //!
 //! What that table has no columns for is in tables of our own, whose names begin with `micropy_`: who is disabled,
 //! verified or an administrator, and which tokens have ended. A user without a row there was made by an older service:
-//! enabled, verified, no administrator. Where the database's user may not make these tables, everybody is like that, and
-//! nothing of it can be changed; a warning says so.
+//! enabled, verified, no administrator. Where the database's user may not make these tables, everybody is like that,
+//! and nothing of it can be changed; a warning says so.
 //!
-//! The credential version follows from the stored password too. So it changes where another program changes the password.
+//! The credential version follows from the stored password too. So it changes where another program changes the
+//! password.
 
 use std::fmt;
 use std::future::Future;

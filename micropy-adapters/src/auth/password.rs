@@ -273,8 +273,8 @@ enum Stored<'a> {
         cost: u32,
     },
     Plain(&'a str),
-    /// A hash that cannot be checked, or nothing. It must never pass for plain text: somebody who stole it could sign in
-    /// with it.
+    /// A hash that cannot be checked, or nothing. It must never pass for plain text: somebody who stole it could sign
+    /// in with it.
     Unusable,
 }
 

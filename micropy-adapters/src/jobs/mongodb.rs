@@ -116,8 +116,8 @@ impl MongodbJobs {
         }
     }
 
-    /// Whether owners take turns: see [`IN_LINE`]. The default is yes. The ledger does not hear of an original converter
-    /// that begins a job, so beside one nobody may have to wait for that.
+    /// Whether owners take turns: see [`IN_LINE`]. The default is yes. The ledger does not hear of an original
+    /// converter that begins a job, so beside one nobody may have to wait for that.
     #[must_use]
     pub fn in_turn(mut self, in_turn: bool) -> Self {
         self.in_turn = in_turn;
@@ -262,8 +262,8 @@ impl MongodbJobs {
         Err(Error::Unavailable(why.into()))
     }
 
-    /// Gives the owner's next job its turn after a change of `job`, if `moves_up`. Returns the message of `job`, which is
-    /// its own to send. The change is made, whatever happens here: a missed turn is looked for later.
+    /// Gives the owner's next job its turn after a change of `job`, if `moves_up`. Returns the message of `job`, which
+    /// is its own to send. The change is made, whatever happens here: a missed turn is looked for later.
     async fn next_in_line(&self, job: &Job, moves_up: bool, now: Timestamp) -> Option<Owed> {
         if !moves_up {
             return None;
@@ -275,8 +275,8 @@ impl MongodbJobs {
         })
     }
 
-    /// Requests what has come to its turn of an owner's jobs. Returns the message of `caller`'s job, which is its own to
-    /// send; others are anybody's.
+    /// Requests what has come to its turn of an owner's jobs. Returns the message of `caller`'s job, which is its own
+    /// to send; others are anybody's.
     async fn release(
         &self,
         owner: &str,

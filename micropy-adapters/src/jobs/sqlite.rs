@@ -45,8 +45,8 @@ impl SqliteJobs {
         }
     }
 
-    /// Whether owners take turns: see [`IN_LINE`]. The default is yes. The ledger does not hear of an original converter
-    /// that begins a job, so beside one nobody may have to wait for that.
+    /// Whether owners take turns: see [`IN_LINE`]. The default is yes. The ledger does not hear of an original
+    /// converter that begins a job, so beside one nobody may have to wait for that.
     #[must_use]
     pub fn in_turn(mut self, in_turn: bool) -> Self {
         self.in_turn = in_turn;

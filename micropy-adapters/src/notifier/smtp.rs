@@ -1,7 +1,7 @@
 //! Mail for a mail server, by the submission protocol (RFC 5321, RFC 6409).
 //!
-//! A mail is delivered when the server has answered 250 to its content. If the connection breaks before that, the server
-//! may or may not have it: it is sent again, with the same Message-ID.
+//! A mail is delivered when the server has answered 250 to its content. If the connection breaks before that, the
+//! server may or may not have it: it is sent again, with the same Message-ID.
 
 use std::borrow::Cow;
 use std::error::Error as _;

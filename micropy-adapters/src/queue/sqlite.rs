@@ -1,7 +1,7 @@
 //! A queue as rows of a SQLite table.
 //!
-//! A delivery is a lease on a message for [`LEASE`], which is renewed as long as the delivery lives. When its process is
-//! killed, the lease runs out and the message is delivered again.
+//! A delivery is a lease on a message for [`LEASE`], which is renewed as long as the delivery lives. When its process
+//! is killed, the lease runs out and the message is delivered again.
 
 use std::sync::Arc;
 use std::time::Duration;

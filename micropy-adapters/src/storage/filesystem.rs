@@ -3,8 +3,8 @@
 //! `unfinished/<id>` grows by appends; `whole/<id>` is read. A commit renames the file from one to the other, so an
 //! object is visible whole or not at all. Bytes are fsynced before an append returns, and both folders before a
 //! commit does. So what was acknowledged survives a kill, and a power cut if the disk honours fsync. The file `ledger`
-//! names the job ledger that the folder belongs to, and its generation. The file `clock` is touched to learn the time of
-//! the file system, which may be another machine's.
+//! names the job ledger that the folder belongs to, and its generation. The file `clock` is touched to learn the time
+//! of the file system, which may be another machine's.
 
 use std::fs::{self, File, ReadDir, TryLockError};
 use std::io::{self, SeekFrom, Write};
@@ -173,9 +173,9 @@ impl FilesystemStorage {
     }
 }
 
-/// Copies the objects of the store in the folder `from` into that in `to`, which is made if it is missing, and returns how
-/// many whole ones that were. What is whole in `to` stays. Others may be using `from`, but not `to`. The copies are durable
-/// when this returns; which ledger the store belongs to is not copied.
+/// Copies the objects of the store in the folder `from` into that in `to`, which is made if it is missing, and returns
+/// how many whole ones that were. What is whole in `to` stays. Others may be using `from`, but not `to`. The copies are
+/// durable when this returns; which ledger the store belongs to is not copied.
 pub fn copy(from: &Path, to: &Path) -> io::Result<u64> {
     let to = FilesystemStorage::open(to)?;
     // Unfinished objects first: one that is committed meanwhile is then found whole.

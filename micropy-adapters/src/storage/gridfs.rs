@@ -1,8 +1,8 @@
 //! Objects as GridFS files, which every MongoDB driver reads.
 //!
 //! An unfinished object is a document of `fs.uploads`, which records how many bytes are durable, and the chunks with
-//! those bytes. A commit inserts the document of `fs.files` last. Readers find a file by it, so they see it whole or not
-//! at all.
+//! those bytes. A commit inserts the document of `fs.files` last. Readers find a file by it, so they see it whole or
+//! not at all.
 //!
 //! A single server has no transactions. Two writers of one object are kept apart by a *fence*: a number that grows
 //! whenever somebody takes the object for writing, and that every chunk bears. Nobody replaces a chunk of a later
@@ -218,7 +218,8 @@ impl GridfsStorage {
             "fence": fence,
         };
         let mine = doc! { "files_id": object_id(id), "n": number, "fence": { "$lte": fence } };
-        // If two writers add a chunk at once and the later one comes second, it finds the other's chunk and replaces it.
+        // If two writers add a chunk at once and the later one comes second, it finds the other's chunk and replaces
+        // it.
         for _ in 0..2 {
             let replaced = self.chunks.replace_one(mine.clone(), &chunk).upsert(true);
             match replaced.await {

@@ -131,8 +131,8 @@ pub fn plain_decoder(aac: &AacConfig) -> Result<Symphonia> {
 }
 
 impl AacConfig {
-    /// The same with as many channels as the packets have, where they contradict it: some writers say mono of stereo, and
-    /// what joins recordings keeps the configuration of the first.
+    /// The same with as many channels as the packets have, where they contradict it: some writers say mono of stereo,
+    /// and what joins recordings keeps the configuration of the first.
     fn with_channels_of(self, blocks: &[&[u8]]) -> AacConfig {
         if !has_raw_data_blocks(&self) || self.channel_configuration == 0 {
             return self;
@@ -226,8 +226,8 @@ impl Decoder for Blocks {
     }
 }
 
-/// The usual decoder of a track, Symphonia's for AAC-LC of one channel or two. What single packets ask beyond that, others
-/// give.
+/// The usual decoder of a track, Symphonia's for AAC-LC of one channel or two. What single packets ask beyond that,
+/// others give.
 struct Changing {
     track: CodecParameters,
     aac: AacConfig,
@@ -235,8 +235,8 @@ struct Changing {
     usual: Box<dyn Decoder>,
     /// It is Symphonia's.
     is_plain: bool,
-    /// What the packets begin with that it was given. Symphonia's decoder keeps the elements of its first packet, even of
-    /// one that it refuses, and refuses all others.
+    /// What the packets begin with that it was given. Symphonia's decoder keeps the elements of its first packet, even
+    /// of one that it refuses, and refuses all others.
     given: Option<ChannelElement>,
     /// For packets of other channels: a stream may change in the middle.
     others: Vec<Other>,

@@ -35,8 +35,8 @@ pub struct Beginning {
     pub program_config: bool,
 }
 
-/// The raw_data_blocks in a packet: all of it is one, or each follows an ADTS header. No raw_data_block begins as a header
-/// does: it would end before its first element.
+/// The raw_data_blocks in a packet: all of it is one, or each follows an ADTS header. No raw_data_block begins as a
+/// header does: it would end before its first element.
 pub fn raw_data_blocks(packet: &[u8]) -> RawDataBlocks<'_> {
     RawDataBlocks {
         rest: Some(packet),

@@ -1,6 +1,7 @@
-//! Adaptive differential PCM: four bits for each PCM sample, whose unit grows and shrinks with the signal. The IMA's kind
-//! (*Recommended Practices for Enhancing Digital Audio Compatibility in Multimedia Systems*, 3.00) comes in QuickTime's
-//! packets and in the blocks of WAVE files; Microsoft's (*Multimedia Data Standards Update*, 1994) in blocks.
+//! Adaptive differential PCM: four bits for each PCM sample, whose unit grows and shrinks with the signal. The IMA's
+//! kind (*Recommended Practices for Enhancing Digital Audio Compatibility in Multimedia Systems*, 3.00) comes in
+//! QuickTime's packets and in the blocks of WAVE files; Microsoft's (*Multimedia Data Standards Update*, 1994) in
+//! blocks.
 
 use super::{DecodeError, Decoder, Format, ROLL_TO_THE_START, frames};
 use crate::codec::{Adpcm, Codec, CodecParameters};

@@ -183,7 +183,8 @@ impl Shortened {
         }
     }
 
-    /// Whether more than zeros follows the end of a packet that can be decoded: it can be without its last byte as well.
+    /// Whether more than zeros follows the end of a packet that can be decoded: it can be without its last byte as
+    /// well.
     fn can_be(&mut self, packet: &[u8]) -> Result<bool, DecodeError> {
         // An end (ID_END) is no zero.
         let len = packet.iter().rposition(|&byte| byte != 0).unwrap_or(0);

@@ -14,8 +14,8 @@ pub fn packet_len(lens: &[u32]) -> Option<u32> {
     alike.then_some(*first)
 }
 
-/// Decodes the frames of one packet by `decode`, one after the other. Silence of `frame_len` PCM samples takes the place
-/// of one that cannot be decoded, so that those after it keep theirs; the first such error is returned.
+/// Decodes the frames of one packet by `decode`, one after the other. Silence of `frame_len` PCM samples takes the
+/// place of one that cannot be decoded, so that those after it keep theirs; the first such error is returned.
 pub fn decode<F>(
     frames: impl IntoIterator<Item = Result<F, DecodeError>>,
     frame_len: usize,

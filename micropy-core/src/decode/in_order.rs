@@ -1,14 +1,14 @@
 //! Tracks in which no decoder can be restarted: every packet depends on those before it.
 //!
-//! USAC does have independent packets (`usacIndependencyFlag`, ISO/IEC 23003-3). But a decoder started at one never gives
-//! the same PCM as one run from the start: the noise that it fills in depends on everything before, and after some of
-//! these packets the level is far off until the next.
+//! USAC does have independent packets (`usacIndependencyFlag`, ISO/IEC 23003-3). But a decoder started at one never
+//! gives the same PCM as one run from the start: the noise that it fills in depends on everything before, and after
+//! some of these packets the level is far off until the next.
 //!
 //! Nor can packets be split into spans where only decoding them tells how many PCM samples they hold, since what the
 //! container says of their times contradicts it ([`Format::of_unknown_lengths`]).
 //!
-//! So one decoder decodes the packets once, in order, before they are split into spans, and the spans carry PCM. Nothing
-//! is decoded twice, and memory does not grow with the track.
+//! So one decoder decodes the packets once, in order, before they are split into spans, and the spans carry PCM.
+//! Nothing is decoded twice, and memory does not grow with the track.
 //!
 //! A decoded packet is a byte that says whether it could be decoded, then its PCM, channel by channel, as little-endian
 //! `f32`, or the reason as text.
@@ -55,8 +55,8 @@ impl InOrder {
         Ok(())
     }
 
-    /// Decodes the next packet, which is of this sample entry, and appends the result to `decoded`. Returns how many PCM
-    /// samples per channel it gave; `None`: it could not be decoded.
+    /// Decodes the next packet, which is of this sample entry, and appends the result to `decoded`. Returns how many
+    /// PCM samples per channel it gave; `None`: it could not be decoded.
     pub fn decode(&mut self, entry: u32, packet: &[u8], decoded: &mut Vec<u8>) -> Option<u64> {
         self.pcm.clear();
         self.decoder.follow(entry);

@@ -1,6 +1,6 @@
-//! Layer II at bitrates that ISO/IEC 11172-3, 2.4.2.3 forbids for a number of channels. Encoders write such frames all the
-//! same, and nothing in them is ambiguous. The decoder insists on that table, so they are rewritten for it, without a
-//! change to the sound.
+//! Layer II at bitrates that ISO/IEC 11172-3, 2.4.2.3 forbids for a number of channels. Encoders write such frames all
+//! the same, and nothing in them is ambiguous. The decoder insists on that table, so they are rewritten for it, without
+//! a change to the sound.
 
 use super::DecodeError;
 use super::bits::Bits;
@@ -35,8 +35,8 @@ fn is_allowed(header: FrameHeader) -> bool {
     }
 }
 
-/// The next higher bitrates have the same tables of bit allocation: those up to 48 kbit/s a channel share one (3-B.2c or
-/// d), and those of MPEG-2 all. What the frame lacks in length then comes after its sound.
+/// The next higher bitrates have the same tables of bit allocation: those up to 48 kbit/s a channel share one (3-B.2c
+/// or d), and those of MPEG-2 all. What the frame lacks in length then comes after its sound.
 fn raised(header: FrameHeader, frame: &[u8]) -> Vec<u8> {
     let mut raised = header;
     while !is_allowed(raised)

@@ -89,8 +89,8 @@ impl Format {
         Ok(Some(InOrder::of(parameters, self)?))
     }
 
-    /// The same where what the container says of the packets' times is no more than about right: milliseconds of another
-    /// container, or a recorder's clock. Each packet is then as long as what it decodes to.
+    /// The same where what the container says of the packets' times is no more than about right: milliseconds of
+    /// another container, or a recorder's clock. Each packet is then as long as what it decodes to.
     #[must_use]
     pub fn of_unknown_lengths(self) -> Format {
         Format {

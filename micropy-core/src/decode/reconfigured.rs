@@ -1,10 +1,10 @@
-//! Packets of other channels than those of the track: a stream may change in the middle, and the MP3 keeps what it began
-//! with.
+//! Packets of other channels than those of the track: a stream may change in the middle, and the MP3 keeps what it
+//! began with.
 
 use crate::pcm::{Layout, Pcm, Speaker};
 
-/// Appends `from`, which is in the channels of `layout`, in those of `wanted`: each channel at its own loudspeaker, or at
-/// those [next to it](feeds). One channel alone goes to both sides as it is.
+/// Appends `from`, which is in the channels of `layout`, in those of `wanted`: each channel at its own loudspeaker, or
+/// at those [next to it](feeds). One channel alone goes to both sides as it is.
 pub fn place(from: &Pcm, layout: Layout, to: &mut Pcm, wanted: Layout) {
     let start = to.len();
     to.resize(start + from.len());

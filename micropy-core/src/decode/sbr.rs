@@ -1,7 +1,7 @@
 //! Implicit spectral band replication: HE-AAC whose configuration only says AAC-LC.
 //!
-//! This is for builds without the FDK decoder, which refuse such a track: decoded as AAC-LC it would lose the upper half
-//! of its band. Builds with the FDK decoder ask that decoder instead.
+//! This is for builds without the FDK decoder, which refuse such a track: decoded as AAC-LC it would lose the upper
+//! half of its band. Builds with the FDK decoder ask that decoder instead.
 
 use std::ops::RangeInclusive;
 

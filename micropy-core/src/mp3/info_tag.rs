@@ -392,8 +392,8 @@ impl FrameStats {
     }
 }
 
-/// Continues a CRC-16 (reflected polynomial 0xA001, known as CRC-16/ARC) over `bytes`, eight at a time: every byte of the MP3
-/// goes through it.
+/// Continues a CRC-16 (reflected polynomial 0xA001, known as CRC-16/ARC) over `bytes`, eight at a time: every byte of
+/// the MP3 goes through it.
 fn crc16(crc: u16, bytes: &[u8]) -> u16 {
     /// What a byte adds to the CRC once so many further bytes have come.
     static TABLES: [[u16; 256]; 8] = {

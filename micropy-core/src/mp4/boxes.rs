@@ -383,8 +383,8 @@ impl<'a> SliceBox<'a> {
     }
 }
 
-/// The boxes in a slice, one after another; one of size 0 extends to the end of the slice. Ends after the last complete one, at a 32-bit zero (with which QuickTime
-/// ends `udta`), or after the error of one that does not fit.
+/// The boxes in a slice, one after another; one of size 0 extends to the end of the slice. Ends after the last complete
+/// one, at a 32-bit zero (with which QuickTime ends `udta`), or after the error of one that does not fit.
 #[derive(Clone, Debug)]
 pub struct Boxes<'a> {
     bytes: &'a [u8],

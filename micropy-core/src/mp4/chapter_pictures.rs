@@ -1,5 +1,5 @@
-//! The pictures of chapters: a video track of JPEG or PNG samples that the audio names beside its titles (QuickTime File
-//! Format, "Chapter lists"). GarageBand and the programs for podcasts write it.
+//! The pictures of chapters: a video track of JPEG or PNG samples that the audio names beside its titles (QuickTime
+//! File Format, "Chapter lists"). GarageBand and the programs for podcasts write it.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! A movie header in compressed form, as QuickTime once wrote it for the web (QuickTime File Format, "Compressed movie
-//! resources"): in `cmov`, `dcom` names the method, and `cmvd` holds the length of a `moov` box and its compressed bytes.
+//! resources"): in `cmov`, `dcom` names the method, and `cmvd` holds the length of a `moov` box and its compressed
+//! bytes.
 
 use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_zlib_with_limit};
 

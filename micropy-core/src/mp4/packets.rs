@@ -51,8 +51,8 @@ impl Missing {
     }
 }
 
-/// Two fragments whose times do not follow each other by more than a packet, or a packet that lasts much longer than its
-/// sound.
+/// Two fragments whose times do not follow each other by more than a packet, or a packet that lasts much longer than
+/// its sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Jump {
     /// Decode time at which the one ends, or the packet's sound, in timescale units.
@@ -243,8 +243,9 @@ impl Packets {
         Ok(passed)
     }
 
-    /// Timescale units of the pause behind `packet`, each of whose codec has as many PCM samples as `clock` says: silence is
-    /// to take their place, and they are noted. `ahead`: how long the next packet lasts, if it has been read already.
+    /// Timescale units of the pause behind `packet`, each of whose codec has as many PCM samples as `clock` says:
+    /// silence is to take their place, and they are noted. `ahead`: how long the next packet lasts, if it has been read
+    /// already.
     pub fn pause_behind(&mut self, packet: &Packet, ahead: Option<u32>, clock: &MediaClock) -> u64 {
         let Some(len) = clock.packet_len else {
             return 0;
@@ -499,8 +500,8 @@ impl Packets {
         time
     }
 
-    /// Notes that there is nothing to decode between these decode times. Whether silence is to take its place: not where
-    /// it is too long.
+    /// Notes that there is nothing to decode between these decode times. Whether silence is to take its place: not
+    /// where it is too long.
     pub fn miss(&mut self, from: u64, to: u64) -> bool {
         let gap = to.saturating_sub(from);
         let most = |seconds: u64| seconds.saturating_mul(self.timescale.into());

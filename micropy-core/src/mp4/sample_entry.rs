@@ -309,8 +309,8 @@ impl<'a> AudioEntry<'a> {
     }
 }
 
-/// The boxes after an entry's fields, including those inside QuickTime's `wave`. Some writers leave a few bytes of their
-/// own there: what cannot be read as a box ends the list.
+/// The boxes after an entry's fields, including those inside QuickTime's `wave`. Some writers leave a few bytes of
+/// their own there: what cannot be read as a box ends the list.
 fn extensions<'a>(fields: &Fields<'a>) -> Vec<SliceBox<'a>> {
     let mut boxes: Vec<_> = Boxes::new(fields.rest(), fields.at())
         .map_while(Result::ok)

@@ -496,7 +496,8 @@ impl Cursor {
         Some(sample)
     }
 
-    /// Skips up to `count` of the samples that [`Cursor::next`] would return, up to one that lasts longer than `longest`.
+    /// Skips up to `count` of the samples that [`Cursor::next`] would return, up to one that lasts longer than
+    /// `longest`.
     ///
     /// Takes time in proportion to the bytes of the table, however many samples of one size it declares.
     pub fn skip(&mut self, count: u64, group: u32, longest: u32) -> Passed {

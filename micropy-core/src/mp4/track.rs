@@ -130,8 +130,8 @@ impl Trak {
         self.handler.is_some_and(|h| h.0 == *b"vide")
     }
 
-    /// How its samples are coded. Where its table counts PCM samples, it counts packets afterwards. There may be samples
-    /// in fragments too, by default of the sample entry `fragmented`.
+    /// How its samples are coded. Where its table counts PCM samples, it counts packets afterwards. There may be
+    /// samples in fragments too, by default of the sample entry `fragmented`.
     pub fn coding(&mut self, fragmented: Option<u32>) -> Result<CodecParameters> {
         if let Some(fault) = self.fault.take() {
             return Err(fault);
@@ -307,8 +307,8 @@ impl Trak {
         })
     }
 
-    /// Reads where the media is (ISO/IEC 14496-12, 8.7.2): in this file, by the flag of an entry, or where the entry says.
-    /// One that says nothing can mean this file alone.
+    /// Reads where the media is (ISO/IEC 14496-12, 8.7.2): in this file, by the flag of an entry, or where the entry
+    /// says. One that says nothing can mean this file alone.
     fn read_dref(
         &mut self,
         reader: &mut BoxReader<'_>,

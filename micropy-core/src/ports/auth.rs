@@ -176,9 +176,9 @@ pub trait Auth: Send + Sync {
     /// The user of an address; [`Error::NotFound`] if there is none.
     async fn find(&self, email: &str) -> Result<User, Error>;
 
-    /// Replaces a password, which changes the user's version; [`Error::NotFound`] if there is no such user. Where a user
-    /// was `seen`, it has to be the same one, of the same version, else it is [`Rejection::Changed`]: of two at once who
-    /// have seen the same, one wins.
+    /// Replaces a password, which changes the user's version; [`Error::NotFound`] if there is no such user. Where a
+    /// user was `seen`, it has to be the same one, of the same version, else it is [`Rejection::Changed`]: of two at
+    /// once who have seen the same, one wins.
     async fn change_password(
         &self,
         email: &str,
@@ -190,15 +190,15 @@ pub trait Auth: Send + Sync {
     /// Changes a user's standing; [`Error::NotFound`] if there is no such user.
     async fn change(&self, email: &str, change: Change, now: Timestamp) -> Result<User, Error>;
 
-    /// Removes a user, whose address somebody may then register again; [`Error::NotFound`] if there is no such user. Where
-    /// a user was `seen`, it has to be the same one, of the same version, else it is [`Rejection::Changed`].
+    /// Removes a user, whose address somebody may then register again; [`Error::NotFound`] if there is no such user.
+    /// Where a user was `seen`, it has to be the same one, of the same version, else it is [`Rejection::Changed`].
     async fn remove(&self, email: &str, seen: Option<&User>) -> Result<(), Error>;
 
     /// All users, sorted by address.
     async fn list(&self) -> Result<Vec<User>, Error>;
 
-    /// Ends one token, which would expire at `expiry`. Ending it twice does no harm. The store may forget it once it has
-    /// expired.
+    /// Ends one token, which would expire at `expiry`. Ending it twice does no harm. The store may forget it once it
+    /// has expired.
     async fn revoke(
         &self,
         token: &TokenDigest,
@@ -206,9 +206,9 @@ pub trait Auth: Send + Sync {
         now: Timestamp,
     ) -> Result<(), Error>;
 
-    /// Keeps an API token of a user by its digest. It is good for the version of which the user was seen, and ends with it:
-    /// [`Rejection::Changed`] if the user is of another by now, or is not there any more. [`Rejection::TooManyTokens`] if
-    /// the user has `most` already, also of several at once.
+    /// Keeps an API token of a user by its digest. It is good for the version of which the user was seen, and ends with
+    /// it: [`Rejection::Changed`] if the user is of another by now, or is not there any more.
+    /// [`Rejection::TooManyTokens`] if the user has `most` already, also of several at once.
     async fn add_api_token(
         &self,
         user: &User,
@@ -223,7 +223,8 @@ pub trait Auth: Send + Sync {
     /// Ends an API token of a user, as seen; [`Error::NotFound`] if the user has none of this id.
     async fn remove_api_token(&self, user: &User, id: &str) -> Result<(), Error>;
 
-    /// The API token of a digest and its user, who may be disabled; [`Error::NotFound`] if there is none, or it has ended.
+    /// The API token of a digest and its user, who may be disabled; [`Error::NotFound`] if there is none, or it has
+    /// ended.
     async fn find_api_token(&self, digest: &TokenDigest) -> Result<(User, ApiToken), Error>;
 
     /// Whether a token was ended by [`revoke`](Auth::revoke), as long as it has not expired.

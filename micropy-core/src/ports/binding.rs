@@ -89,8 +89,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the two do not belong together, however often they are checked: an operator has to act. Anything else may
-    /// pass by itself.
+    /// Whether the two do not belong together, however often they are checked: an operator has to act. Anything else
+    /// may pass by itself.
     pub fn is_refusal(&self) -> bool {
         match self {
             Error::New { .. } | Error::Foreign { .. } | Error::Outdated { .. } | Error::Unknown => {
@@ -104,9 +104,9 @@ impl Error {
 /// Checks that the store belongs to the ledger; binds it at first use. Returns the ledger as the store has seen it now.
 ///
 /// `name` becomes the ledger's if it has none: random, never used before. Call this when a service starts, and before
-/// anything is removed because the ledger does not know it. On any error remove nothing, and put nothing into the store:
-/// a single object that the ledger knows would bind an unbound store, with all that it does not know. Nothing is changed
-/// when the two do not belong together.
+/// anything is removed because the ledger does not know it. On any error remove nothing, and put nothing into the
+/// store: a single object that the ledger knows would bind an unbound store, with all that it does not know. Nothing is
+/// changed when the two do not belong together.
 pub async fn check(
     storage: &dyn Storage,
     ledger: &dyn Ledger,
@@ -121,7 +121,8 @@ pub async fn check(
     Err(Error::Contended)
 }
 
-/// Checks that the store belongs to the ledger, as [`check`] does, and changes neither. Returns what the store is bound to.
+/// Checks that the store belongs to the ledger, as [`check`] does, and changes neither. Returns what the store is bound
+/// to.
 pub async fn verify(storage: &dyn Storage, ledger: &dyn Ledger) -> Result<Option<Identity>, Error> {
     // In this order: whatever the store has seen, the ledger had reached before.
     let bound = storage.binding().await?;

@@ -17,8 +17,9 @@
 //! apart. Ask for the narrowest that does. [`binding`] keeps a store from being used with another ledger than its own.
 //!
 //! The variants of a port's error enum say what the caller should do: `NotFound` and `Rejected` stay the same when
-//! tried again, `Unavailable` may pass, `Backend` needs an operator. Its message says what the backend's own error says,
-//! which is a field of it and not its [`source`](std::error::Error::source): whoever prints a chain of errors reads it once.
+//! tried again, `Unavailable` may pass, `Backend` needs an operator. Its message says what the backend's own error
+//! says, which is a field of it and not its [`source`](std::error::Error::source): whoever prints a chain of errors
+//! reads it once.
 
 pub mod auth;
 pub mod binding;

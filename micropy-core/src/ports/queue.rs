@@ -29,8 +29,8 @@ pub enum Error {
     },
 }
 
-/// The longest that a message may have to wait before it is delivered again: a longer pause is cut to it. One that is not
-/// due for more than twice as long was given back by a clock that was ahead, and is due.
+/// The longest that a message may have to wait before it is delivered again: a longer pause is cut to it. One that is
+/// not due for more than twice as long was given back by a clock that was ahead, and is due.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A queue of messages, each delivered to one receiver at a time until one of them acknowledges it.

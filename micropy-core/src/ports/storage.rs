@@ -137,8 +137,8 @@ pub trait Storage: Send + Sync {
     /// objects while it reads the listing.
     async fn list_older_than(&self, before: Timestamp) -> Result<Listing, Error>;
 
-    /// The present time by the store's own clock, which also tells when an object was [`written`](Head::written). So the
-    /// age of an object does not depend on the clocks of those who use the store.
+    /// The present time by the store's own clock, which also tells when an object was [`written`](Head::written). So
+    /// the age of an object does not depend on the clocks of those who use the store.
     async fn now(&self) -> Result<Timestamp, Error>;
 
     /// The ledger that the store belongs to, as the store has seen it last; none in a store that was never bound. See

@@ -129,8 +129,8 @@ impl Tags {
         self.of_an_album(&title, number, total)
     }
 
-    /// The tags of part `number` (from 1) of `total`, cut out of a file with these tags: its title with the number behind
-    /// it, and otherwise as for a chapter.
+    /// The tags of part `number` (from 1) of `total`, cut out of a file with these tags: its title with the number
+    /// behind it, and otherwise as for a chapter.
     #[must_use]
     pub(crate) fn of_part(&self, number: usize, total: usize) -> Tags {
         let title = match self.get(&Key::Title) {
@@ -140,8 +140,8 @@ impl Tags {
         self.of_an_album(&title, number, total)
     }
 
-    /// These tags for track `number` of `total` of what was one file: its title becomes the album unless it has one, and
-    /// nothing is left that identifies the whole recording.
+    /// These tags for track `number` of `total` of what was one file: its title becomes the album unless it has one,
+    /// and nothing is left that identifies the whole recording.
     fn of_an_album(&self, title: &str, number: usize, total: usize) -> Tags {
         let mut tags = self.clone();
         if tags.get(&Key::Album).is_none() {

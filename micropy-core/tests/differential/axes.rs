@@ -43,8 +43,8 @@ pub const MONO_TO_7_1: &[(&str, usize)] = &[
     ("4.0", 4),
     ("5.0", 5),
 ];
-/// Of MOV, where ffmpeg 5.1 names the layout of 7.1 MPEG 7.1 C, sides before backs, and writes another. What the layouts
-/// mean stands in the tests of `channel_layout.rs`.
+/// Of MOV, where ffmpeg 5.1 names the layout of 7.1 MPEG 7.1 C, sides before backs, and writes another. What the
+/// layouts mean stands in the tests of `channel_layout.rs`.
 const MONO_TO_5_1: &[(&str, usize)] = &[
     ("stereo", 2),
     ("mono", 1),

@@ -143,9 +143,9 @@ impl Case {
         Some(self.compare_copy(&file, &path))
     }
 
-    /// How near the decoders have to be: with so few bits a channel, most mantissas have none, and noise of the decoder's
-    /// own stands in for them. Of noise, liba52 and ffmpeg are then as far apart (5.8 dB in 5.1 at 96 kbit/s), and 18.7 dB
-    /// in stereo at 192.
+    /// How near the decoders have to be: with so few bits a channel, most mantissas have none, and noise of the
+    /// decoder's own stands in for them. Of noise, liba52 and ffmpeg are then as far apart (5.8 dB in 5.1 at 96
+    /// kbit/s), and 18.7 dB in stereo at 192.
     fn agreement(&self) -> Agreement {
         let least_kbps = match self.material {
             Material::Noise => 96,

@@ -31,8 +31,8 @@ const OTHERWISE: &[(&str, Agreement, &str)] = &[
     ),
 ];
 
-/// A tone alone in the band of SBR, half a second of it in 33: the FDK library makes it 8 dB louder than ffmpeg and faad,
-/// which agree to 63 dB. The fault is the library's, and not mended yet.
+/// A tone alone in the band of SBR, half a second of it in 33: the FDK library makes it 8 dB louder than ffmpeg and
+/// faad, which agree to 63 dB. The fault is the library's, and not mended yet.
 const LOUD_TONE: Agreement = Agreement::Below {
     signal: 16.0,
     full_scale: 80.0,
@@ -44,7 +44,8 @@ const LOUD_MILLIS: Range<usize> = 2800..5900;
 /// The decoder makes noise of its own, of which only the level is coded.
 const NOISE: Agreement = DITHERED;
 
-/// How ffmpeg decodes a codec, by the name of the codec in our report; `None`: it does not, or not as the standard says.
+/// How ffmpeg decodes a codec, by the name of the codec in our report; `None`: it does not, or not as the standard
+/// says.
 fn judged(codec: &str, channels: usize) -> Option<(Agreement, Option<&'static str>)> {
     let integers = codec.starts_with("PCM") || codec.ends_with("-law");
     Some(match codec {

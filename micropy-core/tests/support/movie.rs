@@ -1,4 +1,5 @@
-//! QuickTime movies with one track of linear PCM, built box by box: no encoder is needed, and every PCM sample is known.
+//! QuickTime movies with one track of linear PCM, built box by box: no encoder is needed, and every PCM sample is
+//! known.
 
 /// PCM samples per channel of a chunk.
 const CHUNK: usize = 4096;

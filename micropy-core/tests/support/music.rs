@@ -1,5 +1,5 @@
-//! Sound to encode: not music to a listener, but with everything that makes encoders work: decaying chords with vibrato,
-//! noise bursts, voices, silence, hard cuts.
+//! Sound to encode: not music to a listener, but with everything that makes encoders work: decaying chords with
+//! vibrato, noise bursts, voices, silence, hard cuts.
 
 /// A small generator of repeatable random numbers (xorshift64*).
 pub struct Random(u64);

@@ -5,8 +5,8 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Runs `work` in a thread and returns its result, for which this process may compute for as long as `limit` says, on all
-/// cores together.
+/// Runs `work` in a thread and returns its result, for which this process may compute for as long as `limit` says, on
+/// all cores together.
 pub fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> T {
     const LOOK: Duration = Duration::from_millis(50);
     // Even on a busy machine, a thread that has something to do computes more than this in a minute.
@@ -34,8 +34,8 @@ pub fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Sen
     }
 }
 
-/// How long the threads of this process have computed, on all cores together; on systems that are not Linux, how long it
-/// has been since the first call.
+/// How long the threads of this process have computed, on all cores together; on systems that are not Linux, how long
+/// it has been since the first call.
 pub fn cpu_time() -> Duration {
     static BEGAN: OnceLock<Instant> = OnceLock::new();
     let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else {

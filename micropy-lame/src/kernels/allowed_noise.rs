@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
-//! The noise that each scalefactor band may have (ISO/IEC 11172-3, C.1.5.4, `xmin`): what the model allows, but no less than what
-//! nobody hears.
+//! The noise that each scalefactor band may have (ISO/IEC 11172-3, C.1.5.4, `xmin`): what the model allows, but no less
+//! than what nobody hears.
 //!
-//! LAME's rule: a band below the threshold in quiet may be left out. Of a louder one, the noise may be the threshold in quiet, and
-//! what stays below it where the threshold is the same for each line.
+//! LAME's rule: a band below the threshold in quiet may be left out. Of a louder one, the noise may be the threshold in
+//! quiet, and what stays below it where the threshold is the same for each line.
 
 use std::arch::x86_64::*;
 
@@ -38,8 +38,8 @@ pub struct Granule<'a> {
     pub threshold: &'a [f32],
 }
 
-/// Writes what noise each band may have into `allowed`, and into `is_audible` whether its energy is above that, 0 or 1. Returns how
-/// many bands are above the threshold in quiet.
+/// Writes what noise each band may have into `allowed`, and into `is_audible` whether its energy is above that, 0 or 1.
+/// Returns how many bands are above the threshold in quiet.
 #[target_feature(enable = "avx2,fma,bmi2")]
 pub fn allowed_noise(
     granule: &Granule<'_>,
@@ -122,7 +122,8 @@ pub fn last_line(xr: &[f32; LINES]) -> usize {
     0
 }
 
-/// What noise a short block may have raises what the next one may, by `decay` of the difference: `allowed` has three blocks a band.
+/// What noise a short block may have raises what the next one may, by `decay` of the difference: `allowed` has three
+/// blocks a band.
 pub fn spread_in_time(allowed: &mut [f32], decay: f32) {
     for band in allowed.as_chunks_mut::<3>().0 {
         for after in [1, 2] {

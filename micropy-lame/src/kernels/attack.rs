@@ -19,8 +19,8 @@ pub const FILTERED: usize = GRANULE + 21;
 /// Samples over which one peak is taken.
 pub const STRETCH: usize = GRANULE / 9;
 
-/// The coefficients of LAME's high-pass at a quarter of the sample rate, twice; its middle one is 1. It is a half-band filter: those
-/// between are zero.
+/// The coefficients of LAME's high-pass at a quarter of the sample rate, twice; its middle one is 1. It is a half-band
+/// filter: those between are zero.
 const COEFFICIENTS: [f32; 5] = [
     -0.008_515_86 * 2.0,
     0.020_903_6 * 2.0,

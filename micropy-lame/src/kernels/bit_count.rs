@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
-//! Counting of the Huffman code's bits, and the choice of regions and tables: ISO/IEC 11172-3, C.1.5.4.4.5 to C.1.5.4.4.8.
+//! Counting of the Huffman code's bits, and the choice of regions and tables: ISO/IEC 11172-3, C.1.5.4.4.5 to
+//! C.1.5.4.4.8.
 //!
-//! A granule's values are split, from the top: zeros, quadruples of values up to 1 (count1), pairs (big values) in up to three
-//! regions, each with the table that codes it in the fewest bits.
+//! A granule's values are split, from the top: zeros, quadruples of values up to 1 (count1), pairs (big values) in up
+//! to three regions, each with the table that codes it in the fewest bits.
 
 use std::arch::x86_64::*;
 
@@ -24,7 +25,8 @@ pub const TOO_MANY_BITS: i32 = 100_000;
 /// The largest value that linbits can code: 15 + 2^13 − 1.
 pub const LARGEST: i32 = 8206;
 
-/// The part of a granule's side information that counting decides, named as in the standard, 2.4.1.7. The glue has the same struct.
+/// The part of a granule's side information that counting decides, named as in the standard, 2.4.1.7. The glue has the
+/// same struct.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Coding {
@@ -64,8 +66,9 @@ pub struct Bands<'a> {
     pub block: Block,
 }
 
-/// A pair's lengths, signs included, in each table. Lane = table, but for three: 0 is the tables 24 to 31, 4 is 16 to 23, both
-/// without linbits; 14 is 4 with one bit more for each 15, so that their difference counts the values that take linbits.
+/// A pair's lengths, signs included, in each table. Lane = table, but for three: 0 is the tables 24 to 31, 4 is 16 to
+/// 23, both without linbits; 14 is 4 with one bit more for each 15, so that their difference counts the values that
+/// take linbits.
 #[repr(align(64))]
 struct Lengths([[u16; 16]; 256]);
 
@@ -144,8 +147,8 @@ static CANDIDATES: [[u8; 3]; 16] = {
     candidates
 };
 
-/// For what exceeds 15, by its number of bits: the first tables of 16 to 23 and of 24 to 31 with so many linbits. LAME tries none
-/// below 16 + n where 24 + n is the first of the latter.
+/// For what exceeds 15, by its number of bits: the first tables of 16 to 23 and of 24 to 31 with so many linbits. LAME
+/// tries none below 16 + n where 24 + n is the first of the latter.
 static ESCAPES: [[u8; 2]; 14] = {
     let mut escapes = [[23, 31]; 14];
     let mut bits = 0;
@@ -164,8 +167,9 @@ static ESCAPES: [[u8; 2]; 14] = {
     escapes
 };
 
-/// Counts the bits of `quantized`, of which `packed` is the packed form and lines from `lines` on (even) are zero, and says in
-/// `coding` how they are coded. Fields without meaning for the block stay as they are. Returns [`TOO_MANY_BITS`] where a value is too large.
+/// Counts the bits of `quantized`, of which `packed` is the packed form and lines from `lines` on (even) are zero, and
+/// says in `coding` how they are coded. Fields without meaning for the block stay as they are. Returns
+/// [`TOO_MANY_BITS`] where a value is too large.
 #[inline]
 #[target_feature(enable = "avx2,fma,bmi2")]
 pub fn count(
@@ -398,8 +402,8 @@ fn sum_lengths(pairs: &[u8], before: __m256i) -> __m256i {
     _mm256_add_epi16(even, odd)
 }
 
-/// Adds the bits of the best table for pairs whose lengths sum up to `to` − `from` and whose largest value is `largest`, and returns
-/// that table.
+/// Adds the bits of the best table for pairs whose lengths sum up to `to` − `from` and whose largest value is
+/// `largest`, and returns that table.
 #[inline]
 #[target_feature(enable = "avx2,fma,bmi2")]
 fn best_table(from: &[u16; 16], to: &[u16; 16], largest: i32, bits: &mut i32) -> i32 {
@@ -461,7 +465,8 @@ struct Pair {
 /// `region0_count` has four bits, `region1_count` three; the counts are one less than the bands, so ends 2 to 24.
 const PAIRS: usize = 15 + 7 + 1;
 
-/// Improves `coding` of a granule: the best of all divisions into regions, and, where that saves bits, one more quadruple.
+/// Improves `coding` of a granule: the best of all divisions into regions, and, where that saves bits, one more
+/// quadruple.
 #[target_feature(enable = "avx2,fma,bmi2")]
 pub fn divide(quantized: &[i32; LINES], bands: &Bands<'_>, coding: &mut Coding) {
     let long = bands.long;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
 //! The energy spectra of the psychoacoustic model: of left, right, their middle and their side, long and short.
 //!
-//! A transform of 2n real points is one of n complex points, the even ones for its real part and the odd ones for its imaginary part.
-//! The radix is 4 with a last 2, in order (T. G. Stockham, 1966). Each channel is transformed by itself: in one transform together,
-//! a loud channel's rounding would drown a silent one.
+//! A transform of 2n real points is one of n complex points, the even ones for its real part and the odd ones for its
+//! imaginary part. The radix is 4 with a last 2, in order (T. G. Stockham, 1966). Each channel is transformed by
+//! itself: in one transform together, a loud channel's rounding would drown a silent one.
 
 use std::arch::x86_64::*;
 
@@ -118,7 +118,8 @@ const fn root(numerator: usize, denominator: usize) -> [f32; 2] {
     ]
 }
 
-/// For each of three powers the real and the imaginary parts of 128 roots of unity of order `order`, each `times` times.
+/// For each of three powers the real and the imaginary parts of 128 roots of unity of order `order`, each `times`
+/// times.
 const fn lane_turns(order: usize, times: usize) -> [[[f32; 128]; 2]; 3] {
     let mut table = [[[0.0; 128]; 2]; 3];
     let mut power = 0;
@@ -148,7 +149,8 @@ const fn turns<const N: usize>() -> [[[f32; 2]; 3]; N] {
     table
 }
 
-/// For the spectrum of 2`N` real points out of that of `N` complex ones: more than a quarter of the roots of unity of order 2`N`.
+/// For the spectrum of 2`N` real points out of that of `N` complex ones: more than a quarter of the roots of unity of
+/// order 2`N`.
 const fn split_turns<const ROOTS: usize>(order: usize) -> [[f32; ROOTS]; 2] {
     let mut table = [[0.0; ROOTS]; 2];
     let mut k = 0;
@@ -271,8 +273,8 @@ pub struct Room {
     short: [ShortPoints; 2],
 }
 
-/// 128 complex points or lines of six transforms: of the three short blocks of the left channel in the first lanes, of the right in
-/// those from the fifth on.
+/// 128 complex points or lines of six transforms: of the three short blocks of the left channel in the first lanes, of
+/// the right in those from the fifth on.
 #[repr(C)]
 struct ShortPoints {
     re: [[f32; 8]; SHORT / 2],
@@ -370,8 +372,8 @@ fn high_halves(a: Complex, b: Complex) -> Complex {
     }
 }
 
-/// The energy spectra of a long block; without a right channel in any block, those of silence there. Returns the sums of the left and of the right
-/// one, each line but the last times its weight.
+/// The energy spectra of a long block; without a right channel in any block, those of silence there. Returns the sums
+/// of the left and of the right one, each line but the last times its weight.
 #[target_feature(enable = "avx2,fma,bmi2")]
 pub fn long(
     left: &[f32; LONG],
@@ -471,7 +473,8 @@ fn real_line(left: f32, right: f32) -> Energies {
     ]
 }
 
-/// The energy spectra of the three short blocks in the samples of a long one; without a right channel, those of silence there.
+/// The energy spectra of the three short blocks in the samples of a long one; without a right channel, those of silence
+/// there.
 #[target_feature(enable = "avx2,fma,bmi2")]
 pub fn short(
     left: &[f32; LONG],

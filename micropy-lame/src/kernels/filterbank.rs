@@ -41,8 +41,8 @@ pub struct Lines<'a> {
 pub struct Filterbank {
     /// The subband samples of the granule before, of each channel.
     history: [Granule; 2],
-    /// Room for one channel at a time: samples by phase, what of them goes into the cosine transform, by eight slots, and subband
-    /// samples, those of the granule before included.
+    /// Room for one channel at a time: samples by phase, what of them goes into the cosine transform, by eight slots,
+    /// and subband samples, those of the granule before included.
     phases: Phases,
     sums: [[[f32; 8]; SUBBANDS]; 5],
     slots: [Granule; 3],
@@ -63,7 +63,8 @@ impl Filterbank {
         unsafe { std::mem::zeroed() }
     }
 
-    /// Transforms the one or two granules of a frame of one channel; `factors`, of each subband, are LAME's low-pass and high-pass.
+    /// Transforms the one or two granules of a frame of one channel; `factors`, of each subband, are LAME's low-pass
+    /// and high-pass.
     ///
     /// # Panics
     /// When there are other than one or two granules, fewer than [`samples`], or no such channel.
@@ -139,8 +140,8 @@ impl Filterbank {
     }
 }
 
-/// The factor of each subband, in which every second sample of the odd ones is negated: they come out of the polyphase filterbank with
-/// their frequencies reversed.
+/// The factor of each subband, in which every second sample of the odd ones is negated: they come out of the polyphase
+/// filterbank with their frequencies reversed.
 #[inline]
 #[target_feature(enable = "avx2,fma,bmi2")]
 fn scale(bands: &mut [__m256; SUBBANDS], factors: &[f32; SUBBANDS]) {
@@ -176,8 +177,8 @@ fn fill_phases(rows: &[[f32; 32]], phases: &mut Phases) {
     }
 }
 
-/// The window of ISO/IEC 11172-3, table C.1, in units of 2^-21, up to its middle; the signs are those of the prototype low-pass, whose
-/// odd stretches of 64 coefficients the table negates.
+/// The window of ISO/IEC 11172-3, table C.1, in units of 2^-21, up to its middle; the signs are those of the prototype
+/// low-pass, whose odd stretches of 64 coefficients the table negates.
 #[rustfmt::skip]
 const WINDOW: [i32; 257] = [
     0, -1, -1, -1, -1, -1, -1, -2, -2, -2, -2, -3, -3, -4, -4, -5, -5, -6, -7, -7, -8, -9, -10, -11,
@@ -214,8 +215,9 @@ struct Taps {
     column: u8,
 }
 
-/// Figure C.4 of ISO/IEC 11172-3 sums windowed samples into Y[0] to Y[63] and multiplies them by cos((2i + 1)(k − 16)π/64). By the
-/// symmetries of the cosine Y[16 + u] and Y[16 − u] come together, or Y[16 + u] and −Y[80 − u], so that 32 sums of sixteen samples do.
+/// Figure C.4 of ISO/IEC 11172-3 sums windowed samples into Y[0] to Y[63] and multiplies them by cos((2i + 1)(k −
+/// 16)π/64). By the symmetries of the cosine Y[16 + u] and Y[16 − u] come together, or Y[16 + u] and −Y[80 − u], so
+/// that 32 sums of sixteen samples do.
 static TAPS: [[Taps; 2]; 32] = {
     let mut table = [[taps(16, 0.0); 2]; 32];
     let mut u = 0;
@@ -258,9 +260,10 @@ const fn double_cosines<const N: usize>() -> [f32; N] {
     table
 }
 
-/// The sum of x[i] cos((2k + 1)iπ / 2n), in place, from two transforms of half the length (after B. G. Lee, 1984). With θ for
-/// (2k + 1)π / 2n, the sum of the odd terms x[2i + 1] cos((2i + 1)θ) is 2 cos θ times that of g[i] cos 2iθ, where x[2i + 1] is
-/// g[i] + g[i + 1], and x[1] is 2 g[0] + g[1]. Lee divides by 2 cos θ instead, which is near zero and lets rounding grow.
+/// The sum of x[i] cos((2k + 1)iπ / 2n), in place, from two transforms of half the length (after B. G. Lee, 1984). With
+/// θ for (2k + 1)π / 2n, the sum of the odd terms x[2i + 1] cos((2i + 1)θ) is 2 cos θ times that of g[i] cos 2iθ, where
+/// x[2i + 1] is g[i] + g[i + 1], and x[1] is 2 g[0] + g[1]. Lee divides by 2 cos θ instead, which is near zero and lets
+/// rounding grow.
 macro_rules! dct {
     ($name:ident of $points:literal, $half:expr) => {
         #[inline]
@@ -429,9 +432,9 @@ fn scatter(lines: &[__m256; SLOTS], spectrum: &mut [f32], subbands: usize) {
 #[target_feature(enable = "avx2,fma,bmi2")]
 fn mdct_long(before: &Granule, now: &Granule, first: usize, window: &[f32; 36]) -> [__m256; SLOTS] {
     let w = |k: usize| _mm256_set1_ps(window[k]);
-    // The 36 windowed samples, folded by the symmetries of the transform, are v[0] to v[17]; what is left of it is the DCT-IV, the sum
-    // of v[n] cos(π/72 (2n + 1)(2i + 1)). Pairs of v are rotated into the input of two transforms of nine points, whose results are
-    // half the sums and half the differences of lines.
+    // The 36 windowed samples, folded by the symmetries of the transform, are v[0] to v[17]; what is left of it is the
+    // DCT-IV, the sum of v[n] cos(π/72 (2n + 1)(2i + 1)). Pairs of v are rotated into the input of two transforms of
+    // nine points, whose results are half the sums and half the differences of lines.
     let (mut a, mut b) = ([_mm256_setzero_ps(); 9], [_mm256_setzero_ps(); 9]);
     for n in 0..9 {
         let falling = _mm256_mul_ps(w(26 - n), load(&now[8 - n], first));

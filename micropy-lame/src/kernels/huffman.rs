@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
-//! Writing of a granule's Huffman code: ISO/IEC 11172-3, 2.4.1.7 (`Huffmancodebits`), through an accumulator of 64 bits.
+//! Writing of a granule's Huffman code: ISO/IEC 11172-3, 2.4.1.7 (`Huffmancodebits`), through an accumulator of 64
+//! bits.
 
 use std::arch::x86_64::_pext_u32;
 
@@ -11,7 +12,8 @@ mod tests;
 #[cfg(test)]
 pub mod twin;
 
-/// What one granule can take at most: 288 pairs of 17 bits of code, two signs and twice 13 linbits; and a start and an end.
+/// What one granule can take at most: 288 pairs of 17 bits of code, two signs and twice 13 linbits; and a start and an
+/// end.
 pub const MOST_BYTES: usize = LINES / 2 * 45 / 8 + 16;
 
 /// A granule to write.
@@ -74,8 +76,8 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Adds up to 56 bits; what stands above them in `bits` must be zero. Eight bytes are written each time, of which those that are
-    /// not whole yet are written again: a branch would be predicted badly.
+    /// Adds up to 56 bits; what stands above them in `bits` must be zero. Eight bytes are written each time, of which
+    /// those that are not whole yet are written again: a branch would be predicted badly.
     #[inline]
     fn put(&mut self, bits: u64, len: u32) {
         let end = self.len + len;
@@ -89,8 +91,8 @@ impl Writer<'_> {
     }
 }
 
-/// Writes the code of `granule` into `out`, after `before.1` (below 8) bits that stand in `before.0`, and fills the last byte up with
-/// zeros. Returns how many bits the code has.
+/// Writes the code of `granule` into `out`, after `before.1` (below 8) bits that stand in `before.0`, and fills the
+/// last byte up with zeros. Returns how many bits the code has.
 #[target_feature(enable = "avx2,fma,bmi2")]
 pub fn write(granule: &Granule<'_>, before: (u8, u32), out: &mut [u8; MOST_BYTES]) -> usize {
     let mut writer = Writer {

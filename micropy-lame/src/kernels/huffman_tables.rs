@@ -22,7 +22,8 @@ pub struct QuadTable {
 /// Bits beyond 15 that the tables 16 to 31 add to a value of 15.
 pub const LINBITS: [u32; 16] = [1, 2, 3, 4, 6, 8, 10, 13, 4, 5, 6, 7, 8, 9, 11, 13];
 
-/// Tables 1 to 31; `None` for the two that the standard does not use, 4 and 14, and for 0, which codes zeros with no bits.
+/// Tables 1 to 31; `None` for the two that the standard does not use, 4 and 14, and for 0, which codes zeros with no
+/// bits.
 pub const fn pair_table(number: usize) -> Option<&'static PairTable> {
     match number {
         1 => Some(&TABLE_1),

@@ -86,8 +86,8 @@ pub fn store_u8x16(vector: __m128i, to: &mut [u8]) {
     unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), vector) }
 }
 
-/// The first eight of `from`, or all that there are, and zeros. Loads through a mask are slow on some processors: pass what follows,
-/// and mask the result.
+/// The first eight of `from`, or all that there are, and zeros. Loads through a mask are slow on some processors: pass
+/// what follows, and mask the result.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub fn f32_upto8(from: &[f32]) -> __m256 {

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
 //! Masking thresholds by partition band: LAME's model, with its spreading function and its addition of masking.
 //!
-//! Left, right, middle and side are computed at once, one to a lane, for two bands to a vector. LAME's logarithms and branches become
-//! comparisons and selections; where a ratio lies within rounding of a step, the step next to it may be taken.
+//! Left, right, middle and side are computed at once, one to a lane, for two bands to a vector. LAME's logarithms and
+//! branches become comparisons and selections; where a ratio lies within rounding of a step, the step next to it may be
+//! taken.
 
 use std::arch::x86_64::*;
 
@@ -188,8 +189,8 @@ const STEPS: [f32; 10] = [
 /// Of two maskers whose ratio is at least this, 10^1.5, only the greater one masks far from it.
 const FAR: f32 = 31.622_776;
 
-/// Thresholds of a long block are at most that many times those one and two granules before (LAME's `rpelev`, `rpelev2`), and
-/// after a short block of which nothing is known, that part of the energy (`NS_PREECHO_ATT2`).
+/// Thresholds of a long block are at most that many times those one and two granules before (LAME's `rpelev`,
+/// `rpelev2`), and after a short block of which nothing is known, that part of the energy (`NS_PREECHO_ATT2`).
 const RISE: f32 = 2.0;
 const RISE_IN_TWO: f32 = 16.0;
 const AFTER_SHORT: f32 = 0.3;
@@ -203,7 +204,8 @@ struct PreEcho<'a> {
     two_before: &'a mut Masking,
 }
 
-/// Energies and thresholds of a long block; `lowest` is LAME's `masking_lower`. Returns the energy of each channel above line 10.
+/// Energies and thresholds of a long block; `lowest` is LAME's `masking_lower`. Returns the energy of each channel
+/// above line 10.
 #[target_feature(enable = "avx2,fma,bmi2")]
 pub fn long(
     bands: &Bands,
@@ -261,7 +263,8 @@ fn total(lines: &[Energies]) -> [f32; 4] {
     total
 }
 
-/// The bands of a block, by channel, kept with an encoder for the room; where they are counted from 1, there is silence below the first.
+/// The bands of a block, by channel, kept with an encoder for the room; where they are counted from 1, there is silence
+/// below the first.
 #[repr(C)]
 pub struct Spectrum {
     energy: [[f32; 4]; ROOM],
@@ -508,7 +511,8 @@ impl PreEcho<'_> {
     }
 }
 
-/// How far a masker is from each of four bands, in two vectors; the masker goes from two bands below the first to two above the last.
+/// How far a masker is from each of four bands, in two vectors; the masker goes from two bands below the first to two
+/// above the last.
 static DISTANCES: [[[i32; 8]; 2]; 8] = {
     let mut table = [[[0; 8]; 2]; 8];
     let mut i = 0;

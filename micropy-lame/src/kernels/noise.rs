@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
-//! The quantization noise of each scalefactor band, and the amplification of bands whose noise is too loud: ISO/IEC 11172-3,
-//! C.1.5.4.3.3 and C.1.5.4.3.5.
+//! The quantization noise of each scalefactor band, and the amplification of bands whose noise is too loud: ISO/IEC
+//! 11172-3, C.1.5.4.3.3 and C.1.5.4.3.5.
 
 use std::arch::x86_64::*;
 
@@ -228,8 +228,9 @@ pub fn sums_of_8(v: &[__m256; 8]) -> __m256 {
     )
 }
 
-/// Noise this little above what is allowed is as loud as that. Where a band's whole energy is below the threshold in quiet, it is what
-/// is allowed; left out, it is the noise. The two are one sum, rounded in another order, and no reason to spend bits.
+/// Noise this little above what is allowed is as loud as that. Where a band's whole energy is below the threshold in
+/// quiet, it is what is allowed; left out, it is the noise. The two are one sum, rounded in another order, and no
+/// reason to spend bits.
 const EQUAL: f32 = 1.0 + 2e-6;
 
 /// 1 for ratios that are equal to 1.
@@ -289,8 +290,8 @@ fn compare(
     }
 }
 
-/// log10 of positive, normal numbers, within 3e-7 of the result's scale: of x = m · 2^e with m from √½ to √2, the logarithm of m by
-/// the series of the inverse hyperbolic tangent of (m − 1) / (m + 1).
+/// log10 of positive, normal numbers, within 3e-7 of the result's scale: of x = m · 2^e with m from √½ to √2, the
+/// logarithm of m by the series of the inverse hyperbolic tangent of (m − 1) / (m + 1).
 #[inline]
 #[target_feature(enable = "avx2,fma,bmi2")]
 pub fn log10(x: __m256) -> __m256 {
@@ -319,8 +320,8 @@ pub enum Trigger {
     HalfOfLoudest,
 }
 
-/// Raises the scalefactor of each of the first `bands` bands whose distortion reaches the trigger by one, multiplies its lines with `by`, and returns
-/// the largest line of the granule, which was `peak`.
+/// Raises the scalefactor of each of the first `bands` bands whose distortion reaches the trigger by one, multiplies
+/// its lines with `by`, and returns the largest line of the granule, which was `peak`.
 ///
 /// Where no distortion is above 1, bands within 5 % of the largest are raised, so that some always are.
 #[target_feature(enable = "avx2,fma,bmi2")]

@@ -15,7 +15,8 @@ pub const BELOW: usize = 116;
 pub struct Powers<'a> {
     /// n^(4/3).
     pub pow43: &'a [f32; QUANTITIES],
-    /// What to add to a quantity with integer part n before it is cut, so that the dequantized value is the nearest one.
+    /// What to add to a quantity with integer part n before it is cut, so that the dequantized value is the nearest
+    /// one.
     pub adj43: &'a [f32; QUANTITIES],
     /// Step sizes, 2^((gain − 210) / 4), from a gain of −116 on.
     pub steps: &'a [f32; GAINS + BELOW + 1],

@@ -8,7 +8,8 @@ use super::masking::{self, Bands, Earlier, MAX_BANDS, Masking, Model, Output, Sp
 /// LAME starts with thresholds that limit nothing.
 const UNLIMITED: f32 = 1e20;
 
-/// The bands of a sample rate, the masking of earlier granules, and room for the spectra. All zero, it is of no use yet.
+/// The bands of a sample rate, the masking of earlier granules, and room for the spectra. All zero, it is of no use
+/// yet.
 #[repr(C)]
 pub struct Psychoacoustics {
     long: Bands,
@@ -35,8 +36,9 @@ impl Psychoacoustics {
         self.long.lay_out(long, fft::LONG_LINES) && self.short.lay_out(short, fft::SHORT_LINES)
     }
 
-    /// Energies and thresholds by band of left, right, middle and side, for the samples of a long block. `previous` are the block types
-    /// of left and right in the granule before, `lowest` is LAME's `masking_lower`, `weights` are LAME's `eql_w`.
+    /// Energies and thresholds by band of left, right, middle and side, for the samples of a long block. `previous` are
+    /// the block types of left and right in the granule before, `lowest` is LAME's `masking_lower`, `weights` are
+    /// LAME's `eql_w`.
     #[target_feature(enable = "avx2,fma,bmi2")]
     pub fn long(
         &mut self,

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
 //! Quantization of a granule's spectrum: ISO/IEC 11172-3, C.1.5.4.4.2, with LAME's rounding.
 //!
-//! The standard rounds |xr|^(3/4) · 2^(−3/16 · (gain − 210)) to the nearest integer below +0.5946. LAME adds, in place of a
-//! constant, what makes the *dequantized* value the nearest: `adj43[n]`, for a quantity of which n is the integer part.
+//! The standard rounds |xr|^(3/4) · 2^(−3/16 · (gain − 210)) to the nearest integer below +0.5946. LAME adds, in place
+//! of a constant, what makes the *dequantized* value the nearest: `adj43[n]`, for a quantity of which n is the integer
+//! part.
 
 use std::arch::x86_64::*;
 
@@ -68,8 +69,8 @@ impl Packed {
     }
 }
 
-/// Quantizes the first `lines` of `xr34` (|xr|^(3/4)) with the factor `step`, sets all further ones to zero, and packs them.
-/// `adjust` is the start of LAME's `adj43`. No product may be beyond 8206.
+/// Quantizes the first `lines` of `xr34` (|xr|^(3/4)) with the factor `step`, sets all further ones to zero, and packs
+/// them. `adjust` is the start of LAME's `adj43`. No product may be beyond 8206.
 #[inline]
 #[target_feature(enable = "avx2,fma,bmi2")]
 pub fn quantize(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
-//! From the model's partition bands to scalefactor bands: their energies and thresholds, the limit of a short block's thresholds
-//! where there is no attack, and the perceptual entropy (ISO/IEC 11172-3, D.2.4.2).
+//! From the model's partition bands to scalefactor bands: their energies and thresholds, the limit of a short block's
+//! thresholds where there is no attack, and the perceptual entropy (ISO/IEC 11172-3, D.2.4.2).
 
 use std::arch::x86_64::*;
 
@@ -35,8 +35,8 @@ pub struct Borders<'a> {
 /// Energies and thresholds of all channels, by band.
 type Rows<const N: usize> = [__m256; N];
 
-/// Sums the `energy` and the `threshold` of partition bands up by long and by short band, with the short blocks sharing what the long
-/// one has: into the first channels of `energies` and `thresholds`, as many as there are of them.
+/// Sums the `energy` and the `threshold` of partition bands up by long and by short band, with the short blocks sharing
+/// what the long one has: into the first channels of `energies` and `thresholds`, as many as there are of them.
 #[target_feature(enable = "avx2,fma,bmi2")]
 pub fn sum_up(
     (energy, threshold): (&Planes, &Planes),
@@ -137,7 +137,8 @@ fn thrice(low: __m256, high: __m256, to: &mut ByBand) {
     }
 }
 
-/// Limits the thresholds of a channel's short blocks without an attack: LAME's `NS_PREECHO_ATT0`, and a factor for each block.
+/// Limits the thresholds of a channel's short blocks without an attack: LAME's `NS_PREECHO_ATT0`, and a factor for each
+/// block.
 #[target_feature(enable = "avx2,fma,bmi2")]
 pub fn limit_without_attack(thresholds: &mut ByBand, factors: [f32; 3]) {
     /// In double precision, as in LAME.

@@ -42,8 +42,8 @@ pub struct Length {
     pub scalefac_compress: u8,
 }
 
-/// The shortest code for each pair of largest scalefactors, when so many bands have `slen1` and `slen2`. Of two equally short ones,
-/// the first, as in LAME.
+/// The shortest code for each pair of largest scalefactors, when so many bands have `slen1` and `slen2`. Of two equally
+/// short ones, the first, as in LAME.
 const fn shortest(bands: [u32; 2]) -> [[Length; LARGEST[1] as usize + 1]; LARGEST[0] as usize + 1] {
     const NONE: Length = Length {
         part2_length: u8::MAX,
@@ -73,8 +73,8 @@ const fn shortest(bands: [u32; 2]) -> [[Length; LARGEST[1] as usize + 1]; LARGES
 static LONG: [[Length; 8]; 16] = shortest([11, 10]);
 static SHORT: [[Length; 8]; 16] = shortest([18, 18]);
 
-/// How the scalefactors of a long block are coded; `None` where one is too large. Where `preflag` is not set and all scalefactors are
-/// large enough, sets it and takes its table off them.
+/// How the scalefactors of a long block are coded; `None` where one is too large. Where `preflag` is not set and all
+/// scalefactors are large enough, sets it and takes its table off them.
 #[target_feature(enable = "avx2,fma,bmi2")]
 pub fn of_long(scalefac: &mut [i32; BANDS], preflag: &mut bool) -> Option<Length> {
     // Vectors overlap: 11 bands, then 10.

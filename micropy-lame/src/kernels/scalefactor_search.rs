@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
 //! The gain of a scalefactor band at variable bitrate: the largest whose quantization noise is allowed.
 //!
-//! It is LAME's search (`vbr_mtrh`): a bisection over the gains in which a gain is good when its own noise and that of both its
-//! neighbours is allowed. The noise is no monotonous function of the gain, so the answer depends on which gains are asked, in
-//! which order; the kernel asks the same ones. It is faster by knowing most answers: below one gain the noise cannot be too loud,
-//! above another everything becomes zero, and sixteen gains between them are computed at once.
+//! It is LAME's search (`vbr_mtrh`): a bisection over the gains in which a gain is good when its own noise and that of
+//! both its neighbours is allowed. The noise is no monotonous function of the gain, so the answer depends on which
+//! gains are asked, in which order; the kernel asks the same ones. It is faster by knowing most answers: below one gain
+//! the noise cannot be too loud, above another everything becomes zero, and sixteen gains between them are computed at
+//! once.
 
 use std::arch::x86_64::*;
 
@@ -47,8 +48,8 @@ pub struct Granule<'a> {
     pub is_search: bool,
 }
 
-/// For each band up to the last line, the smallest gain at which it can be coded (LAME's `find_lowest_scalefac`) goes into `least`,
-/// and the one whose noise is allowed into `gains`, where it is sought.
+/// For each band up to the last line, the smallest gain at which it can be coded (LAME's `find_lowest_scalefac`) goes
+/// into `least`, and the one whose noise is allowed into `gains`, where it is sought.
 #[target_feature(enable = "avx2,fma,bmi2")]
 pub fn find_gains(
     granule: &Granule<'_>,
@@ -96,11 +97,11 @@ struct Eight {
     peak: [f32; 8],
     /// The smallest gain at which the band can be coded.
     least: [i32; 8],
-    /// A gain up to which, from the smallest one on, the noise is allowed, from a bound: no line is off by more than half the distance
-    /// of two values at the peak, about 2/3 · step · quantity^(1/3). 0 where the bound says nothing.
+    /// A gain up to which, from the smallest one on, the noise is allowed, from a bound: no line is off by more than
+    /// half the distance of two values at the peak, about 2/3 · step · quantity^(1/3). 0 where the bound says nothing.
     good: [i32; 8],
-    /// The first gain, not below the smallest one, from which on every line becomes zero, if the noise, then the band's energy, is
-    /// not allowed; 257 otherwise.
+    /// The first gain, not below the smallest one, from which on every line becomes zero, if the noise, then the band's
+    /// energy, is not allowed; 257 otherwise.
     silent: [i32; 8],
 }
 
@@ -128,7 +129,8 @@ impl Eight {
                     peaks[k] = _mm256_max_ps(peaks[k], f32_upto8(xr34));
                 }
                 counts[k] = (end - start) as f32;
-                // LAME leaves the power of the last line at zero where that is the 576th or its limit is odd: its noise is its energy.
+                // LAME leaves the power of the last line at zero where that is the 576th or its limit is odd: its noise
+                // is its energy.
                 let (last, last34) = (granule.xr[end - 1], granule.xr34[end - 1]);
                 rests[k] = if last34 == 0.0 { last * last } else { 0.0 };
             }
@@ -186,8 +188,8 @@ fn rough_log2(x: __m256) -> __m256 {
     _mm256_mul_ps(bits, _mm256_set1_ps(1.0 / 8_388_608.0))
 }
 
-/// The first gain, from 0 to 257, at which the quantity of `peak` is not `too_large`, which it is from about `limit` on: quantities
-/// fall by 2^(3/16) with each gain, and 210 is a step of 1.
+/// The first gain, from 0 to 257, at which the quantity of `peak` is not `too_large`, which it is from about `limit`
+/// on: quantities fall by 2^(3/16) with each gain, and 210 is a step of 1.
 #[inline]
 #[target_feature(enable = "avx2,fma,bmi2")]
 fn first_gain(
@@ -421,7 +423,8 @@ struct Lines {
 }
 
 impl Lines {
-    /// Sorts lines by their quantities at the smallest gain, at which 1 has the quantity `most`, and at the greatest one.
+    /// Sorts lines by their quantities at the smallest gain, at which 1 has the quantity `most`, and at the greatest
+    /// one.
     #[inline]
     #[target_feature(enable = "avx2,fma,bmi2")]
     fn sort(xr: &[f32], xr34: &[f32], most: f32, least: f32) -> Self {
@@ -540,11 +543,13 @@ impl Tables {
     }
 }
 
-/// How far a line is off at each gain, quantities `y` being at least [`BELOW_8`], with `root` the fourth root of the line.
+/// How far a line is off at each gain, quantities `y` being at least [`BELOW_8`], with `root` the fourth root of the
+/// line.
 ///
 /// With t = y − q the distance of the quantity y = (x / s)^(3/4) from its integer, and u = t / y:
-/// x − s · q^(4/3) = s · y^(4/3) · (1 − (1 − u)^(4/3)) = 4/3 · s · y^(1/3) · t · (1 − u/6 − u²/27), but for terms in u³, and
-/// s · y^(1/3) = s^(3/4) · x^(1/4). It matters little which way a quantity in the middle is rounded: either is as far off.
+/// x − s · q^(4/3) = s · y^(4/3) · (1 − (1 − u)^(4/3)) = 4/3 · s · y^(1/3) · t · (1 − u/6 − u²/27), but for terms in
+/// u³, and s · y^(1/3) = s^(3/4) · x^(1/4). It matters little which way a quantity in the middle is rounded: either is
+/// as far off.
 #[inline]
 #[target_feature(enable = "avx2,fma,bmi2")]
 fn error_of_large(y: __m256, root: __m256, gains: &Gains) -> __m256 {

@@ -69,8 +69,8 @@ impl Random {
     }
 }
 
-/// Quantized granules: silence, one line, the largest values everywhere, and random ones that fall off as music does, with any number
-/// of big values and quadruples.
+/// Quantized granules: silence, one line, the largest values everywhere, and random ones that fall off as music does,
+/// with any number of big values and quadruples.
 pub fn quantized(count: usize) -> impl Iterator<Item = [i32; LINES]> {
     const LIMITS: [usize; 12] = [1, 2, 3, 4, 6, 8, 15, 16, 17, 40, 600, 8207];
     let mut random = Random(7);

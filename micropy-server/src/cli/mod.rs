@@ -58,15 +58,15 @@ enum Command {
     Sweeper(serve::Args),
     /// Bind the videos and MP3s to this ledger of jobs, whatever they belonged to before
     ///
-    /// A service does not start beside files that belong to another ledger than its own: a new one, another service's, or
-    /// one restored from a backup. If the right ledger is lost, this makes the files this one's. Those that
+    /// A service does not start beside files that belong to another ledger than its own: a new one, another service's,
+    /// or one restored from a backup. If the right ledger is lost, this makes the files this one's. Those that
     /// it does not know will then be removed. Stop the service first.
     #[command(after_help = settings::HELP)]
     Adopt(once::SettingsArgs),
     /// Copy everything that is kept on this machine into an empty folder, while the service may be running
     ///
-    /// Nothing that was accepted before is missing in it: users, jobs, messages, videos, MP3s, mails and the secret. What
-    /// servers keep is backed up with their own tools: docs/backup.md.
+    /// Nothing that was accepted before is missing in it: users, jobs, messages, videos, MP3s, mails and the secret.
+    /// What servers keep is backed up with their own tools: docs/backup.md.
     #[command(after_help = settings::HELP)]
     Backup(backup::Args),
     /// Put a backup in place of a data folder that is empty or missing; then start the service

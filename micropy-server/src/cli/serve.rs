@@ -77,8 +77,8 @@ pub fn run(args: Args, services: &[Service]) -> ExitCode {
 
 /// Makes glibc return large blocks to the system when they are freed.
 ///
-/// By default, once a block of some size was freed, glibc takes later ones up to that size from per-thread heaps, where a
-/// small block above them keeps them alive: every thread that had hashed a password kept 19 MiB.
+/// By default, once a block of some size was freed, glibc takes later ones up to that size from per-thread heaps, where
+/// a small block above them keeps them alive: every thread that had hashed a password kept 19 MiB.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn return_memory() {
     const LARGE: libc::c_int = 128 * 1024;
@@ -89,8 +89,8 @@ fn return_memory() {
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn return_memory() {}
 
-/// Lets the process open as many files as the system allows it to. The limit that it starts with is often a low one, for
-/// the sake of programs that wait for them by `select`.
+/// Lets the process open as many files as the system allows it to. The limit that it starts with is often a low one,
+/// for the sake of programs that wait for them by `select`.
 #[cfg(target_os = "linux")]
 fn allow_open_files() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -144,8 +144,8 @@ impl Adapters {
         filesystem::copy(from, to)
     }
 
-    /// Where converters write an MP3 before it is stored. It is on the storage's disk where the storage is our own folder;
-    /// the system's folder for temporary files is often in memory.
+    /// Where converters write an MP3 before it is stored. It is on the storage's disk where the storage is our own
+    /// folder; the system's folder for temporary files is often in memory.
     pub fn work_folder(&self) -> io::Result<PathBuf> {
         match self.settings.stores.storage_url {
             None => {
@@ -347,8 +347,8 @@ impl Adapters {
         }
     }
 
-    /// Whether owners take turns in the queue of videos: not beside an original converter, of whose work the ledger does
-    /// not hear.
+    /// Whether owners take turns in the queue of videos: not beside an original converter, of whose work the ledger
+    /// does not hear.
     fn in_turn(&self) -> bool {
         !self.settings.accounts.unowned_downloads
     }

@@ -1,8 +1,8 @@
 //! Backups of what is kept on this machine: the database, the files and the secret.
 //!
-//! The service runs meanwhile. Files are copied first, then the database as it is at one moment, then the files that came in
-//! between. So each file that the database knows is in the backup, unless its owner removed it at that time. What a backup
-//! has beyond that belongs to no job, and a sweeper removes it once it was restored.
+//! The service runs meanwhile. Files are copied first, then the database as it is at one moment, then the files that
+//! came in between. So each file that the database knows is in the backup, unless its owner removed it at that time.
+//! What a backup has beyond that belongs to no job, and a sweeper removes it once it was restored.
 //!
 //! A restored set is a ledger of its own, with another name: it is never taken for the one that the backup was made of,
 //! whatever becomes of the two.

@@ -123,8 +123,8 @@ pub async fn survey(settings: Settings) -> io::Result<Survey> {
     Ok(survey)
 }
 
-/// Refuses stores that belong to another ledger, or to this one as it was later, or hold files of which it knows none. A
-/// server that does not answer may still come: until it has, the services put nothing into its stores.
+/// Refuses stores that belong to another ledger, or to this one as it was later, or hold files of which it knows none.
+/// A server that does not answer may still come: until it has, the services put nothing into its stores.
 async fn check_stores(ports: Ports) -> io::Result<Arc<StoreCheck>> {
     let stores = StoreCheck::new(ports);
     match stores.check().await {

@@ -1,4 +1,5 @@
-//! Hostile files of settings: refused with an error that names the file, or settings that can be printed and read again.
+//! Hostile files of settings: refused with an error that names the file, or settings that can be printed and read
+//! again.
 
 use super::{Flags, Kind, Layers, Settings, SettingsError, declared};
 

@@ -1,7 +1,7 @@
 //! Where values come from: flags over the environment over a file over defaults.
 //!
-//! An empty value counts as not set, so that a compose file can pass `MICROPY_X: ${X:-}`. Each value remembers its origin,
-//! for `--print-config` and for errors.
+//! An empty value counts as not set, so that a compose file can pass `MICROPY_X: ${X:-}`. Each value remembers its
+//! origin, for `--print-config` and for errors.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -193,8 +193,8 @@ impl Layers {
         Ok(())
     }
 
-    /// All settings as a TOML file with their origins. A secret, or a URL that holds one, is a comment in it: read back, it
-    /// would be another secret.
+    /// All settings as a TOML file with their origins. A secret, or a URL that holds one, is a comment in it: read
+    /// back, it would be another secret.
     pub fn print(&self) -> String {
         let mut text = String::new();
         for setting in declared() {

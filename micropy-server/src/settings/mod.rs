@@ -160,7 +160,8 @@ pub struct Accounts {
     #[arg(long, value_name = "MODE")]
     pub legacy_passwords: Option<LegacyPasswords>,
 
-    /// Let any signed-in user download an MP3 that belongs to no job; for as long as a Flask converter makes some. Users' jobs do not take turns then
+    /// Let any signed-in user download an MP3 that belongs to no job; for as long as a Flask converter makes some.
+    /// Users' jobs do not take turns then
     #[arg(long, value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set)]
     pub unowned_downloads: bool,
 }

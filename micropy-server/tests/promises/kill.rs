@@ -242,8 +242,8 @@ async fn kills_neither_lose_nor_duplicate_what_was_accepted() {
         assert_eq!(ids, [format!("Message-ID: <{id}@localhost>")]);
     }
 
-    // The files that killed attempts left behind belong to no job, and the sweeper knows it once they are old. It removes
-    // them hours later: micropy-services/tests/sweeper.rs lets those pass.
+    // The files that killed attempts left behind belong to no job, and the sweeper knows it once they are old. It
+    // removes them hours later: micropy-services/tests/sweeper.rs lets those pass.
     server.terminate(Duration::from_secs(30));
     for kind in ["videos", "mp3s"] {
         for state in ["whole", "unfinished"] {

@@ -49,8 +49,8 @@ pub struct Answer {
 }
 
 impl Service {
-    /// The service at `url`: `http://auth:5000`, or `https://…`. With `?ca=/path.pem`, an authority in that file has to have
-    /// signed its certificate; without, one that browsers trust.
+    /// The service at `url`: `http://auth:5000`, or `https://…`. With `?ca=/path.pem`, an authority in that file has to
+    /// have signed its certificate; without, one that browsers trust.
     pub fn open(url: &str) -> io::Result<Self> {
         let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
         let (url, query) = url.split_once('?').unwrap_or((url, ""));

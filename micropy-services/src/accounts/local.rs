@@ -112,17 +112,17 @@ impl LocalAccounts {
         self
     }
 
-    /// Whether users have to confirm their address before they may convert anything, and before they get any other mail. The
-    /// default is no.
+    /// Whether users have to confirm their address before they may convert anything, and before they get any other
+    /// mail. The default is no.
     #[must_use]
     pub fn require_confirmation(mut self, require: bool) -> Self {
         self.confirmation = require;
         self
     }
 
-    /// Whether the users are kept by a server elsewhere. While that is away, what it said last of a token holds, so that an
-    /// outage shuts nobody out who has signed in. Users in this process's own files are never away: when they take too long,
-    /// a request is refused, and has to be repeated. The default is yes.
+    /// Whether the users are kept by a server elsewhere. While that is away, what it said last of a token holds, so
+    /// that an outage shuts nobody out who has signed in. Users in this process's own files are never away: when they
+    /// take too long, a request is refused, and has to be repeated. The default is yes.
     #[must_use]
     pub fn users_elsewhere(mut self, elsewhere: bool) -> Self {
         self.are_elsewhere = elsewhere;
@@ -141,8 +141,8 @@ impl LocalAccounts {
         Ok((!is_revoked).then_some(user))
     }
 
-    /// What a token is good for now. Where the store does not answer, what it said last holds, and a token of which it has
-    /// said nothing is good: an outage of the users' database shall shut nobody out who has signed in.
+    /// What a token is good for now. Where the store does not answer, what it said last holds, and a token of which it
+    /// has said nothing is good: an outage of the users' database shall shut nobody out who has signed in.
     async fn standing(&self, claims: Claims, token: &TokenDigest) -> Result<Option<Claims>, Error> {
         if !self.is_silent() {
             let asked = tokio::time::timeout(CHECK_TIME, self.user_of(&claims, token)).await;
@@ -285,8 +285,8 @@ impl LocalAccounts {
         }
     }
 
-    /// Gives a user another password, when it is the turn of `from`. None where the user has changed meanwhile, so that what
-    /// allowed it no longer does.
+    /// Gives a user another password, when it is the turn of `from`. None where the user has changed meanwhile, so that
+    /// what allowed it no longer does.
     async fn replace_password(
         &self,
         user: &User,

@@ -60,8 +60,8 @@ pub trait Accounts: Send + Sync {
     async fn register(&self, account: Credentials, from: IpAddr) -> Result<String, RegisterError>;
 
     /// The claims of a token; `None` where it is not valid, or has ended: its user was removed or disabled, has another
-    /// password, or has logged out. What ends a token is noticed within a few seconds. While nobody can be asked, what was
-    /// known last holds.
+    /// password, or has logged out. What ends a token is noticed within a few seconds. While nobody can be asked, what
+    /// was known last holds.
     async fn check(&self, token: &str) -> Result<Option<Claims>, Error>;
 
     /// A new token for the user of a valid one.
@@ -70,8 +70,8 @@ pub trait Accounts: Send + Sync {
     /// Ends a token, if it is valid.
     async fn logout(&self, token: &str) -> Result<(), Error>;
 
-    /// Gives the user of a valid token another password, if they know the current one. It ends all their tokens, and issues
-    /// a new one. `from` is the client's address: wrong passwords count as failed logins.
+    /// Gives the user of a valid token another password, if they know the current one. It ends all their tokens, and
+    /// issues a new one. `from` is the client's address: wrong passwords count as failed logins.
     async fn change_password(
         &self,
         token: &str,
@@ -79,18 +79,18 @@ pub trait Accounts: Send + Sync {
         from: IpAddr,
     ) -> Result<String, AccountError>;
 
-    /// Removes the user of a valid token, if they know the password. It ends all their tokens. What they have stored is the
-    /// caller's to remove.
+    /// Removes the user of a valid token, if they know the password. It ends all their tokens. What they have stored is
+    /// the caller's to remove.
     async fn remove(&self, token: &str, password: String, from: IpAddr)
     -> Result<(), AccountError>;
 
-    /// Whether [`remove`](Accounts::remove) can remove anybody: where it cannot, it is [`AccountError::Unsupported`]. Ask before
-    /// anything else of a user is removed.
+    /// Whether [`remove`](Accounts::remove) can remove anybody: where it cannot, it is [`AccountError::Unsupported`].
+    /// Ask before anything else of a user is removed.
     async fn check_removal(&self) -> Result<(), AccountError>;
 
     /// A code for a mail to the user of an address: one to set another password, or to confirm the address. None where
-    /// there is nobody to send it to, or nothing to confirm; who asked is not to learn that. A user who has yet to confirm the
-    /// address gets a code for that alone. `from` is the client's address: mails are limited.
+    /// there is nobody to send it to, or nothing to confirm; who asked is not to learn that. A user who has yet to
+    /// confirm the address gets a code for that alone. `from` is the client's address: mails are limited.
     async fn mail_code(
         &self,
         email: &str,
@@ -98,11 +98,12 @@ pub trait Accounts: Send + Sync {
         from: IpAddr,
     ) -> Result<Option<MailCode>, AccountError>;
 
-    /// Whether [`mail_code`](Accounts::mail_code) can give anything. Where it cannot, it gives [`AccountError::Unsupported`].
+    /// Whether [`mail_code`](Accounts::mail_code) can give anything. Where it cannot, it gives
+    /// [`AccountError::Unsupported`].
     fn gives_mail_codes(&self) -> bool;
 
-    /// Gives a user another password by a code from a mail, which is used up. It ends all their tokens, and confirms the
-    /// address. `from` is the client's address: each has few passwords hashed at a time.
+    /// Gives a user another password by a code from a mail, which is used up. It ends all their tokens, and confirms
+    /// the address. `from` is the client's address: each has few passwords hashed at a time.
     async fn reset_password(
         &self,
         code: &str,

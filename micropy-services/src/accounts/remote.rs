@@ -50,8 +50,8 @@ pub struct RemoteAccounts {
 impl RemoteAccounts {
     /// Accounts of the auth service at `url`, such as `http://auth:5000`. It need not be up yet.
     ///
-    /// Over `https://`, its certificate has to be signed by an authority that browsers trust, or with `?ca=/path.pem` by one
-    /// in that file.
+    /// Over `https://`, its certificate has to be signed by an authority that browsers trust, or with `?ca=/path.pem`
+    /// by one in that file.
     ///
     /// # Errors
     /// When it is another URL, or the file cannot be read.
@@ -68,9 +68,10 @@ impl RemoteAccounts {
     }
 
     /// The secret that the auth service signs tokens with. While the service is away, the signature alone then tells
-    /// whether a token is valid. With it, the service also believes which client a request comes from, and so limits the
-    /// logins of each client, not those of this gateway. Without it, there are no registrations, no mails about accounts and no
-    /// API tokens: the service makes accounts for, gives codes to, and tells of scopes, those alone who know the secret.
+    /// whether a token is valid. With it, the service also believes which client a request comes from, and so limits
+    /// the logins of each client, not those of this gateway. Without it, there are no registrations, no mails about
+    /// accounts and no API tokens: the service makes accounts for, gives codes to, and tells of scopes, those alone who
+    /// know the secret.
     #[must_use]
     pub fn secret(mut self, secret: &Secret) -> Self {
         self.tokens = Some(Tokens::new(secret));
@@ -85,8 +86,8 @@ impl RemoteAccounts {
         self
     }
 
-    /// Whether users have to confirm their address before they may convert anything. The default is no; the auth service has
-    /// to require it, too.
+    /// Whether users have to confirm their address before they may convert anything. The default is no; the auth
+    /// service has to require it, too.
     #[must_use]
     pub fn require_confirmation(mut self, require: bool) -> Self {
         self.confirmation = require;

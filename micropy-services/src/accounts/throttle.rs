@@ -13,8 +13,8 @@ const WINDOW: Duration = Duration::from_secs(300);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Accounts and networks remembered at once; beyond that, the oldest is forgotten.
 const CAPACITY: usize = 10_000;
-/// Attempts of one network, or at one account, for each attempt of one network at one account: a network may stand for a
-/// whole office, and an account may be attacked from many.
+/// Attempts of one network, or at one account, for each attempt of one network at one account: a network may stand for
+/// a whole office, and an account may be attacked from many.
 const PER_NETWORK: u32 = 10;
 
 /// Who is likely to be one person, or one house: an IPv4 address, or the 64 bits of an IPv6 address that a provider

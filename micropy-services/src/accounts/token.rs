@@ -49,8 +49,8 @@ fn yes() -> bool {
     true
 }
 
-/// What a token of ours was issued under. It stands in the header of the token, which is signed like the claims: services
-/// that compare the claims find those that they know.
+/// What a token of ours was issued under. It stands in the header of the token, which is signed like the claims:
+/// services that compare the claims find those that they know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Stamp {
     /// The id of the user, which tells them from one who had the address before.
@@ -240,7 +240,8 @@ impl Tokens {
         (code.purpose == purpose && code.until > now.as_millis()).then_some(code)
     }
 
-    /// What a code is bound to. One for another password is used up by it, since that makes another version of the user.
+    /// What a code is bound to. One for another password is used up by it, since that makes another version of the
+    /// user.
     fn code_stamp(&self, user: &User, purpose: Purpose) -> String {
         match purpose {
             Purpose::Reset => self.version(user),

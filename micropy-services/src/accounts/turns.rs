@@ -9,8 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Those remembered before those that wait for nothing are forgotten.
 const CROWD: usize = 1_000;
 
-/// Lets each one, a network or a user, have few things done at a time, so that one that sends hundreds waits for itself,
-/// not others for it.
+/// Lets each one, a network or a user, have few things done at a time, so that one that sends hundreds waits for
+/// itself, not others for it.
 pub struct Turns<K> {
     at_once: usize,
     known: Mutex<HashMap<K, Weak<Semaphore>>>,

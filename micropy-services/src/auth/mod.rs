@@ -73,8 +73,8 @@ impl AuthService {
         }
     }
 
-    /// The secret that signs tokens: gateways that know it, too, are believed which client a request comes from, and may
-    /// register users. Without it, nobody may.
+    /// The secret that signs tokens: gateways that know it, too, are believed which client a request comes from, and
+    /// may register users. Without it, nobody may.
     #[must_use]
     pub fn secret(mut self, secret: &Secret, clock: Arc<dyn Clock>) -> Self {
         let signer = ClientSigner::new(secret);
@@ -82,8 +82,8 @@ impl AuthService {
         self
     }
 
-    /// Its routes: `/login` and `/validate` of the original; `/register`, `/refresh`, `/logout`, `/password`, `/remove`,
-    /// `/mail-code`, `/reset`, `/confirm` and `/tokens` for our gateway; `/healthz` and `/readyz`.
+    /// Its routes: `/login` and `/validate` of the original; `/register`, `/refresh`, `/logout`, `/password`,
+    /// `/remove`, `/mail-code`, `/reset`, `/confirm` and `/tokens` for our gateway; `/healthz` and `/readyz`.
     pub fn router(&self) -> Router {
         let alive = get(|| async { "ok\n" });
         let router = Router::new()
@@ -148,8 +148,8 @@ struct Account {
     password: String,
 }
 
-/// `POST /register`, for our gateway alone: responds with the bare token of the new user. The gateway knows the jobs, and
-/// gives the address of a user who was removed to nobody as long as there are files of theirs.
+/// `POST /register`, for our gateway alone: responds with the bare token of the new user. The gateway knows the jobs,
+/// and gives the address of a user who was removed to nobody as long as there are files of theirs.
 async fn register(
     State(Shared(accounts)): State<Shared>,
     ClientAddress(from): ClientAddress,

@@ -133,8 +133,8 @@ impl ConverterService {
         }
     }
 
-    /// The check that the stores are the ledger's, where other services share it. The default is one of its own. No job is
-    /// begun before it has passed.
+    /// The check that the stores are the ledger's, where other services share it. The default is one of its own. No job
+    /// is begun before it has passed.
     #[must_use]
     pub fn stores(mut self, stores: Arc<StoreCheck>) -> Self {
         self.stores = stores;
@@ -243,8 +243,8 @@ impl ConverterService {
         });
     }
 
-    /// Drops the message about a job that was deleted: its video is gone too. If the video stays, the message comes from
-    /// a gateway with another ledger, and an operator must know.
+    /// Drops the message about a job that was deleted: its video is gone too. If the video stays, the message comes
+    /// from a gateway with another ledger, and an operator must know.
     async fn drop_deleted(
         &self,
         delivery: Box<dyn Delivery>,
@@ -497,8 +497,8 @@ impl ConverterService {
 
     /// Renews the lease for as long as possible. Returns why the work must stop.
     ///
-    /// While the ledger is out of reach nobody else can begin the job either, so the work goes on. The lease is still ours
-    /// afterwards, unless somebody was faster.
+    /// While the ledger is out of reach nobody else can begin the job either, so the work goes on. The lease is still
+    /// ours afterwards, unless somebody was faster.
     async fn keep_lease(
         &self,
         lease: Lease,

@@ -237,8 +237,8 @@ pub struct EndlessHeader;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// `pieces` for multer, which buffers as much as arrives without a pause, and so all that a fast client sends. There is a
-/// pause after each piece, and a limit to what it may buffer.
+/// `pieces` for multer, which buffers as much as arrives without a pause, and so all that a fast client sends. There is
+/// a pause after each piece, and a limit to what it may buffer.
 pub fn paced<S, E>(
     pieces: S,
     buffered: Buffered,

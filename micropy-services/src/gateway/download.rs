@@ -133,8 +133,8 @@ enum Requested {
     Unsatisfiable,
 }
 
-/// The part of `length` bytes that a client requests. Several ranges at once and malformed ones get all of it, as RFC 9110
-/// allows.
+/// The part of `length` bytes that a client requests. Several ranges at once and malformed ones get all of it, as RFC
+/// 9110 allows.
 fn requested(headers: &HeaderMap, etag: &str, length: u64) -> Requested {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if text(IF_RANGE).is_some_and(|known| known != etag) {

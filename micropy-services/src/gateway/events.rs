@@ -37,8 +37,8 @@ struct JobEvent {
     data: String,
 }
 
-/// Watch your jobs. Each change is an event `job` whose data is the job. The first event is `ready`: changes after it are
-/// not missed. The stream ends when the token does.
+/// Watch your jobs. Each change is an event `job` whose data is the job. The first event is `ready`: changes after it
+/// are not missed. The stream ends when the token does.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "jobs",
     responses(

@@ -34,7 +34,8 @@ pub struct Export {
     jobs: Vec<JobView>,
 }
 
-/// Export your account: your address, your API tokens without the tokens themselves, all jobs, and where their MP3s are.
+/// Export your account: your address, your API tokens without the tokens themselves, all jobs, and where their MP3s
+/// are.
 #[utoipa::path(
     get, path = "/api/v1/auth/export", tag = "accounts",
     responses((status = 200, body = Export))

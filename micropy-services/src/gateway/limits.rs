@@ -23,8 +23,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 8 GiB for a video, 100 videos in a request, 100 GiB and 10,000 jobs for a user; a resumable upload may pause for a
-    /// day, and the body of a request for 30 seconds.
+    /// 8 GiB for a video, 100 videos in a request, 100 GiB and 10,000 jobs for a user; a resumable upload may pause for
+    /// a day, and the body of a request for 30 seconds.
     fn default() -> Self {
         Limits {
             upload: 8 << 30,

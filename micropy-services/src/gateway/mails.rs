@@ -1,7 +1,7 @@
 //! Mails about accounts: a forgotten password, and an address to be confirmed.
 //!
-//! Whoever asks for a mail gets the same answer at once, whether there is such a user or not: what is to be done is done after
-//! it. The mail is a message in the queue of the notification service.
+//! Whoever asks for a mail gets the same answer at once, whether there is such a user or not: what is to be done is
+//! done after it. The mail is a message in the queue of the notification service.
 
 use std::net::IpAddr;
 
@@ -31,7 +31,8 @@ pub struct Forgotten {
 
 /// Ask for a mail with a link to set another password. The answer is the same for every address.
 ///
-/// The link is good for half an hour, and once. A user who has yet to confirm the address gets the mail for that instead.
+/// The link is good for half an hour, and once. A user who has yet to confirm the address gets the mail for that
+/// instead.
 #[utoipa::path(
     post, path = "/api/v1/auth/password/forgotten", tag = "accounts", security(()),
     request_body = Forgotten,

@@ -151,8 +151,8 @@ impl Gateway {
         }
     }
 
-    /// The check that the stores are the ledger's, where other services share it. The default is one of its own. No upload
-    /// is taken before it has passed.
+    /// The check that the stores are the ledger's, where other services share it. The default is one of its own. No
+    /// upload is taken before it has passed.
     #[must_use]
     pub fn stores(mut self, stores: Arc<StoreCheck>) -> Self {
         self.stores = stores;
@@ -173,15 +173,16 @@ impl Gateway {
         self
     }
 
-    /// How many may register from each address within five minutes, before their accounts are asked for. The default is 100.
+    /// How many may register from each address within five minutes, before their accounts are asked for. The default is
+    /// 100.
     #[must_use]
     pub fn registrations(mut self, registrations: u32) -> Self {
         self.registrations = Arc::new(Allowance::new(registrations));
         self
     }
 
-    /// How many connections the server of the router accepts: streams of events take half of them at most. The default is
-    /// that of an only [`http::Server`] in the process.
+    /// How many connections the server of the router accepts: streams of events take half of them at most. The default
+    /// is that of an only [`http::Server`] in the process.
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.streams = events::slots(connections);
@@ -196,16 +197,16 @@ impl Gateway {
         self
     }
 
-    /// Whether browsers may send the session cookie over HTTPS only. The default is no: then it is so for clients of whom
-    /// an [`http::Server`] knows that they came by HTTPS.
+    /// Whether browsers may send the session cookie over HTTPS only. The default is no: then it is so for clients of
+    /// whom an [`http::Server`] knows that they came by HTTPS.
     #[must_use]
     pub fn secure_cookies(mut self, secure: bool) -> Self {
         self.secure_cookies = secure;
         self
     }
 
-    /// The URL at which users reach the gateway: its page may act with their cookie. Without it, and beside it, so may a
-    /// page of the host that a request is sent to.
+    /// The URL at which users reach the gateway: its page may act with their cookie. Without it, and beside it, so may
+    /// a page of the host that a request is sent to.
     #[must_use]
     pub fn origin(mut self, url: &str) -> Self {
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
@@ -228,8 +229,8 @@ impl Gateway {
         routes::router(Arc::new(self.clone()))
     }
 
-    /// Publishes what the ledger owes the queues, and checks the stores until they have passed, until `shutdown`. Then ends the responses that would never end by
-    /// themselves.
+    /// Publishes what the ledger owes the queues, and checks the stores until they have passed, until `shutdown`. Then
+    /// ends the responses that would never end by themselves.
     pub async fn run(self, shutdown: CancellationToken) {
         tokio::join!(
             outbox::run(self.ports, shutdown.clone()),

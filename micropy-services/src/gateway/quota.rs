@@ -9,11 +9,11 @@ use super::body::Rejection;
 use super::problem::Problem;
 use super::session::Session;
 
-/// Creates a user's jobs one at a time, so that each check of the quota sees the jobs before; and knows what is on its way,
-/// of which the ledger hears only when it is complete.
+/// Creates a user's jobs one at a time, so that each check of the quota sees the jobs before; and knows what is on its
+/// way, of which the ledger hears only when it is complete.
 ///
-/// Gateways in several processes do not know of each other's. So a user may exceed the quota by a job with two of them, and
-/// have as much on its way at each.
+/// Gateways in several processes do not know of each other's. So a user may exceed the quota by a job with two of them,
+/// and have as much on its way at each.
 #[derive(Default)]
 pub struct Admission {
     turns: [tokio::sync::Mutex<()>; 32],
@@ -59,7 +59,8 @@ impl Admission {
         arriving.get(email).map_or(0, |arriving| arriving.reserved)
     }
 
-    /// Reserves up to `bytes` of the `free` ones for an upload of the user, who is locked. More can be had as they arrive.
+    /// Reserves up to `bytes` of the `free` ones for an upload of the user, who is locked. More can be had as they
+    /// arrive.
     fn reserve(&self, email: &str, free: u64, bytes: u64) -> Reservation {
         let mut arriving = lock(&self.arriving);
         let own = arriving.entry(email.to_owned()).or_default();
@@ -93,7 +94,8 @@ impl Reservation {
         true
     }
 
-    /// The upload has become a job, or is about to, of so many bytes: from now on they count as used. The user is locked.
+    /// The upload has become a job, or is about to, of so many bytes: from now on they count as used. The user is
+    /// locked.
     pub fn settle(&self, bytes: u64) {
         self.release(bytes);
     }
@@ -164,8 +166,8 @@ impl Gateway {
         }
     }
 
-    /// Reserves room for a video that is about to arrive, of at most so many bytes where that is known. Returns the bytes
-    /// of the largest that would do, too, and why a larger one is rejected.
+    /// Reserves room for a video that is about to arrive, of at most so many bytes where that is known. Returns the
+    /// bytes of the largest that would do, too, and why a larger one is rejected.
     pub async fn reserve(
         &self,
         session: &Session,

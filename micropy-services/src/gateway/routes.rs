@@ -114,8 +114,8 @@ fn header(name: &'static str, value: &'static str) -> SetResponseHeaderLayer<Hea
 
 /// Adds to the document what all routes have in common.
 ///
-/// Errors are problem details. Routes that need a session can refuse one. A parameter is never null. Every response needs
-/// a description (OpenAPI 3.1.0, section 4.8.17): the default is that of its status.
+/// Errors are problem details. Routes that need a session can refuse one. A parameter is never null. Every response
+/// needs a description (OpenAPI 3.1.0, section 4.8.17): the default is that of its status.
 fn describe(openapi: &mut utoipa::openapi::OpenApi) {
     for path in openapi.paths.paths.values_mut() {
         let operations = [

@@ -24,8 +24,8 @@ use crate::http::{ForwardedHost, OverHttps};
 const LOOK: Duration = Duration::from_secs(2);
 /// Name of the session cookie over HTTP.
 pub const COOKIE_NAME: &str = "micropy_session";
-/// Its names over HTTPS, at the root of a host and below. Browsers take cookies of such names over HTTPS alone, and those
-/// of the first from this host alone: no other can set a session (RFC 6265bis, section 4.1.3).
+/// Its names over HTTPS, at the root of a host and below. Browsers take cookies of such names over HTTPS alone, and
+/// those of the first from this host alone: no other can set a session (RFC 6265bis, section 4.1.3).
 pub const HOST_COOKIE_NAME: &str = "__Host-micropy_session";
 const SECURE_COOKIE_NAME: &str = "__Secure-micropy_session";
 
@@ -197,7 +197,8 @@ impl Gateway {
         claims.is_ok_and(|claims| claims.is_none())
     }
 
-    /// Looks after a session until the result is dropped: a request may last for hours, and its token may end meanwhile.
+    /// Looks after a session until the result is dropped: a request may last for hours, and its token may end
+    /// meanwhile.
     pub(super) fn watch(&self, session: &Session) -> Watched {
         let ended = CancellationToken::new();
         let (gateway, session) = (self.clone(), session.clone());
@@ -292,8 +293,8 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, NoSession> {
 }
 
 /// Whether a request that changes something comes from our own page, as far as the browser tells. The cookie is
-/// `SameSite=Strict` as well; this protects where a browser does not know that, and from other hosts of our domain, which
-/// are the same site.
+/// `SameSite=Strict` as well; this protects where a browser does not know that, and from other hosts of our domain,
+/// which are the same site.
 fn is_own_page(parts: &Parts, gateway: &Gateway) -> bool {
     if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return true;

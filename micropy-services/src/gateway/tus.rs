@@ -73,9 +73,9 @@ pub async fn options(State(gateway): State<Shared>) -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-/// Begin a resumable upload. `Upload-Metadata` may have `filename`, `batch` (24 hexadecimal digits that the files of one
-/// selection share) and any of the conversion's options. What clients such as Uppy add by themselves is ignored; any
-/// other name is an error.
+/// Begin a resumable upload. `Upload-Metadata` may have `filename`, `batch` (24 hexadecimal digits that the files of
+/// one selection share) and any of the conversion's options. What clients such as Uppy add by themselves is ignored;
+/// any other name is an error.
 #[utoipa::path(
     post, path = "/api/v1/tus", tag = "uploads", operation_id = "tus_create",
     params(
@@ -231,8 +231,8 @@ pub async fn delete(
 }
 
 impl Gateway {
-    /// The offset of an upload, once nobody writes to it any more. If a crash came between the last byte and the queue, the
-    /// job is queued now.
+    /// The offset of an upload, once nobody writes to it any more. If a crash came between the last byte and the queue,
+    /// the job is queued now.
     async fn settled_offset(&self, job: &Job) -> Result<u64, Problem> {
         let (_lock, job) = self.lock_upload(job.id).await?;
         let offset = self.offset(&job).await?;

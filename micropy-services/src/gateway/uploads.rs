@@ -61,8 +61,8 @@ pub struct UploadedFile {
 
 /// Upload videos to be converted.
 ///
-/// A job in the response is durable: no crash loses it. With an `Idempotency-Key`, a repeated request gets the jobs of the
-/// first one; a file that the first one did not get through is added. Another request with the same key is refused.
+/// A job in the response is durable: no crash loses it. With an `Idempotency-Key`, a repeated request gets the jobs of
+/// the first one; a file that the first one did not get through is added. Another request with the same key is refused.
 #[utoipa::path(
     post, path = "/api/v1/uploads", tag = "uploads",
     params(

@@ -37,8 +37,8 @@ pub fn cut_off(
 }
 
 impl Ports {
-    /// Handles the messages of a topic, one after the other, until `shutdown`. A payload that is no message becomes a dead
-    /// letter.
+    /// Handles the messages of a topic, one after the other, until `shutdown`. A payload that is no message becomes a
+    /// dead letter.
     pub async fn work_through<H>(
         &self,
         topic: Topic,

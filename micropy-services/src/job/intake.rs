@@ -167,8 +167,8 @@ impl Ports {
     }
 }
 
-/// Runs `work` to its end, also when nobody waits for it any more: the future of a request is dropped as soon as its client
-/// has gone, and what it had put into a store would be left there until it is swept.
+/// Runs `work` to its end, also when nobody waits for it any more: the future of a request is dropped as soon as its
+/// client has gone, and what it had put into a store would be left there until it is swept.
 pub async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     match tokio::spawn(work.in_current_span()).await {
         Ok(done) => done,

@@ -51,7 +51,8 @@ impl Body {
         }
     }
 
-    /// The message that asks for a mail about an account. Its queue is one that original notification services do not know.
+    /// The message that asks for a mail about an account. Its queue is one that original notification services do not
+    /// know.
     pub fn about_account(email: String, code: MailCode) -> Message {
         let body = Body {
             video_fid: String::new(),

@@ -103,8 +103,8 @@ pub struct ConversionOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1)]
     pub split_length: Option<f64>,
-    /// The most bytes that the MP3 may have, tags included; with `split`, each of them. Bitrate, channels and sample rate
-    /// follow.
+    /// The most bytes that the MP3 may have, tags included; with `split`, each of them. Bitrate, channels and sample
+    /// rate follow.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[param(minimum = 1)]
     pub fit: Option<u64>,

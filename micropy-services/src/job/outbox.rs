@@ -1,7 +1,7 @@
 //! The outbox: messages that the ledger owes the queues.
 //!
-//! A message becomes durable in the ledger, together with the change that it announces. The service that made the change
-//! publishes it at once. Where that fails, or the process dies, [`run`] does it later.
+//! A message becomes durable in the ledger, together with the change that it announces. The service that made the
+//! change publishes it at once. Where that fails, or the process dies, [`run`] does it later.
 
 use std::time::Duration;
 

@@ -12,8 +12,8 @@ const MAX_NAME: usize = 60;
 
 impl NotificationService {
     /// The link to the MP3. It leads to the page rather than to the file: our cookie is `SameSite=Strict`, so a browser
-    /// sends it with requests of the page, but not with a link out of a web mailer. A message without a job comes from an
-    /// original gateway, which has no page.
+    /// sends it with requests of the page, but not with a link out of a web mailer. A message without a job comes from
+    /// an original gateway, which has no page.
     fn link(&self, body: &Body, mp3: &str) -> String {
         match body.job() {
             Some(job) => format!("{}/#job-{job}", self.public_url),

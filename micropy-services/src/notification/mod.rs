@@ -19,13 +19,14 @@ use crate::job::inbox::{self, HAND_BACK};
 use crate::job::message::Body;
 use crate::telemetry::{self, Metrics};
 
-/// Attempts at a mail: some four days, as mail servers do it (RFC 5321, section 4.5.4.1). The pause between them doubles up
-/// to the longest: 5 s, 10 s, 20 s …, an hour. Then the message is a dead letter, which an operator can replay.
+/// Attempts at a mail: some four days, as mail servers do it (RFC 5321, section 4.5.4.1). The pause between them
+/// doubles up to the longest: 5 s, 10 s, 20 s …, an hour. Then the message is a dead letter, which an operator can
+/// replay.
 const MAX_ATTEMPTS: u32 = 110;
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
-/// How long a claim on a mail lasts without being renewed, and how often it is. Who dies in between keeps the mail back for
-/// that long.
+/// How long a claim on a mail lasts without being renewed, and how often it is. Who dies in between keeps the mail back
+/// for that long.
 const CLAIM: Duration = Duration::from_secs(30);
 const RENEWAL: Duration = Duration::from_secs(10);
 /// The least pause before looking again whether somebody else has sent a mail.

@@ -39,8 +39,8 @@ impl Note {
         self.doubt = Some(now.plus(length).as_millis());
     }
 
-    /// Whether nothing is to be removed for its age, which lasts `longest` at most: the clock that said until when may have
-    /// been ahead.
+    /// Whether nothing is to be removed for its age, which lasts `longest` at most: the clock that said until when may
+    /// have been ahead.
     pub fn is_in_doubt(&mut self, now: Timestamp, longest: Duration) -> bool {
         let longest = now.plus(longest).as_millis();
         self.doubt = self.doubt.map(|until| until.min(longest));
@@ -48,8 +48,8 @@ impl Note {
         self.doubt.is_some()
     }
 
-    /// The uploads are looked at, at `now` by their store's clock. Absences after which those of an age of `expiry` were
-    /// looked at for as long are forgotten: whatever is older than they are has expired without them.
+    /// The uploads are looked at, at `now` by their store's clock. Absences after which those of an age of `expiry`
+    /// were looked at for as long are forgotten: whatever is older than they are has expired without them.
     pub fn look(&mut self, now: Timestamp, expiry: Duration) {
         // A clock that was ahead, and was set back, has noted what is still to come.
         self.absences.retain(|(begin, _)| time(*begin) < now);

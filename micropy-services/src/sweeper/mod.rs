@@ -1,5 +1,5 @@
-//! The sweeper: removes finished jobs after their retention, abandoned uploads, and files that belong to no job. It also
-//! requests conversions again whose message seems lost.
+//! The sweeper: removes finished jobs after their retention, abandoned uploads, and files that belong to no job. It
+//! also requests conversions again whose message seems lost.
 
 mod absence;
 mod orphans;
@@ -35,8 +35,8 @@ const PAGE: usize = 200;
 const FILES_PAUSE: Duration = Duration::from_secs(1800);
 /// How long a job must not have changed before its message is thought lost, together with its queue.
 const STUCK: Duration = Duration::from_secs(3600);
-/// The same for a job that stands in line while no converter has anything to do, or a later one was begun: the other jobs
-/// of its owner wait for it.
+/// The same for a job that stands in line while no converter has anything to do, or a later one was begun: the other
+/// jobs of its owner wait for it.
 const OVERDUE: Duration = Duration::from_secs(10 * 60);
 /// Both double with each time that a job is requested again, up to that many times: perhaps nothing is lost, and no
 /// converter is there.
@@ -52,11 +52,11 @@ const DOUBT: Duration = Duration::from_secs(6 * 3600);
 ///
 /// Of several sweepers of the same ledger one sweeps at a time, under a lease. Run one wherever a gateway runs.
 ///
-/// What the ledger does not know, it may have forgotten. So files of no job are removed only if the stores belong to the
-/// ledger (see [`binding`]), only when they were seen twice, six hours apart, and only a twentieth of a store in one
-/// search. What is past its time may be so by a wrong clock: when the clock leaps by more than an hour, or nobody has
-/// swept for a day, nothing is removed for its age for six hours, however often sweepers are restarted meanwhile. An upload
-/// does not grow older while nobody sweeps: its owner could not go on with it either.
+/// What the ledger does not know, it may have forgotten. So files of no job are removed only if the stores belong to
+/// the ledger (see [`binding`]), only when they were seen twice, six hours apart, and only a twentieth of a store in
+/// one search. What is past its time may be so by a wrong clock: when the clock leaps by more than an hour, or nobody
+/// has swept for a day, nothing is removed for its age for six hours, however often sweepers are restarted meanwhile.
+/// An upload does not grow older while nobody sweeps: its owner could not go on with it either.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -137,7 +137,8 @@ impl Sweeper {
         self
     }
 
-    /// Whether converters of the original services may be at work, which the ledger does not hear of. The default is no.
+    /// Whether converters of the original services may be at work, which the ledger does not hear of. The default is
+    /// no.
     #[must_use]
     pub fn original_converters(mut self, at_work: bool) -> Self {
         self.original_converters = at_work;
@@ -229,8 +230,8 @@ impl Sweeper {
         }
     }
 
-    /// Looks at the time, by the clock of the uploads' store too, and keeps what was found for the next sweeper. Whether
-    /// nothing is to be removed for its age.
+    /// Looks at the time, by the clock of the uploads' store too, and keeps what was found for the next sweeper.
+    /// Whether nothing is to be removed for its age.
     async fn take_note(&mut self) -> Result<bool, IntakeError> {
         let is_in_doubt = self.note.is_in_doubt(self.ports.clock.now(), DOUBT);
         let looked = self.ports.videos.now().await;
@@ -270,12 +271,12 @@ impl Sweeper {
         }
     }
 
-    /// Requests the conversion of jobs again whose message seems lost. The ledger records it, so of several who ask, one
-    /// asks. A second message does no harm: its receiver finds the job leased or finished.
+    /// Requests the conversion of jobs again whose message seems lost. The ledger records it, so of several who ask,
+    /// one asks. A second message does no harm: its receiver finds the job leased or finished.
     ///
-    /// But an original converter checks neither, and would make another MP3 and mail each time; nor does the ledger hear
-    /// what it has begun. Where there may be one, a job that was never begun is requested again only when a later one was:
-    /// then somebody who reports to the ledger takes the messages, and has passed it by.
+    /// But an original converter checks neither, and would make another MP3 and mail each time; nor does the ledger
+    /// hear what it has begun. Where there may be one, a job that was never begun is requested again only when a later
+    /// one was: then somebody who reports to the ledger takes the messages, and has passed it by.
     async fn request_stuck(&self) -> Result<usize, IntakeError> {
         let mut count = 0;
         let mut idle = None;
@@ -441,7 +442,8 @@ impl Sweeper {
         }
     }
 
-    /// How far an upload has come. The ledger does not know: it hears of one only when it begins and when it is complete.
+    /// How far an upload has come. The ledger does not know: it hears of one only when it begins and when it is
+    /// complete.
     async fn progress(&self, job: &Job) -> Result<Progress, storage::Error> {
         match self.ports.videos.head(job.source).await {
             Ok(_) => return Ok(Progress::Whole),

@@ -24,8 +24,8 @@ const MAX_TAG_BYTES: u64 = 1 << 30;
 /// How to convert it.
 pub struct Conversion {
     options: Options,
-    /// How it is divided, and where each part's MP3 is made, if there is to be one for each part. The process that converts
-    /// may not open files.
+    /// How it is divided, and where each part's MP3 is made, if there is to be one for each part. The process that
+    /// converts may not open files.
     parts: Option<(Division, File)>,
 }
 
@@ -75,8 +75,8 @@ impl Conversion {
         })
     }
 
-    /// The MP3s go into a ZIP file one after the other, stored: they do not compress further. Each is written to the file
-    /// `part` first, because its Info tag is filled in last.
+    /// The MP3s go into a ZIP file one after the other, stored: they do not compress further. Each is written to the
+    /// file `part` first, because its Info tag is filled in last.
     fn divided(
         self,
         division: Division,

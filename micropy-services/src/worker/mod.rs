@@ -3,8 +3,8 @@
 //! The converter starts one for each attempt at a job. A panic, an abort in native code or a kill by the kernel ends
 //! that process, and with it that attempt of that job; nothing else. The process gets no settings, no secrets and no
 //! connection to the stores. It asks for the video's bytes over a socket, which is its standard input, and writes to a
-//! file that the converter opened, which is its standard output. On Linux it can open no file, connect to nothing, start
-//! no program and reach no other process: Landlock and a seccomp filter hold it, as far as the kernel has them.
+//! file that the converter opened, which is its standard output. On Linux it can open no file, connect to nothing,
+//! start no program and reach no other process: Landlock and a seccomp filter hold it, as far as the kernel has them.
 //!
 //! Any program can serve as the worker process if it calls [`run`] when it is started with the arguments that
 //! [`Worker`] holds:
@@ -151,8 +151,8 @@ pub(crate) enum Fault {
     Permanent(String),
     /// Another attempt may succeed: the reason, for the log.
     Transient(String),
-    /// A store or a disk is unavailable or full. It is not the video's fault, so the attempt does not count: the reason,
-    /// for the log.
+    /// A store or a disk is unavailable or full. It is not the video's fault, so the attempt does not count: the
+    /// reason, for the log.
     Unavailable(String),
     /// The worker process crashed, stalled or broke the protocol, as it may with this video every time: how, for the
     /// log.

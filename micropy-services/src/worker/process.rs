@@ -45,8 +45,8 @@ const ENVIRONMENT: [&str; 5] = [
 ];
 
 impl Worker {
-    /// Converts `video` with `options`, as the ledger keeps them, in a process of its own. Dropping the future kills the
-    /// process. `progress` holds the fraction done, as the bits of a float.
+    /// Converts `video` with `options`, as the ledger keeps them, in a process of its own. Dropping the future kills
+    /// the process. `progress` holds the fraction done, as the bits of a float.
     pub(crate) async fn convert(
         &self,
         options: &str,
@@ -85,8 +85,8 @@ impl Worker {
     }
 }
 
-/// The number of a process's threads, once they are more than `most`: they need memory of the system that no limit of the
-/// process counts.
+/// The number of a process's threads, once they are more than `most`: they need memory of the system that no limit of
+/// the process counts.
 async fn too_many_threads(pid: Option<u32>, most: usize) -> usize {
     loop {
         tokio::time::sleep(LOOK).await;
@@ -330,8 +330,8 @@ mod tests {
             .stall_limit(Duration::from_millis(500))
     }
 
-    /// The outcome for a video of ten bytes when the worker process runs `script` once it has its task. File descriptor 3
-    /// is a copy of the socket, its standard input.
+    /// The outcome for a video of ten bytes when the worker process runs `script` once it has its task. File descriptor
+    /// 3 is a copy of the socket, its standard input.
     async fn convert(script: &str) -> Result<(Converted, File), Fault> {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("program");

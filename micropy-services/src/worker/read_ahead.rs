@@ -12,8 +12,8 @@ const FIRST: usize = 16 * 1024;
 
 /// Reads ranges, each of which costs a round trip to the storage.
 ///
-/// The engine skips the pictures between pieces of audio. So a fetch reads little ahead at first, and twice as much each
-/// time that reads follow one another.
+/// The engine skips the pictures between pieces of audio. So a fetch reads little ahead at first, and twice as much
+/// each time that reads follow one another.
 pub struct ReadAhead<F> {
     size: u64,
     fetch: F,

@@ -195,8 +195,8 @@ mod linux {
             libc::SYS_clone,
             vec![rule(0, Qword, MaskedEq(thread), thread)?],
         );
-        // Memory that no code runs in, and that the limit of the process's data counts: it counts neither shared memory nor
-        // memory that grows like a stack.
+        // Memory that no code runs in, and that the limit of the process's data counts: it counts neither shared memory
+        // nor memory that grows like a stack.
         // Memory that can only be read is not counted either, though its page tables take room.
         let written = (libc::PROT_EXEC | libc::PROT_WRITE) as u64;
         let written = MaskedEq(written);

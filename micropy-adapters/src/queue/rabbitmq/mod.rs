@@ -1,7 +1,7 @@
 //! A queue of a RabbitMQ broker, shared with clients that know nothing of us.
 //!
-//! Messages go through the default exchange, persistent, and need no property or header. An existing queue is used as it
-//! is. A missing one is declared durable, without arguments.
+//! Messages go through the default exchange, persistent, and need no property or header. An existing queue is used as
+//! it is. A missing one is declared durable, without arguments.
 //!
 //! | queue | declared when | holds |
 //! |---|---|---|
@@ -55,9 +55,9 @@ pub struct RabbitmqQueue {
 }
 
 impl RabbitmqQueue {
-    /// The queue called `name` of the broker at `url` (`amqp://` or `amqps://`). With `?cacertfile=/path.pem`, authorities in
-    /// that file are trusted to sign its certificate, beside those that browsers trust. At most `prefetch` of its messages are
-    /// received at a time: choose the number of workers.
+    /// The queue called `name` of the broker at `url` (`amqp://` or `amqps://`). With `?cacertfile=/path.pem`,
+    /// authorities in that file are trusted to sign its certificate, beside those that browsers trust. At most
+    /// `prefetch` of its messages are received at a time: choose the number of workers.
     ///
     /// The broker need not be up. A malformed URL is [`Error::Rejected`].
     pub fn open(url: &str, name: &str, prefetch: u16) -> Result<Self, Error> {

@@ -6,7 +6,8 @@ use super::frame_bits::FrameBits;
 /// Bits of the asymmetric quantizers, which `bap` 6 to 15 stand for (table 7.17).
 const BITS: [u32; 16] = [0, 0, 0, 0, 0, 0, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16];
 
-/// A symmetric quantizer of `levels` levels (tables 7.19 to 7.23). Codes beyond them, which the standard forbids, are 0.
+/// A symmetric quantizer of `levels` levels (tables 7.19 to 7.23). Codes beyond them, which the standard forbids, are
+/// 0.
 const fn symmetric<const N: usize>(levels: i32) -> [f32; N] {
     let mut values = [0.0; N];
     let mut code = 0;

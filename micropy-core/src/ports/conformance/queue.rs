@@ -21,8 +21,8 @@ pub async fn run(fixture: &dyn Fixture, queue: &dyn Queue) {
     a_dead_delivery_stays_away(fixture, queue).await;
 }
 
-/// What a clock that was ahead has put off is not put off until that date. Runs on an empty queue that reads `clock`, and
-/// leaves it empty.
+/// What a clock that was ahead has put off is not put off until that date. Runs on an empty queue that reads `clock`,
+/// and leaves it empty.
 pub async fn run_with_clock(clock: &ManualClock, fixture: &dyn Fixture, queue: &dyn Queue) {
     let now = clock.now();
     clock.set(now.plus(2 * LONGEST_DELAY));

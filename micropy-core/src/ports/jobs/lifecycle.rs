@@ -61,8 +61,8 @@ pub enum Notice {
     Sent,
 }
 
-/// The longest term of a lease or a claim; a longer one is cut to it. One that has more than twice as long to go was given
-/// by a clock that is ahead, and has ended: otherwise nobody would have the job until that date.
+/// The longest term of a lease or a claim; a longer one is cut to it. One that has more than twice as long to go was
+/// given by a clock that is ahead, and has ended: otherwise nobody would have the job until that date.
 pub const LONGEST_TERM: Duration = Duration::from_secs(10 * 60);
 
 /// The state machine of a job. Every change is durable when its method returns, and happens completely or not at
@@ -73,8 +73,8 @@ pub const LONGEST_TERM: Duration = Duration::from_secs(10 * 60);
 /// it as [`sent`](super::JobOutbox::sent). If the caller dies first, others find it by
 /// [`claim_owed`](super::JobOutbox::claim_owed). So no crash separates a job from its message.
 ///
-/// A message that requests a conversion may be held back: see [`IN_LINE`](super::IN_LINE). Then nothing is returned, and
-/// the ledger hands it out later.
+/// A message that requests a conversion may be held back: see [`IN_LINE`](super::IN_LINE). Then nothing is returned,
+/// and the ledger hands it out later.
 #[async_trait]
 pub trait Jobs: Send + Sync {
     /// Enters `job`, in [`State::Receiving`](super::State::Receiving), or in

@@ -1,8 +1,8 @@
 //! The ledger of jobs: what was asked for, by whom, and how it went.
 //!
 //! Five traits, by who calls them: [`Jobs`] takes one job through its states, [`JobOutbox`] hands out messages that no
-//! queue has yet, [`JobViews`] lists, counts and watches, [`LedgerIdentity`] tells ledgers apart, [`SweepLease`] lets one
-//! sweeper sweep. A [`Ledger`] is all of them.
+//! queue has yet, [`JobViews`] lists, counts and watches, [`LedgerIdentity`] tells ledgers apart, [`SweepLease`] lets
+//! one sweeper sweep. A [`Ledger`] is all of them.
 
 mod entry;
 mod identity;

@@ -26,11 +26,11 @@ pub enum Turn {
 #[async_trait]
 pub trait SweepLease: Send + Sync {
     /// Gives or renews the lease to `holder`, for `duration` from now by the ledger's clock, unless another has it. A
-    /// `duration` of zero gives it back, and one longer than [`LONGEST_TERM`](super::LONGEST_TERM) is cut to it. A lease
-    /// that a clock gave which is ahead has ended. Of two at once, one has it.
+    /// `duration` of zero gives it back, and one longer than [`LONGEST_TERM`](super::LONGEST_TERM) is cut to it. A
+    /// lease that a clock gave which is ahead has ended. Of two at once, one has it.
     async fn lease_sweep(&self, holder: Id, duration: Duration) -> Result<Turn, Error>;
 
-    /// Keeps `note` for whoever sweeps next. [`Error::Rejected`] if `holder` is not the last to whom the lease was given:
-    /// then the note stays as it was.
+    /// Keeps `note` for whoever sweeps next. [`Error::Rejected`] if `holder` is not the last to whom the lease was
+    /// given: then the note stays as it was.
     async fn note_sweep(&self, holder: Id, note: &str) -> Result<(), Error>;
 }

@@ -135,8 +135,8 @@ impl Contents {
         self.owed.retain(|debt| !debt.requests(job));
     }
 
-    /// Requests what has come to its turn of an owner's jobs. Returns the message of `caller`'s job, which is its own to
-    /// send; others are anybody's.
+    /// Requests what has come to its turn of an owner's jobs. Returns the message of `caller`'s job, which is its own
+    /// to send; others are anybody's.
     fn release(&mut self, owner: &str, caller: Id, now: Timestamp) -> Option<Owed> {
         let own = |entry: &&mut Entry| entry.job.owner == owner;
         let in_line = |entry: &&mut Entry| entry.in_line;

@@ -131,8 +131,8 @@ pub fn count(
     bits
 }
 
-/// What [`super::divide`] does: the first of the best divisions in LAME's order, which stops at the first end of region 1 before
-/// which two regions alone need as many bits as are needed already.
+/// What [`super::divide`] does: the first of the best divisions in LAME's order, which stops at the first end of region
+/// 1 before which two regions alone need as many bits as are needed already.
 pub fn divide(quantized: &[i32; LINES], bands: &Bands<'_>, coding: &mut Coding) {
     if bands.block == Block::Normal {
         let before = *coding;

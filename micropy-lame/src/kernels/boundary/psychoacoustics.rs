@@ -54,7 +54,8 @@ impl CModel {
 /// `values` of `struct micropy_psychoacoustics` in `glue/state.h`.
 const _: () = assert!(size_of::<Psychoacoustics>() == 22_866 * size_of::<f32>());
 
-/// Prepares `state` for the bands of a sample rate; 0 when they are not sound or `state`, of `size` bytes, is not of the right size.
+/// Prepares `state` for the bands of a sample rate; 0 when they are not sound or `state`, of `size` bytes, is not of
+/// the right size.
 ///
 /// # Safety
 /// As the module says; `state` is the caller's alone.

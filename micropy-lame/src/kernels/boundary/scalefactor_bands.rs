@@ -35,7 +35,8 @@ impl CBorders {
 /// Sums energies and thresholds up, by long and by short band.
 ///
 /// # Safety
-/// As the module says; there are `channels`, at most four, in the arrays that are written to, which are the caller's alone.
+/// As the module says; there are `channels`, at most four, in the arrays that are written to, which are the caller's
+/// alone.
 #[target_feature(enable = "avx2,fma,bmi2")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_sum_up(

@@ -6,8 +6,8 @@ use std::ffi::c_int;
 use crate::kernels::noise::BANDS;
 use crate::kernels::scalefactor_length::{of_long, of_short};
 
-/// Counts the bits of the scalefactors of an MPEG-1 granule: writes `part2_length` and `scalefac_compress`, and returns 0 where a
-/// scalefactor is too large.
+/// Counts the bits of the scalefactors of an MPEG-1 granule: writes `part2_length` and `scalefac_compress`, and returns
+/// 0 where a scalefactor is too large.
 ///
 /// # Safety
 /// As the module says; all but `is_short` are the caller's alone.

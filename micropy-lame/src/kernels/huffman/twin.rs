@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
-//! Writing of the Huffman code in plain Rust, bit by bit, as in the syntax of ISO/IEC 11172-3, 2.4.1.7 (`Huffmancodebits`).
+//! Writing of the Huffman code in plain Rust, bit by bit, as in the syntax of ISO/IEC 11172-3, 2.4.1.7
+//! (`Huffmancodebits`).
 
 use super::Granule;
 use crate::kernels::huffman_tables::{LINBITS, QUAD_TABLE_A, QUAD_TABLE_B, pair_table};

@@ -148,7 +148,8 @@ fn the_kernel_amplifies_as_its_twin() {
     }
 }
 
-/// A band that is left out has its whole energy as noise, and is not too loud where that is allowed, in whatever order it is summed.
+/// A band that is left out has its whole energy as noise, and is not too loud where that is allowed, in whatever order
+/// it is summed.
 #[test]
 fn noise_equal_to_what_is_allowed_is_not_too_loud() {
     if !can_run() {

@@ -46,8 +46,8 @@ pub struct Kind {
     pub hybrid: bool,
     /// Whether coupling is enhanced: then, a frame ends where that is said.
     pub enhanced_coupling: bool,
-    /// Leaves out what ffmpeg 5.1 reads otherwise than the standard has it: SNR offsets in the blocks (`snroffste` is not
-    /// sent in the first), and fast gains that are not sent again in a later block (they are the default ones).
+    /// Leaves out what ffmpeg 5.1 reads otherwise than the standard has it: SNR offsets in the blocks (`snroffste` is
+    /// not sent in the first), and fast gains that are not sent again in a later block (they are the default ones).
     pub as_ffmpeg: bool,
 }
 
@@ -947,7 +947,8 @@ pub fn seal(frame: &mut [u8], enhanced: bool) {
             covered[..2].copy_from_slice(&word.to_be_bytes());
             crc::remainder(&covered)
         };
-        // The remainder is linear in the first word: what each of its bits does, reduced until no two share a highest bit.
+        // The remainder is linear in the first word: what each of its bits does, reduced until no two share a highest
+        // bit.
         let without = remainder(0);
         let mut basis: Vec<(u16, u16)> = Vec::new();
         let reduce = |mut part: (u16, u16), basis: &[(u16, u16)]| {
