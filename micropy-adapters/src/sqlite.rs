@@ -191,9 +191,33 @@ impl Database {
         let path = path.as_ref();
         // SQLite gives the files beside it (`-wal`, `-shm`) the same mode.
         private::create_file(path)?;
-        Self::connect(path)
-            .await
-            .map_err(|e| io::Error::other(format!("{}: {e}", path.display())))
+        let opened = async {
+            let database = Self::connect(path).await?;
+            database.migrate().await?;
+            Ok(database)
+        };
+        opened.await.map_err(|e| named(path, e))
+    }
+
+    /// Opens the database at `path` as it is, beside a service that may be using it. None if it is missing, or of an
+    /// older version of this program: that service could not go on with an upgraded one.
+    pub async fn open_beside(path: impl AsRef<Path>) -> io::Result<Option<Self>> {
+        let path = path.as_ref();
+        if !path.try_exists()? {
+            return Ok(None);
+        }
+        let opened = async {
+            let database = Self::connect(path).await?;
+            let version: i64 = sqlx::query_scalar("PRAGMA user_version")
+                .fetch_one(&database.write)
+                .await?;
+            if missing(version)?.is_empty() {
+                return Ok(Some(database));
+            }
+            database.close().await;
+            Ok(None)
+        };
+        opened.await.map_err(|e| named(path, e))
     }
 
     async fn connect(path: &Path) -> Result<Self, sqlx::Error> {
@@ -215,13 +239,11 @@ impl Database {
             let several = SqlitePoolOptions::new().max_connections(count);
             several.connect_lazy_with(options.clone().read_only(true))
         };
-        let database = Database {
+        Ok(Database {
             read: readers(READERS),
             read_users: readers(USER_READERS),
             write,
-        };
-        database.migrate().await?;
-        Ok(database)
+        })
     }
 
     async fn migrate(&self) -> Result<(), sqlx::Error> {
@@ -229,9 +251,7 @@ impl Database {
         let version: i64 = sqlx::query_scalar("PRAGMA user_version")
             .fetch_one(&mut *transaction)
             .await?;
-        let missing = schema::missing(MIGRATIONS, version)
-            .map_err(|e| sqlx::Error::Configuration(e.into()))?;
-        for migration in missing {
+        for migration in missing(version)? {
             sqlx::raw_sql(*migration).execute(&mut *transaction).await?;
         }
         let done = format!("PRAGMA user_version = {}", MIGRATIONS.len());
@@ -281,6 +301,17 @@ impl Database {
     }
 }
 
+/// The migrations that a database at `version` still needs.
+fn missing(version: i64) -> Result<&'static [&'static str], sqlx::Error> {
+    let missing = schema::missing(MIGRATIONS, version);
+    missing.map_err(|e| sqlx::Error::Configuration(e.into()))
+}
+
+/// The error of a database, with its file.
+fn named(path: &Path, e: sqlx::Error) -> io::Error {
+    io::Error::other(format!("{}: {e}", path.display()))
+}
+
 /// Copies the database at `from`, as it is at one moment, into the new file `to`. Others may be using it; its schema
 /// stays as it is. The copy is durable when this returns.
 pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
@@ -302,9 +333,7 @@ pub async fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()
             .await?;
         connection.close().await
     };
-    copied
-        .await
-        .map_err(|e| io::Error::other(format!("{}: {e}", from.display())))?;
+    copied.await.map_err(|e| named(from, e))?;
     File::open(to)?.sync_all()
 }
 
@@ -315,7 +344,7 @@ pub async fn forget_identity(path: impl AsRef<Path>) -> io::Result<()> {
     let forgotten = sqlx::query("DELETE FROM ledger").execute(database.write());
     let forgotten = forgotten.await.map(drop);
     database.close().await;
-    forgotten.map_err(|e| io::Error::other(format!("{}: {e}", path.display())))
+    forgotten.map_err(|e| named(path, e))
 }
 
 /// Classifies an error.

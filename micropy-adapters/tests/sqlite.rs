@@ -84,6 +84,25 @@ async fn an_old_database_is_upgraded_with_all_that_is_in_it() {
 }
 
 #[tokio::test]
+async fn what_opens_it_beside_a_service_upgrades_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.db");
+    assert!(Database::open_beside(&missing).await.unwrap().is_none());
+    assert!(!missing.exists());
+    let (path, pool) = old(&folder).await;
+    assert!(Database::open_beside(&path).await.unwrap().is_none());
+    assert_eq!(version(&pool).await, 1);
+    Database::open(&path).await.unwrap().close().await;
+    let beside = Database::open_beside(&path).await.unwrap();
+    beside.expect("it is as new as this program").close().await;
+    let newer = format!("PRAGMA user_version = {}", NEWEST + 1);
+    let newer = sqlx::AssertSqlSafe(newer);
+    sqlx::raw_sql(newer).execute(&pool).await.unwrap();
+    let e = Database::open_beside(&path).await.unwrap_err().to_string();
+    assert!(e.contains("newer version of this program"), "{e}");
+}
+
+#[tokio::test]
 async fn a_new_database_has_the_newest_schema() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("micropy.db");

@@ -11,8 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Ports;
 
-/// How long a store may take to say whose it is.
+/// How long a store may take to say whose it is, while somebody waits for it.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same at most where nobody waits. A store from before bindings may have to be looked through to its end.
+const LONGEST: Duration = Duration::from_secs(600);
 /// The pause between two checks.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -106,23 +108,27 @@ impl StoreCheck {
     /// # Errors
     /// When one of them does not belong to the ledger, or cannot be asked for now.
     pub async fn check(&self) -> Result<(), StoreError> {
+        self.check_within(PATIENCE).await
+    }
+
+    async fn check_within(&self, patience: Duration) -> Result<(), StoreError> {
         let _checking = self.checking.lock().await;
         if self.has_passed() {
             return Ok(());
         }
         // Both are looked at before either is bound: an empty one would be bound to a ledger that the other refuses.
-        self.ask(Asked::Verify).await?;
-        self.ask(Asked::Check).await?;
+        self.ask(Asked::Verify, patience).await?;
+        self.ask(Asked::Check, patience).await?;
         self.has_passed.store(true, Ordering::Release);
         Ok(())
     }
 
     /// Asks both stores. Of two errors, a refusal is the one to know of.
-    async fn ask(&self, asked: Asked) -> Result<(), StoreError> {
+    async fn ask(&self, asked: Asked, patience: Duration) -> Result<(), StoreError> {
         let Ports { videos, mp3s, .. } = &self.ports;
         let mut failed: Option<StoreError> = None;
         for (store, storage) in [("videos", videos), ("MP3s", mp3s)] {
-            let answer = timeout(PATIENCE, self.ask_one(asked, &**storage)).await;
+            let answer = timeout(patience, self.ask_one(asked, &**storage)).await;
             let cause = match answer {
                 Ok(Ok(())) => continue,
                 Ok(Err(e)) => Some(e),
@@ -150,9 +156,14 @@ impl StoreCheck {
     /// Checks until both stores have passed; none if `shutdown` comes first.
     pub(crate) async fn passed(&self, shutdown: &CancellationToken) -> Option<()> {
         let checking = async {
+            let mut patience = PATIENCE;
             while !self.has_passed() {
-                match self.check().await {
+                match self.check_within(patience).await {
                     Ok(()) => return,
+                    Err(e) if e.cause.is_none() => {
+                        patience = LONGEST.min(2 * patience);
+                        tracing::warn!(error = %e, "nothing is put into the stores yet");
+                    }
                     Err(e) if e.is_refusal() => {
                         tracing::error!(error = %e, "nothing is put into the stores: `micropy-server adopt` says more");
                     }
@@ -167,10 +178,14 @@ impl StoreCheck {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
     use std::sync::Arc;
 
+    use async_trait::async_trait;
     use micropy_core::ports::Id;
+    use micropy_core::ports::binding::Identity;
     use micropy_core::ports::jobs::{Job, State, Topic};
+    use micropy_core::ports::storage::{ByteStream, Error, Head, Label, Listing, Upload};
     use micropy_core::ports::time::{ManualClock, Timestamp};
 
     use super::*;
@@ -209,6 +224,55 @@ mod tests {
         let adopted = binding::adopt(&*ports.mp3s, &*ports.jobs, ports.new_id());
         adopted.await.unwrap();
         stores.check().await.unwrap();
+        assert!(stores.has_passed());
+    }
+
+    /// A store that takes a minute to be looked through.
+    struct Large(Arc<dyn Storage>);
+
+    #[async_trait]
+    impl Storage for Large {
+        async fn append(&self, id: Id, offset: u64, body: Upload) -> Result<u64, Error> {
+            self.0.append(id, offset, body).await
+        }
+        async fn unfinished(&self, id: Id) -> Result<Head, Error> {
+            self.0.unfinished(id).await
+        }
+        async fn commit(&self, id: Id, label: &Label) -> Result<Head, Error> {
+            self.0.commit(id, label).await
+        }
+        async fn get(&self, id: Id, range: Range<u64>) -> Result<ByteStream, Error> {
+            self.0.get(id, range).await
+        }
+        async fn head(&self, id: Id) -> Result<Head, Error> {
+            self.0.head(id).await
+        }
+        async fn delete(&self, id: Id) -> Result<(), Error> {
+            self.0.delete(id).await
+        }
+        async fn list_older_than(&self, before: Timestamp) -> Result<Listing, Error> {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            self.0.list_older_than(before).await
+        }
+        async fn now(&self) -> Result<Timestamp, Error> {
+            self.0.now().await
+        }
+        async fn binding(&self) -> Result<Option<Identity>, Error> {
+            self.0.binding().await
+        }
+        async fn bind(&self, previous: Option<Identity>, ledger: Identity) -> Result<(), Error> {
+            self.0.bind(previous, ledger).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_store_from_before_bindings_passes_where_nobody_waits_for_it() {
+        let ports = ports();
+        let videos = Arc::new(Large(ports.videos.clone()));
+        let stores = StoreCheck::new(Ports { videos, ..ports });
+        let unanswered = stores.check().await.unwrap_err();
+        assert!(unanswered.cause.is_none(), "{unanswered}");
+        stores.passed(&CancellationToken::new()).await.unwrap();
         assert!(stores.has_passed());
     }
 

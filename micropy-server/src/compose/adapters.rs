@@ -358,16 +358,26 @@ impl Adapters {
         let open = async || {
             let folder = &self.settings.stores.data_dir;
             private::create_folder(folder)?;
-            let lock = match self.is_shared {
-                true => None,
-                false => Some(folder::lock(folder)?),
-            };
-            let database = Database::open(folder.join("micropy.db")).await?;
-            if lock.is_some() {
+            let path = folder.join("micropy.db");
+            if !self.is_shared {
+                let lock = folder::lock(folder)?;
+                let database = Database::open(path).await?;
                 // Nobody else has the folder, so what is still leased was leased by a dead process.
                 database.recover().await?;
+                return Ok::<_, io::Error>((database, Some(lock)));
             }
-            Ok::<_, io::Error>((database, lock))
+            if let Some(database) = Database::open_beside(&path).await? {
+                return Ok((database, None));
+            }
+            // It is to be made or upgraded, and not under a service.
+            let _lock = folder::lock(folder).map_err(|e| match e.kind() {
+                io::ErrorKind::ResourceBusy => io::Error::new(
+                    e.kind(),
+                    format!("{e}, and is of an older version: stop it first, or use that version for this"),
+                ),
+                _ => e,
+            })?;
+            Ok((Database::open(path).await?, None))
         };
         let (database, _) = self.database.get_or_try_init(open).await?;
         Ok(database.clone())

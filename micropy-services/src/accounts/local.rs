@@ -276,8 +276,9 @@ impl LocalAccounts {
         let email = user.email.clone();
         let account = Credentials { email, password };
         match self.authenticate(account, from).await {
-            // Whoever has the address since is another, even with the same password.
-            Ok(known) if known.is_unchanged_since(&user) => Ok(known),
+            // Whoever has the address since is another, even with the same password. A version that is another since is
+            // no reason: this very login may have replaced an old hash.
+            Ok(known) if known.id == user.id => Ok(known),
             Ok(_) => Err(AccountError::Ended),
             Err(LoginError::TooMany(wait)) => Err(AccountError::TooMany(wait)),
             Err(LoginError::Users(e)) => Err(e.into()),
@@ -546,6 +547,8 @@ mod tests {
     struct Reachable {
         users: MemoryAuth,
         is_away: AtomicBool,
+        /// Whether their passwords have old hashes, which the next login replaces.
+        is_old: AtomicBool,
     }
 
     impl Reachable {
@@ -563,7 +566,12 @@ mod tests {
             self.users()?.register(email, new, now).await
         }
         async fn authenticate(&self, email: &str, password: &str) -> Result<User, Error> {
-            self.users()?.authenticate(email, password).await
+            let users = self.users()?;
+            let user = users.authenticate(email, password).await?;
+            match self.is_old.swap(false, Ordering::SeqCst) {
+                true => users.change_password(email, password, None, NOW).await,
+                false => Ok(user),
+            }
         }
         async fn find(&self, email: &str) -> Result<User, Error> {
             let found = self.users()?.find(email).await;
@@ -680,6 +688,21 @@ mod tests {
                 assert!(!is_valid(&accounts, token).await, "{taken_away}");
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_with_an_old_hash_is_changed_and_removed_at_once() {
+        let (accounts, users, token) = accounts().await;
+        users.is_old.store(true, Ordering::SeqCst);
+        let change = PasswordChange {
+            current: "correct horse".into(),
+            new: "correct horse 2".into(),
+        };
+        let changed = accounts.change_password(&token, change, HERE).await;
+        let token = changed.unwrap();
+        users.is_old.store(true, Ordering::SeqCst);
+        let removed = accounts.remove(&token, "correct horse 2".into(), HERE);
+        removed.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

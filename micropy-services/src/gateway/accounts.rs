@@ -245,8 +245,9 @@ pub async fn remove(
         email: session.email.clone(),
         password: password.clone(),
     };
-    let known = gateway.accounts.login(Some(credentials), from).await;
-    known.map_err(|e| match e {
+    let token = gateway.accounts.login(Some(credentials), from).await;
+    // A token from before may be good no more: this login replaces a hash of an older kind, and the version with it.
+    let token = token.map_err(|e| match e {
         LoginError::TooMany(wait) => too_many_logins(wait),
         LoginError::Users(e) => e.into(),
         _ => AccountError::Wrong.into(),
@@ -254,8 +255,7 @@ pub async fn remove(
     gateway.accounts.check_removal().await?;
     // The account goes last: until then, all of this can be done again.
     gateway.remove_all_jobs(&session.email).await?;
-    let token = session.token.reveal();
-    gateway.accounts.remove(token, password, from).await?;
+    gateway.accounts.remove(&token, password, from).await?;
     // Until then the session was good, and an upload may have ended. There is nobody left to try it again.
     if let Err(problem) = gateway.remove_all_jobs(&session.email).await {
         tracing::warn!(?problem, "jobs of a removed account stay until they expire");
