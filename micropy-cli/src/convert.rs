@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use micropy_core::{
     Converter, Division, EmptyPart, Error, FileSink, Joined, Options, PartOutcome, Progress,
-    Report, Source, StreamSink,
+    Report, Sink, Source, StreamSink,
 };
 
 use crate::bar::{Bar, Share};
@@ -301,23 +301,8 @@ impl Batch<'_> {
         let opened = started.elapsed();
         let mut passes = Passes::new();
         let mut converter = self.converter(turn, &mut passes);
-        let report = match output {
-            Output::File(path) => {
-                let converted = converter.convert(source, self.create(path)?);
-                converted.map_err(Failure::of(path))?
-            }
-            Output::Stream(path) => {
-                let stream = File::options().write(true).open(path);
-                let stream = BufWriter::new(stream.map_err(Failure::create(path))?);
-                let converted = converter.convert(source, StreamSink::new(stream));
-                converted.map_err(Failure::Convert)?
-            }
-            _ => {
-                let stdout = BufWriter::new(io::stdout().lock());
-                let sink = StreamSink::new(stdout);
-                converter.convert(source, sink).map_err(Failure::Convert)?
-            }
-        };
+        let converted = converter.convert(source, self.sink(output)?);
+        let report = converted.map_err(Failure::of(output))?;
         drop(converter);
         let took = started.elapsed();
         let exit = self.report(turn, &output.name(), &report, took);
@@ -362,7 +347,7 @@ impl Batch<'_> {
             let started = Instant::now();
             turn.share.begin_part(index, paths.len());
             let converted = parts.convert(index, self.create(path)?);
-            match converted.map_err(Failure::of(path))? {
+            match converted.map_err(Failure::of_file(path))? {
                 PartOutcome::Empty(part) => empty.push((path, part)),
                 PartOutcome::Converted(report) => {
                     let name = path.display().to_string();
@@ -423,23 +408,8 @@ impl Batch<'_> {
         }
         let mut passes = Passes::new();
         let mut converter = self.converter(turn, &mut passes);
-        match output {
-            Output::File(path) => {
-                let joined = converter.join(sources, self.create(path)?);
-                joined.map_err(Failure::of(path))
-            }
-            Output::Stream(path) => {
-                let stream = File::options().write(true).open(path);
-                let stream = BufWriter::new(stream.map_err(Failure::create(path))?);
-                let joined = converter.join(sources, StreamSink::new(stream));
-                joined.map_err(Failure::Convert)
-            }
-            _ => {
-                let stdout = BufWriter::new(io::stdout().lock());
-                let joined = converter.join(sources, StreamSink::new(stdout));
-                joined.map_err(Failure::Convert)
-            }
-        }
+        let joined = converter.join(sources, self.sink(output)?);
+        joined.map_err(Failure::of(output))
     }
 
     /// Prints which chapters hold no audio, and returns whether it is missing. `others`: how the other chapters ended.
@@ -478,6 +448,19 @@ impl Batch<'_> {
         input::open(input, token).map_err(|error| match token.is_cancelled() {
             true => Failure::Convert(Error::Cancelled),
             false => Failure::Open(error),
+        })
+    }
+
+    /// What one MP3 is written to.
+    fn sink(&self, output: &Output) -> Result<Box<dyn Sink>, Failure> {
+        Ok(match output {
+            Output::File(path) => Box::new(self.create(path)?),
+            Output::Stream(path) => {
+                let stream = File::options().write(true).open(path);
+                let stream = stream.map_err(Failure::create(path))?;
+                Box::new(StreamSink::new(BufWriter::new(stream)))
+            }
+            _ => Box::new(StreamSink::new(BufWriter::new(io::stdout().lock()))),
         })
     }
 
@@ -639,8 +622,16 @@ impl Failure {
         |error| Failure::Create(path.to_owned(), error)
     }
 
+    /// A conversion into `output`.
+    fn of(output: &Output) -> impl FnOnce(Error) -> Failure {
+        |error| match output {
+            Output::File(path) => Failure::of_file(path)(error),
+            _ => Failure::Convert(error),
+        }
+    }
+
     /// A conversion into the file `path`, under whose name another may have appeared meanwhile.
-    fn of(path: &Path) -> impl FnOnce(Error) -> Failure {
+    fn of_file(path: &Path) -> impl FnOnce(Error) -> Failure {
         |error| match error {
             Error::Write(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Failure::Create(path.to_owned(), error)
