@@ -367,7 +367,11 @@ impl Changing {
     ) -> Result<(), DecodeError> {
         let start = pcm.len();
         let mut why_not = None;
-        for &configuration in configurations {
+        let own = self.aac.channel_configuration;
+        for &configuration in configurations
+            .iter()
+            .filter(|&&other| other == 0 || other != own)
+        {
             let decoded = match configuration {
                 0 => self.decode_usual(first, block, pcm),
                 other => self.decode_other(other, block, pcm),
@@ -411,9 +415,9 @@ impl Decoder for Changing {
             ChannelElement::Pair if channels == 2 => &[0],
             ChannelElement::Pair if described => &[0, 2],
             ChannelElement::Pair => &[2],
-            ChannelElement::Single if channels == 1 => &[0, 6, 7],
-            // Two single elements are two channels as well. A decoder of more takes one channel for another of them.
-            ChannelElement::Single => &[1, 0, 6, 7],
+            // Two single elements are two channels as well, and Symphonia's decoder would take one for both.
+            ChannelElement::Single if channels == 2 => &[1, 0, 3, 4, 5, 6, 7],
+            ChannelElement::Single => &[0, 1, 3, 4, 5, 6, 7],
         };
         self.decode_as(configurations, first, block, pcm)
     }

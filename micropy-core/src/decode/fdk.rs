@@ -78,7 +78,6 @@ pub fn decoder(
     let config = explicit.unwrap_or_else(|| configuration(track, aac));
     Ok(Box::new(Fdk {
         inner: open(&config)?,
-        shortened: Shortened::of(config),
         layout: format.layout,
         planes: aac.planes(format.layout),
         other: Pcm::default(),
@@ -113,7 +112,6 @@ pub fn core_decoder(aac: &AacConfig) -> Result<Box<dyn Decoder>> {
     let layout = aac.layout.unwrap_or(Layout::STEREO);
     Ok(Box::new(Fdk {
         inner: open(&aac.plain())?,
-        shortened: Shortened::of(aac.plain()),
         layout,
         planes: aac.planes(layout),
         other: Pcm::default(),
@@ -223,7 +221,6 @@ impl Decoder for Whole {
 
 struct Fdk {
     inner: micropy_fdk::Decoder,
-    shortened: Shortened,
     layout: Layout,
     /// The plane of each interleaved channel.
     planes: Vec<usize>,
@@ -254,10 +251,11 @@ impl Decoder for Fdk {
             }
             return Ok(());
         }
-        // Parametric stereo was expected and did not come, or has ended; or the stream has changed.
-        if coded < self.planes.len() && self.planes.len() > 2 {
-            self.shortened.check(packet)?;
+        // The library takes packets that lack the last of the channels, but then the others are not where it says.
+        if self.planes.len() > 2 {
+            return Err(DecodeError(format!("a packet of {coded} channels")));
         }
+        // Parametric stereo was expected and did not come, or has ended; or the stream has changed.
         let layout =
             Layout::usual(coded as u16).ok_or_else(|| DecodeError(format!("{coded} channels")))?;
         self.other.reset(coded);

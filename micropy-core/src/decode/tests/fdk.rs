@@ -211,7 +211,7 @@ fn changing(first: &Track, second: &Track, at: usize) -> Track {
 #[test]
 fn a_stream_that_changes_its_channels_stays_in_those_it_began_with() {
     let directory = tempfile::tempdir().unwrap();
-    let kinds = ["mono", "stereo", "quad", "5.1"];
+    let kinds = ["mono", "stereo", "quad", "3.0", "4.0", "5.0", "5.1", "7.1"];
     let tracks = kinds.map(|channels| encoded(channels, directory.path()));
     // ffmpeg describes four channels in a program_config_element.
     assert_eq!(tracks[2].parameters.config[1] & 0x78, 0);
