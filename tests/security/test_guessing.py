@@ -49,7 +49,7 @@ def test_right_passwords_are_never_too_many(start):
 
 
 def test_an_ipv6_network_is_one_guesser(start):
-    service = start("serve", login_attempts=3, trust_forwarded=True)
+    service = start("serve", login_attempts=3, trust_forwarded=True, registration=True)
     ann = service.user("ann@example.com")
     found = [client(ann, f"2001:db8:1:2:{n:x}::1")("wrong").status for n in range(5)]
     assert found == [401] * 3 + [429] * 2
@@ -57,7 +57,7 @@ def test_an_ipv6_network_is_one_guesser(start):
 
 
 def test_an_account_that_the_world_attacks_stays_open_to_its_owner(start):
-    service = start("serve", login_attempts=3, trust_forwarded=True)
+    service = start("serve", login_attempts=3, trust_forwarded=True, registration=True)
     ann = service.user("ann@example.com")
     assert client(ann, "192.0.2.1")().status == 200
     found = [client(ann, f"198.51.100.{n}")("wrong").status for n in range(40)]
@@ -83,7 +83,7 @@ def test_registrations_do_not_keep_a_login_waiting(start):
 
 
 def test_an_address_makes_a_limited_number_of_accounts(start):
-    service = start("serve", registrations=5, trust_forwarded=True)
+    service = start("serve", registrations=5, trust_forwarded=True, registration=True)
     found = [register(service, f"user{n}@example.com", X_Forwarded_For=f"2001:db8::{n}") for n in range(7)]
     assert [reply.status for reply in found] == [201] * 5 + [429] * 2
     assert int(found[-1].headers["retry-after"]) > 200 and "address" in found[-1].json()["detail"]
@@ -92,8 +92,13 @@ def test_an_address_makes_a_limited_number_of_accounts(start):
 
 
 @pytest.mark.parametrize("settings, status", [
-    ({}, 201), ({"host": "0.0.0.0"}, 403), ({"registration": False}, 403), ({"host": "0.0.0.0", "registration": True}, 201)],
-    ids=["on loopback", "on every address", "switched off", "switched on"])
+    ({}, 201),
+    ({"host": "0.0.0.0"}, 403),
+    ({"registration": False}, 403),
+    ({"trust_forwarded": True}, 403),
+    ({"public_url": "https://mp3.example.com"}, 403),
+    ({"host": "0.0.0.0", "registration": True}, 201),
+], ids=["on loopback", "on every address", "switched off", "behind a proxy", "at a public address", "switched on"])
 def test_strangers_register_only_on_loopback_unless_somebody_says_otherwise(start, settings, status):
     service = start("serve", jwt_secret=SECRET, **settings)
     assert register(service, "ann@example.com").status == status
@@ -136,7 +141,7 @@ def test_nobody_but_a_gateway_makes_an_account_for_the_files_of_somebody_else(sp
 
 
 def test_one_client_of_the_gateway_does_not_lock_out_the_others(split):
-    auth, gateway = split(gateway={"trust_forwarded": True})
+    auth, gateway = split(gateway={"trust_forwarded": True, "registration": True})
     ann = gateway.user("ann@example.com")
     for n in range(100):
         User(gateway.url, f"user{n}@example.com").ask(

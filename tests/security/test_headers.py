@@ -51,9 +51,9 @@ def test_over_http_there_is_no_talk_of_https(service, ann):
 @pytest.mark.parametrize("how", ["by its own setting", "as a proxy says"])
 def test_over_https_browsers_stay_with_it(start, how):
     if how == "by its own setting":
-        service, told = start("serve", public_url="https://mp3.example.com"), {}
+        service, told = start("serve", public_url="https://mp3.example.com", registration=True), {}
     else:
-        service, told = start("serve", trust_forwarded=True), {"X_Forwarded_Proto": "https", "X_Forwarded_For": "192.0.2.1"}
+        service, told = start("serve", trust_forwarded=True, registration=True), {"X_Forwarded_Proto": "https", "X_Forwarded_For": "192.0.2.1"}
     account = {"email": "ann@example.com", "password": PASSWORD}
     reply = service.ask("POST", "/api/v1/auth/register", account, **told)
     cookie = reply.headers["set-cookie"]
@@ -71,7 +71,7 @@ def test_over_https_browsers_stay_with_it(start, how):
 
 
 def test_behind_a_proxy_that_rewrites_the_host_the_page_works_or_says_why_not(start):
-    service = start("serve", trust_forwarded=True)
+    service = start("serve", trust_forwarded=True, registration=True)
     cookie = service.user("ann@example.com").login().headers["set-cookie"].split(";")[0]
     def refresh(**told):
         return service.ask("POST", "/api/v1/auth/refresh", Cookie=cookie, Origin="http://mp3.example.com", Host="gateway:8080", **told)

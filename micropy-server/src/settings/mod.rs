@@ -18,11 +18,12 @@ mod layers;
 mod page;
 mod value;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use axum::http::Uri;
 use clap::{Arg, Command, FromArgMatches as _};
 use micropy_services::accounts::Secret;
 use micropy_services::gateway::Limits;
@@ -139,7 +140,8 @@ pub struct Accounts {
     #[arg(long, value_name = "BOOL", default_value = "false", action = clap::ArgAction::Set)]
     development: bool,
 
-    /// Let people register themselves [default: only where gateway and auth service listen on loopback addresses]
+    /// Let people register themselves [default: only where gateway and auth service listen on loopback addresses, and
+    /// no proxy lets others in: without trust_forwarded and a public_url elsewhere]
     #[arg(long, value_name = "BOOL", action = clap::ArgAction::Set)]
     registration: Option<bool>,
 
@@ -440,9 +442,12 @@ impl Settings {
         ))
     }
 
-    /// Whether people may register themselves at services that listen to `addresses`.
+    /// Whether people may register themselves at services that listen to `addresses`: by default only where no others
+    /// than those of this machine come, by way of a proxy neither.
     pub fn registration(&self, addresses: &[SocketAddr]) -> bool {
-        let is_local = addresses.iter().all(|address| address.ip().is_loopback());
+        let is_local = addresses.iter().all(|address| address.ip().is_loopback())
+            && !self.addresses.trust_forwarded
+            && self.addresses.public_url().is_none_or(is_here);
         self.accounts.registration.unwrap_or(is_local)
     }
 
@@ -464,6 +469,17 @@ impl Settings {
             body_timeout: self.requests.body_timeout,
         }
     }
+}
+
+/// Whether a URL leads to this machine itself.
+fn is_here(url: &str) -> bool {
+    let Ok(url) = url.parse::<Uri>() else {
+        return false;
+    };
+    let host = url.host().unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let is_loopback = |address: IpAddr| address.is_loopback();
+    host == "localhost" || address.parse().is_ok_and(is_loopback)
 }
 
 impl Addresses {
@@ -583,6 +599,21 @@ mod tests {
             assert_eq!(told.registration(&[here]), told.registration(&[anywhere]));
         }
         assert!(settings(&[("MICROPY_REGISTRATION", "true")]).registration(&[anywhere]));
+        // A proxy on the same machine lets others in.
+        for (name, value, is_open) in [
+            ("MICROPY_TRUST_FORWARDED", "true", false),
+            ("MICROPY_PUBLIC_URL", "https://mp3.example.com", false),
+            ("MICROPY_PUBLIC_URL", "http://192.0.2.1:8080/mp3", false),
+            ("MICROPY_PUBLIC_URL", "http://localhost:9000", true),
+            ("MICROPY_PUBLIC_URL", "http://127.0.0.1/mp3", true),
+            ("MICROPY_PUBLIC_URL", "http://[::1]:8080", true),
+        ] {
+            assert_eq!(
+                settings(&[(name, value)]).registration(&[here]),
+                is_open,
+                "{value}"
+            );
+        }
     }
 
     #[test]
