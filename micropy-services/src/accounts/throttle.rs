@@ -51,6 +51,13 @@ struct Seen {
     count: u32,
 }
 
+impl Seen {
+    /// Whether it counts no longer: also where the clock was ahead then, and was set back since.
+    fn is_over(&self, window: Duration, now: Timestamp) -> bool {
+        now < self.since || now.since(self.since) >= window
+    }
+}
+
 /// Attempts of the last minutes, or of a day.
 ///
 /// An attempt is counted before it is made: of any number at once, no more are made than are allowed. It is given back
@@ -112,10 +119,29 @@ impl Throttle {
         from: IpAddr,
         now: Timestamp,
     ) -> Result<Attempt, Duration> {
+        self.attempt_from(account, from, self.is_familiar(account, from), now)
+    }
+
+    /// Whether somebody has signed in to the account from there.
+    pub fn is_familiar(&self, account: &str, from: IpAddr) -> bool {
+        let place = (Sha256::digest(account).into(), Network::of(from));
+        let counters = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        counters.familiar.contains(&place)
+    }
+
+    /// The same as [`attempt`](Throttle::attempt), from where the account has been used or not. What strangers have
+    /// asked for does not count where it has.
+    pub fn attempt_from(
+        &self,
+        account: &str,
+        from: IpAddr,
+        is_familiar: bool,
+        now: Timestamp,
+    ) -> Result<Attempt, Duration> {
         let (account, network) = (Sha256::digest(account).into(), Network::of(from));
         let mut counters = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut keys = vec![Key::AccountFrom(account, network), Key::Network(network)];
-        if !counters.familiar.contains(&(account, network)) {
+        if !is_familiar {
             keys.push(Key::Account(account));
         }
         let wait = keys.iter().filter_map(|key| {
@@ -195,7 +221,7 @@ impl Counters {
     /// How long until another is allowed; `None` where it is allowed now.
     fn wait(&self, key: &Key, limit: u32, window: Duration, now: Timestamp) -> Option<Duration> {
         let since = match self.seen.get(key) {
-            Some(seen) if seen.count >= limit => seen.since,
+            Some(seen) if seen.count >= limit && !seen.is_over(window, now) => seen.since,
             None if limit == 0 => now,
             _ => return None,
         };
@@ -205,7 +231,7 @@ impl Counters {
 
     fn count(&mut self, key: Key, window: Duration, now: Timestamp) {
         if self.seen.len() >= CAPACITY && !self.seen.contains_key(&key) {
-            self.seen.retain(|_, seen| now.since(seen.since) < window);
+            self.seen.retain(|_, seen| !seen.is_over(window, now));
             if self.seen.len() >= CAPACITY
                 && let Some(oldest) = self.seen.iter().min_by_key(|(_, seen)| seen.since)
             {
@@ -218,7 +244,7 @@ impl Counters {
             count: 0,
         };
         let seen = self.seen.entry(key).or_insert(begun);
-        if now.since(seen.since) >= window {
+        if seen.is_over(window, now) {
             *seen = begun;
         }
         seen.count += 1;
@@ -315,6 +341,32 @@ mod tests {
         assert!(allowed("bob", "192.0.2.1", 23) && allowed("eve", "192.0.2.1", 23));
         assert!(!allowed("zoe", "192.0.2.1", 23), "whatever the account");
         assert!(allowed("ann", "192.0.2.3", 24) && allowed("zoe", "192.0.2.1", 24));
+    }
+
+    #[test]
+    fn strangers_use_up_nothing_of_where_the_account_was_used() {
+        let throttle = Throttle::daily(2, 100);
+        let asked = |from: &str, is_familiar| {
+            let asked = throttle.attempt_from("ann", address(from), is_familiar, START);
+            asked.is_ok()
+        };
+        let strangers = (0..50).filter(|n| asked(&format!("192.0.2.{n}"), false));
+        assert_eq!(strangers.count(), 2);
+        let own = || asked("198.51.100.1", true);
+        assert_eq!([own(), own(), own()], [true, true, false]);
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_shuts_nobody() {
+        let throttle = Throttle::new(1);
+        let ahead = START.plus(DAY * 400);
+        assert!(throttle.attempt("ann", here(), ahead).is_ok());
+        assert!(throttle.attempt("ann", here(), ahead).is_err());
+        assert!(throttle.attempt("ann", here(), START).is_ok());
+        assert!(
+            throttle.attempt("ann", here(), START).is_err(),
+            "and counts"
+        );
     }
 
     #[test]
