@@ -621,6 +621,11 @@ impl JobViews for MongodbJobs {
         Ok(entry_of(&found.ok_or(Error::NotFound)?)?.job)
     }
 
+    async fn by_key(&self, owner: &str, key: &str) -> Result<Job, Error> {
+        let found = self.find(doc! { "owner": owner, "key": key }).await?;
+        Ok(entry_of(&found.ok_or(Error::NotFound)?)?.job)
+    }
+
     async fn list(&self, owner: &str, filter: &Filter, limit: usize) -> Result<Vec<Job>, Error> {
         let mut wanted = doc! { "owner": owner };
         if !filter.states.is_empty() {

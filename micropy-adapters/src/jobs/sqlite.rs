@@ -350,6 +350,13 @@ impl JobViews for SqliteJobs {
         self.select(query).await?.pop().ok_or(Error::NotFound)
     }
 
+    async fn by_key(&self, owner: &str, key: &str) -> Result<Job, Error> {
+        let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE owner = ");
+        query.push_bind(owner.to_owned());
+        query.push(" AND key = ").push_bind(key.to_owned());
+        self.select(query).await?.pop().ok_or(Error::NotFound)
+    }
+
     async fn list(&self, owner: &str, filter: &Filter, limit: usize) -> Result<Vec<Job>, Error> {
         let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE owner = ");
         query.push_bind(owner.to_owned());

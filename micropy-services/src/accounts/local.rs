@@ -34,6 +34,9 @@ const DAILY_MAILS_UNCONFIRMED: u32 = 5;
 const CHECK_TIME: Duration = Duration::from_secs(2);
 /// How long a store that did not answer is not asked again.
 const PAUSE: Duration = Duration::from_secs(2);
+/// How much longer than it lives a token that was ended is remembered: a clock that is ahead for a while would let it
+/// be forgotten, and live again.
+const REVOKED: Duration = Duration::from_secs(366 * 24 * 3600);
 /// The unit in which tokens tell the time.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -170,9 +173,6 @@ impl LocalAccounts {
     /// What an API token is good for. While the store does not answer, what it said last holds.
     async fn check_api_token(&self, token: &str) -> Result<Option<Claims>, Error> {
         let digest = digest(token);
-        if let Some(answer) = self.recent.fresh(&digest) {
-            return Ok(answer);
-        }
         let asked = tokio::time::timeout(CHECK_TIME, self.users.find_api_token(&digest)).await;
         let answer = match asked.unwrap_or_else(|elapsed| Err(Error::Unavailable(elapsed.into()))) {
             Ok((user, _)) if user.is_disabled => None,
@@ -350,15 +350,20 @@ impl Accounts for LocalAccounts {
     }
 
     async fn check(&self, token: &str) -> Result<Option<Claims>, Error> {
+        let is_possible = token.starts_with(API_TOKEN) || self.read(token).is_some();
+        match self.recent.fresh(&digest(token)).filter(|_| is_possible) {
+            Some(answer) => Ok(answer),
+            None => self.check_now(token).await,
+        }
+    }
+
+    async fn check_now(&self, token: &str) -> Result<Option<Claims>, Error> {
         if token.starts_with(API_TOKEN) {
             return self.check_api_token(token).await;
         }
         let Some((claims, digest)) = self.read(token) else {
             return Ok(None);
         };
-        if let Some(answer) = self.recent.fresh(&digest) {
-            return Ok(answer);
-        }
         let answer = self.standing(claims, &digest).await?;
         self.recent.remember(digest, answer.clone());
         Ok(answer)
@@ -375,7 +380,7 @@ impl Accounts for LocalAccounts {
         let Some((claims, digest)) = self.read(token) else {
             return Ok(());
         };
-        let expiry = Timestamp::from_millis(claims.exp.saturating_mul(1000));
+        let expiry = Timestamp::from_millis(claims.exp.saturating_mul(1000)).plus(REVOKED);
         self.users.revoke(&digest, expiry, self.clock.now()).await?;
         self.recent.remember(digest, None);
         Ok(())
@@ -420,8 +425,10 @@ impl Accounts for LocalAccounts {
         from: IpAddr,
     ) -> Result<Option<MailCode>, AccountError> {
         let now = self.clock.now();
+        // Where a user has signed in, nobody else can use up the mails that may be asked for.
+        let is_familiar = self.throttle.is_familiar(email, from);
         for throttle in [&self.mails, &self.daily_mails] {
-            let counted = throttle.attempt(email, from, now);
+            let counted = throttle.attempt_from(email, from, is_familiar, now);
             counted.map_err(AccountError::TooMany)?;
         }
         let user = match self.users.find(email).await {
@@ -430,7 +437,8 @@ impl Accounts for LocalAccounts {
             Err(e) => return Err(e.into()),
         };
         if !user.is_verified {
-            let counted = self.unconfirmed_mails.attempt(email, from, now);
+            let mails = &self.unconfirmed_mails;
+            let counted = mails.attempt_from(email, from, is_familiar, now);
             counted.map_err(AccountError::TooMany)?;
         }
         let purpose = match (purpose, user.is_verified) {
@@ -703,6 +711,24 @@ mod tests {
         users.is_old.store(true, Ordering::SeqCst);
         let removed = accounts.remove(&token, "correct horse 2".into(), HERE);
         removed.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_was_ahead_wakes_no_token_that_was_ended() {
+        let users = Arc::new(Reachable::default());
+        let clock = Arc::new(ManualClock::new(NOW));
+        let secret = Secret::new("a secret of the tests, of more than 32 bytes");
+        let accounts = LocalAccounts::new(users, clock.clone(), &secret);
+        let account = credentials(ANN, "correct horse");
+        let ended = accounts.register(account, HERE).await.unwrap();
+        accounts.logout(&ended).await.unwrap();
+        let month = Duration::from_secs(30 * 24 * 3600);
+        clock.advance(month);
+        let account = credentials(ANN, "correct horse");
+        let later = accounts.login(Some(account), HERE).await.unwrap();
+        accounts.logout(&later).await.unwrap();
+        clock.set(NOW);
+        assert!(accounts.check_now(&ended).await.unwrap().is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -64,6 +64,9 @@ pub trait Accounts: Send + Sync {
     /// was known last holds.
     async fn check(&self, token: &str) -> Result<Option<Claims>, Error>;
 
+    /// The same, whatever was found out a moment ago: for what must not be done for a user who was just removed.
+    async fn check_now(&self, token: &str) -> Result<Option<Claims>, Error>;
+
     /// A new token for the user of a valid one.
     async fn renew(&self, token: &str) -> Result<String, RenewError>;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::http::StatusCode;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use axum::http::request::Builder;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -192,10 +192,47 @@ impl RemoteAccounts {
         }
     }
 
+    /// The claims of a token; `at_once`: as the users' store has them now, and not as anybody remembers.
+    async fn look_up(&self, token: &str, at_once: bool) -> Result<Option<Claims>, Error> {
+        let now = self.clock.now();
+        let tokens = self.tokens.as_ref();
+        // An API token has no signature.
+        let tokens = tokens.filter(|_| !token.starts_with(API_TOKEN));
+        let signed = match tokens.map(|tokens| tokens.check(token, now)) {
+            Some(None) => return Ok(None),
+            signed => signed.flatten(),
+        };
+        let key = Sha256::digest(token).into();
+        let in_time = |claims: Option<Claims>| {
+            claims.filter(|claims| claims.exp > now.as_millis().div_euclid(1000))
+        };
+        if let Some(answer) = self.recent.fresh(&key).filter(|_| !at_once) {
+            return Ok(in_time(answer));
+        }
+        let answer = match self.validate(token, at_once).await {
+            Ok(answer) => answer,
+            // It is away. What was known last holds, and then the signature.
+            Err(e @ Error::Unavailable(_)) => match (self.recent.last(&key), signed) {
+                (Some(last), _) => in_time(last),
+                (None, Some(claims)) => Some(claims),
+                (None, None) => return Err(e),
+            },
+            Err(e) => return Err(e),
+        };
+        // Of tokens that were never valid, there is no end.
+        if answer.is_some() || self.recent.last(&key).is_some() {
+            self.recent.remember(key, answer.clone());
+        }
+        Ok(answer)
+    }
+
     /// What the auth service says of a token.
-    async fn validate(&self, token: &str) -> Result<Option<Claims>, Error> {
+    async fn validate(&self, token: &str, at_once: bool) -> Result<Option<Claims>, Error> {
         // Of API tokens, it tells our gateways alone, which keep to their scopes.
-        let request = self.post_for("/validate", IpAddr::from([0, 0, 0, 0]));
+        let mut request = self.post_for("/validate", IpAddr::from([0, 0, 0, 0]));
+        if at_once {
+            request = request.header(CACHE_CONTROL, "no-cache");
+        }
         let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         let answer = self.service.send(request, None, CHECK_TIME).await;
         let answer = answer.map_err(Error::Unavailable)?;
@@ -273,36 +310,11 @@ impl Accounts for RemoteAccounts {
     }
 
     async fn check(&self, token: &str) -> Result<Option<Claims>, Error> {
-        let now = self.clock.now();
-        let tokens = self.tokens.as_ref();
-        // An API token has no signature.
-        let tokens = tokens.filter(|_| !token.starts_with(API_TOKEN));
-        let signed = match tokens.map(|tokens| tokens.check(token, now)) {
-            Some(None) => return Ok(None),
-            signed => signed.flatten(),
-        };
-        let key = Sha256::digest(token).into();
-        let in_time = |claims: Option<Claims>| {
-            claims.filter(|claims| claims.exp > now.as_millis().div_euclid(1000))
-        };
-        if let Some(answer) = self.recent.fresh(&key) {
-            return Ok(in_time(answer));
-        }
-        let answer = match self.validate(token).await {
-            Ok(answer) => answer,
-            // It is away. What was known last holds, and then the signature.
-            Err(e @ Error::Unavailable(_)) => match (self.recent.last(&key), signed) {
-                (Some(last), _) => in_time(last),
-                (None, Some(claims)) => Some(claims),
-                (None, None) => return Err(e),
-            },
-            Err(e) => return Err(e),
-        };
-        // Of tokens that were never valid, there is no end.
-        if answer.is_some() || self.recent.last(&key).is_some() {
-            self.recent.remember(key, answer.clone());
-        }
-        Ok(answer)
+        self.look_up(token, false).await
+    }
+
+    async fn check_now(&self, token: &str) -> Result<Option<Claims>, Error> {
+        self.look_up(token, true).await
     }
 
     async fn renew(&self, token: &str) -> Result<String, RenewError> {

@@ -395,6 +395,9 @@ mod tests {
         async fn check(&self, token: &str) -> Result<Option<Claims>, Error> {
             self.0.check(token).await
         }
+        async fn check_now(&self, token: &str) -> Result<Option<Claims>, Error> {
+            self.0.check_now(token).await
+        }
         async fn renew(&self, token: &str) -> Result<String, RenewError> {
             self.0.renew(token).await
         }

@@ -24,7 +24,7 @@ use super::Shared;
 use super::body::Query;
 use super::download::content_disposition;
 use super::problem::Problem;
-use super::session::Session;
+use super::session::{Session, while_it_lasts};
 use super::slots::Slots;
 use crate::job::product::Product;
 
@@ -126,6 +126,7 @@ pub async fn archive(
             content_disposition("attachment", "micropy.zip"),
         ),
     ];
+    let body = while_it_lasts(gateway.watch(&session), body);
     Ok((headers, Body::from_stream(body)).into_response())
 }
 

@@ -130,7 +130,7 @@ pub async fn download(
         Err(e) => return rejection(&e.into()),
     };
     let name = format!("inline; filename={mp3}.{}", product.extension());
-    match download::serve(&gateway, mp3, product, &name, &method, &headers).await {
+    match download::serve(&gateway, &session, mp3, product, &name, &method, &headers).await {
         Ok(response) => response,
         Err(problem) => rejection(&problem),
     }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::body::{JobId, Query};
 use super::problem::Problem;
-use super::session::OwnJob;
+use super::session::{OwnJob, Session, while_it_lasts};
 use super::{Gateway, Shared};
 use crate::job::product::Product;
 
@@ -44,6 +44,7 @@ pub struct Disposition {
 )]
 pub async fn mp3(
     State(gateway): State<Shared>,
+    session: Session,
     OwnJob(job): OwnJob,
     Query(disposition): Query<Disposition>,
     method: Method,
@@ -57,12 +58,16 @@ pub async fn mp3(
     let output = job.output.ok_or_else(Problem::not_found)?;
     let product = Product::of(&output);
     let name = content_disposition(kind, &product.file_name(&job.file_name));
-    serve(&gateway, output.mp3, product, &name, &method, &headers).await
+    serve(
+        &gateway, &session, output.mp3, product, &name, &method, &headers,
+    )
+    .await
 }
 
-/// Responds with the product of a job.
+/// Responds with the product of a job, for as long as the session lasts.
 pub async fn serve(
     gateway: &Gateway,
+    session: &Session,
     mp3: Id,
     product: Product,
     disposition: &str,
@@ -100,7 +105,10 @@ pub async fn serve(
     let length = [(CONTENT_LENGTH, (range.end - range.start).to_string())];
     let body = match *method {
         Method::HEAD => Body::empty(),
-        _ => Body::from_stream(gateway.ports.mp3s.get(head.id, range.clone()).await?),
+        _ => {
+            let bytes = gateway.ports.mp3s.get(head.id, range.clone()).await?;
+            Body::from_stream(while_it_lasts(gateway.watch(session), bytes))
+        }
     };
     let mut response = (status, common, length, body).into_response();
     if status == StatusCode::PARTIAL_CONTENT {

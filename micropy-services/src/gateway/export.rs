@@ -5,14 +5,14 @@ use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{Error, Filter};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::problem::Problem;
-use super::session::Session;
+use super::session::{Session, while_it_lasts};
 use super::tokens::TokenView;
 use super::view::{JobView, rfc3339};
 use super::{Gateway, Shared};
@@ -53,6 +53,7 @@ pub async fn export(State(gateway): State<Shared>, session: Session) -> Result<R
         "confirmed": session.is_verified,
         "tokens": tokens,
     });
+    let watched = gateway.watch(&session);
     // The jobs follow in the same object.
     let mut head = head.to_string();
     head.truncate(head.len() - 1);
@@ -62,7 +63,7 @@ pub async fn export(State(gateway): State<Shared>, session: Session) -> Result<R
         async move { gateway.page(&owner, page).await }
     });
     let head = stream::once(async move { Ok::<_, Error>(Bytes::from(head)) });
-    let body = Body::from_stream(futures_util::StreamExt::chain(head, jobs));
+    let body = Body::from_stream(while_it_lasts(watched, head.chain(jobs)));
     let headers = [
         (CONTENT_TYPE, "application/json"),
         (

@@ -3,11 +3,14 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
+use axum::BoxError;
 use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
 use micropy_core::ports::auth::Scopes;
 use micropy_core::ports::jobs::Job;
 use micropy_core::ports::{Id, auth, jobs};
@@ -197,6 +200,12 @@ impl Gateway {
         claims.is_ok_and(|claims| claims.is_none())
     }
 
+    /// The same, whatever was found out a moment ago.
+    pub(super) async fn has_just_ended(&self, session: &Session) -> bool {
+        let claims = self.accounts.check_now(session.token.reveal()).await;
+        claims.is_ok_and(|claims| claims.is_none())
+    }
+
     /// Looks after a session until the result is dropped: a request may last for hours, and its token may end
     /// meanwhile.
     pub(super) fn watch(&self, session: &Session) -> Watched {
@@ -216,6 +225,18 @@ impl Gateway {
             _task: AbortOnDropHandle::new(task),
         }
     }
+}
+
+/// Ends the bytes of a response with an error, which breaks the connection, once the session that asked for them has
+/// ended.
+pub(super) fn while_it_lasts<E: Into<BoxError>>(
+    watched: Watched,
+    bytes: impl Stream<Item = Result<Bytes, E>>,
+) -> impl Stream<Item = Result<Bytes, BoxError>> {
+    bytes.map(move |piece| match watched.ended.is_cancelled() {
+        true => Err("the session has ended".into()),
+        false => piece.map_err(Into::into),
+    })
 }
 
 async fn identify(parts: &Parts, gateway: &Shared) -> Result<Session, NoSession> {
@@ -356,6 +377,20 @@ mod tests {
         let users = Arc::new(MemoryAuth::default());
         let accounts = LocalAccounts::new(users, clock.clone(), &secret);
         Gateway::new(Ports::in_memory(clock), Arc::new(accounts))
+    }
+
+    #[tokio::test]
+    async fn bytes_end_with_an_error_once_the_session_has_ended() {
+        let watched = Watched {
+            ended: CancellationToken::new(),
+            _task: AbortOnDropHandle::new(tokio::spawn(std::future::pending())),
+        };
+        let ended = watched.ended.clone();
+        let pieces = futures_util::stream::repeat(Bytes::from("ID3"));
+        let mut bytes = while_it_lasts(watched, pieces.map(Ok::<_, BoxError>));
+        assert_eq!(bytes.next().await.unwrap().unwrap(), "ID3");
+        ended.cancel();
+        assert!(bytes.next().await.unwrap().is_err());
     }
 
     fn parts(headers: &[(&str, &str)], over_https: bool) -> Parts {

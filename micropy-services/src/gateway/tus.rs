@@ -120,9 +120,17 @@ pub async fn create(
     job.fingerprint = (job.key.as_ref()).map(|_| fingerprint(&job, &length.to_be_bytes()));
     let mut offset = 0;
     let admission = gateway.admission.lock(&session.email).await;
-    gateway.check_quota(&session, length).await?;
+    // A request that is repeated needs no room, however much is left since the first.
+    if !gateway.is_known(&job.owner, job.key.as_deref()).await? {
+        gateway.check_quota(&session, length).await?;
+    }
     let created = gateway.ports.jobs.create(&job, None).await?;
     drop(admission);
+    if matches!(created, Created::New(_)) && gateway.has_just_ended(&session).await {
+        // Where this fails, the sweeper removes it.
+        let _ = gateway.ports.remove(job.id).await;
+        return Err(Problem::session_ended());
+    }
     if let Created::Existing(first) = created {
         if !is_repetition(&first, &job) {
             return Err(Problem::key_reused());

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use micropy_core::ports::Id;
-use micropy_core::ports::jobs::{Filter, Job};
+use micropy_core::ports::jobs::{self, Filter, Job};
 use multer::{Field, Multipart};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -422,8 +422,21 @@ impl Gateway {
         file: File,
         session_ended: CancellationToken,
     ) -> Result<Job, Problem> {
-        let (reservation, limit, too_large) = self.reserve(session, file.most).await?;
-        let reservation = Arc::new(reservation);
+        // A request that is repeated needs no room, however much is left since the first.
+        let (room, limit, too_large) = match self
+            .is_known(&submission.owner, submission.key.as_deref())
+            .await?
+        {
+            true => (
+                None,
+                self.limits.upload,
+                Rejection::TooLarge(self.limits.upload),
+            ),
+            false => {
+                let (room, limit, too_large) = self.reserve(session, file.most).await?;
+                (Some(Arc::new(room)), limit, too_large)
+            }
+        };
         let checks = Checks {
             limit,
             too_large,
@@ -432,10 +445,12 @@ impl Gateway {
             superseded: CancellationToken::new(),
             session_ended,
         };
-        let room = reservation.clone();
-        let video = checked(file.video, checks).map(move |piece| match piece {
-            Ok(piece) if !room.take(piece.len() as u64) => Err(Rejection::Quota.into()),
-            piece => piece,
+        let reserved = room.clone();
+        let video = checked(file.video, checks).map(move |piece| match (piece, &reserved) {
+            (Ok(piece), Some(room)) if !room.take(piece.len() as u64) => {
+                Err(Rejection::Quota.into())
+            }
+            (piece, _) => piece,
         });
         let job = self.ports.store(submission, Box::pin(video)).await?;
         if self.has_ended(session).await {
@@ -444,18 +459,46 @@ impl Gateway {
             return Err(Problem::session_ended());
         }
         let admission = self.admission.lock(&session.email).await;
-        reservation.settle(job.source_bytes);
+        if let Some(room) = room {
+            room.settle(job.source_bytes);
+        }
         // MP3s may have used up the quota meanwhile, or uploads by way of another gateway.
-        if let Err(problem) = self.check_quota(session, job.source_bytes).await {
+        let is_allowed = match self.is_known(&job.owner, job.key.as_deref()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => self.check_quota(session, job.source_bytes).await,
+            Err(e) => Err(e),
+        };
+        if let Err(problem) = is_allowed {
             // Where this fails, the sweeper removes it.
             let _ = self.ports.videos.delete(job.source).await;
             return Err(problem);
         }
+        let own = job.id;
         let job = self.ports.submit(job).await?;
         drop(admission);
+        // Whoever removes an account removes its jobs after it, and may have come too early for this one.
+        if job.id == own && self.has_just_ended(session).await {
+            // Where this fails, the sweeper removes it.
+            let _ = self.ports.remove(job.id).await;
+            return Err(Problem::session_ended());
+        }
         self.metrics.uploaded(job.source_bytes);
         tracing::info!(job_id = %job.id, bytes = job.source_bytes, "video received");
         Ok(job)
+    }
+}
+
+impl Gateway {
+    /// Whether the owner has a job with the same key: the request is repeated.
+    pub(super) async fn is_known(&self, owner: &str, key: Option<&str>) -> Result<bool, Problem> {
+        let Some(key) = key else {
+            return Ok(false);
+        };
+        match self.ports.jobs.by_key(owner, key).await {
+            Ok(_) => Ok(true),
+            Err(jobs::Error::NotFound) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
     }
 }
 
@@ -501,9 +544,9 @@ mod tests {
     use axum::body::Body;
     use axum::http::header::AUTHORIZATION;
     use futures_util::stream;
-    use micropy_core::ports::binding;
     use micropy_core::ports::memory::MemoryAuth;
     use micropy_core::ports::time::{ManualClock, Timestamp};
+    use micropy_core::ports::{Auth as _, binding};
     use tower::ServiceExt as _;
 
     use super::*;
@@ -569,10 +612,13 @@ mod tests {
 
     /// A gateway, its ports, and a token of Ann's.
     async fn gateway() -> (Gateway, Ports, String) {
+        gateway_of(Arc::new(MemoryAuth::default())).await
+    }
+
+    async fn gateway_of(users: Arc<MemoryAuth>) -> (Gateway, Ports, String) {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000)));
         let ports = Ports::in_memory(clock.clone());
         let secret = Secret::new("a secret of the tests, of more than 32 bytes");
-        let users = Arc::new(MemoryAuth::default());
         let accounts = LocalAccounts::new(users, clock, &secret);
         let ann = Credentials {
             email: "ann@example.com".to_owned(),
@@ -624,6 +670,48 @@ mod tests {
         }
         for (path, taken) in routes.into_iter().zip([201, 200, 201]) {
             assert_eq!(status(path).await, taken, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_repeated_request_needs_no_room() {
+        for path in ["/api/v1/uploads", "/api/v1/tus"] {
+            let (gateway, _, token) = gateway().await;
+            let gateway = gateway.limits(crate::gateway::Limits {
+                quota_jobs: 1,
+                ..Default::default()
+            });
+            for (key, status) in [
+                ("first", 201),
+                ("first", 201),
+                ("second", 403),
+                ("first", 201),
+            ] {
+                let mut request = upload_to(path, &token, Body::from(video()));
+                let key = key.parse().unwrap();
+                request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+                let response = gateway.router().oneshot(request).await.unwrap();
+                assert_eq!(response.status(), status, "{path}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_arrives_just_after_its_user_was_removed_is_removed_too() {
+        for path in ["/api/v1/uploads", "/api/v1/tus"] {
+            let users = Arc::new(MemoryAuth::default());
+            let (gateway, ports, token) = gateway_of(users.clone()).await;
+            let status = async || {
+                let request = upload_to(path, &token, Body::from(video()));
+                let response = gateway.router().oneshot(request).await.unwrap();
+                response.status().as_u16()
+            };
+            assert_eq!(status().await, 201, "{path}");
+            // By way of another gateway: this one goes by what it has just found out.
+            users.remove("ann@example.com", None).await.unwrap();
+            assert_eq!(status().await, 401, "{path}");
+            let usage = ports.jobs.usage("ann@example.com").await.unwrap();
+            assert_eq!(usage.jobs, 1, "{path}: the first alone");
         }
     }
 

@@ -493,6 +493,8 @@ impl Suite<'_> {
         assert_eq!(job.output, Some(output(id(50))));
         assert!(job.finished.is_some() && job.notified.is_none());
         assert_eq!(self.ledger.by_mp3(id(50)).await.expect("by_mp3"), job);
+        let keyed = self.ledger.by_key(ANN, "none").await;
+        assert!(matches!(keyed, Err(Error::NotFound)), "a key of no job");
         let nobody = self.ledger.by_mp3(id(51)).await;
         assert!(matches!(nobody, Err(Error::NotFound)), "an MP3 of no job");
         self.ledger.notified(id(1)).await.expect("notified");

@@ -46,6 +46,9 @@ pub trait JobViews: Send + Sync {
     /// The job whose MP3 this is.
     async fn by_mp3(&self, mp3: Id) -> Result<Job, Error>;
 
+    /// The owner's job with this idempotency key.
+    async fn by_key(&self, owner: &str, key: &str) -> Result<Job, Error>;
+
     /// Up to `limit` of an owner's jobs, newest first.
     async fn list(&self, owner: &str, filter: &Filter, limit: usize) -> Result<Vec<Job>, Error>;
 

@@ -310,6 +310,12 @@ impl JobViews for MemoryJobs {
         contents.jobs().find(made).cloned().ok_or(Error::NotFound)
     }
 
+    async fn by_key(&self, owner: &str, key: &str) -> Result<Job, Error> {
+        let contents = lock(&self.state);
+        let keyed = |job: &&Job| job.owner == owner && job.key.as_deref() == Some(key);
+        contents.jobs().find(keyed).cloned().ok_or(Error::NotFound)
+    }
+
     async fn list(&self, owner: &str, filter: &Filter, limit: usize) -> Result<Vec<Job>, Error> {
         let contents = lock(&self.state);
         let wanted = |job: &&Job| {
