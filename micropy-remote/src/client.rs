@@ -5,12 +5,17 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
+use ureq::config::Config;
 use ureq::http::{Method, Request, Response};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body, Proxy};
+use url::Url;
 
+use crate::address::shown;
 use crate::error::Error;
 use crate::fetch::Fault;
+use crate::proxy::ProxyConnector;
 
 /// Idle connections per host: one for each thread that asks.
 const IDLE: usize = 8;
@@ -46,7 +51,7 @@ impl Client {
                     ))
                 })?),
             };
-            Ok(agent(proxy, roots.clone(), timeout))
+            Ok(agent(proxy, &roots, timeout))
         };
         Ok(Client {
             direct: agent(&[])?,
@@ -60,14 +65,28 @@ impl Client {
         })
     }
 
+    /// The same without any proxy.
+    #[cfg(feature = "stores")]
+    pub fn without_proxy(self) -> Self {
+        Client {
+            http: self.direct.clone(),
+            https: self.direct.clone(),
+            ..self
+        }
+    }
+
+    fn agent(&self, scheme: Option<&str>, host: Option<&str>) -> &Agent {
+        match scheme {
+            _ if bypasses(&self.no_proxy, host.unwrap_or_default()) => &self.direct,
+            Some("https") => &self.https,
+            _ => &self.http,
+        }
+    }
+
     /// Sends a request; the response may have any status.
     pub fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Body>, ureq::Error> {
         let uri = request.uri();
-        let agent = match uri.scheme_str() {
-            _ if bypasses(&self.no_proxy, uri.host().unwrap_or_default()) => &self.direct,
-            Some("https") => &self.https,
-            _ => &self.http,
-        };
+        let agent = self.agent(uri.scheme_str(), uri.host());
         match request.method() == Method::GET {
             // A body of no bytes would be announced.
             true => agent.run(request.map(drop)),
@@ -75,13 +94,17 @@ impl Client {
         }
     }
 
-    /// What an error of the client means. `opening`: nothing has come from this server yet, so that a host that is
-    /// not there is a mistake in the URL.
-    pub fn fault(&self, shown: &str, error: ureq::Error, opening: bool) -> Fault {
+    /// What an error of a request for `url` means. `opening`: nothing has come from this server yet, so that a host
+    /// that is not there is a mistake in the URL.
+    pub fn fault(&self, url: &Url, error: ureq::Error, opening: bool) -> Fault {
+        let shown = shown(url);
         let connection = |why: String| Error::Connection {
-            url: shown.into(),
+            url: shown.clone(),
             why,
         };
+        // Nobody else is connected to where there is one.
+        let agent = self.agent(Some(url.scheme()), url.host_str());
+        let proxied = agent.config().proxy().is_some();
         let lasting = |why: String| Fault::Lasting(connection(why));
         match error {
             ureq::Error::Timeout(timeout) => {
@@ -92,11 +115,14 @@ impl Client {
                     _ => "respond",
                 };
                 let error = Error::TimedOut {
-                    url: shown.into(),
+                    url: shown,
                     what: what.into(),
                     seconds: self.timeout.as_secs(),
                 };
                 Fault::Passing(error, None)
+            }
+            ureq::Error::HostNotFound if proxied && opening => {
+                lasting("the proxy of the environment is no host that is there".into())
             }
             ureq::Error::HostNotFound if opening => lasting("there is no such host".into()),
             ureq::Error::HostNotFound => {
@@ -104,10 +130,21 @@ impl Client {
             }
             ureq::Error::Rustls(error) => lasting(format!("no secure connection: {error}")),
             ureq::Error::Tls(why) => lasting(format!("no secure connection: {why}")),
+            ureq::Error::ConnectProxyFailed(why) if why.contains("407") => {
+                Fault::Lasting(Error::Status {
+                    url: shown,
+                    status: 407,
+                })
+            }
             ureq::Error::ConnectProxyFailed(why) => lasting(format!("the proxy refuses: {why}")),
             ureq::Error::Io(error) => match error.kind() {
                 io::ErrorKind::ConnectionRefused if opening => {
-                    lasting("the server refuses the connection".into())
+                    let who = if proxied {
+                        "proxy of the environment"
+                    } else {
+                        "server"
+                    };
+                    lasting(format!("the {who} refuses the connection"))
                 }
                 // Certificates that are not trusted arrive here.
                 io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
@@ -131,8 +168,20 @@ impl Client {
     }
 }
 
-fn agent(proxy: Option<Proxy>, roots: RootCerts, timeout: Duration) -> Agent {
-    let config = Agent::config_builder()
+fn agent(proxy: Option<Proxy>, roots: &RootCerts, timeout: Duration) -> Agent {
+    let direct = config(None, roots, timeout);
+    match proxy {
+        None => Agent::new_with_config(direct),
+        Some(_) => Agent::with_parts(
+            config(proxy, roots, timeout),
+            ProxyConnector::new(direct),
+            DefaultResolver::default(),
+        ),
+    }
+}
+
+fn config(proxy: Option<Proxy>, roots: &RootCerts, timeout: Duration) -> Config {
+    Agent::config_builder()
         .http_status_as_error(false)
         // Where a redirect leads is looked at first.
         .max_redirects(0)
@@ -147,10 +196,9 @@ fn agent(proxy: Option<Proxy>, roots: RootCerts, timeout: Duration) -> Agent {
         .user_agent(concat!("micropy/", env!("CARGO_PKG_VERSION")))
         // What is compressed has no ranges of the file.
         .accept_encoding("identity")
-        .tls_config(TlsConfig::builder().root_certs(roots).build())
+        .tls_config(TlsConfig::builder().root_certs(roots.clone()).build())
         .proxy(proxy)
-        .build();
-    Agent::new_with_config(config)
+        .build()
 }
 
 /// A variable that is set and not empty.

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -143,7 +143,7 @@ impl HttpOrigin {
         };
         let request = request.body(Vec::new()).map_err(invalid)?;
         let sent = self.client.send(request);
-        sent.map_err(|error| self.client.fault(&shown(url), error, version.is_none()))
+        sent.map_err(|error| self.client.fault(url, error, version.is_none()))
     }
 
     /// Takes a response with status 206.
@@ -237,8 +237,7 @@ impl HttpOrigin {
 
     /// A body that broke off.
     fn broken(&self, url: &Url, error: std::io::Error) -> Fault {
-        self.client
-            .fault(&shown(url), ureq::Error::from(error), false)
+        self.client.fault(url, ureq::Error::from(error), false)
     }
 }
 
@@ -322,12 +321,9 @@ impl HttpOrigin {
                 }
             }
             408 | 425 | 429 | 500 | 502..=504 => {
-                let wait =
-                    header(&response, &RETRY_AFTER).and_then(|value| value.trim().parse().ok());
-                Err(Fault::Passing(
-                    status_error(&url, status),
-                    wait.map(Duration::from_secs),
-                ))
+                let wait = header(&response, &RETRY_AFTER)
+                    .and_then(|value| retry_after(value, SystemTime::now()));
+                Err(Fault::Passing(status_error(&url, status), wait))
             }
             _ => Err(Fault::Lasting(status_error(&url, status))),
         }
@@ -374,6 +370,15 @@ fn range_header(wanted: &[Range<u64>]) -> String {
         .map(|range| format!("{}-{}", range.start, range.end.saturating_sub(1)))
         .collect();
     format!("bytes={}", ranges.join(","))
+}
+
+/// How long to wait: `Retry-After` has seconds, or the time of the next try (RFC 9110, 10.2.3).
+fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    if let Ok(seconds) = value.trim().parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let time = httpdate::parse_http_date(value.trim()).ok()?;
+    Some(time.duration_since(now).unwrap_or_default())
 }
 
 /// What `If-Range` may hold: a strong tag (RFC 9110, 13.1.5). A time may be weak as well, without saying so, and is
@@ -455,6 +460,24 @@ mod tests {
         assert_eq!(validator(&version(Some("\"a\""))), Some("\"a\""));
         assert_eq!(validator(&version(Some("W/\"a\""))), None);
         assert_eq!(validator(&version(None)), None);
+    }
+
+    #[test]
+    fn the_next_try_is_told_in_seconds_or_as_a_time() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        for (value, seconds) in [
+            ("7", Some(7)),
+            (" 0 ", Some(0)),
+            ("Tue, 14 Nov 2023 22:13:25 GMT", Some(5)),
+            // It was in the past, by their clock or by ours.
+            ("Tue, 14 Nov 2023 22:13:19 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+            ("99999999999999999999", None),
+        ] {
+            let wait = retry_after(value, now);
+            assert_eq!(wait, seconds.map(Duration::from_secs), "{value}");
+        }
     }
 
     #[test]

@@ -35,6 +35,8 @@
 mod address;
 #[cfg(feature = "stores")]
 mod aws_profile;
+#[cfg(feature = "stores")]
+mod azure_environment;
 mod blocks;
 mod byteranges;
 mod client;
@@ -43,6 +45,7 @@ mod fetch;
 mod http;
 mod netrc;
 mod opening;
+mod proxy;
 mod ranges;
 mod spool;
 #[cfg_attr(not(feature = "stores"), path = "store_absent.rs")]

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::io::{self, Read};
+use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,18 +20,19 @@ use object_store::client::{
 };
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
-use object_store::{ClientOptions, GetOptions, GetRange, ObjectStore, RetryConfig};
+use object_store::{Attribute, ClientOptions, GetOptions, GetRange, ObjectStore, RetryConfig};
 use ureq::BodyReader;
 use ureq::http::Response;
 
 use crate::address::Address;
 use crate::aws_profile;
+use crate::azure_environment;
 use crate::client::Client;
 use crate::error::Error;
 use crate::fetch::{Fault, Head, Origin, Receiver, Version};
 
-/// Where cloud machines are asked for their credentials. Elsewhere nobody is there.
-const METADATA: [&str; 3] = ["169.254.169.254", "metadata.google.internal", "metadata"];
+/// Where cloud machines and containers are asked for their credentials, besides the addresses of the link.
+const METADATA: [&str; 3] = ["metadata.google.internal", "metadata", "[fd00:ec2::23]"];
 
 /// How long they may take.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(2);
@@ -44,7 +46,8 @@ pub fn origin(
     let bucket = address.url.host_str().unwrap_or_default();
     let connector = Connector {
         client: Client::new(&address.shown, timeout)?,
-        metadata: Client::new(&address.shown, METADATA_TIMEOUT)?,
+        // A proxy would give away what its own machine may do, if anything.
+        metadata: Client::new(&address.shown, METADATA_TIMEOUT)?.without_proxy(),
     };
     let retry = RetryConfig {
         max_retries: retries as usize,
@@ -53,13 +56,18 @@ pub fn origin(
     };
     let built: object_store::Result<Arc<dyn ObjectStore>> = match address.url.scheme() {
         "s3" => s3(bucket, retry, connector).map(|store| Arc::new(store) as _),
-        "gs" => GoogleCloudStorageBuilder::from_env()
+        "gs" => google()
             .with_bucket_name(bucket)
             .with_retry(retry)
             .with_http_connector(connector)
             .build()
             .map(|store| Arc::new(store) as _),
-        _ => MicrosoftAzureBuilder::from_env()
+        _ => azure_environment::add(MicrosoftAzureBuilder::from_env(), variable)
+            .map_err(|why| Error::Store {
+                url: address.shown.clone(),
+                why,
+                kind: io::ErrorKind::InvalidInput,
+            })?
             .with_container_name(bucket)
             .with_retry(retry)
             .with_http_connector(connector)
@@ -74,6 +82,25 @@ pub fn origin(
         key,
         shown: address.shown.clone(),
     }))
+}
+
+/// A variable that is set and not empty.
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+fn google() -> GoogleCloudStorageBuilder {
+    let builder = GoogleCloudStorageBuilder::from_env();
+    // As Google's own clients: a server that stands for the store, and asks nobody who they are.
+    match variable("STORAGE_EMULATOR_HOST") {
+        None => builder,
+        Some(host) => {
+            let scheme = if host.contains("://") { "" } else { "http://" };
+            builder
+                .with_base_url(&format!("{scheme}{}", host.trim_end_matches('/')))
+                .with_skip_signature(true)
+        }
+    }
 }
 
 fn s3(
@@ -153,7 +180,10 @@ impl StoreOrigin {
     ) -> Result<(), Fault> {
         let options = GetOptions {
             range: wanted.first().cloned().map(GetRange::Bounded),
-            if_match: version.and_then(|version| version.tag.clone()),
+            // One that is weak matches nothing; it is compared in each response.
+            if_match: version
+                .and_then(|version| version.tag.clone())
+                .filter(|tag| !tag.starts_with("W/")),
             ..GetOptions::default()
         };
         // What may pass was tried again by the store's client already, with fresh signatures.
@@ -163,6 +193,17 @@ impl StoreOrigin {
             .get_opts(&self.key, options)
             .await
             .map_err(lasting)?;
+        if let Some(coding) = found.attributes.get(&Attribute::ContentEncoding)
+            && is_compressed(coding)
+        {
+            return Err(Fault::Lasting(Error::Response {
+                url: self.shown.clone(),
+                why: format!(
+                    "the object is stored compressed ({}), and has no ranges of the file",
+                    coding.escape_debug()
+                ),
+            }));
+        }
         receiver.begin(&Head {
             version: Version {
                 tag: found.meta.e_tag.clone(),
@@ -181,6 +222,14 @@ impl StoreOrigin {
         }
         Ok(())
     }
+}
+
+/// Whether a `Content-Encoding` says so. `aws-chunked` is how an object was sent, which some stores keep.
+fn is_compressed(codings: &str) -> bool {
+    codings
+        .split(',')
+        .map(str::trim)
+        .any(|coding| !matches!(coding, "" | "identity" | "aws-chunked"))
 }
 
 /// What an error of a store means.
@@ -204,7 +253,8 @@ fn store_error(shown: &str, error: object_store::Error) -> Error {
         },
         other => {
             let why = other.to_string();
-            match METADATA.iter().take(2).any(|host| why.contains(host)) {
+            let hosts = ["169.254.", "metadata.google.internal"];
+            match hosts.iter().any(|host| why.contains(host)) {
                 true => store(
                     io::ErrorKind::PermissionDenied,
                     "no credentials were found in the environment, and this is no machine of that cloud; \
@@ -235,7 +285,7 @@ impl HttpService for Connector {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let (parts, body) = request.into_parts();
         let host = parts.uri.host().unwrap_or_default();
-        let is_metadata = METADATA.contains(&host);
+        let is_metadata = is_metadata(host);
         let client = if is_metadata {
             &self.metadata
         } else {
@@ -256,6 +306,12 @@ impl HttpService for Connector {
             HttpResponseBody::new(StreamBody::new(pieces)),
         ))
     }
+}
+
+/// Whether `host` gives machines and containers their credentials.
+fn is_metadata(host: &str) -> bool {
+    let is_of_the_link = |host: &str| host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_link_local());
+    METADATA.contains(&host) || is_of_the_link(host)
 }
 
 fn http_error(error: ureq::Error, is_metadata: bool) -> HttpError {
@@ -290,6 +346,36 @@ impl Iterator for Pieces {
                 Some(Ok(Frame::data(piece.into())))
             }
             Err(error) => Some(Err(http_error(error.into(), false))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_of_a_machine_are_asked_of_no_proxy() {
+        for host in [
+            "169.254.169.254",
+            "169.254.170.2",
+            "metadata.google.internal",
+            "metadata",
+        ] {
+            assert!(is_metadata(host), "{host}");
+        }
+        for host in ["169.253.1.1", "example.com", "127.0.0.1", ""] {
+            assert!(!is_metadata(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_stored_compressed_is_told_by_its_encoding() {
+        for coding in ["gzip", "aws-chunked,gzip", "br"] {
+            assert!(is_compressed(coding), "{coding}");
+        }
+        for coding in ["", "identity", "aws-chunked", "aws-chunked, identity"] {
+            assert!(!is_compressed(coding), "{coding}");
         }
     }
 }
