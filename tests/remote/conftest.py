@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import MICROPY, SONG
-from harness.servers import Missing, apache, nginx, s3
+from harness.servers import Missing, apache, azurite, gcs, nginx, s3, s3rver
 from harness.servers.fickle import Fickle
 from harness.spread import spread
 
@@ -50,6 +50,12 @@ def started(server):
 
 
 @pytest.fixture(scope="session")
+def start_server():
+    """Starts a server, or skips the test that cannot have it."""
+    return started
+
+
+@pytest.fixture(scope="session")
 def media(tmp_path_factory):
     """The folder of the files, made once."""
     folder = tmp_path_factory.mktemp("media")
@@ -79,10 +85,10 @@ def expected(www, tmp_path_factory):
     """What becomes of the files where they are at hand: {name: MP3}."""
     folder = tmp_path_factory.mktemp("expected")
     program = Program(folder)
-    for name in ("first", "last", "song"):
+    for name in ("first", "last", "song", "talk"):
         done = program("convert", www / f"{name}.mp4", "-o", f"{name}.mp3")
         assert done.returncode == 0, done.stderr
-    return {f"{name}.mp4": (folder / f"{name}.mp3").read_bytes() for name in ("first", "last", "song")}
+    return {f"{name}.mp4": (folder / f"{name}.mp3").read_bytes() for name in ("first", "last", "song", "talk")}
 
 
 @pytest.fixture(scope="session")
@@ -122,13 +128,36 @@ def apache_web(www):
     server.close()
 
 
+STORES = {"moto": s3.S3, "s3rver": s3rver.S3rver, "azurite": azurite.Azurite, "fake-gcs-server": gcs.Gcs}
+
+
 @pytest.fixture(scope="session")
-def store(www, tmp_path_factory):
-    server = started(s3.S3())
-    server.put("shows/song 50%.mp4", www / "song.mp4")
-    server.put("talk.mp4", www / "talk.mp4")
-    yield server
-    server.close()
+def stores(www):
+    """The store of a name, started when it is first asked for."""
+    running = {}
+
+    def get(name):
+        if name not in running:
+            server = running[name] = started(STORES[name]())
+            server.put([("shows/song 50%.mp4", www / "song.mp4", None), ("talk.mp4", www / "talk.mp4", None),
+                        ("packed.mp4", www / "song.mp4", "gzip")])
+        return running[name]
+
+    yield get
+    for server in running.values():
+        server.close()
+
+
+@pytest.fixture(params=STORES)
+def any_store(request, stores):
+    """Each of them."""
+    return stores(request.param)
+
+
+@pytest.fixture
+def moto(stores):
+    """The one of S3 that knows users and profiles."""
+    return stores("moto")
 
 
 @pytest.fixture

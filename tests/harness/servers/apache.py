@@ -48,5 +48,50 @@ DocumentRoot {self.www}
         return listening(self.port)
 
 
+class Proxy(Server):
+    """Apache as a proxy, with the settings of its manual: tunnels go to port 443 alone. Asks for ann:secret if told to."""
+
+    name = "proxy"
+
+    def __init__(self, login=False):
+        super().__init__()
+        self.login = login
+
+    def url(self, login=""):
+        return f"http://{login}127.0.0.1:{self.port}"
+
+    def prepare(self):
+        find("apache2", "apache2-bin")
+        # ann:secret, as `htpasswd -s` writes it.
+        with open(self.path("users"), "w") as users:
+            users.write("ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n")
+        modules = ["mpm_event", "authz_core", "authz_user", "authn_core", "authn_file", "auth_basic", "proxy", "proxy_http",
+                   "proxy_connect"]
+        who = (f"AuthType Basic\n AuthName proxy\n AuthBasicProvider file\n AuthUserFile {self.path('users')}\n "
+               "Require valid-user" if self.login else "Require all granted")
+        with open(self.path("apache.conf"), "w") as conf:
+            conf.write("".join(f"LoadModule {name}_module {MODULES}/mod_{name}.so\n" for name in modules) + f"""
+ServerRoot {self.folder}
+ServerName localhost
+PidFile {self.path("pid")}
+ErrorLog {self.path("error.log")}
+LogFormat "%r" request
+CustomLog {self.path("requests")} request
+Listen 127.0.0.1:{self.port}
+Mutex file:{self.folder}
+ProxyRequests On
+<Proxy "*">
+    {who}
+</Proxy>
+""")
+
+    def requests(self):
+        """The first lines of the requests so far."""
+        with open(self.path("requests")) as lines:
+            return lines.read().splitlines()
+
+    command, answers = Apache.command, Apache.answers
+
+
 def server():
     return Apache()

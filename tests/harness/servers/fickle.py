@@ -1,11 +1,18 @@
 """A proxy that stands for a server on a bad day. It counts requests and bytes, and spoils responses as it is told."""
 
+import base64
 import http.client
 import re
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from time import sleep
+
+
+def login(headers):
+    """The user and password of a request, `user:password`."""
+    value = {k.lower(): v for k, v in headers.items()}.get("authorization")
+    return base64.b64decode(value.removeprefix("Basic ")).decode() if value else None
 
 
 class Fickle:
@@ -15,16 +22,22 @@ class Fickle:
         self.upstream = upstream
         #: The next responses, in place of the upstream's: (status, headers).
         self.instead = []
+        #: The status of a response that has nothing else, by the number of the request; None: the upstream's.
+        self.status = lambda number: None
         #: Bytes of a body after which the connection is dropped; None: never. Of how many responses.
         self.drop_after, self.drops = None, 10**9
         #: Takes the Range out of requests; all of it but the first range; that of several ranges.
         self.ignore_ranges = self.first_range_only = self.no_several = False
+        #: The first request of which the Range is taken out.
+        self.whole_from = 10**9
         #: Headers to set; a value of None takes one away. May be a function of how many requests there were.
         self.headers = {}
         #: Bytes of a body that are not sent, although promised; or sent beyond it.
         self.shorter = 0
         #: Seconds before each response, and before each 64 KiB of its body.
         self.delay = self.slow = 0.0
+        #: Closes the connection after each response: and says so, or does not.
+        self.closes = self.closes_silently = False
         #: Never answers.
         self.silent = False
         self.lock = threading.Lock()
@@ -81,12 +94,14 @@ class Fickle:
                     sleep(0.05)
                 with fickle.lock:
                     instead = fickle.instead.pop(0) if fickle.instead else None
+                if status := fickle.status(number):
+                    instead = (status, {})
                 if instead:
                     status, headers = instead
                     return self.send(status, {"Content-Length": "0", **headers}, b"", number)
                 asked = {k.lower(): v for k, v in self.headers.items() if k.lower() != "connection"}
                 several = "," in asked.get("range", "")
-                if fickle.ignore_ranges or several and fickle.no_several:
+                if fickle.ignore_ranges or number >= fickle.whole_from or several and fickle.no_several:
                     asked.pop("range", None)
                 elif several and fickle.first_range_only:
                     asked["range"] = asked["range"].split(",")[0]
@@ -106,6 +121,9 @@ class Fickle:
                     headers = {k: v for k, v in headers.items() if k.lower() != name.lower()}
                     if value is not None:
                         headers[name] = value
+                if fickle.closes:
+                    headers = {**headers, "Connection": "close"}
+                self.close_connection |= fickle.closes or fickle.closes_silently
                 head = f"HTTP/1.1 {status} X\r\n" + "".join(f"{k}: {v}\r\n" for k, v in headers.items()) + "\r\n"
                 self.write(head.encode())
                 length = next((int(v) for k, v in headers.items() if k.lower() == "content-length"), None)

@@ -24,13 +24,14 @@ client("s3").create_bucket(Bucket=bucket)
 print(json.dumps([key["AccessKeyId"], key["SecretAccessKey"]]))
 """
 
-#: Puts a file, with the keys.
+#: Puts files, with the keys.
 PUT = """
-import sys, boto3
-url, bucket, name, path, user, password = sys.argv[1:]
+import json, sys, boto3
+url, bucket, user, password, files = sys.argv[1:]
 s3 = boto3.client("s3", endpoint_url=url, region_name="us-east-1", aws_access_key_id=user,
                   aws_secret_access_key=password)
-s3.upload_file(path, bucket, name)
+for name, path, coding in json.loads(files):
+    s3.put_object(Bucket=bucket, Key=name, Body=open(path, "rb"), **({"ContentEncoding": coding} if coding else {}))
 """
 
 
@@ -38,7 +39,7 @@ class S3(Server):
     """A bucket on `url`, for those who sign with `keys`."""
 
     name = "s3"
-    bucket = "talks"
+    scheme, bucket = "s3", "talks"
 
     @property
     def url(self):
@@ -59,11 +60,15 @@ class S3(Server):
 
     def start(self):
         super().start()
+        self.set_up()
+        return self
+
+    def set_up(self):
+        """Makes keys and bucket."""
         self.keys = json.loads(self._run(SETUP, self.bucket))
         # From now on, moto asks for a signature and checks it.
         import requests
         requests.post(f"{self.url}/moto-api/reset-auth", data=b"0", timeout=30).raise_for_status()
-        return self
 
     def _run(self, program, *words):
         done = subprocess.run([self.python, "-c", program, self.url, *words],
@@ -71,12 +76,15 @@ class S3(Server):
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 
-    def put(self, name, path):
-        self._run(PUT, self.bucket, name, str(path), *self.keys)
+    def put(self, files):
+        """Objects: [(name, path, Content-Encoding or None)]."""
+        files = json.dumps([(name, str(path), coding) for name, path, coding in files])
+        self._run(PUT, self.bucket, *self.keys, files)
 
-    def environment(self):
+    def environment(self, url=None, right=True):
         user, password = self.keys
-        return {"AWS_ACCESS_KEY_ID": user, "AWS_SECRET_ACCESS_KEY": password, "AWS_REGION": "us-east-1"}
+        return {"AWS_ENDPOINT_URL": url or self.url, "AWS_ACCESS_KEY_ID": user, "AWS_REGION": "us-east-1",
+                "AWS_SECRET_ACCESS_KEY": password if right else "no"}
 
 
 def server():

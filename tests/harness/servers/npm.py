@@ -1,0 +1,31 @@
+"""Servers from npm, installed once into target/npm by the lock file beside their package.json."""
+
+import filecmp
+import shutil
+import subprocess
+from pathlib import Path
+
+from .. import TARGET
+from .nginx import find
+from .server import Missing
+
+PACKAGES = Path(__file__).with_name("npm-packages")
+
+
+def program(path):
+    """The command that runs the script at `path` of node_modules."""
+    for name, package in {"node": "nodejs", "npm": "npm"}.items():
+        find(name, package)
+    folder = TARGET / "npm"
+    lock, installed = PACKAGES / "package-lock.json", folder / "node_modules" / "lock-of-these"
+    if not installed.exists() or not filecmp.cmp(lock, installed, shallow=False):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copyfile(PACKAGES / name, folder / name)
+        made = subprocess.run(["npm", "ci", "--prefix", folder, "--ignore-scripts", "--no-audit", "--no-fund",
+                               "--prefer-offline", "--loglevel=error"], stdin=subprocess.DEVNULL, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        if made.returncode != 0:
+            raise Missing(f"azurite and s3rver cannot be installed by npm: {made.stdout[-500:]}")
+        shutil.copyfile(lock, installed)
+    return ["node", str(folder / "node_modules" / path)]
