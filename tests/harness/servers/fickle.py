@@ -34,8 +34,8 @@ class Fickle:
         self.headers = {}
         #: Bytes of a body that are not sent, although promised; or sent beyond it.
         self.shorter = 0
-        #: Seconds before each response, and before each 64 KiB of its body.
-        self.delay = self.slow = 0.0
+        #: Seconds before each response, of how many; and before each 64 KiB of a body.
+        self.delay, self.delayed, self.slow = 0.0, 10**9, 0.0
         #: Closes the connection after each response: and says so, or does not.
         self.closes = self.closes_silently = False
         #: Never answers.
@@ -67,6 +67,8 @@ class Fickle:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # A body does not wait until its head is acknowledged, which takes 40 ms.
+            disable_nagle_algorithm = True
 
             def log_message(self, *_):
                 pass
@@ -89,7 +91,8 @@ class Fickle:
             do_PUT = do_POST = do_HEAD = do_GET
 
             def respond(self, number):
-                sleep(fickle.delay)
+                if number <= fickle.delayed:
+                    sleep(fickle.delay)
                 while fickle.silent:
                     sleep(0.05)
                 with fickle.lock:
