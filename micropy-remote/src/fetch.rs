@@ -128,7 +128,7 @@ impl Stop {
 }
 
 /// The longest a server may ask us to wait before the next try.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Gets all bytes of `wanted`, in as many tries as that takes: `retries` in a row without a single byte.
 ///

@@ -409,8 +409,11 @@ fn next(from: &Url, response: &Response<Body>, redirects: usize) -> Result<Url, 
     if redirects > MOST_REDIRECTS {
         return Err(refused(format!("it is one of more than {MOST_REDIRECTS}")));
     }
-    let location =
-        header(response, &LOCATION).ok_or_else(|| refused("it says not where it leads".into()))?;
+    // Some servers send it as it is typed, in UTF-8.
+    let location = response.headers().get(&LOCATION);
+    let location = location
+        .and_then(|location| str::from_utf8(location.as_bytes()).ok())
+        .ok_or_else(|| refused("it says not where it leads".into()))?;
     let mut url = from
         .join(location)
         .map_err(|_| refused("it leads to what is no URL".into()))?;

@@ -77,6 +77,9 @@ pub struct Options {
     while_waiting: Box<dyn FnMut() + Send>,
 }
 
+/// The longest timeout.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 impl Default for Options {
     fn default() -> Self {
         Options {
@@ -119,10 +122,11 @@ impl Options {
         self
     }
 
-    /// How long a server may take to accept a connection, to begin its response, and to send the next bytes.
+    /// How long a server may take to accept a connection, to begin its response, and to send the next bytes: a day at
+    /// most.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.min(DAY);
         self
     }
 

@@ -10,7 +10,7 @@ use crate::blocks::Shared;
 use crate::error::Error;
 use crate::fetch::{Fault, Head, Origin, Receiver, Stop, fetch};
 use crate::ranges::{FIRST, RangeSource, TICK};
-use crate::whole::{PIECES, Piece, WholeBody};
+use crate::whole::{PIECES, Piece, WholeBody, silence};
 
 /// A file that is there.
 pub enum Opened {
@@ -20,8 +20,8 @@ pub enum Opened {
 
 /// What the thread that asks says.
 enum News {
-    /// The response has begun.
-    Begun,
+    /// Something of the response has arrived.
+    Arriving,
     /// It is of ranges; these are the first bytes.
     Ranges(Box<dyn Origin>, Head, Vec<u8>),
     /// It is all of the file, piece by piece.
@@ -72,7 +72,7 @@ pub fn open(origin: Box<dyn Origin>, shown: String, mut options: Options) -> Res
             }))
         }
         News::Failed(error) => Err(error),
-        News::Begun => Err(Error::Thread("the one that opens has ended".into())),
+        News::Arriving => Err(Error::Thread("the one that opens has ended".into())),
     }
 }
 
@@ -96,10 +96,11 @@ impl Drop for StopUnlessOpened<'_> {
 /// Waits for what the thread has to say.
 fn answer(news: &Channel<News>, shown: &str, options: &mut Options) -> Result<News, Error> {
     // Until a response begins, its request has timeouts of its own.
-    let mut deadline: Option<Instant> = None;
+    let mut last: Option<Instant> = None;
+    let patience = silence(options.timeout);
     loop {
         match news.recv_timeout(TICK) {
-            Ok(News::Begun) => deadline = Some(Instant::now() + options.timeout),
+            Ok(News::Arriving) => last = Some(Instant::now()),
             Ok(other) => return Ok(other),
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(Error::Thread("the one that opens has ended".into()));
@@ -109,11 +110,11 @@ fn answer(news: &Channel<News>, shown: &str, options: &mut Options) -> Result<Ne
                 if options.cancel.is_cancelled() {
                     return Err(Error::Cancelled);
                 }
-                if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+                if last.is_some_and(|last| last.elapsed() > patience) {
                     return Err(Error::TimedOut {
                         url: shown.into(),
                         what: "send the first bytes".into(),
-                        seconds: options.timeout.as_secs(),
+                        seconds: patience.as_secs(),
                     });
                 }
             }
@@ -174,7 +175,7 @@ impl Receiver for First {
     fn begin(&mut self, head: &Head) -> Result<(), Fault> {
         self.head = Some(head.clone());
         let news = match head.ranged {
-            true => News::Begun,
+            true => News::Arriving,
             false => {
                 let (send, pieces) = sync_channel(PIECES);
                 self.pieces = Some(send);
@@ -190,7 +191,8 @@ impl Receiver for First {
             Some(pieces) => pieces.send(Ok(bytes.to_vec())).map_err(|_| Fault::Stopped),
             None => {
                 self.bytes.extend_from_slice(bytes);
-                Ok(())
+                let told = self.tell.send(News::Arriving);
+                told.map_err(|_| Fault::Stopped)
             }
         }
     }

@@ -77,6 +77,14 @@ pub fn origin(
     let store = built.map_err(|error| store_error(&address.shown, error))?;
     let key =
         Path::parse(&address.key).map_err(|error| store_error(&address.shown, error.into()))?;
+    // Another object would be read.
+    if key.as_ref() != address.key {
+        return Err(Error::Store {
+            url: address.shown.clone(),
+            why: "keys that begin or end with a slash, or have two in a row, cannot be read".into(),
+            kind: io::ErrorKind::InvalidInput,
+        });
+    }
     Ok(Box::new(StoreOrigin {
         store,
         key,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use micropy_core::CancelToken;
 
 use crate::error::Error;
-use crate::fetch::Stop;
+use crate::fetch::{LONGEST_WAIT, Stop};
 use crate::ranges::TICK;
 
 /// Bytes, none after the last of them, or why there are no more.
@@ -16,6 +16,11 @@ pub type Piece = Result<Vec<u8>, Error>;
 
 /// Pieces that wait to be read.
 pub const PIECES: usize = 16;
+
+/// How long nothing may arrive: a silence ends in a new request, before which the server may ask for a pause.
+pub fn silence(timeout: Duration) -> Duration {
+    2 * timeout + LONGEST_WAIT
+}
 
 /// A body that a thread receives.
 pub struct WholeBody {
@@ -55,11 +60,11 @@ impl Read for WholeBody {
                     {
                         return Err(Error::Cancelled.into());
                     }
-                    if began.elapsed() > self.timeout * 2 {
+                    if began.elapsed() > silence(self.timeout) {
                         return Err(Error::TimedOut {
                             url: self.shown.clone(),
                             what: "send the next bytes".into(),
-                            seconds: (self.timeout * 2).as_secs(),
+                            seconds: silence(self.timeout).as_secs(),
                         }
                         .into());
                     }

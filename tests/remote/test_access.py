@@ -92,6 +92,15 @@ def test_redirects_to_elsewhere_are_refused(micropy, fickle, location, why):
     assert why in done.stderr or not location
 
 
+def test_a_redirect_may_be_written_in_utf_8(micropy, fickle):
+    # http.server writes headers in Latin-1, so these are the bytes of "später.mp4" in UTF-8.
+    location = "/später.mp4".encode().decode("latin-1")
+    fickle.instead = [(302, {"Location": location})]
+    done = micropy("convert", f"{fickle.url}/song.mp4")
+    assert done.returncode == 1 and "redirect" not in done.stderr, done.stderr
+    assert [path for path, _ in fickle.requests] == ["/song.mp4", "/sp%C3%A4ter.mp4"]
+
+
 def test_redirects_in_a_circle_end(micropy, fickle):
     fickle.instead = [(302, {"Location": "/song.mp4"})] * 99
     done = micropy("convert", f"{fickle.url}/song.mp4")
