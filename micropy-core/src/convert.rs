@@ -1,7 +1,7 @@
 //! From a file to an MP3, and what goes before: to find the part that is wanted, and the options with which it fits.
 
 use std::borrow::Cow;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
 
 use crate::audio::Audio;
@@ -13,6 +13,7 @@ use crate::fit::{self, Mp3};
 use crate::mp4::AfterPreamble;
 use crate::options::Options;
 use crate::pcm_reader::PcmReader;
+use crate::peaks::{Drawing, PeakBits, Waveform};
 use crate::progress::{CancelToken, Progress};
 use crate::report::{Report, duration_of, samples_of};
 use crate::sink::{FileSink, Sink};
@@ -34,6 +35,7 @@ pub struct Converter<'a> {
     pub(crate) options: Options,
     cancel: CancelToken,
     on_progress: Box<dyn FnMut(Progress) + Send + 'a>,
+    pub(crate) drawing: Option<Drawing>,
 }
 
 impl std::fmt::Debug for Converter<'_> {
@@ -52,6 +54,7 @@ impl<'a> Converter<'a> {
             options,
             cancel: CancelToken::new(),
             on_progress: Box::new(|_| {}),
+            drawing: None,
         }
     }
 
@@ -67,6 +70,38 @@ impl<'a> Converter<'a> {
     pub fn cancel(mut self, token: CancelToken) -> Self {
         self.cancel = token;
         self
+    }
+
+    /// Draws the waveform of what is made, in at most `points` points, a million at most; [`Converter::waveform`]
+    /// returns it. It is drawn of the PCM that the MP3 is made of, after cuts, fades and changes of loudness. So it costs
+    /// little, and the MP3's bytes are the same. One that is too fine is refused as the conversion begins.
+    ///
+    /// ```
+    /// use std::num::NonZeroU32;
+    ///
+    /// use micropy_core::{Converter, Options, PeakBits};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let points = NonZeroU32::new(800).ok_or("no points")?;
+    /// let mut converter = Converter::new(Options::new()).draw_waveform(points, PeakBits::Eight);
+    /// # let folder = tempfile::tempdir()?;
+    /// # let mp3 = folder.path().join("talk.mp3");
+    /// converter.convert_file("tests/media/moov-first-stereo-44100.mp4", mp3)?;
+    /// let waveform = converter.waveform().ok_or("its frames were copied")?;
+    /// assert!(waveform.points.len() > 700 && waveform.to_string().starts_with("{\"version\":2,"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn draw_waveform(mut self, points: NonZeroU32, bits: PeakBits) -> Self {
+        self.drawing = Some(Drawing::new(points, bits));
+        self
+    }
+
+    /// The waveform of the last conversion. `None` where none was asked for, or no PCM was seen: MP3 frames that are
+    /// copied are not decoded, unless for their loudness.
+    pub fn waveform(&self) -> Option<Waveform> {
+        self.drawing.as_ref()?.waveform()
     }
 
     /// Converts the file `input` to the file `output`, which appears only when it is whole, and replaces one that
@@ -101,6 +136,9 @@ impl<'a> Converter<'a> {
         source: &mut dyn Source,
         sink: &mut dyn Sink,
     ) -> Result<Report> {
+        if let Some(drawing) = &mut self.drawing {
+            drawing.clear();
+        }
         let (mut session, options) = self.session(audio);
         let trimmed = session.trim(options, Part::wanted(options, audio), source)?;
         let part = &trimmed.part;
@@ -149,6 +187,7 @@ impl<'a> Converter<'a> {
             cancel: &self.cancel,
             on_progress: &mut *self.on_progress,
             passes: 0,
+            drawing: self.drawing.as_mut(),
         };
         (session, &self.options)
     }
@@ -156,6 +195,7 @@ impl<'a> Converter<'a> {
     /// Reads everything before the packets. `twice`: the packets may be needed more than once, whatever the sink.
     pub(crate) fn open(&self, source: &mut dyn Source, twice: bool) -> Result<Audio> {
         self.options.check()?;
+        self.drawing.as_ref().map_or(Ok(()), Drawing::check)?;
         let mut source = Cancellable::new(source, &self.cancel);
         let kept = match Survey::may_be_needed(&self.options, twice) {
             true => source.keep_from(0).map_err(Error::Read),
@@ -173,6 +213,7 @@ pub(crate) struct Session<'s> {
     on_progress: &'s mut dyn FnMut(Progress),
     /// Passes over the audio so far.
     passes: u8,
+    drawing: Option<&'s mut Drawing>,
 }
 
 impl Session<'_> {
@@ -191,6 +232,7 @@ impl Session<'_> {
             cancel: self.cancel,
             on_progress: &mut *self.on_progress,
             passes: self.passes,
+            drawing: self.drawing.as_deref_mut(),
         };
         let mut source = Cancellable::new(source, self.cancel);
         let mut file = AfterPreamble::at(&mut source, self.audio.preamble());

@@ -9,6 +9,7 @@ use crate::convert::{Converter, Session, Trimmed};
 use crate::envelope::Quiet;
 use crate::error::{Error, Result};
 use crate::options::Options;
+use crate::peaks::Waveform;
 use crate::report::{Report, duration_of, samples_of};
 use crate::sink::Sink;
 use crate::source::Source;
@@ -276,6 +277,9 @@ impl<'a, S: Source> Parts<'a, S> {
         division: Division,
     ) -> Result<Self> {
         division.check()?;
+        if let Some(drawing) = &mut converter.drawing {
+            drawing.join_parts();
+        }
         // Parts overlap by some packets, and what their sinks can do is not known yet.
         source.keep_from(0).map_err(Error::Read)?;
         let audio = converter.open(&mut source, true)?;
@@ -304,6 +308,12 @@ impl<'a, S: Source> Parts<'a, S> {
     /// [`Duration::MAX`], unless the options end it earlier. Only chapters have titles.
     pub fn list(&self) -> &[Chapter] {
         &self.list
+    }
+
+    /// The waveform of all parts that were converted so far, one after the other, if the converter
+    /// [draws](Converter::draw_waveform) it.
+    pub fn waveform(&self) -> Option<Waveform> {
+        self.converter.waveform()
     }
 
     /// A file name for each part. A chapter has its number and its title, another part the stem that is given and its

@@ -25,14 +25,60 @@ pub struct Extremes {
 
 impl Extremes {
     /// Of no PCM sample.
-    const NONE: Extremes = Extremes {
+    pub const NONE: Extremes = Extremes {
         min: f32::INFINITY,
         max: f32::NEG_INFINITY,
     };
 
-    fn merge(&mut self, other: Extremes) {
+    /// Adds what `other` is of.
+    pub fn merge(&mut self, other: Extremes) {
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
+    }
+
+    /// Adds `samples`.
+    fn merge_all(&mut self, samples: &[f32]) {
+        /// Comparisons side by side: one alone would wait for the one before it.
+        const LANES: usize = 16;
+        let (mut min, mut max) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+        let lanes = samples.chunks_exact(LANES);
+        for &sample in lanes.remainder() {
+            self.merge(Extremes {
+                min: sample,
+                max: sample,
+            });
+        }
+        for samples in lanes {
+            for lane in 0..LANES {
+                let sample = samples[lane];
+                min[lane] = if sample < min[lane] {
+                    sample
+                } else {
+                    min[lane]
+                };
+                max[lane] = if sample > max[lane] {
+                    sample
+                } else {
+                    max[lane]
+                };
+            }
+        }
+        for (min, max) in min.into_iter().zip(max) {
+            self.merge(Extremes { min, max });
+        }
+    }
+
+    /// Adds `left` and `right`, mixed as [`Downmix::mono`](crate::downmix::Downmix::mono) does.
+    fn merge_mix(&mut self, left: &[f32], right: &[f32]) {
+        const BLOCK: usize = 256;
+        let mut mix = [0.0; BLOCK];
+        for (left, right) in left.chunks(BLOCK).zip(right.chunks(BLOCK)) {
+            let mix = &mut mix[..left.len()];
+            for ((mix, left), right) in mix.iter_mut().zip(left).zip(right) {
+                *mix = 0.5 * left + 0.5 * right;
+            }
+            self.merge_all(mix);
+        }
     }
 
     /// The largest magnitude; 0 of no PCM sample.
@@ -41,11 +87,36 @@ impl Extremes {
     }
 }
 
+/// How an envelope is drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Grid {
+    /// PCM samples of a step.
+    pub step: NonZeroU64,
+    /// Where the track begins in what is drawn of several tracks, one after the other.
+    pub origin: u64,
+    /// Steps at most. Where there would be more, each two become one.
+    pub most: usize,
+    /// The channels are mixed into one, whose extremes are drawn. Silence is not looked for.
+    pub mixed: bool,
+}
+
+impl Grid {
+    /// Steps of so many PCM samples, with the extremes of all channels.
+    pub fn every(step: NonZeroU64) -> Self {
+        Grid {
+            step,
+            origin: 0,
+            most: usize::MAX,
+            mixed: false,
+        }
+    }
+}
+
 /// The envelope of a stretch of a track.
 #[derive(Clone, Debug, Default)]
 pub struct Envelope {
-    /// PCM samples of a step; `None`: nothing was drawn.
-    step: Option<NonZeroU64>,
+    /// `None`: nothing was drawn.
+    grid: Option<Grid>,
     /// The step with which it begins.
     first: u64,
     steps: Vec<Extremes>,
@@ -54,38 +125,44 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// An empty one in steps of so many PCM samples.
-    pub fn new(step: NonZeroU64) -> Self {
+    /// An empty one.
+    pub fn new(grid: Grid) -> Self {
         Envelope {
-            step: Some(step),
+            grid: Some(grid),
             ..Envelope::default()
         }
     }
 
     /// Adds `pcm`, which begins at `position` of the track and follows what was added before.
     pub fn add(&mut self, position: u64, pcm: &Pcm) {
-        let Some(step) = self.step else { return };
+        let Some(grid) = self.grid else { return };
         if pcm.is_empty() {
             return;
         }
+        let position = position.saturating_add(grid.origin);
         if self.steps.is_empty() {
-            self.first = position / step;
+            self.first = position / grid.step;
         }
         let mut done = 0;
         while done < pcm.len() {
-            let at = position + done as u64;
-            let index = at / step;
-            let to_end = (index + 1) * step.get() - at;
+            let at = position.saturating_add(done as u64);
+            let index = at / grid.step;
+            let to_end = grid.step.get() - at % grid.step;
             let len = to_end.min((pcm.len() - done) as u64) as usize;
+            let range = done..done + len;
             let mut found = Extremes::NONE;
-            for plane in pcm.planes() {
-                for &sample in &plane[done..done + len] {
-                    found.min = found.min.min(sample);
-                    found.max = found.max.max(sample);
+            match pcm.planes() {
+                [left, right] if grid.mixed => {
+                    found.merge_mix(&left[range.clone()], &right[range]);
                 }
-            }
-            if found.level() >= SILENCE {
-                self.note_sound(at, done..done + len, pcm);
+                planes => {
+                    for plane in planes {
+                        found.merge_all(&plane[range.clone()]);
+                    }
+                    if !grid.mixed && found.level() >= SILENCE {
+                        self.note_sound(at, range, pcm);
+                    }
+                }
             }
             let place = (index - self.first) as usize;
             if place >= self.steps.len() {
@@ -109,7 +186,7 @@ impl Envelope {
     }
 
     /// Adds the envelope of another stretch, in any order.
-    pub fn merge(&mut self, other: Envelope) {
+    pub fn merge(&mut self, mut other: Envelope) {
         self.sounding = match (self.sounding, other.sounding) {
             (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
             (one, another) => one.or(another),
@@ -118,11 +195,28 @@ impl Envelope {
             return;
         }
         if self.steps.is_empty() {
-            self.step = other.step;
+            self.grid = other.grid;
             self.first = other.first;
             self.steps = other.steps;
-            return;
+        } else {
+            while self.step() < other.step() {
+                self.coarsen();
+            }
+            while other.step() < self.step() {
+                other.coarsen();
+            }
+            self.merge_steps(other);
         }
+        // How coarse it becomes follows from where it ends, whatever comes first.
+        while let Some(grid) = self.grid
+            && self.first.saturating_add(self.steps.len() as u64) > grid.most.max(1) as u64
+        {
+            self.coarsen();
+        }
+    }
+
+    /// Adds the steps of another stretch, which are as long.
+    fn merge_steps(&mut self, other: Envelope) {
         if other.first < self.first {
             let missing = (self.first - other.first) as usize;
             self.steps
@@ -135,6 +229,27 @@ impl Envelope {
         for (step, more) in self.steps[offset..].iter_mut().zip(other.steps) {
             step.merge(more);
         }
+    }
+
+    /// Makes each two of its steps one.
+    fn coarsen(&mut self) {
+        let Some(grid) = &mut self.grid else { return };
+        grid.step = grid.step.saturating_add(grid.step.get());
+        let odd = (self.first % 2) as usize;
+        self.first /= 2;
+        for place in 0..self.steps.len() {
+            let (target, step) = ((place + odd) / 2, self.steps[place]);
+            match (place + odd) % 2 == 0 || place == 0 {
+                true => self.steps[target] = step,
+                false => self.steps[target].merge(step),
+            }
+        }
+        self.steps.truncate((self.steps.len() + odd).div_ceil(2));
+    }
+
+    /// PCM samples of a step; 0 where nothing was drawn.
+    pub fn step(&self) -> u64 {
+        self.grid.map_or(0, |grid| grid.step.get())
     }
 
     /// From the first PCM sample that is not silence to behind the last; `None`: all is silence.
@@ -226,7 +341,7 @@ mod tests {
 
     #[test]
     fn a_step_has_the_extremes_of_all_channels() {
-        let mut envelope = Envelope::new(step(3));
+        let mut envelope = Envelope::new(Grid::every(step(3)));
         envelope.add(0, &pcm(&[0.1, -0.2, 0.0, 0.5], &[0.0, 0.3, 0.0, 0.4]));
         assert_eq!(drawn(&envelope), [(-0.2, 0.3), (0.4, 0.5)]);
         assert_eq!(envelope.sounding(), Some(0..4));
@@ -241,7 +356,7 @@ mod tests {
             })
             .collect();
         let draw = |from: usize, to: usize| {
-            let mut envelope = Envelope::new(step(7));
+            let mut envelope = Envelope::new(Grid::every(step(7)));
             for at in (from..to).step_by(13) {
                 let part = &samples[at..(at + 13).min(to)];
                 envelope.add(at as u64, &pcm(part, part));
@@ -262,8 +377,53 @@ mod tests {
     }
 
     #[test]
+    fn two_channels_are_mixed_where_that_is_asked_for() {
+        let mut grid = Grid::every(step(300));
+        grid.mixed = true;
+        let mut envelope = Envelope::new(grid);
+        let (mut left, mut right) = (vec![0.25; 700], vec![-0.25; 700]);
+        (left[299], right[299]) = (0.5, 1.0);
+        (left[577], right[577]) = (-0.5, -0.5);
+        envelope.add(0, &pcm(&left, &right));
+        assert_eq!(drawn(&envelope), [(0.0, 0.75), (-0.5, 0.0), (0.0, 0.0)]);
+        assert_eq!(envelope.sounding(), None, "it was not looked for");
+    }
+
+    #[test]
+    fn too_many_steps_become_fewer_whatever_comes_first() {
+        let samples: Vec<f32> = (0..1000u32)
+            .map(|n| (f64::from(n) * 0.37).sin() as f32)
+            .collect();
+        let draw = |from: usize, to: usize, most: usize| {
+            let mut grid = Grid::every(step(3));
+            (grid.most, grid.origin) = (most, 50);
+            let mut envelope = Envelope::new(grid);
+            envelope.add(from as u64, &pcm(&samples[from..to], &samples[from..to]));
+            envelope
+        };
+        for most in [1, 7, 20, 88, 175, 349, 350] {
+            // 1050 PCM samples with those before the track begins.
+            let mut len = 3;
+            while 1050_usize.div_ceil(len) > most {
+                len *= 2;
+            }
+            let mut whole = Envelope::new(Grid::every(step(len as u64)));
+            whole.add(50, &pcm(&samples, &samples));
+            let cuts = [0, 100, 101, 640, 1000];
+            let parts = cuts.windows(2).map(|c| draw(c[0], c[1], most));
+            let parts: Vec<_> = parts.collect();
+            for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]] {
+                let mut merged = Envelope::default();
+                order.iter().for_each(|&i| merged.merge(parts[i].clone()));
+                assert_eq!(merged.step(), len as u64, "{most} {order:?}");
+                assert_eq!(drawn(&merged), drawn(&whole), "{most} {order:?}");
+            }
+        }
+    }
+
+    #[test]
     fn all_silence_has_no_sound_in_it() {
-        let mut envelope = Envelope::new(step(4));
+        let mut envelope = Envelope::new(Grid::every(step(4)));
         envelope.add(0, &pcm(&[SILENCE * 0.99; 10], &[0.0; 10]));
         assert_eq!(envelope.sounding(), None);
         assert_eq!(envelope.steps().len(), 3);

@@ -154,7 +154,7 @@ pub use error::{Error, Result};
 pub use file_name::file_stem;
 pub use options::{Bitrate, Channels, Options, OutputFormat, SampleFormat, TrackChoice};
 pub use pcm_reader::PcmReader;
-pub use peaks::{PeakBits, Peaks, peaks};
+pub use peaks::{PeakBits, Peaks, Waveform, peaks};
 pub use playlist::Joined;
 pub use preset::Preset;
 pub use probe::{Probe, ProbedTrack, Prober, probe};

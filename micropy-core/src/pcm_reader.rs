@@ -64,6 +64,8 @@ impl<'a, S: Source> PcmReader<'a, S> {
         if converter.options.format == OutputFormat::Mp3 {
             converter.options.format = OutputFormat::Raw(SampleFormat::F32);
         }
+        // Nobody could ask a reader for it.
+        converter.drawing = None;
         let audio = converter.open(&mut source, false)?;
         let (mut session, options) = converter.session(&audio);
         let whole = session.trim(options, Part::wanted(options, &audio), &mut source)?;

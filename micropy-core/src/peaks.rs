@@ -1,11 +1,11 @@
-//! The waveform of a file, as pages draw it.
+//! The waveform of a file, as pages draw it: of the source alone, or drawn as the MP3 is made.
 
 use std::fmt::{self, Write};
 use std::num::{NonZeroU32, NonZeroU64};
 
 use crate::conversion::Part;
 use crate::convert::Converter;
-use crate::envelope::Extremes;
+use crate::envelope::{Envelope, Extremes, Grid};
 use crate::error::{Error, Result};
 use crate::options::{Channels, Options};
 use crate::report::Report;
@@ -25,14 +25,14 @@ pub enum PeakBits {
     Sixteen,
 }
 
-/// The waveform of a file: the lowest and the highest PCM sample of each point. All channels are mixed into one.
+/// A waveform: the lowest and the highest PCM sample of each point. All channels are mixed into one.
 ///
 /// It displays as JSON in the form of the BBC's [audiowaveform](https://github.com/bbc/audiowaveform), version 2, which
 /// players such as wavesurfer.js and peaks.js draw.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Peaks {
-    /// Hz of the source.
+pub struct Waveform {
+    /// Hz of what was drawn.
     pub sample_rate: u32,
     /// PCM samples of a point; the last one may have fewer.
     pub samples_per_pixel: u64,
@@ -40,6 +40,14 @@ pub struct Peaks {
     pub bits: PeakBits,
     /// The lowest and the highest value of each point.
     pub points: Vec<(i16, i16)>,
+}
+
+/// The waveform of a file, from [`peaks()`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Peaks {
+    /// The waveform, at the source's own rate.
+    pub waveform: Waveform,
     /// What was decoded, and whether it was complete.
     pub report: Report,
 }
@@ -82,11 +90,7 @@ impl Converter<'_> {
         points: NonZeroU32,
         bits: PeakBits,
     ) -> Result<Peaks> {
-        if points.get() > MOST_POINTS {
-            return Err(Error::InvalidOption(format!(
-                "a waveform of {points} points: at most {MOST_POINTS} can be drawn"
-            )));
-        }
+        check(points)?;
         // A stream that does not say how long it is has to be read for that first.
         source.keep_from(0).map_err(Error::Read)?;
         let audio = self.open(&mut source, false)?;
@@ -94,20 +98,129 @@ impl Converter<'_> {
         let options = options.clone().channels(Channels::Mono);
         let part = Part::wanted(&options, &audio);
         let length = session.length(&options, &part, &mut source)?;
-        let step = length.samples.div_ceil(points.get().into());
-        let step = NonZeroU64::new(step).unwrap_or(NonZeroU64::MIN);
+        let step = step_of(length.samples, points);
         let drawn = session.draw(&options, &part, &mut source, |_| step)?;
-        let value = |extremes: Extremes| {
-            let [min, max] = [extremes.min, extremes.max].map(|sample| bits.value(sample));
-            (min, max)
-        };
+        let rate = drawn.report.output_sample_rate;
         Ok(Peaks {
-            sample_rate: drawn.report.output_sample_rate,
-            samples_per_pixel: drawn.step.get(),
-            bits,
-            points: drawn.envelope.steps().map(value).collect(),
+            waveform: Waveform::of(&drawn.envelope, points, bits, rate),
             report: drawn.report,
         })
+    }
+}
+
+fn check(points: NonZeroU32) -> Result<()> {
+    match points.get() > MOST_POINTS {
+        true => Err(Error::InvalidOption(format!(
+            "a waveform of {points} points: at most {MOST_POINTS} can be drawn"
+        ))),
+        false => Ok(()),
+    }
+}
+
+/// The waveform of a conversion, drawn from the PCM that becomes the MP3.
+#[derive(Debug)]
+pub(crate) struct Drawing {
+    points: NonZeroU32,
+    bits: PeakBits,
+    /// Several parts are drawn, one after the other.
+    joins: bool,
+    envelope: Envelope,
+    /// Hz.
+    rate: u32,
+    /// PCM samples of the parts so far.
+    len: u64,
+}
+
+impl Drawing {
+    /// PCM samples of a step where it is not known how many there will be. Each two become one as they become many.
+    const FINE: NonZeroU64 = NonZeroU64::new(32).unwrap();
+
+    /// Steps at most: so many for each point that the points are not much fewer than what was asked for, but no more
+    /// than take half a megabyte, unless the points themselves do.
+    fn most_steps(&self) -> usize {
+        let points = self.points.get() as usize;
+        (16 * points).min(1 << 16).max(2 * points)
+    }
+
+    pub fn new(points: NonZeroU32, bits: PeakBits) -> Self {
+        Drawing {
+            points,
+            bits,
+            joins: false,
+            envelope: Envelope::default(),
+            rate: 0,
+            len: 0,
+        }
+    }
+
+    /// Refuses a waveform that is too fine.
+    pub fn check(&self) -> Result<()> {
+        check(self.points)
+    }
+
+    /// Draws what comes next as parts of a whole.
+    pub fn join_parts(&mut self) {
+        self.clear();
+        self.joins = true;
+    }
+
+    /// Forgets what was drawn.
+    pub fn clear(&mut self) {
+        self.envelope = Envelope::default();
+        self.len = 0;
+    }
+
+    /// How the envelope of the next part is drawn, of `declared` PCM samples if that is known. The waveform of a whole
+    /// has the points of [`peaks()`] then.
+    pub fn grid(&self, declared: Option<u64>) -> Grid {
+        let declared = declared.filter(|_| !self.joins);
+        let step = declared.map(|len| step_of(len, self.points));
+        Grid {
+            step: step.unwrap_or(Self::FINE),
+            origin: self.len,
+            most: self.most_steps(),
+            mixed: true,
+        }
+    }
+
+    /// Adds the next part: `len` PCM samples at `rate` Hz.
+    pub fn add(&mut self, envelope: Envelope, rate: u32, len: u64) {
+        self.envelope.merge(envelope);
+        self.rate = rate;
+        self.len = self.len.saturating_add(len);
+    }
+
+    /// What was drawn, if anything was.
+    pub fn waveform(&self) -> Option<Waveform> {
+        let drawn = self.envelope.step() > 0;
+        drawn.then(|| Waveform::of(&self.envelope, self.points, self.bits, self.rate))
+    }
+}
+
+/// PCM samples of a point where `len` of them are drawn in at most `points`.
+fn step_of(len: u64, points: NonZeroU32) -> NonZeroU64 {
+    NonZeroU64::new(len.div_ceil(points.get().into())).unwrap_or(NonZeroU64::MIN)
+}
+
+impl Waveform {
+    /// `envelope`, which is at `rate` Hz, in at most `points` points.
+    fn of(envelope: &Envelope, points: NonZeroU32, bits: PeakBits, rate: u32) -> Self {
+        let steps: Vec<Extremes> = envelope.steps().collect();
+        let group = steps.len().div_ceil(points.get() as usize).max(1);
+        let point = |steps: &[Extremes]| {
+            let merge = |mut point: Extremes, &step: &Extremes| {
+                point.merge(step);
+                point
+            };
+            let point = steps.iter().fold(Extremes::NONE, merge);
+            (bits.value(point.min), bits.value(point.max))
+        };
+        Waveform {
+            sample_rate: rate,
+            samples_per_pixel: envelope.step().saturating_mul(group as u64),
+            bits,
+            points: steps.chunks(group).map(point).collect(),
+        }
     }
 }
 
@@ -130,7 +243,7 @@ impl PeakBits {
     }
 }
 
-impl fmt::Display for Peaks {
+impl fmt::Display for Waveform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -147,5 +260,12 @@ impl fmt::Display for Peaks {
             write!(f, "{min},{max}")?;
         }
         f.write_str("]}")
+    }
+}
+
+/// As its waveform.
+impl fmt::Display for Peaks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.waveform.fmt(f)
     }
 }

@@ -2,14 +2,13 @@
 //! much roll as it needs, so that both encoders at a seam hear the same.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::CodecParameters;
 use crate::decode::{self, Decoder, Format};
 use crate::downmix::Downmix;
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Grid};
 use crate::error::Result;
 use crate::fade::Fade;
 use crate::limiter::Limiter;
@@ -40,8 +39,8 @@ pub struct Recipe {
     pub fade: Fade,
     /// Measure the loudness of what comes out.
     pub measure: bool,
-    /// Draw the envelope of what comes out, in steps of so many PCM samples.
-    pub envelope: Option<NonZeroU64>,
+    /// Draw the envelope of what comes out.
+    pub envelope: Option<Grid>,
 }
 
 /// The true-peak ceiling after a change of level, in dBTP: decoders of the MP3 may go a little above it.
@@ -200,7 +199,7 @@ impl<R: Deref<Target = Recipe>, F: Deref<Target = Findings>> Renderer<R, F> {
         let resampler = recipe.resampler.as_ref();
         let start = span.work.start;
         let measure = recipe.measure && findings.is_some();
-        let step = recipe.envelope.filter(|_| findings.is_some());
+        let grid = recipe.envelope.filter(|_| findings.is_some());
         Ok(Renderer {
             decoder: decode::span_decoder(&recipe.parameters, &recipe.format)?,
             piece: 0,
@@ -216,7 +215,7 @@ impl<R: Deref<Target = Recipe>, F: Deref<Target = Findings>> Renderer<R, F> {
                 true => Some(Meter::new(rate, channels, start, span.output.start)?),
                 false => None,
             },
-            envelope: step.map(Envelope::new),
+            envelope: grid.map(Envelope::new),
             faded: start,
             position: start,
             stages: Stages::default(),

@@ -6,8 +6,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use micropy_core::{
-    CancelToken, Channels, Converter, Error, Options, OutputFormat, PcmReader, PeakBits, Report,
-    SampleFormat, Source, StreamSink, StreamSource, Warning, peaks,
+    CancelToken, Channels, Converter, Division, Error, Options, OutputFormat, PcmReader, PeakBits,
+    Report, SampleFormat, SeekSink, Source, StreamSink, StreamSource, Warning, Waveform, peaks,
 };
 use support::movie::{Moov, pcm_movie};
 use support::music::music;
@@ -337,8 +337,11 @@ fn a_waveform_shows_the_lowest_and_the_highest_sample_of_each_point() {
         for (bits, scale) in [(PeakBits::Eight, 256), (PeakBits::Sixteen, 1)] {
             let count = NonZeroU32::new(points as u32).unwrap();
             let found = peaks(file.as_slice(), Options::new().jobs(jobs), count, bits).unwrap();
-            assert_eq!(found.samples_per_pixel, step as u64);
-            assert!(found.points == drawn(&samples, step, scale), "{points}");
+            assert_eq!(found.waveform.samples_per_pixel, step as u64);
+            assert!(
+                found.waveform.points == drawn(&samples, step, scale),
+                "{points}"
+            );
             assert!(found.report.complete);
         }
     }
@@ -351,6 +354,7 @@ fn a_waveform_is_json_of_audiowaveform() {
         let file = clip(name);
         let found = peaks(file.as_slice(), Options::new(), points, PeakBits::Eight).unwrap();
         let json = found.to_string();
+        let (found, report) = (found.waveform, found.report);
         let (rate, length) = (found.sample_rate, found.points.len());
         let (head, data) = json.split_once("\"data\":").unwrap();
         let step = found.samples_per_pixel;
@@ -367,7 +371,7 @@ fn a_waveform_is_json_of_audiowaveform() {
             .collect();
         let points = found.points.iter().flat_map(|&(min, max)| [min, max]);
         assert!(values.into_iter().map(i16::from).eq(points));
-        assert_eq!(found.report.output_samples.div_ceil(step), length as u64);
+        assert_eq!(report.output_samples.div_ceil(step), length as u64);
         assert!((90..=100).contains(&length), "{name}");
         let loud = |&(min, max): &(i16, i16)| min < -10 && max > 10;
         assert!(found.points.iter().any(loud), "{name}");
@@ -379,5 +383,155 @@ fn a_waveform_is_json_of_audiowaveform() {
         many,
         PeakBits::Eight,
     );
+    assert!(matches!(refused, Err(Error::InvalidOption(_))));
+}
+
+/// The MP3 that `converter` makes of `file`, and the waveform that it draws.
+fn made_and_drawn(options: &Options, file: &[u8]) -> (Vec<u8>, Option<Waveform>) {
+    let points = NonZeroU32::new(800).unwrap();
+    let mut converter = Converter::new(options.clone()).draw_waveform(points, PeakBits::Eight);
+    assert_eq!(converter.waveform(), None);
+    let mut mp3 = Vec::new();
+    let sink = SeekSink::new(std::io::Cursor::new(&mut mp3)).unwrap();
+    converter.convert(file, sink).unwrap();
+    (mp3, converter.waveform())
+}
+
+/// What a waveform with such points shows of what `options` make of `file`, by its definition.
+fn expected(options: &Options, file: &[u8], step: u64) -> Vec<(i16, i16)> {
+    let mut reader = PcmReader::new(file, options.clone()).unwrap();
+    let mut mixed = Vec::new();
+    while let Some(planes) = reader.next_block().unwrap() {
+        mixed.extend((0..planes[0].len()).map(|i| match planes {
+            [left, right] => 0.5 * left[i] + 0.5 * right[i],
+            mono => mono[0][i],
+        }));
+    }
+    let samples: Vec<i16> = mixed.iter().map(|&s| (s * 32768.0) as i16).collect();
+    drawn(&samples, step as usize, 256)
+}
+
+#[test]
+fn a_conversion_draws_the_waveform_of_a_probe_and_the_same_mp3() {
+    let points = NonZeroU32::new(800).unwrap();
+    let song = aac_movie(&music(3, 44_100, 2, 44_100 * 40), 44_100, "+faststart");
+    let clips = [
+        "stereo-48000.mp4",
+        "mono-8000.mp4",
+        "moov-last-stereo-44100.mp4",
+    ];
+    for file in song.into_iter().chain(clips.map(clip)) {
+        let options = Options::new();
+        let plain = convert_to_mp3(&options, &file);
+        let probed = peaks(&file[..], options.clone(), points, PeakBits::Eight).unwrap();
+        for jobs in [1, 2, 5] {
+            let (mp3, waveform) = made_and_drawn(&options.clone().jobs(jobs), &file);
+            assert!(mp3 == plain, "{jobs} jobs");
+            assert_eq!(waveform.as_ref(), Some(&probed.waveform), "{jobs} jobs");
+        }
+    }
+}
+
+fn convert_to_mp3(options: &Options, file: &[u8]) -> Vec<u8> {
+    let mut mp3 = Vec::new();
+    let sink = SeekSink::new(std::io::Cursor::new(&mut mp3)).unwrap();
+    Converter::new(options.clone()).convert(file, sink).unwrap();
+    mp3
+}
+
+#[test]
+fn the_waveform_of_a_conversion_is_that_of_the_mp3() {
+    let file = pcm_movie(&music(4, 44_100, 2, 44_100 * 6), 44_100, Moov::First);
+    for options in [
+        Options::new().normalize(-30.0),
+        Options::new()
+            .fade_in(Duration::from_secs(2))
+            .fade_out(Duration::from_secs(3)),
+        Options::new().sample_rate(24_000),
+        Options::new()
+            .channels(Channels::Mono)
+            .start(Duration::from_millis(1500)),
+    ] {
+        let (_, waveform) = made_and_drawn(&options, &file);
+        let waveform = waveform.unwrap();
+        let expected = expected(&options, &file, waveform.samples_per_pixel);
+        assert!(waveform.points == expected, "{options:?}");
+        assert!((700..=800).contains(&expected.len()), "{}", expected.len());
+        let rate = options.sample_rate.unwrap_or(44_100);
+        assert_eq!(waveform.sample_rate, rate);
+        let whole = peaks(&file[..], Options::new(), NonZeroU32::MIN, PeakBits::Eight).unwrap();
+        assert_ne!(waveform.points, whole.waveform.points);
+    }
+}
+
+#[test]
+fn a_waveform_of_unknown_length_has_nearly_as_many_points() {
+    for name in [
+        "fragmented-empty-moov.mp4",
+        "fragmented-cmaf.m4a",
+        "fragmented-dash.mp4",
+    ] {
+        let file = clip(name);
+        let mut found = Vec::new();
+        for jobs in [1, 3] {
+            let (_, waveform) = made_and_drawn(&Options::new().jobs(jobs), &file);
+            found.push(waveform.unwrap());
+        }
+        let step = found[0].samples_per_pixel;
+        assert_eq!(
+            found[0].points,
+            expected(&Options::new(), &file, step),
+            "{name}"
+        );
+        assert!(
+            (500..=800).contains(&found[0].points.len()),
+            "{name}: {step}"
+        );
+        assert_eq!(found[0], found[1]);
+    }
+}
+
+#[test]
+fn the_waveform_of_parts_is_of_all_of_them() {
+    let file = pcm_movie(&music(9, 44_100, 2, 44_100 * 20), 44_100, Moov::First);
+    let points = NonZeroU32::new(800).unwrap();
+    let converter = Converter::new(Options::new()).draw_waveform(points, PeakBits::Eight);
+    let division = Division::Lengths(Duration::from_millis(6543));
+    let mut parts = converter.parts(&file[..], division).unwrap();
+    for index in 0..parts.list().len() {
+        assert_eq!(parts.waveform().is_some(), index > 0);
+        let mut mp3 = Vec::new();
+        let sink = SeekSink::new(std::io::Cursor::new(&mut mp3)).unwrap();
+        parts.convert(index, sink).unwrap();
+    }
+    let waveform = parts.waveform().unwrap();
+    let expected = expected(&Options::new(), &file, waveform.samples_per_pixel);
+    assert_eq!(waveform.points, expected);
+    assert!((700..=800).contains(&expected.len()), "{}", expected.len());
+}
+
+#[test]
+fn copied_frames_have_a_waveform_where_they_are_decoded_for_their_loudness() {
+    let file = clip("mp3.mp4");
+    let (copied, none) = made_and_drawn(&Options::new(), &file);
+    assert_eq!(none, None);
+    let loudness = Options::new().replay_gain(true);
+    let (measured, waveform) = made_and_drawn(&loudness, &file);
+    let probed = peaks(
+        &file[..],
+        Options::new(),
+        NonZeroU32::new(800).unwrap(),
+        PeakBits::Eight,
+    );
+    assert_eq!(waveform, Some(probed.unwrap().waveform));
+    assert_ne!(copied, measured);
+}
+
+#[test]
+fn a_conversion_with_too_fine_a_waveform_is_refused() {
+    let many = NonZeroU32::new(1_000_001).unwrap();
+    let mut converter = Converter::new(Options::new()).draw_waveform(many, PeakBits::Eight);
+    let sink = SeekSink::new(std::io::Cursor::new(Vec::new())).unwrap();
+    let refused = converter.convert(clip("mono-8000.mp4").as_slice(), sink);
     assert!(matches!(refused, Err(Error::InvalidOption(_))));
 }

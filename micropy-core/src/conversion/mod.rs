@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use crate::audio::{Audio, Beginning};
 use crate::copy::{self, Copier};
+use crate::envelope::Grid;
 use crate::error::{Error, Result};
 use crate::loudness::Loudness;
 use crate::options::{Options, OutputFormat};
+use crate::peaks::Drawing;
 use crate::pipeline::{Engine, Observer};
 use crate::progress::{CancelToken, Progress};
 use crate::render::{CEILING_DBTP, Findings};
@@ -87,6 +89,8 @@ pub struct Conversion<'a> {
     pub on_progress: &'a mut dyn FnMut(Progress),
     /// Passes over the audio that were made before.
     pub passes: u8,
+    /// Draws the waveform of what comes out, in the pass that makes it.
+    pub drawing: Option<&'a mut Drawing>,
 }
 
 impl Conversion<'_> {
@@ -113,7 +117,8 @@ impl Conversion<'_> {
             || self.options.replay_gain && (copies || !sink.can_rewrite());
         let mut survey = None;
         if measure || !self.options.fade_out.is_zero() {
-            survey = Some(self.survey(beginning, source, measure)?);
+            // Frames that are copied are decoded in no other pass.
+            survey = Some(self.survey(beginning, source, measure, copies)?);
             beginning = self.audio.begin(source)?;
         }
         if copies {
@@ -123,18 +128,22 @@ impl Conversion<'_> {
         }
     }
 
-    /// Reads the part once without encoding it.
+    /// Reads the part once without encoding it; `draw`: draws its waveform if it is decoded for its loudness.
     fn survey(
         &mut self,
         beginning: Beginning,
         source: &mut dyn Source,
         measure: bool,
+        draw: bool,
     ) -> Result<Survey> {
         let jobs = self.jobs();
         let mut setup = self.set_up(beginning, None, measure)?;
-        let mut watch = self.watch(setup.recipe.sample_rate, setup.declared, (0, 2));
         let findings = Findings::default();
         if measure {
+            if draw {
+                setup.recipe.envelope = self.waveform_grid(setup.declared);
+            }
+            let mut watch = self.watch(setup.recipe.sample_rate, setup.declared, (0, 2));
             let engine = Engine {
                 recipe: &setup.recipe,
                 encoder: None,
@@ -142,7 +151,12 @@ impl Conversion<'_> {
                 findings: &findings,
             };
             engine.run(&mut setup.reader, source, &mut watch)?;
+            if draw {
+                let len = setup.reader.extent().output_len;
+                self.keep_waveform(&findings, setup.recipe.sample_rate, len);
+            }
         } else {
+            let mut watch = self.watch(setup.recipe.sample_rate, setup.declared, (0, 2));
             while !matches!(setup.reader.advance(source)?, Advance::End) {
                 watch.tick(0)?;
             }
@@ -163,13 +177,14 @@ impl Conversion<'_> {
     ) -> Result<Report> {
         let measure = self.options.replay_gain && sink.can_rewrite();
         let Setup {
-            recipe,
+            mut recipe,
             mut reader,
             declared,
         } = self.set_up(beginning, survey, measure)?;
         if declared == Some(0) {
             return Err(self.empty_part_error(Vec::new()));
         }
+        recipe.envelope = self.waveform_grid(declared);
         let rate = recipe.sample_rate;
         let settings = self.options.encoder(rate, recipe.downmix.channels() as u8);
         let gain = recipe.gain.map_or(1.0, f64::from);
@@ -205,6 +220,7 @@ impl Conversion<'_> {
 
         let writer = frames.writer;
         let extent = reader.extent().clone();
+        self.keep_waveform(&findings, rate, extent.output_len);
         let measured = measure.then(|| findings.loudness().clone());
         let loudness = surveyed.or(measured.as_ref());
         let replay_gain = measured.as_ref().or(expected.as_ref());
@@ -296,6 +312,18 @@ impl Conversion<'_> {
         let id3 = id3.encode_within(length, outcome.tag_bytes)?;
         let bytes = writer.finish(&id3, outcome.trim, outcome.replay_gain)?;
         Ok(outcome.report(self.audio.warnings(), frames, bytes))
+    }
+
+    /// How the waveform of `declared` PCM samples is drawn, if it is.
+    fn waveform_grid(&self, declared: Option<u64>) -> Option<Grid> {
+        self.drawing.as_ref().map(|drawing| drawing.grid(declared))
+    }
+
+    /// Keeps the waveform, if one was drawn, of `len` PCM samples at `rate` Hz.
+    fn keep_waveform(&mut self, findings: &Findings, rate: u32, len: u64) {
+        if let Some(drawing) = &mut self.drawing {
+            drawing.add(std::mem::take(&mut *findings.envelope()), rate, len);
+        }
     }
 
     /// The error of a part that holds no audio, with the reasons why sound is missing that the file declares for it.

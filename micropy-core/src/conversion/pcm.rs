@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::outcome::Outcome;
 use super::setup::Setup;
 use super::{Conversion, Survey, measured_loudness, passes};
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Grid};
 use crate::error::Result;
 use crate::loudness::Loudness;
 use crate::pcm::Pcm;
@@ -120,7 +120,7 @@ impl Conversion<'_> {
         let measure = self.options.normalize.is_some();
         let mut survey = None;
         if measure || !self.options.fade_out.is_zero() {
-            survey = Some(self.survey(beginning, source, measure)?);
+            survey = Some(self.survey(beginning, source, measure, false)?);
             beginning = self.audio.begin(source)?;
         }
         // Its loudness is reported, though PCM has no tags.
@@ -130,10 +130,11 @@ impl Conversion<'_> {
             return Err(self.empty_part_error(Vec::new()));
         }
         let Setup {
-            recipe,
+            mut recipe,
             reader,
             declared,
         } = setup;
+        recipe.envelope = self.waveform_grid(declared);
         Ok(PcmStream {
             recipe: Arc::new(recipe),
             findings: Arc::default(),
@@ -177,7 +178,7 @@ impl Conversion<'_> {
     }
 
     /// The report of PCM that has come to its end, and takes so many bytes.
-    pub fn report_pcm(&self, stream: &PcmStream, bytes: u64) -> Result<Report> {
+    pub fn report_pcm(&mut self, stream: &PcmStream, bytes: u64) -> Result<Report> {
         let measured = match &stream.surveyed {
             Some(surveyed) => Some(surveyed.clone()),
             None => stream
@@ -185,6 +186,7 @@ impl Conversion<'_> {
                 .measure
                 .then(|| stream.findings.loudness().clone()),
         };
+        self.keep_waveform(&stream.findings, stream.sample_rate(), stream.done);
         let gain = stream.recipe.gain.map_or(1.0, f64::from);
         let mut outcome = self.outcome(
             &stream.recipe,
@@ -229,7 +231,7 @@ impl Conversion<'_> {
             declared,
         } = self.set_up(beginning, None, false)?;
         let step = step(recipe.sample_rate);
-        recipe.envelope = Some(step);
+        recipe.envelope = Some(Grid::every(step));
         let findings = Findings::default();
         let engine = Engine {
             recipe: &recipe,

@@ -26,6 +26,7 @@ fn spans<T>(source: &mut dyn Source, look: impl Fn(&Span) -> T) -> Vec<T> {
         cancel: &CancelToken::new(),
         on_progress: &mut |_| {},
         passes: 0,
+        drawing: None,
     };
     let mut reader = conversion.set_up(beginning, None, false).unwrap().reader;
     let mut seen = Vec::new();
