@@ -95,6 +95,17 @@ async fn a_nested_gateway_converts_and_its_urls_lead_back_to_it() {
     assert_eq!(Some(mp3.len() as u64), job["mp3"]["bytes"].as_u64());
     assert!(mp3.starts_with(b"ID3"), "{:?}", &mp3[..10]);
 
+    let url = job["mp3"]["peaks"].as_str().unwrap();
+    assert_eq!(url, format!("/audio/api/v1/jobs/{id}/peaks"));
+    let peaks = json(http.get(at(url)).bearer_auth(token), StatusCode::OK).await;
+    assert_eq!(peaks["sample_rate"], 44_100);
+    let (length, data) = (peaks["length"].as_u64(), peaks["data"].as_array());
+    assert_eq!(
+        length.map(|length| 2 * length),
+        data.map(|data| data.len() as u64)
+    );
+    assert!(length > Some(700), "{length:?}");
+
     let create = http.post(at("/audio/api/v1/tus")).bearer_auth(token);
     let create = create.header("tus-resumable", "1.0.0");
     let created = create.header("upload-length", "1000").send().await.unwrap();

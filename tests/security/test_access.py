@@ -97,6 +97,9 @@ GET     /api/v1/jobs/{done}/mp3          range-behind   401    401       401    
 GET     /api/v1/jobs/{done}/mp3          known          401    401       401     401    401      403      404     404   304
 GET     /api/v1/jobs/{done}/mp3          any-known      401    401       401     401    401      403      404     404   304
 GET     /api/v1/jobs/{failed}/mp3        -              401    401       401     401    401      403      404     404   404
+GET     /api/v1/jobs/{done}/peaks        -              401    401       401     401    401      403      404     404   200
+HEAD    /api/v1/jobs/{done}/peaks        -              401    401       401     401    401      403      404     404   200
+GET     /api/v1/jobs/{failed}/peaks      -              401    401       401     401    401      403      404     404   404
 GET     /api/v1/archive                  -              401    401       401     401    401      403      200     200   200
 HEAD    /api/v1/archive                  -              401    401       401     401    401      403      200     200   200
 GET     /api/v1/archive?jobs={done}      -              401    401       401     401    401      403      404     404   200

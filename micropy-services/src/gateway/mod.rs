@@ -11,6 +11,7 @@ mod jobs;
 mod limits;
 mod mails;
 mod operation;
+mod peaks;
 mod problem;
 mod quota;
 mod routes;

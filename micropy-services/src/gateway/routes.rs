@@ -17,8 +17,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::session::{COOKIE_NAME, HOST_COOKIE_NAME};
 use super::{
-    Shared, accounts, archive, compat, download, events, export, jobs, mails, operation, tokens,
-    tus, uploads,
+    Shared, accounts, archive, compat, download, events, export, jobs, mails, operation, peaks,
+    tokens, tus, uploads,
 };
 use crate::auth;
 
@@ -72,6 +72,7 @@ pub fn router(gateway: Shared) -> Router {
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::retry))
         .routes(routes!(download::mp3))
+        .routes(routes!(peaks::peaks))
         .routes(routes!(events::events))
         .routes(routes!(archive::archive))
         .routes(routes!(operation::about))

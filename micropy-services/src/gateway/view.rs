@@ -2,13 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
-use micropy_core::ports::Timestamp;
-use micropy_core::ports::jobs::{Job, State};
+use micropy_core::ports::jobs::{Job, Output, State};
+use micropy_core::ports::{Id, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Gateway;
+use crate::job::peaks::Peaks;
 use crate::job::product::Product;
 
 /// A conversion.
@@ -63,6 +64,8 @@ pub struct Mp3View {
     /// The engine's report: `codec`, `duration` in seconds, `sample_rate`, `channels`, `mean_bitrate`, `samples`,
     /// `complete`, `warnings`. For a ZIP file it is about all its MP3s together, and has their number as `chapters`.
     pub report: Value,
+    /// Where to get its waveform. None where it was not drawn.
+    pub peaks: Option<String>,
 }
 
 impl Gateway {
@@ -77,14 +80,9 @@ impl Gateway {
             progress: job.progress,
             attempts: job.attempts,
             failure: job.failure,
-            mp3: job.output.map(|output| Mp3View {
-                fid: output.mp3.to_string(),
-                file_name: Product::of(&output).file_name(&job.file_name),
-                content_type: Product::of(&output).content_type(),
-                bytes: output.bytes,
-                url: self.url(format_args!("/api/v1/jobs/{}/mp3", job.id)),
-                report: parse(&output.report),
-            }),
+            mp3: job
+                .output
+                .map(|output| self.view_output(job.id, &job.file_name, &output)),
             file_name: job.file_name,
             options: parse(&job.options),
             upload_url: receiving.then(|| self.url(format_args!("/api/v1/tus/{}", job.id))),
@@ -93,6 +91,22 @@ impl Gateway {
             finished: job.finished.map(rfc3339),
             updated: rfc3339(job.updated),
             mailed: job.notified.map(rfc3339),
+        }
+    }
+
+    /// What job `id` made of the video called `video`.
+    fn view_output(&self, id: Id, video: &str, output: &Output) -> Mp3View {
+        let product = Product::of(output);
+        let mut report = parse(&output.report);
+        let drawn = Peaks::take_out(&mut report);
+        Mp3View {
+            fid: output.mp3.to_string(),
+            file_name: product.file_name(video),
+            content_type: product.content_type(),
+            bytes: output.bytes,
+            url: self.url(format_args!("/api/v1/jobs/{id}/mp3")),
+            report,
+            peaks: drawn.then(|| self.url(format_args!("/api/v1/jobs/{id}/peaks"))),
         }
     }
 }

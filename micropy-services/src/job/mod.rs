@@ -6,4 +6,5 @@ pub mod intake;
 pub mod message;
 pub mod options;
 pub mod outbox;
+pub mod peaks;
 pub mod product;

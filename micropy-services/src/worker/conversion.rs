@@ -7,13 +7,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use micropy_core::{
-    Converter, Division, EmptyPart, Error, Options, PartOutcome, Report, SeekSink, Source,
+    Converter, Division, EmptyPart, Error, Options, PartOutcome, PeakBits, Report, SeekSink,
+    Source, Waveform,
 };
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::protocol::{Cause, Converted, Failure, Progress, Task};
 use crate::job::options::ConversionOptions;
+use crate::job::peaks::{POINTS, Peaks};
 use crate::job::product::Product;
 
 /// Parts of one video: a small file can declare thousands of chapters, or a hundred years.
@@ -65,13 +67,14 @@ impl Conversion {
         progress: impl Fn(Progress) + Sync,
     ) -> Result<Converted, Failure> {
         let mut sink = SeekSink::new(output).map_err(Error::Write)?;
-        let report = Converter::new(self.options)
+        let mut converter = Converter::new(self.options)
             .on_progress(|step| progress(progress_of(&step, 0, 1)))
-            .convert(source, &mut sink)?;
+            .draw_waveform(POINTS, PeakBits::Eight);
+        let report = converter.convert(source, &mut sink)?;
         Ok(Converted {
             product: Product::Mp3,
             audio: report.duration(),
-            report: describe(&[report], None),
+            report: describe(&[report], None, converter.waveform()),
         })
     }
 
@@ -92,6 +95,7 @@ impl Conversion {
                 let (before, all) = *lock();
                 progress(progress_of(&step, before, all));
             })
+            .draw_waveform(POINTS, PeakBits::Eight)
             .parts(source, division)?;
         // The ZIP file has the name of the video.
         let names = parts.file_names("");
@@ -131,7 +135,7 @@ impl Conversion {
         Ok(Converted {
             product: Product::Zip,
             audio: reports.iter().map(Report::duration).sum(),
-            report: describe(&reports, Some(&empty)),
+            report: describe(&reports, Some(&empty), parts.waveform()),
         })
     }
 }
@@ -177,7 +181,7 @@ const MOST_WARNINGS: usize = 50;
 
 /// The report for the job's owner, in JSON: of all parts together where the video was split, with those that hold no
 /// audio.
-fn describe(reports: &[Report], empty: Option<&[EmptyPart]>) -> String {
+fn describe(reports: &[Report], empty: Option<&[EmptyPart]>, waveform: Option<Waveform>) -> String {
     let first = reports.first();
     let audio: Duration = reports.iter().map(Report::duration).sum();
     let bits = |report: &Report| (report.output_bytes - report.tag_bytes) as f64 * 8.0;
@@ -214,6 +218,9 @@ fn describe(reports: &[Report], empty: Option<&[EmptyPart]>) -> String {
     });
     if empty.is_some() {
         report["chapters"] = reports.len().into();
+    }
+    if let Some(waveform) = waveform {
+        Peaks::new(&waveform).keep_in(&mut report);
     }
     report.to_string()
 }
