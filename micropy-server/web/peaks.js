@@ -1,7 +1,7 @@
-// The outline of an MP3, drawn as it is read: decoded in pieces and at a low rate, so that an hour takes no
-// more memory than a minute.
+// The outline of an MP3. The service has drawn it as it made the MP3. Where it has not, the MP3 is read and decoded
+// here, in pieces and at a low rate, so that an hour takes no more memory than a minute.
 
-import { request } from "./api.js";
+import { call, request } from "./api.js";
 
 export const COUNT = 320;
 /** Enough for an outline, and the least that every browser takes. */
@@ -29,6 +29,20 @@ function frameAt(bytes, at) {
   const samples = version === 3 ? 1152 : 576;
   const length = Math.floor(((samples / 8) * kbps * 1000) / rate) + ((bytes[at + 2] >> 1) & 1);
   return { length, seconds: samples / rate };
+}
+
+/** The outline that the service has at `url`, in the form of audiowaveform: the extremes of each point. */
+export async function stored(url, signal) {
+  const { length, bits, data } = await call("GET", url, undefined, { signal });
+  const peaks = new Float32Array(COUNT);
+  for (let at = 0; at < COUNT; at++) {
+    // As many points as fall on it, and at least the one it lies in.
+    const first = Math.floor((at * length) / COUNT);
+    const end = Math.max(first + 1, Math.floor(((at + 1) * length) / COUNT));
+    for (let i = 2 * first; i < 2 * end && i < data.length; i++) peaks[at] = Math.max(peaks[at], Math.abs(data[i]));
+    peaks[at] /= 2 ** (bits - 1);
+  }
+  return peaks;
 }
 
 /** Reads the MP3 at `url`, `duration` seconds long; calls `drawn(peaks)` after every piece. */

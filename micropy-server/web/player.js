@@ -3,7 +3,7 @@
 import { call } from "./api.js";
 import { readTag } from "./id3.js";
 import { describe } from "./options.js";
-import { COUNT, LARGEST, outline } from "./peaks.js";
+import { COUNT, LARGEST, outline, stored } from "./peaks.js";
 import { clock, spoken, when } from "./words.js";
 import WaveSurfer from "./vendor/wavesurfer.esm.js";
 
@@ -177,7 +177,7 @@ class Player {
       duration: this.duration || 1,
       ...this.#colours(),
     });
-    if (known.has(mp3.fid) || mp3.bytes > LARGEST || !this.duration) return;
+    if (known.has(mp3.fid) || !this.duration) return;
     const drawn = (peaks) => {
       if (this.#stop.signal.aborted) return;
       const loudest = Math.max(...peaks, 0.05);
@@ -185,10 +185,27 @@ class Player {
       // With the URL that it has, the sound is let be; a drawing that is not done yet is superseded.
       this.#wave.load(this.#audio.src, [this.#peaks], this.duration).catch(() => {});
     };
-    outline(mp3.url, this.duration, drawn, this.#stop.signal)
-      .then(() => known.set(mp3.fid, this.#peaks))
+    this.#outline(drawn)
+      .then((isWhole) => isWhole && known.set(mp3.fid, this.#peaks))
       // The picture is a help, not the thing: playing tells what is wrong, if anything is.
       .catch(() => {});
+  }
+
+  /** Draws the outline that the service has, or that of the MP3; whether it is whole. */
+  async #outline(drawn) {
+    const { mp3 } = this.job;
+    const { signal } = this.#stop;
+    if (mp3.peaks) {
+      try {
+        drawn(await stored(mp3.peaks, signal));
+        return !signal.aborted;
+      } catch (e) {
+        if (e.name === "AbortError") return false;
+      }
+    }
+    if (mp3.bytes > LARGEST) return false;
+    await outline(mp3.url, this.duration, drawn, signal);
+    return true;
   }
 
   async #tag() {

@@ -110,6 +110,20 @@ const until = async (question, what) => {
   }
 };
 
+/** How many different heights the bars of a waveform have. */
+function barHeights(name) {
+  return row(name).locator(".drawing canvas").first().evaluate((canvas) => {
+    const { data, width, height } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const heights = new Set();
+    for (let x = 0; x < width; x++) {
+      let n = 0;
+      for (let y = 0; y < height; y++) if (data[(y * width + x) * 4 + 3] > 128) n++;
+      heights.add(n);
+    }
+    return heights.size;
+  });
+}
+
 async function signIn({ email, password }) {
   await page.fill("#email", email);
   await page.fill("#password", password);
@@ -201,18 +215,52 @@ await check("an MP3 plays, and seeks by keyboard and by pointer", async () => {
   await until(() => audio("paused"), "it pauses");
   // The waveform is drawn: bars of many heights.
   await page.waitForTimeout(300);
-  const heights = await row("song").locator(".drawing canvas").first().evaluate((canvas) => {
-    const { data, width, height } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-    const heights = new Set();
-    for (let x = 0; x < width; x++) {
-      let n = 0;
-      for (let y = 0; y < height; y++) if (data[(y * width + x) * 4 + 3] > 128) n++;
-      heights.add(n);
-    }
-    return heights.size;
-  });
+  const heights = await barHeights("song");
   assert.ok(heights > 10, `${heights} different heights`);
   await look("player");
+});
+
+await check("the waveform is there at once, without the MP3; a file from before has its own drawn", async () => {
+  const asked = [];
+  const noted = (request) => {
+    // The sound is fetched by the element `audio`, and the tag by its range.
+    if (request.resourceType() === "fetch" && /\/(mp3|peaks)$/.test(request.url()) && !request.headers().range) {
+      asked.push(request.url().split("/").at(-1));
+    }
+  };
+  page.on("request", noted);
+  /** The waveform with only these routes: how many heights it has, and what was asked for it. */
+  const drawn = async () => {
+    asked.length = 0;
+    await page.reload();
+    await phase("song", "done");
+    await row("song").getByRole("button", { name: "Play" }).click();
+    await until(async () => (await barHeights("song")) > 10, "bars of many heights");
+    return [...asked];
+  };
+  // Nothing but the waveform itself can have drawn it.
+  await page.route(/\/mp3$/, (route) => (route.request().resourceType() === "fetch" ? route.abort() : route.continue()));
+  assert.deepEqual(await drawn(), ["peaks"]);
+  await page.unroute(/\/mp3$/);
+  errors = errors.filter((e) => !e.includes("ERR_FAILED"));
+  // As an earlier version made it.
+  const old = async (route) => {
+    const response = await route.fetch();
+    const list = await response.json();
+    for (const job of list.jobs) if (job.mp3) job.mp3.peaks = null;
+    await route.fulfill({ response, json: list });
+  };
+  await page.route(/\/api\/v1\/jobs\?/, old);
+  assert.deepEqual(await drawn(), ["mp3"]);
+  await page.unroute(/\/api\/v1\/jobs\?/, old);
+  // The route is there, and what it gives is not.
+  await page.route(/\/peaks$/, (route) => route.fulfill({ status: 404, body: "" }));
+  assert.deepEqual(await drawn(), ["peaks", "mp3"]);
+  await page.unroute(/\/peaks$/);
+  errors = errors.filter((e) => !e.includes("404"));
+  page.off("request", noted);
+  await page.reload();
+  await phase("song", "done");
 });
 
 await check("a book has chapters, and a cover is shown", async () => {
