@@ -22,7 +22,8 @@
 //!
 //! [`Converter::convert_file`] converts one path to another, [`Converter::parts`] makes an MP3 of each chapter or span of
 //! time, [`Converter::join`] one of several files. [`PcmReader`] gives PCM, [`peaks()`] the waveform, and [`probe()`]
-//! looks into a file. A [`CancelToken`] ends any of them early.
+//! looks into a file. A [`CancelToken`] ends any of them early. With the feature `tokio`, an async program converts what an
+//! `AsyncRead` or a stream of chunks gives, and gets the MP3 as one.
 //!
 //! # How the data flows
 //!
@@ -51,6 +52,7 @@
 //! | `vorbis` | yes | Vorbis |
 //! | `fdk-aac` | no | HE-AAC v1 and v2, xHE-AAC and AAC of more than two channels, by the Fraunhofer FDK AAC library |
 //! | `ports` | yes | what a service of conversions stands on ([`ports`]): async traits, no runtime |
+//! | `tokio` | no | conversions in async programs (`AsyncSource`, `Mp3Stream`): tokio's traits, no runtime |
 //! | `conformance` | no | the suites that every adapter of a port must pass (`ports::conformance`) |
 //!
 //! `fdk-aac` is off by default because of its licence: the *Software License for The Fraunhofer FDK AAC Codec Library
@@ -98,6 +100,8 @@
     allow(dead_code, reason = "words that only the decoders left out use")
 )]
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod audio;
 mod codec;
 mod conversion;
@@ -147,6 +151,8 @@ mod wav;
 mod window;
 mod writer;
 
+#[cfg(feature = "tokio")]
+pub use asynchronous::{AsyncSource, Mp3Stream};
 pub use codec::{AacProfile, Adpcm, Codec, Companding, PcmFormat};
 pub use convert::Converter;
 pub use division::{Division, EmptyPart, PartOutcome, Parts};

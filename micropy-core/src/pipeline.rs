@@ -287,7 +287,8 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-fn message_of(panic: &(dyn Any + Send)) -> String {
+/// What a thread said when it panicked.
+pub fn message_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "a worker panicked".into())

@@ -42,7 +42,14 @@ impl Progress {
 /// should hold the token as well, wait with a timeout, and fail once the token is cancelled. Whatever its error is
 /// then, the conversion returns [`Error::Cancelled`].
 #[derive(Clone, Debug, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
+pub struct CancelToken(Arc<Flag>);
+
+#[derive(Debug, Default)]
+struct Flag {
+    cancelled: AtomicBool,
+    /// A token that cancels this one as well.
+    parent: Option<CancelToken>,
+}
 
 impl CancelToken {
     /// A token that is not cancelled.
@@ -50,9 +57,18 @@ impl CancelToken {
         Self::default()
     }
 
+    /// A token that this one cancels, and that can be cancelled alone.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn child(&self) -> Self {
+        CancelToken(Arc::new(Flag {
+            cancelled: AtomicBool::new(false),
+            parent: Some(self.clone()),
+        }))
+    }
+
     /// Cancels every conversion that holds this token, now and later.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.cancelled.store(true, Ordering::Relaxed);
     }
 
     /// The true reason for `error`: a source that fails once the token is cancelled fails because of it.
@@ -65,6 +81,7 @@ impl CancelToken {
 
     /// Whether [`CancelToken::cancel`] was called.
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        let Flag { cancelled, parent } = &*self.0;
+        cancelled.load(Ordering::Relaxed) || parent.as_ref().is_some_and(CancelToken::is_cancelled)
     }
 }
