@@ -7,25 +7,22 @@
 //! ```
 //!
 //! Nothing is kept, and memory does not grow with the video: each side waits for the other. A video whose `moov` is at
-//! its end is spooled to a temporary file first. It takes micropy-core, axum, futures-util, tokio and tokio-util, and
-//! nothing else of this crate.
+//! its end is spooled to a temporary file first. A client that goes away ends its conversion. It takes axum, tokio and
+//! micropy-core with its feature `tokio`, and nothing else of this crate.
 
 use std::io;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use micropy_core::{Converter, Options, StreamSink, StreamSource};
-use tokio::io::AsyncReadExt as _;
+use micropy_core::{AsyncSource, Converter, Options};
 use tokio::net::TcpListener;
-use tokio_util::io::{ReaderStream, StreamReader, SyncIoBridge};
 
-/// Bytes of the MP3 that may wait for the client.
-const WINDOW: usize = 64 * 1024;
+/// Bytes of a video that may have to be spooled.
+const SPOOL: u64 = 4 << 30;
 
 /// The route, for an application of yours.
 pub fn router() -> Router {
@@ -34,40 +31,18 @@ pub fn router() -> Router {
 
 /// Converts the body of a request.
 async fn mp3(video: Body) -> Response {
-    let video = StreamReader::new(video.into_data_stream().map_err(io::Error::other));
-    let (mut mp3, sink) = tokio::io::duplex(WINDOW);
-    let (video, sink) = (SyncIoBridge::new(video), SyncIoBridge::new(sink));
-    // The engine is synchronous, and works on all cores: it runs beside the runtime. A client that goes away ends its
-    // reading or its writing, and with it the conversion.
-    let conversion = tokio::task::spawn_blocking(move || {
-        Converter::new(Options::new())
-            .convert(StreamSource::new(video), StreamSink::new(sink))
-            .map_err(|e| e.with_causes().to_string())
-    });
-
-    // The status goes before the MP3: so wait for its first bytes, or for the reason why there are none.
-    let mut first = vec![0; WINDOW];
-    let read = mp3.read(&mut first).await;
-    if !matches!(read, Ok(1..)) {
-        return match conversion.await {
-            Ok(Err(why)) => (StatusCode::UNPROCESSABLE_ENTITY, why).into_response(),
-            _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        };
+    let video = AsyncSource::from_stream(video.into_data_stream()).spool_limit(SPOOL);
+    let mut mp3 = Converter::new(Options::new()).into_stream(video);
+    // The status goes before the MP3: so wait for its first bytes, or for the reason why there are none. What fails
+    // after that breaks the response off, so that nobody takes the part for the whole.
+    match mp3.started().await {
+        Ok(()) => ([(CONTENT_TYPE, "audio/mpeg")], Body::from_stream(mp3)).into_response(),
+        Err(why) => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            why.with_causes().to_string(),
+        )
+            .into_response(),
     }
-    first.truncate(read.unwrap_or_default());
-
-    // What fails after that breaks the response off, so that nobody takes the part for the whole.
-    let end = stream::once(conversion).filter_map(|ended| async {
-        match ended {
-            Ok(Ok(_)) => None,
-            Ok(Err(why)) => Some(Err(io::Error::other(why))),
-            Err(panic) => Some(Err(io::Error::other(panic))),
-        }
-    });
-    let body = stream::once(async { Ok(Bytes::from(first)) })
-        .chain(ReaderStream::new(mp3))
-        .chain(end);
-    ([(CONTENT_TYPE, "audio/mpeg")], Body::from_stream(body)).into_response()
 }
 
 #[tokio::main]

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use micropy_core::{Converter, Options, StreamSink, StreamSource};
 use reqwest::{Client, StatusCode};
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 async fn start() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -58,5 +59,33 @@ async fn what_cannot_be_converted_is_refused_with_the_reason() {
         assert_eq!(response.status(), StatusCode::UNPROCESSABLE_ENTITY);
         let text = response.text().await.unwrap();
         assert!(text.contains(why), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_an_upload_becomes_no_whole_mp3() {
+    let url = start().await;
+    let address = url
+        .trim_start_matches("http://")
+        .trim_end_matches("/mp3")
+        .to_owned();
+    for name in ["moov-first-stereo-44100.mp4", "moov-last-stereo-44100.mp4"] {
+        let video = video(name);
+        for sent in [0, 1000, video.len() / 2, video.len() - 1] {
+            let mut connection = TcpStream::connect(&address).await.unwrap();
+            let head = format!(
+                "POST /mp3 HTTP/1.1\r\nhost: {address}\r\ncontent-length: {}\r\n\r\n",
+                video.len()
+            );
+            connection.write_all(head.as_bytes()).await.unwrap();
+            connection.write_all(&video[..sent]).await.unwrap();
+            connection.shutdown().await.unwrap();
+            let mut response = Vec::new();
+            // A reset is as good.
+            let _ = connection.read_to_end(&mut response).await;
+            let is_mp3 = response.starts_with(b"HTTP/1.1 200");
+            let is_whole = response.ends_with(b"\r\n0\r\n\r\n");
+            assert!(!(is_mp3 && is_whole), "{name}: {sent} bytes");
+        }
     }
 }
