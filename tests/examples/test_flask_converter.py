@@ -14,7 +14,7 @@ import pytest
 import requests
 from bson import ObjectId
 
-from harness import MEDIA, ROOT, SERVER, TARGET
+from harness import MEDIA, ROOT, SERVER
 from harness.clips import FIRST, GOOD, SILENT, clip, ffmpeg
 from harness.clock import until
 from harness.fleet import MP3, VIDEO, Fleet
@@ -28,16 +28,8 @@ DASH = clip("fragmented-dash.mp4")
 
 
 @pytest.fixture(scope="module")
-def python():
-    """A Python as the example's readers make it, with our package: the wheel that its tests made, or built here."""
-    packages = [line for line in REQUIREMENTS.read_text().splitlines() if line and not line.startswith("#")]
-    made = subprocess.run([ROOT / "scripts" / "venv", "flask", *packages], capture_output=True, text=True)
-    if made.returncode:
-        pytest.skip(f"pip cannot install {REQUIREMENTS.relative_to(ROOT)}")
-    wheels = sorted((TARGET / "wheels-python").glob("*.whl"))
-    pip = [made.stdout.strip(), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--force-reinstall", "--no-deps"]
-    subprocess.run([*pip, wheels[-1] if wheels else ROOT / "micropy-py"], check=True)
-    return made.stdout.strip()
+def python(environments):
+    return environments("flask", REQUIREMENTS)
 
 
 class Example(Fleet):
