@@ -1,8 +1,8 @@
 """A Celery task that converts a video, for workers with prefork.
 
     pip install celery
-    celery --app celery_tasks worker --pool prefork --concurrency 4     # on each machine, a process for each core
-    python celery_tasks.py talk.mp4 talk.mp3                            # gives it to one of them, and waits
+    celery --app celery_tasks worker --pool prefork --concurrency 4 --loglevel INFO     # a process for each core
+    python celery_tasks.py talk.mp4 talk.mp3                                            # gives it to one, and waits
 
 In production:
 
@@ -24,7 +24,9 @@ import sys
 import micropy
 from celery import Celery
 
-app = Celery("celery_tasks", broker=os.environ.get("BROKER_URL", "amqp://guest:guest@localhost:5672//"), backend="rpc://")
+BROKER = os.environ.get("BROKER_URL", "amqp://guest:guest@localhost:5672//")
+
+app = Celery("celery_tasks", broker=BROKER, backend="rpc://")
 app.conf.update(
     # A video is acknowledged when it is done: that of a worker which was killed comes back, and another takes it.
     task_acks_late=True,

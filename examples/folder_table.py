@@ -19,8 +19,8 @@ import pandas
 
 SUFFIXES = {".mp4", ".m4a", ".m4b", ".mov", ".3gp"}
 COLUMNS = {
-    "file": "string", "bytes": "Int64", "codec": "string", "seconds": "Float64", "sample_rate": "Int64", "channels": "Int64",
-    "bitrate": "Int64", "language": "string", "title": "string", "problem": "string",
+    "file": "string", "bytes": "Int64", "codec": "string", "seconds": "Float64", "sample_rate": "Int64",
+    "channels": "Int64", "bitrate": "Int64", "language": "string", "title": "string", "problem": "string",
 }
 
 

@@ -13,8 +13,8 @@ EXAMPLES = ROOT / "examples"
 
 
 def environment(name, requirements):
-    """The python of an environment with what a file of requirements lists, and the wheel that its tests made, or one built
-    here."""
+    """The python of an environment with what a file of requirements lists, and the wheel that its tests made, or one
+    built here."""
     packages = [line for line in requirements.read_text().splitlines() if line and not line.startswith("#")]
     made = subprocess.run([ROOT / "scripts" / "venv", name, *packages], capture_output=True, text=True)
     if made.returncode:

@@ -24,7 +24,7 @@ def broker(servers):
 def worker(broker, start):
     """Starts a worker of two processes."""
     def worker(**settings):
-        process = start("-m", "celery", "--app", "celery_tasks", "worker", "--pool", "prefork", "--concurrency", 2,
+        process = start("-m", "celery", "--app", "celery_tasks", "worker", "--loglevel", "INFO", "--pool", "prefork", "--concurrency", 2,
                         "--hostname", "tested@localhost", BROKER_URL=broker, **settings)
         assert until(lambda: "ready." in process.log.read_text() or process.poll() is not None, 60), process.log.read_text()
         assert process.poll() is None, process.log.read_text()
