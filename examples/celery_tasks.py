@@ -33,7 +33,8 @@ app.conf.update(
     task_reject_on_worker_lost=True,
     # Nobody sits on a second one meanwhile.
     worker_prefetch_multiplier=1,
-    # Seconds. The first ends the conversion, and removes what it has written; the second kills the process.
+    # Seconds, as the program that sends a task has them. The first ends the conversion, and removes what it has written;
+    # the second kills the process.
     task_soft_time_limit=int(os.environ.get("SOFT_TIME_LIMIT", 1200)),
     task_time_limit=1500,
 )

@@ -9,8 +9,8 @@ In production:
   network is far or dear, run it in the bucket's region.
 - The MP3 goes through a temporary file, since S3 asks for the length of what it is given: $TMPDIR has to hold one MP3,
   and no video. In AWS Lambda, /tmp will do.
-- micropy and boto3 read the same environment, profiles and roles (AWS_…). For what only boto3 knows (single sign-on,
-  assumed roles), give micropy the URL of `s3.generate_presigned_url("get_object", …)` in place of `s3://`.
+- micropy and boto3 read the same environment, profiles and roles of machines (AWS_…). What only boto3 knows (single
+  sign-on, assumed roles) goes into the environment by `aws configure export-credentials --format env`.
 - Several machines may work at once, each on a prefix of its own. An object appears when it is whole.
 - On all cores for each video by default. In an `Executor` of processes or threads, set `jobs=1`.
 """
