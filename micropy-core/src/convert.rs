@@ -149,6 +149,21 @@ impl<'a> Converter<'a> {
         Ok(trimmed.explain(report))
     }
 
+    /// The options with which it would convert what `source` holds. With [`Options::fit`], bitrate, channels and sample
+    /// rate are those that it would choose. Nothing is converted; where silence is to be left out, the audio is decoded
+    /// to find it.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`] for what does not fit; otherwise as [`Converter::convert`].
+    pub fn fitted(&mut self, mut source: impl Source) -> Result<Options> {
+        let audio = self.open(&mut source, true)?;
+        let (mut session, options) = self.session(&audio);
+        let trimmed = session.trim(options, Part::wanted(options, &audio), &mut source)?;
+        let part = &trimmed.part;
+        let fitted = session.fit(options, part, 1, &|_| part.clone(), &mut source)?;
+        Ok(fitted.into_owned())
+    }
+
     /// The token that cancels it.
     pub(crate) fn token(&self) -> &CancelToken {
         &self.cancel
@@ -279,6 +294,13 @@ impl Session<'_> {
         let as_it_is = options.as_it_is();
         self.on(&as_it_is, part, source, |conversion, source| {
             conversion.length(source)
+        })
+    }
+
+    /// The source's own rate in Hz.
+    pub fn rate(&mut self, options: &Options, part: &Part, source: &mut dyn Source) -> Result<u32> {
+        self.on(options, part, source, |conversion, source| {
+            Ok(conversion.audio.begin(source)?.format.sample_rate)
         })
     }
 

@@ -20,7 +20,7 @@ use crate::warning::Warning;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Division {
-    /// Where its chapters begin.
+    /// Where its chapters begin, or the nearest place where a PCM sample of the output falls on one of the source.
     Chapters,
     /// Into parts of this length, at least a second; the last one is what is left. Where that is less than a second, it
     /// belongs to the one before.
@@ -64,7 +64,12 @@ impl Division {
                 // Chapters are on the presentation's time line.
                 let start = whole.start.saturating_add(audio.left_out(options));
                 let chapters = fit_chapters(&audio.metadata().chapters, start, length(whole));
-                return Ok(adjoining(chapters));
+                let chapters = adjoining(chapters);
+                if chapters.len() < 2 {
+                    return Ok(chapters);
+                }
+                let rate = session.rate(options, whole, source)?;
+                return Ok(on_grid(chapters, whole.start, rate, grid(options, rate)));
             }
             Division::Lengths(part) => {
                 let length = session.length(options, whole, source)?;
@@ -112,6 +117,30 @@ fn adjoining(mut chapters: Vec<Chapter>) -> Vec<Chapter> {
     }
     if let Some(first) = chapters.first_mut() {
         first.start = Duration::ZERO;
+    }
+    chapters
+}
+
+/// Moves the places where chapters meet to multiples of `grid` PCM samples from `begin`, the start of them all. None but
+/// the last becomes empty by it.
+fn on_grid(mut chapters: Vec<Chapter>, begin: Duration, rate: u32, grid: u64) -> Vec<Chapter> {
+    if grid < 2 {
+        return chapters;
+    }
+    let first = samples_of(begin, rate);
+    let end = chapters.last().map_or(Duration::MAX, |last| last.end);
+    let mut last = 0_u64;
+    for index in 1..chapters.len() {
+        let (before, after) = chapters.split_at_mut(index);
+        let (Some(before), Some(chapter)) = (before.last_mut(), after.first_mut()) else {
+            break;
+        };
+        let marker = samples_of(begin.saturating_add(chapter.start), rate).saturating_sub(first);
+        let nearest = marker.saturating_add(grid / 2) / grid * grid;
+        last = nearest.max(last.saturating_add(grid));
+        let place = duration_of(first.saturating_add(last), rate).saturating_sub(begin);
+        before.end = place.min(end);
+        chapter.start = place.min(end);
     }
     chapters
 }
@@ -442,6 +471,33 @@ mod tests {
         assert_eq!(cuts(11, 1), [3550, 6850, 10_000]);
         let short = in_pauses(1500, RATE, SHORTEST, 1, &quiet(2)).unwrap();
         assert_eq!(short, [750]);
+    }
+
+    #[test]
+    fn chapters_move_to_the_grid_and_none_becomes_empty() {
+        let millis = Duration::from_millis;
+        let list = |starts: &[u64]| -> Vec<Chapter> {
+            let ends = starts.iter().skip(1).copied().chain([5000]);
+            let spans = starts.iter().zip(ends);
+            spans
+                .map(|(&start, end)| Chapter::new(millis(start), millis(end), ""))
+                .collect()
+        };
+        let moved = |starts: &[u64], begin| {
+            let chapters = on_grid(list(starts), millis(begin), RATE, 40);
+            let adjoin = chapters.windows(2).all(|pair| pair[0].end == pair[1].start);
+            assert!(adjoin, "{chapters:?}");
+            assert_eq!(chapters.last().unwrap().end, millis(5000));
+            let starts = chapters.iter().map(|chapter| chapter.start.as_millis());
+            starts.collect::<Vec<_>>()
+        };
+        assert_eq!(moved(&[0, 1004, 2000, 2990], 0), [0, 1000, 2000, 3000]);
+        // The grid begins where they do.
+        assert_eq!(moved(&[0, 1004, 2990], 13), [0, 1000, 3000]);
+        // Shorter than the grid is wide.
+        assert_eq!(moved(&[0, 5, 10, 90], 0), [0, 40, 80, 120]);
+        assert_eq!(moved(&[0, 4999], 0), [0, 5000]);
+        assert_eq!(on_grid(list(&[0, 7]), millis(0), RATE, 1), list(&[0, 7]));
     }
 
     #[test]

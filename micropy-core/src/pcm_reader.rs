@@ -176,6 +176,17 @@ impl<'a, S: Source> PcmReader<'a, S> {
         Ok(!self.ended)
     }
 
+    /// What was decoded by now, where nobody reads on; `None`: nothing was.
+    pub(crate) fn report_begun(&mut self) -> Option<Report> {
+        let (mut session, options) = self.converter.session(&self.audio);
+        let stream = &self.stream;
+        let part = &self.whole.part;
+        let report = session.on(options, part, &mut self.source, |conversion, _| {
+            Ok(conversion.report_begun(stream))
+        });
+        report.ok().flatten()
+    }
+
     /// Begins again, at this rate and with so many channels.
     pub(crate) fn restart(&mut self, sample_rate: u32, channels: Channels) -> Result<()> {
         self.converter.options.sample_rate = Some(sample_rate);

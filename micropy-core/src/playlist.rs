@@ -28,7 +28,9 @@ const PIECE: u64 = 1 << 16;
 pub struct Joined {
     /// Of the MP3. What was read counts for all files together; the coding is that of the first.
     pub report: Report,
-    /// Of each file, with its own warnings. These count PCM as it went into the MP3.
+    /// Of each file that was read, with its own warnings. These count PCM as it went into the MP3. Where the options end
+    /// the MP3 before the last file, that which it ends in has a report of what was decoded of it, and those behind it
+    /// have none.
     pub inputs: Vec<Report>,
 }
 
@@ -273,12 +275,19 @@ impl<S: Source> Playlist<S> {
         Ok(false)
     }
 
-    /// Reads the end of the file whose last byte was given: nobody asks for what is behind it, and only there is its
-    /// report.
+    /// Completes the reports. That of a file whose last byte was given is at its end, which nobody asks for; one that
+    /// was only begun has a report of what was read of it.
     fn finish(&mut self) {
+        let (last, begun) = (self.current, self.left.is_some());
         if self.left == Some(0) && self.pending.is_empty() {
             // All of its PCM is there by now: an error would be of the next file, which was not asked for.
             let _ = self.decode();
+        }
+        if let Some(input) = self.inputs.get_mut(last)
+            && begun
+            && input.report.is_none()
+        {
+            input.report = input.reader.report_begun();
         }
     }
 

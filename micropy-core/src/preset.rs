@@ -81,6 +81,24 @@ impl Preset {
             Preset::Moviepy => Options::moviepy_defaults(),
         }
     }
+
+    /// What it sets for an MP3 of at most so many bytes: as [`Preset::options`], but for the bitrate, on which the size
+    /// decides.
+    ///
+    /// ```
+    /// use micropy_core::Preset;
+    ///
+    /// let options = Preset::Podcast.options_to_fit(25_000_000);
+    /// assert_eq!((options.normalize, options.bitrate), (Some(-16.0), None));
+    /// assert!(options.check().is_ok());
+    /// ```
+    pub fn options_to_fit(self, bytes: u64) -> Options {
+        Options {
+            bitrate: None,
+            fit: Some(bytes),
+            ..self.options()
+        }
+    }
 }
 
 impl fmt::Display for Preset {
@@ -116,6 +134,7 @@ mod tests {
         for preset in Preset::ALL {
             assert_eq!(preset.name().parse::<Preset>().unwrap(), preset);
             assert!(preset.options().check().is_ok(), "{preset}");
+            assert!(preset.options_to_fit(1).check().is_ok(), "{preset}");
             assert!(!preset.description().is_empty());
         }
         assert_eq!("original".parse::<Preset>().unwrap(), Preset::Moviepy);

@@ -165,6 +165,27 @@ fn mp3s_of_parts_are_as_long_as_the_whole_together() {
 }
 
 #[test]
+fn chapters_are_as_long_as_the_whole_together_at_any_rate() {
+    let file = clip("chapters.m4b");
+    for (rate, start) in [
+        (44_100, 0.0),
+        (16_000, 0.013),
+        (16_000, 0.0371),
+        (48_000, 0.0293),
+        (32_000, 0.0417),
+    ] {
+        let options = Options::new()
+            .format(RAW)
+            .sample_rate(rate)
+            .start(seconds(start));
+        let (whole, _) = convert(options.clone(), file.as_slice());
+        let made = parts(options, file.as_slice(), Division::Chapters);
+        assert!(made.len() > 1);
+        assert_eq!(joined(&made).len(), whole.len(), "{rate} Hz from {start} s");
+    }
+}
+
+#[test]
 fn parts_end_in_pauses_and_are_not_longer_than_asked() {
     let sound = with_pauses(&[2.9, 2.9, 2.9, 3.1, 2.9, 1.0]);
     let file = pcm_movie(std::slice::from_ref(&sound), RATE, Moov::First);
@@ -487,6 +508,30 @@ fn joined_files_become_chapters_of_one_mp3() {
         let titled = micropy_core::probe(clip(names[2]).as_slice()).unwrap();
         let title = titled.tags.get(&micropy_core::Key::Title).unwrap();
         assert_eq!(found[2].2.trim_matches('"'), title);
+    }
+}
+
+#[test]
+fn a_file_that_was_only_begun_is_reported_as_far_as_it_was_read() {
+    let names = ["mono-44100.m4a", "stereo-48000.mp4", "alac.m4a"];
+    for (options, begun) in [
+        (Options::new().duration(seconds(0.5)), 1),
+        (Options::new().duration(seconds(2.5)), 2),
+        (Options::new().duration(seconds(0.5)).normalize(-16.0), 1),
+        (Options::new().start(seconds(2.5)).duration(seconds(0.5)), 2),
+    ] {
+        let (_, joined) = join(options.clone(), &names);
+        let report = &joined.report;
+        assert_eq!(report.codec.to_string(), "AAC-LC", "{options:?}");
+        assert!(report.complete && report.warnings.is_empty(), "{report:?}");
+        assert_eq!(joined.inputs.len(), begun, "{options:?}");
+        assert!(report.packets > 0 && report.packets == report.expected_packets);
+        for input in &joined.inputs {
+            assert!(input.complete && input.packets > 0 && input.input_bytes > 0);
+            assert!(input.input_samples > 0 && input.output_samples > 0);
+        }
+        let whole = 2 * 44_100;
+        assert!(joined.inputs[0].input_samples <= whole);
     }
 }
 

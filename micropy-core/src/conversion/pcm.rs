@@ -17,6 +17,7 @@ use crate::report::Report;
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::span::{Advance, SpanReader};
+use crate::timeline::rescale;
 use crate::wav::PcmWriter;
 
 /// The PCM of a part, in order.
@@ -196,6 +197,23 @@ impl Conversion<'_> {
         );
         outcome.loudness = measured.map(|loudness| measured_loudness(&loudness, gain));
         self.report_outcome(outcome, bytes)
+    }
+
+    /// The report of PCM that nobody reads to its end: of what was decoded. What follows is not missing from it. `None`:
+    /// nothing was.
+    pub fn report_begun(&self, stream: &PcmStream) -> Option<Report> {
+        let mut outcome = self.outcome(
+            &stream.recipe,
+            &stream.reader,
+            &stream.findings,
+            Some(stream.done),
+        );
+        let rate = outcome.format.sample_rate;
+        outcome.ends_early = true;
+        // Packets are read ahead of what is decoded.
+        outcome.extent.output_len = stream.done;
+        outcome.extent.input_len = rescale(stream.done, rate, stream.sample_rate());
+        (stream.done > 0).then(|| outcome.report(self.audio.warnings(), 0, 0))
     }
 
     /// Decodes the part into a file of PCM.
