@@ -22,11 +22,17 @@ use crate::{Exit, text};
 pub struct Task {
     pub input: Input,
     pub output: Output,
+    /// The input is known to be another than the one that the output was made of, whatever their times say.
+    pub is_changed: bool,
 }
 
 impl Task {
     pub fn new((input, output): (Input, Output)) -> Self {
-        Task { input, output }
+        Task {
+            input,
+            output,
+            is_changed: false,
+        }
     }
 }
 

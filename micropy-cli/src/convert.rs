@@ -1,5 +1,6 @@
 //! `micropy convert`: files in, MP3s out.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufWriter};
 use std::path::{Path, PathBuf};
@@ -12,12 +13,13 @@ use micropy_core::{
 
 use crate::bar::{Bar, Share};
 use crate::batch::{self, Ended, Task};
-use crate::existing::Existing;
+use crate::existing::{Existing, NoTime, check_link};
 use crate::interrupt::Interrupt;
 use crate::log::{Log, Teller, Verbosity};
 use crate::options::{AudioArgs, TagArgs, options};
 use crate::output::{
-    Output, Wanted, chapters_name, create_folders, is_several, joined_output, outputs,
+    Output, Wanted, chapters_name, check_folders, create_folders, creates_folders,
+    is_named_as_output, is_several, joined_output, outputs, place, refuse_url,
 };
 use crate::parts::PartArgs;
 use crate::tree::{self, Input};
@@ -103,6 +105,11 @@ impl Args {
         self.parts.division()
     }
 
+    /// Whether each input is divided, by time or at its chapters.
+    pub fn divides(&self) -> bool {
+        self.split_chapters.is_some() || self.division().is_some()
+    }
+
     /// What to do with files that exist.
     pub fn existing(&self) -> Existing {
         match (self.force, self.no_clobber, self.update || self.watch) {
@@ -143,7 +150,9 @@ pub fn run(args: Args) -> Exit {
 
 /// Does what the command line means; an error says what is wrong with it.
 fn start(args: &Args) -> Result<Exit, String> {
-    let options = options(&args.audio, &args.tags, args.jobs)?;
+    refuse_url(args.output.as_deref())?;
+    refuse_url(args.split_chapters.as_deref())?;
+    let options = options(&args.audio, &args.tags, args.parts.fit(), args.jobs)?;
     let options = args.parts.apply(options, args.output.as_deref())?;
     let batch = Batch {
         args,
@@ -156,28 +165,35 @@ fn start(args: &Args) -> Result<Exit, String> {
     }
     let (inputs, problems) = inputs(args)?;
     let wanted = batch.wanted();
-    let outputs = match args.parts.join() {
-        true => vec![joined_output(&inputs, wanted)?],
-        false => outputs(&inputs, wanted)?,
-    };
-    if args.json && outputs.contains(&Output::Stdout) {
-        return Err("--json and the MP3 cannot both go to standard output".into());
+    if args.parts.join() {
+        let output = joined_output(&inputs, wanted)?;
+        refuse_two_on_stdout(args, &[&output])?;
+        create_folders(&[&output], wanted, false)?;
+        return Ok(told(&problems).max(batch.join(&inputs, &output)));
     }
-    let several = is_several(&inputs) && !args.parts.join();
-    let made: Vec<&Output> = outputs.iter().collect();
-    if !args.dry_run {
-        create_folders(&made, wanted, several)?;
+    let several = is_several(&inputs);
+    let pairs = outputs(inputs, wanted)?;
+    let made: Vec<&Output> = pairs.iter().map(|(_, output)| output).collect();
+    refuse_two_on_stdout(args, &made)?;
+    match args.dry_run {
+        true => check_folders(&made, wanted, several)?,
+        false => create_folders(&made, wanted, several)?,
     }
-    if let ([output], true) = (made.as_slice(), args.parts.join()) {
-        return Ok(told(&problems).max(batch.join(&inputs, output)));
-    }
-    let tasks: Vec<Task> = inputs.into_iter().zip(outputs).map(Task::new).collect();
+    let tasks: Vec<Task> = pairs.into_iter().map(Task::new).collect();
     if args.dry_run {
-        let exit = dry_run::run(&batch, &tasks);
+        let exit = dry_run::run(&batch, &tasks, creates_folders(wanted, several));
         return Ok(exit.max(told(&problems)));
     }
     let found = told(&problems);
     Ok(found.max(batch::run(&batch, &tasks, true)))
+}
+
+/// Standard output takes the MP3 or the reports.
+fn refuse_two_on_stdout(args: &Args, outputs: &[&Output]) -> Result<(), String> {
+    match args.json && outputs.contains(&&Output::Stdout) {
+        true => Err("--json and the MP3 cannot both go to standard output".into()),
+        false => Ok(()),
+    }
 }
 
 /// Prints these problems, if there are any.
@@ -220,15 +236,13 @@ fn inputs(args: &Args) -> Result<(Vec<Input>, Vec<String>), String> {
     if let [.., last] = inputs.as_slice()
         && inputs.len() > 1
         && args.output.is_none()
-        && last
-            .path
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("mp3"))
+        && is_named_as_output(&last.path)
+        && !input::is_url(&last.path)
         && !last.path.exists()
     {
         let last = last.path.display();
         return Err(format!(
-            "{last} is no file: if the MP3 is to be called so, type `-o {last}`"
+            "{last} is no file: if the output is to be called so, type `-o {last}`"
         ));
     }
     Ok((inputs, problems))
@@ -253,27 +267,22 @@ impl Batch<'_> {
         share: &Share<'_>,
         teller: &Teller<'_>,
     ) -> Ended {
-        let input = task.input.path.as_path();
         let output = &task.output;
-        if let Output::File(path) = output
-            && let Some(why) = self.args.existing().reason_to_keep(input, path)
-        {
-            let line = format!("{} → {}  kept: {why}", input::shown(input), path.display());
-            match self.args.inputs.len() {
-                1 if task.input.root.is_none() => teller.say(line),
-                _ => teller.detail(line),
-            }
-            if self.args.json {
-                teller.report(&output.name(), json::kept(input, path, why));
-            }
-            return Ended::kept();
-        }
         let turn = Turn {
-            input,
+            input: task.input.path.as_path(),
+            is_only: self.args.inputs.len() == 1 && task.input.root.is_none(),
             jobs,
             share,
             teller,
         };
+        match self.reason_to_keep(task) {
+            Ok(None) => {}
+            Ok(Some((path, why))) => {
+                self.keep(&turn, path, why);
+                return Ended::kept();
+            }
+            Err(failure) => return explain(failure, &turn, output),
+        }
         let result = match output {
             Output::Chapters(folder) => self.split(&turn, folder, "", Division::Chapters),
             Output::Parts { folder, stem } => {
@@ -283,6 +292,34 @@ impl Batch<'_> {
             _ => self.transcode(&turn, output),
         };
         result.unwrap_or_else(|failure| explain(failure, &turn, output))
+    }
+
+    /// The file that is kept rather than made, and why; `None`: it is to be made.
+    pub fn reason_to_keep<'t>(
+        &self,
+        task: &'t Task,
+    ) -> Result<Option<(&'t Path, &'static str)>, Failure> {
+        let (Output::File(path), false) = (&task.output, task.is_changed) else {
+            return Ok(None);
+        };
+        let existing = self.args.existing();
+        let reason = existing.reason_to_keep(&task.input.path, path);
+        let reason = reason.map_err(|NoTime| Failure::NoTime(path.clone()))?;
+        Ok(reason.map(|why| (path.as_path(), why)))
+    }
+
+    /// Tells that the file `path` was there already, and stays.
+    fn keep(&self, turn: &Turn<'_>, path: &Path, why: &str) {
+        let (input, name) = (input::shown(turn.input), path.display());
+        let line = format!("{input} → {name}  kept: {why}");
+        match turn.is_only {
+            true => turn.teller.say(line),
+            false => turn.teller.detail(line),
+        }
+        if self.args.json {
+            let report = json::kept(turn.input, path, why);
+            turn.teller.report(&path.display().to_string(), report);
+        }
     }
 
     fn converter<'a>(&self, turn: &'a Turn<'_>, passes: &'a mut Passes) -> Converter<'a> {
@@ -337,10 +374,16 @@ impl Batch<'_> {
         {
             return Err(Failure::create(path)(io::ErrorKind::AlreadyExists.into()));
         }
+        let mut places = HashSet::with_capacity(paths.len());
+        if let Some(path) = paths.iter().find(|path| !places.insert(place(path))) {
+            let why = format!("{} is a link to another part", path.display());
+            return Err(Failure::Foreseen(Exit::Failed, why));
+        }
         let mut ended = Ended::without_mp3(Exit::Done);
         let mut empty = Vec::new();
         for (index, path) in paths.iter().enumerate() {
             if existing == Existing::Keep && path.exists() {
+                self.keep(turn, path, "it exists");
                 ended.counts.kept += 1;
                 continue;
             }
@@ -375,12 +418,14 @@ impl Batch<'_> {
         let label = format!("{} files", inputs.len());
         let turn = Turn {
             input: Path::new(&label),
+            is_only: true,
             jobs: batch::cores(self),
             share: &bar.share(1),
             teller: &teller,
         };
         let exit = match self.joined(inputs, &turn, output) {
-            Ok(joined) => {
+            Ok(None) => Exit::Done,
+            Ok(Some(joined)) => {
                 for (input, report) in inputs.iter().zip(&joined.inputs) {
                     for warning in &report.warnings {
                         let input = input::shown(&input.path);
@@ -396,12 +441,28 @@ impl Batch<'_> {
         exit.max(log.finish(None))
     }
 
+    /// `None`: the output was there already, and stays.
     fn joined(
         &self,
         inputs: &[Input],
         turn: &Turn<'_>,
         output: &Output,
-    ) -> Result<Joined, Failure> {
+    ) -> Result<Option<Joined>, Failure> {
+        // Before anything is opened: all inputs may be far away.
+        if let Output::File(path) = output
+            && path.exists()
+        {
+            match self.args.existing() {
+                Existing::Keep => {
+                    self.keep(turn, path, "it exists");
+                    return Ok(None);
+                }
+                Existing::Refuse => {
+                    return Err(Failure::create(path)(io::ErrorKind::AlreadyExists.into()));
+                }
+                Existing::Update | Existing::Replace => {}
+            }
+        }
         let mut sources = Vec::with_capacity(inputs.len());
         for Input { path, .. } in inputs {
             sources.push((chapters_name(path), self.open(path)?));
@@ -409,7 +470,7 @@ impl Batch<'_> {
         let mut passes = Passes::new();
         let mut converter = self.converter(turn, &mut passes);
         let joined = converter.join(sources, self.sink(output)?);
-        joined.map_err(Failure::of(output))
+        joined.map(Some).map_err(Failure::of(output))
     }
 
     /// Prints which chapters hold no audio, and returns whether it is missing. `others`: how the other chapters ended.
@@ -465,10 +526,20 @@ impl Batch<'_> {
     }
 
     fn create(&self, path: &Path) -> Result<FileSink, Failure> {
+        self.check_link(path)?;
         let created = self
             .interrupt
             .create(path, self.args.existing().may_replace());
         created.map_err(Failure::create(path))
+    }
+
+    /// Refuses a link to a file that is none of ours, where it would be replaced.
+    pub fn check_link(&self, path: &Path) -> Result<(), Failure> {
+        match self.args.existing().may_replace() {
+            true => check_link(path, self.options.format)
+                .map_err(|target| Failure::Link(path.to_owned(), target)),
+            false => Ok(()),
+        }
     }
 
     /// Tells what became of one MP3, and returns whether it is complete.
@@ -527,6 +598,8 @@ fn explain(failure: Failure, turn: &Turn<'_>, output: &Output) -> Ended {
 /// One input's turn in the batch.
 struct Turn<'a> {
     input: &'a Path,
+    /// There is no other: what is kept is told without being asked.
+    is_only: bool,
     jobs: usize,
     share: &'a Share<'a>,
     teller: &'a Teller<'a>,
@@ -611,6 +684,10 @@ fn details(
 pub enum Failure {
     Open(io::Error),
     Create(PathBuf, io::Error),
+    /// The output is a link to a file that is not to be replaced.
+    Link(PathBuf, PathBuf),
+    /// The output exists, and the input has no time to compare.
+    NoTime(PathBuf),
     Convert(Error),
     /// It would fail, and why.
     Foreseen(Exit, String),
@@ -668,6 +745,15 @@ impl Failure {
             Failure::Create(path, error) => {
                 format!("{}: cannot create: {error}", path.display())
             }
+            Failure::Link(path, target) => format!(
+                "{} is a link to {}, which holds something else: it stays as it is",
+                path.display(),
+                target.display()
+            ),
+            Failure::NoTime(path) => format!(
+                "{} already exists, and {input} has no time to compare: use --force to overwrite it, --no-clobber to keep it",
+                path.display()
+            ),
             Failure::Convert(Error::Write(error)) => {
                 format!("{}: cannot write: {error}", output.name())
             }

@@ -2,7 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use micropy_core::OutputFormat;
+
+use crate::{input, output, system};
 
 /// What the user wants where a file of the MP3's name exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,22 +29,87 @@ impl Existing {
     }
 
     /// Why no MP3 is to be made of `input`; `None`: it is to be made.
-    pub fn reason_to_keep(self, input: &Path, output: &Path) -> Option<&'static str> {
+    ///
+    /// # Errors
+    /// [`NoTime`] where the times of both decide, and `input` has none.
+    pub fn reason_to_keep(
+        self,
+        input: &Path,
+        output: &Path,
+    ) -> Result<Option<&'static str>, NoTime> {
         match self {
-            Existing::Keep if output.exists() => Some("it exists"),
-            Existing::Update if is_up_to_date(input, output) => Some("it is up to date"),
-            _ => None,
+            Existing::Keep if output.exists() => Ok(Some("it exists")),
+            Existing::Update if output.exists() && !input::has_time(input) => Err(NoTime),
+            Existing::Update if is_up_to_date(input, output) => Ok(Some("it is up to date")),
+            _ => Ok(None),
         }
     }
 }
 
-/// Whether `output` was made after the last change of `input`, and is whole.
-fn is_up_to_date(input: &Path, output: &Path) -> bool {
-    let changed = |path: &Path| path.metadata().and_then(|found| found.modified());
-    match (changed(input), changed(output)) {
-        (Ok(input), Ok(output_time)) => output_time >= input && is_whole(output).unwrap_or(false),
-        _ => false,
+/// An input, a URL or a pipe, has no time of its last change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoTime;
+
+/// When a file was written last and, as far as the system tells, came to be as it is.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    modified: SystemTime,
+    changed: SystemTime,
+}
+
+impl Times {
+    fn of(path: &Path) -> Option<Self> {
+        let found = path.metadata().ok()?;
+        let modified = found.modified().ok()?;
+        let changed = system::changed(&found).map_or(modified, |changed| changed.max(modified));
+        Some(Times { modified, changed })
     }
+}
+
+/// Whether `output` was made after the last change of `input`, and is whole. A file that is copied with its time
+/// (`cp -p`, `rsync -t`) is newer than that says.
+fn is_up_to_date(input: &Path, output: &Path) -> bool {
+    let (Some(input), Some(made)) = (Times::of(input), Times::of(output)) else {
+        return false;
+    };
+    input.modified <= made.modified
+        && input.changed <= made.changed
+        && is_whole(output).unwrap_or(false)
+}
+
+/// Refuses to replace what is behind a link if it is not what would be put there: of all names in a folder, a link is the
+/// one that may lead to somebody's original.
+///
+/// # Errors
+/// The file behind the link.
+pub fn check_link(output: &Path, format: OutputFormat) -> Result<(), PathBuf> {
+    if !output.is_symlink() || !output.is_file() {
+        return Ok(());
+    }
+    let target = output::behind_links(output);
+    match is_made_here(&target, format) {
+        Ok(true) => Ok(()),
+        _ => Err(target),
+    }
+}
+
+/// Whether a file is of this format, or empty. PCM has nothing to know it by but its name.
+fn is_made_here(path: &Path, format: OutputFormat) -> io::Result<bool> {
+    let mut head = Vec::new();
+    File::open(path)?.take(4).read_to_end(&mut head)?;
+    Ok(match (format, head.as_slice()) {
+        (_, []) => true,
+        (OutputFormat::Wav(_), head) => head == b"RIFF" || head == b"RF64",
+        (OutputFormat::Raw(_), _) => {
+            let extension = path.extension();
+            extension.is_some_and(|extension| extension.eq_ignore_ascii_case("pcm"))
+        }
+        // A tag, or the first frame: its sync word and layer III (ISO/IEC 11172-3, 2.4.2.3).
+        (_, head) => {
+            head.starts_with(b"ID3")
+                || matches!(head, [0xFF, second, ..] if second & 0b1110_0110 == 0b1110_0010)
+        }
+    })
 }
 
 /// Whether an MP3 has all the bytes that it says it has. One that does not say is taken for whole, unless it is shorter
@@ -135,7 +205,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let [input, output] = ["a.mp4", "a.mp3"].map(|name| folder.path().join(name));
         fs::write(&input, "video").unwrap();
-        let keep = |existing: Existing| existing.reason_to_keep(&input, &output);
+        let keep = |existing: Existing| existing.reason_to_keep(&input, &output).unwrap();
         assert_eq!(keep(Existing::Update), None);
         assert_eq!(keep(Existing::Keep), None);
         fs::write(&output, mp3(500, 36)).unwrap();
@@ -157,5 +227,26 @@ mod tests {
         assert_eq!(keep(Existing::Refuse), None);
         set(&output, 2_000_000_000);
         assert!(keep(Existing::Update).is_some());
+    }
+
+    #[test]
+    fn what_has_no_time_is_not_compared() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = folder.path().join("a.mp3");
+        let keep =
+            |existing: Existing, input: &str| existing.reason_to_keep(Path::new(input), &output);
+        for input in ["https://h/a.mp4", "-"] {
+            assert_eq!(keep(Existing::Update, input), Ok(None), "{input}");
+        }
+        fs::write(&output, mp3(500, 36)).unwrap();
+        for input in ["https://h/a.mp4", "-"] {
+            assert_eq!(keep(Existing::Update, input), Err(NoTime), "{input}");
+            assert_eq!(keep(Existing::Replace, input), Ok(None), "{input}");
+            assert_eq!(
+                keep(Existing::Keep, input),
+                Ok(Some("it exists")),
+                "{input}"
+            );
+        }
     }
 }

@@ -29,12 +29,23 @@ fn url(input: &Path) -> Option<&str> {
     input.to_str().filter(|text| remote::is_url(text))
 }
 
-/// What may be shown of an input: of a URL, neither user and password nor the query.
-pub fn shown(input: &Path) -> impl fmt::Display {
-    match url(input) {
-        Some(url) => remote::without_secrets(url),
-        None => input.display().to_string(),
+/// Whether `path` is a URL rather than a path, though not everything in it may be text.
+pub fn is_url(path: &Path) -> bool {
+    remote::is_url(&path.to_string_lossy())
+}
+
+/// What may be shown of what the user typed as a file: of a URL, neither user and password nor the query.
+pub fn shown(path: &Path) -> impl fmt::Display {
+    let text = path.to_string_lossy();
+    match remote::is_url(&text) {
+        true => remote::without_secrets(&text),
+        false => text.into_owned(),
     }
+}
+
+/// Whether an input has a time of its last change: a file has one.
+pub fn has_time(input: &Path) -> bool {
+    !is_url(input) && !is_pipe(input)
 }
 
 /// The file beside which the MP3 of an input stands: of a URL, one of its name in the current folder.

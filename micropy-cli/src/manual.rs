@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::output::refuse_url;
 use crate::{Exit, message};
 
 /// The arguments of `micropy man`.
@@ -15,6 +16,10 @@ pub struct Args {
 
 /// Writes a page for `program` and one for each of its commands.
 pub fn run(args: &Args, program: clap::Command) -> Exit {
+    if let Err(problem) = refuse_url(Some(&args.folder)) {
+        message::problem(problem);
+        return Exit::Usage;
+    }
     let written = fs::create_dir_all(&args.folder)
         .and_then(|()| clap_mangen::generate_to(program, &args.folder));
     match written {

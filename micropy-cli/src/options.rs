@@ -9,6 +9,8 @@ use micropy_core::{
     Bitrate, Channels, Cover, Id3Version, Key, Options, Preset, TagOptions, TrackChoice,
 };
 
+use crate::input;
+
 /// How the MP3 sounds, and how large it is.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Audio")]
@@ -108,9 +110,20 @@ pub struct TagArgs {
     id3v23: bool,
 }
 
-/// What the flags mean; an error says what is wrong with them.
-pub fn options(audio: &AudioArgs, tags: &TagArgs, jobs: Option<u16>) -> Result<Options, String> {
-    let mut options = audio.preset.map_or_else(Options::new, Preset::options);
+/// What the flags mean; an error says what is wrong with them. `fit`: the most bytes that the MP3 may have.
+pub fn options(
+    audio: &AudioArgs,
+    tags: &TagArgs,
+    fit: Option<u64>,
+    jobs: Option<u16>,
+) -> Result<Options, String> {
+    let mut options = match (audio.preset, fit) {
+        (None, _) => Options::new(),
+        // The size decides on the bitrate: a preset's own is none that the user has given.
+        (Some(preset), Some(bytes)) => preset.options_to_fit(bytes),
+        (Some(preset), None) => preset.options(),
+    };
+    options.fit = fit;
     options.bitrate = match (audio.bitrate, audio.abr, audio.vbr) {
         (Some(kbps), _, _) => Some(Bitrate::Cbr(kbps)),
         (_, Some(kbps), _) => Some(Bitrate::Abr(kbps)),
@@ -146,7 +159,7 @@ pub fn options(audio: &AudioArgs, tags: &TagArgs, jobs: Option<u16>) -> Result<O
 
 fn tag_options(args: &TagArgs) -> Result<TagOptions, String> {
     let cover = args.cover.as_ref().map(|path| {
-        let explain = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+        let explain = |why: &dyn std::fmt::Display| format!("{}: {why}", input::shown(path));
         let data = std::fs::read(path).map_err(|e| explain(&e))?;
         Cover::new(data).map_err(|e| explain(&e))
     });

@@ -1,11 +1,11 @@
 //! Where each MP3 goes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use micropy_core::file_stem;
 
-use crate::input::{beside, is_dash, is_pipe, is_stdin, shown};
+use crate::input::{beside, is_dash, is_pipe, is_stdin, is_url, shown};
 use crate::system;
 use crate::tree::Input;
 
@@ -70,27 +70,102 @@ pub struct Wanted<'a> {
     pub extension: &'a str,
 }
 
-/// The output of each input, in order. An error says what the command line asks for that cannot be.
-pub fn outputs(inputs: &[Input], wanted: Wanted<'_>) -> Result<Vec<Output>, String> {
-    if inputs.iter().filter(|input| is_stdin(&input.path)).count() > 1 {
-        return Err("standard input can be converted only once".into());
-    }
-    let several = is_several(inputs);
+/// The inputs with their outputs, in order. A file that was found twice, behind a link, and has one output is there
+/// once. An error says what the command line asks for that cannot be.
+pub fn outputs(inputs: Vec<Input>, wanted: Wanted<'_>) -> Result<Vec<(Input, Output)>, String> {
+    refuse_stdin_twice(&inputs)?;
+    let several = is_several(&inputs);
     let outputs: Result<Vec<Output>, String> = inputs
         .iter()
         .map(|input| output(input, wanted, several))
         .collect();
     let outputs = outputs?;
-    refuse_collisions(inputs, &outputs)?;
-    Ok(outputs)
+    refuse_inputs_as_outputs(&inputs, &outputs)?;
+    let mut made: HashMap<PathBuf, PathBuf> = HashMap::with_capacity(outputs.len());
+    let mut pairs = Vec::with_capacity(outputs.len());
+    for (input, output) in inputs.into_iter().zip(outputs) {
+        let Some(path) = written(&output) else {
+            pairs.push((input, output));
+            continue;
+        };
+        match made.get(&place(&path)) {
+            None => {
+                made.insert(place(&path), input.path.clone());
+                pairs.push((input, output));
+            }
+            Some(twin) if is_same(twin, &input.path) => {}
+            Some(twin) => {
+                return Err(format!(
+                    "{} and {} would both become {}",
+                    shown(twin),
+                    shown(&input.path),
+                    path.display()
+                ));
+            }
+        }
+    }
+    Ok(pairs)
 }
 
 /// Where all inputs go together.
 pub fn joined_output(inputs: &[Input], wanted: Wanted<'_>) -> Result<Output, String> {
+    refuse_stdin_twice(inputs)?;
+    let mut pipes = HashSet::new();
+    let streams = inputs.iter().filter(|input| system::is_stream(&input.path));
+    if let Some(twice) = streams
+        .into_iter()
+        .find(|input| !pipes.insert(place(&input.path)))
+    {
+        return Err(format!(
+            "{} is a pipe, and can be joined only once",
+            shown(&twice.path)
+        ));
+    }
     let first = inputs.first().ok_or("there is nothing to join")?;
     let output = output(first, wanted, false)?;
-    refuse_collisions(inputs, std::slice::from_ref(&output))?;
+    refuse_inputs_as_outputs(inputs, std::slice::from_ref(&output))?;
     Ok(output)
+}
+
+/// Nobody sends the same bytes twice: the second time would wait for ever.
+fn refuse_stdin_twice(inputs: &[Input]) -> Result<(), String> {
+    let inputs = inputs.iter().filter(|input| is_stdin(&input.path));
+    match inputs.count() > 1 {
+        true => Err("standard input can be converted only once".into()),
+        false => Ok(()),
+    }
+}
+
+/// Refuses a place that is not on this machine.
+pub fn refuse_url(output: Option<&Path>) -> Result<(), String> {
+    match output.filter(|path| is_url(path)) {
+        Some(url) => Err(format!(
+            "{} is a URL: only files and folders of this machine can be written",
+            shown(url)
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Whether `path` has the extension of what is made here.
+pub fn is_named_as_output(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| {
+        ["mp3", "wav", "pcm"]
+            .iter()
+            .any(|made| made.eq_ignore_ascii_case(extension))
+    })
+}
+
+/// Refuses a folder that is called like a file: there is none yet, and it is a slip. `what`: for what it would be.
+pub fn refuse_file_as_folder(path: &Path, what: &str) -> Result<(), String> {
+    match folder(path, cfg!(windows)).is_none() && is_named_as_output(path) {
+        true => Err(format!(
+            "{0} is the name of a file: {what} go into a folder. Type {0}/ if it is to be called so",
+            path.display()
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Whether there are, or may be, several outputs, which stand in a folder.
@@ -119,12 +194,21 @@ pub fn output(input: &Input, wanted: Wanted<'_>, several: bool) -> Result<Output
                     output.display()
                 ));
             }
-            Some(output) => mirrored(output),
+            Some(output) => {
+                refuse_file_as_folder(output, "parts")?;
+                mirrored(output)
+            }
             None if is_pipe(path) => PathBuf::new(),
             None => beside(path).with_file_name(""),
         };
         let stem = chapters_name(path);
         return Ok(Output::Parts { folder, stem });
+    }
+    if let Some(dir) = wanted.split_chapters {
+        refuse_file_as_folder(dir, "chapters")?;
+    }
+    if let Some(output) = wanted.output.filter(|_| several) {
+        refuse_file_as_folder(output, "several files")?;
     }
     Ok(match (wanted.split_chapters, wanted.output) {
         (Some(dir), _) if several => Output::Chapters(mirrored(dir).join(chapters_name(path))),
@@ -149,64 +233,70 @@ pub fn output(input: &Input, wanted: Wanted<'_>, several: bool) -> Result<Output
     })
 }
 
-/// No two inputs may have one output, and no output may be an input.
-fn refuse_collisions(inputs: &[Input], outputs: &[Output]) -> Result<(), String> {
-    let mut places: HashMap<PathBuf, &Path> = HashMap::with_capacity(outputs.len());
-    let originals: HashMap<PathBuf, &Path> = inputs
-        .iter()
-        .flat_map(|input| {
-            let path = input.path.as_path();
-            [
-                (place(path), path),
-                (path.canonicalize().unwrap_or_else(|_| place(path)), path),
-            ]
-        })
-        .collect();
-    for (input, output) in inputs.iter().zip(outputs) {
-        let path = match output {
-            Output::Parts { folder, stem } => &folder.join(stem),
-            _ => match output.path() {
-                Some(path) => path,
-                None => continue,
-            },
-        };
-        let place = place(path);
-        if let Some(input) = originals
-            .get(&place)
-            .or_else(|| originals.get(&path.canonicalize().ok()?))
-        {
-            return Err(format!(
-                "{} is an input and would be overwritten",
-                shown(input)
-            ));
-        }
-        if let Some(twin) = places.insert(place, &input.path) {
-            return Err(format!(
-                "{} and {} would both become {}",
-                shown(twin),
-                shown(&input.path),
-                path.display()
-            ));
-        }
+/// What `output` is written to, where that has a path: of parts, what their names begin with.
+fn written(output: &Output) -> Option<PathBuf> {
+    match output {
+        Output::Parts { folder, stem } => Some(folder.join(stem)),
+        _ => output.path().map(Path::to_owned),
     }
-    Ok(())
 }
 
-/// One path for all ways to write the place of a file, which need not exist. A link is a place of its own.
+/// No output may be an input.
+fn refuse_inputs_as_outputs(inputs: &[Input], outputs: &[Output]) -> Result<(), String> {
+    let originals: HashMap<PathBuf, &Path> = inputs
+        .iter()
+        .map(|input| (place(&input.path), input.path.as_path()))
+        .collect();
+    let mut places = outputs.iter().filter_map(written);
+    match places.find_map(|path| originals.get(&place(&path))) {
+        Some(input) => Err(format!(
+            "{} is an input and would be overwritten",
+            shown(input)
+        )),
+        None => Ok(()),
+    }
+}
+
+/// One path for all ways to write the place of a file, which need not exist. A file that is written by the name of a
+/// link has the place of what the link leads to.
 pub fn place(path: &Path) -> PathBuf {
+    let path = behind_links(path);
     let folder = match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     let place = match (folder.canonicalize(), path.file_name()) {
         (Ok(folder), Some(name)) => folder.join(name),
-        _ => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        _ => std::path::absolute(&path).unwrap_or(path),
     };
     // Here `a.mp3` and `A.mp3` are one file.
     match cfg!(any(windows, target_os = "macos")) {
         true => place.to_string_lossy().to_lowercase().into(),
         false => place,
     }
+}
+
+/// Whether both are one input, by whatever name.
+pub fn is_same(a: &Path, b: &Path) -> bool {
+    a == b || !is_url(a) && !is_url(b) && place(a) == place(b)
+}
+
+/// The file that is written where `path` is: behind symbolic links, whether it exists or not.
+pub fn behind_links(path: &Path) -> PathBuf {
+    /// As many as Linux follows.
+    const MOST: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..MOST {
+        let Ok(target) = path.read_link() else {
+            break;
+        };
+        // An absolute target replaces the folder.
+        path = match path.parent() {
+            Some(folder) => folder.join(target),
+            None => target,
+        };
+    }
+    path
 }
 
 /// Creates the folders that `wanted` names, and those below, where they are missing. `several`: as in [`output`]. The
@@ -216,27 +306,47 @@ pub fn create_folders(
     wanted: Wanted<'_>,
     several: bool,
 ) -> Result<(), String> {
-    let into_folder = |path: &Path| several || folder(path, cfg!(windows)).is_some();
-    let mut folders = BTreeSet::new();
-    for output in outputs {
-        match (output, wanted.output) {
-            (Output::Chapters(folder), _) | (Output::Parts { folder, .. }, Some(_)) => {
-                folders.insert(folder.as_path())
-            }
-            (Output::File(path), Some(output)) if into_folder(output) => {
-                path.parent().is_some_and(|parent| folders.insert(parent))
-            }
-            _ => false,
-        };
-    }
-    for folder in folders
-        .into_iter()
-        .filter(|folder| *folder != Path::new(""))
-    {
+    for folder in folders(outputs, wanted, several) {
         let created = std::fs::create_dir_all(folder);
         created.map_err(|e| format!("cannot create the folder {}: {e}", folder.display()))?;
     }
     Ok(())
+}
+
+/// As [`create_folders`], but for a run that writes nothing: refuses folders that could not be created, because a file
+/// stands in the way.
+pub fn check_folders(outputs: &[&Output], wanted: Wanted<'_>, several: bool) -> Result<(), String> {
+    for folder in folders(outputs, wanted, several) {
+        let mut above = folder.ancestors().filter(|above| *above != Path::new(""));
+        if let Some(there) = above.find(|above| above.exists())
+            && !there.is_dir()
+        {
+            let (folder, there) = (folder.display(), there.display());
+            return Err(format!(
+                "cannot create the folder {folder}: {there} is a file"
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the folder of an output that is a file is created where it is missing.
+pub fn creates_folders(wanted: Wanted<'_>, several: bool) -> bool {
+    let into_folder = |path: &Path| several || folder(path, cfg!(windows)).is_some();
+    wanted.output.is_some_and(into_folder)
+}
+
+/// The folders that are created where they are missing.
+fn folders<'a>(outputs: &[&'a Output], wanted: Wanted<'_>, several: bool) -> BTreeSet<&'a Path> {
+    let of_files = creates_folders(wanted, several);
+    let folder = |output: &&'a Output| match output {
+        Output::Chapters(folder) => Some(folder.as_path()),
+        Output::Parts { folder, .. } => wanted.output.map(|_| folder.as_path()),
+        Output::File(path) if of_files => path.parent(),
+        _ => None,
+    };
+    let folders = outputs.iter().filter_map(folder);
+    folders.filter(|folder| *folder != Path::new("")).collect()
 }
 
 /// The folder that `path` means: it is one, or it ends in a separator. `windows`: by the rules of Windows.

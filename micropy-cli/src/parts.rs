@@ -64,10 +64,9 @@ enum To {
 impl PartArgs {
     /// `options` with what these arguments ask for. `output`: where the file goes, if that was said.
     pub fn apply(&self, options: Options, output: Option<&Path>) -> Result<Options, String> {
-        let mut options = options
+        let options = options
             .format(self.format(output))
             .trim_silence(self.trim_silence);
-        options.fit = self.fit;
         options.check().map_err(|error| error.to_string())?;
         Ok(options)
     }
@@ -86,6 +85,11 @@ impl PartArgs {
             To::S16le => OutputFormat::Raw(SampleFormat::S16),
             To::F32le => OutputFormat::Raw(SampleFormat::F32),
         }
+    }
+
+    /// The most bytes that an MP3 may have.
+    pub fn fit(&self) -> Option<u64> {
+        self.fit
     }
 
     /// How each input is divided, if it is to be divided by time.

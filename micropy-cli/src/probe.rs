@@ -38,7 +38,7 @@ pub fn run(args: Args) -> Exit {
                     worst = worst.max(Exit::Incomplete);
                 }
                 for warning in &peaks.report.warnings {
-                    message::problem(format_args!("{}: warning: {warning}", input.display()));
+                    message::problem(format_args!("{}: warning: {warning}", input::shown(input)));
                 }
                 Found::Peaks(peaks)
             }),

@@ -4,11 +4,16 @@ use std::io;
 
 use micropy_core::{CancelToken, Source};
 
-/// Whether an input was meant to be a URL.
+/// Whether an input was meant to be a URL: it begins with a scheme and `://`. One letter is a drive of Windows.
 pub fn is_url(text: &str) -> bool {
-    ["http://", "https://", "s3://", "gs://", "az://"]
-        .iter()
-        .any(|scheme| text.starts_with(scheme))
+    let Some((scheme, _)) = text.split_once("://") else {
+        return false;
+    };
+    scheme.len() > 1
+        && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
 }
 
 /// The scheme alone: what is secret in the rest is not known.

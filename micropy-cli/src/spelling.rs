@@ -4,6 +4,9 @@
 //! else is refused, with the one to type instead.
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
+
+use crate::input;
 
 /// What a word is here.
 enum Meaning {
@@ -125,7 +128,7 @@ fn is_flag(word: &OsString) -> bool {
 
 /// ffmpeg names the inputs by `-i` and the output last; here it is the other way round.
 fn without_i(typed: &[OsString]) -> String {
-    let name = |word: &OsString| word.display().to_string();
+    let name = |word: &OsString| input::shown(Path::new(word)).to_string();
     let inputs: Vec<String> = typed
         .windows(2)
         .filter(|pair| pair[0] == "-i")
@@ -155,14 +158,22 @@ fn codec(name: &str) -> Result<Vec<String>, String> {
         "copy" => {
             Err("audio that is MP3 is copied by itself, all other is encoded: leave it out".into())
         }
-        _ => Err("only MP3 is made here: leave it out".into()),
+        "pcm_s16le" => Err("use --to wav, or --to s16le for PCM without a header".into()),
+        "pcm_f32le" => Err("use --to wav-f32, or --to f32le for PCM without a header".into()),
+        _ => Err(format!("{WHAT_IS_MADE}: leave it out")),
     }
 }
+
+/// What there is to choose from.
+const WHAT_IS_MADE: &str = "only MP3 is made here, or WAVE and PCM by --to";
 
 fn format(name: &str) -> Result<Vec<String>, String> {
     match name {
         "mp3" => Ok(Vec::new()),
-        _ => Err("only MP3 is made here; to overwrite files, use --force or -y".into()),
+        "wav" | "s16le" | "f32le" => Ok(vec!["--to".into(), name.into()]),
+        _ => Err(format!(
+            "{WHAT_IS_MADE}; to overwrite files, use --force or -y"
+        )),
     }
 }
 
@@ -274,6 +285,9 @@ mod tests {
             ),
             ("-metadata title=x a.mp4", "--tag title=x a.mp4"),
             ("--preset speech a.mp4", "--preset speech a.mp4"),
+            ("-f wav a.mp4", "--to wav a.mp4"),
+            ("-f s16le a.mp4", "--to s16le a.mp4"),
+            ("-f f32le a.mp4", "--to f32le a.mp4"),
             // What is not theirs stays.
             (
                 "-b 128k -V2 -q 2 -o x.mp3 a.mp4",
@@ -313,7 +327,14 @@ mod tests {
             ),
             ("a.mp4 -af loudnorm", "--normalize"),
             ("a.mp4 -c:a copy", "copied by itself"),
+            (
+                "-i https://ann:word@h/a.mp4?sig=s b.mp3",
+                "`micropy convert https://h/a.mp4?… -o b.mp3`",
+            ),
             ("a.mp4 -c:a aac", "only MP3"),
+            ("a.mp4 -c:a pcm_s16le", "--to wav"),
+            ("a.mp4 -c:a pcm_f32le", "--to wav-f32"),
+            ("a.mp4 -f flac", "--to"),
             ("a.mp4 -v error", "--quiet"),
             ("a.mp4 -c:v copy", "no video"),
             ("a.mp4 -map 0:v", "--track"),

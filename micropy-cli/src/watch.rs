@@ -11,8 +11,9 @@ use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::batch::{self, Task};
 use crate::convert::{Args, Batch};
+use crate::existing::Existing;
 use crate::log::Verbosity;
-use crate::output::{self, create_folders, place};
+use crate::output::{self, Output, create_folders, is_same, place, refuse_file_as_folder};
 use crate::tree::{self, Input};
 use crate::{Exit, input, message};
 
@@ -28,8 +29,11 @@ pub fn refuse(args: &Args) -> Result<(), String> {
     if let Some(path) = args.inputs.iter().find(|path| !path.is_dir()) {
         return Err(format!(
             "{} is no folder: --watch takes folders",
-            path.display()
+            input::shown(path)
         ));
+    }
+    if let Some(output) = &args.output {
+        refuse_file_as_folder(output, "several files")?;
     }
     match &args.output {
         Some(output) if input::is_dash(output) => {
@@ -71,6 +75,7 @@ pub fn run(batch: &Batch<'_>) -> Exit {
             names.join(", ")
         ));
     }
+    let mut owners = Owners::before(batch, &roots);
     let mut arrivals = Arrivals::default();
     let mut looked: Option<Instant> = None;
     while !batch.interrupt.token().is_cancelled() {
@@ -87,7 +92,7 @@ pub fn run(batch: &Batch<'_>) -> Exit {
         if ready.is_empty() {
             continue;
         }
-        if batch::run(batch, &tasks(batch, ready), false) == Exit::Interrupted {
+        if batch::run(batch, &tasks(batch, ready, &mut owners), false) == Exit::Interrupted {
             return Exit::Interrupted;
         }
     }
@@ -138,44 +143,131 @@ fn without_events(error: &notify::Error) -> String {
 }
 
 /// The outputs of files that are ready. One whose MP3 would take another's place is told and left out.
-fn tasks(batch: &Batch<'_>, ready: Vec<Input>) -> Vec<Task> {
-    let mut taken: HashMap<PathBuf, PathBuf> = HashMap::new();
+fn tasks(batch: &Batch<'_>, ready: Vec<(Input, State)>, owners: &mut Owners) -> Vec<Task> {
     let mut tasks = Vec::with_capacity(ready.len());
-    for input in ready {
+    for (input, state) in ready {
         let made = output::output(&input, batch.wanted(), true);
         let made = made.and_then(|output| {
             create_folders(&[&output], batch.wanted(), true)?;
             let Some(path) = output.path() else {
-                return Ok(output);
+                return Ok((output, false));
             };
-            let twin = taken
-                .insert(place(path), input.path.clone())
-                .or_else(|| twin(&input.path, path));
-            match twin {
-                Some(twin) => Err(format!(
+            let place = place(path);
+            let exists = place.exists();
+            match owners.claim(place, &input.path, state) {
+                Ok(is_changed) => Ok((output, is_changed)),
+                Err(owner) if exists && !owner.exists() => Err(format!(
+                    "it would replace {}, which was made of {}",
+                    path.display(),
+                    owner.display()
+                )),
+                Err(owner) => Err(format!(
                     "it and {} would both become {}",
-                    twin.display(),
+                    owner.display(),
                     path.display()
                 )),
-                None => Ok(output),
             }
         });
         match made {
-            Ok(output) => tasks.push(Task { input, output }),
+            Ok((output, is_changed)) => tasks.push(Task {
+                input,
+                output,
+                is_changed,
+            }),
             Err(why) => message::problem(format_args!("{}: {why}", input.path.display())),
         }
     }
     tasks
 }
 
-/// Another video beside `input` that has the MP3 `output` as well: the one that comes first in the alphabet.
-fn twin(input: &Path, output: &Path) -> Option<PathBuf> {
-    let folder = input.parent()?;
-    let stem = output.file_stem()?;
-    let found = tree::videos(folder, false).videos.into_iter();
-    let mut same = found.filter(|other| other.file_stem() == Some(stem));
-    same.next()
-        .filter(|first| first.file_name() != input.file_name())
+/// Which video each MP3 is of, for as long as it watches: no other takes its place.
+#[derive(Debug, Default)]
+struct Owners {
+    of: HashMap<PathBuf, Owner>,
+    /// From so many on, those are forgotten of which nothing is left.
+    many: usize,
+}
+
+/// What an MP3 is of.
+#[derive(Debug)]
+struct Owner {
+    /// The video; several where one of them made it before, and nobody knows which.
+    videos: Vec<PathBuf>,
+    /// In which it was converted, if it was since the watch began.
+    state: Option<State>,
+}
+
+impl Owners {
+    /// Those of MP3s that are there already, where several videos would become one. What is older than the MP3 has made
+    /// it; what is newer has not.
+    fn before(batch: &Batch<'_>, roots: &[Root]) -> Self {
+        let mut videos: HashMap<PathBuf, Vec<(PathBuf, bool)>> = HashMap::new();
+        for Root { given, .. } in roots {
+            for video in tree::videos(given, batch.args.recursive).videos {
+                let input = Input::found(video, given);
+                let Ok(Output::File(path)) = output::output(&input, batch.wanted(), true) else {
+                    continue;
+                };
+                if !path.exists() {
+                    continue;
+                }
+                let kept = Existing::Update.reason_to_keep(&input.path, &path);
+                let is_older = matches!(kept, Ok(Some(_)));
+                let same = videos.entry(place(&path)).or_default();
+                if !same.iter().any(|(other, _)| is_same(other, &input.path)) {
+                    same.push((input.path, is_older));
+                }
+            }
+        }
+        let owner = |mut same: Vec<(PathBuf, bool)>| {
+            if same.iter().any(|(_, is_older)| *is_older) {
+                same.retain(|(_, is_older)| *is_older);
+            }
+            Owner {
+                videos: same.into_iter().map(|(video, _)| video).collect(),
+                state: None,
+            }
+        };
+        let several = videos.into_iter().filter(|(_, same)| same.len() > 1);
+        Owners {
+            of: several.map(|(place, same)| (place, owner(same))).collect(),
+            many: 0,
+        }
+    }
+
+    /// Gives the MP3 at `place` to `video`, which is in this state. Returns whether it was made of another state of it.
+    ///
+    /// # Errors
+    /// The video whose MP3 it is.
+    fn claim(&mut self, place: PathBuf, video: &Path, state: State) -> Result<bool, PathBuf> {
+        self.forget_some();
+        let new = Owner {
+            videos: vec![video.to_owned()],
+            state: Some(state),
+        };
+        let Some(owner) = self.of.get_mut(&place) else {
+            self.of.insert(place, new);
+            return Ok(false);
+        };
+        let exists = place.exists();
+        let others = owner.videos.iter().filter(|other| !is_same(other, video));
+        let is_known = owner.videos.len() == 1;
+        let mut others = others.filter(|other| other.exists() || is_known && exists);
+        if let Some(other) = others.next() {
+            return Err(other.clone());
+        }
+        let is_changed = owner.state.is_some_and(|made_in| made_in != state);
+        *owner = new;
+        Ok(is_changed && exists)
+    }
+
+    fn forget_some(&mut self) {
+        if self.of.len() > self.many {
+            self.of
+                .retain(|place, owner| place.exists() || owner.videos.iter().any(|v| v.exists()));
+            self.many = 2 * self.of.len() + 1000;
+        }
+    }
 }
 
 /// Files that are waited for, and files that are done.
@@ -316,8 +408,8 @@ impl Arrivals {
         }
     }
 
-    /// Takes out the files that are whole, in the order of their names.
-    fn ready(&mut self, batch: &Batch<'_>) -> Vec<Input> {
+    /// Takes out the files that are whole, in the order of their names, with the state that they are in.
+    fn ready(&mut self, batch: &Batch<'_>) -> Vec<(Input, State)> {
         let mut ready = Vec::new();
         self.waiting.retain(|path, waiting| {
             let Some(state) = State::of(path) else {
@@ -357,8 +449,7 @@ impl Arrivals {
                 .iter()
                 .map(|(input, state)| (input.path.clone(), *state)),
         );
-        let mut ready: Vec<Input> = ready.into_iter().map(|(input, _)| input).collect();
-        ready.sort_by(|a, b| a.path.cmp(&b.path));
+        ready.sort_by(|(a, _), (b, _)| a.path.cmp(&b.path));
         ready
     }
 }

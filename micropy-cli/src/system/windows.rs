@@ -1,7 +1,9 @@
 //! What Windows calls a device, a named pipe and a closed pipe.
 
+use std::fs::Metadata;
 use std::io;
 use std::path::{Component, Path, Prefix, absolute};
+use std::time::SystemTime;
 
 /// `ERROR_PIPE_NOT_CONNECTED`: a write to a pipe whose reader has disconnected. The standard library gives it no kind.
 const PIPE_NOT_CONNECTED: i32 = 233;
@@ -27,6 +29,11 @@ pub fn is_stream(path: &Path) -> bool {
         Some(Component::Prefix(prefix)) => matches!(prefix.kind(), Prefix::DeviceNS(_)),
         _ => false,
     }
+}
+
+/// When a file came to be where it is: a copy has the time of its original, but was created when it was copied.
+pub fn changed(file: &Metadata) -> Option<SystemTime> {
+    file.created().ok()
 }
 
 /// Whether a write failed because the reader of the pipe has gone.

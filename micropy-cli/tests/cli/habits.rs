@@ -43,6 +43,9 @@ fn short_flags_and_other_programs_words_make_the_same_mp3() {
             &["-metadata title=Harbour", "--tt Harbour"],
         ),
         ("--track 0", &["-map 0:a:0"]),
+        ("--to wav", &["-f wav"]),
+        ("--to s16le", &["-f s16le"]),
+        ("--to f32le", &["-f f32le"]),
         ("--jobs 2", &["-j 2", "-j2", "-threads 2"]),
     ] {
         let expected = made(ours);
@@ -62,6 +65,13 @@ fn what_means_something_else_is_refused_with_what_to_type() {
             format!("micropy convert {CLIP} -o out.mp3"),
         ),
         (format!("{CLIP} out.mp3"), "-o out.mp3".into()),
+        (format!("{CLIP} out.wav"), "-o out.wav".into()),
+        (format!("{CLIP} out.PCM"), "-o out.PCM".into()),
+        (
+            format!("{CLIP} -c:a pcm_s16le -o out.wav"),
+            "--to wav".into(),
+        ),
+        (format!("{CLIP} -f flac -o out.flac"), "--to".into()),
         (format!("{CLIP} -af loudnorm"), "--normalize".into()),
         (format!("{CLIP} -c:a aac"), "only MP3".into()),
         (format!("{CLIP} -b 128000"), "128k".into()),

@@ -18,5 +18,7 @@ mod run;
 mod streams;
 #[cfg(unix)]
 mod unix;
+#[cfg(feature = "http")]
+mod urls;
 #[cfg(unix)]
 mod watch;

@@ -207,3 +207,187 @@ fn a_probe_draws_the_waveform() {
         assert_eq!(run.code, Some(2), "{wrong}: {}", run.stderr);
     }
 }
+
+#[test]
+fn join_takes_standard_input_once_and_keeps_what_is_there() {
+    let names = ["mono-8000.mp4", "stereo-48000.mp4"];
+    let folder = Folder::with(&names);
+    let run = folder.micropy_fed("convert --join - - -o all.mp3", clip(names[0]));
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(
+        run.stderr
+            .contains("standard input can be converted only once"),
+        "{}",
+        run.stderr
+    );
+    let joined = format!("convert --join {} -o all.mp3", names.join(" "));
+    folder.write("all.mp3", b"mine");
+    let run = folder.micropy(&format!("{joined} -n"));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("all.mp3  kept: it exists"),
+        "{}",
+        run.stderr
+    );
+    let run = folder.micropy(&format!("{joined} -n --json"));
+    assert_eq!((run.code, run.json().len()), (Some(0), 1), "{}", run.stderr);
+    assert_eq!(run.json()[0]["kept"], "it exists");
+    assert_eq!(run.json()[0]["output"], "all.mp3");
+    // Nothing is opened for it, nor for a refusal.
+    let missing = folder.micropy("convert --join missing.mp4 -o all.mp3 -n");
+    assert_eq!(missing.code, Some(0), "{}", missing.stderr);
+    let missing = folder.micropy("convert --join missing.mp4 -o all.mp3");
+    assert_eq!(missing.code, Some(1), "{}", missing.stderr);
+    assert!(
+        missing.stderr.contains("already exists"),
+        "{}",
+        missing.stderr
+    );
+    assert_eq!(fs::read(folder.path("all.mp3")).expect("it"), b"mine");
+}
+
+#[test]
+fn what_was_only_begun_is_in_the_report_of_what_was_joined() {
+    let folder = Folder::with(&["mono-8000.mp4", "stereo-48000.mp4"]);
+    let run = folder
+        .micropy("convert --join mono-8000.mp4 stereo-48000.mp4 -o all.mp3 --duration 1 --json");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let report = &run.json()[0];
+    assert_eq!(report["output_samples"], 48_000, "{report}");
+    assert_eq!(report["codec"], "AAC-LC", "{report}");
+    assert!(report["packets"].as_u64() > Some(0), "{report}");
+}
+
+#[test]
+fn parts_that_are_there_are_kept_and_told() {
+    let folder = Folder::with(&["chapters.m4b"]);
+    for (words, count) in [
+        ("chapters.m4b --split 1s", 3),
+        ("chapters.m4b --split-chapters book", 3),
+    ] {
+        let run = folder.micropy(&format!("convert {words}"));
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        let run = folder.micropy(&format!("convert {words} -n"));
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        assert_eq!(
+            run.stderr.matches("kept: it exists").count(),
+            count,
+            "{}",
+            run.stderr
+        );
+        let run = folder.micropy(&format!("convert {words} -n --json"));
+        let kept: Vec<_> = run.json().iter().map(|line| line["kept"].clone()).collect();
+        assert_eq!(kept, vec!["it exists"; count], "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_dry_run_counts_the_parts_that_a_run_makes() {
+    let folder = Folder::with(&["chapters-nero.m4b"]);
+    let book = "chapters-nero.m4b";
+    // It lasts three seconds: less than a second belongs to the part before.
+    for (number, (words, parts)) in [
+        ("--split 1s -o", 3),
+        ("--split 1.2s -o", 2),
+        ("--split 2.5s -o", 1),
+        ("--split-chapters", 3),
+        ("--start 1.5 --split-chapters", 2),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let words = format!("--to f32le --json {words} parts{number}");
+        let convert = |more: &str| folder.micropy(&format!("convert {book} {words} {more}"));
+        let told = convert("--dry-run");
+        assert_eq!(told.code, Some(0), "{words}: {}", told.stderr);
+        assert_eq!(told.json()[0]["mp3s"], parts, "{words}");
+        let piped = folder.micropy_fed(&format!("convert - {words} --dry-run"), clip(book));
+        assert_eq!(piped.json()[0]["mp3s"], parts, "{words}: {}", piped.stderr);
+        let run = convert("");
+        assert_eq!(run.json().len(), parts, "{words}: {}", run.stderr);
+        let again = convert("--dry-run");
+        assert_eq!(again.code, Some(1), "{words}: {}", again.stderr);
+        assert!(again.stderr.contains("already exists"), "{}", again.stderr);
+        let kept = convert("--dry-run -n");
+        assert_eq!(kept.json()[0]["kept"], "it exists", "{}", kept.stderr);
+    }
+}
+
+#[test]
+fn a_dry_run_fails_where_a_run_does() {
+    let name = "moov-first-stereo-44100.mp4";
+    let folder = Folder::with(&[name]);
+    folder.write("file", b"");
+    for (words, code) in [
+        ("-o q.mp3 --fit 1kB", 2),
+        ("-o q.mp3 --fit 1kB --trim-silence", 2),
+        ("--split 1s --fit 1kB", 2),
+        ("-o nodir/q.mp3", 1),
+        ("-o file/q.mp3", 1),
+        ("-o file/below/", 2),
+        ("--split 1s -o file/below", 2),
+    ] {
+        let words = format!("convert {name} {words}");
+        let before = folder.names();
+        let told = folder.micropy(&format!("{words} --dry-run"));
+        assert_eq!(told.code, Some(code), "{words}: {}", told.stderr);
+        assert_eq!(folder.names(), before, "{words}");
+        let run = folder.micropy(&words);
+        assert_eq!(run.code, Some(code), "{words}: {}", run.stderr);
+    }
+    let told = folder.micropy(&format!("convert {name} -o q.mp3 --fit 20kB --dry-run"));
+    assert_eq!(told.code, Some(0), "{}", told.stderr);
+    assert!(told.stderr.contains("at 64 kbit/s"), "{}", told.stderr);
+    let run = folder.micropy(&format!("convert {name} -o new/ --dry-run"));
+    assert_eq!(run.code, Some(0), "it would be made: {}", run.stderr);
+}
+
+#[test]
+fn a_files_name_is_no_folder() {
+    let names = ["chapters.m4b", "mono-22050.mp4"];
+    let folder = Folder::with(&names);
+    for words in [
+        "chapters.m4b --split 1s -o talk.mp3",
+        "chapters.m4b --split 1s -o talk.WAV",
+        "chapters.m4b --split-chapters book.mp3",
+        "chapters.m4b mono-22050.mp4 -o all.mp3",
+        "-r . -o all.pcm",
+        "--watch . -o all.mp3",
+    ] {
+        let run = folder.micropy(&format!("convert {words}"));
+        assert_eq!(run.code, Some(2), "{words}: {}", run.stderr);
+        assert!(
+            run.stderr.contains("name of a file"),
+            "{words}: {}",
+            run.stderr
+        );
+        assert_eq!(folder.names(), names, "{words}");
+    }
+    // Unless that is said, or it is one.
+    for words in ["-o parts.mp3/", "-o parts.mp3 -y"] {
+        let run = folder.micropy(&format!("convert chapters.m4b --split 1s {words}"));
+        assert_eq!(run.code, Some(0), "{words}: {}", run.stderr);
+    }
+    assert_eq!(folder.files("parts.mp3").len(), 3);
+}
+
+#[test]
+fn chapters_lose_nothing_where_they_are_resampled() {
+    let folder = Folder::with(&["chapters.m4b"]);
+    let options = "--to s16le --sample-rate 16000 --start 0.013";
+    let whole = folder.micropy(&format!("convert chapters.m4b -o - {options}"));
+    let run = folder.micropy(&format!(
+        "convert chapters.m4b --split-chapters book {options}"
+    ));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let parts = folder.files("book");
+    let len = |name: &String| {
+        let file = folder.path("book").join(name).metadata();
+        file.expect("a part").len()
+    };
+    assert!(parts.len() > 1);
+    assert_eq!(
+        parts.iter().map(len).sum::<u64>(),
+        whole.stdout.len() as u64
+    );
+}

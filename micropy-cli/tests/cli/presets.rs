@@ -167,3 +167,30 @@ fn presets_are_listed_with_what_they_mean() {
         run.stderr
     );
 }
+
+#[test]
+fn a_size_decides_on_the_bitrate_and_the_rest_stays_the_presets() {
+    let name = "moov-first-stereo-44100.mp4";
+    let folder = Folder::with(&[name]);
+    for preset in ["speech", "podcast", "music", "small", "moviepy"] {
+        let run = folder.micropy(&format!(
+            "convert {name} -o {preset}.mp3 --json --preset {preset} --fit 12kB"
+        ));
+        assert_eq!(run.code, Some(0), "{preset}: {}", run.stderr);
+        let report = &run.json()[0];
+        assert!(report["output_bytes"].as_u64() <= Some(12_000), "{report}");
+        match preset {
+            "speech" => assert_eq!(report["output_channels"], 1),
+            "podcast" => assert!(report["loudness"]["gain_db"] != 0.0, "{report}"),
+            "small" => assert_eq!(report["output_sample_rate"], 24_000),
+            "moviepy" => assert_eq!(report["output_channels"], 2),
+            _ => {}
+        }
+    }
+    for bitrate in ["--bitrate 64", "--abr 64", "--vbr 4"] {
+        let run = folder.micropy(&format!(
+            "convert {name} -o x.mp3 --preset podcast --fit 1MB {bitrate}"
+        ));
+        assert_eq!(run.code, Some(2), "{bitrate}: {}", run.stderr);
+    }
+}

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::convert::refuses_to_overwrite_the_input;
 use crate::run::{Folder, clip, on_unix, program};
@@ -239,4 +239,114 @@ fn a_full_disk_is_an_error() {
         assert!(said.contains("cannot"), "{words}: {said}");
         assert_eq!(folder.path("mono-22050.mp3").exists(), made, "{words}");
     }
+}
+
+#[test]
+fn two_outputs_that_are_one_file_behind_a_link_are_refused() {
+    if !on_unix("two_outputs_that_are_one_file_behind_a_link_are_refused") {
+        return;
+    }
+    let names = ["mono-16000.m4a", "mono-22050.mp4"];
+    let folder = Folder::with(&names);
+    folder.write("mono-16000.mp3", b"");
+    symlink("mono-16000.mp3", folder.path("mono-22050.mp3")).expect("a link");
+    for flags in ["-y", "-y --dry-run"] {
+        let run = folder.micropy(&format!("convert {} {flags}", names.join(" ")));
+        assert_eq!(run.code, Some(2), "{}", run.stderr);
+        assert!(run.stderr.contains("would both become"), "{}", run.stderr);
+    }
+    // Of one input: its parts.
+    let folder = Folder::with(&["chapters.m4b"]);
+    symlink("chapters 01.mp3", folder.path("chapters 02.mp3")).expect("a link");
+    let run = folder.micropy("convert chapters.m4b --split 1s -y");
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(run.stderr.contains("another part"), "{}", run.stderr);
+    assert_eq!(folder.names(), ["chapters 02.mp3", "chapters.m4b"]);
+}
+
+#[test]
+fn a_file_that_is_found_twice_is_converted_once() {
+    if !on_unix("a_file_that_is_found_twice_is_converted_once") {
+        return;
+    }
+    let folder = Folder::with(&[]);
+    folder.put("mono-22050.mp4", "v/x/a.mp4");
+    symlink("x", folder.path("v/y")).expect("a link");
+    let run = folder.micropy("convert -r v --json");
+    assert_eq!((run.code, run.json().len()), (Some(0), 1), "{}", run.stderr);
+    assert_eq!(folder.files("v"), ["x/a.mp3", "x/a.mp4", "y"]);
+    let run = folder.micropy("convert -r v -o out --json");
+    assert_eq!((run.code, run.json().len()), (Some(0), 2), "{}", run.stderr);
+    assert_eq!(folder.files("out"), ["x/a.mp3", "y/a.mp3"]);
+}
+
+#[test]
+fn a_link_to_something_else_is_not_written_through() {
+    if !on_unix("a_link_to_something_else_is_not_written_through") {
+        return;
+    }
+    let folder = Folder::with(&["mono-22050.mp4", "chapters.m4b"]);
+    let keep = clip("chapters.m4b");
+    for name in ["mono-22050.mp3", "mono-22050.wav", "mono-22050 01.mp3"] {
+        symlink("chapters.m4b", folder.path(name)).expect("a link");
+    }
+    // Older than the video, so that it is not up to date.
+    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let file = fs::File::options()
+        .write(true)
+        .open(folder.path("chapters.m4b"));
+    file.and_then(|file| file.set_modified(old))
+        .expect("a time");
+    for words in ["-u", "-y", "-y --dry-run", "--to wav -y", "--split 10s -y"] {
+        let run = folder.micropy(&format!("convert mono-22050.mp4 {words}"));
+        assert_eq!(run.code, Some(1), "{words}: {}", run.stderr);
+        assert!(
+            run.stderr.contains("is a link to"),
+            "{words}: {}",
+            run.stderr
+        );
+        assert!(
+            fs::read(folder.path("chapters.m4b")).expect("it") == keep,
+            "{words}"
+        );
+    }
+}
+
+/// `cp -p` and `rsync -t` give a file the time that it has elsewhere, however late it arrives.
+#[test]
+fn what_is_completed_with_its_old_time_is_converted_again() {
+    if !on_unix("what_is_completed_with_its_old_time_is_converted_again") {
+        return;
+    }
+    let folder = Folder::with(&[]);
+    let whole = clip("moov-first-stereo-44100.mp4");
+    folder.write("a.mp4", &whole[..whole.len() / 2]);
+    let run = folder.micropy("convert -u a.mp4");
+    assert_eq!(run.code, Some(3), "{}", run.stderr);
+    let run = folder.micropy("convert -u a.mp4");
+    assert!(run.stderr.contains("kept"), "{}", run.stderr);
+    // The clock of a file system is not finer than this.
+    std::thread::sleep(Duration::from_millis(50));
+    folder.write("a.mp4", &whole);
+    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let file = fs::File::options().write(true).open(folder.path("a.mp4"));
+    file.and_then(|file| file.set_modified(old))
+        .expect("a time");
+    let run = folder.micropy("convert -u a.mp4 --json");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert_eq!(run.json()[0]["output_samples"], 88_200);
+    let run = folder.micropy("convert -u a.mp4");
+    assert!(run.stderr.contains("kept"), "{}", run.stderr);
+}
+
+#[test]
+fn a_pipe_is_joined_once() {
+    if !on_unix("a_pipe_is_joined_once") {
+        return;
+    }
+    let folder = Folder::with(&["mono-22050.mp4"]);
+    make_pipe(&folder.path("pipe"));
+    let run = folder.micropy("convert --join pipe mono-22050.mp4 ./pipe -o all.mp3");
+    assert_eq!(run.code, Some(2), "{}", run.stderr);
+    assert!(run.stderr.contains("only once"), "{}", run.stderr);
 }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::process::{Child, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::interrupt::{assert_runs, end_of, send};
 use crate::run::{Folder, clip, clip_path, on_unix};
@@ -166,6 +166,108 @@ fn a_new_folder_a_failure_and_a_changed_file_are_seen() {
         1,
         "{said}"
     );
+}
+
+/// Moves a copy of a clip into a folder, where it is whole at once.
+fn arrive(folder: &Folder, clip: &str, path: &str) {
+    folder.put(clip, "arriving");
+    fs::rename(folder.path("arriving"), folder.path(path)).expect("a move");
+}
+
+#[test]
+fn the_mp3_of_one_video_is_not_replaced_by_anothers() {
+    if !on_unix("the_mp3_of_one_video_is_not_replaced_by_anothers") {
+        return;
+    }
+    let folder = Folder::with(&[]);
+    fs::create_dir(folder.path("one")).expect("a folder");
+    fs::create_dir(folder.path("two")).expect("a folder");
+    let watching = Watching::start(&folder, "one two -o out");
+    arrive(&folder, "mono-22050.mp4", "one/a.mp4");
+    appears(&folder, "out/a.mp3");
+    let made = fs::read(folder.path("out/a.mp3")).expect("the MP3");
+    // The first in the alphabet, from another folder, and in the place of one that is gone.
+    arrive(&folder, "mono-16000.m4a", "one/a.m4a");
+    arrive(&folder, "mono-16000.m4a", "two/a.mp4");
+    arrive(&folder, "mono-16000.m4a", "one/b.m4a");
+    appears(&folder, "out/b.mp3");
+    fs::remove_file(folder.path("one/a.mp4")).expect("it is there");
+    arrive(&folder, "mono-16000.m4a", "one/a.mov");
+    arrive(&folder, "mono-16000.m4a", "one/c.m4a");
+    appears(&folder, "out/c.mp3");
+    assert!(fs::read(folder.path("out/a.mp3")).expect("the MP3") == made);
+    // Its own video may come again, whatever its time.
+    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    folder.put("mono-16000.m4a", "again");
+    let file = File::options().write(true).open(folder.path("again"));
+    file.and_then(|file| file.set_modified(old))
+        .expect("a time");
+    fs::rename(folder.path("again"), folder.path("one/a.mp4")).expect("a move");
+    let since = Instant::now();
+    while fs::read(folder.path("out/a.mp3")).expect("the MP3") == made {
+        assert!(since.elapsed() < Duration::from_secs(30), "it is not made");
+        sleep(Duration::from_millis(20));
+    }
+    let (code, said) = watching.end();
+    assert_eq!(code, Some(0), "{said}");
+    for told in [
+        "one/a.m4a: it and one/a.mp4 would both become out/a.mp3",
+        "two/a.mp4: it and one/a.mp4 would both become out/a.mp3",
+        "one/a.mov: it would replace out/a.mp3, which was made of one/a.mp4",
+    ] {
+        assert!(said.contains(told), "{told}: {said}");
+    }
+}
+
+#[test]
+fn an_mp3_of_an_earlier_watch_stays_its_videos() {
+    if !on_unix("an_mp3_of_an_earlier_watch_stays_its_videos") {
+        return;
+    }
+    let folder = Folder::with(&[]);
+    folder.put("mono-22050.mp4", "in/a.mp4");
+    let run = folder.micropy("convert in/a.mp4 -o out/");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let made = fs::read(folder.path("out/a.mp3")).expect("the MP3");
+    // The clock of a file system is not finer than this.
+    sleep(Duration::from_millis(50));
+    folder.put("mono-16000.m4a", "in/a.m4a");
+    folder.put("mono-16000.m4a", "in/b.m4a");
+    let watching = Watching::start(&folder, "in -o out");
+    appears(&folder, "out/b.mp3");
+    let (code, said) = watching.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(fs::read(folder.path("out/a.mp3")).expect("the MP3") == made);
+    let told = "in/a.m4a: it and in/a.mp4 would both become out/a.mp3";
+    assert!(said.contains(told), "{said}");
+}
+
+#[test]
+fn a_cut_video_that_is_completed_with_its_old_time_is_converted_again() {
+    if !on_unix("a_cut_video_that_is_completed_with_its_old_time_is_converted_again") {
+        return;
+    }
+    let folder = Folder::with(&[]);
+    fs::create_dir(folder.path("in")).expect("a folder");
+    let whole = clip("moov-first-stereo-44100.mp4");
+    let watching = Watching::start(&folder, "in -o out");
+    folder.write("a.part", &whole[..whole.len() / 2]);
+    fs::rename(folder.path("a.part"), folder.path("in/a.mp4")).expect("a move");
+    appears(&folder, "out/a.mp3");
+    let half = fs::metadata(folder.path("out/a.mp3")).expect("it").len();
+    folder.write("a.part", &whole);
+    let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let file = File::options().write(true).open(folder.path("a.part"));
+    file.and_then(|file| file.set_modified(old))
+        .expect("a time");
+    fs::rename(folder.path("a.part"), folder.path("in/a.mp4")).expect("a move");
+    let since = Instant::now();
+    while fs::metadata(folder.path("out/a.mp3")).expect("it").len() <= half {
+        assert!(since.elapsed() < Duration::from_secs(30), "it stays half");
+        sleep(Duration::from_millis(20));
+    }
+    let (code, said) = watching.end();
+    assert_eq!(code, Some(0), "{said}");
 }
 
 #[test]
