@@ -9,7 +9,7 @@ mod outcome;
 
 use std::ffi::OsString;
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use micropy_core::{
@@ -394,6 +394,15 @@ fn _without_secrets(url: &str) -> String {
     micropy_remote::without_secrets(url)
 }
 
+/// What the names of files made of a URL begin with: the name of the file that it names, without its extension and
+/// without what no file may be called. Empty where there is none.
+#[pyfunction]
+fn _stem_of_url(url: &str) -> String {
+    let name = micropy_remote::file_name(url).unwrap_or_default();
+    let stem = Path::new(&name).file_stem().unwrap_or_default();
+    micropy_core::file_stem(&stem.to_string_lossy()).unwrap_or_default()
+}
+
 /// The command line; `words` begin with what the program is called. Returns the exit code.
 #[pyfunction]
 fn _main(py: Python<'_>, words: Vec<OsString>) -> u8 {
@@ -412,6 +421,7 @@ fn _micropy(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(probe, module)?)?;
     module.add_function(wrap_pyfunction!(_is_url, module)?)?;
     module.add_function(wrap_pyfunction!(_without_secrets, module)?)?;
+    module.add_function(wrap_pyfunction!(_stem_of_url, module)?)?;
     module.add_function(wrap_pyfunction!(_main, module)?)?;
     Ok(())
 }

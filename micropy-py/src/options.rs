@@ -62,11 +62,14 @@ pub fn read(arguments: &Bound<'_, PyDict>) -> PyResult<Options> {
     };
     let flag = |name: &str| flag_or(name, false);
 
+    let fit: Option<u64> = number("fit", get("fit")?)?;
     let mut options = match get("preset")? {
         None => Options::new(),
         Some(name) => {
             let preset: Result<Preset, Error> = name.to_string().parse();
-            preset.map_err(|error| exception(py, error))?.options()
+            let preset = preset.map_err(|error| exception(py, error))?;
+            // The size decides on the bitrate, unless the caller has, too.
+            fit.map_or_else(|| preset.options(), |bytes| preset.options_to_fit(bytes))
         }
     };
     let cbr: Option<u16> = number("bitrate", get("bitrate")?)?;
@@ -109,7 +112,7 @@ pub fn read(arguments: &Bound<'_, PyDict>) -> PyResult<Options> {
     options.fade_in = seconds("fade_in")?.unwrap_or_default();
     options.fade_out = seconds("fade_out")?.unwrap_or_default();
     options.trim_silence = flag("trim_silence")?;
-    options.fit = number("fit", get("fit")?)?;
+    options.fit = fit;
     if let Some(name) = get("format")? {
         options.format = format(&name.to_string()).ok_or_else(|| {
             let known = FORMATS.map(|(name, _)| name).join(", ");

@@ -2,7 +2,9 @@
 
 import array
 import inspect
+import io
 import json
+import os
 import subprocess
 import sys
 
@@ -75,6 +77,46 @@ def test_files_are_joined(media, tmp_path):
         micropy.join([media / names[0], b"not a movie"])
     with pytest.raises(micropy.InvalidOption):
         micropy.join([])
+
+
+def test_names_that_are_made_of_a_url_hold_none_of_its_secrets():
+    for url, stem in (
+        ("https://ann:PASSWORD@h/watch?token=SECRET", "watch"),
+        ("https://h/a%20talk.mp4?sig=SECRET#SECRET", "a talk"),
+        ("https://h/..%2F..%2Fpasswd", "passwd"),
+        ("https://h/con.mp4?SECRET", "_con"),
+        ("https://h/?token=SECRET", ""),
+        ("s3://bucket/shows/50%25.m4b", "50%25"),
+        ("talks/a talk.mp4", "a talk"),
+    ):
+        assert micropy._convert._stem(url) == stem
+        # A response, whose name is its URL.
+        response = io.BytesIO()
+        response.name = url
+        assert micropy._convert._stem(response) == stem
+    assert micropy._convert._stem(io.BytesIO()) == ""
+
+
+def test_a_url_is_no_place_to_write_to(clip, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    url = "s3://key:SECRET@bucket/talk.mp3"
+    for write in (
+        lambda: micropy.convert(clip, url),
+        lambda: micropy.join([clip], url),
+        lambda: micropy.split(clip, url, 1),
+        lambda: micropy.split_chapters(clip, url),
+    ):
+        with pytest.raises(micropy.InvalidOption, match="is a URL") as raised:
+            write()
+        assert "SECRET" not in str(raised.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_preset_leaves_the_bitrate_to_the_size(clip):
+    report = micropy.convert(clip, preset="podcast", fit=20_000)
+    assert len(report.data) <= 20_000 and report.loudness is not None
+    with pytest.raises(micropy.InvalidOption, match="exclude each other"):
+        micropy.convert(clip, preset="podcast", fit=20_000, bitrate=64)
 
 
 def test_a_waveform_is_drawn(clip):

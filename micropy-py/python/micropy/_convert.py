@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Callable, Iterable, Mapping, Optional, Protocol, Union, cast, overload
 
 from . import _micropy, _options
-from ._errors import Cancelled, MicropyError
+from ._errors import Cancelled, InvalidOption, MicropyError
 from ._micropy import CancelToken
 from ._options import Path, Time, takes_options
 from ._outcome import Chapter, Cover, EmptyChapter, Joined, Loudness, Probe, Report, Split, Track
@@ -135,6 +135,7 @@ def _source(src: Source) -> tuple[str, object]:
 def _destination(dst: Optional[Destination]) -> tuple[str, object]:
     if dst is None:
         return "bytes", None
+    _refuse_url(dst, "dst")
     if isinstance(dst, (str, os.PathLike)):
         return "path", os.fspath(dst)
     if isinstance(dst, io.TextIOBase):
@@ -313,6 +314,7 @@ def split(
     ['book 01.mp3', 'book 02.mp3']
     """
     seconds = length.total_seconds() if isinstance(length, timedelta) else float(length)
+    _refuse_url(folder, "folder")
     os.makedirs(folder, exist_ok=True)
     return _split(src, folder, seconds, at_silence, overwrite, progress, cancel, options, name)
 
@@ -328,6 +330,7 @@ def _split(
     options: Mapping[str, Any],
     name: Optional[str] = None,
 ) -> Split:
+    _refuse_url(folder, "folder")
     made, empty = _micropy.split(
         _source(src),
         os.fspath(folder),
@@ -360,7 +363,17 @@ def _split(
 def _stem(src: Source) -> str:
     """What the names of the parts of src begin with, and the title of its chapter."""
     name: object = os.fspath(src) if isinstance(src, (str, os.PathLike)) else getattr(src, "name", "")
-    return os.path.splitext(os.path.basename(name))[0] if isinstance(name, str) else ""
+    if not isinstance(name, str):
+        return ""
+    if _micropy._is_url(name) and not isinstance(src, os.PathLike):
+        # Of a response from a URL as well: its user, password and query are nobody's business.
+        return _micropy._stem_of_url(name)
+    return os.path.splitext(os.path.basename(name))[0]
+
+
+def _refuse_url(path: object, what: str) -> None:
+    if isinstance(path, str) and _micropy._is_url(path):
+        raise InvalidOption(f"{what} is a URL, {_micropy._without_secrets(path)}: only files can be written")
 
 
 @takes_options

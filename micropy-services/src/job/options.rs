@@ -166,9 +166,13 @@ impl ConversionOptions {
 
     /// The options for the engine. An error says what is wrong, in words for the client.
     pub fn engine_options(&self) -> Result<Options, String> {
-        let mut options = self.preset.map_or_else(Options::new, |preset| {
-            micropy_core::Preset::from(preset).options()
-        });
+        let preset = self.preset.map(micropy_core::Preset::from);
+        let mut options = match (preset, self.fit) {
+            (None, _) => Options::new(),
+            // The size decides on the bitrate, unless the client has, too.
+            (Some(preset), Some(bytes)) => preset.options_to_fit(bytes),
+            (Some(preset), None) => preset.options(),
+        };
         options = match (self.bitrate, self.abr, self.vbr) {
             (None, None, None) => options,
             (Some(kbps), None, None) => options.cbr(kbps),
@@ -339,6 +343,9 @@ mod tests {
         let loud = parse(r#"{"normalize": -14, "preset": "podcast", "vbr": 4}"#).unwrap();
         assert_eq!(loud.normalize, Some(-14.0));
         assert_eq!(loud.bitrate, Some(micropy_core::Bitrate::Vbr(4.0)));
+        let sized = parse(r#"{"preset": "podcast", "fit": 25000000}"#).unwrap();
+        assert_eq!((sized.bitrate, sized.fit), (None, Some(25_000_000)));
+        assert_eq!(sized.normalize, Some(-16.0));
     }
 
     #[test]
@@ -364,6 +371,7 @@ mod tests {
             r#"{"split": "chapters", "split_length": 60}"#,
             r#"{"split_length": 60}"#,
             r#"{"fit": 1000000, "bitrate": 64}"#,
+            r#"{"fit": 1000000, "bitrate": 64, "preset": "podcast"}"#,
             r#"{"fit": "25MB"}"#,
             r#"{"bitrat": 128}"#,
         ] {
