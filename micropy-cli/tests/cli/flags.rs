@@ -141,6 +141,26 @@ fn a_marker_at_the_end_makes_no_file_and_does_not_end_the_split() {
 }
 
 #[test]
+fn chapters_lose_nothing_where_they_are_resampled() {
+    let folder = Folder::with(&[]);
+    // Neither marker stands where samples of both rates fall together.
+    folder.write("book.m4b", &book_with_markers(7_900_000, 16_903_137));
+    let resampled = "--to s16le --sample-rate 16000";
+    let whole = folder.micropy(&format!("convert book.m4b -o - {resampled}"));
+    let run = folder.micropy(&format!(
+        "convert book.m4b --split-chapters book {resampled}"
+    ));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let parts = folder.files("book");
+    let sizes = parts.iter().map(|name| {
+        let part = folder.path("book").join(name).metadata();
+        part.expect("a part").len()
+    });
+    assert_eq!(parts.len(), 3);
+    assert_eq!(sizes.sum::<u64>(), whole.stdout.len() as u64);
+}
+
+#[test]
 fn a_truncated_book_is_split_as_far_as_it_goes() {
     if !installed("a_truncated_book_is_split_as_far_as_it_goes", &["ffmpeg"]) {
         return;

@@ -370,24 +370,3 @@ fn a_files_name_is_no_folder() {
     }
     assert_eq!(folder.files("parts.mp3").len(), 3);
 }
-
-#[test]
-fn chapters_lose_nothing_where_they_are_resampled() {
-    let folder = Folder::with(&["chapters.m4b"]);
-    let options = "--to s16le --sample-rate 16000 --start 0.013";
-    let whole = folder.micropy(&format!("convert chapters.m4b -o - {options}"));
-    let run = folder.micropy(&format!(
-        "convert chapters.m4b --split-chapters book {options}"
-    ));
-    assert_eq!(run.code, Some(0), "{}", run.stderr);
-    let parts = folder.files("book");
-    let len = |name: &String| {
-        let file = folder.path("book").join(name).metadata();
-        file.expect("a part").len()
-    };
-    assert!(parts.len() > 1);
-    assert_eq!(
-        parts.iter().map(len).sum::<u64>(),
-        whole.stdout.len() as u64
-    );
-}
