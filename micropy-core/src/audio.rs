@@ -42,6 +42,11 @@ impl Beginning {
     pub fn time(&self) -> u64 {
         self.ahead.front().map_or(0, |(packet, _)| packet.time)
     }
+
+    /// How much later than it decodes it is presented, in the same units: edits count from there.
+    pub fn composition_offset(&self) -> i32 {
+        self.packets.composition().first.unwrap_or(0)
+    }
 }
 
 impl Audio {

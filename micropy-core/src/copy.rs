@@ -17,7 +17,7 @@ use crate::options::Options;
 use crate::render::Faults;
 use crate::source::Source;
 use crate::span::Extent;
-use crate::timeline::{MediaClock, MediaEnd, Timeline};
+use crate::timeline::{Lag, MediaClock, MediaEnd, Timeline};
 use crate::writer::Foreseen;
 
 /// The delay of every layer III decoder in PCM samples, which players add to the delay in the Info tag: 528 of
@@ -66,10 +66,13 @@ pub struct Copier {
     units: u64,
     /// Timescale units of the last packet.
     last: Option<u32>,
-    /// Timescale units of the missing packets, and of the pauses between others.
+    /// PCM samples of the last packet, and of all of them.
+    last_len: u32,
+    decoded: u64,
+    /// Timescale units of the silence in place of what is missing.
     gaps: u64,
-    /// Those of the pause behind the packet whose frames are being copied.
-    pause: u64,
+    /// How far the sound is behind the container's clock.
+    lag: Lag,
     /// There are no more packets.
     ended: bool,
     extent: Extent,
@@ -119,8 +122,10 @@ impl Copier {
             to_fill: 0,
             units: 0,
             last: None,
+            last_len: 0,
+            decoded: 0,
             gaps: 0,
-            pause: 0,
+            lag: Lag::default(),
             ended: false,
             extent: Extent::default(),
             faults: Faults::default(),
@@ -195,11 +200,6 @@ impl Copier {
             return Ok(Some(self.silence()));
         }
         if self.pieces.is_empty() {
-            if self.pause > 0 {
-                let pause = std::mem::take(&mut self.pause);
-                self.fill(pause);
-                return self.next(source);
-            }
             let Some((packet, data)) = self.next_packet(source)? else {
                 self.ended = true;
                 return Ok(None);
@@ -209,22 +209,26 @@ impl Copier {
                 self.ended = true;
                 return Ok(None);
             }
-            if packet.gap > 0 {
-                self.fill(packet.gap);
-                self.ahead.push_front((Packet { gap: 0, ..packet }, data));
+            let silence = self.lag.before(&self.clock, packet.gap, packet.duration);
+            let from = packet.time.saturating_sub(silence.units);
+            if silence.units > 0 && self.packets.miss(from, packet.time) {
+                self.units = self.units.saturating_sub(silence.counted);
+                self.fill(silence.units);
+                let gap = None;
+                self.ahead.push_front((Packet { gap, ..packet }, data));
                 return self.next(source);
             }
             self.extent.packets += 1;
             self.extent.audio_bytes += u64::from(packet.size);
-            let ahead = self.ahead.front().map(|(packet, _)| packet.duration);
-            self.pause = self.packets.pause_behind(&packet, ahead, &self.clock);
-            self.units = self
-                .units
-                .saturating_add(u64::from(packet.duration) - self.pause);
+            self.units = self.units.saturating_add(packet.duration.into());
             self.last = Some(packet.duration);
             let pieces = self.pieces_of(&data).into_iter();
             self.pieces
                 .extend(pieces.map(|piece| (packet.offset, piece)));
+            let len = self.pieces.len() as u64 * self.frame_len();
+            self.decoded = self.decoded.saturating_add(len);
+            self.last_len = u32::try_from(len).unwrap_or(u32::MAX);
+            self.lag.after(&self.clock, packet.duration, len);
         }
         let Some((offset, piece)) = self.pieces.pop_front() else {
             return Ok(None);
@@ -238,12 +242,12 @@ impl Copier {
         Ok(Some(frame))
     }
 
-    /// Puts silence in place of `gap` timescale units: as many frames as come nearest.
+    /// Puts silence in place of `gap` timescale units: as many frames as come nearest to all of it so far.
     fn fill(&mut self, gap: u64) {
-        let before = self.clock.samples(self.gaps);
         self.gaps = self.gaps.saturating_add(gap);
-        let missing = self.clock.samples(self.gaps) - before;
-        self.to_fill = (missing + self.frame_len() / 2) / self.frame_len();
+        let missing = self.clock.samples(self.gaps);
+        let frames = (missing + self.frame_len() / 2) / self.frame_len();
+        self.to_fill = frames.saturating_sub(self.filled);
         self.reservoir = 0;
     }
 
@@ -271,9 +275,12 @@ impl Copier {
         if self.ended {
             self.extent.ended = Some(self.units.saturating_add(self.gaps));
             let filled = self.filled * self.frame_len();
-            let len = self
-                .clock
-                .media_len(self.extent.packets, self.units, self.last);
+            let len = match self.clock.packet_len {
+                Some(_) => self
+                    .clock
+                    .sound_len(self.decoded, self.last_len, self.units, self.last),
+                None => self.clock.samples(self.units),
+            };
             self.timeline.settle(MediaEnd {
                 time: self.units.saturating_add(self.gaps),
                 len: len.saturating_add(filled),

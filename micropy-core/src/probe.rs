@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::audio;
 use crate::codec::Codec;
+use crate::decode;
 use crate::error::{Error, Result};
 use crate::language;
 use crate::mp4::{AfterPreamble, Movie, Passed};
@@ -12,7 +13,7 @@ use crate::progress::CancelToken;
 use crate::report::duration_of;
 use crate::source::{Cancellable, Source};
 use crate::tags::{Chapter, Cover, Tags};
-use crate::timeline::{MediaClock, MediaEnd, Timeline};
+use crate::timeline::{Lag, MediaClock, MediaEnd, Timeline};
 use crate::warning::Warning;
 
 /// What is in a file, from [`probe`].
@@ -208,42 +209,64 @@ fn track(
             return Ok(probed);
         }
     };
-    let edits = track.edits.from(beginning.time());
+    let edits = track
+        .edits
+        .from(beginning.time(), beginning.composition_offset());
     let clock = MediaClock {
         timescale: track.timescale,
         sample_rate: beginning.format.sample_rate,
         packet_len: beginning.format.packet_len,
     };
-    if let Some(len) = clock.packet_len {
-        let longest = clock.longest(len);
-        beginning.packets.skip_none_longer_than(longest);
-    }
+    let lengths = decode::lengths(parameters, &beginning.format);
+    let usual = clock.packet_len.unwrap_or_default();
     let (mut packets, mut units, mut gaps, mut last) = (0u64, 0u64, 0u64, None);
+    let (mut decoded, mut last_len) = (0u64, 0);
+    let mut lag = Lag::default();
+    let mut data = Vec::new();
     loop {
         let passed = match beginning.ahead.is_empty() {
-            true => beginning.packets.skip(source, u64::MAX)?,
+            true => beginning.packets.skip(source, u64::MAX, &clock, &mut lag)?,
             false => Passed::default(),
         };
         packets += passed.packets;
+        decoded = decoded.saturating_add(passed.packets.saturating_mul(usual.into()));
+        if passed.packets > 0 {
+            last_len = usual;
+        }
         units = units.saturating_add(passed.duration);
         last = passed.last.or(last);
+        data.clear();
         let packet = match beginning.ahead.pop_front() {
-            Some((packet, _)) => Some(packet),
-            None => beginning.packets.next(source, &mut Vec::new())?,
+            Some((packet, bytes)) => {
+                data = bytes;
+                Some(packet)
+            }
+            None => beginning.packets.next(source, &mut data)?,
         };
         let Some(packet) = packet.filter(|packet| packet.read == packet.size) else {
             break;
         };
+        let silence = lag.before(&clock, packet.gap, packet.duration);
+        let from = packet.time.saturating_sub(silence.units);
+        if silence.units > 0 && beginning.packets.miss(from, packet.time) {
+            units = units.saturating_sub(silence.counted);
+            gaps = gaps.saturating_add(silence.units);
+        }
         packets += 1;
-        let ahead = beginning.ahead.front().map(|(packet, _)| packet.duration);
-        let pause = beginning.packets.pause_behind(&packet, ahead, &clock);
-        units = units.saturating_add(u64::from(packet.duration) - pause);
-        gaps = gaps.saturating_add(packet.gap).saturating_add(pause);
+        last_len = lengths.and_then(|l| l.of(&data)).unwrap_or(usual);
+        decoded = decoded.saturating_add(last_len.into());
+        units = units.saturating_add(packet.duration.into());
         last = Some(packet.duration);
+        if clock.packet_len.is_some() {
+            lag.after(&clock, packet.duration, last_len.into());
+        }
     }
     probed.packets = packets;
     let format = beginning.format;
-    let media_len = clock.media_len(packets, units, last);
+    let media_len = match clock.packet_len {
+        Some(_) => clock.sound_len(decoded, last_len, units, last),
+        None => clock.samples(units),
+    };
     let end = Some(MediaEnd {
         time: units.saturating_add(gaps),
         len: media_len.saturating_add(clock.samples(gaps)),

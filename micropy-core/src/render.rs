@@ -6,7 +6,7 @@ use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::CodecParameters;
-use crate::decode::{self, Decoder, Format};
+use crate::decode::{self, DecodeError, Decoder, Format};
 use crate::downmix::Downmix;
 use crate::envelope::{Envelope, Grid};
 use crate::error::Result;
@@ -289,7 +289,18 @@ impl<R: Deref<Target = Recipe>, F: Deref<Target = Findings>> Renderer<R, F> {
             if std::mem::take(&mut self.stale) {
                 self.decoder = decode::span_decoder(&self.recipe.parameters, &self.recipe.format)?;
             }
-            let result = self.decoder.decode(data, decoded);
+            let result = self.decoder.decode(data, decoded).and_then(|()| {
+                // The rest of it is cut off below. Where packets vary in length, that may be padding.
+                let fits = decoded.len() <= packet.len as usize;
+                match fits || self.recipe.format.packet_len.is_none() {
+                    true => Ok(()),
+                    false => Err(DecodeError(format!(
+                        "it holds {} PCM samples, {} more than the first packets",
+                        decoded.len(),
+                        decoded.len() - packet.len as usize
+                    ))),
+                }
+            });
             if piece.owns(packet)
                 && let Some(findings) = &self.findings
             {

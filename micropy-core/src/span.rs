@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::decode::InOrder;
+use crate::decode::{InOrder, Lengths};
 use crate::error::{Error, Result};
 use crate::mp4::{Mark, Packet, Packets};
 use crate::resample::Resampler;
 use crate::source::Source;
-use crate::timeline::{MediaClock, MediaEnd, Segment, Timeline, rescale};
+use crate::timeline::{Lag, MediaClock, MediaEnd, Segment, Timeline};
 
 /// A short file is cut into eight spans: enough for the cores of most machines, with few seams. Each seam costs up to a
 /// few hundred frames; at a constant bitrate, 70 on average.
@@ -339,6 +339,10 @@ struct Place {
     padding: u64,
     /// The last packet's duration in timescale units, if there is one.
     last: Option<u32>,
+    /// Its PCM samples.
+    len: u32,
+    /// How far the sound is behind the container's clock.
+    lag: Lag,
 }
 
 /// The packets that one segment of the timeline needs of those that were read.
@@ -437,6 +441,8 @@ pub struct SpanReader {
     roll: usize,
     /// Decodes the packets before they are split into spans, if it must be done in order.
     in_order: Option<InOrder>,
+    /// How long packets are, if not all of them have the length that the clock says.
+    lengths: Option<Lengths>,
     /// The span being gathered.
     index: usize,
     /// What it needs, and what it shares with the next: a list for each segment of media, the last for `segment`.
@@ -466,16 +472,13 @@ impl SpanReader {
     /// A reader of `ahead`, then `packets`, into the spans of `plan`.
     pub fn new(
         ahead: VecDeque<(Packet, Vec<u8>)>,
-        mut packets: Packets,
+        packets: Packets,
         mapping: Mapping,
         plan: Plan,
         frame_len: u64,
         roll: u32,
         in_order: Option<InOrder>,
     ) -> Self {
-        if let Some(len) = mapping.clock.packet_len {
-            packets.skip_none_longer_than(mapping.clock.longest(len));
-        }
         SpanReader {
             marks: vec![(Place::default(), packets.first())],
             stride: FIRST_STRIDE,
@@ -490,6 +493,7 @@ impl SpanReader {
             // What was decoded already needs none.
             roll: if in_order.is_some() { 0 } else { roll as usize },
             in_order,
+            lengths: None,
             index: 0,
             gathered: Vec::new(),
             segment: 0,
@@ -498,6 +502,13 @@ impl SpanReader {
             extent: Extent::default(),
             end: None,
         }
+    }
+
+    /// The same of packets that may have several frames, which `lengths` counts.
+    #[must_use]
+    pub fn with_lengths(mut self, lengths: Option<Lengths>) -> Self {
+        self.lengths = lengths;
+        self
     }
 
     /// What was read: complete after [`Advance::End`].
@@ -719,9 +730,12 @@ impl SpanReader {
         }
         let clock = &self.mapping.clock;
         let place = &mut self.place;
-        if packet.gap > 0 {
+        let silence = place.lag.before(clock, packet.gap, packet.duration);
+        let from = packet.time.saturating_sub(silence.units);
+        if silence.units > 0 && self.packets.miss(from, packet.time) {
             let before = clock.samples(place.gaps);
-            place.gaps = place.gaps.saturating_add(packet.gap);
+            place.units = place.units.saturating_sub(silence.counted);
+            place.gaps = place.gaps.saturating_add(silence.units);
             let missing = clock.samples(place.gaps) - before;
             place.position = gathered.fill(place.position, missing, packet.offset, at);
         }
@@ -737,7 +751,11 @@ impl SpanReader {
         place.last = Some(packet.duration);
         let declared = clock.samples(place.units) - before;
         place.position = match clock.packet_len {
-            Some(len) => start.saturating_add(u64::from(len)),
+            Some(len) => {
+                let coded = &gathered.data[at..];
+                let counted = self.lengths.and_then(|lengths| lengths.of(coded));
+                start.saturating_add(counted.unwrap_or(len).into())
+            }
             None if self.in_order.is_some() => {
                 // A short duration may be the end padding of some codecs; but none at all, or a millisecond less, are
                 // what other containers leave of it.
@@ -754,8 +772,8 @@ impl SpanReader {
                     true => packet.size,
                     false => LONGEST_PACKET,
                 };
-                let end = declared.min(start.saturating_add(most.into()));
-                place.overlong += declared - end;
+                let end = declared.clamp(start, start.saturating_add(most.into()));
+                place.overlong += declared.saturating_sub(end);
                 end
             }
         };
@@ -775,26 +793,14 @@ impl SpanReader {
             at,
             size: gathered.data.len() - at,
         });
-        let next = || {
-            let ahead = self.ahead.front().map(|(packet, _)| packet.duration);
-            ahead.or_else(|| self.packets.next_duration())
-        };
-        let sound = clock.packet_len.map_or(decoded, |len| Some(len.into()));
-        if let Some(missing) = sound.and_then(|sound| clock.pause(sound, declared, next)) {
-            let to = packet.time.saturating_add(packet.duration.into());
-            let units = rescale(missing, clock.timescale, clock.sample_rate);
-            if self.packets.miss(to.saturating_sub(units), to) {
-                let missing = match clock.packet_len {
-                    Some(_) => {
-                        place.units = place.units.saturating_sub(units);
-                        place.gaps = place.gaps.saturating_add(units);
-                        clock.samples(place.gaps) - filled
-                    }
-                    None => missing,
-                };
-                let end = gathered.data.len();
-                place.position = gathered.fill(place.position, missing, packet.offset, end);
-            }
+        place.len = len;
+        match (clock.packet_len, &self.in_order) {
+            // It is as long as its duration says.
+            (None, None) => {}
+            (None, Some(_)) => place
+                .lag
+                .after(clock, packet.duration, decoded.unwrap_or(declared)),
+            (Some(_), _) => place.lag.after(clock, packet.duration, len.into()),
         }
         let held = self.held + gathered.held();
         if held > SPAN_LIMIT {
@@ -817,21 +823,22 @@ impl SpanReader {
         self.settled = true;
         let clock = &self.mapping.clock;
         let Place {
-            packets,
             units,
             gaps,
             overlong,
             position,
             padding,
             last,
+            len,
+            ..
         } = self.place;
         self.extent.ended = Some(units.saturating_add(gaps));
         let filled = clock.samples(gaps);
+        let decoded = position.saturating_sub(filled);
         let media_len = match (clock.packet_len, &self.in_order) {
-            (None, Some(_)) => position.saturating_sub(filled).saturating_sub(padding),
-            _ => clock
-                .media_len(packets, units, last)
-                .saturating_sub(overlong),
+            (None, Some(_)) => decoded.saturating_sub(padding),
+            (Some(_), _) => clock.sound_len(decoded, len, units, last),
+            (None, None) => clock.samples(units).saturating_sub(overlong),
         };
         self.mapping.timeline.settle(MediaEnd {
             time: units.saturating_add(gaps),
@@ -872,17 +879,22 @@ impl SpanReader {
         if unneeded < WORTH {
             return Ok(());
         }
-        let longest = self.mapping.clock.longest(len as u32);
-        let stops = |packet: &Packet| packet.gap > 0 || packet.duration > longest;
-        if self.ahead.iter().any(|(packet, _)| stops(packet)) {
+        let clock = self.mapping.clock;
+        let mut lag = self.place.lag;
+        let ahead = self.ahead.iter();
+        if !ahead
+            .clone()
+            .all(|(p, _)| lag.takes(&clock, p.gap, p.duration))
+        {
             return Ok(());
         }
         let ahead: Vec<Packet> = self.ahead.drain(..).map(|(packet, _)| packet).collect();
         let rest = unneeded.saturating_sub(ahead.len() as u64);
-        let passed = self.packets.skip(source, rest)?;
+        let passed = self.packets.skip(source, rest, &clock, &mut lag)?;
         let packets = ahead.len() as u64 + passed.packets;
         let units: u64 = ahead.iter().map(|p| u64::from(p.duration)).sum();
         let place = &mut self.place;
+        place.lag = lag;
         place.packets += packets;
         place.units = place
             .units
@@ -893,6 +905,9 @@ impl SpanReader {
             .or(ahead.last().map(|p| p.duration))
             .or(place.last);
         place.position += packets * len;
+        if packets > 0 {
+            place.len = len as u32;
+        }
         self.extent.packets = self.extent.packets.max(place.packets);
         Ok(())
     }
@@ -918,7 +933,11 @@ impl SpanReader {
             let until = from.saturating_sub(distance);
             while self.ahead.is_empty() && until > self.place.position {
                 let units = clock.units_within(until - self.place.position);
-                let passed = self.packets.skip_within(source, units, kept, longest)?;
+                let mut lag = self.place.lag;
+                let passed = self
+                    .packets
+                    .skip_within(source, units, kept, longest, &clock, &mut lag)?;
+                self.place.lag = lag;
                 if passed.packets == 0 {
                     break;
                 }

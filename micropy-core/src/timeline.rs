@@ -9,13 +9,16 @@ use crate::error::{Error, Result};
 use crate::report::duration_of;
 use crate::tags::Gapless;
 
+mod lag;
+
+pub use lag::Lag;
+
 /// The most silence before audio that starts late, and the most that repeats and silence between segments may add to
 /// the media: a few bytes can declare years of either.
 const MOST_ADDED: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a packet is said to last longer than its sound is a pause from such a part of a second on. The clocks of
-/// recorders are not as far off.
-const SHORTEST_PAUSE: u32 = 10;
+/// What an edit leaves out of the media's end is meant from such a part of a second on, however coarse its clock is.
+const SHORTEST_CUT: u32 = 10;
 
 /// `value · to / from`, rounded to the nearest, without overflow up to `u64::MAX`.
 pub fn rescale(value: u64, to: u32, from: u32) -> u64 {
@@ -54,11 +57,15 @@ impl MediaClock {
     /// Durations that differ for another reason (a coarse timescale, the jitter of a recorder's clock, gaps) say
     /// nothing about padding: then every PCM sample counts.
     pub fn media_len(&self, packets: u64, units: u64, last: Option<u32>) -> u64 {
+        match self.packet_len {
+            Some(len) => self.sound_len(packets.saturating_mul(len.into()), len, units, last),
+            None => self.samples(units),
+        }
+    }
+
+    /// The same of packets that decode to `decoded` PCM samples, of which the last has `packet_len`.
+    pub fn sound_len(&self, decoded: u64, packet_len: u32, units: u64, last: Option<u32>) -> u64 {
         let declared = self.samples(units);
-        let Some(packet_len) = self.packet_len else {
-            return declared;
-        };
-        let decoded = packets.saturating_mul(u64::from(packet_len));
         let tick = u64::from(self.sample_rate.div_ceil(self.timescale));
         let padding = decoded.saturating_sub(declared);
         let exact = tick == 1 || padding >= tick;
@@ -76,29 +83,6 @@ impl MediaClock {
             }
         });
         decoded - padding.min(most)
-    }
-
-    /// The most timescale units that a packet of `len` PCM samples lasts without a [pause](MediaClock::pause) behind
-    /// it.
-    pub fn longest(&self, len: u32) -> u32 {
-        let longest = u64::from(len) + u64::from(self.sample_rate / SHORTEST_PAUSE);
-        let units = rescale(longest, self.timescale, self.sample_rate);
-        u32::try_from(units).unwrap_or(u32::MAX)
-    }
-
-    /// PCM samples of silence behind a packet of `len` that is said to last for `declared`, if the recorder had a
-    /// pause: more than a tenth of a second. Its clock may also be late with a packet: the `next` one then seems to
-    /// last no time (in timescale units), until it has caught up. Behind the last packet nothing is missing.
-    pub fn pause(
-        &self,
-        len: u64,
-        declared: u64,
-        next: impl FnOnce() -> Option<u32>,
-    ) -> Option<u64> {
-        let missing = declared.checked_sub(len)?;
-        let is_pause = len > 0 && missing > u64::from(self.sample_rate / SHORTEST_PAUSE);
-        let goes_on = |next: u32| 2 * self.samples(next.into()) >= len;
-        (is_pause && next().is_some_and(goes_on)).then_some(missing)
     }
 }
 
@@ -156,18 +140,20 @@ impl EditList {
     }
 
     /// The same list for media whose first packet decodes at `time` (in timescale units), which is then their
-    /// beginning: a stream that is joined in the middle still has the edit list of its start.
+    /// beginning: a stream that is joined in the middle still has the edit list of its start. Edits count from when
+    /// sound is presented, which is `offset` later than when it is decoded (8.6.1.3).
     ///
     /// Where edits present the time before, there is nothing to present. That is no late start, and no silence: the
     /// clock of a live stream may have run for years. Between other edits it is a gap.
     #[must_use]
-    pub fn from(&self, time: u64) -> EditList {
+    pub fn from(&self, time: u64, offset: i32) -> EditList {
         let mut edits: Vec<Edit> = Vec::with_capacity(self.edits.len());
         for &edit in self.edits.iter() {
             let Some(media) = edit.media_time else {
                 edits.push(edit);
                 continue;
             };
+            let media = media.saturating_add_signed(-i64::from(offset));
             let before = rescale(
                 time.saturating_sub(media),
                 self.movie_timescale,
@@ -233,13 +219,20 @@ impl EditList {
         u64::from(self.timescale.div_ceil(self.movie_timescale.max(1)))
     }
 
+    /// The same as far as the media decides it. Where the movie counts whole seconds, an edit that ends half a second
+    /// before the media does means it.
+    fn short_tick(&self) -> u64 {
+        self.tick()
+            .min((self.timescale / SHORTEST_CUT).max(1).into())
+    }
+
     /// What is presented, in order: the empty edits are the time between the stretches.
     fn stretches(&self) -> Vec<Stretch> {
         let presenting = |e: &Edit| e.media_time.is_some();
         let have_lengths = self.edits.iter().any(|e| presenting(e) && e.duration > 0);
         // It presents all there is in a fragmented file, and nothing beside others that have a length.
         let open = |e: &Edit| e.duration == 0 && (self.fragmented || !have_lengths);
-        let tick = self.tick();
+        let tick = self.short_tick();
         let mut stretches: Vec<Stretch> = Vec::new();
         let mut now = 0u64;
         for edit in self.edits.iter().skip_while(|e| !presenting(e)) {
@@ -373,7 +366,8 @@ pub struct Timeline {
 impl Timeline {
     /// The presentation by `edits` of media that ends at `end`, if that is known.
     ///
-    /// Where a segment ends within one unit of the movie's timescale of the media's own end, it ends there. If the
+    /// Where a segment ends within one unit of the movie's timescale of the media's own end, it ends there; but not where
+    /// the media goes on for more than a tenth of a second. If the
     /// edits present the media as it is, iTunSMPB says what is presented, provided that it accounts for every packet of
     /// the track (`packets`, if known).
     pub fn new(
@@ -466,7 +460,10 @@ impl Timeline {
     pub fn slack(&self) -> u64 {
         match self.settled {
             true => 0,
-            false => self.clock.samples(self.edits.tick()).saturating_add(1),
+            false => self
+                .clock
+                .samples(self.edits.short_tick())
+                .saturating_add(1),
         }
     }
 
@@ -591,10 +588,10 @@ impl Timeline {
     /// The lengths of all segments, and where they begin in the media.
     fn whole(&mut self, end: Option<MediaEnd>) -> Vec<(u64, Option<u64>)> {
         let stretches = self.edits.stretches();
-        let tick = self.edits.tick();
+        let (tick, short_tick) = (self.edits.tick(), self.edits.short_tick());
         let reaches = |stretch: &Stretch| {
             let stands_at_the_end =
-                |end: MediaEnd| stretch.media.end.saturating_add(tick) >= end.time;
+                |end: MediaEnd| stretch.media.end.saturating_add(short_tick) >= end.time;
             stretch.open || end.is_some_and(stands_at_the_end)
         };
         let is_the_media = |stretch: &Stretch| stretch.media.start == 0 && reaches(stretch);
@@ -879,7 +876,7 @@ mod tests {
     #[test]
     fn a_stream_joined_in_the_middle_begins_with_its_first_packet() {
         let joined = |list: &[(u64, i64)], at: u64, media: u64| {
-            let list = edits(list, 1000, 1000).from(at);
+            let list = edits(list, 1000, 1000).from(at, 0);
             assert_eq!(list.delay(), Duration::ZERO);
             laid_out(&list, Some(media))
         };
@@ -898,6 +895,27 @@ mod tests {
                 (100, None),
                 (50, Some(480))
             ]
+        );
+    }
+
+    #[test]
+    fn edits_count_from_when_sound_is_presented() {
+        for (offset, expected) in [(0, 480), (20, 500), (25, 500), (-10, 470)] {
+            let list = edits(&[(0, 20)], 1000, 1000).from(0, offset);
+            assert_eq!(laid_out(&list, Some(500))[0].0, expected, "{offset}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_an_edit_by_a_coarse_clock_is_meant() {
+        // Of 3.947 s.
+        let list = |seconds| edits(&[(seconds, 1024)], 1, 44_100);
+        let media = Some(174_080);
+        assert_eq!(laid_out(&list(3), media), [(132_300, Some(1024))]);
+        assert_eq!(laid_out(&list(4), media), [(173_056, Some(1024))]);
+        assert_eq!(
+            laid_out(&list(3), Some(1024 + 134_000)),
+            [(134_000, Some(1024))]
         );
     }
 

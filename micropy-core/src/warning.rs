@@ -94,9 +94,9 @@ pub enum Warning {
         /// Packets that were found.
         found: u64,
     },
-    /// Segments are missing there, or come later than they should: a fragment begins later than the one in front of it
-    /// ends. Or a packet is said to last longer than its sound, by more than a tenth of a second: the recorder had a
-    /// pause.
+    /// Segments are missing there, or come later than they should: a fragment begins a packet later than the one in front
+    /// of it ends. Or packets are said to last longer than their sound, together by more than a tenth of a second: the
+    /// recorder had pauses.
     #[non_exhaustive]
     Gap {
         /// When the sound in front of it ends, on the clock of the stream.
@@ -114,6 +114,9 @@ pub enum Warning {
         /// When it begins.
         begins: Duration,
     },
+    /// The container says that packets are to be heard at other times than one after the other (composition offsets that
+    /// vary); they were converted one after the other.
+    CompositionOffsets,
     /// The edit list presents some of the media from behind its end; silence takes its place.
     #[non_exhaustive]
     BehindTheMedia {
@@ -278,6 +281,10 @@ impl fmt::Display for Warning {
                  order, and were converted as they stand",
                 begins.as_secs_f64(),
                 at.as_secs_f64()
+            ),
+            Warning::CompositionOffsets => f.write_str(
+                "packets are to be heard at other times than one after the other (their composition offsets vary): they \
+                 were converted one after the other",
             ),
             Warning::BehindTheMedia { length } => write!(
                 f,

@@ -171,6 +171,9 @@ impl Outcome<'_> {
         warnings.extend(self.faults.warnings());
         warnings.extend(self.much_concealed());
         warnings.extend(self.packets.jumps().iter().map(|jump| self.jump(jump)));
+        if self.packets.composition().varies {
+            warnings.push(Warning::CompositionOffsets);
+        }
         if self.extent.beyond > 0 {
             warnings.push(Warning::BehindTheMedia {
                 length: duration_of(self.extent.beyond, self.format.sample_rate),

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 
 use super::{Conversion, Survey, encoder};
 use crate::audio::Beginning;
-use crate::decode::Format;
+use crate::decode::{self, Format};
 use crate::downmix::Downmix;
 use crate::error::Result;
 use crate::fade::Fade;
@@ -45,6 +45,7 @@ impl Conversion<'_> {
         } = beginning;
         let at = self.audio.parameters().at;
         let in_order = format.in_order(self.audio.parameters())?;
+        let lengths = decode::lengths(self.audio.parameters(), &format);
         timeline.check(at, in_order.is_some())?;
         let rate = options.output_rate(format.sample_rate);
         let resampler = match rate == format.sample_rate {
@@ -77,7 +78,8 @@ impl Conversion<'_> {
             frame_len,
             format.roll,
             in_order,
-        );
+        )
+        .with_lengths(lengths);
         let end = survey.map(|survey| survey.extent.output_len).or(declared);
         Ok(Setup {
             recipe: Recipe {
@@ -109,7 +111,9 @@ impl Conversion<'_> {
         let track = self.audio.track();
         let gapless = self.audio.metadata().gapless;
         let clock = self.clock(beginning);
-        let edits = track.edits.from(beginning.time());
+        let edits = track
+            .edits
+            .from(beginning.time(), beginning.composition_offset());
         let end = self.media_end(&beginning.format, &clock);
         Timeline::new(clock, edits, gapless, track.samples, end)
     }
@@ -117,9 +121,13 @@ impl Conversion<'_> {
     /// The end of the media, as far as the container declares it.
     fn media_end(&self, format: &Format, clock: &MediaClock) -> Option<MediaEnd> {
         let track = self.audio.track();
-        // What a pause adds to the sound is known once the packets around it were seen.
-        let may_pause = |len| track.has_longer_than(clock.longest(len));
-        if format.has_unknown_lengths() || clock.packet_len.is_some_and(may_pause) {
+        let frame_len = decode::lengths(self.audio.parameters(), format).map(|l| l.frame_len);
+        // What a pause adds to the sound is known once the packets around it were seen, and so is what several frames in
+        // a packet add.
+        if format.has_unknown_lengths()
+            || track.has_pauses(clock)
+            || frame_len.is_some_and(|len| track.may_hold_other_than_usual(len, clock))
+        {
             return None;
         }
         let declared = track.samples.zip(track.duration);

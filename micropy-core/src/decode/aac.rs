@@ -5,8 +5,9 @@ use symphonia_core::codecs::audio::well_known::CODEC_ID_AAC;
 
 use super::aac_config::{AacConfig, Extension, object_type};
 use super::aac_packet::{self, Beginning, ChannelElement};
+use super::frames::{self, Lengths};
 use super::symphonia::{Symphonia, parameters};
-use super::{DecodeError, Decoder, Format, fdk, frames, reconfigured};
+use super::{DecodeError, Decoder, Format, fdk, reconfigured};
 use crate::codec::{AacProfile, Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm};
@@ -59,16 +60,29 @@ pub fn check(track: &CodecParameters) -> Result<()> {
     }
 }
 
+/// How long its packets are, where they can hold several blocks.
+pub fn lengths(track: &CodecParameters, format: &Format) -> Option<Lengths> {
+    let aac = configuration(track).ok().filter(has_raw_data_blocks)?;
+    Some(Lengths {
+        count: |packet| aac_packet::raw_data_blocks(packet).flatten().count(),
+        frame_len: block_len(&aac, format),
+    })
+}
+
+/// PCM samples of a block. SBR doubles the rate and the length together.
+fn block_len(aac: &AacConfig, format: &Format) -> u32 {
+    let block_len =
+        u64::from(aac.frame_len) * u64::from(format.sample_rate) / u64::from(aac.core_rate.max(1));
+    u32::try_from(block_len).unwrap_or(aac.frame_len)
+}
+
 /// The decoder for it.
 pub fn decoder(track: &CodecParameters, format: &Format) -> Result<Box<dyn Decoder>> {
     let aac = configuration(track)?.with_channels_of_format(format);
     if !has_raw_data_blocks(&aac) {
         return fdk::decoder(track, &aac, format);
     }
-    // SBR doubles the rate and the length together.
-    let block_len =
-        u64::from(aac.frame_len) * u64::from(format.sample_rate) / u64::from(aac.core_rate.max(1));
-    let block_len = u32::try_from(block_len).unwrap_or(aac.frame_len);
+    let block_len = block_len(&aac, format);
     let is_plain =
         is_plain(&aac) && format.sample_rate == aac.core_rate && Some(format.layout) == aac.layout;
     let of_block = Format {

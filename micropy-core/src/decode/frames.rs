@@ -14,6 +14,24 @@ pub fn packet_len(lens: &[u32]) -> Option<u32> {
     alike.then_some(*first)
 }
 
+/// How long packets of several frames are: their headers tell, without decoding. A later packet may have more frames
+/// than the first ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Lengths {
+    /// The frames of a packet.
+    pub count: fn(&[u8]) -> usize,
+    /// PCM samples of each.
+    pub frame_len: u32,
+}
+
+impl Lengths {
+    /// PCM samples of `packet`; `None`: no frame is found in it.
+    pub fn of(&self, packet: &[u8]) -> Option<u32> {
+        let frames = u32::try_from((self.count)(packet)).ok()?;
+        frames.checked_mul(self.frame_len).filter(|&len| len > 0)
+    }
+}
+
 /// Decodes the frames of one packet by `decode`, one after the other. Silence of `frame_len` PCM samples takes the
 /// place of one that cannot be decoded, so that those after it keep theirs; the first such error is returned.
 pub fn decode<F>(

@@ -24,7 +24,6 @@ mod fdk;
 mod fdk_config;
 #[cfg(feature = "flac")]
 mod flac;
-#[cfg(any(feature = "aac", feature = "adpcm", feature = "mp3"))]
 mod frames;
 mod in_order;
 #[cfg(feature = "mp3")]
@@ -52,6 +51,7 @@ mod vorbis;
 #[cfg(test)]
 mod tests;
 
+pub use frames::Lengths;
 pub use in_order::InOrder;
 
 use described::Described;
@@ -163,12 +163,23 @@ pub fn span_decoder(parameters: &CodecParameters, format: &Format) -> Result<Box
     }
 }
 
+/// How long the packets of such a track are, where that is not the same for all of them and their frames tell.
+pub fn lengths(parameters: &CodecParameters, format: &Format) -> Option<Lengths> {
+    let lengths = family(&parameters.codec).ok()?.lengths?;
+    let usual = format
+        .packet_len
+        .filter(|_| format.roll != ROLL_TO_THE_START)?;
+    lengths(parameters, format).filter(|lengths| usual.is_multiple_of(lengths.frame_len))
+}
+
 /// The modules of this folder, by the codecs that they decode.
 struct Family {
     serves: fn(&Codec) -> bool,
     check: fn(&CodecParameters) -> Result<()>,
     inspect: fn(&CodecParameters, &[&[u8]]) -> Result<Format>,
     decoder: fn(&CodecParameters, &Format) -> Result<Box<dyn Decoder>>,
+    /// Where packets can hold several frames.
+    lengths: Option<fn(&CodecParameters, &Format) -> Option<Lengths>>,
 }
 
 const FAMILIES: &[Family] = &[
@@ -178,6 +189,7 @@ const FAMILIES: &[Family] = &[
         check: aac::check,
         inspect: aac::inspect,
         decoder: aac::decoder,
+        lengths: Some(aac::lengths),
     },
     #[cfg(feature = "ac3")]
     Family {
@@ -185,6 +197,7 @@ const FAMILIES: &[Family] = &[
         check: |_| Ok(()),
         inspect: ac3::inspect,
         decoder: ac3::decoder,
+        lengths: None,
     },
     #[cfg(feature = "adpcm")]
     Family {
@@ -192,6 +205,7 @@ const FAMILIES: &[Family] = &[
         check: |parameters| adpcm::inspect(parameters, &[]).map(drop),
         inspect: adpcm::inspect,
         decoder: adpcm::decoder,
+        lengths: None,
     },
     #[cfg(feature = "alac")]
     Family {
@@ -199,6 +213,7 @@ const FAMILIES: &[Family] = &[
         check: |parameters| alac::inspect(parameters, &[]).map(drop),
         inspect: alac::inspect,
         decoder: alac::decoder,
+        lengths: None,
     },
     #[cfg(feature = "flac")]
     Family {
@@ -206,6 +221,7 @@ const FAMILIES: &[Family] = &[
         check: |parameters| flac::inspect(parameters, &[]).map(drop),
         inspect: flac::inspect,
         decoder: flac::decoder,
+        lengths: None,
     },
     #[cfg(feature = "mp3")]
     Family {
@@ -213,6 +229,7 @@ const FAMILIES: &[Family] = &[
         check: |_| Ok(()),
         inspect: mpeg_audio::inspect,
         decoder: mpeg_audio::decoder,
+        lengths: Some(mpeg_audio::lengths),
     },
     #[cfg(feature = "opus")]
     Family {
@@ -220,6 +237,7 @@ const FAMILIES: &[Family] = &[
         check: |parameters| opus::inspect(parameters, &[]).map(drop),
         inspect: opus::inspect,
         decoder: opus::decoder,
+        lengths: None,
     },
     #[cfg(feature = "pcm")]
     Family {
@@ -227,6 +245,7 @@ const FAMILIES: &[Family] = &[
         check: |parameters| linear_pcm::inspect(parameters, &[]).map(drop),
         inspect: linear_pcm::inspect,
         decoder: linear_pcm::decoder,
+        lengths: None,
     },
     #[cfg(feature = "vorbis")]
     Family {
@@ -234,6 +253,7 @@ const FAMILIES: &[Family] = &[
         check: |parameters| vorbis::inspect(parameters, &[]).map(drop),
         inspect: vorbis::inspect,
         decoder: vorbis::decoder,
+        lengths: None,
     },
 ];
 

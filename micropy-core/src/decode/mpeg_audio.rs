@@ -4,9 +4,10 @@ use symphonia_bundle_mp3::MpaDecoder;
 use symphonia_core::codecs::audio::AudioCodecId;
 use symphonia_core::codecs::audio::well_known::{CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3};
 
+use super::frames::{self, Lengths};
 use super::layer_2::{self, Allowed};
 use super::symphonia::{Symphonia, parameters};
-use super::{DecodeError, Decoder, Format, frames};
+use super::{DecodeError, Decoder, Format};
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::frame_header::{FrameHeader, Layer, Version};
@@ -56,6 +57,19 @@ pub fn inspect(_track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Form
         packet_len: frames::packet_len(&lens),
         // One more for the overlap of the transform, and one for the filter bank.
         roll: reservoir.map_or(2, |frames| (frames + 2).min(MAX_ROLL)),
+    })
+}
+
+/// How long its packets are.
+pub fn lengths(_track: &CodecParameters, format: &Format) -> Option<Lengths> {
+    let frame_len = match format.codec {
+        Codec::Mp1 => 384,
+        Codec::Mp3 if format.sample_rate < 32_000 => 576,
+        _ => 1152,
+    };
+    Some(Lengths {
+        count: |packet| headers(packet).len(),
+        frame_len,
     })
 }
 

@@ -56,6 +56,36 @@ impl Defaults {
     }
 }
 
+/// When a fragment begins (`tfdt`), in timescale units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DecodeTime {
+    time: u64,
+    /// It is counted in 32 bits, which begin again with 0 after a day at 48 kHz.
+    wraps: bool,
+}
+
+impl DecodeTime {
+    /// The time nearest to `expected` that it can mean.
+    pub fn whole(self, expected: u64) -> u64 {
+        const ROUND: u64 = 1 << 32;
+        if !self.wraps {
+            return self.time;
+        }
+        let rounds = expected & !(ROUND - 1);
+        let candidates = [
+            rounds.checked_sub(ROUND),
+            Some(rounds),
+            rounds.checked_add(ROUND),
+        ];
+        candidates
+            .into_iter()
+            .flatten()
+            .map(|rounds| rounds | self.time)
+            .min_by_key(|time| time.abs_diff(expected))
+            .unwrap_or(self.time)
+    }
+}
+
 /// Walks the top-level boxes of a file, forward. Each header is read only once: a stream cannot go back to it.
 #[derive(Clone, Copy, Debug)]
 pub struct TopLevel {
@@ -100,7 +130,7 @@ pub struct Fragments {
     /// Those of every track, by its id.
     defaults: Arc<[(u32, Defaults)]>,
     /// Runs of the last fragment read that are still to be returned, the first with the time of `tfdt`.
-    runs: VecDeque<(Option<u64>, SampleTable)>,
+    runs: VecDeque<(Option<DecodeTime>, SampleTable)>,
     /// Bytes of their boxes that may still be read.
     runs_left: u64,
     warnings: Vec<Warning>,
@@ -147,7 +177,7 @@ impl Fragments {
     pub fn next_run(
         &mut self,
         source: &mut dyn Source,
-    ) -> Result<Option<(Option<u64>, SampleTable)>> {
+    ) -> Result<Option<(Option<DecodeTime>, SampleTable)>> {
         loop {
             if let Some((decode_time, run)) = self.runs.pop_front() {
                 if let Some(lowest) = run.lowest_offset() {
@@ -249,7 +279,10 @@ impl Fragments {
                     let payload = reader.payload(&child, 4096)?;
                     let mut fields = Fields::new(child.kind, child.payload, &payload);
                     let (version, _) = fields.version_and_flags()?;
-                    decode_time = Some(fields.u32_or_u64(version)?);
+                    decode_time = Some(DecodeTime {
+                        time: fields.u32_or_u64(version)?,
+                        wraps: version == 0,
+                    });
                 }
                 b"trun" => {
                     let payload = reader.payload(&child, RUN_LIMIT)?;
@@ -284,7 +317,7 @@ impl Fragments {
     fn push_run(
         &mut self,
         trun: &BoxHeader,
-        decode_time: Option<u64>,
+        decode_time: Option<DecodeTime>,
         run: SampleTable,
     ) -> Result<()> {
         if self.runs.len() >= MAX_RUNS {
@@ -405,7 +438,7 @@ fn read_run(mut trun: Fields<'_>, fragment: &TrackFragment, follows: u64) -> Res
                 trun.u32()?;
             }
             if flags & COMPOSITION_OFFSET != 0 {
-                trun.u32()?;
+                table.composition.push(trun.u32()?.cast_signed());
             }
         }
     }

@@ -12,7 +12,7 @@ use super::track::{Budget, Trak, language};
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::source::{Source, read_full_at};
-use crate::timeline::{EditList, Timeline, rescale};
+use crate::timeline::{EditList, MediaClock, Timeline, rescale};
 use crate::warning::{LeftOut, Warning};
 
 /// The most tracks of one file.
@@ -465,9 +465,14 @@ impl AudioTrack {
         self.table.last_duration()
     }
 
-    /// Whether a packet outside of movie fragments, but the last, lasts for more than `longest` timescale units.
-    pub fn has_longer_than(&self, longest: u32) -> bool {
-        self.table.has_longer_than(longest)
+    /// Whether the durations of its packets outside of movie fragments leave pauses between them.
+    pub fn has_pauses(&self, clock: &MediaClock) -> bool {
+        self.table.has_pauses(clock)
+    }
+
+    /// Whether some of them last as long as another number of frames of `frame_len` PCM samples than they usually hold.
+    pub fn may_hold_other_than_usual(&self, frame_len: u32, clock: &MediaClock) -> bool {
+        self.table.may_hold_other_than_usual(frame_len, clock)
     }
 
     /// Bytes of its packets outside of movie fragments.

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::fragment::{Fragments, TopLevel};
+use super::fragment::{DecodeTime, Fragments, TopLevel};
 pub use super::sample_table::Passed;
-use super::sample_table::{Cursor, Sample};
+use super::sample_table::{Composition, Cursor, Sample};
 use crate::error::{Error, Result};
 use crate::source::{Source, read_full_at};
-use crate::timeline::{MediaClock, rescale};
+use crate::timeline::{Lag, MediaClock};
 use crate::warning::Warning;
 
 /// One packet: an ISO *sample* once it leaves this module.
@@ -21,8 +21,9 @@ pub struct Packet {
     pub size: u32,
     /// Decode time in timescale units from the beginning of the media.
     pub time: u64,
-    /// Timescale units of silence before it, in place of fragments that are missing.
-    pub gap: u64,
+    /// Timescale units between the packet in front of it and its own time, where a fragment tells that: more than 0
+    /// where fragments are missing, or by the jitter of a clock.
+    pub gap: Option<u64>,
     /// Duration in timescale units.
     pub duration: u32,
     /// Index of its sample entry, counted from 1.
@@ -51,14 +52,13 @@ impl Missing {
     }
 }
 
-/// Two fragments whose times do not follow each other by more than a packet, or a packet that lasts much longer than
-/// its sound.
+/// Fragments whose times do not follow each other, or packets that last longer than their sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Jump {
-    /// Decode time at which the one ends, or the packet's sound, in timescale units.
+    /// Decode time at which what is missing begins, or the fragment before ends, in timescale units.
     pub from: u64,
-    /// Decode time at which the next begins: later where segments are missing, earlier where they overlap or are in
-    /// the wrong order.
+    /// Decode time at which what follows begins: later where something is missing, earlier where fragments overlap or
+    /// are in the wrong order.
     pub to: u64,
     /// Silence takes the place of what is missing.
     pub filled: bool,
@@ -83,8 +83,6 @@ pub struct Packets {
     fragments: Option<Fragments>,
     /// Samples of uncompressed audio that make one packet; 1 for all other codecs.
     group: u32,
-    /// Timescale units of the longest packet that may be skipped.
-    longest: u32,
     /// Taken from the cursor, but not contiguous with the last batch.
     held_back: Option<Sample>,
     /// Packets read but not returned yet.
@@ -100,10 +98,12 @@ pub struct Packets {
     timescale: u32,
     /// How much later packets are than their fragments say, after some that overlap.
     late: u64,
-    /// Timescale units of silence in place of missing fragments so far.
+    /// Timescale units of silence in place of what is missing so far.
     filled: u64,
-    /// Such silence before the next packet.
-    gap: u64,
+    /// What the fragment of the next packet says of the time before it.
+    gap: Option<u64>,
+    /// The composition offsets so far.
+    composition: Composition,
     ended: bool,
     /// What was missing when the end was reached first.
     missing_at_end: Option<Missing>,
@@ -141,6 +141,10 @@ impl Packets {
         group: u32,
         timescale: u32,
     ) -> Self {
+        let mut composition = cursor.composition();
+        if cursor.samples_left() > 0 {
+            composition.first.get_or_insert(0);
+        }
         Packets {
             first: Mark {
                 cursor: cursor.clone(),
@@ -154,12 +158,11 @@ impl Packets {
             timescale,
             late: 0,
             filled: 0,
-            gap: 0,
+            gap: None,
             missing_at_end: None,
             cursor,
             fragments,
             group,
-            longest: u32::MAX,
             held_back: None,
             batch: VecDeque::new(),
             buffer: Vec::new(),
@@ -167,6 +170,7 @@ impl Packets {
             missing: Missing::default(),
             jumps: Vec::new(),
             last_duration: 0,
+            composition,
             ended: false,
             read_bytes: 0,
             read_up_to: 0,
@@ -193,75 +197,56 @@ impl Packets {
         Ok(Some(packet))
     }
 
-    /// Never skips packets that last longer than `longest` timescale units: there may be a pause behind them.
-    pub fn skip_none_longer_than(&mut self, longest: u32) {
-        self.longest = longest;
-    }
-
-    /// Skips up to `count` packets without reading them; fewer if the track or the file ends, at a packet with a
-    /// [gap](Packet::gap) before it, or at [a longer one](Packets::skip_none_longer_than).
+    /// Skips up to `count` packets without reading them, and counts their times in `lag`. Stops where the track or the
+    /// file ends, and at a packet that has to be looked at: one that silence may have to stand in front of, or that
+    /// [stands out](Lag::stands_out).
     ///
     /// # Errors
     ///
     /// As [`Packets::next`].
-    pub fn skip(&mut self, source: &mut dyn Source, count: u64) -> Result<Passed> {
+    pub fn skip(
+        &mut self,
+        source: &mut dyn Source,
+        count: u64,
+        clock: &MediaClock,
+        lag: &mut Lag,
+    ) -> Result<Passed> {
         let mut passed = Passed::default();
         self.announced = 0;
         while passed.packets < count && !self.ended {
-            let duration = match self.batch.front() {
-                Some(packet) if packet.read < packet.size || packet.gap > 0 => break,
-                Some(packet) if packet.duration > self.longest => break,
-                Some(packet) => {
-                    self.given += packet.read as usize;
-                    let duration = packet.duration;
-                    self.batch.pop_front();
-                    duration
-                }
+            let (gap, duration) = match self.batch.front() {
+                Some(packet) if packet.read < packet.size => break,
+                Some(packet) => (packet.gap, packet.duration),
                 None => match self.first_of_batch(source)? {
-                    Some(sample) if self.gap > 0 || sample.duration > self.longest => {
+                    Some(sample) => {
                         self.held_back = Some(sample);
-                        break;
+                        (self.gap, sample.duration)
                     }
-                    Some(sample) => sample.duration,
                     None => {
                         self.ended = true;
                         break;
                     }
                 },
             };
+            if !lag.takes(clock, gap, duration) {
+                break;
+            }
+            match self.batch.pop_front() {
+                Some(packet) => self.given += packet.read as usize,
+                None => (self.held_back, self.gap) = (None, None),
+            }
             passed.packets += 1;
             passed.duration = passed.duration.saturating_add(duration.into());
             passed.last = Some(duration);
             if self.batch.is_empty() && self.held_back.is_none() {
                 let left = count - passed.packets;
-                let more = self.cursor.skip(left, self.group, self.longest);
+                let more = self.cursor.skip(left, self.group, clock, lag);
                 passed.packets += more.packets;
                 passed.duration = passed.duration.saturating_add(more.duration);
                 passed.last = more.last.or(passed.last);
             }
         }
         Ok(passed)
-    }
-
-    /// Timescale units of the pause behind `packet`, each of whose codec has as many PCM samples as `clock` says:
-    /// silence is to take their place, and they are noted. `ahead`: how long the next packet lasts, if it has been read
-    /// already.
-    pub fn pause_behind(&mut self, packet: &Packet, ahead: Option<u32>, clock: &MediaClock) -> u64 {
-        let Some(len) = clock.packet_len else {
-            return 0;
-        };
-        let declared = clock.samples(packet.duration.into());
-        let next = || ahead.or_else(|| self.next_duration());
-        let Some(missing) = clock.pause(len.into(), declared, next) else {
-            return 0;
-        };
-        let pause = rescale(missing, clock.timescale, clock.sample_rate);
-        let pause = pause.min(packet.duration.into());
-        let to = packet.time.saturating_add(packet.duration.into());
-        match self.miss(to.saturating_sub(pause), to) {
-            true => pause,
-            false => 0,
-        }
     }
 
     /// Skips the packets that end within the next `units` of time without reading them, but for the last `kept` of
@@ -277,6 +262,8 @@ impl Packets {
         units: u64,
         kept: u64,
         longest: impl Fn(u32) -> u64,
+        clock: &MediaClock,
+        lag: &mut Lag,
     ) -> Result<Passed> {
         if !self.batch.is_empty() || self.ended {
             return Ok(Passed::default());
@@ -293,17 +280,12 @@ impl Packets {
             }
             _ => 0,
         };
-        self.skip(source, ending.saturating_sub(kept))
+        self.skip(source, ending.saturating_sub(kept), clock, lag)
     }
 
-    /// Duration of the next packet, if it stands in the same sample table.
-    pub fn next_duration(&self) -> Option<u32> {
-        let read = self.batch.front().map(|packet| packet.duration);
-        let held_back = || {
-            self.held_back
-                .or_else(|| self.cursor.clone().next(self.group))
-        };
-        read.or_else(|| held_back().map(|sample| sample.duration))
+    /// How much later than they are decoded the packets read so far are presented.
+    pub fn composition(&self) -> Composition {
+        self.composition
     }
 
     /// Whether the packets hold uncompressed audio: at most one PCM sample per byte.
@@ -330,7 +312,7 @@ impl Packets {
             Some(fragments) => Some(fragments.place()?),
             None => None,
         };
-        let between = self.batch.is_empty() && !self.ended && self.gap == 0;
+        let between = self.batch.is_empty() && !self.ended && self.gap.is_none();
         between.then(|| Mark {
             cursor: match fragments {
                 Some(_) => Cursor::new(Arc::default(), self.cursor.time()),
@@ -363,7 +345,7 @@ impl Packets {
         self.buffer.clear();
         self.given = 0;
         self.announced = 0;
-        self.gap = 0;
+        self.gap = None;
         self.missing = Missing::default();
         self.ended = false;
     }
@@ -459,7 +441,22 @@ impl Packets {
             };
             match fragments.next_run(source)? {
                 Some((decode_time, run)) => {
-                    let time = decode_time.map_or(self.cursor.time(), |time| self.place(time));
+                    let time = match decode_time {
+                        Some(time) if self.last_duration > 0 => self.place(time),
+                        // A stream may begin at any time.
+                        Some(time) => time.whole(0),
+                        None => self.cursor.time(),
+                    };
+                    match (run.composition.first, run.composition.varies) {
+                        (Some(first), false) => self.composition.push(first),
+                        (Some(first), true) => {
+                            self.composition.push(first);
+                            self.composition.varies = true;
+                        }
+                        // Runs without offsets say that there are none.
+                        (None, _) if run.samples() > 0 => self.composition.push(0),
+                        (None, _) => {}
+                    }
                     self.cursor = Cursor::new(Arc::new(run), time);
                     self.announced = 0;
                 }
@@ -471,19 +468,14 @@ impl Packets {
         }
     }
 
-    /// When a fragment begins that says it does at `time`: not before the one in front of it ends. Where it is later by
-    /// more than a packet, fragments are missing.
-    fn place(&mut self, time: u64) -> u64 {
+    /// When a fragment begins that says it does at `time`: not before the one in front of it ends.
+    fn place(&mut self, time: DecodeTime) -> u64 {
         let end = self.cursor.time();
-        let packet = u64::from(self.last_duration);
-        if packet == 0 {
-            // A stream may begin at any time.
-            return time;
-        }
+        let said = end.saturating_sub(self.late);
+        let time = time.whole(said);
         if time < end {
-            let said = end.saturating_sub(self.late);
             self.late = end - time;
-            if time.saturating_add(packet) < said {
+            if time.saturating_add(self.last_duration.into()) < said {
                 self.note(Jump {
                     from: said,
                     to: time,
@@ -493,15 +485,14 @@ impl Packets {
             return end;
         }
         self.late = 0;
-        let gap = time - end;
-        if gap > packet && self.miss(end, time) {
-            self.gap = self.gap.saturating_add(gap);
-        }
+        // A run may be without samples.
+        let before = self.gap.unwrap_or(0);
+        self.gap = Some(before.saturating_add(time - end));
         time
     }
 
-    /// Notes that there is nothing to decode between these decode times. Whether silence is to take its place: not
-    /// where it is too long.
+    /// Notes that something is missing between these decode times. Whether silence is to take its place: not where it is
+    /// too long.
     pub fn miss(&mut self, from: u64, to: u64) -> bool {
         let gap = to.saturating_sub(from);
         let most = |seconds: u64| seconds.saturating_mul(self.timescale.into());
@@ -547,7 +538,7 @@ impl Packets {
                 time: sample.time,
                 duration: sample.duration,
                 entry: sample.entry,
-                gap: std::mem::take(&mut self.gap),
+                gap: self.gap.take(),
                 read: 0,
             });
             end = end.saturating_add(sample.size.into());

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::boxes::{BoxHeader, BoxReader};
 use crate::codec::Block;
 use crate::error::{Error, Result};
+use crate::timeline::{Lag, MediaClock};
 
 /// One sample, or several contiguous ones of equal size and duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +48,24 @@ pub struct SampleTable {
     pub chunks: Vec<ChunkRun>,
     /// `stco`, `co64`.
     pub offsets: Compact<u32, u64>,
+    /// `ctts`.
+    pub composition: Composition,
+}
+
+/// How much later than it is decoded sound is presented, by its composition offsets: edits count from there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Composition {
+    /// The offset of the first sample in timescale units, if there are offsets.
+    pub first: Option<i32>,
+    /// Others differ from it.
+    pub varies: bool,
+}
+
+impl Composition {
+    /// The next sample, or some, have this offset.
+    pub fn push(&mut self, offset: i32) {
+        self.varies |= *self.first.get_or_insert(offset) != offset;
+    }
 }
 
 /// A run of samples of one duration.
@@ -183,6 +202,7 @@ impl SampleTable {
     pub fn read_box(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
         match &header.kind.0 {
             b"stts" => self.read_stts(reader, header),
+            b"ctts" => self.read_ctts(reader, header),
             b"stsc" => self.read_stsc(reader, header),
             b"stsz" => self.read_stsz(reader, header),
             b"stz2" => self.read_stz2(reader, header),
@@ -206,6 +226,19 @@ impl SampleTable {
         })?;
         self.durations.shrink_to_fit();
         Ok(())
+    }
+
+    fn read_ctts(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
+        let [_, count] = words(reader.head::<8>(header)?);
+        self.composition = Composition::default();
+        reader.entries(header, 8, count, |entry: &[u8; 8]| {
+            let [samples, offset] = words(*entry);
+            if samples > 0 {
+                // In version 0 they have no sign, and none of that length is meant.
+                self.composition.push(offset.cast_signed());
+            }
+            Ok(())
+        })
     }
 
     /// Appends `count` samples of `delta` units.
@@ -342,13 +375,42 @@ impl SampleTable {
         run.or(self.durations.last()).map(|run| run.delta)
     }
 
-    /// Whether a sample but the last lasts longer than `longest`.
-    pub fn has_longer_than(&self, longest: u32) -> bool {
-        let mut left = self.samples().saturating_sub(1);
+    /// Whether the durations of packets leave pauses between them.
+    pub fn has_pauses(&self, clock: &MediaClock) -> bool {
+        let mut left = self.samples();
+        let mut lag = Lag::default();
+        for run in &self.durations {
+            // Behind the last sample nothing is missing.
+            let samples = left.min(run.count.into());
+            if samples > 0 && lag.before(clock, None, run.delta).units > 0 {
+                return true;
+            }
+            left -= samples;
+            let followed = samples - u64::from(left == 0).min(samples);
+            if lag.adds_up(clock, followed, run.delta) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether a sample lasts as long as another number of frames of `frame_len` PCM samples than the packets of `clock`
+    /// hold. The last one may be shorter.
+    pub fn may_hold_other_than_usual(&self, frame_len: u32, clock: &MediaClock) -> bool {
+        let Some(usual) = clock.packet_len.map(u64::from) else {
+            return false;
+        };
+        let frame_len = u64::from(frame_len.max(1));
+        let tick = u64::from(clock.sample_rate.div_ceil(clock.timescale.max(1)));
+        let mut left = self.samples();
         self.durations.iter().any(|run| {
-            let found = left > 0 && run.count > 0 && run.delta > longest;
-            left = left.saturating_sub(run.count.into());
-            found
+            let samples = left.min(run.count.into());
+            left -= samples;
+            let len = clock.samples(run.delta.into());
+            let frames = ((len + frame_len / 2) / frame_len).max(1);
+            let is_whole = len.abs_diff(frames * frame_len) < tick.max(2);
+            let is_short_last = samples == 1 && left == 0 && len < usual;
+            samples > 0 && is_whole && !is_short_last && frames * frame_len != usual
         })
     }
 
@@ -388,6 +450,7 @@ impl SampleTable {
             chunks: chunks.collect(),
             offsets: self.offsets.clone(),
             durations: Vec::new(),
+            composition: self.composition,
         };
         let delta = self.durations.first().map_or(1, |run| run.delta);
         table.push_duration(samples / block.samples, block.samples.saturating_mul(delta));
@@ -458,6 +521,11 @@ impl Cursor {
         self.time
     }
 
+    /// The composition offsets of the table.
+    pub fn composition(&self) -> Composition {
+        self.table.composition
+    }
+
     /// Samples left in the table.
     pub fn samples_left(&self) -> u64 {
         self.table.samples() - self.sample
@@ -496,24 +564,25 @@ impl Cursor {
         Some(sample)
     }
 
-    /// Skips up to `count` of the samples that [`Cursor::next`] would return, up to one that lasts longer than
-    /// `longest`.
+    /// Skips up to `count` of the samples that [`Cursor::next`] would return, and counts their times in `lag`. Stops at
+    /// one that [stands out](Lag::stands_out).
     ///
     /// Takes time in proportion to the bytes of the table, however many samples of one size it declares.
-    pub fn skip(&mut self, count: u64, group: u32, longest: u32) -> Passed {
+    pub fn skip(&mut self, count: u64, group: u32, clock: &MediaClock, lag: &mut Lag) -> Passed {
         let mut passed = Passed::default();
         while passed.packets < count
             && let Some(size) = self.table.sizes.get(self.sample)
             && let Some(alike) = self.alike()
         {
             let delta = self.delta();
-            if delta > longest {
+            if Lag::stands_out(clock, delta) {
                 break;
             }
             let together = Self::together(group, size, delta);
             let wanted = (count - passed.packets).saturating_mul(together.into());
             let samples = u32::try_from(wanted).unwrap_or(u32::MAX).min(alike);
             self.pass(samples, size);
+            lag.skip(clock, samples.div_ceil(together).into(), delta);
             passed.packets += u64::from(samples.div_ceil(together));
             let duration = u64::from(delta) * u64::from(samples);
             passed.duration = passed.duration.saturating_add(duration);
@@ -628,6 +697,49 @@ mod tests {
         compact
     }
 
+    const CLOCK: MediaClock = MediaClock {
+        timescale: 44_100,
+        sample_rate: 44_100,
+        packet_len: None,
+    };
+
+    #[test]
+    fn durations_tell_pauses_and_packets_of_several_frames() {
+        let clock = MediaClock {
+            packet_len: Some(1024),
+            ..CLOCK
+        };
+        let of = |runs: &[(u32, u32)]| SampleTable {
+            durations: runs
+                .iter()
+                .map(|&(count, delta)| DurationRun { count, delta })
+                .collect(),
+            sizes: Sizes::Constant {
+                size: 1,
+                count: runs.iter().map(|(count, _)| count).sum(),
+            },
+            ..SampleTable::default()
+        };
+        for (runs, pauses, multiples) in [
+            (&[(10, 1024)][..], false, false),
+            (&[(9, 1024), (1, 300)], false, false),
+            (&[(9, 1024), (1, 9000)], false, false),
+            (&[(9, 1024), (1, 9000), (1, 1024)], true, false),
+            (&[(9, 1024), (1, 9000), (8, 0), (2, 1024)], false, false),
+            (&[(9, 1024), (4, 2000), (2, 1024)], false, false),
+            (&[(9, 1024), (5, 2048), (2, 1024)], true, true),
+            (&[(9, 1024), (5, 2048)], false, true),
+            (&[(9, 1024), (u32::MAX - 20, 2000), (2, 1024)], true, false),
+            (&[(u32::MAX, 2048)], false, true),
+            (&[(9, 1024), (1, 2048)], false, true),
+        ] {
+            let table = of(runs);
+            assert_eq!(table.has_pauses(&clock), pauses, "{runs:?}");
+            let others = table.may_hold_other_than_usual(1024, &clock);
+            assert_eq!(others, multiples, "{runs:?}");
+        }
+    }
+
     fn chunk(first: u32, samples: u32) -> ChunkRun {
         ChunkRun {
             first,
@@ -648,6 +760,7 @@ mod tests {
             sizes: Sizes::Each(compact(&[5, 6, 70_000, 8, 9])),
             chunks: vec![chunk(0, 2), chunk(1, 1)],
             offsets: compact(&[100, 5_000_000_000, 300, 200]),
+            composition: Composition::default(),
         }
     }
 
@@ -664,6 +777,7 @@ mod tests {
             },
             chunks: vec![chunk(0, u32::MAX)],
             offsets: compact(&[8]),
+            composition: Composition::default(),
         };
         let mut cursor = Cursor::new(Arc::new(table), 0);
         let all = u64::from(u32::MAX);
@@ -672,10 +786,20 @@ mod tests {
             duration: (all - 1) * 1024,
             last: Some(1024),
         };
-        assert_eq!(cursor.skip(all - 1, 1, 1023), Passed::default());
-        assert_eq!(cursor.skip(all - 1, 1, 1024), passed);
+        let of_packets = |len| MediaClock {
+            packet_len: Some(len),
+            ..CLOCK
+        };
+        let mut lag = Lag::default();
+        let stopped = cursor.skip(all - 1, 1, &of_packets(512), &mut lag);
+        assert_eq!(stopped, Passed::default());
+        let skipped = cursor.skip(all - 1, 1, &of_packets(1024), &mut lag);
+        assert_eq!(skipped, passed);
         assert_eq!(cursor.next(1).map(|s| s.offset), Some(8 + all - 1));
-        assert_eq!(cursor.skip(u64::MAX, 1, u32::MAX), Passed::default());
+        assert_eq!(
+            cursor.skip(u64::MAX, 1, &CLOCK, &mut lag),
+            Passed::default()
+        );
     }
 
     #[test]
@@ -691,6 +815,7 @@ mod tests {
             },
             chunks: vec![chunk(0, 128), chunk(2, 44)],
             offsets: compact(&[1000, 2000, 3000]),
+            composition: Composition::default(),
         };
         let blocks = table.in_blocks(Block {
             samples: 64,
@@ -764,6 +889,7 @@ mod tests {
             sizes: Sizes::Constant { size: 4, count: 13 },
             chunks: vec![chunk(0, 7)],
             offsets: compact(&[0, 1000]),
+            composition: Composition::default(),
         };
         let mut cursor = Cursor::new(Arc::new(table), 0);
         let all: Vec<_> = std::iter::from_fn(|| cursor.next(5))
@@ -784,6 +910,7 @@ mod tests {
             sizes: Sizes::Constant { size: 4, count },
             chunks: samples.iter().map(|&(f, s)| chunk(f, s)).collect(),
             offsets: compact(&[0, 1000, 2000, 5000]),
+            composition: Composition::default(),
         };
         for table in [
             table(),
@@ -795,7 +922,7 @@ mod tests {
             for group in [1, 4, 5] {
                 for skipped in 0..4 {
                     let mut cursor = Cursor::new(Arc::clone(&table), 50);
-                    cursor.skip(skipped, group, u32::MAX);
+                    cursor.skip(skipped, group, &CLOCK, &mut Lag::default());
                     for units in 0..70 {
                         let end = cursor.time() + units;
                         let mut walk = cursor.clone();

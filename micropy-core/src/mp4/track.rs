@@ -341,7 +341,7 @@ impl Trak {
                 b"stsd" => self.stsd = (budget.description(reader, child)?, child.payload),
                 // The tables of video are never read.
                 _ if self.is_video() && !self.is_picture() => {}
-                b"stts" | b"stsc" | b"stsz" | b"stz2" | b"stco" | b"co64" => {
+                b"stts" | b"ctts" | b"stsc" | b"stsz" | b"stz2" | b"stco" | b"co64" => {
                     budget.take_table(child)?;
                     table.read_box(reader, child)?;
                 }

@@ -6,6 +6,7 @@ pub mod movie;
 pub mod mp3_check;
 pub mod music;
 pub mod programs;
+pub mod remux;
 pub mod work;
 pub mod zeros;
 

@@ -1,0 +1,310 @@
+//! The times that containers give to packets and fragments, where they do not follow each other: nothing is lost in
+//! silence, and nothing is put in where nothing is missing.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
+
+use std::io::Read;
+use std::time::Duration;
+
+use micropy_core::{Converter, Options, Report, StreamSource, Warning, probe};
+use support::clip;
+use support::remux::Remux;
+
+mod support;
+
+/// The report of a file, by one worker and by several, from memory and from a pipe, and the length by the probe.
+fn convert(file: &[u8], options: &Options, what: &str) -> Report {
+    let (mut mp3, mut other, mut piped) = (Vec::new(), Vec::new(), Vec::new());
+    let mut alone = Converter::new(options.clone().jobs(1));
+    let report = alone
+        .convert(file, &mut mp3)
+        .unwrap_or_else(|e| panic!("{what}: {e}"));
+    Converter::new(options.clone().jobs(4))
+        .convert(file, &mut other)
+        .unwrap();
+    assert!(other == mp3, "{what}: 4 jobs write another MP3");
+    let pipe: Box<dyn Read + Send> = Box::new(std::io::Cursor::new(file.to_vec()));
+    alone.convert(StreamSource::new(pipe), &mut piped).unwrap();
+    assert!(piped == mp3, "{what}: a pipe gives another MP3");
+    let found = probe(file).unwrap();
+    assert_eq!(
+        found.tracks[0].samples,
+        Some(report.input_samples),
+        "{what}: the probe"
+    );
+    report
+}
+
+/// The same of a file of which nothing is missing.
+fn whole(file: &[u8], options: &Options, what: &str) -> u64 {
+    let report = convert(file, options, what);
+    assert!(report.complete, "{what}: {:?}", report.warnings);
+    assert_eq!(report.warnings, [], "{what}");
+    report.output_samples
+}
+
+/// From the middle on it is as long as the rest of the whole.
+fn check_a_late_start(file: &[u8], options: &Options, whole: u64, what: &str) {
+    for part in [3, 5, 7] {
+        let start = whole * part / 8;
+        // To the PCM sample at 44.1 kHz.
+        let late = Duration::from_secs_f64(start as f64 / 44_100.0);
+        let report = Converter::new(options.clone().start(late))
+            .convert(file, Vec::new())
+            .unwrap();
+        let expected = whole - start;
+        assert!(
+            report.output_samples.abs_diff(expected) <= 1,
+            "{what}: from {start} on"
+        );
+    }
+}
+
+fn gaps(report: &Report) -> usize {
+    let is_filled = |w: &&Warning| matches!(w, Warning::Gap { filled: true, .. });
+    report.warnings.iter().filter(is_filled).count()
+}
+
+/// 90 packets of AAC at 44.1 kHz.
+fn aac() -> Remux {
+    Remux::of(&clip("moov-last-stereo-44100.mp4")).first(90)
+}
+
+fn cbr() -> Options {
+    Options::new().cbr(64)
+}
+
+#[test]
+fn a_single_packet_that_is_missing_between_fragments_is_silence() {
+    let aac = aac();
+    let with = |keep: fn(u64) -> bool, scale: u64| {
+        let mut track = aac.clone();
+        track.timescale = (44_100 * scale / 44_100) as u32 * 44_100;
+        let mut file = track.init();
+        for i in (0..90).filter(|&i| keep(i)) {
+            let at = i as usize;
+            let len = 1024 * scale;
+            file.extend(track.fragment(at..at + 1, len as u32, i * len, true));
+        }
+        file
+    };
+    for scale in [1, 2] {
+        assert_eq!(whole(&with(|_| true, scale), &cbr(), "all"), 90 * 1024);
+        for (what, keep, missing, len) in [
+            ("one", (|i| i != 40) as fn(u64) -> bool, 1, 90),
+            ("the second", |i| i != 1, 1, 90),
+            ("every second", |i| i % 2 == 0, 44, 89),
+            ("two of three", |i| i % 3 == 0, 29, 88),
+        ] {
+            let file = with(keep, scale);
+            let report = convert(&file, &cbr(), what);
+            assert_eq!(report.output_samples, len * 1024, "{what}");
+            assert!(!report.complete, "{what}");
+            assert_eq!(
+                gaps(&report),
+                missing.min(16),
+                "{what}: {:?}",
+                report.warnings
+            );
+            check_a_late_start(&file, &cbr(), len * 1024, what);
+        }
+    }
+}
+
+#[test]
+fn the_last_packet_of_every_fragment_is_missing() {
+    let aac = aac();
+    let mut file = aac.init();
+    for i in 0..9 {
+        file.extend(aac.fragment(10 * i..10 * i + 9, 1024, 10_240 * i as u64, true));
+    }
+    let report = convert(&file, &cbr(), "tens");
+    assert_eq!(report.output_samples, 89 * 1024);
+    assert_eq!((gaps(&report), report.complete), (8, false));
+}
+
+/// A muxer rounds durations to milliseconds, but not the times of fragments; or those have some jitter.
+#[test]
+fn rounded_durations_and_jitter_between_fragments_are_no_gaps() {
+    let mut aac = aac();
+    let mut jitter = aac.init();
+    for i in 0..9 {
+        let late = [0, 300, 0, 200, 450, 0, 100, 0, 400][i];
+        jitter.extend(aac.fragment(10 * i..10 * i + 10, 1024, 10_240 * i as u64 + late, true));
+    }
+    assert_eq!(whole(&jitter, &cbr(), "jitter"), 90 * 1024);
+    aac.timescale = 1000;
+    let mut rounded = aac.init();
+    for i in 0..2 {
+        rounded.extend(aac.fragment(45 * i..45 * i + 45, 23, 1045 * i as u64, true));
+    }
+    // The rounding of the last one may be padding.
+    let len = whole(&rounded, &cbr(), "milliseconds");
+    assert!((90 * 1024 - 60..=90 * 1024).contains(&len), "{len}");
+}
+
+#[test]
+fn short_pauses_count_once_they_add_up() {
+    let every_second: Vec<(u32, u32)> = (0..90).map(|i| (1, 1024 << (i % 2))).collect();
+    let file = aac().plain(&every_second);
+    let report = convert(&file, &cbr(), "AAC");
+    // Behind the last packet nothing is missing, and after every fifth pause they come to a tenth of a second.
+    assert_eq!(report.output_samples, (90 + 40) * 1024);
+    assert_eq!((gaps(&report), report.complete), (8, false));
+    check_a_late_start(&file, &cbr(), (90 + 40) * 1024, "AAC");
+    // A recorder's clock that is late makes up for it.
+    let jitter: Vec<(u32, u32)> = (0..90)
+        .map(|i| (1, [1024, 2048, 600, 424][i % 4]))
+        .collect();
+    let file = aac().plain(&jitter);
+    assert_eq!(whole(&file, &cbr(), "jitter"), 90 * 1024);
+}
+
+/// `packets` joined: from number `from` on, so many in each.
+fn joined(track: &Remux, from: usize, together: usize) -> Remux {
+    let (first, rest) = track.packets.split_at(from);
+    let mut packets = first.to_vec();
+    packets.extend(rest.chunks(together).map(|packets| packets.concat()));
+    let mut joined = track.clone();
+    joined.packets = packets;
+    joined
+}
+
+#[test]
+fn later_packets_may_hold_more_frames_than_the_first() {
+    let mp3 = Remux::of(&clip("mp3.mp4")).first(77);
+    // Each with an ADTS header.
+    let mut adts = aac().first(77);
+    for packet in &mut adts.packets {
+        let len = packet.len() + 7;
+        let header = [
+            0xFF,
+            0xF1,
+            0x50,
+            0x80 | (len >> 11) as u8,
+            (len >> 3) as u8,
+            (len << 5) as u8 | 0x1F,
+            0xFC,
+        ];
+        packet.splice(0..0, header);
+    }
+    for (name, track, len, options) in [
+        ("MP3, copied", &mp3, 1152, Options::new()),
+        ("MP3", &mp3, 1152, cbr()),
+        ("AAC", &adts, 1024, cbr()),
+    ] {
+        for (from, together) in [(20, 2), (20, 3), (77, 1), (75, 2)] {
+            let what = format!("{name}: {together} from {from} on");
+            let file = joined(track, from, together);
+            let rest = (77 - from) / together;
+            let mut durations = vec![(from as u32, len), (rest as u32, len * together as u32)];
+            let last = (77 - from - rest * together) as u32;
+            durations.push((u32::from(last > 0), last * len));
+            durations.retain(|&(count, _)| count > 0);
+            let plain = file.plain(&durations);
+            assert_eq!(
+                whole(&plain, &options, &what),
+                77 * u64::from(len),
+                "{what}"
+            );
+            check_a_late_start(&plain, &cbr(), 77 * u64::from(len), &what);
+            // In fragments nothing is known beforehand.
+            let mut fragments = file.init();
+            let rest_at = (from as u64) * u64::from(len);
+            fragments.extend(file.fragment(0..from, len, 0, true));
+            let end = from + rest;
+            fragments.extend(file.fragment(from..end, len * together as u32, rest_at, true));
+            let last_at = rest_at + (rest * together) as u64 * u64::from(len);
+            fragments.extend(file.fragment(end..file.packets.len(), last * len, last_at, true));
+            assert_eq!(
+                whole(&fragments, &options, &what),
+                77 * u64::from(len),
+                "{what}"
+            );
+        }
+        // Fewer later on.
+        let what = format!("{name}: fewer");
+        let mut file = joined(&track.clone().first(40), 0, 2);
+        file.packets.extend_from_slice(&track.packets[40..]);
+        let plain = file.plain(&[(20, 2 * len), (37, len)]);
+        assert_eq!(
+            whole(&plain, &options, &what),
+            77 * u64::from(len),
+            "{what}"
+        );
+        check_a_late_start(&plain, &cbr(), 77 * u64::from(len), &what);
+    }
+}
+
+/// Edits count from when sound is presented: here 1024 later than it is decoded.
+#[test]
+fn composition_offsets_do_not_cut_off_the_beginning() {
+    let mut aac = aac();
+    aac.movie_timescale = 44_100;
+    for (offset, expected) in [(None, 89), (Some(1024), 90)] {
+        aac.composition = offset;
+        aac.edits = vec![(90 * 1024, 1024)];
+        let plain = aac.plain(&[(90, 1024)]);
+        assert_eq!(
+            whole(&plain, &cbr(), "plain"),
+            expected * 1024,
+            "{offset:?}"
+        );
+        aac.edits = vec![(0, 1024)];
+        let mut file = aac.init();
+        file.extend(aac.fragment(0..50, 1024, 0, true));
+        file.extend(aac.fragment(50..90, 1024, 50 * 1024, true));
+        assert_eq!(
+            whole(&file, &cbr(), "fragments"),
+            expected * 1024,
+            "{offset:?}"
+        );
+    }
+    // Without edits there is nothing to count, and where they differ, that is told.
+    aac.edits.clear();
+    let mut file = aac.init();
+    file.extend(aac.fragment(0..50, 1024, 0, true));
+    aac.composition = Some(2048);
+    file.extend(aac.fragment(50..90, 1024, 50 * 1024, true));
+    let report = convert(&file, &cbr(), "varying");
+    assert_eq!((report.output_samples, report.complete), (90 * 1024, true));
+    assert_eq!(report.warnings, [Warning::CompositionOffsets]);
+}
+
+#[test]
+fn an_edit_by_a_clock_of_whole_seconds_is_meant() {
+    let mut aac = aac();
+    aac.movie_timescale = 1;
+    aac.edits = vec![(1, 1024)];
+    assert_eq!(
+        whole(&aac.plain(&[(90, 1024)]), &cbr(), "one second"),
+        44_100
+    );
+    // 2.09 s are rounded up.
+    aac.edits = vec![(3, 0)];
+    assert_eq!(whole(&aac.plain(&[(90, 1024)]), &cbr(), "all"), 90 * 1024);
+}
+
+#[test]
+fn times_of_32_bits_begin_again_with_0() {
+    let aac = aac();
+    for begin in [0, (1 << 32) - 50_000, (1 << 32) - 10_240] {
+        for missing in [9, 4] {
+            let mut file = aac.init();
+            for i in (0..9).filter(|&i| i != missing) {
+                let time = begin + 10_240 * i as u64;
+                file.extend(aac.fragment(10 * i..10 * i + 10, 1024, time, false));
+            }
+            let what = format!("from {begin} without {missing}");
+            let report = convert(&file, &cbr(), &what);
+            assert_eq!(report.output_samples, 90 * 1024, "{what}");
+            assert_eq!(
+                gaps(&report),
+                report.warnings.len(),
+                "{what}: {:?}",
+                report.warnings
+            );
+            assert_eq!(report.complete, missing == 9, "{what}");
+        }
+    }
+}
