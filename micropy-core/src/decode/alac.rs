@@ -4,9 +4,10 @@ use symphonia_codec_alac::AlacDecoder;
 use symphonia_core::codecs::audio::well_known::CODEC_ID_ALAC;
 
 use super::symphonia::{Symphonia, parameters};
-use super::{Decoder, Format};
+use super::{DecodeError, Decoder, Format};
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
+use crate::pcm::Pcm;
 
 /// Length of ALACSpecificConfig, and with the channel layout that may follow it.
 const COOKIE_LENS: [usize; 2] = [24, 48];
@@ -18,7 +19,54 @@ pub fn inspect(track: &CodecParameters, _first_packets: &[&[u8]]) -> Result<Form
 
 /// The decoder for it.
 pub fn decoder(track: &CodecParameters, _format: &Format) -> Result<Box<dyn Decoder>> {
-    Ok(Box::new(open(track)?))
+    let decoder = open(track)?;
+    let cookie = &track.config;
+    Ok(match cookie[CHANNELS] {
+        7 => Reordered::boxed(decoder, &PLANES_OF_7),
+        8 => Reordered::boxed(decoder, &PLANES_OF_8),
+        _ => Box::new(decoder),
+    })
+}
+
+/// Where `numChannels` stands in the cookie.
+const CHANNELS: usize = 9;
+
+/// Of 7 channels, coded as C L R Ls Rs Cs LFE, Symphonia counts the surrounds after the back centre, as if they were at
+/// the sides; but it gives them the positions in front of it. For each plane of the layout, FL FR FC LFE BL BR BC, this
+/// is where Symphonia puts it.
+const PLANES_OF_7: [usize; 7] = [0, 1, 2, 3, 5, 6, 4];
+
+/// Of 8 channels, coded as C Lc Rc L R Ls Rs LFE, the surrounds and the pair beside the centre have changed places in
+/// the same way. The planes of the layout are FL FR FC LFE BL BR FLC FRC.
+const PLANES_OF_8: [usize; 8] = [0, 1, 2, 3, 6, 7, 4, 5];
+
+/// A decoder whose planes are in another order than those of its layout.
+struct Reordered {
+    decoder: Symphonia,
+    /// Its plane for each plane of the layout.
+    planes: &'static [usize],
+    decoded: Pcm,
+}
+
+impl Reordered {
+    fn boxed(decoder: Symphonia, planes: &'static [usize]) -> Box<dyn Decoder> {
+        Box::new(Reordered {
+            decoder,
+            planes,
+            decoded: Pcm::new(planes.len()),
+        })
+    }
+}
+
+impl Decoder for Reordered {
+    fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
+        self.decoded.clear();
+        self.decoder.decode(packet, &mut self.decoded)?;
+        for (plane, &from) in pcm.planes_mut().iter_mut().zip(self.planes) {
+            plane.extend_from_slice(self.decoded.plane(from));
+        }
+        Ok(())
+    }
 }
 
 fn open(track: &CodecParameters) -> Result<Symphonia> {
