@@ -7,7 +7,7 @@ use crate::audio::Beginning;
 use crate::codec::Codec;
 use crate::decode::{Format, ROLL_TO_THE_START};
 use crate::error::{Error, Result};
-use crate::frame_header::FrameHeader;
+use crate::frame_header::{FrameHeader, from_first_frame};
 use crate::mp3::RateControl;
 use crate::mp3::info_tag::{Encoding, MAX_TRIM, Trim};
 use crate::mp3::reservoir::MAX_MAIN_DATA_BEGIN;
@@ -93,7 +93,8 @@ impl Copier {
     /// A copier at the first packet of `beginning`, of whose packets at least one has a header.
     pub fn new(beginning: Beginning, clock: MediaClock, timeline: Timeline) -> Result<Self> {
         let Beginning { ahead, packets, .. } = beginning;
-        let mut headers = ahead.iter().filter_map(|(_, data)| header_of(data).ok());
+        let headers = ahead.iter().map(|(_, data)| from_first_frame(data));
+        let mut headers = headers.filter_map(|data| header_of(data).ok());
         let header = headers
             .next()
             .ok_or_else(|| Error::malformed(0, "MP3 packet", "no frame header"))?;
@@ -254,7 +255,7 @@ impl Copier {
     /// The frames in a packet. What is no frame counts as many as packets have: silence replaces them.
     fn pieces_of(&self, packet: &[u8]) -> Vec<Vec<u8>> {
         let mut pieces = Vec::new();
-        let mut rest = packet;
+        let mut rest = from_first_frame(packet);
         while let Ok(header) = header_of(rest)
             && let Some((frame, next)) = rest.split_at_checked(header.frame_len())
             && header_of(next).is_ok_and(|next| next.version() == header.version())

@@ -349,9 +349,95 @@ impl fmt::Debug for FrameHeader {
     }
 }
 
+/// Bytes of the ID3v2 tag that `head` begins with, header included (id3.org, ID3v2.4.0 structure, 3.1).
+pub fn id3v2_len(head: &[u8]) -> Option<u64> {
+    const HEADER: u64 = 10;
+    let &[b'I', b'D', b'3', major, revision, flags, a, b, c, d] = head.first_chunk()? else {
+        return None;
+    };
+    if major == 0xFF || revision == 0xFF || [a, b, c, d].iter().any(|byte| byte & 0x80 != 0) {
+        return None;
+    }
+    let size = [a, b, c, d]
+        .into_iter()
+        .fold(0, |size, byte| size << 7 | u64::from(byte));
+    let footer = if flags & 0x10 != 0 { 10 } else { 0 };
+    Some(HEADER + size + footer)
+}
+
+/// `packet` from its first frame on: some writers put an ID3v2 tag or a few bytes of padding in front of it. A packet
+/// in which no frame is found is returned as it is.
+pub fn from_first_frame(packet: &[u8]) -> &[u8] {
+    /// How far it is searched.
+    const SEARCHED: usize = 4096;
+    /// The most tags in a row.
+    const MAX_TAGS: usize = 8;
+
+    let mut rest = packet;
+    for _ in 0..MAX_TAGS {
+        let Some(len) = id3v2_len(rest) else { break };
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        rest = rest.get(len..).unwrap_or_default();
+    }
+    if begins_with_a_header(rest) {
+        return rest;
+    }
+    // Sound may hold the bits of a header, too: a frame ends where the packet does, but for
+    // zeros, or where another one begins.
+    let is_frame = |at: &usize| {
+        let parsed = |at: usize| {
+            let bytes = rest.get(at..)?.first_chunk()?;
+            FrameHeader::parse(*bytes).ok()
+        };
+        let Some(header) = parsed(*at) else {
+            return false;
+        };
+        let end = at + header.frame_len();
+        let follows = |next: FrameHeader| {
+            (next.version(), next.layer(), next.sample_rate())
+                == (header.version(), header.layer(), header.sample_rate())
+        };
+        let ends = rest
+            .get(end..)
+            .is_some_and(|padding| padding.iter().all(|&byte| byte == 0));
+        ends || parsed(end).is_some_and(follows)
+    };
+    let found = (1..rest.len().min(SEARCHED)).find(is_frame);
+    found.map_or(packet, |at| &rest[at..])
+}
+
+fn begins_with_a_header(bytes: &[u8]) -> bool {
+    bytes
+        .first_chunk()
+        .is_some_and(|bytes| FrameHeader::parse(*bytes).is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stands_before_the_first_frame_is_passed_over() {
+        let header = FrameHeader::new(44_100, 128, ChannelMode::Stereo).unwrap();
+        let mut frame = header.to_bytes().to_vec();
+        frame.resize(header.frame_len(), 0x55);
+        let two = [&frame[..], &frame].concat();
+        let id3 = b"ID3\x04\0\0\0\0\0\x04\xFF\xFB\x90\x44";
+        for before in [&b""[..], b"\0\0", id3, &[0; 3000]] {
+            for frames in [&frame, &two] {
+                let packet = [before, frames].concat();
+                assert_eq!(from_first_frame(&packet), &frames[..], "{before:?}");
+            }
+        }
+        // A header in what is no frame is none.
+        let damaged = [&[0; 2], &frame[..200]].concat();
+        assert_eq!(from_first_frame(&damaged), damaged);
+        let far = [&[0; 5000], &frame[..]].concat();
+        assert_eq!(from_first_frame(&far), far);
+        let tag_alone = b"ID3\x04\0\0\0\0\x7F\x7F";
+        assert_eq!(from_first_frame(tag_alone), tag_alone);
+        assert_eq!(from_first_frame(b""), b"");
+    }
 
     #[test]
     fn verify_known_headers() {

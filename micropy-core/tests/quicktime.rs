@@ -241,6 +241,54 @@ fn frames_of_a_constant_bitrate_are_found_by_the_sound_description() {
     }
 }
 
+/// A movie of these packets of MP3 at 48 kHz, of 1152 PCM samples each.
+fn mp3_movie(packets: &[Vec<u8>]) -> Vec<u8> {
+    let count = packets.len() as u32;
+    let sizes: Vec<u32> = packets.iter().map(|packet| packet.len() as u32).collect();
+    let moov = |at: usize| {
+        let tables = [
+            stsd(&build::audio_entry(b".mp3", &[])),
+            table(b"stts", &[[count, 1152]]),
+            table(b"stsc", &[[1, count, 1]]),
+            make(b"stsz", &[&words(&[0, 0, count]), &words(&sizes)]),
+            table(b"stco", &[[at as u32]]),
+        ];
+        let mut mdhd = mdhd(44_100);
+        mdhd[20..24].copy_from_slice(&48_000u32.to_be_bytes());
+        let minf = make(b"minf", &[&make(b"stbl", &[&tables.concat()])]);
+        let mdia = make(b"mdia", &[&mdhd, &build::hdlr(b"soun"), &minf]);
+        make(b"moov", &[&mvhd(600), &make(b"trak", &[&tkhd(1), &mdia])])
+    };
+    let at = ftyp().len() + moov(0).len() + 8;
+    [ftyp(), moov(at), make(b"mdat", &[&packets.concat()])].concat()
+}
+
+/// Copied or encoded, the frames of packets that begin with something else are all there.
+#[test]
+fn frames_of_mp3_are_found_behind_padding_and_tags() {
+    let encoder = "-c:a libmp3lame -b:a 128k -write_xing 0 -id3v2_version 0 -f mp3";
+    let Some(frames) = frames(encoder, 384) else {
+        return;
+    };
+    let of = |file: &[u8], options: Options| {
+        let mut mp3 = Vec::new();
+        let report = Converter::new(options).convert(file, &mut mp3).unwrap();
+        assert!(report.complete, "{:?}", report.warnings);
+        assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+        assert_eq!(report.input_samples, 1152 * frames.len() as u64);
+        mp3
+    };
+    let padded: Vec<Vec<u8>> = frames.iter().map(|f| [&[0, 0], &f[..]].concat()).collect();
+    let mut tagged = frames.clone();
+    tagged[0] = [b"ID3\x04\0\0\0\0\0\x04\xFF\xFB\x94\x44", &frames[0][..]].concat();
+    for options in [Options::new(), Options::new().cbr(64)] {
+        let expected = of(&mp3_movie(&frames), options.clone());
+        for packets in [&padded, &tagged] {
+            assert!(of(&mp3_movie(packets), options.clone()) == expected);
+        }
+    }
+}
+
 /// Without the sizes nothing tells where a frame ends.
 #[test]
 fn a_description_without_sizes_is_refused_by_name() {

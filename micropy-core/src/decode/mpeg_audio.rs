@@ -10,7 +10,7 @@ use super::symphonia::{Symphonia, parameters};
 use super::{DecodeError, Decoder, Format};
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
-use crate::frame_header::{FrameHeader, Layer, Version};
+use crate::frame_header::{FrameHeader, Layer, Version, from_first_frame};
 use crate::pcm::{Layout, Pcm};
 
 /// How many frames the main data of this one may reach back over at most, if all are as small.
@@ -108,6 +108,7 @@ struct MpegAudio {
 
 impl Decoder for MpegAudio {
     fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
+        let packet = from_first_frame(packet);
         let first = header_of(packet).ok_or_else(|| DecodeError("no MPEG audio frame".into()))?;
         let frame_len = first.samples() as usize;
         frames::decode(
@@ -190,7 +191,7 @@ impl<'a> Iterator for Frames<'a> {
 
 /// The headers of the whole frames of a packet.
 fn headers(packet: &[u8]) -> Vec<FrameHeader> {
-    let frames = Frames::of(packet).map_while(|frame| frame.ok());
+    let frames = Frames::of(from_first_frame(packet)).map_while(|frame| frame.ok());
     frames.map(|(header, _)| header).collect()
 }
 

@@ -552,6 +552,24 @@ fn aac_survives_damage() {
     assert_survives("mono-8000.mp4");
 }
 
+/// Some writers put padding, or a tag, before the frames of a packet.
+#[test]
+fn mp3_is_found_behind_padding_and_tags() {
+    let track = Track::clip("mp3.mp4");
+    let expected = track.decode_from(0);
+    let tag = b"ID3\x04\0\0\0\0\0\x05\xFF\xFB\x90\x44\0";
+    for before in [&b"\0\0"[..], tag] {
+        let packets = track.packets.iter().map(|packet| [before, packet].concat());
+        let padded = Track {
+            path: track.path.clone(),
+            parameters: track.parameters.clone(),
+            packets: packets.collect(),
+        };
+        assert_eq!(padded.format(), track.format());
+        assert!(padded.decode_from(0) == expected);
+    }
+}
+
 #[test]
 fn mp3_survives_damage() {
     assert_survives("mp3.mp4");
@@ -561,6 +579,57 @@ fn mp3_survives_damage() {
 fn ac3_survives_damage() {
     assert_survives("ac3.mp4");
     assert_survives("eac3.mp4");
+}
+
+/// The level of a channel tells which it is.
+#[test]
+fn each_channel_of_alac_goes_to_its_loudspeaker() {
+    use crate::pcm::Speaker::*;
+    let directory = tempfile::tempdir().unwrap();
+    let front = [FrontLeft, FrontRight, FrontCenter];
+    let back = [BackLeft, BackRight];
+    for (layout, speakers) in [
+        ("3.0", front.to_vec()),
+        ("4.0", [&front[..], &[BackCenter]].concat()),
+        ("5.0", [&front[..], &back].concat()),
+        ("5.1", [&front[..], &[LowFrequency], &back].concat()),
+        (
+            "6.1(back)",
+            [&front[..], &[LowFrequency], &back, &[BackCenter]].concat(),
+        ),
+        (
+            "7.1(wide)",
+            [
+                &front[..],
+                &[LowFrequency],
+                &back,
+                &[FrontLeftOfCenter, FrontRightOfCenter],
+            ]
+            .concat(),
+        ),
+    ] {
+        let path = directory.path().join(format!("{layout}.m4a"));
+        let levels: Vec<f32> = (1..=speakers.len()).map(|n| n as f32 / 16.0).collect();
+        let planes: Vec<String> = levels.iter().map(f32::to_string).collect();
+        let source = format!("aevalsrc={}:c={layout}:s=8000:d=0.3", planes.join("|"));
+        let status = Command::new("ffmpeg")
+            .args(["-v", "error", "-f", "lavfi", "-i", &source])
+            .args(["-c:a", "alac", "-sample_fmt", "s16p"])
+            .arg(&path)
+            .status()
+            .expect("ffmpeg is installed");
+        assert!(status.success());
+        let track = Track::open(&path);
+        assert_eq!(track.format().layout, Layout::of(&speakers), "{layout}");
+        let decoded = track.decode_from(0);
+        for (plane, level) in decoded.planes().iter().zip(&levels) {
+            assert!(
+                plane.iter().all(|sample| (sample - level).abs() < 0.001),
+                "{layout}: {} where {level} should be",
+                plane[0]
+            );
+        }
+    }
 }
 
 #[test]

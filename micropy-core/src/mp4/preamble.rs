@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 
 use super::boxes::{format_name, is_first_kind};
+use crate::frame_header::id3v2_len;
 use crate::progress::CancelToken;
 use crate::source::{Source, read_full_at};
 
@@ -33,7 +34,7 @@ impl<'a> AfterPreamble<'a> {
         file.read_head(ID3_HEADER)?;
         let first = file.head.clone();
         for _ in 0..MAX_TAGS {
-            let Some(len) = id3_len(&file.head) else {
+            let Some(len) = id3v2_len(&file.head) else {
                 break;
             };
             file.base += len;
@@ -110,21 +111,6 @@ impl<'a> AfterPreamble<'a> {
         }
         Ok(())
     }
-}
-
-/// Bytes of the ID3v2 tag that `head` begins with, header included (id3.org, ID3v2.4.0 structure, 3.1).
-fn id3_len(head: &[u8]) -> Option<u64> {
-    let &[b'I', b'D', b'3', major, revision, flags, a, b, c, d] = head.first_chunk()? else {
-        return None;
-    };
-    if major == 0xFF || revision == 0xFF || [a, b, c, d].iter().any(|byte| byte & 0x80 != 0) {
-        return None;
-    }
-    let size = [a, b, c, d]
-        .into_iter()
-        .fold(0, |size, byte| size << 7 | u64::from(byte));
-    let footer = if flags & 0x10 != 0 { 10 } else { 0 };
-    Some(ID3_HEADER as u64 + size + footer)
 }
 
 impl Source for AfterPreamble<'_> {
