@@ -73,7 +73,7 @@ impl Audio {
         if movie.audio[index].edits.has_other_speed() {
             warnings.push(Warning::OtherSpeed);
         }
-        let mut metadata = movie.metadata();
+        let mut metadata = movie.metadata(Some(index));
         warnings.append(&mut metadata.warnings);
         let chapters = movie.chapters(source, index)?;
         if !chapters.is_empty() {
@@ -285,11 +285,19 @@ fn with_another_track(error: Error, tracks: &[AudioTrack], index: usize) -> Erro
 pub fn choose(movie: &Movie, choice: &TrackChoice) -> Result<usize> {
     let tracks = &movie.audio;
     if tracks.is_empty() {
-        return Err(Error::NoAudioTrack(match movie.other_tracks {
-            0 => "the file has no tracks at all".into(),
-            1 => "its only track is not audio".into(),
-            n => format!("none of its {n} tracks is audio"),
-        }));
+        return Err(Error::NoAudioTrack(
+            match (movie.other_tracks, &movie.unknown_track) {
+                (0, _) => "the file has no tracks at all".into(),
+                (1, None) => "its only track is not audio".into(),
+                (1, Some(fault)) => {
+                    format!("of its only track it is not known what it is: {fault}")
+                }
+                (n, None) => format!("none of its {n} tracks is audio"),
+                (n, Some(fault)) => {
+                    format!("none of its {n} tracks is known to be audio: {fault}")
+                }
+            },
+        ));
     }
     let found = match choice {
         TrackChoice::Default => {

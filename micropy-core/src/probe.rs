@@ -139,8 +139,8 @@ fn look_into(source: &mut dyn Source) -> Result<Probe> {
     let mut file = AfterPreamble::find(source).map_err(Error::Read)?;
     let source: &mut dyn Source = &mut file;
     let mut movie = Movie::read(source)?;
-    let metadata = movie.metadata();
     let default_track = audio::choose(&movie, &TrackChoice::Default).ok();
+    let metadata = movie.metadata(default_track);
     let mut chapters = metadata.chapters;
     let mut warnings = std::mem::take(&mut movie.warnings);
     warnings.extend(metadata.warnings);

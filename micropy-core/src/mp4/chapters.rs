@@ -36,7 +36,7 @@ impl Movie {
         };
         let samples = read_track_samples(source, self, titles)?;
         let is_cut_off = samples.iter().any(|sample| sample.data.is_empty());
-        if is_cut_off && self.metadata().chapters.len() >= samples.len() {
+        if is_cut_off && self.metadata(None).chapters.len() >= samples.len() {
             return Ok(Vec::new());
         }
         Ok(from_text_track(
@@ -319,7 +319,7 @@ mod tests {
         ] {
             let file = std::fs::read(format!("tests/media/{name}")).unwrap();
             let movie = Movie::read(&mut &file[..]).unwrap();
-            let from_list = movie.metadata().chapters;
+            let from_list = movie.metadata(None).chapters;
             let from_track = movie.chapters(&mut &file[..], 0).unwrap();
             for (chapters, is_there) in [(from_list, nero), (from_track, quicktime)] {
                 let expected = if is_there { &expected[..] } else { &[] };

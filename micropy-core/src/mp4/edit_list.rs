@@ -4,11 +4,10 @@ use super::boxes::Fields;
 use crate::error::Result;
 use crate::timeline::Edit;
 
-/// Reads the payload of an `elst` box.
-pub fn read(mut fields: Fields<'_>) -> Result<Vec<Edit>> {
+/// Reads the payload of an `elst` box into `edits`: if it ends before it should, the entries that are whole.
+pub fn read(mut fields: Fields<'_>, edits: &mut Vec<Edit>) -> Result<()> {
     let (version, _) = fields.version_and_flags()?;
     let count = fields.u32()?;
-    let mut edits = Vec::new();
     for _ in 0..count {
         let duration = fields.u32_or_u64(version)?;
         let media_time = match version {
@@ -22,5 +21,5 @@ pub fn read(mut fields: Fields<'_>) -> Result<Vec<Edit>> {
             at_full_speed: media_rate == 1 << 16,
         });
     }
-    Ok(edits)
+    Ok(())
 }

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::boxes::{BoxHeader, BoxReader, Fields, FourCc, SliceBox};
 use super::movie::Movie;
-use super::{chapters, text};
+use super::{chapters, id32, text};
 use crate::error::{Error, Result};
 use crate::tags::{Chapter, Cover, FrameId, Gapless, Key, Metadata, genre_name};
 use crate::warning::{LeftOut, Warning};
@@ -32,10 +32,11 @@ const TEXT_LIMIT: u64 = 8 << 20;
 const COVER_LIMIT: u64 = Cover::MAX_SIZE as u64;
 
 impl Movie {
-    /// The metadata of the file, with Nero's chapters (`chpl`) if it has them. QuickTime's chapters are a track: see
-    /// [`Movie::chapters`].
-    pub fn metadata(&self) -> Metadata {
-        let mut metadata = self.metadata.merged();
+    /// The metadata of the file, with Nero's chapters (`chpl`) if it has them, and what `self.audio[track]` adds of its
+    /// own. QuickTime's chapters are a track: see [`Movie::chapters`].
+    pub fn metadata(&self, track: Option<usize>) -> Metadata {
+        let track = track.and_then(|track| self.audio.get(track));
+        let mut metadata = self.metadata.merged(track.map(|track| track.at));
         chapters::end_last_with(&mut metadata.chapters, self.duration());
         metadata
     }
@@ -50,9 +51,24 @@ pub enum Place {
     MovieUdta,
     /// `moov/meta`: `keys` with `ilst` (QuickTime).
     MovieMeta,
+    /// `udta` in the `trak` at this offset, with the same as that of the movie.
+    TrackUdta(u64),
+    /// `meta` in the `trak` at this offset.
+    TrackMeta(u64),
 }
 
-/// Where a value was found. Of a key that has values in several, the first by this order counts.
+impl Place {
+    /// The offset of the `trak` that it is in.
+    fn track(self) -> Option<u64> {
+        match self {
+            Place::FileMeta | Place::MovieUdta | Place::MovieMeta => None,
+            Place::TrackUdta(at) | Place::TrackMeta(at) => Some(at),
+        }
+    }
+}
+
+/// Where in the movie, or in a track, a value was found. Of a key that has values in several places, the first by this
+/// order counts, those of the movie before those of the track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Origin {
     /// iTunes' items.
@@ -67,12 +83,14 @@ enum Origin {
 /// The metadata of a file as it is read.
 #[derive(Debug)]
 pub struct FoundMetadata {
-    groups: Vec<(Origin, Group)>,
-    covers: Vec<Cover>,
+    /// The offset of the `trak` that is read; `None`: not in one.
+    track: Option<u64>,
+    groups: Vec<(Option<u64>, Origin, Group)>,
+    covers: Vec<(Option<u64>, Cover)>,
     /// Nero's.
     chapters: Vec<Chapter>,
-    gapless: Option<Gapless>,
-    warnings: Vec<Warning>,
+    gapless: Vec<(Option<u64>, Gapless)>,
+    warnings: Vec<(Option<u64>, Warning)>,
     values: usize,
     /// What may still be read.
     boxes_left: usize,
@@ -83,10 +101,11 @@ pub struct FoundMetadata {
 impl Default for FoundMetadata {
     fn default() -> Self {
         FoundMetadata {
+            track: None,
             groups: Vec::new(),
             covers: Vec::new(),
             chapters: Vec::new(),
-            gapless: None,
+            gapless: Vec::new(),
             warnings: Vec::new(),
             values: 0,
             boxes_left: MAX_BOXES,
@@ -152,6 +171,13 @@ fn form(item: FourCc) -> Option<Form> {
         b"\xA9arg" => Text(own("ARRANGER")),
         b"\xA9dir" => Text(own("DIRECTOR")),
         b"\xA9prd" => Text(own("PRODUCER")),
+        b"\xA9aut" | b"\xA9prf" => Text(Key::Artist),
+        b"\xA9ope" => return frame("TOPE"),
+        b"\xA9trk" => Text(Key::Track),
+        b"\xA9key" => return frame("TKWD"),
+        b"\xA9phg" => return frame("TPRO"),
+        b"\xA9swf" => Text(own("SONGWRITER")),
+        b"\xA9src" => Text(own("SOURCECREDITS")),
         b"\xA9enc" => Text(Key::EncodedBy),
         b"\xA9too" | b"\xA9swr" => Text(Key::Encoder),
         b"covr" => Form::Cover,
@@ -194,31 +220,57 @@ fn form(item: FourCc) -> Option<Form> {
 /// Which of two items that mean one key counts: that of the lower rank, whatever their order.
 fn rank(item: FourCc) -> u8 {
     match &item.0 {
-        b"gnre" | b"\xA9com" | b"\xA9cpy" | b"\xA9des" | b"\xA9lab" | b"\xA9swr" => 1,
-        b"\xA9st3" => 2,
+        b"gnre" | b"\xA9com" | b"\xA9cpy" | b"\xA9des" | b"\xA9lab" | b"\xA9swr" | b"\xA9aut"
+        | b"\xA9trk" | b"\xA9key" => 1,
+        b"\xA9st3" | b"\xA9prf" => 2,
         b"\xA9inf" => 3,
         _ => 0,
+    }
+}
+
+/// The name that an item is kept under where a better one has its key: people may not be the same.
+fn other_name(item: FourCc) -> Option<&'static str> {
+    match &item.0 {
+        b"\xA9aut" => Some("AUTHOR"),
+        b"\xA9prf" => Some("PERFORMER"),
+        _ => None,
     }
 }
 
 /// The rank of names, below that of all items of their own.
 const NAMED: u8 = 10;
 
-/// The QuickTime metadata keys (`mdta`) that are tags, without `com.apple.quicktime.`, with their rank.
-fn quicktime_key(name: &str) -> Option<(Form, u8)> {
-    let (key, rank) = match name {
-        "displayname" => (Key::Title, 1),
-        "author" => (Key::Artist, 1),
-        "creationdate" => (Key::Date, 0),
-        "year" => (Key::Date, 1),
-        "software" => (Key::Encoder, 0),
-        "information" => (Key::Description, 1),
-        "artwork" => return Some((Form::Cover, 0)),
+/// The QuickTime metadata keys (`mdta`) that are tags, without `com.apple.quicktime.`, with their rank, and the name
+/// that a value is kept under where a better one has the key. What a camera says of itself and of its place is no tag
+/// of a sound.
+fn quicktime_key(name: &str) -> Option<(Form, u8, Option<&'static str>)> {
+    let own = |name: &str| Key::Other(name.into());
+    let frame = |id| FrameId::new(id).map(|id| (Form::Text(Key::Frame(id)), 0, None));
+    let (key, rank, other_name) = match name {
+        "displayname" => (Key::Title, 1, None),
+        "author" => (Key::Artist, 1, Some("AUTHOR")),
+        "performer" => (Key::Artist, 2, Some("PERFORMER")),
+        "creationdate" => (Key::Date, 0, None),
+        "year" => (Key::Date, 1, None),
+        "software" => (Key::Encoder, 0, None),
+        "information" => (Key::Description, 1, None),
+        "encodedby" => (Key::EncodedBy, 0, None),
+        "track" | "tracknumber" => (Key::Track, 0, None),
+        "director" => (own("DIRECTOR"), 0, None),
+        "producer" => (own("PRODUCER"), 0, None),
+        "arranger" => (own("ARRANGER"), 0, None),
+        "songwriter" => (own("SONGWRITER"), 0, None),
+        "credits" => (own("CREDITS"), 0, None),
+        "rating.user" => (own("RATING"), 0, None),
+        "originalartist" => return frame("TOPE"),
+        "keywords" => return frame("TKWD"),
+        "phonogramrights" => return frame("TPRO"),
+        "artwork" => return Some((Form::Cover, 0, None)),
         "title" | "artist" | "album" | "comment" | "composer" | "copyright" | "description"
-        | "genre" | "publisher" => (Key::from_free_name(name), 0),
+        | "genre" | "publisher" => (Key::from_free_name(name), 0, None),
         _ => return None,
     };
-    Some((Form::Text(key), rank))
+    Some((Form::Text(key), rank, other_name))
 }
 
 /// The value of a `data` box.
@@ -346,27 +398,45 @@ impl FoundMetadata {
         header: &BoxHeader,
         place: Place,
     ) -> Result<()> {
+        self.track = place.track();
         let read = match place {
             Place::FileMeta => self.read_meta(reader, header, Origin::FileMeta),
-            Place::MovieMeta => self.read_meta(reader, header, Origin::MovieMeta),
-            Place::MovieUdta => self.read_udta(reader, header),
+            Place::MovieMeta | Place::TrackMeta(_) => {
+                self.read_meta(reader, header, Origin::MovieMeta)
+            }
+            Place::MovieUdta | Place::TrackUdta(_) => self.read_udta(reader, header),
         };
         read.or_else(|e| self.leave_out(LeftOut::Tags, header.at, e))
     }
 
-    /// Everything found, by the order of its places.
-    fn merged(&self) -> Metadata {
+    /// Everything found in the movie, and in the track whose box is at `track`, by the order of its places.
+    fn merged(&self, track: Option<u64>) -> Metadata {
+        let counts = |of: &Option<u64>| of.is_none() || *of == track;
+        let covers_of = |of: Option<u64>| -> Vec<Cover> {
+            let own = self.covers.iter().filter(|(found, _)| *found == of);
+            own.map(|(_, cover)| cover.clone()).collect()
+        };
+        let mut covers = covers_of(None);
+        if covers.is_empty() {
+            covers = covers_of(track);
+        }
+        let gapless_of = |of: Option<u64>| {
+            let mut own = self.gapless.iter().rev();
+            own.find(|(found, _)| *found == of).map(|&(_, it)| it)
+        };
+        let warnings = self.warnings.iter().filter(|(of, _)| counts(of));
         let mut metadata = Metadata {
-            covers: self.covers.clone(),
+            covers,
             chapters: self.chapters.clone(),
-            gapless: self.gapless,
-            warnings: self.warnings.clone(),
+            gapless: gapless_of(None).or_else(|| gapless_of(track)),
+            warnings: warnings.map(|(_, warning)| warning.clone()).collect(),
             ..Metadata::default()
         };
-        let mut groups: Vec<_> = self.groups.iter().collect();
-        groups.sort_by_key(|(origin, _)| *origin);
+        let groups = self.groups.iter().filter(|(of, ..)| counts(of));
+        let mut groups: Vec<_> = groups.collect();
+        groups.sort_by_key(|(of, origin, _)| (of.is_some(), *origin));
         let mut before: HashSet<Key> = HashSet::new();
-        for (_, group) in groups {
+        for (_, _, group) in groups {
             let mut chosen = group.chosen();
             chosen.retain(|(key, _)| !before.contains(key));
             before.extend(chosen.iter().map(|(key, _)| key.clone()));
@@ -400,6 +470,7 @@ impl FoundMetadata {
                     let payload = found.payload(reader, child)?;
                     names = read_keys(&slice(child, &payload));
                 }
+                b"ID32" => found.read_id32(reader, child, &mut group)?,
                 b"ilst" => found.each(reader, child, 0, |found, reader, item| {
                     let keys = Keys { names: &names };
                     if keys.is_cover(item.kind) {
@@ -424,7 +495,7 @@ impl FoundMetadata {
         for (item, payload) in &unnamed {
             self.item(&mut group, &slice(item, payload), Keys { names: &names });
         }
-        self.groups.push((origin, group));
+        self.groups.push((self.track, origin, group));
         Ok(())
     }
 
@@ -435,7 +506,7 @@ impl FoundMetadata {
             match &child.kind.0 {
                 b"meta" => return found.read_meta(reader, child, Origin::UdtaMeta),
                 b"covr" => return found.read_cover(reader, child),
-                b"chpl" => {
+                b"chpl" if found.track.is_none() => {
                     let payload = found.payload(reader, child)?;
                     match chapters::nero(slice(child, &payload).fields()) {
                         Ok(chapters) => found.chapters = chapters,
@@ -447,17 +518,18 @@ impl FoundMetadata {
                     let child = slice(child, &payload);
                     if child.payload.get(4..8) == Some(b"data") {
                         found.item(&mut group, &child, Keys::default());
-                    } else if let Some((key, rank, value)) = udta_string(&child)
-                        && !group.has(&key, rank)
-                    {
-                        found.push(&mut group, key, rank, None, Some(value));
+                    }
+                    for (key, rank, name, value) in udta_strings(&child) {
+                        if !group.has(&key, rank) {
+                            found.push(&mut group, key, rank, name, Some(value));
+                        }
                     }
                 }
                 _ => {}
             }
             Ok(())
         })?;
-        self.groups.push((Origin::UdtaStrings, group));
+        self.groups.push((self.track, Origin::UdtaStrings, group));
         Ok(())
     }
 
@@ -516,11 +588,34 @@ impl FoundMetadata {
             match cover {
                 Ok(cover) => {
                     found.covers_left -= cover.data().len() as u64;
-                    found.covers.push(cover);
+                    found.covers.push((found.track, cover));
                     Ok(())
                 }
                 Err(e) => found.leave_out(LeftOut::Cover, data.at, e),
             }
+        })
+    }
+
+    /// An ID3v2 tag, with the pictures in it.
+    fn read_id32(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        header: &BoxHeader,
+        group: &mut Group,
+    ) -> Result<()> {
+        let payload = reader.payload(header, self.covers_left)?;
+        self.covers_left -= payload.len() as u64;
+        id32::read(&slice(header, &payload), |frame| match frame {
+            id32::Frame::Text {
+                key,
+                place,
+                name,
+                value,
+            } => {
+                let rank = name.as_ref().map_or(place, |_| NAMED + place);
+                self.push(group, key, rank, name.as_deref(), Some(value));
+            }
+            id32::Frame::Picture(bytes) => self.cover(header.at, bytes),
         })
     }
 
@@ -534,7 +629,8 @@ impl FoundMetadata {
         } else if let Some(key) = keys.get(item.kind) {
             self.keyed_item(group, key, &values);
         } else if let Some(form) = form(item.kind) {
-            self.values(group, &form, rank(item.kind), None, &values);
+            let other_name = other_name(item.kind);
+            self.values(group, &form, rank(item.kind), other_name, &values);
         }
     }
 
@@ -565,7 +661,7 @@ impl FoundMetadata {
                     continue;
                 }
                 Form::Cover => {
-                    self.cover(value);
+                    self.cover(value.at, value.bytes);
                     continue;
                 }
             };
@@ -574,13 +670,13 @@ impl FoundMetadata {
     }
 
     /// A picture in bytes that were read for text, before it was known what they are.
-    fn cover(&mut self, value: &Value<'_>) {
+    fn cover(&mut self, at: u64, bytes: &[u8]) {
         if self.covers.len() >= MAX_COVERS {
             return;
         }
-        match Cover::new(value.bytes.to_vec()) {
-            Ok(cover) => self.covers.push(cover),
-            Err(e) => self.warn(Warning::left_out(LeftOut::Cover, value.at, e)),
+        match Cover::new(bytes.to_vec()) {
+            Ok(cover) => self.covers.push((self.track, cover)),
+            Err(e) => self.warn(Warning::left_out(LeftOut::Cover, at, e)),
         }
     }
 
@@ -593,7 +689,10 @@ impl FoundMetadata {
         let name = text::utf8_or_latin_1(text::without_trailing_nuls(name));
         for value in values.iter().filter_map(Value::text) {
             if name == "iTunSMPB" {
-                self.gapless = gapless(&value);
+                let numbers = gapless(&value).map(|numbers| (self.track, numbers));
+                if self.gapless.len() < MAX_VALUES {
+                    self.gapless.extend(numbers);
+                }
             } else {
                 let (key, place) = Key::ranked(&name);
                 self.push(group, key, NAMED + place, Some(&name), Some(value));
@@ -604,8 +703,8 @@ impl FoundMetadata {
     /// An item whose key is a name: QuickTime's own, or a plain one as ffmpeg writes it.
     fn keyed_item(&mut self, group: &mut Group, key: &str, values: &[Value<'_>]) {
         if let Some(name) = key.strip_prefix("com.apple.quicktime.") {
-            if let Some((form, rank)) = quicktime_key(name) {
-                self.values(group, &form, rank, None, values);
+            if let Some((form, rank, other_name)) = quicktime_key(name) {
+                self.values(group, &form, rank, other_name, values);
             }
         } else if !key.contains('.') {
             match Key::ranked(key) {
@@ -665,7 +764,7 @@ impl FoundMetadata {
 
     fn warn(&mut self, warning: Warning) {
         if self.warnings.len() < MAX_WARNINGS {
-            self.warnings.push(warning);
+            self.warnings.push((self.track, warning));
         }
     }
 }
@@ -734,23 +833,39 @@ fn read_keys(keys: &SliceBox<'_>) -> Vec<String> {
 }
 
 fn is_3gpp_string(kind: FourCc) -> bool {
-    const STRINGS: [&[u8; 4]; 9] = [
-        b"titl", b"perf", b"auth", b"albm", b"gnre", b"dscp", b"cprt", b"yrrc", b"date",
+    const STRINGS: [&[u8; 4]; 10] = [
+        b"titl", b"perf", b"auth", b"albm", b"gnre", b"dscp", b"cprt", b"kywd", b"yrrc", b"date",
     ];
     STRINGS.contains(&&kind.0)
 }
 
-/// A string directly in `udta`, with its rank: those of 3GPP come after QuickTime's.
-fn udta_string(child: &SliceBox<'_>) -> Option<(Key, u8, String)> {
-    const OF_3GPP: u8 = 5;
-    let mut fields = child.fields();
-    if child.kind.0[0] == 0xA9 {
-        let Some(Form::Text(key)) = form(child.kind) else {
-            return None;
-        };
-        let value = quicktime_string(&mut fields).ok()?;
-        return Some((key, rank(child.kind), value));
+/// A string of `udta`: its key, its rank, the name that it is kept under where a better one has the key, the text.
+type UdtaString = (Key, u8, Option<&'static str>, String);
+
+/// The strings directly in `udta`: those of 3GPP come after QuickTime's. An album may have the number of its track.
+fn udta_strings(child: &SliceBox<'_>) -> Vec<UdtaString> {
+    if child.payload.get(4..8) == Some(b"data") {
+        return Vec::new();
     }
+    match &child.kind.0 {
+        [0xA9, ..] => quicktime_udta_string(child).into_iter().collect(),
+        _ => strings_of_3gpp(child).unwrap_or_default(),
+    }
+}
+
+fn quicktime_udta_string(child: &SliceBox<'_>) -> Option<UdtaString> {
+    let Some(Form::Text(key)) = form(child.kind) else {
+        return None;
+    };
+    let value = quicktime_string(&mut child.fields()).ok()?;
+    Some((key, rank(child.kind), other_name(child.kind), value))
+}
+
+/// The strings of 3GPP TS 26.244, 8.2.
+fn strings_of_3gpp(child: &SliceBox<'_>) -> Option<Vec<UdtaString>> {
+    const RANK: u8 = 5;
+    let one = |key, value| Some(vec![(key, RANK, None, value)]);
+    let mut fields = child.fields();
     let key = match &child.kind.0 {
         b"titl" => Key::Title,
         b"perf" => Key::Artist,
@@ -759,16 +874,38 @@ fn udta_string(child: &SliceBox<'_>) -> Option<(Key, u8, String)> {
         b"gnre" => Key::Genre,
         b"dscp" => Key::Description,
         b"cprt" => Key::Copyright,
+        b"kywd" => Key::Frame(FrameId::new("TKWD")?),
         b"yrrc" => {
             fields.version_and_flags().ok()?;
-            return Some((Key::Date, OF_3GPP, fields.u16().ok()?.to_string()));
+            return one(Key::Date, fields.u16().ok()?.to_string());
         }
-        b"date" => return Some((Key::Date, OF_3GPP + 1, text::utf8(child.payload))),
+        b"date" => return Some(vec![(Key::Date, RANK + 1, None, text::utf8(child.payload))]),
         _ => return None,
     };
     fields.version_and_flags().ok()?;
     let _language = fields.u16().ok()?;
-    Some((key, OF_3GPP, terminated(fields.rest())))
+    if child.kind.0 == *b"kywd" {
+        return one(key, keywords(&mut fields));
+    }
+    let (value, rest) = terminated(fields.rest());
+    let mut strings = vec![(key, RANK, None, value)];
+    let number = rest.first().filter(|&&number| number > 0);
+    if let (b"albm", Some(number)) = (&child.kind.0, number) {
+        strings.push((Key::Track, RANK, None, number.to_string()));
+    }
+    Some(strings)
+}
+
+/// The keywords of a `kywd` box: how many there are, and before each its length in bytes.
+fn keywords(fields: &mut Fields<'_>) -> String {
+    let count = fields.u8().unwrap_or_default();
+    let words = (0..count).map_while(|_| {
+        let len = fields.u8().ok()?;
+        let (word, _) = terminated(fields.take(len.into()).ok()?);
+        Some(word)
+    });
+    let words: Vec<String> = words.filter(|word| !word.is_empty()).collect();
+    words.join(", ")
 }
 
 /// The first of the strings of a © box: 16 bits of length, 16 of language, text in UTF-8, or UTF-16 with a
@@ -780,13 +917,22 @@ fn quicktime_string(fields: &mut Fields<'_>) -> Result<String> {
     fields.take(usize::from(len).min(left)).map(text::guess)
 }
 
-/// A 3GPP string: UTF-8, or UTF-16 with a byte order mark, up to a NUL (after which an album has a track number).
-fn terminated(bytes: &[u8]) -> String {
+/// A 3GPP string, and what follows the NUL that ends it: UTF-8, or UTF-16 with a byte order mark.
+fn terminated(bytes: &[u8]) -> (String, &[u8]) {
     if bytes.starts_with(&[0xFE, 0xFF]) || bytes.starts_with(&[0xFF, 0xFE]) {
-        let text = text::utf16(bytes);
-        return text.split('\0').next().unwrap_or_default().to_owned();
+        let (units, _) = bytes.as_chunks::<2>();
+        let end = units.iter().position(|unit| *unit == [0, 0]);
+        let len = 2 * end.unwrap_or(units.len());
+        return (
+            text::utf16(&bytes[..len]),
+            bytes.get(len + 2..).unwrap_or_default(),
+        );
     }
-    text::guess(bytes.split(|&b| b == 0).next().unwrap_or_default())
+    let len = bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len());
+    (
+        text::guess(&bytes[..len]),
+        bytes.get(len + 1..).unwrap_or_default(),
+    )
 }
 
 /// iTunes' ` 00000000 <delay> <padding> <length> …` in hexadecimal digits.
@@ -839,11 +985,16 @@ mod tests {
 
     /// The metadata in payloads that begin at byte 1000 or later.
     fn read(boxes: &[(Place, Vec<u8>)]) -> Metadata {
+        read_for(None, boxes)
+    }
+
+    /// The same, as they are for the track whose box is at `track`.
+    fn read_for(track: Option<u64>, boxes: &[(Place, Vec<u8>)]) -> Metadata {
         let mut found = FoundMetadata::default();
         for (place, payload) in boxes {
             let kind = match place {
-                Place::MovieUdta => b"udta",
-                Place::FileMeta | Place::MovieMeta => b"meta",
+                Place::MovieUdta | Place::TrackUdta(_) => b"udta",
+                Place::FileMeta | Place::MovieMeta | Place::TrackMeta(_) => b"meta",
             };
             let file = [&[0; 1000], &payload[..]].concat();
             let header = BoxHeader {
@@ -856,7 +1007,7 @@ mod tests {
             let mut reader = BoxReader::new(&mut source, &header);
             found.read(&mut reader, &header, *place).unwrap();
         }
-        found.merged()
+        found.merged(track)
     }
 
     fn itunes(items: &[Vec<u8>]) -> Metadata {
@@ -1367,12 +1518,156 @@ mod tests {
                 ("artist", "a大"),
                 ("composer", "Author"),
                 ("album", "Album"),
+                ("track", "7"),
                 ("genre", "Rock"),
                 ("description", "No NUL"),
                 ("copyright", "Me"),
                 ("date", "1999"),
             ])
         );
+    }
+
+    #[test]
+    fn people_and_numbers_of_quicktime_and_3gpp_are_kept() {
+        let names = [
+            "artist",
+            "author",
+            "performer",
+            "director",
+            "producer",
+            "arranger",
+            "songwriter",
+            "originalartist",
+            "keywords",
+            "credits",
+            "encodedby",
+            "phonogramrights",
+            "rating.user",
+            "tracknumber",
+            "location.name",
+            "make",
+        ];
+        let items: Vec<_> = names
+            .iter()
+            .map(|name| (format!("com.apple.quicktime.{name}"), text(name)))
+            .collect();
+        let items: Vec<_> = items
+            .iter()
+            .map(|(name, data)| (name.as_str(), data.clone()))
+            .collect();
+        let found = read(&[(Place::MovieMeta, keyed(&items))]);
+        assert_eq!(
+            values_of(&found),
+            pairs(&[
+                ("artist", "artist"),
+                ("TXXX:AUTHOR", "author"),
+                ("TXXX:PERFORMER", "performer"),
+                ("TXXX:DIRECTOR", "director"),
+                ("TXXX:PRODUCER", "producer"),
+                ("TXXX:ARRANGER", "arranger"),
+                ("TXXX:SONGWRITER", "songwriter"),
+                ("TOPE", "originalartist"),
+                ("TKWD", "keywords"),
+                ("TXXX:CREDITS", "credits"),
+                ("encoded_by", "encodedby"),
+                ("TPRO", "phonogramrights"),
+                ("TXXX:RATING", "rating.user"),
+                ("track", "tracknumber"),
+            ])
+        );
+        let alone = keyed(&[("com.apple.quicktime.performer", text("p"))]);
+        let found = read(&[(Place::MovieMeta, alone)]);
+        assert_eq!(values_of(&found), pairs(&[("artist", "p")]));
+
+        let string = |kind, text: &[u8]| {
+            let len = (text.len() as u16).to_be_bytes();
+            boxed(kind, &[&len[..], &[0, 0], text].concat())
+        };
+        let udta = [
+            string(b"\xA9ART", b"a"),
+            string(b"\xA9prf", b"b"),
+            string(b"\xA9aut", b"c"),
+            string(b"\xA9trk", b"7"),
+            string(b"\xA9ope", b"d"),
+            string(b"\xA9src", b"e"),
+        ];
+        let found = read(&[(Place::MovieUdta, udta.concat())]);
+        assert_eq!(
+            values_of(&found),
+            pairs(&[
+                ("artist", "a"),
+                ("TXXX:PERFORMER", "b"),
+                ("TXXX:AUTHOR", "c"),
+                ("track", "7"),
+                ("TOPE", "d"),
+                ("TXXX:SOURCECREDITS", "e"),
+            ])
+        );
+
+        let full = |kind, text: &[u8]| boxed(kind, &[&[0, 0, 0, 0, 0x15, 0xC7], text].concat());
+        let wide = b"\xFE\xFF\0A\0L\0\0\x07";
+        for album in [&b"AL\0\x07"[..], wide] {
+            let udta = [full(b"albm", album), full(b"kywd", b"\x02\x02a\0\x01b")];
+            let found = read(&[(Place::MovieUdta, udta.concat())]);
+            assert_eq!(
+                values_of(&found),
+                pairs(&[("album", "AL"), ("track", "7"), ("TKWD", "a, b")])
+            );
+        }
+    }
+
+    #[test]
+    fn a_box_may_hold_an_id3_tag() {
+        let jpeg = b"\xFF\xD8\xFF\xE0";
+        let frame = |id: &[u8; 4], content: &[u8]| {
+            [&id[..], &[0, 0, 0, content.len() as u8, 0, 0], content].concat()
+        };
+        let frames = [
+            frame(b"TIT2", b"\x03a"),
+            frame(b"TXXX", b"\x03Mood\0b"),
+            frame(b"TXXX", b"\x03own\0c"),
+            frame(b"APIC", &[&b"\0image/jpeg\0\x03\0"[..], jpeg].concat()),
+        ]
+        .concat();
+        let id3 = [
+            &[0, 0, 0, 0, 0x15, 0xC7][..],
+            b"ID3\x04\0\0\0\0\0",
+            &[frames.len() as u8],
+            &frames,
+        ];
+        let meta = boxed(b"ID32", &id3.concat());
+        for place in [Place::MovieMeta, Place::FileMeta, Place::TrackMeta(7)] {
+            let found = read_for(Some(7), &[(place, meta.clone())]);
+            assert_eq!(
+                values_of(&found),
+                pairs(&[("title", "a"), ("mood", "b"), ("TXXX:own", "c")])
+            );
+            assert_eq!(found.covers[0].data(), jpeg);
+            assert_eq!(found.warnings, []);
+        }
+    }
+
+    #[test]
+    fn tags_of_a_track_are_those_of_that_track_alone() {
+        let jpeg = data(13, b"\xFF\xD8\xFF\xE0");
+        let of_track = ilst(&[
+            boxed(b"\xA9nam", &text("track")),
+            boxed(b"\xA9ART", &text("artist")),
+            boxed(b"covr", &jpeg),
+        ]);
+        let broken = ilst(&[[0xFF; 16].to_vec()]);
+        let boxes = [
+            (Place::TrackUdta(5), of_track),
+            (Place::TrackUdta(6), broken),
+            (Place::MovieUdta, ilst(&[boxed(b"\xA9nam", &text("movie"))])),
+        ];
+        let own = read_for(Some(5), &boxes);
+        let expected = [("title", "movie"), ("artist", "artist")];
+        assert_eq!(values_of(&own), pairs(&expected));
+        assert_eq!((own.covers.len(), own.warnings.len()), (1, 0));
+        let other = read_for(Some(6), &boxes);
+        assert_eq!(values_of(&other), pairs(&[("title", "movie")]));
+        assert_eq!((other.covers.len(), other.warnings.len()), (0, 1));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod chapters;
 mod compressed_movie;
 mod edit_list;
 mod fragment;
+mod id32;
 mod metadata;
 mod movie;
 mod packets;

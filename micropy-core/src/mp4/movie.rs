@@ -24,6 +24,9 @@ const MAX_OUTER_BOXES: usize = 4096;
 /// The most warnings kept.
 const MAX_WARNINGS: usize = 100;
 
+/// The most boxes looked at behind `moov`, for metadata.
+const MAX_BOXES_BEHIND: usize = 64;
+
 /// The most bytes of a `sidx` box: it counts its 12-byte references in 16 bits.
 const INDEX_LIMIT: u64 = 1 << 20;
 
@@ -40,12 +43,16 @@ pub struct Movie {
     pub pictures: Vec<TextTrack>,
     /// How many tracks are not audio.
     pub other_tracks: usize,
+    /// Why of one of those it is not known what it is.
+    pub unknown_track: Option<Error>,
     /// There is an `mvex`: there are packets in movie fragments.
     pub fragmented: bool,
     /// Tags, covers and Nero's chapters.
     pub(super) metadata: FoundMetadata,
     /// What was wrong but could be ignored.
     pub warnings: Vec<Warning>,
+    /// There is media before `moov`, which a stream spools.
+    spools: bool,
     /// What fragments leave unsaid, by track.
     defaults: Arc<[(u32, Defaults)]>,
     /// What follows `moov`, from the first fragment on.
@@ -55,6 +62,8 @@ pub struct Movie {
 /// One audio track.
 #[derive(Debug)]
 pub struct AudioTrack {
+    /// Offset of its `trak` box: what its metadata are kept under.
+    pub(super) at: u64,
     /// `track_ID`.
     pub id: u32,
     /// `track_enabled` of `tkhd`.
@@ -129,8 +138,9 @@ impl Movie {
         }
         let moov = movie.read_moov(source, &header, Moov::default())?;
         movie.assemble(moov);
-        if movie.fragmented {
-            movie.read_up_to_first_fragment(source, header.end)?;
+        match movie.fragmented {
+            true => movie.read_up_to_first_fragment(source, header.end)?,
+            false => movie.read_behind_moov(source, header.end)?,
         }
         Ok(movie)
     }
@@ -171,12 +181,17 @@ impl Movie {
 impl Movie {
     /// Keeps a stream from the first byte of audio, titles and pictures on, so that all of them can be read.
     pub(super) fn keep_media(&self, source: &mut dyn Source) -> Result<()> {
-        let others = self.text.iter().chain(&self.pictures).map(|t| &t.table);
-        let tables = self.audio.iter().map(|t| &t.table).chain(others);
-        match tables.filter_map(|table| table.lowest_offset()).min() {
+        match self.media_begin() {
             Some(lowest) => source.keep_from(lowest).map_err(Error::Read),
             None => Ok(()),
         }
+    }
+
+    /// Where the first chunk of audio, titles or pictures begins.
+    fn media_begin(&self) -> Option<u64> {
+        let others = self.text.iter().chain(&self.pictures).map(|t| &t.table);
+        let tables = self.audio.iter().map(|t| &t.table).chain(others);
+        tables.filter_map(|table| table.lowest_offset()).min()
     }
 }
 
@@ -187,18 +202,56 @@ impl Movie {
                 let mut reader = BoxReader::new(source, header);
                 self.brand = reader.head::<4>(header).ok();
             }
-            b"meta" => {
-                let mut reader = BoxReader::new(source, header);
-                self.metadata.read(&mut reader, header, Place::FileMeta)?;
-            }
+            b"meta" | b"udta" => self.read_file_metadata(source, header)?,
             // The media that `moov`, still to come, points to.
-            b"mdat" => source.keep_from(header.payload).map_err(Error::Read)?,
+            b"mdat" => {
+                source.keep_from(header.payload).map_err(Error::Read)?;
+                self.spools = true;
+            }
             b"moof" => {
                 return Err(header.malformed(
                     "a media segment without its initialization segment (`moov`) before it",
                 ));
             }
             _ => {}
+        }
+        Ok(())
+    }
+
+    fn read_file_metadata(&mut self, source: &mut dyn Source, header: &BoxHeader) -> Result<()> {
+        let place = match &header.kind.0 {
+            b"meta" => Place::FileMeta,
+            _ => Place::MovieUdta,
+        };
+        let mut reader = BoxReader::new(source, header);
+        self.metadata.read(&mut reader, header, place)
+    }
+
+    /// Reads the metadata that come after `moov`. A stream that does not spool is read up to its media alone: what is
+    /// behind them comes too late.
+    fn read_behind_moov(&mut self, source: &mut dyn Source, at: u64) -> Result<()> {
+        /// Bytes of the longest box header.
+        const HEADER: u64 = 16;
+        let end = match (source.size(), self.spools) {
+            (Some(size), _) => size,
+            (None, true) => u64::MAX,
+            (None, false) => self.media_begin().unwrap_or(at),
+        };
+        let mut top = TopLevel::new(at);
+        let mut next = at;
+        for _ in 0..MAX_BOXES_BEHIND {
+            if end.saturating_sub(next) < HEADER {
+                break;
+            }
+            // The audio does not depend on what is here.
+            let Ok(Some(header)) = top.peek(source) else {
+                break;
+            };
+            if matches!(&header.kind.0, b"meta" | b"udta") && header.end <= end {
+                self.read_file_metadata(source, &header)?;
+            }
+            top.skip(&header);
+            next = header.end;
         }
         Ok(())
     }
@@ -253,7 +306,7 @@ impl Movie {
                 });
             }
             b"trak" => {
-                let trak = Trak::read(reader, child, &mut moov.budget)?;
+                let trak = Trak::read(reader, child, &mut moov.budget, &mut self.metadata)?;
                 moov.traks.push(trak);
             }
             b"cmov" if !moov.expanded => {
@@ -297,6 +350,13 @@ impl Movie {
         Ok(())
     }
 
+    /// Warns of what was passed over in a track that is used.
+    fn warn_of(&mut self, trak: &mut Trak) {
+        for fault in trak.passed_over.drain(..) {
+            self.add_warning(Warning::passed_over(fault));
+        }
+    }
+
     fn add_warning(&mut self, warning: Warning) {
         if self.warnings.len() < MAX_WARNINGS {
             self.warnings.push(warning);
@@ -306,16 +366,20 @@ impl Movie {
     /// Interprets the tracks once all of `moov` is known.
     fn assemble(&mut self, mut moov: Moov) {
         let traks = std::mem::take(&mut moov.traks);
-        let (audio, other): (Vec<_>, Vec<_>) = traks.into_iter().partition(Trak::is_audio);
+        let (audio, mut other): (Vec<_>, Vec<_>) = traks.into_iter().partition(Trak::is_audio);
         self.other_tracks = other.len();
         // Without samples, any there are must be in fragments.
         self.fragmented |= !audio.is_empty() && audio.iter().all(|trak| trak.table.samples() == 0);
+        let unknown = |trak: &&mut Trak| trak.handler.is_none() && trak.fault.is_some();
+        let unknown = other.iter_mut().find(unknown);
+        self.unknown_track = unknown.and_then(|trak| trak.fault.take());
         let named: Vec<u32> = audio
             .iter()
             .chain(&other)
             .flat_map(|t| t.chapters.iter().copied())
             .collect();
-        for trak in audio {
+        for mut trak in audio {
+            self.warn_of(&mut trak);
             let mut track = self.audio_track(trak, &moov);
             // Any track may name the chapters of the movie: in some files only the video does.
             if track.chapters.is_empty() {
@@ -329,6 +393,7 @@ impl Movie {
             if !(is_text || trak.is_picture()) || !named.contains(&trak.id) {
                 continue;
             }
+            self.warn_of(&mut trak);
             let elsewhere = trak.check_place().err();
             let fault = trak.fault.take().or(elsewhere);
             match fault {
@@ -369,6 +434,7 @@ impl Movie {
                 .map(|d| rescale(d, timescale, moov.timescale)),
         };
         AudioTrack {
+            at: trak.at,
             id: trak.id,
             enabled: trak.enabled,
             language: language(trak.language),

@@ -198,12 +198,17 @@ impl<N: Copy + TryFrom<W>, W: Copy + From<N>> Compact<N, W> {
 }
 
 impl SampleTable {
-    /// Reads the table box `header`; other boxes of `stbl` are ignored.
-    pub fn read_box(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
+    /// Reads the table box `header`; other boxes of `stbl` are ignored. Returns what was wrong with it and could be
+    /// repaired.
+    pub fn read_box(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        header: &BoxHeader,
+    ) -> Result<Option<Error>> {
         match &header.kind.0 {
             b"stts" => self.read_stts(reader, header),
             b"ctts" => self.read_ctts(reader, header),
-            b"stsc" => self.read_stsc(reader, header),
+            b"stsc" => return self.read_stsc(reader, header),
             b"stsz" => self.read_stsz(reader, header),
             b"stz2" => self.read_stz2(reader, header),
             b"stco" => self.read_offsets(reader, header, |entry: &[u8; 4]| {
@@ -213,7 +218,8 @@ impl SampleTable {
                 self.read_offsets(reader, header, |entry: &[u8; 8]| u64::from_be_bytes(*entry))
             }
             _ => Ok(()),
-        }
+        }?;
+        Ok(None)
     }
 
     fn read_stts(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
@@ -254,21 +260,35 @@ impl SampleTable {
         }
     }
 
-    fn read_stsc(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
+    /// Of two entries for one chunk the later counts, and one for chunk 0 is for the first. Returns what of that was
+    /// found.
+    fn read_stsc(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        header: &BoxHeader,
+    ) -> Result<Option<Error>> {
         let [_, count] = words(reader.head::<8>(header)?);
         self.chunks.clear();
-        let mut index = 0u64;
+        let (mut index, mut repaired) = (0u64, None);
         reader.entries(header, 8, count, |entry: &[u8; 12]| {
-            let [first, samples, entry] = words(*entry);
-            let lowest = self
-                .chunks
-                .last()
-                .map_or(1, |last| u64::from(last.first) + 2);
-            if u64::from(first) < lowest || (self.chunks.is_empty() && first != 1) {
+            let [found, samples, entry] = words(*entry);
+            let first = if index == 0 { found.max(1) } else { found };
+            let last = self.chunks.last().map(|run| u64::from(run.first) + 1);
+            let lowest = last.map_or(1, |last| last + 1);
+            if last == Some(first.into()) {
+                self.chunks.pop();
+                repaired.get_or_insert(format!(
+                    "entry {index} begins at chunk {first}, as the one before it does: the later counts"
+                ));
+            } else if u64::from(first) < lowest || (last.is_none() && first != 1) {
                 return Err(header.malformed(format!(
                     "entry {index} begins at chunk {first}, not at {lowest}{}",
                     if index == 0 { "" } else { " or later" }
                 )));
+            } else if found != first {
+                repaired.get_or_insert(format!(
+                    "entry {index} begins at chunk {found}: chunk {first} is assumed"
+                ));
             }
             index += 1;
             self.chunks.push(ChunkRun {
@@ -279,7 +299,7 @@ impl SampleTable {
             Ok(())
         })?;
         self.chunks.shrink_to_fit();
-        Ok(())
+        Ok(repaired.map(|why| header.malformed(why)))
     }
 
     fn read_stsz(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {

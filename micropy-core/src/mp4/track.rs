@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::boxes::{BoxHeader, BoxReader, Boxes, Fields, FourCc, SliceBox};
 use super::edit_list;
+use super::metadata::{FoundMetadata, Place};
 use super::sample_entry;
 use super::sample_table::{SampleTable, Sizes};
 use crate::codec::{Codec, CodecParameters, Description};
@@ -36,9 +37,14 @@ pub struct Trak {
     elsewhere: Vec<bool>,
     /// The tracks that `tref`/`chap` names.
     pub chapters: Vec<u32>,
+    /// What was wrong with it and could be passed over.
+    pub passed_over: Vec<Error>,
     /// Why it could not be read to its end.
     pub fault: Option<Error>,
 }
+
+/// The most faults of a track that are kept.
+const MAX_PASSED_OVER: usize = 8;
 
 /// The most sample entries of a track.
 const MAX_ENTRIES: usize = 64;
@@ -94,17 +100,37 @@ impl Trak {
         reader: &mut BoxReader<'_>,
         header: &BoxHeader,
         budget: &mut Budget,
+        metadata: &mut FoundMetadata,
     ) -> Result<Trak> {
         let mut trak = Trak {
             at: header.at,
             ..Trak::default()
         };
-        match trak.read_children(reader, header, budget) {
+        match trak.read_children(reader, header, budget, metadata) {
             Ok(()) => {}
             Err(e @ Error::Read(_)) => return Err(e),
-            Err(fault) => trak.fault = Some(fault),
+            Err(fault) => {
+                trak.fault.get_or_insert(fault);
+            }
         }
         Ok(trak)
+    }
+
+    /// Goes on after a box that the audio can be found without, if it is malformed. What is over a limit is a fault of
+    /// the track all the same.
+    fn pass_over(&mut self, read: Result<()>) -> Result<()> {
+        match read {
+            Err(fault @ Error::Malformed { .. }) => {
+                if self.passed_over.len() < MAX_PASSED_OVER {
+                    self.passed_over.push(fault);
+                }
+            }
+            Err(fault @ Error::Limit { .. }) => {
+                self.fault.get_or_insert(fault);
+            }
+            other => return other,
+        }
+        Ok(())
     }
 
     /// Whether it is sound.
@@ -114,16 +140,30 @@ impl Trak {
 
     /// Whether its samples may be chapter titles.
     pub fn is_text(&self) -> bool {
-        self.handler
-            .is_some_and(|h| matches!(&h.0, b"text" | b"sbtl"))
+        match self.handler.as_ref().map(|handler| &handler.0) {
+            Some(b"text" | b"sbtl") => true,
+            // Subtitles of other codings are no plain text.
+            Some(b"subt") => matches!(self.coding_name(), Some(b"tx3g" | b"text")),
+            _ => false,
+        }
+    }
+
+    /// Whether it may turn out to be text, once its sample description is known.
+    fn may_be_text(&self) -> bool {
+        self.is_text() || self.handler.is_some_and(|h| h.0 == *b"subt")
+    }
+
+    /// The four-character code of its first sample entry.
+    fn coding_name(&self) -> Option<&[u8; 4]> {
+        self.stsd.0.get(12..)?.first_chunk()
     }
 
     /// Whether its samples may be the pictures of chapters, as far as its sample description says.
     pub fn is_picture(&self) -> bool {
         /// JPEG and PNG in QuickTime, and whatever MPEG-4 has a number for.
         const CODINGS: [&[u8; 4]; 3] = [b"jpeg", b"png ", b"mp4v"];
-        let coding = self.stsd.0.get(12..16);
-        self.is_video() && coding.is_some_and(|coding| CODINGS.iter().any(|c| coding == &c[..]))
+        let coding = self.coding_name();
+        self.is_video() && coding.is_some_and(|coding| CODINGS.contains(&coding))
     }
 
     fn is_video(&self) -> bool {
@@ -226,16 +266,24 @@ impl Trak {
         reader: &mut BoxReader<'_>,
         header: &BoxHeader,
         budget: &mut Budget,
+        metadata: &mut FoundMetadata,
     ) -> Result<()> {
         reader.each_child(header, |reader, child| {
-            match &child.kind.0 {
-                b"tkhd" => self.read_tkhd(reader, child)?,
-                b"mdia" => self.read_mdia(reader, child, budget)?,
-                b"edts" => self.read_edts(reader, child, budget)?,
-                b"tref" => self.read_tref(reader, child)?,
-                _ => {}
-            }
-            Ok(())
+            let read = match &child.kind.0 {
+                b"tkhd" => self.read_tkhd(reader, child),
+                b"mdia" => return self.read_mdia(reader, child, budget),
+                b"edts" => self.read_edts(reader, child, budget),
+                b"tref" => self.read_tref(reader, child),
+                // Before `mdia` the kind of track is not known.
+                b"udta" if self.handler.is_none() || self.is_audio() => {
+                    return metadata.read(reader, child, Place::TrackUdta(header.at));
+                }
+                b"meta" if self.handler.is_none() || self.is_audio() => {
+                    return metadata.read(reader, child, Place::TrackMeta(header.at));
+                }
+                _ => return Ok(()),
+            };
+            self.pass_over(read)
         })
     }
 
@@ -259,7 +307,10 @@ impl Trak {
     ) -> Result<()> {
         reader.each_child(header, |reader, child| {
             match &child.kind.0 {
-                b"mdhd" => self.read_mdhd(reader, child)?,
+                b"mdhd" => {
+                    let read = self.read_mdhd(reader, child);
+                    self.pass_over(read)?;
+                }
                 b"hdlr" => {
                     let fields = reader.head::<12>(child)?;
                     self.handler = Some(FourCc([fields[8], fields[9], fields[10], fields[11]]));
@@ -268,7 +319,7 @@ impl Trak {
                 b"minf"
                     if self.handler.is_none()
                         || self.is_audio()
-                        || self.is_text()
+                        || self.may_be_text()
                         || self.is_video() =>
                 {
                     self.read_minf(reader, child, budget)?;
@@ -284,9 +335,11 @@ impl Trak {
         let mut fields = fields_of(header, &payload);
         let (version, _) = fields.version_and_flags()?;
         let _times = (fields.u32_or_u64(version)?, fields.u32_or_u64(version)?);
-        self.timescale = fields.u32()?;
-        // The sample table is more reliable than this duration.
+        let timescale = fields.u32()?;
+        // The sample table is more reliable than this duration. Where there is no room for it, nothing before it is
+        // what the version says.
         let _duration = fields.u32_or_u64(version)?;
+        self.timescale = timescale;
         self.language = fields.u16()?;
         Ok(())
     }
@@ -343,7 +396,9 @@ impl Trak {
                 _ if self.is_video() && !self.is_picture() => {}
                 b"stts" | b"ctts" | b"stsc" | b"stsz" | b"stz2" | b"stco" | b"co64" => {
                     budget.take_table(child)?;
-                    table.read_box(reader, child)?;
+                    if let Some(repaired) = table.read_box(reader, child)? {
+                        self.pass_over(Err(repaired))?;
+                    }
                 }
                 _ => {}
             }
@@ -363,7 +418,8 @@ impl Trak {
         reader.each_child(header, |reader, child| {
             if child.kind.0 == *b"elst" {
                 let payload = budget.description(reader, child)?;
-                self.edits = edit_list::read(fields_of(child, &payload))?;
+                self.edits.clear();
+                edit_list::read(fields_of(child, &payload), &mut self.edits)?;
             }
             Ok(())
         })

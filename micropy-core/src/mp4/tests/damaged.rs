@@ -69,6 +69,103 @@ fn errors_name_the_box_and_the_byte() {
     }
 }
 
+/// A track with `more` before its `mdia`, whose `stsc` has these rows.
+fn file_with(more: &[u8], chunks: &[[u32; 3]]) -> Vec<u8> {
+    let media = Media::new();
+    faststart(&media, |at| {
+        let rows: Vec<[u32; 1]> = media.chunks.iter().map(|&c| [c + at as u32]).collect();
+        let tables = [
+            stsd(&audio_entry(b"mp4a", &esds())),
+            table(b"stts", &[[5, 1024]]),
+            table(b"stsc", chunks),
+            make(b"stsz", &[&words(&[0, 0, 5]), &words(&SIZES)]),
+            table(b"stco", &rows),
+        ];
+        let trak = trak(1, b"soun", more, &tables.concat());
+        make(b"moov", &[&mvhd(1000), &trak])
+    })
+}
+
+#[test]
+fn a_malformed_box_before_the_media_costs_only_itself() {
+    // Two entries are declared, one is there.
+    let elst = make(b"elst", &[&words(&[0, 2, 50, 1024, 1 << 16, 9])]);
+    let edits = make(b"edts", &[&elst]);
+    let overlong = make(b"edts", &[&words(&[99]), b"elst", &[0; 8]]);
+    let tref = make(b"tref", &[&words(&[77]), b"chap"]);
+    let tkhd = make(b"tkhd", &[&words(&[0x3, 0])]);
+    for (what, more) in [
+        ("elst", &edits),
+        ("elst", &overlong),
+        ("chap", &tref),
+        ("tkhd", &tkhd),
+    ] {
+        let (movie, packets) = read_all(&file_with(more, &[[1, 2, 1]])).unwrap();
+        assert!(movie.audio[0].codec.is_ok(), "{what}");
+        assert_eq!(packets.len(), 5, "{what}");
+        let [warning] = &movie.warnings[..] else {
+            panic!("{what}: {:?}", movie.warnings);
+        };
+        let told = warning.to_string();
+        assert!(told.contains(&format!("malformed {what}")), "{told}");
+    }
+    // The entry that is there counts.
+    let (movie, _) = read_all(&file_with(&edits, &[[1, 2, 1]])).unwrap();
+    let whole = make(b"elst", &[&words(&[0, 1, 50, 1024, 1 << 16])]);
+    let (expected, _) = read_all(&file_with(&make(b"edts", &[&whole]), &[[1, 2, 1]])).unwrap();
+    assert_eq!(
+        format!("{:?}", movie.audio[0].edits),
+        format!("{:?}", expected.audio[0].edits)
+    );
+}
+
+#[test]
+fn a_malformed_media_header_costs_only_itself() {
+    let mut file = plain_file();
+    let mdhd = file.windows(4).position(|w| w == b"mdhd").unwrap();
+    // Its version has 64-bit times, for which there is no room.
+    file[mdhd + 4] = 1;
+    let (movie, packets) = read_all(&file).unwrap();
+    assert_eq!((movie.audio[0].timescale, packets.len()), (44_100, 5));
+    assert_eq!(movie.warnings.len(), 2, "{:?}", movie.warnings);
+}
+
+/// It may be audio.
+#[test]
+fn a_track_of_which_the_kind_cannot_be_read_is_not_said_to_be_no_audio() {
+    let mut file = plain_file();
+    let mdia = file.windows(4).position(|w| w == b"mdia").unwrap();
+    file[mdia - 4..mdia].fill(0x7F);
+    let movie = Movie::read(&mut file.as_slice()).unwrap();
+    let error = crate::audio::choose(&movie, &crate::options::TrackChoice::Default);
+    let told = error.unwrap_err().to_string();
+    assert!(
+        told.contains("not known what it is: malformed mdia"),
+        "{told}"
+    );
+}
+
+#[test]
+fn chunks_are_found_where_entries_repeat_or_count_from_0() {
+    for (rows, told) in [
+        (&[[1, 9, 1], [1, 2, 1]][..], "entry 1 begins at chunk 1"),
+        (&[[0, 2, 1]], "entry 0 begins at chunk 0"),
+        (
+            &[[1, 2, 1], [3, 7, 1], [3, 1, 1]],
+            "entry 2 begins at chunk 3",
+        ),
+    ] {
+        let (movie, packets) = read_all(&file_with(&[], rows)).unwrap();
+        let bytes: Vec<_> = packets.into_iter().map(|(_, data)| data).collect();
+        assert_eq!(bytes, Media::samples(), "{rows:?}");
+        let [warning] = &movie.warnings[..] else {
+            panic!("{rows:?}: {:?}", movie.warnings);
+        };
+        let warning = warning.to_string();
+        assert!(warning.contains(told), "{warning}");
+    }
+}
+
 #[test]
 fn a_file_without_moov_says_where_it_ends() {
     let file = moov_last();
@@ -134,7 +231,7 @@ fn exhaust(file: &[u8], stream: bool) -> (usize, usize) {
     let Ok(movie) = Movie::read(source) else {
         return (0, 0);
     };
-    let metadata = movie.metadata();
+    let metadata = movie.metadata(None);
     let text: usize = metadata.tags.iter().map(|(_, value)| value.len()).sum();
     let covers: usize = metadata.covers.iter().map(|c| c.data().len()).sum();
     // A byte of Mac Roman may take three of UTF-8.

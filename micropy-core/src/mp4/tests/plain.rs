@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::mp4::Movie;
 use crate::mp4::movie::read_track_samples;
 use crate::source::{Source, StreamSource};
+use crate::tags::Key;
 use crate::timeline::{Edit, EditList};
 
 fn bytes_of(file: &[u8]) -> Vec<Vec<u8>> {
@@ -292,6 +293,105 @@ fn chapters_may_be_named_by_the_video_alone() {
     let (movie, _) = read_all(&file).unwrap();
     assert_eq!(movie.audio[0].chapters, [2]);
     assert_eq!(movie.text.iter().map(|t| t.id).collect::<Vec<_>>(), [2]);
+}
+
+/// Subtitles may be the titles of chapters, if they are text.
+#[test]
+fn chapters_may_be_subtitles_in_text() {
+    let media = Media::new();
+    for (handler, coding, found) in [
+        (b"sbtl", b"tx3g", 1),
+        (b"subt", b"tx3g", 1),
+        (b"subt", b"text", 1),
+        (b"subt", b"wvtt", 0),
+        (b"subp", b"mp4s", 0),
+    ] {
+        let file = faststart(&media, |at| {
+            let tref = make(b"tref", &[&make(b"chap", &[&words(&[2])])]);
+            let aac = stsd(&audio_entry(b"mp4a", &esds()));
+            let sound = trak(1, b"soun", &tref, &[aac, media.tables(at)].concat());
+            let entry = make(coding, &[&[0; 51]]);
+            let text = trak(2, handler, &[], &[stsd(&entry), media.tables(at)].concat());
+            make(b"moov", &[&mvhd(1000), &sound, &text])
+        });
+        let mut source = file.as_slice();
+        let movie = Movie::read(&mut source).unwrap();
+        assert_eq!(movie.text.len(), found, "{handler:?} {coding:?}");
+        let chapters = movie.chapters(&mut source, 0).unwrap();
+        assert_eq!(chapters.len(), 5 * found, "{handler:?} {coding:?}");
+    }
+}
+
+/// `meta` or `udta` with a title.
+fn titled(kind: &[u8; 4], title: &[u8]) -> Vec<u8> {
+    let data = make(b"data", &[&words(&[1, 0]), title]);
+    let ilst = make(b"ilst", &[&make(b"\xA9nam", &[&data])]);
+    let meta = make(b"meta", &[&[0; 4], &ilst]);
+    match kind {
+        b"meta" => meta,
+        _ => make(kind, &[&meta]),
+    }
+}
+
+#[test]
+fn metadata_beside_moov_is_read_before_and_behind_it() {
+    let media = Media::new();
+    let moov = |at| make(b"moov", &[&mvhd(1000), &aac_trak(1, &media.tables(at))]);
+    let mdat = make(b"mdat", &[&media.bytes]);
+    for kind in [b"meta", b"udta"] {
+        let title = titled(kind, b"a");
+        let behind_media = [faststart(&media, moov), title.clone()].concat();
+        let at = ftyp().len() + moov(0).len() + title.len() + 8;
+        let behind_moov = [ftyp(), moov(at), title.clone(), mdat.clone()].concat();
+        let at_the_end = [moov_last(), title].concat();
+        for (file, in_a_stream) in [
+            (&behind_media, false),
+            (&behind_moov, true),
+            (&at_the_end, true),
+        ] {
+            let title_of = |source: &mut dyn Source| {
+                let movie = Movie::read(source).unwrap();
+                let (packets, _) = packets_of(source, &movie, 0).unwrap();
+                assert_eq!(packets.len(), 5);
+                let tags = movie.metadata(Some(0)).tags;
+                tags.get(&Key::Title).map(str::to_owned)
+            };
+            assert_eq!(title_of(&mut file.as_slice()).as_deref(), Some("a"));
+            let streamed = title_of(&mut StreamSource::new(Drip(file)));
+            assert_eq!(streamed.is_some(), in_a_stream);
+        }
+    }
+}
+
+#[test]
+fn tags_of_the_converted_track_fill_in_for_those_of_the_movie() {
+    let media = Media::new();
+    let tables = |at| [stsd(&audio_entry(b"mp4a", &esds())), media.tables(at)].concat();
+    for (kind, of_movie) in [(b"meta", false), (b"udta", false), (b"udta", true)] {
+        let file = faststart(&media, |at| {
+            let tracks = [
+                trak(1, b"soun", &titled(kind, b"first"), &tables(at)),
+                trak(2, b"soun", &titled(kind, b"second"), &tables(at)),
+                trak(3, b"vide", &titled(kind, b"video"), &[]),
+            ];
+            let udta = match of_movie {
+                true => titled(b"udta", b"movie"),
+                false => Vec::new(),
+            };
+            make(b"moov", &[&mvhd(1000), &tracks.concat(), &udta])
+        });
+        let movie = Movie::read(&mut file.as_slice()).unwrap();
+        for (track, own) in [
+            (None, None),
+            (Some(0), Some("first")),
+            (Some(1), Some("second")),
+        ] {
+            let tags = movie.metadata(track).tags;
+            let expected = if of_movie { Some("movie") } else { own };
+            assert_eq!(tags.get(&Key::Title), expected, "{kind:?} {track:?}");
+            assert_eq!(tags.len(), usize::from(expected.is_some()));
+        }
+    }
 }
 
 #[test]
