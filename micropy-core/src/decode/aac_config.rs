@@ -44,6 +44,12 @@ pub struct AacConfig {
     pub ps: Extension<()>,
     /// The loudspeakers in the order of the decoder's channels, if it differs from that of the planes.
     pub(super) coded_order: Option<Vec<Speaker>>,
+    /// The program_config_element of channel configuration 0.
+    #[cfg_attr(
+        not(feature = "fdk-aac"),
+        allow(dead_code, reason = "only the FDK decoder is told it")
+    )]
+    pub(super) program_config: Option<ProgramConfig>,
 }
 
 /// Whether an extension of the core coder is used.
@@ -88,6 +94,7 @@ impl AacConfig {
             channel_configuration,
             layout: channel_configuration_layout(channel_configuration),
             coded_order: coded_order(channel_configuration),
+            program_config: None,
             ..self.clone()
         }
     }
@@ -147,6 +154,12 @@ impl BitWriter {
         }
     }
 
+    /// Fills the last byte with zeros.
+    #[cfg(feature = "fdk-aac")]
+    pub(super) fn align(&mut self) {
+        self.bits.resize(self.bits.len().next_multiple_of(8), false);
+    }
+
     pub(super) fn bytes(&self) -> Vec<u8> {
         let byte = |bits: &[bool]| {
             let byte = bits.iter().fold(0, |byte, &bit| byte << 1 | u8::from(bit));
@@ -174,6 +187,7 @@ fn parse(bits: &mut Bits<'_>) -> Option<Result<AacConfig, String>> {
     }
     let mut layout = channel_configuration_layout(channel_configuration);
     let mut coded_order = coded_order(channel_configuration);
+    let mut program_config = None;
     let mut frame_len = 1024;
     match object_type {
         object_type::USAC => {
@@ -198,8 +212,10 @@ fn parse(bits: &mut Bits<'_>) -> Option<Result<AacConfig, String>> {
             }
             let extension = bits.flag().unwrap_or(false);
             if channel_configuration == 0 {
-                coded_order = read_program_config(bits)?;
+                let program = ProgramConfig::read(bits)?;
+                coded_order = program.decoded_order();
                 layout = coded_order.as_deref().map(Layout::of);
+                program_config = Some(program);
             }
             if matches!(
                 object_type,
@@ -240,6 +256,7 @@ fn parse(bits: &mut Bits<'_>) -> Option<Result<AacConfig, String>> {
         sbr,
         ps,
         coded_order,
+        program_config,
     }))
 }
 
@@ -343,68 +360,196 @@ fn read_backward_compatible_extension(
     Some(())
 }
 
-/// Reads a program_config_element (4.5.1.2): the loudspeakers in the order of their elements. The inner `None`: it
-/// describes none, or more than [`Speaker`] names.
-pub(super) fn read_program_config(bits: &mut Bits<'_>) -> Option<Option<Vec<Speaker>>> {
-    use Speaker::*;
-    bits.skip(4 + 2 + 4)?; // element_instance_tag, object_type, sampling_frequency_index
-    let (front, side, back) = (bits.read(4)?, bits.read(4)?, bits.read(4)?);
-    let (lfe, data, coupling) = (bits.read(2)?, bits.read(3)?, bits.read(4)?);
-    for mixdown_bits in [4, 4, 3] {
-        if bits.flag()? {
-            bits.skip(mixdown_bits)?;
-        }
-    }
-    let front = read_elements(bits, front)?;
-    let side = read_elements(bits, side)?;
-    let back = read_elements(bits, back)?;
-    bits.skip(4 * (lfe + data) as usize + 5 * coupling as usize)?;
-    bits.align();
-    let comment = bits.read(8)?;
-    bits.skip(8 * comment as usize)?;
-
-    // From the centre outwards in front, from the sides to the centre at the back.
-    let inner_front = [FrontLeftOfCenter, FrontRightOfCenter];
-    let front_pairs = match front.iter().filter(|pair| **pair).count() {
-        2 => &[inner_front, [FrontLeft, FrontRight]][..],
-        _ => &[[FrontLeft, FrontRight]][..],
-    };
-    let mut order = Vec::new();
-    let lfe = vec![false; lfe as usize];
-    let known = place(&front, FrontCenter, front_pairs, &mut order)
-        && place(&side, BackCenter, &[[SideLeft, SideRight]], &mut order)
-        && place(&back, BackCenter, &[[BackLeft, BackRight]], &mut order)
-        && place(&lfe, LowFrequency, &[], &mut order)
-        && !order.is_empty();
-    Some(known.then_some(order))
+/// A channel element that a program_config_element lists.
+#[cfg_attr(
+    not(feature = "fdk-aac"),
+    allow(dead_code, reason = "only the FDK decoder is told the tags")
+)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Element {
+    /// channel_pair_element; otherwise single_channel_element.
+    pub pair: bool,
+    /// element_instance_tag
+    pub tag: u32,
 }
 
-/// Whether each of `count` channel elements is a pair.
-fn read_elements(bits: &mut Bits<'_>, count: u32) -> Option<Vec<bool>> {
-    let mut pairs = Vec::with_capacity(count as usize); // at most 15
-    for _ in 0..count {
-        pairs.push(bits.flag()?);
-        bits.skip(4)?;
-    }
-    Some(pairs)
+/// A program_config_element (4.5.1.2).
+#[cfg_attr(
+    not(feature = "fdk-aac"),
+    allow(dead_code, reason = "only the FDK decoder is told the tags")
+)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ProgramConfig {
+    pub front: Vec<Element>,
+    pub side: Vec<Element>,
+    pub back: Vec<Element>,
+    /// Their tags, as those below.
+    pub lfe: Vec<u32>,
+    pub data: Vec<u32>,
+    /// With the flag cc_element_is_ind_sw before each tag.
+    pub coupling: Vec<u32>,
 }
 
-/// Assigns loudspeakers to channel elements; false if there are too many elements.
-fn place(
-    elements: &[bool],
-    single: Speaker,
-    pairs: &[[Speaker; 2]],
-    order: &mut Vec<Speaker>,
-) -> bool {
-    let mut pairs = pairs.iter();
-    for &is_pair in elements {
-        match if is_pair { pairs.next() } else { None } {
-            Some(pair) => order.extend(pair),
-            None if !is_pair && !order.contains(&single) => order.push(single),
-            None => return false,
+impl ProgramConfig {
+    /// `None`: the bytes have ended.
+    pub(super) fn read(bits: &mut Bits<'_>) -> Option<ProgramConfig> {
+        bits.skip(4 + 2 + 4)?; // element_instance_tag, object_type, sampling_frequency_index
+        let (front, side, back) = (bits.read(4)?, bits.read(4)?, bits.read(4)?);
+        let (lfe, data, coupling) = (bits.read(2)?, bits.read(3)?, bits.read(4)?);
+        for mixdown_bits in [4, 4, 3] {
+            if bits.flag()? {
+                bits.skip(mixdown_bits)?;
+            }
         }
+        let mut elements = |count: u32| -> Option<Vec<Element>> {
+            let element = |_| {
+                Some(Element {
+                    pair: bits.flag()?,
+                    tag: bits.read(4)?,
+                })
+            };
+            (0..count).map(element).collect() // at most 15
+        };
+        let (front, side, back) = (elements(front)?, elements(side)?, elements(back)?);
+        let mut tags = |count: u32, width: u32| -> Option<Vec<u32>> {
+            (0..count).map(|_| bits.read(width)).collect()
+        };
+        let (lfe, data, coupling) = (tags(lfe, 4)?, tags(data, 4)?, tags(coupling, 5)?);
+        bits.align();
+        let comment = bits.read(8)?;
+        bits.skip(8 * comment as usize)?;
+        Some(ProgramConfig {
+            front,
+            side,
+            back,
+            lfe,
+            data,
+            coupling,
+        })
     }
-    true
+
+    /// Whether its elements are in an order of ISO/IEC 13818-7, 8.5.1: in front a single one first if the channels are
+    /// odd, at the sides no odd number, at the back a single one last, and otherwise pairs, or two single ones for one.
+    pub(super) fn is_ordered(&self) -> bool {
+        /// Whether these are pairs.
+        fn are_pairs(elements: &[Element]) -> bool {
+            match elements {
+                [] => true,
+                [first, rest @ ..] if first.pair => are_pairs(rest),
+                [_, second, rest @ ..] if !second.pair => are_pairs(rest),
+                _ => false,
+            }
+        }
+        let is_odd = |elements: &[Element]| elements.iter().filter(|e| !e.pair).count() % 2 == 1;
+        let front = match &self.front[..] {
+            [first, rest @ ..] if is_odd(&self.front) && !first.pair => rest,
+            front => front,
+        };
+        let back = match &self.back[..] {
+            [rest @ .., last] if is_odd(&self.back) && !last.pair => rest,
+            back => back,
+        };
+        are_pairs(front) && are_pairs(&self.side) && are_pairs(back)
+    }
+
+    /// Its single elements, its pairs, and its LFEs, each with its loudspeakers; `None`: there are none, or more than
+    /// [`Speaker`] names.
+    fn speakers(&self) -> Option<[Vec<Speaker>; 3]> {
+        use Speaker::*;
+        // From the centre outwards in front, from the sides to the centre at the back.
+        let pairs = |elements: &[Element]| elements.iter().filter(|e| e.pair).count();
+        let inner_front = [FrontLeftOfCenter, FrontRightOfCenter];
+        let front_pairs = match pairs(&self.front) {
+            2 => &[inner_front, [FrontLeft, FrontRight]][..],
+            _ => &[[FrontLeft, FrontRight]][..],
+        };
+        let sides = [SideLeft, SideRight];
+        let back_pairs = match (pairs(&self.side), pairs(&self.back)) {
+            (0, 2) => &[sides, [BackLeft, BackRight]][..],
+            _ => &[[BackLeft, BackRight]][..],
+        };
+        // ffmpeg lists an LFE as the one single element at the sides, where the standard has none.
+        let single_side = match (&self.side[..], &self.lfe[..]) {
+            ([only], []) if !only.pair => LowFrequency,
+            _ => BackCenter,
+        };
+        let mut order = Order::default();
+        let known = order.place(&self.front, FrontCenter, front_pairs)
+            && order.place(&self.side, single_side, &[sides])
+            && order.place(&self.back, BackCenter, back_pairs)
+            && self.lfe.len() <= 1;
+        let lfes = vec![LowFrequency; self.lfe.len()];
+        let all = [&order.all[..], &lfes].concat();
+        let count = Layout::of(&all).channels();
+        (known && count > 0 && count == all.len()).then_some([
+            order.all,
+            order.singles,
+            order.pairs,
+        ])
+    }
+
+    /// Whether the FDK decoder takes it for a channel configuration, whose channels it gives in WAVE order: it compares
+    /// how many elements and channels there are in front, at the sides and at the back.
+    fn is_channel_configuration(&self) -> bool {
+        let shape = |elements: &[Element]| {
+            let pairs = elements.iter().filter(|element| element.pair).count();
+            (elements.len(), elements.len() + pairs)
+        };
+        let (front, side, back) = (shape(&self.front), shape(&self.side), shape(&self.back));
+        matches!(
+            (front, side, back, self.lfe.len()),
+            ((2, 3), (0, 0), (0, 0) | (1, 1), 0)
+                | ((2, 3), (0, 0), (1, 2), 0 | 1)
+                | ((2, 3), (0, 0), (2, 3 | 4), 1)
+                | ((2, 3), (1, 2), (1, 2), 1)
+                | ((3, 5), (0, 0), (1, 2), 1)
+        )
+    }
+
+    /// The loudspeakers in the order in which the FDK decoder gives them.
+    fn decoded_order(&self) -> Option<Vec<Speaker>> {
+        let [all, singles, pairs] = self.speakers()?;
+        let lfes = self.lfe.iter().map(|_| Speaker::LowFrequency);
+        let order = match self.is_ordered() {
+            true => all,
+            // It takes them as singles and pairs.
+            false => [singles, pairs].concat(),
+        };
+        let order: Vec<Speaker> = order.into_iter().chain(lfes).collect();
+        Some(match self.is_ordered() && self.is_channel_configuration() {
+            true => Layout::of(&order).speakers().collect(),
+            false => order,
+        })
+    }
+}
+
+/// The loudspeakers of channel elements, in order, and apart.
+#[derive(Default)]
+struct Order {
+    all: Vec<Speaker>,
+    singles: Vec<Speaker>,
+    pairs: Vec<Speaker>,
+}
+
+impl Order {
+    /// Assigns loudspeakers to channel elements; false if there are too many elements.
+    fn place(&mut self, elements: &[Element], single: Speaker, pairs: &[[Speaker; 2]]) -> bool {
+        let mut pairs = pairs.iter();
+        for element in elements {
+            match if element.pair { pairs.next() } else { None } {
+                Some(pair) => {
+                    self.all.extend(pair);
+                    self.pairs.extend(pair);
+                }
+                None if !element.pair && !self.all.contains(&single) => {
+                    self.all.push(single);
+                    self.singles.push(single);
+                }
+                None => return false,
+            }
+        }
+        true
+    }
 }
 
 struct Usac {

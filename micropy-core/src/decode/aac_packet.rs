@@ -2,7 +2,7 @@
 //! and the first elements of its raw_data_block (4.4.2.1).
 
 use super::DecodeError;
-use super::aac_config::read_program_config;
+use super::aac_config::ProgramConfig;
 use super::bits::Bits;
 
 /// `id_syn_ele` (table 4.85).
@@ -123,7 +123,7 @@ fn read_beginning(bits: &mut Bits<'_>) -> Option<Option<Beginning>> {
                 continue;
             }
             id::PCE => {
-                read_program_config(bits)?;
+                ProgramConfig::read(bits)?;
                 program_config = true;
                 continue;
             }

@@ -51,7 +51,8 @@ fn refused(aac: &AacConfig) -> Error {
     let codec = Codec::Aac(aac.profile(false, false));
     Error::unsupported(match aac.channel_configuration {
         0 => format!(
-            "{codec} audio whose program_config_element names its channels in no order of the standard"
+            "{codec} audio of a program_config_element that the FDK decoder does not take: its channels are in no \
+             order of the standard, an element is listed twice, or there are more than eight"
         ),
         _ => format!("{codec} audio"),
     })
@@ -130,6 +131,9 @@ pub fn whole_packets(aac: &AacConfig, decoder: Box<dyn Decoder>) -> Box<dyn Deco
 
 /// The track's configuration, or one made anew where `aac` says what that does not.
 fn configuration(track: &CodecParameters, aac: &AacConfig) -> Vec<u8> {
+    if let Some(reordered) = aac.reordered() {
+        return reordered;
+    }
     if AacConfig::parse(&track.config).as_ref() == Ok(aac) {
         return track.config.clone();
     }

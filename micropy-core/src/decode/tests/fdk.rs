@@ -24,16 +24,136 @@ fn sbr_and_ps_are_found_however_they_are_signalled() {
     }
 }
 
-/// That of ffmpeg 5.1 for 7.1 (wide): a pair before the single front element, one single side element, no LFE.
+/// Two pairs of one tag.
 #[test]
-fn a_program_config_element_in_no_order_is_named() {
+fn a_program_config_element_that_the_decoder_does_not_take_is_named() {
     let mut track = Track::clip("moov-first-stereo-44100.mp4");
-    track.parameters.config = b"\x12\x80\x05\x48\x04\x80\x00\x20\x00\xC6\x40\x00".to_vec();
+    // One pair in front, one at the back, both of tag 0.
+    track.parameters.config = configured_by(&[(true, 0)], &[], &[(true, 0)], &[]);
     let error = inspect(&track.parameters, &track.packets).unwrap_err();
     assert!(
         error.to_string().contains("program_config_element"),
         "{error}"
     );
+}
+
+/// The AudioSpecificConfig of AAC-LC at 48 kHz with a program_config_element of these elements: whether each is a pair,
+/// and its tag.
+fn configured_by(
+    front: &[(bool, u32)],
+    side: &[(bool, u32)],
+    back: &[(bool, u32)],
+    lfe: &[u32],
+) -> Vec<u8> {
+    let mut bits = String::from("0001000110000000");
+    let mut put = |value: usize, width: usize| bits += &format!("{value:0width$b}");
+    // Tag, profile and rate.
+    put(0b0000_01_0011, 10);
+    put(front.len(), 4);
+    put(side.len(), 4);
+    put(back.len(), 4);
+    put(lfe.len(), 2);
+    put(0, 3 + 4 + 3);
+    for &(pair, tag) in [front, side, back].concat().iter() {
+        put(usize::from(pair), 1);
+        put(tag as usize, 4);
+    }
+    lfe.iter().for_each(|&tag| put(tag as usize, 4));
+    let len = bits.len().next_multiple_of(8) + 8;
+    bytes(&format!("{bits:0<len$}"))
+}
+
+/// Hz, by channel: encoders leave nothing but the lowest in an LFE, which is the fourth.
+const TONES: [u32; 8] = [400, 200, 300, 100, 500, 600, 700, 800];
+
+/// Which of the first `count` tones is the loudest, at 48 kHz.
+fn loudest_tone(samples: &[f32], count: usize) -> usize {
+    let power = |tone: &usize| {
+        let step = f64::from(TONES[*tone]) * std::f64::consts::TAU / 48_000.0;
+        let (mut re, mut im) = (0.0, 0.0);
+        for (i, &sample) in samples.iter().enumerate() {
+            re += f64::from(sample) * (step * i as f64).cos();
+            im += f64::from(sample) * (step * i as f64).sin();
+        }
+        re * re + im * im
+    };
+    (0..count)
+        .max_by(|a, b| power(a).total_cmp(&power(b)))
+        .unwrap()
+}
+
+/// AAC by ffmpeg whose channels are these tones, in WAVE order.
+fn tones(layout: &str, channels: usize, directory: &Path) -> Track {
+    let path = directory.join(format!("{layout}.m4a"));
+    let tones = TONES[..channels].iter();
+    let planes: Vec<String> = tones.map(|hz| format!("0.3*sin({hz}*2*PI*t)")).collect();
+    let source = format!("aevalsrc={}:c={layout}:s=48000:d=0.5", planes.join("|"));
+    let status = Command::new("ffmpeg")
+        .args(["-v", "error", "-y", "-f", "lavfi", "-i", &source])
+        .args(["-c:a", "aac", "-aac_pns", "0", "-b:a", "400k"])
+        .arg(&path)
+        .status()
+        .expect("ffmpeg is installed");
+    assert!(status.success());
+    Track::open(&path)
+}
+
+/// ffmpeg lists a pair before the single front element, and an LFE as a single one at the sides: neither is in the
+/// standard.
+#[test]
+fn channels_of_ffmpegs_program_config_elements_go_to_their_loudspeakers() {
+    use crate::pcm::Speaker::*;
+    let directory = tempfile::tempdir().unwrap();
+    let front = [FrontLeft, FrontRight, FrontCenter];
+    let with_lfe = [FrontLeft, FrontRight, FrontCenter, LowFrequency];
+    let back = [BackLeft, BackRight];
+    for (layout, speakers) in [
+        ("3.1", with_lfe.to_vec()),
+        ("4.1", [&with_lfe[..], &[BackCenter]].concat()),
+        ("5.0(side)", [&front[..], &[SideLeft, SideRight]].concat()),
+        ("5.1(side)", [&with_lfe[..], &back].concat()),
+        ("hexagonal", [&front[..], &back, &[BackCenter]].concat()),
+        ("6.1(back)", [&with_lfe[..], &back, &[BackCenter]].concat()),
+        (
+            "7.1(wide)",
+            [&with_lfe[..], &[SideLeft, SideRight], &back].concat(),
+        ),
+        ("quad", [&front[..2], &back].concat()),
+        ("quad(side)", [&front[..2], &[SideLeft, SideRight]].concat()),
+    ] {
+        let track = tones(layout, speakers.len(), directory.path());
+        assert_eq!(track.parameters.config[1] & 0x78, 0, "{layout}");
+        let found = track.format().layout;
+        assert_eq!(found, Layout::of(&speakers), "{layout}");
+        let decoded = track.decode_from(0);
+        for (tone, &speaker) in speakers.iter().enumerate() {
+            let plane = decoded.plane(found.plane_of(speaker).unwrap());
+            let heard = loudest_tone(&plane[4096..], speakers.len());
+            assert_eq!(heard, tone, "{layout}: {speaker:?}");
+        }
+    }
+}
+
+/// The library gives the channels of a program_config_element that is like a channel configuration in WAVE order.
+#[test]
+fn channels_of_a_standard_program_config_element_go_to_their_loudspeakers() {
+    let directory = tempfile::tempdir().unwrap();
+    let (single, pair) = (|tag| (false, tag), |tag| (true, tag));
+    let front = [single(0), pair(0)];
+    for (layout, channels, config) in [
+        ("3.0", 3, configured_by(&front, &[], &[], &[])),
+        ("4.0", 4, configured_by(&front, &[], &[single(1)], &[])),
+        ("5.0", 5, configured_by(&front, &[], &[pair(1)], &[])),
+        ("5.1", 6, configured_by(&front, &[], &[pair(1)], &[0])),
+        ("5.1", 6, configured_by(&front, &[pair(1)], &[], &[0])),
+    ] {
+        let mut track = tones(layout, channels, directory.path());
+        track.parameters.config = config;
+        let decoded = track.decode_from(0);
+        for (tone, plane) in decoded.planes().iter().enumerate() {
+            assert_eq!(loudest_tone(&plane[4096..], channels), tone, "{layout}");
+        }
+    }
 }
 
 /// In fixed-point arithmetic and 16 bits. The low-power filterbank of SBR would be at 26 dB.
