@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use micropy_core::ports::binding::Identity;
-use micropy_core::ports::jobs::{Job, Ledger, Message, State, Topic};
+use micropy_core::ports::jobs::{Job, Ledger, Message, State, Topic, Turn};
 use micropy_core::ports::memory::MemoryJobs;
 use micropy_core::ports::storage::{ByteStream, Error, Head, Label, Listing, StorageExt, Upload};
 use micropy_core::ports::time::{ManualClock, Timestamp};
@@ -118,14 +118,43 @@ async fn a_clock_that_leaps_ahead_removes_nothing() {
     assert!(is_there(&ports, ORPHAN).await && is_there(&ports, 7).await);
     // Nobody has set it back: the time is as it is.
     pass(&clock, 6 * HOUR).await;
-    assert!(!is_there(&ports, ORPHAN).await && !is_there(&ports, 7).await);
+    assert!(!is_there(&ports, ORPHAN).await);
+    pass(&clock, 15 * HOUR).await;
+    assert!(is_there(&ports, 7).await, "it has not aged a day yet");
+    pass(&clock, 2 * HOUR).await;
+    assert!(!is_there(&ports, 7).await);
     shutdown.cancel();
     sweeping.await.unwrap();
-    // The same where the service stood still meanwhile.
-    accept(&ports, ports.new_id(), id(8)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_finished_while_the_clock_was_behind_is_kept_for_as_long_as_any() {
+    let (ports, clock) = ports().await;
+    let sweep_for = async |time| {
+        let shutdown = CancellationToken::new();
+        let sweeper = Sweeper::new(ports.clone()).retention(72 * HOUR);
+        let sweeping = tokio::spawn(sweeper.run(shutdown.clone()));
+        pass(&clock, time).await;
+        shutdown.cancel();
+        sweeping.await.unwrap();
+    };
+    sweep_for(HOUR).await;
+    accept(&ports, id(30), id(31)).await;
+    ports.jobs.cancel(id(30)).await.unwrap();
+    sweep_for(HOUR).await;
+    // The service is stopped, the clock put right, and the service started again. Its first sweeper dies before it takes
+    // note of anything.
     clock.advance(400 * 24 * HOUR);
-    sweep_for(&ports, &clock, HOUR).await;
-    assert!(is_there(&ports, 8).await);
+    let died = ports.jobs.lease_sweep(id(77), Duration::ZERO).await;
+    assert!(matches!(died, Ok(Turn::Own { .. })), "{died:?}");
+    for hours in [7, 20, 20, 20] {
+        sweep_for(hours * HOUR).await;
+        clock.advance(HOUR / 2);
+        assert!(is_there(&ports, 31).await, "after {hours} hours more");
+    }
+    sweep_for(4 * HOUR).await;
+    assert!(!is_there(&ports, 31).await, "its time is over");
+    assert!(ports.jobs.get(id(30)).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,7 +213,8 @@ async fn a_restart_ends_no_doubt_about_the_time() {
         shutdown.cancel();
         sweeping.await.unwrap();
     };
-    sweep_for(HOUR).await;
+    // It is an hour too young, which it is no longer after the first hour of the doubt.
+    sweep_for(21 * HOUR).await;
     clock.advance(400 * 24 * HOUR);
     for _ in 0..5 {
         sweep_for(HOUR).await;

@@ -440,7 +440,7 @@ def test_a_swapped_or_restored_ledger_and_a_leap_of_the_clock_remove_nothing(fle
     days = datetime.timedelta(days=40)
     old = datetime.datetime.now(tz=datetime.timezone.utc) - days
     fleet.jobs.update_many({"owner": client.email}, {"$set": {"updated": old, "finished": old}})
-    own.update_one({"_id": "sweeper"}, {"$set": {"until": int(old.timestamp() * 1000)}})
+    own.update_one({"_id": "sweeper"}, {"$set": {"until": int(old.timestamp() * 1000)}, "$unset": {"note": ""}})
     for service in services:
         service.start()
     assert until(lambda: any("clock" in entry["message"] for entry in fleet.gateway.complaints()))

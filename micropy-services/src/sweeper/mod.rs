@@ -56,7 +56,8 @@ const DOUBT: Duration = Duration::from_secs(6 * 3600);
 /// the ledger (see [`binding`]), only when they were seen twice, six hours apart, and only a twentieth of a store in
 /// one search. What is past its time may be so by a wrong clock: when the clock leaps by more than an hour, or nobody
 /// has swept for a day, nothing is removed for its age for six hours, however often sweepers are restarted meanwhile.
-/// An upload does not grow older while nobody sweeps: its owner could not go on with it either.
+/// Nor does that time make a finished job older: it may have been finished while the clock was behind. An upload does not
+/// grow older while nobody sweeps: its owner could not go on with it either.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -88,7 +89,7 @@ pub struct Sweeper {
     orphans: [Orphans; 2],
     /// What the lease is held by.
     holder: Id,
-    /// The last round: by the clock, and by the time that has passed here.
+    /// The last round of which a note was kept: by the clock, and by the time that has passed here.
     round: Option<(Timestamp, Instant)>,
     /// What this one and those before it keep in the ledger.
     note: Note,
@@ -97,7 +98,7 @@ pub struct Sweeper {
 /// What one round would remove.
 #[derive(Debug, Default)]
 pub struct Survey {
-    /// Jobs past their retention.
+    /// Jobs past their retention. A sweeper does not count leaps of the clock, nor days in which nobody swept.
     pub finished: Vec<Id>,
     /// Uploads that nobody has continued for long. A sweeper does not count the time in which nobody swept.
     pub uploads: Vec<Id>,
@@ -154,12 +155,12 @@ impl Sweeper {
             binding::verify(&**storage, &*self.ports.jobs).await?;
         }
         let mut survey = Survey::default();
-        let mut finished = pin!(self.stale(FINISHED, self.retention));
+        let mut finished = pin!(self.stale(FINISHED, self.ago(self.retention)));
         while let Some(jobs) = finished.try_next().await? {
             survey.finished.extend(jobs.iter().map(|job| job.id));
         }
         let now = self.ports.videos.now().await?;
-        let mut receiving = pin!(self.stale(&[State::Receiving], self.upload_expiry));
+        let mut receiving = pin!(self.stale(&[State::Receiving], self.ago(self.upload_expiry)));
         while let Some(jobs) = receiving.try_next().await? {
             for job in &jobs {
                 if self
@@ -204,8 +205,9 @@ impl Sweeper {
         match self.ports.jobs.lease_sweep(self.holder, LEASE).await {
             Ok(Turn::Own { previous, note }) => {
                 self.note = Note::read(&note);
-                self.doubt_the_time(previous);
-                self.sweep().await;
+                let now = self.ports.clock.now();
+                self.doubt_the_time(previous, now);
+                self.sweep(now).await;
             }
             // What this one saw may have changed by its next turn.
             Ok(Turn::Other(_)) => self.orphans = Default::default(),
@@ -213,48 +215,62 @@ impl Sweeper {
         }
     }
 
-    /// Notices when the clock is likely to be wrong.
-    fn doubt_the_time(&mut self, previous: Option<Timestamp>) {
-        let now = self.ports.clock.now();
-        let leap = match self.round.replace((now, Instant::now())) {
-            Some((clock, here)) => now.since(clock).saturating_sub(here.elapsed()) > LEAP,
-            None => previous.is_some_and(|previous| now.since(previous) > ABSENCE),
+    /// Notices when the clock is likely to be wrong, or was.
+    fn doubt_the_time(&mut self, previous: Option<Timestamp>, now: Timestamp) {
+        let leapt_from = match self.round {
+            Some((clock, here)) => {
+                let expected = clock.plus(here.elapsed());
+                (now.since(expected) > LEAP).then_some(expected)
+            }
+            // The end of the lease says less: whoever had the last one may not have lived to take note of a leap.
+            None => {
+                let last = self.note.swept().or(previous);
+                last.filter(|last| now.since(*last) > ABSENCE)
+            }
         };
-        if leap {
+        if let Some(leapt_from) = leapt_from {
             let hours = DOUBT.as_secs() / 3600;
             tracing::warn!(
-                "the clock has leapt, or nobody has swept for a day: what is past its time is kept for {hours} hours. \
-                 Check the clock"
+                "the clock has leapt, or nobody has swept for a day: that makes nothing older, and what is past its time \
+                 is kept for {hours} hours. Check the clock"
             );
+            self.note.leap(leapt_from, now);
             self.note.begin_doubt(now, DOUBT);
         }
     }
 
     /// Looks at the time, by the clock of the uploads' store too, and keeps what was found for the next sweeper.
     /// Whether nothing is to be removed for its age.
-    async fn take_note(&mut self) -> Result<bool, IntakeError> {
-        let is_in_doubt = self.note.is_in_doubt(self.ports.clock.now(), DOUBT);
+    async fn take_note(&mut self, now: Timestamp) -> Result<bool, IntakeError> {
+        let is_in_doubt = self.note.is_in_doubt(now, DOUBT);
+        self.note.sweep(now, self.retention);
         let looked = self.ports.videos.now().await;
         if let Ok(now) = &looked {
             self.note.look(*now, self.upload_expiry);
         }
         let (jobs, note) = (&self.ports.jobs, self.note.to_text());
         jobs.note_sweep(self.holder, &note).await?;
+        // Until it is kept, a leap is noticed again.
+        self.round = Some((now, Instant::now()));
         looked?;
         Ok(is_in_doubt)
     }
 
     /// Sweeps once.
-    async fn sweep(&mut self) {
+    async fn sweep(&mut self, now: Timestamp) {
         // Where the time cannot be noted, it is not known either.
-        let is_in_doubt = self.take_note().await.unwrap_or_else(|e| {
+        let is_in_doubt = self.take_note(now).await.unwrap_or_else(|e| {
             tracing::warn!(error = %e, "nothing is removed for its age");
             true
         });
+        let finished = self.note.finished(self.retention, now);
         let rounds = [
             // First, while the ledger still knows the jobs of old files: a store from before bindings is bound by them.
             ("files of no job", self.sweep_files().await),
-            ("finished jobs", self.sweep_jobs(is_in_doubt).await),
+            (
+                "finished jobs",
+                self.sweep_jobs(finished, is_in_doubt).await,
+            ),
             ("abandoned uploads", self.sweep_uploads(is_in_doubt).await),
         ];
         for (what, swept) in rounds {
@@ -280,7 +296,7 @@ impl Sweeper {
     async fn request_stuck(&self) -> Result<usize, IntakeError> {
         let mut count = 0;
         let mut idle = None;
-        let mut pages = pin!(self.stale(&[State::Queued, State::Running], OVERDUE));
+        let mut pages = pin!(self.stale(&[State::Queued, State::Running], self.ago(OVERDUE)));
         while let Some(jobs) = pages.try_next().await? {
             let is_idle = match idle {
                 Some(known) => known,
@@ -361,13 +377,17 @@ impl Sweeper {
         }
     }
 
-    /// The jobs that have not changed for `age`, page after page. A job that is left as it is does not come again.
+    /// The time so long ago, by the ledger's clock.
+    fn ago(&self, age: Duration) -> Timestamp {
+        self.ports.clock.now().minus(age)
+    }
+
+    /// The jobs that have not changed since `before`, page after page. A job that is left as it is does not come again.
     fn stale(
         &self,
         states: &'static [State],
-        age: Duration,
+        before: Timestamp,
     ) -> impl Stream<Item = Result<Vec<Job>, jobs::Error>> {
-        let before = self.ports.clock.now().minus(age);
         // The last job of the page before; none behind the last page.
         let first = Some(None);
         stream::try_unfold(first, move |after: Option<Option<Job>>| async move {
@@ -389,12 +409,17 @@ impl Sweeper {
         }
     }
 
-    async fn sweep_jobs(&self, is_in_doubt: bool) -> Result<usize, IntakeError> {
+    /// Removes the jobs that were finished before that time, unless the time is in doubt.
+    async fn sweep_jobs(
+        &self,
+        finished: Timestamp,
+        is_in_doubt: bool,
+    ) -> Result<usize, IntakeError> {
         if is_in_doubt {
             return Ok(0);
         }
         let mut count = 0;
-        let mut pages = pin!(self.stale(FINISHED, self.retention));
+        let mut pages = pin!(self.stale(FINISHED, finished));
         while let Some(jobs) = pages.try_next().await? {
             for job in &jobs {
                 // Its owner may have retried it since it was read.
@@ -409,7 +434,7 @@ impl Sweeper {
     /// nobody has continued for long, unless the time is in doubt.
     async fn sweep_uploads(&self, is_in_doubt: bool) -> Result<usize, IntakeError> {
         let mut count = 0;
-        let mut pages = pin!(self.stale(&[State::Receiving], self.upload_expiry));
+        let mut pages = pin!(self.stale(&[State::Receiving], self.ago(self.upload_expiry)));
         while let Some(jobs) = pages.try_next().await? {
             for job in &jobs {
                 match self.sweep_upload(job, is_in_doubt).await {
@@ -531,5 +556,46 @@ fn removed(job: Id, result: Result<(), IntakeError>) -> usize {
             tracing::warn!(job_id = %job, error = %e, "cannot remove a job");
             0
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use micropy_core::ports::Clock as _;
+    use micropy_core::ports::time::ManualClock;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leap_that_could_not_be_noted_is_noticed_again() {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000)));
+        let ports = Ports::in_memory(clock.clone());
+        let mut sweeper = Sweeper::new(ports.clone());
+        sweeper.take_turn().await;
+        let finished = clock.now();
+        let leap = Duration::from_secs(400 * 24 * 3600);
+        clock.advance(leap);
+        let now = clock.now();
+        let turn = ports.jobs.lease_sweep(sweeper.holder, LEASE).await;
+        let Ok(Turn::Own { previous, .. }) = turn else {
+            panic!("{turn:?}");
+        };
+        sweeper.doubt_the_time(previous, now);
+        // Another was given the lease meanwhile, so the note is refused.
+        clock.advance(2 * LEASE);
+        let other = ports.new_id();
+        ports.jobs.lease_sweep(other, LEASE).await.unwrap();
+        assert!(sweeper.take_note(now).await.is_err());
+        ports.jobs.lease_sweep(other, Duration::ZERO).await.unwrap();
+        sweeper.take_turn().await;
+        let now = clock.now();
+        assert!(
+            sweeper.note.finished(LEASE, now) < finished,
+            "{sweeper:?}",
+            sweeper = sweeper.note
+        );
+        assert!(sweeper.note.is_in_doubt(now, DOUBT));
     }
 }
