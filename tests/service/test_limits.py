@@ -72,6 +72,29 @@ def test_a_user_stores_no_more_bytes_than_the_quota(start):
     assert ann.uploaded(GOOD)["state"] == "done"
 
 
+def test_mp3s_that_are_larger_than_their_videos_do_not_exceed_the_quota(start):
+    quota = 4 * len(DATA)
+    service = start("serve", quota_bytes=quota)
+    ann, bob = (service.user(f"{name}@example.com") for name in ("ann", "bob"))
+    # Each is twice as large as its video, at least.
+    large = "/api/v1/uploads?bitrate=320&sample_rate=48000"
+    assert ann.upload(GOOD, GOOD, path=large).status == 201
+    assert until(lambda: all(job["state"] in ("done", "failed") for job in ann.jobs()), 60)
+    stored = [job["bytes"] + (job["mp3"] or {}).get("bytes", 0) for job in ann.jobs()]
+    assert sum(stored) <= quota
+    assert sorted(job["state"] for job in ann.jobs()) == ["done", "failed"]
+    failed = next(job for job in ann.jobs() if job["state"] == "failed")
+    assert failed["failure"].startswith("The MP3 does not fit into your storage."), failed
+    assert len(service.files("mp3s")) == 1
+    assert service.files("mp3s", "unfinished") == []
+    assert bob.uploaded(GOOD, path=large)["state"] == "done", "another has a quota of their own"
+    # As the sentence says.
+    done = next(job["id"] for job in ann.jobs() if job["state"] == "done")
+    assert ann.ask("DELETE", f"/api/v1/jobs/{done}").status == 204
+    assert ann.ask("POST", f"/api/v1/jobs/{failed['id']}/retry").status == 200
+    assert ann.job(failed["id"], 60)["state"] == "done"
+
+
 def uploads_at_once(service, cat, quota):
     """Of uploads at the same time, no more are taken in than fit, and no more is on the disk meanwhile."""
     before = len(service.files("videos"))

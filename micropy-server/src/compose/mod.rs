@@ -264,6 +264,7 @@ impl Services {
         let converter = ConverterService::new(self.adapters.ports().await?, worker)
             .workers(self.settings.conversions.workers())
             .grace(self.settings.operation.grace)
+            .quota(self.settings.limits().quota_bytes)
             .metrics(self.metrics.clone());
         let converter = match &self.stores {
             Some(stores) => converter.stores(stores.clone()),

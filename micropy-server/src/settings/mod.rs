@@ -201,7 +201,7 @@ pub struct Requests {
     #[arg(long, value_name = "N", default_value = "100")]
     max_files: usize,
 
-    /// Bytes that one user may store
+    /// Bytes that one user may store, videos and MP3s together
     #[arg(long, value_name = "SIZE", default_value = "100GiB", value_parser = size)]
     quota_bytes: u64,
 

@@ -23,7 +23,7 @@ pub(crate) use http::{Connections, SCOPES, VERIFIED};
 pub(crate) use local::REGISTRATIONS;
 pub(crate) use throttle::{Allowance, Network};
 pub(crate) use token::LIFETIME;
-pub(crate) use turns::Turns;
+pub(crate) use turns::{Turn, Turns};
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -15,6 +15,7 @@ use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{self, Begin, Ended, Job, Lease, Outcome, Output, Topic};
 use micropy_core::ports::queue::{self, Delivery};
 use micropy_core::ports::storage::{self, Label, StorageExt, UploadError};
+use tokio::io::AsyncReadExt as _;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::io::ReaderStream;
@@ -22,13 +23,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use crate::Ports;
+use crate::accounts::{Turn, Turns};
+use crate::gateway::Limits;
 use crate::job::adoption::AdoptionError;
 use crate::job::inbox::{self, HAND_BACK};
 use crate::job::message::Body;
 use crate::job::outbox;
 use crate::stores::StoreCheck;
 use crate::telemetry::{self, Metrics};
-use crate::worker::{Converted, Fault, Sandbox, Worker};
+use crate::worker::{Converted, Fault, NO_ROOM, Sandbox, Worker};
 
 /// How long a lease lasts without being renewed.
 const LEASE: Duration = Duration::from_secs(30);
@@ -56,6 +59,8 @@ const INTERRUPTED: &str =
     "The service was stopped each time before the conversion had ended. Please try again later.";
 /// How long to wait for the shutdown of this service when its worker processes received the signal first.
 const SHUTDOWN_DELAY: Duration = Duration::from_millis(200);
+/// How long to wait until an MP3 of no job is removed.
+const REMOVAL: Duration = Duration::from_secs(1);
 /// Bytes of the MP3 read at once.
 const PIECE: usize = 64 * 1024;
 
@@ -90,8 +95,20 @@ pub struct ConverterService {
     worker: Worker,
     workers: usize,
     grace: Duration,
+    /// Bytes that one user may store.
+    quota: u64,
+    /// Owners whose MP3s are being stored, one at a time: each then sees what those before it take.
+    storing: Arc<Turns<String>>,
     /// Whether the stores are the ledger's.
     stores: Arc<StoreCheck>,
+}
+
+/// An MP3 that is stored, and not recorded in the ledger yet.
+struct Stored {
+    output: Output,
+    audio: Duration,
+    /// Until it is recorded.
+    _turn: Turn,
 }
 
 /// When to stop.
@@ -130,7 +147,20 @@ impl ConverterService {
             worker,
             workers: cores().div_ceil(2),
             grace: Duration::from_secs(20),
+            quota: Limits::default().quota_bytes,
+            storing: Arc::new(Turns::new(1)),
         }
+    }
+
+    /// Bytes that one user may store, videos and MP3s together: an MP3 that does not fit fails its job. Give it what the
+    /// gateway's [`Limits`] say, whose default is this one's, too.
+    ///
+    /// Converters in several processes do not know of each other's work, nor of uploads on their way. So a user may
+    /// exceed the quota by one MP3 with each process more, and by what is on its way.
+    #[must_use]
+    pub fn quota(mut self, bytes: u64) -> Self {
+        self.quota = bytes;
+        self
     }
 
     /// The check that the stores are the ledger's, where other services share it. The default is one of its own. No job
@@ -279,9 +309,12 @@ impl ConverterService {
         telemetry::record_job(job.id);
         tracing::info!(job_id = %job.id, attempt = job.attempts, "conversion started");
         let stop = match self.convert(&job, lease, stopping).await {
-            Ok((output, audio)) => match self.finish(lease, output, body.clone(), cut_off).await {
+            Ok(stored) => match self
+                .finish(lease, stored.output, body.clone(), cut_off)
+                .await
+            {
                 Ok(()) => {
-                    let took = started.elapsed();
+                    let (took, audio) = (started.elapsed(), stored.audio);
                     tracing::info!(job_id = %job.id, ?took, ?audio, "conversion done");
                     self.metrics.job_ended("done", took, Some(audio));
                     return delivery.ack().await;
@@ -445,7 +478,7 @@ impl ConverterService {
         job: &Job,
         lease: Lease,
         stopping: Stopping<'_>,
-    ) -> Result<(Output, Duration), Stop> {
+    ) -> Result<Stored, Stop> {
         if job.attempts > MAX_ATTEMPTS {
             // No attempt ended: the converter itself crashed each time.
             return Err(Fault::Permanent(CRASHES.into()).into());
@@ -464,12 +497,13 @@ impl ConverterService {
                 }
                 e => Fault::Unavailable(e.to_string()),
             })?;
+        let room = self.room(&job.owner).await?;
         let converting = telemetry::step("convert");
 
         let progress = AtomicU32::new(0);
         let work = self
             .worker
-            .convert(&job.options, &self.ports.videos, &video, &progress);
+            .convert(&job.options, &self.ports.videos, &video, room, &progress);
         // The lease is kept until the MP3 is stored, which may take long.
         let lease = self.keep_lease(lease, &progress, stopping.cut_off);
         tokio::pin!(lease);
@@ -486,13 +520,26 @@ impl ConverterService {
             stop = &mut lease => return Err(stop),
         };
         drop(converting);
-        let audio = converted.audio;
-        let output = tokio::select! {
-            stored = self.store(job, converted, file) => stored?,
-            // What is stored by then belongs to no job, and the sweeper removes it.
-            stop = lease => return Err(stop),
-        };
-        Ok((output, audio))
+        let mp3 = self.ports.new_id();
+        tokio::select! {
+            stored = self.store(mp3, job, converted, file) => Ok(stored?),
+            stop = lease => {
+                // What is stored by then belongs to no job. Left to the sweeper, it would be there for hours, and whoever
+                // cancels one job after the other would fill the disk.
+                let _ = timeout(REMOVAL, self.remove(mp3)).await;
+                Err(stop)
+            }
+        }
+    }
+
+    /// Bytes that the owner of a job may still store.
+    async fn room(&self, owner: &str) -> Result<u64, Fault> {
+        let usage = self.ports.jobs.usage(owner).await;
+        let usage = usage.map_err(|e| Fault::Unavailable(e.to_string()))?;
+        match self.quota.saturating_sub(usage.bytes) {
+            0 => Err(Fault::Permanent(NO_ROOM.into())),
+            room => Ok(room),
+        }
     }
 
     /// Renews the lease for as long as possible. Returns why the work must stop.
@@ -525,16 +572,25 @@ impl ConverterService {
         Stop::Shutdown
     }
 
+    /// Stores the MP3, unless it takes more room than the owner has left.
     async fn store(
         &self,
+        mp3: Id,
         job: &Job,
         converted: Converted,
         mut file: File,
-    ) -> Result<Output, Fault> {
-        std::io::Seek::rewind(&mut file).map_err(|e| Fault::Transient(e.to_string()))?;
-        let body = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE);
+    ) -> Result<Stored, Fault> {
+        let unread = |e: std::io::Error| Fault::Transient(e.to_string());
+        let bytes = file.metadata().map_err(unread)?.len();
+        std::io::Seek::rewind(&mut file).map_err(unread)?;
+        let turn = self.storing.wait(job.owner.clone()).await;
+        if bytes > self.room(&job.owner).await? {
+            return Err(Fault::Permanent(NO_ROOM.into()));
+        }
+        // No more than that, whatever the process still writes.
+        let file = tokio::fs::File::from_std(file).take(bytes);
+        let body = ReaderStream::with_capacity(file, PIECE);
         let _storing = telemetry::step("store");
-        let mp3 = self.ports.new_id();
         let label = Label {
             file_name: converted.product.file_name(&job.file_name),
             owner: job.owner.clone(),
@@ -545,10 +601,14 @@ impl ConverterService {
             storage::Error::Interrupted(e) => Fault::Transient(e.to_string()),
             e => Fault::Unavailable(e.to_string()),
         })?;
-        Ok(Output {
-            mp3,
-            bytes: head.bytes,
-            report: converted.report,
+        Ok(Stored {
+            output: Output {
+                mp3,
+                bytes: head.bytes,
+                report: converted.report,
+            },
+            audio: converted.audio,
+            _turn: turn,
         })
     }
 }
@@ -586,4 +646,200 @@ async fn insist<T, F: Future<Output = Result<T, jobs::Error>>>(
 
 fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write as _;
+    use std::ops::Range;
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use futures_util::{StreamExt as _, stream};
+    use micropy_core::ports::binding::Identity;
+    use micropy_core::ports::jobs::State;
+    use micropy_core::ports::storage::{ByteStream, Error, Head, Listing, Upload};
+    use micropy_core::ports::time::{ManualClock, Timestamp};
+    use micropy_core::ports::{Clock as _, Storage};
+
+    use super::*;
+
+    const ANN: &str = "ann@example.com";
+    const BOB: &str = "bob@example.com";
+    /// Bytes of each video, and of each MP3.
+    const VIDEO: u64 = 10;
+    const MP3: u64 = 600;
+
+    /// Worker processes that make an MP3 of anything.
+    fn worker(folder: &std::path::Path) -> Worker {
+        let program = folder.join("program");
+        let mut options = File::options();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o700)
+            .open(&program)
+            .unwrap();
+        let report = r#""{}""#;
+        let audio = r#"{"secs":0,"nanos":500000000}"#;
+        let made = format!(r#"{{"product":"mp3","audio":{audio},"report":{report}}}"#);
+        write!(
+            file,
+            "#!/bin/sh\nexec 3>&0\nread -r task\nsleep 0.3\nhead -c {MP3} /dev/zero\n\
+             echo '{{\"converted\":{made}}}' >&3\n"
+        )
+        .unwrap();
+        drop(file);
+        Worker::new(program, ["worker"]).folder(folder)
+    }
+
+    async fn accept(ports: &Ports, owner: &str) -> Id {
+        let job = Job {
+            state: State::Queued,
+            source_bytes: VIDEO,
+            ..Job::new(ports.new_id(), owner, ports.new_id(), ports.clock.now())
+        };
+        let body = stream::iter([Ok(Bytes::from_static(b"0123456789"))]);
+        let (label, body) = (Label::default(), Box::pin(body));
+        ports.videos.put(job.source, &label, body).await.unwrap();
+        let message = Body::of(&job).conversion_request();
+        let created = ports.jobs.create(&job, Some(message)).await.unwrap();
+        assert!(matches!(created, jobs::Created::New(_)));
+        ports.send_owed().await.unwrap();
+        job.id
+    }
+
+    async fn is_so(condition: impl AsyncFn() -> bool) -> bool {
+        let holds = async {
+            while !condition().await {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), holds).await.is_ok()
+    }
+
+    fn ports() -> Ports {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let clock = Arc::new(ManualClock::new(now));
+        assert_eq!(clock.now(), now);
+        Ports::in_memory(clock)
+    }
+
+    #[tokio::test]
+    async fn of_many_mp3s_at_once_no_more_are_stored_than_the_quota_allows() {
+        let (ports, folder) = (ports(), tempfile::tempdir().unwrap());
+        let mut all = Vec::new();
+        for _ in 0..4 {
+            all.push(accept(&ports, ANN).await);
+        }
+        let bobs = accept(&ports, BOB).await;
+        all.push(bobs);
+        let service = ConverterService::new(ports.clone(), worker(folder.path()));
+        let service = service.workers(5).quota(4 * VIDEO + 2 * MP3 + MP3 / 2);
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(service.run(shutdown.clone()));
+        let job = async |id| ports.jobs.get(id).await.unwrap();
+        for id in &all {
+            assert!(is_so(async || job(*id).await.state.is_final()).await);
+        }
+        shutdown.cancel();
+        running.await.unwrap();
+        let mut failures = Vec::new();
+        for id in &all[..4] {
+            failures.extend(job(*id).await.failure);
+        }
+        assert_eq!(failures, [NO_ROOM; 2]);
+        assert_eq!(
+            job(bobs).await.state,
+            State::Done,
+            "another's quota is another"
+        );
+        let usage = ports.jobs.usage(ANN).await.unwrap();
+        assert_eq!(usage.bytes, 4 * VIDEO + 2 * MP3);
+        let files = ports.mp3s.list_older_than(Timestamp::MAX).await.unwrap();
+        assert_eq!(files.count().await, 3, "nothing else is stored");
+    }
+
+    #[tokio::test]
+    async fn who_has_used_all_their_storage_gets_no_conversion() {
+        let (ports, folder) = (ports(), tempfile::tempdir().unwrap());
+        let id = accept(&ports, ANN).await;
+        // It would be an outage, and put off, if a process were started.
+        let worker = Worker::new("/nowhere/micropy", ["worker"]).folder(folder.path());
+        let service = ConverterService::new(ports.clone(), worker).quota(VIDEO);
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(service.run(shutdown.clone()));
+        let failure = async || ports.jobs.get(id).await.unwrap().failure;
+        assert!(is_so(async || failure().await.is_some()).await);
+        assert_eq!(failure().await.as_deref(), Some(NO_ROOM));
+        shutdown.cancel();
+        running.await.unwrap();
+    }
+
+    /// A store that takes some bytes of each object, and no more.
+    struct Stuck(Arc<dyn Storage>);
+
+    #[async_trait]
+    impl Storage for Stuck {
+        async fn append(&self, id: Id, offset: u64, mut body: Upload) -> Result<u64, Error> {
+            let piece = Box::pin(stream::iter(body.next().await));
+            self.0.append(id, offset, piece).await?;
+            std::future::pending().await
+        }
+        async fn unfinished(&self, id: Id) -> Result<Head, Error> {
+            self.0.unfinished(id).await
+        }
+        async fn commit(&self, id: Id, label: &Label) -> Result<Head, Error> {
+            self.0.commit(id, label).await
+        }
+        async fn get(&self, id: Id, range: Range<u64>) -> Result<ByteStream, Error> {
+            self.0.get(id, range).await
+        }
+        async fn head(&self, id: Id) -> Result<Head, Error> {
+            self.0.head(id).await
+        }
+        async fn delete(&self, id: Id) -> Result<(), Error> {
+            self.0.delete(id).await
+        }
+        async fn list_older_than(&self, before: Timestamp) -> Result<Listing, Error> {
+            self.0.list_older_than(before).await
+        }
+        async fn now(&self) -> Result<Timestamp, Error> {
+            self.0.now().await
+        }
+        async fn binding(&self) -> Result<Option<Identity>, Error> {
+            self.0.binding().await
+        }
+        async fn bind(&self, previous: Option<Identity>, ledger: Identity) -> Result<(), Error> {
+            self.0.bind(previous, ledger).await
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_stored_of_a_cancelled_job_is_removed_at_once() {
+        let (ports, folder) = (ports(), tempfile::tempdir().unwrap());
+        let id = accept(&ports, ANN).await;
+        let stuck = Ports {
+            mp3s: Arc::new(Stuck(ports.mp3s.clone())),
+            ..ports.clone()
+        };
+        let service = ConverterService::new(stuck, worker(folder.path()));
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(service.run(shutdown.clone()));
+        let files = async || {
+            let files = ports.mp3s.list_older_than(Timestamp::MAX).await.unwrap();
+            files.count().await
+        };
+        assert!(is_so(async || files().await == 1).await);
+        ports.jobs.cancel(id).await.unwrap();
+        assert!(is_so(async || files().await == 0).await);
+        shutdown.cancel();
+        running.await.unwrap();
+        assert!(
+            fs::read_dir(folder.path()).unwrap().count() == 1,
+            "the program alone"
+        );
+    }
 }

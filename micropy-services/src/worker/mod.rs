@@ -144,6 +144,10 @@ impl Worker {
     }
 }
 
+/// The reason that a job's owner is given when they may not store that much.
+pub(crate) const NO_ROOM: &str =
+    "The MP3 does not fit into your storage. Delete what you no longer need, then retry this job.";
+
 /// Why an attempt made no MP3.
 #[derive(Debug)]
 pub(crate) enum Fault {

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::protocol::{Cause, Converted, MAX_LINE, MAX_READ, Message, Task};
-use super::{Fault, Worker};
+use super::{Fault, NO_ROOM, Worker};
 
 /// The signal that ends a process whose file grows beyond its limit.
 const FILE_TOO_LARGE: i32 = rustix::process::Signal::XFSZ.as_raw();
@@ -45,13 +45,14 @@ const ENVIRONMENT: [&str; 5] = [
 ];
 
 impl Worker {
-    /// Converts `video` with `options`, as the ledger keeps them, in a process of its own. Dropping the future kills
-    /// the process. `progress` holds the fraction done, as the bits of a float.
+    /// Converts `video` with `options`, as the ledger keeps them, in a process of its own, into `room` bytes at most.
+    /// Dropping the future kills the process. `progress` holds the fraction done, as the bits of a float.
     pub(crate) async fn convert(
         &self,
         options: &str,
         videos: &Arc<dyn Storage>,
         video: &Head,
+        room: u64,
         progress: &AtomicU32,
     ) -> Result<(Converted, File), Fault> {
         let threads = self.threads.unwrap_or(NonZeroUsize::MIN);
@@ -62,10 +63,10 @@ impl Worker {
             memory: self.memory,
             // One thread more reads and writes.
             cpu: self.time.saturating_mul(threads.get() as u32 + 1),
-            output: self.output,
+            output: self.output.min(room),
         };
         let output = tempfile::tempfile_in(&self.folder).map_err(cannot_start)?;
-        let mut process = WorkerProcess::start(self, &output).map_err(cannot_start)?;
+        let mut process = WorkerProcess::start(self, &output, room).map_err(cannot_start)?;
         let too_many = too_many_threads(process.process.id(), threads.get() + MORE_THREADS);
         let work = process.work(&task, videos, video, progress);
         let converted = tokio::select! {
@@ -115,12 +116,13 @@ struct WorkerProcess {
     process: Child,
     socket: BufReader<UnixStream>,
     stall: Duration,
-    output_limit: u64,
+    /// Why a job fails whose file grows beyond its limit.
+    too_large: String,
     stderr: JoinHandle<String>,
 }
 
 impl WorkerProcess {
-    fn start(worker: &Worker, output: &File) -> io::Result<Self> {
+    fn start(worker: &Worker, output: &File, room: u64) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let mut command = Command::new(&worker.program);
@@ -148,7 +150,13 @@ impl WorkerProcess {
             process,
             socket: BufReader::new(UnixStream::from_std(ours)?),
             stall: worker.stall,
-            output_limit: worker.output,
+            too_large: match worker.output <= room {
+                true => format!(
+                    "The MP3 would be larger than {} bytes, the most that this service allows.",
+                    worker.output
+                ),
+                false => NO_ROOM.into(),
+            },
             stderr: tokio::spawn(stderr_end(stderr)),
         })
     }
@@ -238,10 +246,7 @@ impl WorkerProcess {
         };
         match timeout(EXIT_TIMEOUT, ended).await {
             Ok(Ok((status, _))) if status.signal() == Some(FILE_TOO_LARGE) => {
-                Fault::Permanent(format!(
-                    "The MP3 would be larger than {} bytes, the most that this service allows.",
-                    self.output_limit
-                ))
+                Fault::Permanent(self.too_large.clone())
             }
             Ok(Ok((status, stderr))) => Fault::Crashed(exit_reason(status, &stderr)),
             Ok(Err(e)) => Fault::Crashed(e.to_string()),
@@ -333,6 +338,11 @@ mod tests {
     /// The outcome for a video of ten bytes when the worker process runs `script` once it has its task. File descriptor
     /// 3 is a copy of the socket, its standard input.
     async fn convert(script: &str) -> Result<(Converted, File), Fault> {
+        convert_into(u64::MAX, script).await
+    }
+
+    /// The same, where the owner has room for so many bytes.
+    async fn convert_into(room: u64, script: &str) -> Result<(Converted, File), Fault> {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("program");
         let mut options = File::options();
@@ -355,7 +365,7 @@ mod tests {
             .unwrap();
         let worker = worker(program, folder.path());
         worker
-            .convert("{}", &videos, &video, &AtomicU32::new(0))
+            .convert("{}", &videos, &video, room, &AtomicU32::new(0))
             .await
     }
 
@@ -393,6 +403,17 @@ mod tests {
         assert!(matches!(convert(disk).await, Err(Fault::Unavailable(why)) if why == "disk full"));
         let large = convert("kill -XFSZ $$").await;
         assert!(matches!(large, Err(Fault::Permanent(why)) if why.contains("1000 bytes")));
+    }
+
+    #[tokio::test]
+    async fn the_file_is_no_larger_than_the_owners_room() {
+        for (room, limit) in [(5000, 1000), (999, 999), (1, 1)] {
+            let script =
+                format!(r#"case "$task" in *'"output":{limit}}}'*) echo '{CONVERTED}' >&3;; esac"#);
+            convert_into(room, &script).await.unwrap();
+        }
+        let large = convert_into(999, "kill -XFSZ $$").await;
+        assert!(matches!(large, Err(Fault::Permanent(why)) if why == NO_ROOM));
     }
 
     #[tokio::test]
@@ -459,7 +480,7 @@ mod tests {
     #[tokio::test]
     async fn a_missing_program_is_a_failed_attempt() {
         let worker = worker("/nowhere/micropy".into(), Path::new("/"));
-        let Err(e) = WorkerProcess::start(&worker, &tempfile::tempfile().unwrap()) else {
+        let Err(e) = WorkerProcess::start(&worker, &tempfile::tempfile().unwrap(), 1) else {
             panic!("started");
         };
         assert_eq!(e.kind(), io::ErrorKind::NotFound);
