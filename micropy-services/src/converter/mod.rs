@@ -682,7 +682,7 @@ mod tests {
             .mode(0o700)
             .open(&program)
             .unwrap();
-        let report = r#""{}""#;
+        let report = r#"{"codec":null,"duration":0.5,"sample_rate":8000,"channels":1,"mean_bitrate":8000,"samples":4000,"complete":true,"warnings":[]}"#;
         let audio = r#"{"secs":0,"nanos":500000000}"#;
         let made = format!(r#"{{"product":"mp3","audio":{audio},"report":{report}}}"#);
         write!(

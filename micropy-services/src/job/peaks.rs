@@ -47,9 +47,12 @@ impl Peaks {
         Some(report.peaks)
     }
 
-    /// Adds it to `report`, a JSON object.
-    pub fn keep_in(&self, report: &mut Value) {
-        report[KEY] = serde_json::json!(self);
+    /// Whether a conversion can have made it: a worker process is not trusted with that.
+    pub fn are_sound(&self) -> bool {
+        let most = 2 * POINTS.get() as usize;
+        (2..=most).contains(&self.values.len())
+            && self.sample_rate > 0
+            && self.samples_per_pixel > 0
     }
 
     /// Takes the waveform out of `report`, if one is there: in lists it would only be long.
@@ -101,7 +104,7 @@ mod tests {
             values: (-128..=127).collect(),
         };
         let mut report = serde_json::json!({"codec": "AAC-LC"});
-        peaks.keep_in(&mut report);
+        report[KEY] = serde_json::json!(peaks);
         assert_eq!(Peaks::of(&output(&report)), Some(peaks));
         assert!(Peaks::take_out(&mut report));
         assert_eq!(report, serde_json::json!({"codec": "AAC-LC"}));
@@ -116,7 +119,7 @@ mod tests {
             samples_per_pixel: u64::MAX,
             values: vec![-1; 2 * POINTS.get() as usize],
         };
-        peaks.keep_in(&mut report);
+        report[KEY] = serde_json::json!(peaks);
         assert!(report.to_string().len() < 2300);
     }
 

@@ -1,6 +1,5 @@
 //! The conversion of one video: to one MP3, or to one for each part.
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Seek};
 use std::sync::{Mutex, PoisonError};
@@ -14,6 +13,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::protocol::{Cause, Converted, Failure, Progress, Task};
+use super::report;
 use crate::job::options::ConversionOptions;
 use crate::job::peaks::{POINTS, Peaks};
 use crate::job::product::Product;
@@ -176,51 +176,36 @@ fn add(zip: &mut ZipWriter<File>, name: &str, mut mp3: &File) -> io::Result<()> 
     Ok(())
 }
 
-/// The most warnings of a report: a thousand parts of a damaged file have ten thousand, and lists show many jobs.
-const MOST_WARNINGS: usize = 50;
-
-/// The report for the job's owner, in JSON: of all parts together where the video was split, with those that hold no
-/// audio.
-fn describe(reports: &[Report], empty: Option<&[EmptyPart]>, waveform: Option<Waveform>) -> String {
+/// The report for the job's owner: of all parts together where the video was split, with those that hold no audio.
+fn describe(
+    reports: &[Report],
+    empty: Option<&[EmptyPart]>,
+    waveform: Option<Waveform>,
+) -> report::Report {
     let first = reports.first();
     let audio: Duration = reports.iter().map(Report::duration).sum();
     let bits = |report: &Report| (report.output_bytes - report.tag_bytes) as f64 * 8.0;
     let mean_bitrate = reports.iter().map(bits).sum::<f64>() / audio.as_secs_f64();
-    let mut warnings: Vec<String> = Vec::new();
-    let (mut told, mut more) = (HashSet::new(), 0);
+    let mut report = report::Report {
+        codec: first.map(|report| report.codec.to_string()),
+        duration: audio.as_secs_f64(),
+        sample_rate: first.map(|report| report.output_sample_rate),
+        channels: first.map(|report| report.output_channels),
+        mean_bitrate: if audio.is_zero() {
+            0.0
+        } else {
+            mean_bitrate.round()
+        },
+        samples: reports.iter().map(|report| report.output_samples).sum(),
+        complete: reports.iter().all(|report| report.complete)
+            && empty.unwrap_or_default().iter().all(EmptyPart::is_complete),
+        warnings: Vec::new(),
+        chapters: empty.map(|_| reports.len()),
+        peaks: waveform.as_ref().map(Peaks::new),
+    };
     let of_reports = reports.iter().flat_map(|report| &report.warnings);
     let of_empty = empty.unwrap_or_default().iter();
-    for warning in of_reports.chain(of_empty.flat_map(|chapter| &chapter.missing)) {
-        let warning = warning.to_string();
-        if told.contains(&warning) {
-            continue;
-        }
-        if warnings.len() < MOST_WARNINGS {
-            told.insert(warning.clone());
-            warnings.push(warning);
-        } else {
-            more += 1;
-        }
-    }
-    if more > 0 {
-        warnings.push(format!("and {more} more warnings"));
-    }
-    let mut report = serde_json::json!({
-        "codec": first.map(|report| report.codec.to_string()),
-        "duration": audio.as_secs_f64(),
-        "sample_rate": first.map(|report| report.output_sample_rate),
-        "channels": first.map(|report| report.output_channels),
-        "mean_bitrate": if audio.is_zero() { 0.0 } else { mean_bitrate.round() },
-        "samples": reports.iter().map(|report| report.output_samples).sum::<u64>(),
-        "complete": reports.iter().all(|report| report.complete)
-            && empty.unwrap_or_default().iter().all(EmptyPart::is_complete),
-        "warnings": warnings,
-    });
-    if empty.is_some() {
-        report["chapters"] = reports.len().into();
-    }
-    if let Some(waveform) = waveform {
-        Peaks::new(&waveform).keep_in(&mut report);
-    }
-    report.to_string()
+    let warnings = of_reports.chain(of_empty.flat_map(|chapter| &chapter.missing));
+    report.warn(warnings.map(ToString::to_string));
+    report
 }

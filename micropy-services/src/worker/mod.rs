@@ -28,11 +28,12 @@ mod conversion;
 mod process;
 mod protocol;
 mod read_ahead;
+mod report;
 mod sandbox;
 
 pub use child::run;
 
-pub(crate) use protocol::Converted;
+pub(crate) use process::Converted;
 pub(crate) use sandbox::Sandbox;
 
 use std::ffi::OsString;

@@ -20,8 +20,9 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::protocol::{Cause, Converted, MAX_LINE, MAX_READ, Message, Task};
-use super::{Fault, NO_ROOM, Worker};
+use super::protocol::{Cause, MAX_LINE, MAX_READ, Message, Task};
+use super::{Fault, NO_ROOM, Worker, protocol};
+use crate::job::product::Product;
 
 /// The signal that ends a process whose file grows beyond its limit.
 const FILE_TOO_LARGE: i32 = rustix::process::Signal::XFSZ.as_raw();
@@ -35,6 +36,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const STDERR_BYTES: usize = 2048;
 /// Characters of the longest reason.
 const MAX_REASON: usize = 1000;
+/// Bytes that a second of audio takes at least: a tenth of what it does at 8 kbit/s, the lowest bitrate of an MP3.
+const LEAST_BYTES: u64 = 100;
 /// The variables that a process inherits: a hostile file must not find our secrets.
 const ENVIRONMENT: [&str; 5] = [
     "LD_LIBRARY_PATH",
@@ -43,6 +46,31 @@ const ENVIRONMENT: [&str; 5] = [
     "RUST_BACKTRACE",
     "LLVM_PROFILE_FILE",
 ];
+
+/// A conversion that succeeded, as far as the process can be believed.
+#[derive(Debug)]
+pub(crate) struct Converted {
+    /// What was made.
+    pub product: Product,
+    /// Length of the audio.
+    pub audio: Duration,
+    /// The report for the job's owner, in JSON.
+    pub report: String,
+}
+
+impl Converted {
+    /// What the process says that it has made, in so many bytes.
+    fn read(said: protocol::Converted, bytes: u64) -> Result<Self, String> {
+        if said.audio.as_secs() > bytes / LEAST_BYTES {
+            return Err(format!("{:?} of audio in {bytes} bytes", said.audio));
+        }
+        Ok(Converted {
+            product: said.product,
+            audio: said.audio,
+            report: said.report.into_json(said.product)?,
+        })
+    }
+}
 
 impl Worker {
     /// Converts `video` with `options`, as the ledger keeps them, in a process of its own, into `room` bytes at most.
@@ -77,7 +105,12 @@ impl Worker {
             }
         };
         match converted {
-            Ok(converted) => Ok((converted?, output)),
+            Ok(said) => {
+                let (said, bytes) = (said?, output.metadata().map_err(cannot_start)?.len());
+                let converted = Converted::read(said, bytes)
+                    .map_err(|e| Fault::Crashed(format!("the worker process sent: {e}")))?;
+                Ok((converted, output))
+            }
             Err(_) => Err(Fault::Permanent(format!(
                 "The conversion took longer than {}, the most that this service allows.",
                 humantime::format_duration(self.time)
@@ -168,7 +201,7 @@ impl WorkerProcess {
         videos: &Arc<dyn Storage>,
         video: &Head,
         progress: &AtomicU32,
-    ) -> Result<Converted, Fault> {
+    ) -> Result<protocol::Converted, Fault> {
         let mut line = serde_json::to_vec(task).map_err(|e| cannot_start(e.into()))?;
         line.push(b'\n');
         self.send(&line).await?;
@@ -376,8 +409,7 @@ mod tests {
         }
     }
 
-    const CONVERTED: &str =
-        r#"{"converted":{"product":"mp3","audio":{"secs":1,"nanos":0},"report":"{}"}}"#;
+    const CONVERTED: &str = r#"{"converted":{"product":"mp3","audio":{"secs":0,"nanos":500000000},"report":{"codec":null,"duration":0.5,"sample_rate":8000,"channels":1,"mean_bitrate":8000.0,"samples":4000,"complete":true,"warnings":[]}}}"#;
 
     #[tokio::test]
     async fn a_process_gets_the_bytes_it_asks_for() {
@@ -388,7 +420,9 @@ mod tests {
                echo '{CONVERTED}' >&3"#
         );
         let (converted, mut file) = convert(&script).await.unwrap();
-        assert_eq!(converted.audio, Duration::from_secs(1));
+        assert_eq!(converted.audio, Duration::from_millis(500));
+        let report: serde_json::Value = serde_json::from_str(&converted.report).unwrap();
+        assert_eq!(report["samples"], 4000);
         io::Seek::rewind(&mut file).unwrap();
         assert_eq!(io::read_to_string(file).unwrap(), "2345");
     }
@@ -452,6 +486,28 @@ mod tests {
             let why = crash(&format!("{nonsense} >&3; exec sleep 60")).await;
             assert!(why.starts_with("the worker process "), "{nonsense}: {why}");
             assert!(!why.contains("did nothing"), "{nonsense}: {why}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_no_conversion_would_report_is_not_kept() {
+        let long = format!(r#""warnings":["{}"]"#, "x".repeat(20_000));
+        for (said, instead) in [
+            (r#""warnings":[]"#, long.as_str()),
+            (r#""warnings":[]"#, r#""warnings":[],"more":1"#),
+            (r#""warnings":[]"#, r#""warnings":[],"chapters":2"#),
+            (r#""warnings":[]"#, r#""warnings":"none""#),
+            (r#""mp3""#, r#""zip""#),
+            (r#""secs":0"#, r#""secs":1"#),
+            ("0.5", "1e999"),
+        ] {
+            assert!(CONVERTED.contains(said), "{said}");
+            let odd = CONVERTED.replace(said, instead);
+            let why = crash(&format!("echo '{odd}' >&3; exec sleep 60")).await;
+            assert!(
+                why.starts_with("the worker process sent: "),
+                "{instead}: {why}"
+            );
         }
     }
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::report::Report;
 use crate::job::product::Product;
 
-/// Bytes of the longest line: a report repeats what is wrong with a file.
+/// Bytes of the longest line.
 pub const MAX_LINE: u64 = 1 << 20;
 /// Bytes of the largest read.
 pub const MAX_READ: usize = 1 << 20;
@@ -63,8 +64,8 @@ pub struct Converted {
     pub product: Product,
     /// Length of the audio.
     pub audio: Duration,
-    /// The report for the job's owner, in JSON.
-    pub report: String,
+    /// The report for the job's owner.
+    pub report: Report,
 }
 
 /// A conversion that failed.
