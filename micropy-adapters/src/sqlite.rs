@@ -3,9 +3,12 @@
 //! The write-ahead log with `synchronous = FULL` has a commit on the disk when it returns. All writes go through one
 //! connection, so that none ever finds the database locked. Reads have their own.
 
+mod ballast;
+
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::sqlite::{
@@ -14,6 +17,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Connection, Sqlite, Transaction};
 
+use self::ballast::Ballast;
 use crate::fault::{Fault, Kind};
 use crate::{private, schema};
 
@@ -26,6 +30,14 @@ const BUSY: Duration = Duration::from_secs(10);
 const READERS: u32 = 4;
 /// Connections for looking up users. Each request does, and has not to wait for those that read many jobs.
 const USER_READERS: u32 = 2;
+
+/// The pauses before a change is made again that found the disk full, once the ballast is given up: a file system may
+/// take a moment to have its room.
+const ROOM_PAUSES: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+];
 
 /// What has changed from version to version; see [`schema`]. `PRAGMA user_version` counts them.
 const MIGRATIONS: &[&str] = &[
@@ -183,6 +195,23 @@ pub struct Database {
     write: SqlitePool,
     read: SqlitePool,
     read_users: SqlitePool,
+    ballast: Arc<Ballast>,
+}
+
+/// An error that may say that there is no room on the disk.
+pub(crate) trait LacksRoom {
+    fn lacks_room(&self) -> bool;
+}
+
+impl LacksRoom for sqlx::Error {
+    fn lacks_room(&self) -> bool {
+        let sqlx::Error::Database(e) = self else {
+            return false;
+        };
+        // https://www.sqlite.org/rescode.html: SQLITE_FULL, SQLITE_IOERR_WRITE (also where a quota is used up), and
+        // SQLITE_IOERR_SHMSIZE.
+        matches!(e.code().as_deref(), Some("13" | "778" | "4874"))
+    }
 }
 
 impl Database {
@@ -191,12 +220,61 @@ impl Database {
         let path = path.as_ref();
         // SQLite gives the files beside it (`-wal`, `-shm`) the same mode.
         private::create_file(path)?;
-        let opened = async {
+        let open = async || {
             let database = Self::connect(path).await?;
             database.migrate().await?;
-            Ok(database)
+            Ok::<_, sqlx::Error>(database)
         };
-        opened.await.map_err(|e| named(path, e))
+        let opened = match open().await {
+            Err(e) if LacksRoom::lacks_room(&e) && Ballast::of(path).give_up() => open().await,
+            opened => opened,
+        };
+        opened.map_err(|e| named(path, e))
+    }
+
+    /// Keeps a file of so many bytes beside the database, which is given up on a full disk for what frees room, and
+    /// made again when there is room. SQLite's log grows to 4 MiB; have some more.
+    pub async fn keep_ballast(&self, bytes: u64) {
+        self.ballast.keep(bytes);
+        self.fill_ballast().await;
+    }
+
+    /// Makes the ballast as long as it is to be, if it is not, and as far as there is room for it.
+    pub(crate) async fn fill_ballast(&self) {
+        let _turn = self.ballast.turn.lock().await;
+        self.make_ballast().await;
+    }
+
+    async fn make_ballast(&self) {
+        let ballast = self.ballast.clone();
+        let filled = tokio::task::spawn_blocking(move || ballast.fill()).await;
+        if let Err(e) = filled.unwrap_or_else(|e| Err(io::Error::other(e))) {
+            tracing::warn!(error = %e, "no room is kept for deleting on a full disk");
+        }
+    }
+
+    /// Makes a change by which room is freed. On a full disk it has the ballast's.
+    pub(crate) async fn freeing<T, E: LacksRoom, F: Future<Output = Result<T, E>>>(
+        &self,
+        change: impl Fn() -> F,
+    ) -> Result<T, E> {
+        let lacks_room = |done: &Result<T, E>| done.as_ref().is_err_and(LacksRoom::lacks_room);
+        let mut done = change().await;
+        if !lacks_room(&done) {
+            return done;
+        }
+        let _turn = self.ballast.turn.lock().await;
+        tracing::warn!("the disk is full: there is room for deletions alone");
+        self.ballast.give_up();
+        for pause in ROOM_PAUSES {
+            tokio::time::sleep(pause).await;
+            done = change().await;
+            if !lacks_room(&done) {
+                break;
+            }
+        }
+        self.make_ballast().await;
+        done
     }
 
     /// Opens the database at `path` as it is, beside a service that may be using it. None if it is missing, or of an
@@ -243,6 +321,7 @@ impl Database {
             read: readers(READERS),
             read_users: readers(USER_READERS),
             write,
+            ballast: Arc::new(Ballast::of(path)),
         })
     }
 
@@ -269,7 +348,8 @@ impl Database {
             UPDATE messages SET held = 0, due = 0 WHERE held;
             UPDATE jobs SET leased_until = 0 WHERE state = 'running';
             UPDATE jobs SET notifier = NULL, notifier_until = NULL WHERE notifier IS NOT NULL;";
-        let done = sqlx::raw_sql(end).execute(&self.write).await;
+        let end = || sqlx::raw_sql(end).execute(&self.write);
+        let done = self.freeing(end).await;
         done.map(drop).map_err(io::Error::other)
     }
 
@@ -367,4 +447,47 @@ pub(crate) fn fault(e: sqlx::Error) -> Fault {
 /// The error as a port's.
 pub(crate) fn backend<E: From<Fault>>(e: sqlx::Error) -> E {
     fault(e).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn on_a_full_disk_what_frees_room_is_given_the_ballast() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(folder.path().join("micropy.db"));
+        let database = database.await.unwrap();
+        database.keep_ballast(100_000).await;
+        let ballast = folder.path().join("micropy.db-ballast");
+        assert_eq!(ballast.metadata().unwrap().len(), 100_000);
+        // The file may not grow as long as the ballast is there.
+        let change = || async {
+            let most = if ballast.exists() { 1 } else { 1_000_000 };
+            let most = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {most}"));
+            sqlx::raw_sql(most).execute(database.write()).await?;
+            let insert = "INSERT INTO messages (queue, payload) VALUES ('', zeroblob(1000000))";
+            sqlx::query(insert).execute(database.write()).await
+        };
+        let e = change().await.unwrap_err();
+        assert!(e.lacks_room() && ballast.exists(), "{e}");
+        database.freeing(change).await.unwrap();
+        assert_eq!(
+            ballast.metadata().unwrap().len(),
+            100_000,
+            "there is room again"
+        );
+        let other = || async { Err::<(), _>(sqlx::Error::RowNotFound) };
+        assert!(database.freeing(other).await.is_err());
+        let full = || async {
+            let insert = "INSERT INTO messages (queue, payload) VALUES ('', zeroblob(1000000))";
+            sqlx::raw_sql("PRAGMA max_page_count = 1")
+                .execute(database.write())
+                .await?;
+            sqlx::query(insert).execute(database.write()).await
+        };
+        assert!(database.freeing(full).await.is_err_and(|e| e.lacks_room()));
+        assert!(ballast.exists(), "it is kept for others");
+        database.close().await;
+    }
 }

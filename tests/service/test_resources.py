@@ -8,6 +8,7 @@ import pytest
 
 from harness import number
 from harness.clips import GOOD, SONG, large
+from harness.clock import until
 from harness.service import Service
 
 DATA = GOOD.data
@@ -81,8 +82,33 @@ def test_a_full_disk_accepts_nothing_leaves_nothing_and_recovers(small_disk):
     assert ann.uploaded(GOOD)["state"] == "done"
 
 
+def test_on_a_full_disk_users_delete_and_the_sweeper_removes(small_disk):
+    service = small_disk
+    ann = service.user("ann@example.com")
+    deleted, *swept = (ann.uploaded(GOOD)["id"] for _ in range(3))
+    place = ann.create(len(DATA)).headers["location"]
+    paused = place.rpartition("/")[2]
+    assert ann.patch(place, DATA[:1000], 0).status == 204
+    ballast = service.folder / "ballast"
+    fill(ballast)
+    assert ann.ask("DELETE", f"/api/v1/jobs/{deleted}").status == 204
+    fill(ballast)
+    assert ann.ask("POST", f"/api/v1/jobs/{paused}/cancel").status == 200
+    assert (len(service.files("videos")), service.files("videos", "unfinished")) == (2, [])
+    assert "room for deletions alone" in service.said()
+    fill(ballast)
+    # Nor does it need room to start.
+    service.restart(retention="1s")
+    assert until(lambda: ann.jobs() == [], 30)
+    assert (service.files("videos"), service.files("mp3s")) == ([], [])
+    assert not any("cannot" in entry["message"] for entry in service.complaints()), service.complaints()
+    ballast.unlink()
+    service.restart(retention=None)
+    assert ann.uploaded(GOOD)["state"] == "done"
+
+
 def fill(ballast):
-    with open(ballast, "wb", buffering=0) as file:
+    with open(ballast, "ab", buffering=0) as file:
         try:
             while file.write(bytes(4096)):
                 pass

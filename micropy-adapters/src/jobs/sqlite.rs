@@ -19,7 +19,7 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use tokio::sync::Mutex;
 
 use crate::queue::sqlite::SqliteQueue;
-use crate::sqlite::{self, Database};
+use crate::sqlite::{self, Database, LacksRoom};
 
 /// The ledger of a database.
 pub struct SqliteJobs {
@@ -206,6 +206,33 @@ impl SqliteJobs {
         rows.iter().map(|row| Ok(id_of(row.try_get(0)?)?)).collect()
     }
 
+    /// See [`SweepLease::lease_sweep`].
+    async fn lease(&self, holder: Id, duration: Duration) -> Result<Turn, sqlx::Error> {
+        let now = self.clock.now();
+        let mut transaction = self.database.begin().await?;
+        let select = sqlx::query("SELECT holder, until, note FROM sweeper");
+        let (mut previous, mut note) = (None, String::new());
+        if let Some(row) = select.fetch_optional(&mut *transaction).await? {
+            let until = Timestamp::from_millis(row.try_get("until")?);
+            let other = id_of(row.try_get("holder")?)?;
+            if other != holder && !has_ended(until, now) {
+                return Ok(Turn::Other(until));
+            }
+            previous = Some(until);
+            note = row.try_get("note")?;
+        }
+        let lease = "
+            INSERT INTO sweeper (one, holder, until) VALUES (1, ?, ?)
+            ON CONFLICT DO UPDATE SET holder = excluded.holder, until = excluded.until";
+        sqlx::query(lease)
+            .bind(blob(&holder))
+            .bind(now.plus(duration.min(LONGEST_TERM)).as_millis())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(Turn::Own { previous, note })
+    }
+
     async fn count(&self, owner: &str) -> Result<Usage, Failure> {
         let count = "
             SELECT count(*), coalesce(sum(source_bytes + coalesce(mp3_bytes, 0)), 0)
@@ -292,7 +319,9 @@ impl Jobs for SqliteJobs {
     }
 
     async fn cancel(&self, id: Id) -> Result<(), Error> {
-        Ok(self.change(id, None, Entry::cancel).await?)
+        // What has arrived of its video is removed then.
+        let cancel = || self.change(id, None, Entry::cancel);
+        Ok(self.database.freeing(cancel).await?)
     }
 
     async fn retry(&self, id: Id, message: Message) -> Result<Option<Owed>, Error> {
@@ -301,11 +330,13 @@ impl Jobs for SqliteJobs {
     }
 
     async fn delete(&self, id: Id) -> Result<Job, Error> {
-        Ok(self.remove(id, None).await?)
+        let remove = || self.remove(id, None);
+        Ok(self.database.freeing(remove).await?)
     }
 
     async fn delete_unchanged(&self, seen: &Job) -> Result<Job, Error> {
-        Ok(self.remove(seen.id, Some(seen)).await?)
+        let remove = || self.remove(seen.id, Some(seen));
+        Ok(self.database.freeing(remove).await?)
     }
 
     async fn begin_notification(
@@ -437,51 +468,33 @@ impl LedgerIdentity for SqliteJobs {
             INSERT INTO ledger VALUES (1, ?, 1)
             ON CONFLICT DO UPDATE SET generation = generation + 1
             RETURNING name, generation";
-        let row = sqlx::query(advance)
-            .bind(blob(&name))
-            .fetch_one(self.database.write())
-            .await
-            .map_err(sqlite::fault)?;
-        identity_of(&row).map_err(sqlite::backend)
+        // Files of no job are removed after that.
+        let advance = || {
+            let advance = sqlx::query(advance).bind(blob(&name));
+            advance.fetch_one(self.database.write())
+        };
+        let row = self.database.freeing(advance).await;
+        identity_of(&row.map_err(sqlite::fault)?).map_err(sqlite::backend)
     }
 }
 
 #[async_trait]
 impl SweepLease for SqliteJobs {
     async fn lease_sweep(&self, holder: Id, duration: Duration) -> Result<Turn, Error> {
-        let now = self.clock.now();
-        let lease: Result<Turn, sqlx::Error> = async {
-            let mut transaction = self.database.begin().await?;
-            let select = sqlx::query("SELECT holder, until, note FROM sweeper");
-            let (mut previous, mut note) = (None, String::new());
-            if let Some(row) = select.fetch_optional(&mut *transaction).await? {
-                let until = Timestamp::from_millis(row.try_get("until")?);
-                let other = id_of(row.try_get("holder")?)?;
-                if other != holder && !has_ended(until, now) {
-                    return Ok(Turn::Other(until));
-                }
-                previous = Some(until);
-                note = row.try_get("note")?;
-            }
-            let lease = "
-                INSERT INTO sweeper (one, holder, until) VALUES (1, ?, ?)
-                ON CONFLICT DO UPDATE SET holder = excluded.holder, until = excluded.until";
-            sqlx::query(lease)
-                .bind(blob(&holder))
-                .bind(now.plus(duration.min(LONGEST_TERM)).as_millis())
-                .execute(&mut *transaction)
-                .await?;
-            transaction.commit().await?;
-            Ok(Turn::Own { previous, note })
-        }
-        .await;
-        lease.map_err(sqlite::backend)
+        // There is always some room for what removes files.
+        self.database.fill_ballast().await;
+        let lease = || self.lease(holder, duration);
+        let leased = self.database.freeing(lease).await;
+        leased.map_err(sqlite::backend)
     }
 
     async fn note_sweep(&self, holder: Id, note: &str) -> Result<(), Error> {
-        let update = sqlx::query("UPDATE sweeper SET note = ? WHERE holder = ?");
-        let update = update.bind(note).bind(blob(&holder));
-        let done = update.execute(self.database.write()).await;
+        let note = || {
+            let update = sqlx::query("UPDATE sweeper SET note = ? WHERE holder = ?");
+            let update = update.bind(note).bind(blob(&holder));
+            update.execute(self.database.write())
+        };
+        let done = self.database.freeing(note).await;
         match done.map_err(sqlite::fault)?.rows_affected() {
             0 => Err(Error::Rejected("another sweeper has the lease".into())),
             _ => Ok(()),
@@ -670,6 +683,12 @@ enum Failure {
 impl From<Error> for Failure {
     fn from(e: Error) -> Self {
         Failure::Jobs(e)
+    }
+}
+
+impl LacksRoom for Failure {
+    fn lacks_room(&self) -> bool {
+        matches!(self, Failure::Sqlx(e) if e.lacks_room())
     }
 }
 

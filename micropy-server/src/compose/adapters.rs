@@ -27,6 +27,9 @@ use crate::settings::{self, Settings, Url};
 use micropy_services::Ports;
 use micropy_services::accounts::Secret;
 
+/// Bytes that are kept in the data folder for what frees room on a full disk.
+const BALLAST: u64 = 8 << 20;
+
 /// The adapters of this process. Each is opened when it is first asked for, then shared.
 pub struct Adapters {
     settings: Arc<Settings>,
@@ -364,6 +367,7 @@ impl Adapters {
                 let database = Database::open(path).await?;
                 // Nobody else has the folder, so what is still leased was leased by a dead process.
                 database.recover().await?;
+                database.keep_ballast(BALLAST).await;
                 return Ok::<_, io::Error>((database, Some(lock)));
             }
             if let Some(database) = Database::open_beside(&path).await? {
