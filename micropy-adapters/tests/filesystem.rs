@@ -108,3 +108,23 @@ async fn other_users_can_read_nothing() {
     open_to_others(&root, &mut found);
     assert_eq!(found, [""; 0]);
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_file_that_cannot_be_read_keeps_no_other_from_the_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = FilesystemStorage::open(folder.path()).unwrap();
+    for number in [1, 3] {
+        storage
+            .put(id(number), &Label::default(), body())
+            .await
+            .unwrap();
+    }
+    // It leads to itself.
+    let odd = folder.path().join("whole").join(id(2).to_string());
+    std::os::unix::fs::symlink(&odd, &odd).unwrap();
+    assert!(storage.head(id(2)).await.is_err());
+    let mut found: Vec<Id> = list(&storage).await.iter().map(|head| head.id).collect();
+    found.sort_unstable();
+    assert_eq!(found, [id(1), id(3)]);
+}

@@ -26,7 +26,7 @@ use micropy_core::ports::time::ManualClock;
 use micropy_core::ports::{Clock, Id};
 use mongodb::IndexModel;
 use mongodb::bson::oid::ObjectId;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 
 use manual_time::ManualTime;
 use mongod::{Database, Mongod};
@@ -335,7 +335,7 @@ async fn an_old_ledger_is_upgraded_and_a_newer_one_refused() {
     );
     let schema = doc! { "_id": "jobs" };
     let version = own.find_one(schema.clone()).await.unwrap().unwrap();
-    assert_eq!(version.get_i64("version").unwrap(), 3);
+    assert_eq!(version.get_i64("version").unwrap(), 4);
 
     let newer = doc! { "$set": { "version": 99 } };
     own.update_one(schema, newer).await.unwrap();
@@ -513,6 +513,72 @@ async fn a_server_out_of_reach_is_unavailable_soon() {
     assert!(matches!(got, Err(Error::Unavailable(_))), "{got:?}");
     assert!(matches!(watched, Err(Error::Unavailable(_))));
     assert!(begun.elapsed() < Duration::from_secs(8));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_keeps_no_other_from_its_list() {
+    let Some(ledger) = Ledger::new("jobs_damaged_lists").await else {
+        return;
+    };
+    let jobs = ledger.jobs();
+    for number in 1..=6 {
+        jobs.create(&ledger.job(number), None).await.unwrap();
+        let message = go().unwrap();
+        jobs.enqueue(id(number), message).await.unwrap();
+    }
+    let mut watcher = jobs.watch(ANN).await.unwrap();
+    let direct = ledger.database.direct.collection::<Document>("jobs");
+    let one = |number: u8| doc! { "_id": ObjectId::from_bytes(*id(number).as_bytes()) };
+    let damage = async |number, damage| {
+        let update = doc! { "$set": damage, "$currentDate": { "changed": true } };
+        let damaged = direct.update_one(one(number), update).await;
+        assert_eq!(damaged.unwrap().matched_count, 1);
+    };
+    for number in [2, 3, 6] {
+        damage(number, doc! { "batch": "lost", "source_bytes": "many" }).await;
+    }
+    let ids = |jobs: Vec<Job>| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+    let listed = jobs.list(ANN, &Filter::default(), 2).await.unwrap();
+    assert_eq!(ids(listed), [id(5), id(4)]);
+    let listed = jobs.list(ANN, &Filter::default(), 9).await.unwrap();
+    assert_eq!(ids(listed), [id(5), id(4), id(1)]);
+    let (now, queued) = (ledger.time.0.now().plus(TERM), [State::Queued]);
+    let page = jobs.stale(&queued, now, None, 2).await.unwrap();
+    assert_eq!(ids(page.clone()), [id(1), id(4)]);
+    let page = jobs.stale(&queued, now, page.last(), 2).await.unwrap();
+    assert_eq!(ids(page), [id(5)]);
+    assert_eq!(jobs.usage(ANN).await.unwrap().jobs, 6);
+    // Its owner's others have their turns, and their watchers.
+    jobs.begin(id(1), TERM).await.unwrap();
+    assert!(jobs.get(id(4)).await.unwrap().requested.is_some());
+    let seen = tokio::time::timeout(Duration::from_secs(20), watcher.next()).await;
+    assert_eq!(seen.unwrap().unwrap().id, id(1));
+    // What it has is not of no job.
+    assert!(jobs.get(id(2)).await.is_err());
+    let own = [id(102), id(103), id(99)];
+    assert_eq!(jobs.referenced(&own).await.unwrap(), [id(102), id(103)]);
+    damage(2, doc! { "state": "lost" }).await;
+    assert_eq!(jobs.census().await.unwrap().states.len(), 2);
+    // One that does not tell what it has may have anything.
+    for damaged in [
+        doc! { "mp3": "lost" },
+        doc! { "source": 7 },
+        doc! { "source": Bson::Null },
+    ] {
+        let process = ledger.jobs();
+        damage(3, damaged).await;
+        let e = process.referenced(&own).await.unwrap_err().to_string();
+        assert!(e.contains("030303030303030303030303"), "{e}");
+        let mend =
+            doc! { "$set": { "source": ObjectId::from_bytes([103; 12]) }, "$unset": { "mp3": 1 } };
+        direct.update_one(one(3), mend).await.unwrap();
+    }
+    direct
+        .update_one(one(3), doc! { "$unset": { "source": 1 } })
+        .await
+        .unwrap();
+    assert!(ledger.jobs().referenced(&own).await.is_err());
+    ledger.database.remove().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use micropy_adapters::auth::sqlite::SqliteAuth;
 use micropy_adapters::clock::SystemClock;
@@ -12,8 +13,8 @@ use micropy_adapters::jobs::sqlite::SqliteJobs;
 use micropy_adapters::queue::sqlite::SqliteQueue;
 use micropy_adapters::sqlite::Database;
 use micropy_core::ports::auth::Role;
-use micropy_core::ports::jobs::{State, Topics};
-use micropy_core::ports::{Auth, Id, JobViews, Jobs, LedgerIdentity, Queue};
+use micropy_core::ports::jobs::{Error, Filter, Job, Message, State, Topic, Topics};
+use micropy_core::ports::{Auth, Clock as _, Id, JobViews, Jobs, LedgerIdentity, Queue};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use tempfile::TempDir;
 
@@ -133,4 +134,77 @@ async fn a_migration_that_fails_changes_nothing() {
     sqlx::raw_sql(obstacle).execute(&pool).await.unwrap();
     assert!(Database::open(&path).await.is_err());
     assert_eq!(version(&pool).await, 1);
+}
+
+#[tokio::test]
+async fn a_damaged_job_keeps_no_other_from_its_list() {
+    const ANN: &str = "ann@example.com";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("micropy.db");
+    let database = Database::open(&path).await.unwrap();
+    let ledger = || {
+        let clock = Arc::new(SystemClock);
+        let queue = |topic: Topic| SqliteQueue::new(database.clone(), topic.name(), clock.clone());
+        SqliteJobs::new(database.clone(), Topics::each(queue), clock.clone())
+    };
+    let jobs = ledger();
+    for number in 1..=6 {
+        let job = Job::new(id(number), ANN, id(number + 100), SystemClock.now());
+        jobs.create(&job, None).await.unwrap();
+        let message = Message {
+            topic: Topic::Video,
+            payload: b"go".to_vec(),
+        };
+        jobs.enqueue(job.id, message).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let pool = open(&path).await;
+    let damage = async |number: u8, damage: &'static str| {
+        let update = format!("UPDATE jobs SET {damage} WHERE id = ?");
+        let update = sqlx::query(sqlx::AssertSqlSafe(update));
+        let damaged = update.bind([number; 12].to_vec()).execute(&pool).await;
+        assert_eq!(damaged.unwrap().rows_affected(), 1);
+    };
+    for number in [2, 3, 6] {
+        damage(number, "batch = x'00'").await;
+    }
+    let ids = |jobs: Vec<Job>| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+    let listed = jobs.list(ANN, &Filter::default(), 2).await.unwrap();
+    assert_eq!(ids(listed), [id(5), id(4)]);
+    let listed = jobs.list(ANN, &Filter::default(), 9).await.unwrap();
+    assert_eq!(ids(listed), [id(5), id(4), id(1)]);
+    let (now, queued) = (
+        SystemClock.now().plus(Duration::from_secs(1)),
+        [State::Queued],
+    );
+    let page = jobs.stale(&queued, now, None, 2).await.unwrap();
+    assert_eq!(ids(page.clone()), [id(1), id(4)]);
+    let page = jobs.stale(&queued, now, page.last(), 2).await.unwrap();
+    assert_eq!(ids(page), [id(5)]);
+    // Its owner's others have their turns.
+    jobs.begin(id(1), Duration::from_secs(9)).await.unwrap();
+    assert!(jobs.get(id(4)).await.unwrap().requested.is_some());
+    // What it has is not of no job.
+    assert!(jobs.get(id(2)).await.is_err());
+    let own = [id(102), id(103), id(99)];
+    assert_eq!(jobs.referenced(&own).await.unwrap(), [id(102), id(103)]);
+    damage(
+        2,
+        "mp3 = x'020202020202020202020202', mp3_bytes = 1, report = '{}'",
+    )
+    .await;
+    assert!(!matches!(
+        jobs.by_mp3(id(2)).await,
+        Ok(_) | Err(Error::NotFound)
+    ));
+    damage(2, "state = 'lost'").await;
+    assert_eq!(jobs.census().await.unwrap().states.len(), 2);
+    // One that does not tell what it has may have anything.
+    for damaged in ["mp3 = x'00'", "source = x''"] {
+        damage(3, damaged).await;
+        let e = ledger().referenced(&own).await.unwrap_err().to_string();
+        assert!(e.contains("030303030303030303030303"), "{e}");
+        damage(3, "mp3 = NULL").await;
+    }
+    database.close().await;
 }

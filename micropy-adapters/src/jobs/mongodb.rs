@@ -67,6 +67,24 @@ const MISSED_TURNS: Duration = Duration::from_secs(60);
 /// The server's error code for an index that does not exist.
 const INDEX_NOT_FOUND: i32 = 27;
 
+/// What a value may be that is no id. An index finds each.
+const NO_ID: [&str; 11] = [
+    "number",
+    "string",
+    "object",
+    "binData",
+    "bool",
+    "date",
+    "null",
+    "regex",
+    "timestamp",
+    "minKey",
+    "maxKey",
+];
+
+/// How long jobs that told what their files are need not be asked again.
+const CHECKED_FOR: Duration = Duration::from_secs(10 * 60);
+
 /// How often to repeat a change when somebody else's came first.
 const TRIES: u32 = 100;
 
@@ -75,6 +93,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration::Indexes,
     Migration::StaleInOrder,
     Migration::Turns,
+    Migration::Files,
 ];
 
 enum Migration {
@@ -83,6 +102,8 @@ enum Migration {
     StaleInOrder,
     /// Owners take turns.
     Turns,
+    /// Jobs that do not tell what their video is are found.
+    Files,
 }
 
 /// The collection `jobs` of a database.
@@ -96,6 +117,8 @@ pub struct MongodbJobs {
     looked: Mutex<Option<Instant>>,
     migrated: OnceCell<()>,
     watchers: Arc<Watchers>,
+    /// When all jobs last told what their files are.
+    checked: Mutex<Option<Instant>>,
     /// One for each owner whose jobs are watched.
     pollers: Mutex<HashMap<String, Weak<Poller>>>,
 }
@@ -112,6 +135,7 @@ impl MongodbJobs {
             looked: Mutex::default(),
             migrated: OnceCell::new(),
             watchers: Arc::default(),
+            checked: Mutex::default(),
             pollers: Mutex::default(),
         }
     }
@@ -136,6 +160,7 @@ impl MongodbJobs {
                     Migration::Indexes => self.index().await,
                     Migration::StaleInOrder => self.index_stale().await,
                     Migration::Turns => self.index_turns().await,
+                    Migration::Files => self.index_files().await,
                 }
                 .map_err(Fault::from)?;
                 server::record_migration(&self.database, "jobs", number).await?;
@@ -208,6 +233,13 @@ impl MongodbJobs {
         let requested = doc! { "$set": { REQUESTED: "$updated" } };
         self.collection.update_many(open, vec![requested]).await?;
         Ok(())
+    }
+
+    async fn index_files(&self) -> Result<(), mongodb::error::Error> {
+        // The unique index has no documents without the field.
+        let keys = doc! { "source": 1, "_id": 1 };
+        let index = IndexModel::builder().keys(keys).build();
+        self.collection.create_index(index).await.map(drop)
     }
 
     fn own(&self) -> Collection<Document> {
@@ -285,7 +317,7 @@ impl MongodbJobs {
     ) -> Result<Option<Owed>, Error> {
         let jobs = self.jobs().await?;
         let line = |places: &[&str]| doc! { "owner": owner, LINE: { "$in": places } };
-        let mut own = None;
+        let (mut own, mut passed) = (None, 0);
         for _ in 0..TRIES {
             if self.in_turn {
                 let mut in_line = line(&[REQUESTED, PUT_OFF]);
@@ -297,11 +329,15 @@ impl MongodbJobs {
                 }
             }
             let next = jobs.find_one(line(&[WAITING])).sort(doc! { "_id": 1 });
+            let next = next.skip(passed);
             let Some(document) = next.await.map_err(Fault::from)? else {
                 break;
             };
-            let mut entry = entry_of(&document)?;
-            let revision = needed(&document, "revision", server::integer)?;
+            let revision = needed(&document, "revision", server::integer);
+            let (Some(mut entry), Ok(revision)) = (readable(&document), revision) else {
+                passed += 1;
+                continue;
+            };
             let Some(owed) = entry.take_turn(now).map(owe) else {
                 break;
             };
@@ -380,28 +416,55 @@ impl MongodbJobs {
         Ok(stored.matched_count == 1 || stored.upserted_id.is_some())
     }
 
+    /// Up to `limit` of the jobs that match. One that cannot be read is left out, and logged.
     async fn select(
         &self,
         filter: Document,
         order: Document,
         limit: usize,
     ) -> Result<Vec<Job>, Error> {
-        // MongoDB takes 0 for all.
-        if limit == 0 {
-            return Ok(Vec::new());
-        }
-        let found = self
-            .jobs()
-            .await?
-            .find(filter)
-            .sort(order)
-            .limit(limit_of(limit));
-        let mut found = found.await.map_err(Fault::from)?;
-        let mut jobs = Vec::new();
-        while let Some(document) = found.try_next().await.map_err(Fault::from)? {
-            jobs.push(entry_of(&document)?.job);
+        let (mut jobs, mut passed) = (Vec::new(), 0);
+        while jobs.len() < limit {
+            let missing = limit - jobs.len();
+            let found = self.jobs().await?.find(filter.clone()).sort(order.clone());
+            let found = found.skip(passed).limit(limit_of(missing));
+            let mut found = found.await.map_err(Fault::from)?;
+            let mut page = 0;
+            while let Some(document) = found.try_next().await.map_err(Fault::from)? {
+                page += 1;
+                jobs.extend(readable(&document).map(|entry| entry.job));
+            }
+            // Those that are left out are no reason for a shorter page: it would seem to be the last one.
+            if page < missing {
+                break;
+            }
+            passed += page as u64;
         }
         Ok(jobs)
+    }
+
+    /// Fails if a job does not tell what its files are: any file may be one of them. That does not change from one
+    /// minute to the next.
+    async fn check_files(&self) -> Result<(), Error> {
+        let checked = *self.checked.lock().await;
+        if checked.is_some_and(|last| last.elapsed() < CHECKED_FOR) {
+            return Ok(());
+        }
+        let no_id = doc! { "$type": NO_ID.as_slice() };
+        let damaged = [
+            doc! { "source": Bson::Null },
+            doc! { "source": &no_id },
+            doc! { "mp3": no_id },
+        ];
+        let damaged = self.jobs().await?.find_one(doc! { "$or": damaged });
+        let damaged = damaged.projection(doc! { "_id": 1 }).await;
+        if let Some(document) = damaged.map_err(Fault::from)? {
+            let id = document.get("_id").map(Bson::to_string).unwrap_or_default();
+            let what = format!("the job {id} does not tell which files are its own");
+            return Err(unreadable(what));
+        }
+        *self.checked.lock().await = Some(Instant::now());
+        Ok(())
     }
 
     /// Claims a message for the caller, unless somebody else has just claimed it.
@@ -663,6 +726,7 @@ impl JobViews for MongodbJobs {
     }
 
     async fn referenced(&self, objects: &[Id]) -> Result<Vec<Id>, Error> {
+        self.check_files().await?;
         let mut referenced = Vec::new();
         for field in ["source", "mp3"] {
             let among: Vec<_> = objects.iter().map(|id| object_id(*id)).collect();
@@ -679,7 +743,11 @@ impl JobViews for MongodbJobs {
     }
 
     async fn usage(&self, owner: &str) -> Result<Usage, Error> {
-        let bytes = doc! { "$add": ["$source_bytes", { "$ifNull": ["$mp3_bytes", 0] }] };
+        // What is no number in a damaged document counts for nothing.
+        let number_in = |field: &str| {
+            doc! { "$convert": { "input": field, "to": "long", "onError": 0_i64, "onNull": 0_i64 } }
+        };
+        let bytes = doc! { "$add": [number_in("$source_bytes"), number_in("$mp3_bytes")] };
         let sums = self.aggregate(vec![
             doc! { "$match": { "owner": owner } },
             doc! { "$group": { "_id": null, "jobs": { "$sum": 1 }, "bytes": { "$sum": bytes } } },
@@ -703,10 +771,13 @@ impl JobViews for MongodbJobs {
         ]);
         let mut census = Census::default();
         for group in groups.await? {
-            let state = needed(&group, "_id", state_of)?;
+            let Some(state) = group.get("_id").and_then(state_of) else {
+                tracing::warn!(%group, "jobs are in an unknown state");
+                continue;
+            };
             census.states.push((state, needed(&group, "jobs", number)?));
             if state == State::Queued {
-                census.oldest_queued = Some(needed(&group, "oldest", time_of)?);
+                census.oldest_queued = group.get("oldest").and_then(time_of);
             }
         }
         Ok(census)
@@ -880,7 +951,8 @@ struct Changes {
 
 impl Changes {
     async fn from_now(jobs: Collection<Document>, owner: &str) -> Result<Self, Error> {
-        let newest = jobs.find_one(doc! { "owner": owner });
+        let newest = doc! { "owner": owner, "changed": { "$type": "date" } };
+        let newest = jobs.find_one(newest);
         let newest = newest
             .sort(doc! { "changed": -1 })
             .await
@@ -918,7 +990,7 @@ impl Changes {
         let mut found = found.await.map_err(Fault::from)?;
         let mut recent = Vec::new();
         while let Some(document) = found.try_next().await.map_err(Fault::from)? {
-            recent.push(version_of(&document)?);
+            recent.extend(version_of(&document));
         }
         Ok(recent)
     }
@@ -938,9 +1010,10 @@ impl Changes {
             let found = self.jobs.find(doc! { "_id": { "$in": new } }).await;
             let mut found = found.map_err(Fault::from)?;
             while let Some(document) = found.try_next().await.map_err(Fault::from)? {
-                let (id, version) = version_of(&document)?;
-                watchers.publish(&entry_of(&document)?.job);
-                self.published.insert(id, version);
+                if let Some(entry) = readable(&document) {
+                    watchers.publish(&entry.job);
+                }
+                self.published.extend(version_of(&document));
             }
         }
         self.look_back_from(newest);
@@ -948,12 +1021,11 @@ impl Changes {
     }
 }
 
-/// A document's id, its revision, and when the server made it.
-fn version_of(document: &Document) -> Result<(ObjectId, (i64, DateTime)), Error> {
-    let id = needed(document, "_id", Bson::as_object_id)?;
-    let revision = needed(document, "revision", server::integer)?;
-    let changed = needed(document, "changed", Bson::as_datetime)?;
-    Ok((id, (revision, *changed)))
+/// A document's id, its revision, and when the server made it. A damaged one may have none.
+fn version_of(document: &Document) -> Option<(ObjectId, (i64, DateTime))> {
+    let id = document.get_object_id("_id").ok()?;
+    let revision = document.get("revision").and_then(server::integer)?;
+    Some((id, (revision, *document.get_datetime("changed").ok()?)))
 }
 
 /// The fields of an entry that have a value, and those that have none.
@@ -1017,6 +1089,13 @@ fn fields(entry: &Entry) -> (Document, Document) {
         };
     }
     (present, absent)
+}
+
+/// The entry of a document, if it can be read: one that is damaged keeps no other. What its files are is checked by
+/// itself.
+fn readable(document: &Document) -> Option<Entry> {
+    let unreadable = |e: Error| tracing::error!(error = %e, "a job in the ledger is damaged, and is passed over");
+    entry_of(document).map_err(unreadable).ok()
 }
 
 fn entry_of(document: &Document) -> Result<Entry, Error> {

@@ -17,9 +17,13 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::queue::sqlite::SqliteQueue;
 use crate::sqlite::{self, Database, LacksRoom};
+
+/// How long jobs that told what their files are need not be asked again.
+const CHECKED_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// The ledger of a database.
 pub struct SqliteJobs {
@@ -28,6 +32,8 @@ pub struct SqliteJobs {
     queues: Topics<SqliteQueue>,
     in_turn: bool,
     watchers: Watchers,
+    /// When all jobs last told what their files are.
+    checked: Mutex<Option<Instant>>,
     /// Locked from a change until it is published, so that watchers see changes in order.
     publishing: Mutex<()>,
 }
@@ -41,6 +47,7 @@ impl SqliteJobs {
             queues,
             in_turn: true,
             watchers: Watchers::default(),
+            checked: Mutex::default(),
             publishing: Mutex::default(),
         }
     }
@@ -62,8 +69,8 @@ impl SqliteJobs {
     ) -> Result<bool, Failure> {
         let count = "SELECT count(*) FROM jobs WHERE owner = ? AND in_line";
         let waiting = "
-            SELECT * FROM jobs WHERE owner = ? AND waiting IS NOT NULL ORDER BY id LIMIT 1";
-        let mut released = false;
+            SELECT * FROM jobs WHERE owner = ? AND waiting IS NOT NULL ORDER BY id LIMIT 1 OFFSET ?";
+        let (mut released, mut passed) = (false, 0_i64);
         loop {
             if self.in_turn {
                 let count = sqlx::query_scalar::<_, u64>(count).bind(owner);
@@ -71,11 +78,14 @@ impl SqliteJobs {
                     return Ok(released);
                 }
             }
-            let next = sqlx::query(waiting).bind(owner);
+            let next = sqlx::query(waiting).bind(owner).bind(passed);
             let Some(row) = next.fetch_optional(&mut *connection).await? else {
                 return Ok(released);
             };
-            let mut entry = entry_of(&row)?;
+            let Some(mut entry) = readable(&row) else {
+                passed += 1;
+                continue;
+            };
             let message = entry.take_turn(now);
             store(connection, &entry).await?;
             self.send(connection, message.as_ref()).await?;
@@ -182,12 +192,52 @@ impl SqliteJobs {
         Ok(entry.job)
     }
 
-    async fn select(&self, mut query: QueryBuilder<Sqlite>) -> Result<Vec<Job>, Failure> {
-        let rows = query.build().fetch_all(self.database.read()).await?;
-        rows.iter().map(|row| Ok(entry_of(row)?.job)).collect()
+    /// Up to `limit` of the jobs that a query selects. One that cannot be read is left out, and logged.
+    async fn select(
+        &self,
+        query: impl Fn() -> QueryBuilder<Sqlite>,
+        limit: usize,
+    ) -> Result<Vec<Job>, Failure> {
+        let (mut jobs, mut passed) = (Vec::new(), 0);
+        loop {
+            let missing = limit - jobs.len();
+            let mut page = query();
+            page.push(" LIMIT ").push_bind(limit_of(missing));
+            page.push(" OFFSET ").push_bind(limit_of(passed));
+            let rows = page.build().fetch_all(self.database.read()).await?;
+            passed += rows.len();
+            jobs.extend(rows.iter().filter_map(readable).map(|entry| entry.job));
+            // Those that are left out are no reason for a shorter page: it would seem to be the last one.
+            if rows.len() < missing || jobs.len() == limit {
+                return Ok(jobs);
+            }
+        }
+    }
+
+    /// Fails if a job does not tell what its files are: any file may be one of them. That does not change from one
+    /// minute to the next.
+    async fn check_files(&self) -> Result<(), Failure> {
+        let checked = *self.checked.lock().await;
+        if checked.is_some_and(|last| last.elapsed() < CHECKED_FOR) {
+            return Ok(());
+        }
+        // Each reads an index alone.
+        let damaged = "
+            SELECT lower(hex(id)) FROM (
+                SELECT id FROM jobs WHERE length(source) <> 12
+                UNION ALL SELECT id FROM jobs WHERE length(mp3) <> 12)
+            LIMIT 1";
+        let damaged = sqlx::query_scalar::<_, String>(damaged);
+        if let Some(id) = damaged.fetch_optional(self.database.read()).await? {
+            let why = format!("the job {id} does not tell which files are its own");
+            return Err(sqlx::Error::Decode(why.into()).into());
+        }
+        *self.checked.lock().await = Some(Instant::now());
+        Ok(())
     }
 
     async fn select_referenced(&self, objects: &[Id]) -> Result<Vec<Id>, Failure> {
+        self.check_files().await?;
         let mut query = QueryBuilder::new("");
         for (column, glue) in [("source", " UNION "), ("mp3", "")] {
             query
@@ -253,9 +303,14 @@ impl SqliteJobs {
             FROM jobs GROUP BY state";
         let mut census = Census::default();
         for row in sqlx::query(count).fetch_all(self.database.read()).await? {
-            census
-                .states
-                .push((state_of(row.try_get(0)?)?, row.try_get(1)?));
+            let state = match state_of(row.try_get(0)?) {
+                Ok(state) => state,
+                Err(e) => {
+                    tracing::warn!(error = %e, "jobs are in an unknown state");
+                    continue;
+                }
+            };
+            census.states.push((state, row.try_get(1)?));
             if let Some(oldest) = row.try_get(2)? {
                 census.oldest_queued = Some(Timestamp::from_millis(oldest));
             }
@@ -376,9 +431,12 @@ impl JobOutbox for SqliteJobs {
 #[async_trait]
 impl JobViews for SqliteJobs {
     async fn by_mp3(&self, mp3: Id) -> Result<Job, Error> {
-        let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE mp3 = ");
-        query.push_bind(mp3.as_bytes().to_vec());
-        self.select(query).await?.pop().ok_or(Error::NotFound)
+        // One that is damaged is somebody's all the same.
+        let select = sqlx::query("SELECT * FROM jobs WHERE mp3 = ?").bind(blob(&mp3));
+        let row = select.fetch_optional(self.database.read()).await;
+        let row = row.map_err(sqlite::fault)?.ok_or(Error::NotFound)?;
+        let entry = entry_of(&row).map_err(sqlite::fault)?;
+        Ok(entry.job)
     }
 
     async fn by_key(&self, owner: &str, key: &str) -> Result<Job, Error> {
@@ -389,25 +447,26 @@ impl JobViews for SqliteJobs {
     }
 
     async fn list(&self, owner: &str, filter: &Filter, limit: usize) -> Result<Vec<Job>, Error> {
-        let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE owner = ");
-        query.push_bind(owner.to_owned());
-        if !filter.states.is_empty() {
-            push_states(query.push(" AND state"), &filter.states);
-        }
-        if let Some(batch) = &filter.batch {
+        let select = || {
+            let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE owner = ");
+            query.push_bind(owner.to_owned());
+            if !filter.states.is_empty() {
+                push_states(query.push(" AND state"), &filter.states);
+            }
+            if let Some(batch) = &filter.batch {
+                query
+                    .push(" AND batch = ")
+                    .push_bind(batch.as_bytes().to_vec());
+            }
+            if let Some(before) = &filter.before {
+                query
+                    .push(" AND id < ")
+                    .push_bind(before.as_bytes().to_vec());
+            }
+            query.push(" ORDER BY id DESC");
             query
-                .push(" AND batch = ")
-                .push_bind(batch.as_bytes().to_vec());
-        }
-        if let Some(before) = &filter.before {
-            query
-                .push(" AND id < ")
-                .push_bind(before.as_bytes().to_vec());
-        }
-        query
-            .push(" ORDER BY id DESC LIMIT ")
-            .push_bind(limit_of(limit));
-        Ok(self.select(query).await?)
+        };
+        Ok(self.select(select, limit).await?)
     }
 
     async fn stale(
@@ -417,21 +476,22 @@ impl JobViews for SqliteJobs {
         after: Option<&Job>,
         limit: usize,
     ) -> Result<Vec<Job>, Error> {
-        let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE updated < ");
-        query.push_bind(before.as_millis());
-        push_states(query.push(" AND state"), states);
-        if let Some(after) = after {
+        let select = || {
+            let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE updated < ");
+            query.push_bind(before.as_millis());
+            push_states(query.push(" AND state"), states);
+            if let Some(after) = after {
+                query
+                    .push(" AND (updated, id) > (")
+                    .push_bind(after.updated.as_millis())
+                    .push(", ")
+                    .push_bind(after.id.as_bytes().to_vec())
+                    .push(")");
+            }
+            query.push(" ORDER BY updated, id");
             query
-                .push(" AND (updated, id) > (")
-                .push_bind(after.updated.as_millis())
-                .push(", ")
-                .push_bind(after.id.as_bytes().to_vec())
-                .push(")");
-        }
-        query
-            .push(" ORDER BY updated, id LIMIT ")
-            .push_bind(limit_of(limit));
-        Ok(self.select(query).await?)
+        };
+        Ok(self.select(select, limit).await?)
     }
 
     async fn referenced(&self, objects: &[Id]) -> Result<Vec<Id>, Error> {
@@ -584,6 +644,16 @@ fn bind_changing<'q>(
         .bind(entry.in_line)
         .bind(entry.notifier.as_ref().map(|(id, _)| blob(id)))
         .bind(entry.notifier.map(|(_, until)| until.as_millis()))
+}
+
+/// The entry of a row, if it can be read: one that is damaged keeps no other. What its files are is checked by itself.
+fn readable(row: &SqliteRow) -> Option<Entry> {
+    let unreadable = |e: sqlx::Error| {
+        let id: &[u8] = row.try_get("id").unwrap_or_default();
+        let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        tracing::error!(job_id = id, error = %e, "a job in the ledger is damaged, and is passed over");
+    };
+    entry_of(row).map_err(unreadable).ok()
 }
 
 fn entry_of(row: &SqliteRow) -> Result<Entry, sqlx::Error> {

@@ -264,7 +264,10 @@ impl Walk {
                 // It is young, or was removed meanwhile.
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => return Err(e),
+                // It keeps no other from being found.
+                Err(e) => {
+                    tracing::error!(file = %id, error = %e, "a file in the store cannot be read");
+                }
             }
         }
         Ok(Some(old))

@@ -303,8 +303,13 @@ impl Sweeper {
                 None => *idle.insert(self.is_idle().await?),
             };
             for job in &jobs {
-                if self.is_lost(job, is_idle).await? {
-                    count += usize::from(self.request(job).await?);
+                match self.request_lost(job, is_idle).await {
+                    Ok(requested) => count += usize::from(requested),
+                    // The next would wait for the ledger, too.
+                    Err(e @ IntakeError::Jobs(jobs::Error::Unavailable(_))) => return Err(e),
+                    Err(e) => {
+                        tracing::warn!(job_id = %job.id, error = %e, "cannot request a job again");
+                    }
                 }
             }
             self.hold().await?;
@@ -317,6 +322,11 @@ impl Sweeper {
         let counts = self.ports.jobs.census().await?.states;
         let is_running = |(state, count): &(State, u64)| *state == State::Running && *count > 0;
         Ok(!counts.iter().any(is_running))
+    }
+
+    /// Requests the conversion of a job again if its message seems lost.
+    async fn request_lost(&self, job: &Job, is_idle: bool) -> Result<bool, IntakeError> {
+        Ok(self.is_lost(job, is_idle).await? && self.request(job).await?)
     }
 
     /// Whether the message about a job that has not changed for long seems lost.
