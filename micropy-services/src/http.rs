@@ -4,15 +4,19 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use axum::http::header::STRICT_TRANSPORT_SECURITY;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
-use hyper::body::Incoming;
+use axum::response::{IntoResponse as _, Response};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,6 +29,7 @@ use tower::ServiceExt as _;
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::accounts::Network;
+use crate::gateway::Problem;
 use crate::telemetry;
 
 /// Connections at the same time, where the process may open enough files. More wait to be accepted.
@@ -44,6 +49,9 @@ const FORWARDED_PROTO: &str = "x-forwarded-proto";
 const FORWARDED_HOST: &str = "x-forwarded-host";
 /// For a year, browsers ask this host by HTTPS alone (RFC 6797).
 const HTTPS_ALONE: HeaderValue = HeaderValue::from_static("max-age=31536000");
+/// What those get who have too many requests at a time, and after how many seconds they may try again.
+const TOO_MANY: &str = "There are too many requests from your address at the same time.";
+const RETRY_SECONDS: u64 = 10;
 /// The pause after an error of `accept`, such as no more file descriptors. It doubles each time, up to the longest.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -150,8 +158,9 @@ impl Server {
         }
     }
 
-    /// Connections at the same time. One address may have half of them, unless it is a proxy that is trusted; of an
-    /// IPv6 address, the first 64 bits count. The default is that of an only server,
+    /// Connections at the same time. One address may have half of them; of an IPv6 address, the first 64 bits count.
+    /// Behind a proxy that is trusted, an address may have as many requests answered at a time, and more get 429. The
+    /// default is that of an only server,
     /// [`max_connections(1)`](max_connections): servers in one process share its files.
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
@@ -208,11 +217,12 @@ impl Server {
         let router = telemetry::traced(router);
         let graceful = GracefulShutdown::new();
         let slots = Arc::new(Semaphore::new(self.connections));
+        let half = self.connections.div_ceil(2);
         let per_address = match self.trust_forwarded {
             true => self.connections,
-            false => self.connections.div_ceil(2),
+            false => half,
         };
-        let networks = Networks::default();
+        let (networks, requests) = (Networks::default(), Networks::default());
         let mut pause = ACCEPT_PAUSE;
         while let Some(accepted) = shutdown
             .run_until_cancelled(accept(&listener, &slots))
@@ -238,14 +248,16 @@ impl Server {
             };
             // Only a delay, where it fails.
             let _ = stream.set_nodelay(true);
-            let router = router.clone();
+            let (router, requests) = (router.clone(), requests.clone());
             let service = service_fn(move |request: hyper::Request<Incoming>| {
-                let mut request: Request = request.map(axum::body::Body::new);
+                let mut request: Request = request.map(Body::new);
                 let told = |name| match self.trust_forwarded {
                     true => forwarded(request.headers(), name),
                     false => None,
                 };
                 let from = told(FORWARDED_FOR).and_then(|address| address.parse().ok());
+                // All connections are the proxy's, so those behind it are told apart by their requests.
+                let place = from.map(|from| requests.enter(from, half));
                 let host = told(FORWARDED_HOST).map(str::to_owned);
                 let is_https =
                     self.https || told(FORWARDED_PROTO).is_some_and(|scheme| scheme == "https");
@@ -259,7 +271,10 @@ impl Server {
                 }
                 let responding = router.clone().oneshot(request);
                 async move {
-                    let mut response = responding.await?;
+                    let mut response: Response = match place {
+                        Some(None) => Problem::too_many(RETRY_SECONDS, TOO_MANY).into_response(),
+                        place => responding.await?.map(|body| hold(body, place)),
+                    };
                     if is_https {
                         let headers = response.headers_mut();
                         headers.insert(STRICT_TRANSPORT_SECURITY, HTTPS_ALONE);
@@ -288,18 +303,49 @@ impl Server {
     }
 }
 
-/// How many connections each network has.
+/// A body that holds something as long as it is sent.
+struct Held<T> {
+    body: Body,
+    _held: T,
+}
+
+/// The body, which holds `held` until it is sent or dropped.
+pub(crate) fn hold<T: Unpin + Send + 'static>(body: Body, held: T) -> Body {
+    Body::new(Held { body, _held: held })
+}
+
+impl<T: Unpin> HttpBody for Held<T> {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// How many connections, or requests, each network has.
 #[derive(Clone, Default)]
 struct Networks(Arc<Mutex<HashMap<Network, usize>>>);
 
-/// A connection that is counted until it is dropped.
+/// One that is counted until it is dropped.
 struct Place {
     networks: Networks,
     network: Network,
 }
 
 impl Networks {
-    /// Counts a connection, unless its address's network has `most` of them.
+    /// Counts one more, unless its address's network has `most` of them.
     fn enter(&self, address: IpAddr, most: usize) -> Option<Place> {
         let network = Network::of(address);
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -345,7 +391,6 @@ async fn accept(
 mod tests {
     use std::time::Instant;
 
-    use axum::body::{Body, Bytes};
     use axum::routing::get;
     use futures_util::stream;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -391,6 +436,47 @@ mod tests {
         let mut response = String::new();
         other.read_to_string(&mut response).await.unwrap();
         assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+        shutdown.cancel();
+    }
+
+    #[tokio::test]
+    async fn behind_a_proxy_one_address_has_half_of_the_requests() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let endless = || async { Body::from_stream(stream::pending::<io::Result<Bytes>>()) };
+        let router = Router::new()
+            .route("/", get(|| async { "ok" }))
+            .route("/endless", get(endless));
+        let server = Server::new(router).connections(7).trust_forwarded(true);
+        tokio::spawn(server.run(listener, shutdown.clone()));
+        let ask = async |path: &str, from: &str| {
+            let mut client = TcpStream::connect(address).await.unwrap();
+            let request =
+                format!("GET {path} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {from}\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut head = vec![0; 12];
+            client.read_exact(&mut head).await.unwrap();
+            (String::from_utf8(head).unwrap(), client)
+        };
+        let mut unread = Vec::new();
+        for _ in 0..4 {
+            let (status, client) = ask("/endless", "192.0.2.1").await;
+            assert_eq!(status, "HTTP/1.1 200");
+            unread.push(client);
+        }
+        assert_eq!(ask("/", "192.0.2.1").await.0, "HTTP/1.1 429");
+        assert_eq!(ask("/", "192.0.2.2").await.0, "HTTP/1.1 200");
+        unread.pop();
+        let mut status = String::new();
+        for _ in 0..100 {
+            status = ask("/", "192.0.2.1").await.0;
+            if status == "HTTP/1.1 200" {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(status, "HTTP/1.1 200", "one of theirs has ended");
         shutdown.cancel();
     }
 

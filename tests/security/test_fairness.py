@@ -21,8 +21,8 @@ from harness.http import send
 from harness.service import starter
 from harness.servers import Missing
 
-#: Streams of events, and archives, of one user at the same time.
-STREAMS, ARCHIVES = 16, 2
+#: Streams of events, archives and downloads of one user at the same time.
+STREAMS, ARCHIVES, DOWNLOADS = 16, 2, 32
 #: Jobs of another that may begin before somebody's only one.
 AHEAD = 2
 
@@ -103,6 +103,93 @@ def test_connections_end_before_descriptors_do_and_one_address_has_half_of_them(
         connection.close()
     assert until(lambda: is_alive(few_files))
     assert ann.uploaded(GOOD)["state"] == "done"
+
+
+# Downloads.
+
+def unread(service, job, token, address):
+    """A download that nobody reads, which came by a proxy: the status, and the connection."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.settimeout(20)
+    connection.connect(("127.0.0.1", service.port))
+    connection.sendall(f"GET /api/v1/jobs/{job}/mp3 HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {address}\r\n"
+                       f"Authorization: Bearer {token}\r\n\r\n".encode())
+    head = connection.recv(600).decode(errors="replace")
+    return int(head.split()[1]), head, connection
+
+
+@pytest.fixture
+def few_files_behind_a_proxy(start, tmp_path):
+    program = tmp_path / "few-files"
+    program.write_text(f'#!/bin/sh\nulimit -n 600\nexec "{SERVER}" "$@"\n')
+    program.chmod(0o755)
+    return start("serve", program=program, trust_forwarded=True)
+
+
+def enlarge(service):
+    """No download of the only MP3 ends by itself."""
+    mp3, = (service.folder / "mp3s" / "whole").iterdir()
+    os.truncate(mp3, 80 << 20)
+
+
+def test_downloads_of_one_user_leave_room_for_others_also_behind_a_proxy(few_files_behind_a_proxy):
+    service = few_files_behind_a_proxy
+    ann, bob = service.user("ann@example.com"), service.user("bob@example.com")
+    job = ann.uploaded(GOOD)["id"]
+    enlarge(service)
+    # From addresses all over the world.
+    held, refused = [], None
+    while refused is None:
+        status, head, connection = unread(service, job, ann.token, f"203.0.113.{len(held)}")
+        assert status in (200, 429), head
+        if status == 429:
+            refused = head.lower()
+        held.append(connection)
+        assert len(held) < 30
+    assert "retry-after:" in refused
+    assert bob.get("/api/v1/jobs", X_Forwarded_For="198.51.100.9", patience=10).status == 200
+    for connection in held:
+        connection.close()
+
+    def again():
+        status, _, connection = unread(service, job, ann.token, "203.0.113.7")
+        connection.close()
+        return status == 200
+    assert until(again, 60), "one that has ended makes room for another"
+
+
+def test_who_asks_for_anything_else_behind_a_proxy_leaves_half_of_the_room(few_files_behind_a_proxy):
+    service = few_files_behind_a_proxy
+    bob = service.user("bob@example.com")
+    held = []
+    for _ in range(60):
+        connection = socket.create_connection(("127.0.0.1", service.port), timeout=20)
+        # A body that does not come.
+        connection.sendall(b"POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.7\r\n"
+                           b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{")
+        connection.settimeout(0.5)
+        held.append(connection)
+        try:
+            head = connection.recv(600)
+            break
+        except TimeoutError:
+            pass
+    assert head.startswith(b"HTTP/1.1 429"), (len(held), head)
+    assert bob.get("/api/v1/jobs", X_Forwarded_For="198.51.100.9", patience=10).status == 200
+    for connection in held:
+        connection.close()
+
+
+def test_a_user_has_as_many_downloads_as_browsers_and_players_open(service, ann):
+    long = ann.uploaded(GOOD)["id"]
+    found = ann.get(f"/api/v1/jobs/{long}").json()["mp3"]["fid"]
+    os.truncate(service.folder / "mp3s" / "whole" / found, 80 << 20)
+    downloads = [unread(service, long, ann.token, "203.0.113.7") for _ in range(DOWNLOADS + 1)]
+    assert [status for status, _, _ in downloads] == [200] * DOWNLOADS + [429]
+    assert ann.get("/api/v1/jobs").status == 200
+    for _, _, connection in downloads:
+        connection.close()
 
 
 # Archives.

@@ -16,8 +16,18 @@ use serde::Deserialize;
 use super::body::{JobId, Query};
 use super::problem::Problem;
 use super::session::{OwnJob, Session, while_it_lasts};
+use super::slots::{Slots, share};
 use super::{Gateway, Shared};
+use crate::http::hold;
 use crate::job::product::Product;
+
+/// Downloads of one user at the same time: a player and a download manager open several.
+const PER_USER: usize = 32;
+
+/// Slots for downloads. They leave half of the server's connections to other requests.
+pub fn slots(connections: usize) -> Slots {
+    Slots::new("downloads", connections / 2, share(connections, PER_USER))
+}
 
 #[derive(Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -40,6 +50,7 @@ pub struct Disposition {
         (status = 400, description = "Invalid query", body = Problem),
         (status = 404, description = "No such job, or no MP3 yet", body = Problem),
         (status = 416, description = "No such range", body = Problem),
+        (status = 429, description = "You have too many downloads; see Retry-After", body = Problem),
     )
 )]
 pub async fn mp3(
@@ -106,8 +117,10 @@ pub async fn serve(
     let body = match *method {
         Method::HEAD => Body::empty(),
         _ => {
+            let slot = gateway.downloads.take(&session.email)?;
             let bytes = gateway.ports.mp3s.get(head.id, range.clone()).await?;
-            Body::from_stream(while_it_lasts(gateway.watch(session), bytes))
+            let bytes = while_it_lasts(gateway.watch(session), bytes);
+            hold(Body::from_stream(bytes), slot)
         }
     };
     let mut response = (status, common, length, body).into_response();

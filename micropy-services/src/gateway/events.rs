@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::Shared;
 use super::problem::Problem;
 use super::session::Session;
-use super::slots::Slots;
+use super::slots::{Slots, share};
 
 /// Shorter than the timeout of common proxies.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -23,7 +23,11 @@ const PER_USER: usize = 16;
 
 /// Slots for streams. They leave half of the server's connections to requests that end.
 pub fn slots(connections: usize) -> Slots {
-    Slots::new("streams of events", connections / 2, PER_USER)
+    Slots::new(
+        "streams of events",
+        connections / 2,
+        share(connections, PER_USER),
+    )
 }
 
 /// An event.

@@ -108,6 +108,7 @@ pub struct Gateway {
     /// Mails about accounts that are being asked for.
     mails: Arc<Semaphore>,
     archives: slots::Slots,
+    downloads: slots::Slots,
     uploads: slots::Slots,
     /// Those who read many jobs at once.
     readers: Arc<Turns<String>>,
@@ -143,7 +144,8 @@ impl Gateway {
             registrations: Arc::new(Allowance::new(REGISTRATIONS)),
             mails: Arc::new(Semaphore::new(mails::MAX_REQUESTS)),
             archives: archive::slots(),
-            uploads: uploads::slots(),
+            downloads: download::slots(http::max_connections(1)),
+            uploads: uploads::slots(http::max_connections(1)),
             readers: Arc::new(Turns::new(READERS)),
             stores: Arc::new(StoreCheck::new(ports.clone())),
             streams: events::slots(http::max_connections(1)),
@@ -182,11 +184,14 @@ impl Gateway {
         self
     }
 
-    /// How many connections the server of the router accepts: streams of events take half of them at most. The default
-    /// is that of an only [`http::Server`] in the process.
+    /// How many connections the server of the router accepts: streams of events take half of them at most, and so do
+    /// downloads, and one user takes no more than half with whatever lasts. The default is that of an only
+    /// [`http::Server`] in the process.
     #[must_use]
     pub fn connections(mut self, connections: usize) -> Self {
         self.streams = events::slots(connections);
+        self.downloads = download::slots(connections);
+        self.uploads = uploads::slots(connections);
         self
     }
 

@@ -86,7 +86,7 @@ impl Problem {
     }
 
     /// 429: too many attempts.
-    pub(super) fn too_many(seconds: u64, detail: impl Into<String>) -> Self {
+    pub(crate) fn too_many(seconds: u64, detail: impl Into<String>) -> Self {
         Problem {
             retry_after: Some(seconds),
             ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail)

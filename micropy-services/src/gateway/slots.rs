@@ -27,6 +27,12 @@ pub struct Slot {
     user: String,
 }
 
+/// Slots of one kind for one user: up to `most`, and no more than an eighth of the server's connections. So nobody has
+/// most of them, with slots of all kinds.
+pub fn share(connections: usize, most: usize) -> usize {
+    most.min(connections / 8).max(2)
+}
+
 impl Slots {
     /// So many slots in all, and so many for one user.
     pub fn new(what: &'static str, in_all: usize, per_user: usize) -> Self {
@@ -84,6 +90,19 @@ mod tests {
     use axum::http::StatusCode;
 
     use super::*;
+
+    #[test]
+    fn nobody_has_most_of_the_connections() {
+        // Streams, downloads, uploads; and two archives.
+        for connections in [25, 64, 384, 4096] {
+            let own = [16, 32, 64].map(|most| share(connections, most));
+            assert!(
+                own.iter().sum::<usize>() + 2 <= connections / 2,
+                "{connections}: {own:?}"
+            );
+        }
+        assert_eq!(share(4096, 32), 32);
+    }
 
     #[test]
     fn a_user_has_a_share_and_all_have_a_limit() {

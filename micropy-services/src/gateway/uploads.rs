@@ -23,7 +23,7 @@ use super::body::{
 };
 use super::problem::Problem;
 use super::session::Session;
-use super::slots::Slots;
+use super::slots::{Slots, share};
 use super::view::JobView;
 use super::{Gateway, Shared};
 use crate::job::intake::{Submission, to_the_end};
@@ -36,8 +36,8 @@ const MAX_KEY: usize = 200;
 const MAX_FILE_NAME: usize = 255;
 
 /// Slots for uploads.
-pub fn slots() -> Slots {
-    Slots::new("uploads", usize::MAX, PER_USER)
+pub fn slots(connections: usize) -> Slots {
+    Slots::new("uploads", usize::MAX, share(connections, PER_USER))
 }
 
 /// The result of one request.

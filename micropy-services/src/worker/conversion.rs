@@ -201,7 +201,9 @@ fn describe(
             && empty.unwrap_or_default().iter().all(EmptyPart::is_complete),
         warnings: Vec::new(),
         chapters: empty.map(|_| reports.len()),
-        peaks: waveform.as_ref().map(Peaks::new),
+        peaks: waveform
+            .filter(|waveform| !waveform.points.is_empty())
+            .map(|waveform| Peaks::new(&waveform)),
     };
     let of_reports = reports.iter().flat_map(|report| &report.warnings);
     let of_empty = empty.unwrap_or_default().iter();
