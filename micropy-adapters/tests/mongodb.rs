@@ -516,6 +516,38 @@ async fn a_server_out_of_reach_is_unavailable_soon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_watches_waits_for_no_other_watcher() {
+    let client = Client::open("mongodb://127.0.0.1:1").await.unwrap();
+    let jobs = MongodbJobs::new(&client, "micropy", Arc::new(SystemClock));
+    let begun = Instant::now();
+    let owners: Vec<String> = (0..5).map(|n| format!("{n}@example.com")).collect();
+    let watched = join_all(owners.iter().map(|owner| jobs.watch(owner))).await;
+    assert!(watched.iter().all(Result::is_err));
+    // One after the other, they would wait for five times as long as the first.
+    assert!(
+        begun.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_watch_at_once_both_hear_of_all() {
+    let Some(ledger) = Ledger::new("jobs_watchers").await else {
+        return;
+    };
+    let jobs = ledger.jobs();
+    jobs.create(&ledger.job(1), None).await.unwrap();
+    let watching = join_all((0..4).map(|_| jobs.watch(ANN))).await;
+    jobs.cancel(id(1)).await.unwrap();
+    for watched in watching {
+        let seen = tokio::time::timeout(Duration::from_secs(20), watched.unwrap().next()).await;
+        assert_eq!(seen.unwrap().unwrap().state, State::Cancelled);
+    }
+    ledger.database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_damaged_keeps_no_other_from_its_list() {
     let Some(ledger) = Ledger::new("jobs_damaged_lists").await else {
         return;

@@ -467,6 +467,11 @@ impl MongodbJobs {
         Ok(())
     }
 
+    /// The poller of an owner whose jobs are watched already.
+    async fn poller(&self, owner: &str) -> Option<Arc<Poller>> {
+        self.pollers.lock().await.get(owner)?.upgrade()
+    }
+
     /// Claims a message for the caller, unless somebody else has just claimed it.
     async fn claim(&self, job: &Bson, owed: &Document, now: Timestamp) -> Result<bool, Error> {
         let same = doc! { "id": owed.get("id"), "held": owed.get("held") };
@@ -785,16 +790,21 @@ impl JobViews for MongodbJobs {
 
     async fn watch(&self, owner: &str) -> Result<JobStream, Error> {
         let jobs = self.watchers.watch(owner);
-        let mut pollers = self.pollers.lock().await;
-        let poller = match pollers.get(owner).and_then(Weak::upgrade) {
+        let poller = match self.poller(owner).await {
             Some(poller) => poller,
             None => {
-                let poller =
+                // Not while others wait for the lock: a server that is away lets each wait for seconds. Of several that
+                // start one at once, one stays.
+                let new =
                     Poller::start(self.jobs().await?.clone(), owner, self.watchers.clone()).await?;
-                let poller = Arc::new(poller);
+                let mut pollers = self.pollers.lock().await;
                 pollers.retain(|_, poller| poller.strong_count() > 0);
-                pollers.insert(owner.to_owned(), Arc::downgrade(&poller));
-                poller
+                let other = pollers.get(owner).and_then(Weak::upgrade);
+                other.unwrap_or_else(|| {
+                    let new = Arc::new(new);
+                    pollers.insert(owner.to_owned(), Arc::downgrade(&new));
+                    new
+                })
             }
         };
         Ok(Box::pin(Watch {
