@@ -239,7 +239,7 @@ impl Envelope {
         self.first /= 2;
         for place in 0..self.steps.len() {
             let (target, step) = ((place + odd) / 2, self.steps[place]);
-            match (place + odd) % 2 == 0 || place == 0 {
+            match (place + odd).is_multiple_of(2) || place == 0 {
                 true => self.steps[target] = step,
                 false => self.steps[target].merge(step),
             }

@@ -440,10 +440,11 @@ impl JobViews for SqliteJobs {
     }
 
     async fn by_key(&self, owner: &str, key: &str) -> Result<Job, Error> {
-        let mut query = QueryBuilder::new("SELECT * FROM jobs WHERE owner = ");
-        query.push_bind(owner.to_owned());
-        query.push(" AND key = ").push_bind(key.to_owned());
-        self.select(query).await?.pop().ok_or(Error::NotFound)
+        let select = sqlx::query("SELECT * FROM jobs WHERE owner = ? AND key = ?");
+        let select = select.bind(owner).bind(key);
+        let row = select.fetch_optional(self.database.read()).await;
+        let row = row.map_err(sqlite::fault)?.ok_or(Error::NotFound)?;
+        Ok(entry_of(&row).map_err(sqlite::fault)?.job)
     }
 
     async fn list(&self, owner: &str, filter: &Filter, limit: usize) -> Result<Vec<Job>, Error> {

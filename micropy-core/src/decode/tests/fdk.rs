@@ -48,7 +48,7 @@ fn configured_by(
     let mut bits = String::from("0001000110000000");
     let mut put = |value: usize, width: usize| bits += &format!("{value:0width$b}");
     // Tag, profile and rate.
-    put(0b0000_01_0011, 10);
+    put(0b00_0001_0011, 10);
     put(front.len(), 4);
     put(side.len(), 4);
     put(back.len(), 4);
