@@ -705,9 +705,10 @@ mod tests {
         let (label, body) = (Label::default(), Box::pin(body));
         ports.videos.put(job.source, &label, body).await.unwrap();
         let message = Body::of(&job).conversion_request();
-        let created = ports.jobs.create(&job, Some(message)).await.unwrap();
-        assert!(matches!(created, jobs::Created::New(_)));
-        ports.send_owed().await.unwrap();
+        match ports.jobs.create(&job, Some(message)).await.unwrap() {
+            jobs::Created::New(owed) => ports.try_send(owed).await,
+            created @ jobs::Created::Existing(_) => panic!("{created:?}"),
+        }
         job.id
     }
 
