@@ -88,7 +88,7 @@ def test_a_name_that_is_no_unicode(folder):
     "convert talk.mp4 cut.mp4 silent.mp4 -o out --json --force --replaygain",
     "convert book.m4b --split-chapters out --json --force",
     "convert talk.mp4 --bitrate 7",
-    "convert talk.mp4 talk.mp4",
+    "convert talk.mp4 cut.mp4 -o both.mp3",
     "convert absent.mp4",
     "probe talk.mp4 book.m4b --json",
     "probe talk.mp4 book.m4b",
