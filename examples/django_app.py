@@ -35,6 +35,9 @@ MAX_UPLOAD = int(os.environ.get("MAX_UPLOAD", 2 << 30))  # bytes
 settings.configure(
     ROOT_URLCONF=__name__,
     ALLOWED_HOSTS=os.environ.get("ALLOWED_HOSTS", "127.0.0.1 localhost").split(),
+    # Without DEBUG, Django would tell nobody why it answers 500.
+    LOGGING={"version": 1, "disable_existing_loggers": False,
+             "handlers": {"console": {"class": "logging.StreamHandler"}}, "root": {"handlers": ["console"]}},
 )
 
 

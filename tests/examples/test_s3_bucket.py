@@ -60,7 +60,7 @@ def test_each_mp4_has_an_mp3_beside_it(run, store, bucket, expected, tmp_path):
     for key, path in {"shows/1/50% großes #1?.mp4": MEDIA / FIRST.name, "shows/large.mp4": large,
                       "shows/silent.mp4": MEDIA / SILENT.name, "shows/notes.txt": MEDIA / "expected.tsv",
                       "others/a.mp4": MEDIA / FIRST.name}.items():
-        store.put(key, path)
+        store.put([(key, path, None)])
     # The MP3 goes through a file; the video, which is larger than it may be, does not.
     done = run("s3_bucket.py", store.bucket, "shows/", LIMIT_FILE_SIZE=1_000_000)
     assert done.returncode == 1
@@ -74,12 +74,12 @@ def test_each_mp4_has_an_mp3_beside_it(run, store, bucket, expected, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.rpartition(":")[0] for line in done.stdout.splitlines()] == ["shows/large.mp4"]
     time.sleep(1)  # S3's dates are of whole seconds
-    store.put("shows/large.mp4", MEDIA / FIRST.name)
+    store.put([("shows/large.mp4", MEDIA / FIRST.name, None)])
     assert run("s3_bucket.py", store.bucket, "shows/").returncode == 0
     assert bucket()["shows/large.mp3"] == made(expected, FIRST)
 
 
 def test_without_the_keys_nothing_is_read(run, store):
-    store.put("a.mp4", MEDIA / FIRST.name)
+    store.put([("a.mp4", MEDIA / FIRST.name, None)])
     done = run("s3_bucket.py", store.bucket, AWS_SECRET_ACCESS_KEY="wrong")
     assert done.returncode == 1 and "SignatureDoesNotMatch" in done.stderr, done.stderr
