@@ -93,9 +93,7 @@ def test_redirects_to_elsewhere_are_refused(micropy, fickle, location, why):
 
 
 def test_a_redirect_may_be_written_in_utf_8(micropy, fickle):
-    # http.server writes headers in Latin-1, so these are the bytes of "später.mp4" in UTF-8.
-    location = "/später.mp4".encode().decode("latin-1")
-    fickle.instead = [(302, {"Location": location})]
+    fickle.instead = [(302, {"Location": "/später.mp4"})]
     done = micropy("convert", f"{fickle.url}/song.mp4")
     assert done.returncode == 1 and "redirect" not in done.stderr, done.stderr
     assert [path for path, _ in fickle.requests] == ["/song.mp4", "/sp%C3%A4ter.mp4"]

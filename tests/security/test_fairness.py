@@ -124,7 +124,7 @@ def few_files_behind_a_proxy(start, tmp_path):
     program = tmp_path / "few-files"
     program.write_text(f'#!/bin/sh\nulimit -n 600\nexec "{SERVER}" "$@"\n')
     program.chmod(0o755)
-    return start("serve", program=program, trust_forwarded=True)
+    return start("serve", program=program, trust_forwarded=True, registration=True)
 
 
 def enlarge(service):

@@ -35,6 +35,15 @@ for name, path, coding in json.loads(files):
 """
 
 
+def install():
+    """The Python that has moto, and boto3 to fill a bucket."""
+    made = subprocess.run([ROOT / "scripts" / "venv", "s3", *PACKAGES], text=True, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if made.returncode != 0:
+        raise Missing(f"moto cannot be installed from PyPI: {made.stderr[-500:]}")
+    return made.stdout.strip()
+
+
 class S3(Server):
     """A bucket on `url`, for those who sign with `keys`."""
 
@@ -46,11 +55,7 @@ class S3(Server):
         return f"http://127.0.0.1:{self.port}"
 
     def prepare(self):
-        made = subprocess.run([ROOT / "scripts" / "venv", "s3", *PACKAGES], text=True, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        if made.returncode != 0:
-            raise Missing(f"moto cannot be installed from PyPI: {made.stderr[-500:]}")
-        self.python = made.stdout.strip()
+        self.python = install()
 
     def command(self):
         return [self.python, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)], {}
