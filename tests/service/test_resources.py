@@ -98,7 +98,7 @@ def test_on_a_full_disk_users_delete_and_the_sweeper_removes(small_disk):
     assert "room for deletions alone" in service.said()
     fill(ballast)
     # Nor does it need room to start.
-    service.restart(retention="1s")
+    service.restart(retention="1ms")
     assert until(lambda: ann.jobs() == [], 30)
     assert (service.files("videos"), service.files("mp3s")) == ([], [])
     assert not any("cannot" in entry["message"] for entry in service.complaints()), service.complaints()
