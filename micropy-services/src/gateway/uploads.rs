@@ -388,6 +388,18 @@ impl Gateway {
         Ok(jobs.iter().any(|job| job.key.as_ref() == Some(&next)))
     }
 
+    /// Whether the owner has a job with the same key: the request is repeated.
+    pub(super) async fn is_known(&self, owner: &str, key: Option<&str>) -> Result<bool, Problem> {
+        let Some(key) = key else {
+            return Ok(false);
+        };
+        match self.ports.jobs.by_key(owner, key).await {
+            Ok(_) => Ok(true),
+            Err(jobs::Error::NotFound) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
+    }
+
     /// Removes the jobs of this request, but not those of an earlier one that it repeats.
     pub async fn remove_received(&self, received: &[Received], batch: Id) {
         for job in received.iter().filter_map(|file| file.result.as_ref().ok()) {
@@ -485,20 +497,6 @@ impl Gateway {
         self.metrics.uploaded(job.source_bytes);
         tracing::info!(job_id = %job.id, bytes = job.source_bytes, "video received");
         Ok(job)
-    }
-}
-
-impl Gateway {
-    /// Whether the owner has a job with the same key: the request is repeated.
-    pub(super) async fn is_known(&self, owner: &str, key: Option<&str>) -> Result<bool, Problem> {
-        let Some(key) = key else {
-            return Ok(false);
-        };
-        match self.ports.jobs.by_key(owner, key).await {
-            Ok(_) => Ok(true),
-            Err(jobs::Error::NotFound) => Ok(false),
-            Err(e) => Err(e.into()),
-        }
     }
 }
 
