@@ -138,7 +138,7 @@ def schemathesis(service, user, folder, more, left_out=()):
     operations = [f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods]
     settings, report = folder / "schemathesis.toml", folder / "report.json"
     settings.write_text(SETTINGS.format(
-        examples=number("API_EXAMPLES", 30, full=100), seed=SEED, ann=user.email, password=PASSWORD, done=ended(user, GOOD),
+        examples=number("API_EXAMPLES", 15, full=100), seed=SEED, ann=user.email, password=PASSWORD, done=ended(user, GOOD),
         failed=ended(user, SILENT), begun=begun(user)) + more)
     done = subprocess.run(
         [Path(sys.executable).with_name("schemathesis"), "--no-color", "--config-file", settings, "run",

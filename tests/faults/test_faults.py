@@ -1,8 +1,8 @@
 """See conftest.py. Longer by the environment, and where MICROPY_FULL is set as long as what is promised:
 
-    MICROPY_KILLS, MICROPY_JOBS   workers killed, over at least so many jobs (20, 40; 200, 300)
-    MICROPY_UPLOADS               uploads during which the gateway is killed (30; 100)
-    MICROPY_OUTAGES               how often RabbitMQ and MongoDB are stopped, and how often killed (2; 10)
+    MICROPY_KILLS, MICROPY_JOBS   workers killed, over at least so many jobs (10, 20; 200, 300)
+    MICROPY_UPLOADS               uploads during which the gateway is killed (15; 100)
+    MICROPY_OUTAGES               how often RabbitMQ and MongoDB are stopped, and how often killed (1; 10)
     MICROPY_MYSQL_DOWN            seconds without MySQL (5; 60)
     MICROPY_UPLOAD_MB             size of the large video (100; 500)
     MICROPY_SEED                  another order of events (1)
@@ -34,7 +34,7 @@ from harness.servers.server import listening
 from .conftest import CONVERTERS
 
 pytestmark = pytest.mark.timeout(3000)
-KILLS, JOBS = number("KILLS", 20, full=200), number("JOBS", 40, full=300)
+KILLS, JOBS = number("KILLS", 10, full=200), number("JOBS", 20, full=300)
 #: After a server's port opens, so many seconds until its users work again.
 RECOVERY = 10
 #: A killed worker's job is begun by another after so many: its lease, and the pause that fits it.
@@ -82,7 +82,7 @@ def killed_workers(fleet, long_audio):
 @pytest.fixture(scope="module")
 def killed_gateway(fleet):
     """kill -9 of the gateway at any moment of uploads: also between what it stores and what it publishes."""
-    rng, uploads = random.Random(SEED), number("UPLOADS", 30, full=100)
+    rng, uploads = random.Random(SEED), number("UPLOADS", 15, full=100)
     client, before = Client(fleet, "gateway@example.com"), (fleet.orphans("mp3s"), fleet.orphans("videos"))
     left, lock, longest, kills = list(range(uploads)), threading.Lock(), 0, 0
 
@@ -174,7 +174,7 @@ def opened(server):
 
 def outages(fleet, server, name, email, recovered, crashes=0):
     """Stops and kills a server under load, and starts it again."""
-    times = number("OUTAGES", 2, full=10)
+    times = number("OUTAGES", 1, full=10)
     client, before, waits = Client(fleet, email), fleet.orphans("mp3s"), []
     with Load(client):
         for n in range(2 * times):
@@ -299,6 +299,7 @@ def alone(fleet, *names):
     return manage()
 
 
+@pytest.mark.full
 def test_a_job_outlasts_three_outages_of_the_ledger(fleet, long_audio):
     client, before = Client(fleet, "ledger@example.com"), fleet.orphans("mp3s")
     proxy = Proxy(fleet.mongodb)

@@ -308,6 +308,7 @@ def spread(tmp_path_factory):
     servers.close()
 
 
+@pytest.mark.full
 def test_a_hundred_jobs_over_rabbitmq_delay_anothers_by_two_at_most(spread, tmp_path):
     # Longer to convert than to upload: most are still to do when bob comes.
     long = Clip("long.m4a", repeated(tmp_path / "long.m4a", 3))
