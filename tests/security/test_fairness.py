@@ -230,7 +230,7 @@ def test_readiness_does_not_depend_on_the_number_of_jobs(start):
     values = ", ".join(new.get(name, name) for name in columns)
     with database:
         database.execute(f"""
-            WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000)
+            WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 40000)
             INSERT INTO jobs SELECT {values} FROM n, (SELECT * FROM jobs LIMIT 1)""")
 
     def median(path):
