@@ -114,6 +114,21 @@ pub enum Warning {
         /// When it begins.
         begins: Duration,
     },
+    /// Fragments are in the source twice, with the same times and the same bytes; they are in the MP3 once.
+    #[non_exhaustive]
+    Repeated {
+        /// When they begin, on the clock of the stream.
+        at: Duration,
+        /// How long they are together.
+        length: Duration,
+    },
+    /// From there on, the fragments are in another order in the source than their times: they were sorted. A pipe cannot
+    /// be, and has [`Warning::Gap`] and [`Warning::OutOfOrder`] instead.
+    #[non_exhaustive]
+    Sorted {
+        /// When the first of them begins, on the clock of the stream.
+        at: Duration,
+    },
     /// The container says that packets are to be heard at other times than one after the other (composition offsets that
     /// vary); they were converted one after the other.
     CompositionOffsets,
@@ -280,6 +295,17 @@ impl fmt::Display for Warning {
                 "a fragment that begins at {:.2} s follows one that ends at {:.2} s: they overlap or are in the wrong \
                  order, and were converted as they stand",
                 begins.as_secs_f64(),
+                at.as_secs_f64()
+            ),
+            Warning::Repeated { at, length } => write!(
+                f,
+                "{:.2} s from {:.2} s on are in the file more than once: the repeats were left out",
+                length.as_secs_f64(),
+                at.as_secs_f64()
+            ),
+            Warning::Sorted { at } => write!(
+                f,
+                "from {:.2} s on, the fragments are not in the order of their times in the file: they were sorted",
                 at.as_secs_f64()
             ),
             Warning::CompositionOffsets => f.write_str(

@@ -348,25 +348,118 @@ fn missing_segments_are_silence_and_are_told() {
 }
 
 #[test]
-fn segments_that_overlap_or_are_in_the_wrong_order_are_told() {
-    for numbers in [&[0, 1, 1, 2][..], &[0, 2, 1], &[1, 0, 2], &[0, 1, 2, 0]] {
+fn segments_that_are_repeated_are_heard_once() {
+    let (whole, expected) = convert(Options::new().cbr(64), segments().as_slice());
+    for numbers in [
+        &[0, 1, 1, 2][..],
+        &[0, 0, 1, 2],
+        &[0, 1, 2, 0],
+        &[0, 1, 0, 1, 2, 2],
+        &[0, 1, 2, 0, 1, 2],
+    ] {
         let file = joined(numbers);
         let (mp3, report) = convert(Options::new().cbr(64), file.as_slice());
-        let told = |w: &Warning| matches!(w, Warning::OutOfOrder { .. });
+        assert!(mp3 == whole && report.complete, "{numbers:?}");
+        assert_eq!(report.packets, expected.packets, "{numbers:?}");
+        let told = |w: &Warning| matches!(w, Warning::Repeated { .. });
         assert!(
-            !report.complete && report.warnings.iter().any(told),
+            !report.warnings.is_empty() && report.warnings.iter().all(told),
             "{numbers:?}: {:?}",
             report.warnings
         );
         let (piped, _) = convert(Options::new().cbr(64), StreamSource::new(Pipe(&file)));
         assert!(piped == mp3, "{numbers:?}");
+        assert_eq!(samples(&file), 132_300, "{numbers:?}");
+        // What is in front of it is not read, and neither is what it may repeat.
+        let late = Options::new().cbr(64).start(Duration::from_millis(2500));
+        let (_, part) = convert(late.clone(), file.as_slice());
+        let (_, piped) = convert(late.clone(), StreamSource::new(Pipe(&file)));
+        let (_, whole) = convert(late, segments().as_slice());
+        let lengths = [&part, &piped, &whole].map(|report| report.output_samples);
+        assert_eq!(lengths, [22_050; 3], "{numbers:?}");
     }
+    let (_, report) = convert(Options::new().cbr(64), joined(&[0, 1, 0, 1, 2]).as_slice());
+    assert_eq!(
+        report.warnings[0].to_string(),
+        "2.04 s from 0.00 s on are in the file more than once: the repeats were left out"
+    );
+}
+
+/// The same times and sizes are no repeat where the bytes are others: a second recording is heard, too.
+#[test]
+fn a_second_recording_behind_the_first_is_no_repeat() {
+    let other: Vec<u8> = {
+        let mut file = joined(&[0]);
+        let media = file.windows(4).rposition(|bytes| bytes == b"mdat").unwrap() + 4;
+        let audio = file.len() - 40..file.len() - 30;
+        assert!(audio.start > media);
+        file[audio].iter_mut().for_each(|byte| *byte ^= 0x55);
+        file[cuts(&segments())[0]..].to_vec()
+    };
+    for (numbers, length) in [(&[0, 1, 2][..], 133_120), (&[0, 2], 133_120)] {
+        let file = [joined(numbers), other.clone()].concat();
+        for source in [
+            &mut file.as_slice() as &mut dyn Source,
+            &mut StreamSource::new(Pipe(&file)),
+        ] {
+            let (_, report) = convert(Options::new().cbr(64), source);
+            assert_eq!(report.output_samples, length + 45_056, "{numbers:?}");
+            let told = |w: &Warning| matches!(w, Warning::OutOfOrder { .. });
+            assert!(report.warnings.iter().any(told), "{:?}", report.warnings);
+            assert!(!report.complete);
+        }
+    }
+}
+
+#[test]
+fn segments_in_the_wrong_order_are_sorted_in_a_file_and_told_in_a_pipe() {
+    let (whole, _) = convert(Options::new().cbr(64), segments().as_slice());
+    for numbers in [
+        &[0, 2, 1][..],
+        &[1, 0, 2],
+        &[2, 1, 0],
+        &[1, 2, 0],
+        &[0, 2, 1, 2],
+        &[2, 0, 1, 1],
+    ] {
+        let file = joined(numbers);
+        let (mp3, report) = convert(Options::new().cbr(64), file.as_slice());
+        assert!(
+            mp3 == whole && report.complete,
+            "{numbers:?}: {:?}",
+            report.warnings
+        );
+        let told = |w: &Warning| matches!(w, Warning::Sorted { .. });
+        assert!(report.warnings.iter().any(told), "{:?}", report.warnings);
+        assert_eq!(samples(&file), 132_300, "{numbers:?}");
+        let (_, report) = convert(Options::new().cbr(64), StreamSource::new(Pipe(&file)));
+        let told = |w: &Warning| matches!(w, Warning::OutOfOrder { .. });
+        assert!(report.warnings.iter().any(told), "{:?}", report.warnings);
+        assert!(!report.complete, "{numbers:?}");
+    }
+    // What is played twice is read twice.
+    let twice = [(1500, 1024), (1500, 22_050)];
+    let (in_order, _) = convert(
+        Options::new().cbr(64),
+        edited(&segments(), &twice).as_slice(),
+    );
+    let (sorted, _) = convert(
+        Options::new().cbr(64),
+        edited(&joined(&[0, 2, 1]), &twice).as_slice(),
+    );
+    assert!(sorted == in_order);
+    let (sorted, _) = convert(
+        Options::new().cbr(64),
+        edited(&joined(&[0, 1, 0, 2]), &twice).as_slice(),
+    );
+    assert!(sorted == in_order);
 }
 
 /// The gap is told where it is, and so is the fragment that comes too late: neither sentence denies the other.
 #[test]
 fn a_segment_behind_the_next_one_is_told_truthfully() {
-    let (_, report) = convert(Options::new().cbr(64), joined(&[0, 2, 1]).as_slice());
+    let file = joined(&[0, 2, 1]);
+    let (_, report) = convert(Options::new().cbr(64), StreamSource::new(Pipe(&file)));
     let told: Vec<String> = report.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         told,

@@ -151,17 +151,22 @@ impl Outcome<'_> {
     }
 
     fn jump(&self, jump: &Jump) -> Warning {
-        let at = duration_of(jump.from, self.timescale);
-        match jump.to.checked_sub(jump.from) {
-            Some(units) => Warning::Gap {
-                at,
-                length: duration_of(units, self.timescale),
-                filled: jump.filled,
+        let time = |units: u64| duration_of(units, self.timescale);
+        match *jump {
+            Jump::Gap { from, to, filled } => Warning::Gap {
+                at: time(from),
+                length: time(to.saturating_sub(from)),
+                filled,
             },
-            None => Warning::OutOfOrder {
-                at,
-                begins: duration_of(jump.to, self.timescale),
+            Jump::Early { heard, begins } => Warning::OutOfOrder {
+                at: time(heard),
+                begins: time(begins),
             },
+            Jump::Repeat { from, to } => Warning::Repeated {
+                at: time(from),
+                length: time(to.saturating_sub(from)),
+            },
+            Jump::Sorted { from } => Warning::Sorted { at: time(from) },
         }
     }
 

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::boxes::{BoxHeader, BoxReader, Fields, read_header};
+use super::fragment_order::{Fragment, Order};
+use super::heard::Run;
 use super::sample_table::{ChunkRun, Compact, SampleTable, Sizes};
 use crate::error::{Error, Result};
 use crate::source::Source;
@@ -21,6 +23,15 @@ const MAX_RUNS: usize = 1 << 16;
 
 /// The most warnings kept.
 const MAX_WARNINGS: usize = 100;
+
+/// The most stretches of a file whose fragments are sorted.
+const MAX_ORDERS: usize = 16;
+
+/// The most fragments of one such stretch.
+const MAX_SORTED: usize = 1 << 18;
+
+/// Behind a first fragment that does not begin at 0, an earlier one is looked for among so many.
+const LOOKED_THROUGH: usize = 16;
 
 /// The defaults for samples in a run: `trex` of the track, overridden by `tfhd` of the track fragment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,10 +133,24 @@ impl TopLevel {
     }
 }
 
-/// The fragments of one track, in file order.
+/// A place between two fragments.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    top: TopLevel,
+    /// Fragments of the sorted stretch there that were read.
+    sorted: usize,
+}
+
+/// The fragments of one track, in file order, but for the stretches that are sorted.
 #[derive(Debug)]
 pub struct Fragments {
     top: TopLevel,
+    /// The stretches of the file whose fragments are not in the order of their times.
+    orders: Vec<Order>,
+    /// Fragments of the stretch at `top` that were read.
+    sorted: usize,
+    /// Up to there the order of the fragments is known.
+    looked_up_to: u64,
     track: u32,
     /// Those of every track, by its id.
     defaults: Arc<[(u32, Defaults)]>,
@@ -142,6 +167,9 @@ impl Fragments {
     pub fn new(top: TopLevel, track: u32, defaults: Arc<[(u32, Defaults)]>) -> Self {
         Fragments {
             top,
+            orders: Vec::new(),
+            sorted: 0,
+            looked_up_to: 0,
             track,
             defaults,
             runs: VecDeque::new(),
@@ -162,14 +190,117 @@ impl Fragments {
     }
 
     /// Where the next fragment is looked for; `None` while runs of the last one are still to be returned.
-    pub fn place(&self) -> Option<TopLevel> {
-        self.runs.is_empty().then_some(self.top)
+    pub fn place(&self) -> Option<Place> {
+        self.runs.is_empty().then_some(Place {
+            top: self.top,
+            sorted: self.sorted,
+        })
     }
 
     /// Goes back to a [place](Fragments::place).
-    pub fn go_back(&mut self, place: TopLevel) {
-        self.top = place;
+    pub fn go_back(&mut self, place: Place) {
+        (self.top, self.sorted) = (place.top, place.sorted);
         self.runs.clear();
+    }
+
+    /// Looks for fragments behind `place` that are to be heard before others there, and have them read in the order of
+    /// their times; false where there are none. What was heard ends at `heard`: an earlier fragment is a repeat, or
+    /// begins another recording, and no order goes beyond it. Reads the headers of all fragments up to there, if the
+    /// source can seek. Times may be off by `tolerance`.
+    ///
+    /// At the `beginning`, where nothing was heard yet, a few fragments that ascend are enough to believe the rest.
+    pub fn sort(
+        &mut self,
+        source: &mut dyn Source,
+        place: Place,
+        heard: u64,
+        tolerance: u64,
+        beginning: bool,
+    ) -> Result<bool> {
+        let is_known = place.sorted > 0 || place.top.next < self.looked_up_to;
+        if source.size().is_none() || is_known || self.orders.len() >= MAX_ORDERS {
+            return Ok(false);
+        }
+        let mut found: Vec<Fragment> = Vec::new();
+        let mut top = place.top;
+        while found.len() < MAX_SORTED {
+            let header = match top.peek(source) {
+                Ok(Some(header)) => header,
+                Err(e @ Error::Read(_)) => return Err(e),
+                Ok(None) | Err(_) => break,
+            };
+            if header.kind.0 == *b"moof" {
+                let before = found.last().map_or(heard, |last| last.run.end);
+                match self.whole_run(source, &header, before) {
+                    // A fragment of other tracks.
+                    Ok(None) => {}
+                    Ok(Some(run)) if run.time.saturating_add(tolerance) >= heard => {
+                        found.push(Fragment { at: header.at, run });
+                    }
+                    Err(e @ Error::Read(_)) => return Err(e),
+                    Ok(Some(_)) | Err(_) => break,
+                }
+                let ascends = found.is_sorted_by_key(|fragment| fragment.run.time);
+                if beginning && found.len() == LOOKED_THROUGH && ascends {
+                    return Ok(false);
+                }
+            }
+            top.skip(&header);
+        }
+        self.looked_up_to = top.next;
+        let order = Order::of(found, top.next, tolerance);
+        let is_found = order.is_some();
+        self.orders.extend(order);
+        Ok(is_found)
+    }
+
+    /// The samples of the track in the fragment `moof`, if it has some, from its first run to its last. Fails where
+    /// it does not say when they begin.
+    fn whole_run(
+        &mut self,
+        source: &mut dyn Source,
+        moof: &BoxHeader,
+        expected: u64,
+    ) -> Result<Option<Run>> {
+        let runs = std::mem::take(&mut self.runs);
+        let read = self.read_moof(source, moof);
+        let found = std::mem::replace(&mut self.runs, runs);
+        read?;
+        let mut whole: Option<Run> = None;
+        for (decode_time, table) in &found {
+            let time = match (decode_time, &whole) {
+                (Some(time), _) => time.whole(expected),
+                (None, Some(before)) => before.end,
+                (None, None) => return Err(moof.malformed("it has no decode time")),
+            };
+            let run = Run::new(time, table);
+            whole = match (whole, run) {
+                (Some(whole), Some(run)) => Some(whole.and(&run)),
+                (whole, run) => whole.or(run),
+            };
+        }
+        Ok(whole)
+    }
+
+    /// Moves past the header of the next box, which it returns; in a sorted stretch, that of the next fragment.
+    fn next_header(&mut self, source: &mut dyn Source) -> Result<Option<BoxHeader>> {
+        if let Some(order) = self
+            .orders
+            .iter()
+            .find(|order| order.begin == self.top.next)
+        {
+            if let Some(&at) = order.moofs.get(self.sorted) {
+                self.sorted += 1;
+                return read_header(source, at);
+            }
+            self.top = TopLevel::new(order.end);
+            self.sorted = 0;
+        }
+        let header = self.top.peek(source)?;
+        if let Some(header) = &header {
+            self.top.skip(header);
+        }
+        Ok(header)
     }
 
     /// The samples of the next run, with the decode time that the fragment gives for the first of them. A malformed
@@ -185,7 +316,7 @@ impl Fragments {
                 }
                 return Ok(Some((decode_time, run)));
             }
-            let header = match self.top.peek(source) {
+            let header = match self.next_header(source) {
                 Ok(Some(header)) => header,
                 Ok(None) => return Ok(None),
                 Err(e) => {
@@ -199,7 +330,6 @@ impl Fragments {
             {
                 self.note(e)?;
             }
-            self.top.skip(&header);
         }
     }
 

@@ -11,6 +11,8 @@ mod chapters;
 mod compressed_movie;
 mod edit_list;
 mod fragment;
+mod fragment_order;
+mod heard;
 mod id32;
 mod metadata;
 mod movie;

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::fragment::{DecodeTime, Fragments, TopLevel};
+use super::fragment::{DecodeTime, Fragments, Place};
+use super::heard::{Heard, Run, digest};
 pub use super::sample_table::Passed;
-use super::sample_table::{Composition, Cursor, Sample};
+use super::sample_table::{Composition, Cursor, Sample, SampleTable};
 use crate::error::{Error, Result};
 use crate::source::{Source, read_full_at};
 use crate::timeline::{Lag, MediaClock};
@@ -52,28 +53,58 @@ impl Missing {
     }
 }
 
-/// Fragments whose times do not follow each other, or packets that last longer than their sound.
+/// Where the times of fragments do not follow each other, or packets last longer than their sound. Times are decode
+/// times in timescale units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Jump {
-    /// Decode time at which what is missing begins, or the fragment before ends, in timescale units.
-    pub from: u64,
-    /// Decode time at which what follows begins: later where something is missing, earlier where fragments overlap or
-    /// are in the wrong order.
-    pub to: u64,
-    /// Silence takes the place of what is missing.
-    pub filled: bool,
+pub enum Jump {
+    /// Something is missing.
+    Gap {
+        /// When it begins.
+        from: u64,
+        /// When what follows begins.
+        to: u64,
+        /// Silence takes its place.
+        filled: bool,
+    },
+    /// A fragment overlaps with others in front of it, or is in the wrong order.
+    Early {
+        /// When those in front of it end.
+        heard: u64,
+        /// When it begins.
+        begins: u64,
+    },
+    /// A fragment was there before, and is left out.
+    Repeat {
+        /// When it begins.
+        from: u64,
+        /// When it ends.
+        to: u64,
+    },
+    /// Fragments from there on are in another order in the file.
+    Sorted {
+        /// When the first of them begins.
+        from: u64,
+    },
 }
 
 /// A place that [`Packets`] can go back to.
 #[derive(Clone, Debug)]
 pub struct Mark {
     cursor: Cursor,
-    fragments: Option<TopLevel>,
+    fragments: Option<Place>,
     held_back: Option<Sample>,
     last_duration: u32,
     late: u64,
     filled: u64,
     read_bytes: u64,
+}
+
+/// A run that may be the same as another one, which its bytes have to tell.
+#[derive(Clone, Copy, Debug)]
+struct Suspect {
+    original: Run,
+    /// What its own fragment says of its time.
+    decode_time: Option<DecodeTime>,
 }
 
 /// The forward reader of one track's packets, through the sample table and any fragments after it.
@@ -102,6 +133,13 @@ pub struct Packets {
     filled: u64,
     /// What the fragment of the next packet says of the time before it.
     gap: Option<u64>,
+    /// The runs heard so far, and the one whose first packet comes next.
+    heard: Heard,
+    begun: Option<Run>,
+    /// When a run begins that has no decode time of its own, by the one in front of it.
+    run_time: Option<u64>,
+    /// What the next packet may repeat.
+    suspect: Option<Suspect>,
     /// The composition offsets so far.
     composition: Composition,
     ended: bool,
@@ -159,6 +197,10 @@ impl Packets {
             late: 0,
             filled: 0,
             gap: None,
+            heard: Heard::default(),
+            begun: None,
+            run_time: None,
+            suspect: None,
             missing_at_end: None,
             cursor,
             fragments,
@@ -185,7 +227,8 @@ impl Packets {
     ///
     /// [`Error::Read`] if the source fails; [`Error::Malformed`] and [`Error::Limit`] for samples that cannot be read.
     pub fn next(&mut self, source: &mut dyn Source, data: &mut Vec<u8>) -> Result<Option<Packet>> {
-        if self.batch.is_empty() && !self.ended {
+        // A batch that is a repeat comes to nothing.
+        while self.batch.is_empty() && !self.ended {
             self.read_batch(source)?;
         }
         let Some(packet) = self.batch.pop_front() else {
@@ -228,12 +271,18 @@ impl Packets {
                     }
                 },
             };
-            if !lag.takes(clock, gap, duration) {
+            if self.suspect.is_some() || !lag.takes(clock, gap, duration) {
                 break;
             }
             match self.batch.pop_front() {
                 Some(packet) => self.given += packet.read as usize,
-                None => (self.held_back, self.gap) = (None, None),
+                None => {
+                    (self.held_back, self.gap) = (None, None);
+                    self.begun
+                        .take()
+                        .into_iter()
+                        .for_each(|run| self.heard.push(run));
+                }
             }
             passed.packets += 1;
             passed.duration = passed.duration.saturating_add(duration.into());
@@ -312,7 +361,8 @@ impl Packets {
             Some(fragments) => Some(fragments.place()?),
             None => None,
         };
-        let between = self.batch.is_empty() && !self.ended && self.gap.is_none();
+        let between =
+            self.batch.is_empty() && !self.ended && self.gap.is_none() && self.suspect.is_none();
         between.then(|| Mark {
             cursor: match fragments {
                 Some(_) => Cursor::new(Arc::default(), self.cursor.time()),
@@ -346,6 +396,7 @@ impl Packets {
         self.given = 0;
         self.announced = 0;
         self.gap = None;
+        (self.begun, self.run_time, self.suspect) = (None, None, None);
         self.missing = Missing::default();
         self.ended = false;
     }
@@ -397,7 +448,56 @@ impl Packets {
         self.buffer.truncate(read);
         self.count_bytes(first.offset, bytes)?;
         self.share_out(read as u64);
+        self.know_again(source);
         Ok(())
+    }
+
+    /// Drops the batch and the rest of its run, if that is a repeat; remembers it otherwise.
+    fn know_again(&mut self, source: &mut dyn Source) {
+        let Some(run) = self.begun.take() else {
+            return;
+        };
+        let sound = digest(&self.buffer);
+        if let Some(Suspect {
+            original,
+            decode_time,
+        }) = self.suspect.take()
+        {
+            let before = original
+                .sound
+                .or_else(|| self.sound_at(source, original.offset));
+            // A stream that skipped the original cannot tell, but that every size is the same.
+            if before.is_none_or(|before| before == sound) && !self.ended {
+                self.drop_run(&run);
+                return;
+            }
+            if let Some(time) = decode_time {
+                self.place(time);
+            }
+        }
+        self.heard.push(run.with_sound(sound));
+    }
+
+    /// A digest of as many bytes at `offset` as the batch has.
+    fn sound_at(&self, source: &mut dyn Source, offset: u64) -> Option<u64> {
+        let mut bytes = vec![0; self.buffer.len()];
+        let read = read_full_at(source, offset, &mut bytes).ok()?;
+        (read == bytes.len()).then(|| digest(&bytes))
+    }
+
+    /// Leaves out `run`, whose first packets are in the batch.
+    fn drop_run(&mut self, run: &Run) {
+        self.batch.clear();
+        self.held_back = None;
+        self.cursor = Cursor::new(Arc::default(), self.cursor.begin());
+        self.announced = 0;
+        match self.jumps.last_mut() {
+            Some(Jump::Repeat { to, .. }) if *to == run.time => *to = run.end,
+            _ => self.note(Jump::Repeat {
+                from: run.time,
+                to: run.end,
+            }),
+        }
     }
 
     /// Tells the source where the next packets are, of this fragment if there are fragments; again when half of them
@@ -439,14 +539,15 @@ impl Packets {
             let Some(fragments) = &mut self.fragments else {
                 return Ok(None);
             };
+            let place = fragments.place();
             match fragments.next_run(source)? {
                 Some((decode_time, run)) => {
-                    let time = match decode_time {
-                        Some(time) if self.last_duration > 0 => self.place(time),
-                        // A stream may begin at any time.
-                        Some(time) => time.whole(0),
-                        None => self.cursor.time(),
-                    };
+                    if let Some((time, place)) = decode_time.zip(place)
+                        && self.is_sorted_from(source, time, &run, place)?
+                    {
+                        continue;
+                    }
+                    let time = self.begin_run(decode_time, &run);
                     match (run.composition.first, run.composition.varies) {
                         (Some(first), false) => self.composition.push(first),
                         (Some(first), true) => {
@@ -468,6 +569,60 @@ impl Packets {
         }
     }
 
+    /// Whether the fragments behind `place` are out of order: the first of them, which has `run` and begins at `time`, is
+    /// then not to be read yet.
+    fn is_sorted_from(
+        &mut self,
+        source: &mut dyn Source,
+        time: DecodeTime,
+        run: &SampleTable,
+        place: Place,
+    ) -> Result<bool> {
+        let beginning = self.last_duration == 0;
+        let heard = self.cursor.time().saturating_sub(self.late);
+        let tolerance = u64::from(run.last_duration().unwrap_or_default());
+        if time.whole(heard) <= heard.saturating_add(tolerance) {
+            return Ok(false);
+        }
+        let Some(fragments) = &mut self.fragments else {
+            return Ok(false);
+        };
+        let is_sorted = fragments.sort(source, place, heard, tolerance, beginning)?;
+        if is_sorted {
+            fragments.go_back(place);
+            self.note(Jump::Sorted { from: heard });
+        }
+        Ok(is_sorted)
+    }
+
+    /// When the next `run` begins, whose fragment says `decode_time` of it.
+    fn begin_run(&mut self, decode_time: Option<DecodeTime>, run: &SampleTable) -> u64 {
+        let end = self.cursor.time();
+        let is_first = self.last_duration == 0;
+        let said = match decode_time {
+            Some(time) if is_first => Some(time.whole(0)),
+            Some(time) => Some(time.whole(end.saturating_sub(self.late))),
+            None => self.run_time,
+        };
+        self.begun = said.and_then(|time| Run::new(time, run));
+        self.run_time = said.map(|time| time.saturating_add(run.duration()));
+        let original = self
+            .begun
+            .filter(|run| !is_first && run.time < end)
+            .and_then(|run| self.heard.original_of(&run));
+        self.suspect = original.map(|original| Suspect {
+            original,
+            decode_time,
+        });
+        match decode_time {
+            _ if original.is_some() => end,
+            // A stream may begin at any time.
+            Some(time) if is_first => time.whole(0),
+            Some(time) => self.place(time),
+            None => end,
+        }
+    }
+
     /// When a fragment begins that says it does at `time`: not before the one in front of it ends.
     fn place(&mut self, time: DecodeTime) -> u64 {
         let end = self.cursor.time();
@@ -476,10 +631,9 @@ impl Packets {
         if time < end {
             self.late = end - time;
             if time.saturating_add(self.last_duration.into()) < said {
-                self.note(Jump {
-                    from: said,
-                    to: time,
-                    filled: false,
+                self.note(Jump::Early {
+                    heard: said,
+                    begins: time,
                 });
             }
             return end;
@@ -501,7 +655,7 @@ impl Packets {
         if filled {
             self.filled = all;
         }
-        self.note(Jump { from, to, filled });
+        self.note(Jump::Gap { from, to, filled });
         filled
     }
 

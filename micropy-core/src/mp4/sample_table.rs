@@ -69,7 +69,7 @@ impl Composition {
 }
 
 /// A run of samples of one duration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct DurationRun {
     /// Samples.
     pub count: u32,
@@ -89,7 +89,7 @@ pub struct ChunkRun {
 }
 
 /// The sizes of the samples.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Sizes {
     /// All of one size.
     Constant {
@@ -139,7 +139,7 @@ impl Sizes {
 }
 
 /// Numbers in 16 bits each as long as all fit, else in 32.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Compact<N, W> {
     /// All fit so far.
     Narrow(Vec<N>),
@@ -534,6 +534,11 @@ impl Cursor {
             offset: 0,
             duration_run: 0,
         }
+    }
+
+    /// Decode time of the first sample.
+    pub fn begin(&self) -> u64 {
+        self.begin
     }
 
     /// Decode time of the next sample.
