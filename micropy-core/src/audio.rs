@@ -245,7 +245,7 @@ fn can_be_decoded(track: &AudioTrack) -> bool {
 }
 
 /// What to say of a default track that is not the first.
-fn passed_over(tracks: &[AudioTrack], chosen: usize) -> Option<Warning> {
+pub fn passed_over(tracks: &[AudioTrack], chosen: usize) -> Option<Warning> {
     let first = tracks
         .iter()
         .position(|t| t.enabled && t.samples != Some(0))?;

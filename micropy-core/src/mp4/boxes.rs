@@ -132,7 +132,8 @@ pub fn format_name(head: &[u8]) -> Option<&'static str> {
     })
 }
 
-fn parse_header(
+/// The box header at `at`, whose bytes `read` reads; `None` if there are none.
+pub fn parse_header(
     at: u64,
     mut read: impl FnMut(u64, &mut [u8]) -> Result<usize>,
 ) -> Result<Option<BoxHeader>> {

@@ -474,15 +474,16 @@ impl Fragments {
 }
 
 /// The contents of `tfhd`.
-struct TrackFragment {
-    id: u32,
+pub struct TrackFragment {
+    pub id: u32,
     /// The base of the offsets of runs.
-    base: u64,
-    defaults: Defaults,
+    pub base: u64,
+    pub defaults: Defaults,
 }
 
 impl TrackFragment {
-    fn read(
+    /// Reads the payload of `tfhd` in the `moof` at `moof_at`. The data of the track fragment before ends at `data_end`.
+    pub fn read(
         mut tfhd: Fields<'_>,
         moof_at: u64,
         data_end: u64,
@@ -521,7 +522,11 @@ impl TrackFragment {
 
 /// Reads the payload of a `trun` box as a table with one chunk, which begins at `follows` if the run has no offset of
 /// its own.
-fn read_run(mut trun: Fields<'_>, fragment: &TrackFragment, follows: u64) -> Result<SampleTable> {
+pub fn read_run(
+    mut trun: Fields<'_>,
+    fragment: &TrackFragment,
+    follows: u64,
+) -> Result<SampleTable> {
     const DATA_OFFSET: u32 = 0x1;
     const FIRST_SAMPLE_FLAGS: u32 = 0x4;
     const DURATION: u32 = 0x100;

@@ -16,10 +16,12 @@ mod heard;
 mod id32;
 mod metadata;
 mod movie;
+mod outline;
 mod packets;
 mod preamble;
 mod sample_entry;
 mod sample_table;
+mod sound_only;
 mod text;
 mod track;
 
@@ -27,5 +29,7 @@ mod track;
 mod tests;
 
 pub use movie::{AudioTrack, Movie};
+pub use outline::Outline;
 pub use packets::{Jump, Mark, Missing, Packet, Packets, Passed};
 pub use preamble::AfterPreamble;
+pub use sound_only::{SoundPiece, alone, check_same, file};

@@ -54,7 +54,7 @@ pub struct Movie {
     /// There is media before `moov`, which a stream spools.
     spools: bool,
     /// What fragments leave unsaid, by track.
-    defaults: Arc<[(u32, Defaults)]>,
+    pub(super) defaults: Arc<[(u32, Defaults)]>,
     /// What follows `moov`, from the first fragment on.
     behind: Option<TopLevel>,
 }
@@ -86,7 +86,7 @@ pub struct AudioTrack {
     pub samples: Option<u64>,
     /// The tracks that hold its chapters' titles or pictures (`tref`/`chap`).
     pub chapters: Vec<u32>,
-    table: Arc<SampleTable>,
+    pub(super) table: Arc<SampleTable>,
 }
 
 /// A track that goes with the chapters of another: their titles, or their pictures.
@@ -547,7 +547,7 @@ impl AudioTrack {
     }
 
     /// Samples in one packet: a sample of uncompressed audio is a single instant, or a few.
-    fn group(&self) -> u32 {
+    pub(super) fn group(&self) -> u32 {
         const INSTANTS: u32 = 4096;
         let Ok(parameters) = &self.codec else {
             return 1;
