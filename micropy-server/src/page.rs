@@ -59,6 +59,7 @@ const ASSETS: &[Asset] = &[
     asset!("player.js", SCRIPT),
     asset!("row.js", SCRIPT),
     asset!("session.js", SCRIPT),
+    asset!("sound.js", SCRIPT),
     asset!("strip.svg", "image/svg+xml"),
     asset!("style.css", "text/css; charset=utf-8"),
     asset!("uploads.js", SCRIPT),

@@ -2,6 +2,7 @@
 
 import { call } from "./api.js";
 import { Row } from "./row.js";
+import { sentBefore } from "./sound.js";
 import { isElsewhere, newId, offset } from "./uploads.js";
 import { ask, complain, files, say, when } from "./words.js";
 
@@ -249,12 +250,13 @@ export class Jobs {
     if (this.#rows.has(row)) row.render();
   }
 
-  #goOn(row, file) {
-    if (file.size !== row.job.bytes || file.name !== row.job.file_name) {
+  async #goOn(row, file) {
+    const sound = await sentBefore(file, row.job);
+    if (!sound) {
       complain(new Error(`This is another file. Please choose ${row.job.file_name}.`));
       return;
     }
-    const options = { options: {}, batch: row.group, resumeAt: row.job.upload_url };
+    const options = { options: {}, batch: row.group, resumeAt: row.job.upload_url, sound };
     this.#attach(row, this.#uploads.add(file, options, (upload) => this.#uploaded(row, upload)));
   }
 

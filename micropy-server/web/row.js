@@ -71,10 +71,12 @@ export class Row {
       case "waiting":
         return "Waiting for its turn";
       case "sending": {
+        if (!upload.sound) return "Looking for its sound";
         if (upload.isStalled) return `Waiting for the connection at ${percent(upload.fraction)}`;
-        const left = (upload.file.size - upload.sent) / upload.speed;
+        const left = (upload.size - upload.sent) / upload.speed;
         const rest = Number.isFinite(left) && left > 2 ? `, ${clock(left)} left` : "";
-        return `Uploading ${bytes(upload.sent)} of ${bytes(upload.file.size)}${rest}`;
+        const only = upload.isSoundOnly ? `, the sound of ${bytes(upload.file.size)}` : "";
+        return `Uploading ${bytes(upload.sent)} of ${bytes(upload.size)}${only}${rest}`;
       }
       case "paused":
         return `Paused at ${percent(upload.fraction)}`;
@@ -98,6 +100,7 @@ export class Row {
         if (mp3.report?.duration) facts.unshift(clock(mp3.report.duration));
         if (mp3.report?.chapters) facts.push(mp3.report.chapters === 1 ? "1 chapter" : `${mp3.report.chapters} chapters`);
         if (mp3.report?.complete === false) facts.push("incomplete");
+        if (upload?.isSoundOnly) facts.push(`${bytes(upload.size)} of ${bytes(upload.file.size)} sent`);
         if (job.mailed) facts.push(`mail sent ${when(job.mailed)}`);
         return facts.join(" \u00b7 ");
       }

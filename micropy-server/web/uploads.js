@@ -2,6 +2,7 @@
 
 import { Problem, UNREACHABLE, request } from "./api.js";
 import { back } from "./session.js";
+import { soundOf } from "./sound.js";
 
 const ENDPOINT = "/api/v1/tus";
 const TUS = { "tus-resumable": "1.0.0" };
@@ -20,9 +21,8 @@ export function newId() {
 }
 
 /** Why a file need not be sent at all, or nothing. */
-async function unfit(file, largest) {
+async function unfit(file) {
   if (file.size === 0) return "The file is empty.";
-  if (file.size > largest) return "The file is too large for this service.";
   let start;
   try {
     start = new Uint8Array(await file.slice(4, 8).arrayBuffer());
@@ -71,16 +71,20 @@ export class Uploads {
     for (const upload of this.#all) if (upload.phase === "cut off") upload.resume();
   }
 
-  /** Sends a file. `changed(upload)` is called whenever something about it is new. */
-  add(file, { options, batch, resumeAt }, changed) {
+  /**
+   * Sends a file. `changed(upload)` is called whenever something about it is new. With `resumeAt`, `sound` is what was
+   * sent of it before.
+   */
+  add(file, { options, batch, resumeAt, sound }, changed) {
     const isTaken = (id) => [...this.#all].some((other) => other !== upload && other.jobId === id);
-    const upload = new Upload(file, { options, batch, resumeAt, email: this.#email, isTaken }, () => {
+    const about = { options, batch, resumeAt, sound, email: this.#email, largest: this.#largest, isTaken };
+    const upload = new Upload(file, about, () => {
       if (upload.isOver) this.#all.delete(upload);
       changed(upload);
       this.#start();
     });
     this.#all.add(upload);
-    unfit(file, this.#largest).then((why) => {
+    unfit(file).then((why) => {
       if (why) upload.refuse(why);
       else upload.admit();
     });
@@ -105,19 +109,30 @@ class Upload {
   speed = 0;
   /** The connection broke, and the next try has not come through yet. */
   isStalled = false;
-  #tus;
+  /** What is sent of the file, once that is known. */
+  sound = null;
+  #tus = null;
+  #about;
   #changed;
   #release = () => {};
   #mark = { at: 0, sent: 0 };
-  #isTaken;
+  /** How often it was started. */
+  #runs = 0;
 
-  constructor(file, { options, batch, resumeAt, email, isTaken }, changed) {
+  constructor(file, about, changed) {
     this.file = file;
-    this.batch = batch;
+    this.batch = about.batch;
+    this.sound = about.sound ?? null;
+    this.#about = about;
     this.#changed = changed;
-    this.#isTaken = isTaken;
-    this.jobId = resumeAt?.split("/").pop() ?? null;
-    this.#tus = new tus.Upload(file, {
+    this.jobId = about.resumeAt?.split("/").pop() ?? null;
+  }
+
+  /** Makes the upload of what is to be sent. */
+  #make() {
+    const { options, batch, resumeAt, email } = this.#about;
+    const { file, sound } = this;
+    return new tus.Upload(sound.blob, {
       endpoint: ENDPOINT,
       uploadUrl: resumeAt,
       chunkSize: PART,
@@ -125,17 +140,28 @@ class Upload {
       removeFingerprintOnSuccess: true,
       headers: { "Idempotency-Key": newId() },
       metadata: { filename: file.name, batch, ...options },
-      fingerprint: async () => ["micropy", email, file.name, file.size, file.lastModified].join("-"),
+      // What is resumed has to be the same bytes.
+      fingerprint: async () => ["micropy", email, file.name, file.size, file.lastModified, sound.digest].join("-"),
       onShouldRetry: (e) => this.#mayRetry(e.originalResponse),
       onUploadUrlAvailable: () => this.#named(this.#tus.url.split("/").pop()),
       onProgress: (sent) => this.#progress(sent),
       onSuccess: () => this.#enter("sent"),
-      onError: (e) => this.#failed(e.originalResponse),
+      onError: (e) => this.#failed(problemOf(e.originalResponse)),
     });
   }
 
+  /** Bytes to be sent. */
+  get size() {
+    return this.sound?.size ?? this.file.size;
+  }
+
+  /** Less is sent than the file. */
+  get isSoundOnly() {
+    return this.size < this.file.size;
+  }
+
   get fraction() {
-    return this.file.size ? this.sent / this.file.size : 0;
+    return this.size ? this.sent / this.size : 0;
   }
 
   get isUnderWay() {
@@ -159,25 +185,39 @@ class Upload {
   async start() {
     this.#enter("sending");
     this.#mark = { at: performance.now(), sent: this.sent };
+    const run = ++this.#runs;
+    const isOver = () => this.phase !== "sending" || this.#runs !== run;
+    try {
+      this.sound ??= await soundOf(this.file, this.#about.options);
+    } catch (problem) {
+      if (!isOver()) this.#failed(problem);
+      return;
+    }
+    if (isOver()) return;
+    if (this.size > this.#about.largest) {
+      this.refuse("The file is too large for this service.");
+      return;
+    }
+    this.#tus ??= this.#make();
     if (!this.jobId) {
       const before = await this.#leftBehind();
       if (before) this.#tus.resumeFromPreviousUpload(before);
     }
-    if (this.phase === "sending") this.#tus.start();
+    if (!isOver()) this.#tus.start();
   }
 
   /** An upload of this file that broke off before; not one that is under way, here or in another tab. */
   async #leftBehind() {
     for (const before of await this.#tus.findPreviousUploads()) {
       const id = before.uploadUrl?.split("/").pop();
-      if (id && !this.#isTaken(id) && !(await isElsewhere(id))) return before;
+      if (id && !this.#about.isTaken(id) && !(await isElsewhere(id))) return before;
     }
     return null;
   }
 
   pause() {
     this.#enter("paused");
-    this.#tus.abort();
+    this.#tus?.abort();
   }
 
   resume() {
@@ -186,9 +226,9 @@ class Upload {
 
   /** Gives the upload up, here and at the service. */
   async cancel() {
-    const url = this.#tus.url;
+    const url = this.#tus ? this.#tus.url : this.#about.resumeAt;
     this.#enter("gone");
-    await this.#tus.abort();
+    await this.#tus?.abort();
     if (!url) return;
     try {
       await request(url, { method: "DELETE", headers: TUS });
@@ -239,9 +279,9 @@ class Upload {
     return true;
   }
 
-  #failed(response) {
+  #failed(problem) {
     if (this.phase !== "sending") return;
-    const status = response?.getStatus() ?? 0;
+    const { status } = problem;
     if (status === 401) {
       this.#enter("paused");
       back().then(() => this.phase === "paused" && this.resume());
@@ -249,7 +289,12 @@ class Upload {
       this.why = UNREACHABLE;
       this.#enter("cut off");
     } else {
-      this.refuse(Problem.from(status, response.getBody(), response.getHeader("retry-after")).message);
+      this.refuse(problem.message);
     }
   }
+}
+
+function problemOf(response) {
+  if (!response) return new Problem(0, UNREACHABLE);
+  return Problem.from(response.getStatus(), response.getBody(), response.getHeader("retry-after"));
 }

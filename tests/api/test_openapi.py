@@ -71,6 +71,12 @@ checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 
 include-operation-id = ["tus_head", "tus_patch"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", 401, 403, 404, 409, 410, 413, 415, 460]
 
+# Bytes by chance are no outline of a video (422), or not compressed as they say (400); a track and a language exclude
+# each other (400).
+[[operations]]
+include-operation-id = "sound"
+checks.positive_data_acceptance.expected-statuses = ["2xx", 400, 401, 403, 404, 409, 413, 415, 422]
+
 # So that jobs, uploads and users are found that there are; some of them are deleted on the way.
 [dictionaries.done]
 values = {done}

@@ -20,6 +20,8 @@ MARK = "--- end of a block ---"
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("api")
     shutil.copy(SONG, folder / "talk.mp4")
+    shutil.copy(MEDIA / "moov-last-stereo-44100.mp4", folder / "film.mp4")
+    shutil.copy(ROOT / "examples" / "upload_sound.py", folder)
     shutil.copy(MEDIA / "mono-44100.m4a", folder / "a.mp4")
     shutil.copy(MEDIA / "alac.m4a", folder / "b.mp4")
     return folder
@@ -49,6 +51,10 @@ def test_a_video_becomes_an_mp3(told, folder):
     assert which(told, "echo $STATE").splitlines()[-1] == "done"
     assert (folder / "talk.mp3").read_bytes().startswith(b"ID3")
     assert which(told, "-r 0-2") == "ID3"
+
+
+def test_only_the_sound_is_sent(told, folder):
+    assert (folder / "film.mp3").read_bytes().startswith(b"ID3")
 
 
 def test_a_batch_becomes_an_archive(told, folder):

@@ -38,10 +38,10 @@ def replaced(data, path, boxes_by_kind):
     return out
 
 
-def spread(source, target, size, moov_first=True, per_chunk=19, other_tables=300_000):
+def spread(source, target, size, moov_first=True, per_chunk=19, other_tables=bytes(300_000)):
     """Writes the MP4 `source`, which has one track, to `target` so that the file has about `size` bytes: chunks of
-    `per_chunk` samples (half a second of MP3) at equal distances, with nothing between them. `other_tables` bytes in
-    `moov` stand for those of the video.
+    `per_chunk` samples (half a second of MP3) at equal distances, with nothing between them. `other_tables` in `moov`
+    stand for those of the video.
 
     Returns how many bytes of audio there are."""
     with open(source, "rb") as file:
@@ -58,7 +58,7 @@ def spread(source, target, size, moov_first=True, per_chunk=19, other_tables=300
             runs.append((len(chunks), rest, 1))
         tables = {b"stsc": struct.pack(">II", 0, len(runs)) + b"".join(struct.pack(">III", *run) for run in runs),
                   b"stco": struct.pack(f">II{len(places)}I", 0, len(places), *places)}
-        free = struct.pack(">I4s", other_tables, b"free") + bytes(other_tables - 8)
+        free = struct.pack(">I4s", len(other_tables) + 8, b"free") + other_tables
         body = replaced(inside, TABLES, tables)
         trak = next(start for kind, start, _, _ in boxes(body) if kind == b"trak")
         body = body[:trak] + free + body[trak:]

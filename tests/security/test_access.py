@@ -57,6 +57,8 @@ HEAD    /api/v1/auth/me                  -              401    401       401    
 # Uploads.
 POST    /api/v1/uploads                  form           401    401       401     401    401      403      201     201   201
 POST    /api/v1/uploads                  -              401    401       401     401    401      403      400     400   400
+POST    /api/v1/sound?size=20            outline        401    401       401     401    401      403      200     200   200
+POST    /api/v1/sound                    -              401    401       401     401    401      403      400     400   400
 OPTIONS /api/v1/tus                      -              204    204       204     204    204      204      204     204   204
 POST    /api/v1/tus                      length         401    401       401     401    401      403      201     201   201
 HEAD    /api/v1/tus/{part}               tus            401    401       401     401    401      403      404     404   200
@@ -287,6 +289,7 @@ class World:
             "address": ({}, {"email": "nobody@example.com"}), "wrong-code": ({}, {"code": "x.y", "new": "another horse"}),
             "code-request": ({}, {"email": ANN, "purpose": "reset"}), "unwanted": ({}, {"id": NONE}),
             "-": ({}, None), "credentials": ({}, {"email": ANN, "password": PASSWORD}),
+            "outline": ({}, b"\0\0\0\x14ftypisom\0\0\2\0isom"),
             "length": ({"Upload_Length": "99", **TUS}, None), "tus": (TUS, None),
             "rest": ({"Upload_Offset": str(BEGUN), **PART}, GOOD.data[BEGUN:]), "elsewhere": ({"Upload_Offset": "5", **PART}, b"x"),
             "range": (part, None), "same-range": (part | {"If_Range": self.etag}, None),

@@ -46,7 +46,7 @@ def test_the_openapi_document_is_valid(document):
 
 def test_the_openapi_document_has_the_routes_of_the_api(document):
     assert {"/api/v1/auth/register", "/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/logout",
-            "/api/v1/auth/me", "/api/v1/uploads", "/api/v1/tus", "/api/v1/tus/{id}", "/api/v1/jobs", "/api/v1/jobs/{id}",
+            "/api/v1/auth/me", "/api/v1/uploads", "/api/v1/sound", "/api/v1/tus", "/api/v1/tus/{id}", "/api/v1/jobs", "/api/v1/jobs/{id}",
             "/api/v1/jobs/{id}/cancel", "/api/v1/jobs/{id}/retry", "/api/v1/jobs/{id}/mp3", "/api/v1/events",
             "/api/v1/archive", "/healthz"} <= set(document["paths"])
 

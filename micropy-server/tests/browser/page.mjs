@@ -27,10 +27,13 @@ const made = join(target, "made");
 rmSync(data, { recursive: true, force: true });
 mkdirSync(made, { recursive: true });
 
-/** The song, and behind it so many bytes that say nothing: a `free` box of ISO/IEC 14496-12. */
+/**
+ * The song, and behind it so many bytes that say nothing: a `free` box of ISO/IEC 14496-12. It lacks its last byte, so
+ * that the file is sent as it is, and not its sound alone.
+ */
 function padded(name, size) {
   const box = Buffer.alloc(size);
-  box.writeUInt32BE(size);
+  box.writeUInt32BE(size + 1);
   box.write("free", 4);
   const path = join(made, name);
   writeFileSync(path, Buffer.concat([readFileSync(SONG), box]));

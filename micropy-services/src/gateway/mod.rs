@@ -17,6 +17,7 @@ mod quota;
 mod routes;
 mod session;
 mod slots;
+pub(crate) mod sound;
 mod tokens;
 pub(crate) mod tus;
 pub(crate) mod uploads;
@@ -115,6 +116,8 @@ pub struct Gateway {
     /// Whether the stores are the ledger's.
     stores: Arc<StoreCheck>,
     streams: slots::Slots,
+    /// What limits the work on outlines of videos.
+    sounds: Arc<sound::Readers>,
     /// Cancelled when the service shuts down: endless responses must end.
     shutdown: CancellationToken,
 }
@@ -149,6 +152,7 @@ impl Gateway {
             readers: Arc::new(Turns::new(READERS)),
             stores: Arc::new(StoreCheck::new(ports.clone())),
             streams: events::slots(http::max_connections(1)),
+            sounds: Arc::default(),
             shutdown: CancellationToken::new(),
             ports,
         }

@@ -18,7 +18,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::session::{COOKIE_NAME, HOST_COOKIE_NAME};
 use super::{
     Shared, accounts, archive, compat, download, events, export, jobs, mails, operation, peaks,
-    tokens, tus, uploads,
+    sound, tokens, tus, uploads,
 };
 use crate::auth;
 
@@ -67,6 +67,7 @@ pub fn router(gateway: Shared) -> Router {
         .routes(routes!(uploads::upload))
         .routes(routes!(tus::options, tus::create))
         .routes(routes!(tus::head, tus::patch, tus::delete))
+        .routes(routes!(sound::sound))
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::show, jobs::delete))
         .routes(routes!(jobs::cancel))

@@ -6,6 +6,7 @@
 #[allow(clippy::unwrap_used, reason = "for tests and fuzzers alone")]
 mod mutation;
 
+pub use crate::gateway::sound::hostile::outline;
 pub use crate::gateway::tus::hostile::{checksum, length, metadata};
 pub use crate::gateway::uploads::hostile::{content_type, form};
 pub use crate::job::message::hostile::message;

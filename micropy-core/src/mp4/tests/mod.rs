@@ -6,6 +6,7 @@ mod damaged;
 mod fragmented;
 mod independent;
 mod plain;
+mod sound_only;
 
 use super::{Movie, Packet, Packets};
 use crate::error::Result;
