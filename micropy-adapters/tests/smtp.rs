@@ -97,6 +97,7 @@ fn news(to: &str) -> Notification {
         subject: "MP3 Download".into(),
         text: "mp3 file_id: 0123456789abcdef01234567 is now ready!".into(),
         html: Some("<p>Your MP3 is ready: K\u{fc}che &amp; Bad.</p>".into()),
+        secret: None,
     }
 }
 

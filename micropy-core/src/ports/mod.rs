@@ -10,7 +10,8 @@
 //! | [`Queue`] | messages between services |
 //! | [`Ledger`] | the jobs: what was asked for, by whom, and how it went |
 //! | [`Auth`] | users and their passwords |
-//! | [`Notifier`] | nothing: it sends mail |
+//! | [`Notifier`] | nothing: it sends mail, or calls webhooks |
+//! | [`Webhooks`] | where users' programs are told of jobs, and what was sent there |
 //!
 //! The ledger is split by caller. [`Jobs`] takes one job through its states, [`JobOutbox`] hands out the messages
 //! that the ledger still owes a queue, [`JobViews`] lists, counts and watches, and [`LedgerIdentity`] tells ledgers
@@ -32,6 +33,7 @@ pub mod notifier;
 pub mod queue;
 pub mod storage;
 pub mod time;
+pub mod webhooks;
 
 pub use auth::Auth;
 pub use id::Id;
@@ -40,6 +42,7 @@ pub use notifier::Notifier;
 pub use queue::Queue;
 pub use storage::Storage;
 pub use time::{Clock, Timestamp};
+pub use webhooks::Webhooks;
 
 /// An adapter's own error.
 pub type BackendError = Box<dyn std::error::Error + Send + Sync>;
@@ -48,13 +51,13 @@ pub type BackendError = Box<dyn std::error::Error + Send + Sync>;
 mod tests {
     use std::error::Error;
 
-    use super::{BackendError, auth, jobs, notifier, queue, storage};
+    use super::{BackendError, auth, jobs, notifier, queue, storage, webhooks};
 
     #[test]
     fn an_error_says_its_cause_once() {
         let cause = || BackendError::from("the cable is out");
         let adapter = "SQLite";
-        let errors: [Box<dyn Error>; 12] = [
+        let errors: [Box<dyn Error>; 14] = [
             Box::new(auth::Error::Unavailable(cause())),
             Box::new(auth::Error::Backend {
                 adapter,
@@ -77,6 +80,11 @@ mod tests {
             }),
             Box::new(storage::Error::Unavailable(cause())),
             Box::new(storage::Error::Backend {
+                adapter,
+                cause: cause(),
+            }),
+            Box::new(webhooks::Error::Unavailable(cause())),
+            Box::new(webhooks::Error::Backend {
                 adapter,
                 cause: cause(),
             }),

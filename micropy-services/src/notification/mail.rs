@@ -35,6 +35,7 @@ impl NotificationService {
                 escape(&name),
                 escape(reason)
             )),
+            secret: None,
         }
     }
 
@@ -68,6 +69,7 @@ impl NotificationService {
             html: Some(format!(
                 "<p>{text}</p>\n<p><a href=\"{link}\">{action}</a></p>\n"
             )),
+            secret: None,
         }
     }
 
@@ -84,6 +86,7 @@ impl NotificationService {
                 "<p>The MP3 of <b>{}</b> is ready: <a href=\"{link}\">play or download it</a></p>\n",
                 escape(&name)
             )),
+            secret: None,
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod jobs;
 pub mod notifier;
 pub mod queue;
 pub mod storage;
+pub mod webhooks;
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;

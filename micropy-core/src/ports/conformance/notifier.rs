@@ -2,7 +2,7 @@
 
 use crate::ports::notifier::{Error, Notification, Notifier};
 
-/// Runs the suite. It delivers one notification twice. That it arrives is left to the adapter's own tests.
+/// Runs the suite with a mail. It delivers one notification twice. That it arrives is left to the adapter's own tests.
 pub async fn run(notifier: &dyn Notifier) {
     let news = Notification {
         key: "0123456789abcdef01234567".into(),
@@ -10,7 +10,13 @@ pub async fn run(notifier: &dyn Notifier) {
         subject: "MP3 Download".into(),
         text: "mp3 file_id: 0123456789abcdef01234567 is now ready!".into(),
         html: Some("<p>Your MP3 is ready: K\u{fc}che &amp; Bad.</p>".into()),
+        secret: None,
     };
+    run_with(notifier, news).await;
+}
+
+/// The same with a notification of the adapter's own kind.
+pub async fn run_with(notifier: &dyn Notifier, news: Notification) {
     notifier
         .notify(&news)
         .await

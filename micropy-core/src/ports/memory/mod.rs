@@ -6,12 +6,14 @@ mod jobs;
 mod notifier;
 mod queue;
 mod storage;
+mod webhooks;
 
 pub use auth::MemoryAuth;
 pub use jobs::MemoryJobs;
 pub use notifier::MemoryNotifier;
 pub use queue::MemoryQueue;
 pub use storage::MemoryStorage;
+pub use webhooks::MemoryWebhooks;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -89,6 +91,13 @@ mod tests {
         let storage = MemoryStorage::new(memory.0.clone());
         let jobs = MemoryJobs::new(memory.0.clone());
         pollster::block_on(conformance::binding::run(&storage, &jobs));
+    }
+
+    #[test]
+    fn webhooks() {
+        let memory = Memory::new();
+        let webhooks = MemoryWebhooks::new(memory.0.clone());
+        pollster::block_on(conformance::webhooks::run(&memory, &webhooks));
     }
 
     #[test]
