@@ -5,16 +5,19 @@ use std::fs;
 use std::io;
 use std::time::Duration;
 
-use ureq::config::Config;
+use ureq::config::ConfigBuilder;
 use ureq::http::{Method, Request, Response};
 use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::typestate::AgentScope;
 use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::DefaultConnector;
 use ureq::{Agent, Body, Proxy};
 use url::Url;
 
 use crate::address::shown;
 use crate::error::Error;
 use crate::fetch::Fault;
+use crate::guard::{Guard, GuardedResolver, NotPermitted};
 use crate::proxy::ProxyConnector;
 
 /// Idle connections per host: one for each thread that asks.
@@ -51,7 +54,7 @@ impl Client {
                     ))
                 })?),
             };
-            Ok(agent(proxy, &roots, timeout))
+            Ok(agent(proxy, || config(&roots, timeout)))
         };
         Ok(Client {
             direct: agent(&[])?,
@@ -61,6 +64,30 @@ impl Client {
             no_proxy: variable("no_proxy")
                 .or_else(|| variable("NO_PROXY"))
                 .unwrap_or_default(),
+            timeout,
+        })
+    }
+
+    /// A client that connects to what `guard` permits alone: without proxies, which would connect to anything. A request
+    /// takes `whole` at most, if it is given.
+    pub fn guarded(
+        shown: &str,
+        timeout: Duration,
+        guard: &Guard,
+        whole: Option<Duration>,
+    ) -> Result<Self, Error> {
+        let roots = roots().map_err(|why| Error::Connection {
+            url: shown.into(),
+            why: format!("the certificates of SSL_CERT_FILE: {why}"),
+        })?;
+        let config = config(&roots, timeout).timeout_global(whole).build();
+        let resolver = GuardedResolver::new(guard.clone());
+        let direct = Agent::with_parts(config, DefaultConnector::new(), resolver);
+        Ok(Client {
+            http: direct.clone(),
+            https: direct.clone(),
+            direct,
+            no_proxy: String::new(),
             timeout,
         })
     }
@@ -156,6 +183,9 @@ impl Client {
                 connection(format!("the response is no HTTP: {error}")),
                 None,
             ),
+            ureq::Error::Other(why) if why.is::<NotPermitted>() => {
+                Fault::Lasting(Error::NotPermitted { url: shown })
+            }
             ureq::Error::LargeResponseHeader(..) => {
                 lasting("the head of the response is too large".into())
             }
@@ -168,19 +198,20 @@ impl Client {
     }
 }
 
-fn agent(proxy: Option<Proxy>, roots: &RootCerts, timeout: Duration) -> Agent {
-    let direct = config(None, roots, timeout);
+fn agent(proxy: Option<Proxy>, config: impl Fn() -> ConfigBuilder<AgentScope>) -> Agent {
+    let direct = config().build();
     match proxy {
         None => Agent::new_with_config(direct),
         Some(_) => Agent::with_parts(
-            config(proxy, roots, timeout),
+            config().proxy(proxy).build(),
             ProxyConnector::new(direct),
             DefaultResolver::default(),
         ),
     }
 }
 
-fn config(proxy: Option<Proxy>, roots: &RootCerts, timeout: Duration) -> Config {
+/// What all requests have in common; without a proxy.
+fn config(roots: &RootCerts, timeout: Duration) -> ConfigBuilder<AgentScope> {
     Agent::config_builder()
         .http_status_as_error(false)
         // Where a redirect leads is looked at first.
@@ -197,8 +228,7 @@ fn config(proxy: Option<Proxy>, roots: &RootCerts, timeout: Duration) -> Config 
         // What is compressed has no ranges of the file.
         .accept_encoding("identity")
         .tls_config(TlsConfig::builder().root_certs(roots.clone()).build())
-        .proxy(proxy)
-        .build()
+        .proxy(None)
 }
 
 /// A variable that is set and not empty.

@@ -81,6 +81,14 @@ pub enum Error {
         why: String,
     },
 
+    /// Its host has an address that the [`Guard`](crate::Guard) does not permit.
+    #[error("{url}: its address is not public")]
+    #[non_exhaustive]
+    NotPermitted {
+        /// The URL.
+        url: String,
+    },
+
     /// A store cannot be used as it is set up, or refuses.
     #[error("{url}: {why}")]
     #[non_exhaustive]
@@ -124,6 +132,7 @@ impl Error {
                 404 | 410 => io::ErrorKind::NotFound,
                 _ => io::ErrorKind::Other,
             },
+            Error::NotPermitted { .. } => io::ErrorKind::PermissionDenied,
             Error::Connection { .. } => io::ErrorKind::ConnectionAborted,
             Error::TimedOut { .. } => io::ErrorKind::TimedOut,
             Error::Changed { .. } | Error::Response { .. } => io::ErrorKind::InvalidData,

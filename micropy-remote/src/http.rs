@@ -16,6 +16,7 @@ use ureq::http::header::{
 use ureq::http::{Request, Response};
 use url::Url;
 
+use crate::Options;
 use crate::address::{Address, Login, shown};
 use crate::byteranges::{self, ContentRange};
 use crate::client::Client;
@@ -53,12 +54,22 @@ pub struct HttpOrigin {
 }
 
 impl HttpOrigin {
-    pub fn new(address: &Address, timeout: Duration) -> Result<Self, Error> {
+    pub fn new(address: &Address, options: &Options) -> Result<Self, Error> {
         let host = address.url.host_str().unwrap_or_default();
-        let login = address.login.clone();
+        let (client, kept) = match &options.guard {
+            None => (
+                Client::new(&address.shown, options.timeout)?,
+                netrc::login(host.trim_matches(['[', ']'])),
+            ),
+            // Of whoever runs the program, not of whoever gave the URL.
+            Some(guard) => (
+                Client::guarded(&address.shown, options.timeout, guard, None)?,
+                None,
+            ),
+        };
         Ok(HttpOrigin {
-            client: Client::new(&address.shown, timeout)?,
-            login: login.or_else(|| netrc::login(host.trim_matches(['[', ']']))),
+            client,
+            login: address.login.clone().or(kept),
             place: Mutex::new(address.url.clone()),
             url: address.url.clone(),
             ranges: AtomicUsize::new(MOST_RANGES),

@@ -42,9 +42,11 @@ mod byteranges;
 mod client;
 mod error;
 mod fetch;
+mod guard;
 mod http;
 mod netrc;
 mod opening;
+mod post;
 mod proxy;
 mod ranges;
 mod spool;
@@ -62,6 +64,8 @@ use micropy_core::{CancelToken, Source, StreamSource};
 
 pub use address::{file_name, is_url, without_secrets};
 pub use error::Error;
+pub use guard::{Guard, NotANetwork};
+pub use post::post;
 
 use address::Scheme;
 use fetch::Origin;
@@ -74,6 +78,7 @@ pub struct Options {
     cancel: CancelToken,
     retries: u32,
     timeout: Duration,
+    guard: Option<Guard>,
     while_waiting: Box<dyn FnMut() + Send>,
 }
 
@@ -86,6 +91,7 @@ impl Default for Options {
             cancel: CancelToken::new(),
             retries: 5,
             timeout: Duration::from_secs(30),
+            guard: None,
             while_waiting: Box::new(|| {}),
         }
     }
@@ -130,6 +136,14 @@ impl Options {
         self
     }
 
+    /// For URLs of strangers: connects to what `guard` permits alone, redirects included, reads `http` and `https` alone,
+    /// and uses neither the proxies nor the logins (`~/.netrc`) of whoever runs the program.
+    #[must_use]
+    pub fn guard(mut self, guard: Guard) -> Self {
+        self.guard = Some(guard);
+        self
+    }
+
     /// Calls `callback` several times a second while a read waits for the server.
     #[must_use]
     pub fn while_waiting(mut self, callback: impl FnMut() + Send + 'static) -> Self {
@@ -166,7 +180,13 @@ impl fmt::Debug for RemoteSource {
 pub fn open(url: &str, options: Options) -> Result<RemoteSource, Error> {
     let address = address::parse(url)?;
     let origin: Box<dyn Origin> = match address.scheme {
-        Scheme::Http => Box::new(http::HttpOrigin::new(&address, options.timeout)?),
+        Scheme::Http => Box::new(http::HttpOrigin::new(&address, &options)?),
+        Scheme::Store if options.guard.is_some() => {
+            return Err(Error::InvalidUrl {
+                url: address.shown,
+                why: "only http and https are read here".into(),
+            });
+        }
         Scheme::Store => store::origin(&address, options.retries, options.timeout)?,
     };
     let kind = match opening::open(origin, address.shown, options)? {
