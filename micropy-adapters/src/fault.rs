@@ -1,6 +1,6 @@
 //! What a backend's error asks of the caller, and each port's word for it.
 
-use micropy_core::ports::{BackendError, auth, jobs, notifier, queue, storage};
+use micropy_core::ports::{BackendError, auth, jobs, notifier, queue, storage, webhooks};
 
 /// A backend's error, classified.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ macro_rules! port_error {
     )*};
 }
 
-port_error!(auth, jobs, notifier, queue);
+port_error!(auth, jobs, notifier, queue, webhooks);
 
 impl From<Fault> for storage::Error {
     fn from(fault: Fault) -> Self {

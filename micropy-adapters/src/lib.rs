@@ -10,10 +10,13 @@
 //! | `Ledger` | `mongodb` | [`jobs::mongodb`] | a MongoDB collection |
 //! | `Auth` | `sqlite` | [`auth::sqlite`] | the same database |
 //! | `Notifier` | `outbox` | [`notifier::outbox`] | a folder of `.eml` files |
+//! | `Webhooks` | `sqlite` | [`webhooks::sqlite`] | the same database |
+//! | `Webhooks` | `mongodb` | [`webhooks::mongodb`] | the ledger's MongoDB database |
+//! | `Notifier` | `webhook` | [`notifier::webhook`] | nothing: it calls URLs of users |
 //! | `Auth` | `mysql` | [`auth::mysql`] | a MySQL or MariaDB database, in the table of older services |
 //! | `Notifier` | `smtp` | [`notifier::smtp`] | nothing: it hands mail to a mail server |
 //!
-//! `embedded`, the default, is `filesystem`, `sqlite` and `outbox`: a service on one machine, with nothing else
+//! `embedded`, the default, is `filesystem`, `sqlite`, `outbox` and `webhook`: a service on one machine, with nothing else
 //! installed.
 
 // docs.rs says beside each item which feature it needs.
@@ -46,3 +49,5 @@ mod schema;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
 pub mod storage;
+#[cfg(any(feature = "mongodb", feature = "sqlite"))]
+pub mod webhooks;

@@ -41,7 +41,7 @@ const ROOM_PAUSES: [Duration; 3] = [
 
 /// What has changed from version to version; see [`schema`]. `PRAGMA user_version` counts them.
 const MIGRATIONS: &[&str] = &[
-    TABLES, LEDGER, SWEEPER, STANDING, API_TOKENS, TURNS, REQUESTS, NOTE,
+    TABLES, LEDGER, SWEEPER, STANDING, API_TOKENS, TURNS, REQUESTS, NOTE, WEBHOOKS,
 ];
 
 const TABLES: &str = "
@@ -187,6 +187,40 @@ ALTER TABLE jobs ADD COLUMN repeats INTEGER NOT NULL DEFAULT 0;
 const NOTE: &str = "
 -- What whoever swept last has noted for whoever is next: JSON.
 ALTER TABLE sweeper ADD COLUMN note TEXT NOT NULL DEFAULT '';
+";
+
+const WEBHOOKS: &str = "
+CREATE TABLE webhook_endpoints (
+    id BLOB PRIMARY KEY,
+    owner TEXT NOT NULL,
+    -- None: the secret signs what is sent to URLs that single jobs name.
+    url TEXT,
+    secret TEXT NOT NULL,
+    created INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX webhook_endpoints_by_owner ON webhook_endpoints (owner, id);
+CREATE UNIQUE INDEX webhook_endpoints_for_jobs ON webhook_endpoints (owner) WHERE url IS NULL;
+
+CREATE TABLE webhook_deliveries (
+    id BLOB PRIMARY KEY,
+    owner TEXT NOT NULL,
+    endpoint BLOB NOT NULL,
+    job BLOB NOT NULL,
+    url TEXT NOT NULL,
+    event TEXT NOT NULL,
+    payload TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    -- Not to be sent before: milliseconds since the epoch.
+    due INTEGER NOT NULL,
+    answer TEXT,
+    created INTEGER NOT NULL,
+    updated INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX webhook_deliveries_by_owner ON webhook_deliveries (owner, id);
+CREATE INDEX webhook_deliveries_by_endpoint ON webhook_deliveries (endpoint);
+CREATE INDEX webhook_deliveries_due ON webhook_deliveries (due, id) WHERE state = 'pending';
+CREATE INDEX webhook_deliveries_settled ON webhook_deliveries (updated) WHERE state <> 'pending';
 ";
 
 /// An open database.

@@ -14,6 +14,7 @@ use micropy_adapters::notifier::outbox::Outbox;
 use micropy_adapters::queue::sqlite::SqliteQueue;
 use micropy_adapters::sqlite::Database;
 use micropy_adapters::storage::filesystem::FilesystemStorage;
+use micropy_adapters::webhooks::sqlite::SqliteWebhooks;
 use micropy_core::ports::Queue;
 use micropy_core::ports::conformance::{self, jobs::Queues};
 use micropy_core::ports::jobs::Topics;
@@ -80,6 +81,13 @@ async fn filesystem_storage_beside_sqlite_jobs() {
     let queues = Topics::each(|topic| embedded.queue(topic.name()));
     let jobs = SqliteJobs::new(embedded.database.clone(), queues, embedded.time.0.clone());
     conformance::binding::run(&storage, &jobs).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_webhooks() {
+    let embedded = Embedded::new().await;
+    let webhooks = SqliteWebhooks::new(embedded.database.clone(), embedded.time.0.clone());
+    conformance::webhooks::run(&embedded.time, &webhooks).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

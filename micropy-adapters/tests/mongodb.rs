@@ -17,6 +17,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use micropy_adapters::clock::SystemClock;
 use micropy_adapters::jobs::mongodb::MongodbJobs;
 use micropy_adapters::mongodb::Client;
+use micropy_adapters::webhooks::mongodb::MongodbWebhooks;
 use micropy_core::ports::conformance::{self, jobs::Queues};
 use micropy_core::ports::jobs::{
     Begin, CLAIM_TIME, Created, Error, Filter, Job, JobOutbox, JobViews, Jobs, Message, Outcome,
@@ -90,6 +91,17 @@ async fn the_suite_of_its_port() {
     conformance::jobs::run_with_clock(&ledger.time.0, &ledger.jobs()).await;
     let left = ledger.database.direct.collection::<Document>("jobs");
     assert_eq!(left.find_one(doc! {}).await.unwrap(), None);
+    ledger.database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_beside_it() {
+    let Some(ledger) = Ledger::new("webhooks_suite").await else {
+        return;
+    };
+    let (database, clock) = (&ledger.database, ledger.time.0.clone());
+    let webhooks = MongodbWebhooks::new(&database.client, &database.name, clock);
+    conformance::webhooks::run(&ledger.time, &webhooks).await;
     ledger.database.remove().await;
 }
 

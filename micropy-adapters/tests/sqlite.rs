@@ -19,7 +19,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use tempfile::TempDir;
 
 /// The schema number of this program.
-const NEWEST: i64 = 8;
+const NEWEST: i64 = 9;
 
 fn id(byte: u8) -> Id {
     Id::from_bytes([byte; 12])

@@ -66,6 +66,7 @@ const ASSETS: &[Asset] = &[
     asset!("vendor/licences.txt", TEXT),
     asset!("vendor/tus.min.js", SCRIPT),
     asset!("vendor/wavesurfer.esm.js", SCRIPT),
+    asset!("webhooks.js", SCRIPT),
     asset!("words.js", SCRIPT),
 ];
 

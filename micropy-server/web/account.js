@@ -1,6 +1,8 @@
-// What people do with their account: a forgotten password, an address to confirm, tokens for programs, an export.
+// What people do with their account: a forgotten password, an address to confirm, tokens for programs, webhooks,
+// an export.
 
 import { call } from "./api.js";
+import { showWebhooks } from "./webhooks.js";
 import { complain, say, when } from "./words.js";
 
 const byId = (id) => document.getElementById(id);
@@ -81,6 +83,7 @@ export function openAccount(email) {
   byId("token-new").hidden = true;
   byId("token-wrong").textContent = "";
   byId("account").showModal();
+  showWebhooks();
   list();
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use micropy_core::ports::jobs::Topics;
-use micropy_core::ports::memory::{MemoryJobs, MemoryQueue, MemoryStorage};
-use micropy_core::ports::{Clock, Id, Ledger, Queue, Storage};
+use micropy_core::ports::memory::{MemoryJobs, MemoryQueue, MemoryStorage, MemoryWebhooks};
+use micropy_core::ports::{Clock, Id, Ledger, Queue, Storage, Webhooks};
 
 /// The ports that gateway, converter, notification and sweeper share.
 ///
@@ -21,6 +21,8 @@ pub struct Ports {
     pub jobs: Arc<dyn Ledger>,
     /// The queues between the services.
     pub queues: Topics<Arc<dyn Queue>>,
+    /// Where users' programs are told of jobs.
+    pub webhooks: Arc<dyn Webhooks>,
 }
 
 impl Ports {
@@ -32,6 +34,7 @@ impl Ports {
             mp3s: Arc::new(MemoryStorage::new(clock.clone())),
             jobs: Arc::new(MemoryJobs::new(clock.clone())),
             queues: Topics::each(queue),
+            webhooks: Arc::new(MemoryWebhooks::new(clock.clone())),
             clock,
         }
     }

@@ -49,6 +49,10 @@ GET     /api/v1/auth/tokens              -              401    401       401    
 HEAD    /api/v1/auth/tokens              -              401    401       401     401    401      403      200     200   200
 POST    /api/v1/auth/tokens              -              401    401       401     401    401      403      415     415   415
 DELETE  /api/v1/auth/tokens/{done}       -              401    401       401     401    401      403      404     404   404
+GET     /api/v1/auth/webhooks            -              401    401       401     401    401      403      200     200   200
+HEAD    /api/v1/auth/webhooks            -              401    401       401     401    401      403      200     200   200
+POST    /api/v1/auth/webhooks            -              401    401       401     401    401      403      415     415   415
+DELETE  /api/v1/auth/webhooks/{done}     -              401    401       401     401    401      403      404     404   404
 GET     /api/v1/auth/export              -              401    401       401     401    401      403      200     200   200
 HEAD    /api/v1/auth/export              -              401    401       401     401    401      403      200     200   200
 GET     /api/v1/auth/me                  -              401    401       401     401    401      403      200     200   200
@@ -86,6 +90,12 @@ POST    /api/v1/jobs/{failed}/retry      -              401    401       401    
 POST    /api/v1/jobs/{done}/retry        -              401    401       401     401    401      403      404     404   409
 GET     /api/v1/events                   -              401    401       401     401    401      403      200     200   200
 HEAD    /api/v1/events                   -              401    401       401     401    401      403      200     200   200
+
+# What was sent to webhooks.
+GET     /api/v1/deliveries               -              401    401       401     401    401      403      200     200   200
+HEAD    /api/v1/deliveries               -              401    401       401     401    401      403      200     200   200
+GET     /api/v1/deliveries?job={done}    -              401    401       401     401    401      403      200     200   200
+POST    /api/v1/deliveries/{done}/resend -              401    401       401     401    401      403      404     404   404
 
 # MP3s.
 GET     /api/v1/jobs/{done}/mp3          -              401    401       401     401    401      403      404     404   200

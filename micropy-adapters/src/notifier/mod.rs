@@ -6,3 +6,5 @@ mod message;
 pub mod outbox;
 #[cfg(feature = "smtp")]
 pub mod smtp;
+#[cfg(feature = "webhook")]
+pub mod webhook;

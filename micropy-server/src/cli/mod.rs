@@ -155,6 +155,7 @@ mod tests {
                     ("ADDRESS", _) => "127.0.0.1:1",
                     ("MODE", _) => "verify",
                     ("BOOL", _) => "true",
+                    ("NETWORKS", _) => "10.0.0.0/8",
                     _ => "x",
                 };
                 let mut words = vec!["micropy-server"];

@@ -10,16 +10,19 @@ use micropy_adapters::auth::sqlite::SqliteAuth;
 use micropy_adapters::clock::SystemClock;
 use micropy_adapters::jobs::sqlite::SqliteJobs;
 use micropy_adapters::notifier::outbox::Outbox;
+use micropy_adapters::notifier::webhook::WebhookNotifier;
 use micropy_adapters::private;
 #[cfg(feature = "rabbitmq")]
 use micropy_adapters::queue::rabbitmq::RabbitmqQueue;
 use micropy_adapters::queue::sqlite::SqliteQueue;
 use micropy_adapters::sqlite::{self, Database};
 use micropy_adapters::storage::filesystem::{self, FilesystemStorage};
+use micropy_adapters::webhooks::sqlite::SqliteWebhooks;
 use micropy_core::ports::binding::Identity;
 use micropy_core::ports::jobs::{Topic, Topics};
 use micropy_core::ports::queue::DeadLetters;
-use micropy_core::ports::{Auth, Clock, Id, Ledger, Notifier, Queue, Storage};
+use micropy_core::ports::{Auth, Clock, Id, Ledger, Notifier, Queue, Storage, Webhooks};
+use micropy_remote::Guard;
 use tokio::sync::OnceCell;
 
 use super::folder;
@@ -89,6 +92,7 @@ impl Adapters {
             mp3s,
             jobs: self.jobs(own).await?,
             queues,
+            webhooks: self.webhooks().await?,
         })
     }
 
@@ -319,14 +323,8 @@ impl Adapters {
         Ok((open("videos")?, open("mp3s")?))
     }
 
-    /// The ledger: beside the videos by default.
     async fn jobs(&self, own: Option<Topics<SqliteQueue>>) -> io::Result<Arc<dyn Ledger>> {
-        let stores = &self.settings.stores;
-        let storage = text(&stores.storage_url);
-        let url = match (text(&stores.jobs_url), scheme(storage)) {
-            ("", "mongodb" | "mongodb+srv") => storage,
-            (url, _) => url,
-        };
+        let url = self.jobs_url();
         match (scheme(url), own) {
             ("" | "sqlite", Some(queues)) => {
                 let database = self.database().await?;
@@ -347,6 +345,46 @@ impl Adapters {
                 Ok(Arc::new(jobs.in_turn(self.in_turn())))
             }
             (other, _) => Err(unknown("jobs_url", other, &["sqlite", "mongodb"], "mongodb")),
+        }
+    }
+
+    /// The webhooks: in the ledger's database.
+    async fn webhooks(&self) -> io::Result<Arc<dyn Webhooks>> {
+        let url = self.jobs_url();
+        match scheme(url) {
+            #[cfg(feature = "mongodb")]
+            "mongodb" | "mongodb+srv" => {
+                use micropy_adapters::mongodb::Client;
+                use micropy_adapters::webhooks::mongodb::MongodbWebhooks;
+                let client = Client::open(url).await?;
+                let webhooks = MongodbWebhooks::new(&client, "micropy", self.clock.clone());
+                Ok(Arc::new(webhooks))
+            }
+            _ => {
+                let database = self.database().await?;
+                Ok(Arc::new(SqliteWebhooks::new(database, self.clock.clone())))
+            }
+        }
+    }
+
+    /// What calls them.
+    pub fn webhook_notifier(&self) -> Arc<dyn Notifier> {
+        Arc::new(WebhookNotifier::new(self.guard(), self.clock.clone()))
+    }
+
+    /// Where users' URLs may lead.
+    pub fn guard(&self) -> Guard {
+        let allowed = &self.settings.requests.allowed_networks;
+        allowed.clone().unwrap_or_default()
+    }
+
+    /// Where the ledger is: beside the videos by default.
+    fn jobs_url(&self) -> &str {
+        let stores = &self.settings.stores;
+        let storage = text(&stores.storage_url);
+        match (text(&stores.jobs_url), scheme(storage)) {
+            ("", "mongodb" | "mongodb+srv") => storage,
+            (url, _) => url,
         }
     }
 

@@ -283,6 +283,7 @@ impl Services {
         }
         let (ports, notifier) = (self.adapters.ports().await?, self.adapters.notifier()?);
         let notification = NotificationService::new(ports, notifier, &self.url)
+            .webhooks(self.adapters.webhook_notifier())
             .grace(self.settings.operation.grace)
             .metrics(self.metrics.clone());
         self.ready.push(Ready::Notification(notification));

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use axum::http::Uri;
 use clap::{Arg, Command, FromArgMatches as _};
+use micropy_remote::Guard;
 use micropy_services::accounts::Secret;
 use micropy_services::gateway::Limits;
 
@@ -209,6 +210,11 @@ pub struct Requests {
     #[arg(long, value_name = "N", default_value = "10000")]
     quota_jobs: u64,
 
+    /// Private addresses that users' webhooks and imports may reach, besides all public ones: 10.1.0.0/16,192.168.7.7
+    /// [default: none]
+    #[arg(long, value_name = "NETWORKS")]
+    pub allowed_networks: Option<Guard>,
+
     /// How long a finished job and its files are kept
     #[arg(long, value_name = "TIME", default_value = "30days", value_parser = time)]
     pub retention: Duration,
@@ -323,6 +329,7 @@ impl Setting {
         Err(match &*self.value_name {
             _ if !choices.is_empty() => choices.join(" or "),
             "ADDRESS" => "an address such as 127.0.0.1:8080".into(),
+            "NETWORKS" => "networks such as 10.1.0.0/16,192.168.7.7".into(),
             "SIZE" => "a size such as 8GiB".into(),
             "TIME" => "a duration such as 90s or 2h".into(),
             "N" => match std::error::Error::source(&error) {
@@ -626,6 +633,7 @@ mod tests {
             ("conversion_time", "0s", "a duration such as"),
             ("registration", "maybe", "true or false"),
             ("log", "loud", "human or json"),
+            ("allowed_networks", "localhost", "networks such as"),
             ("legacy_passwords", "keep", "verify or upgrade or reject"),
         ] {
             let file = format!("{name} = {value:?}");

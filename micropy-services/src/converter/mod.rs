@@ -28,6 +28,7 @@ use crate::gateway::Limits;
 use crate::job::adoption::AdoptionError;
 use crate::job::inbox::{self, HAND_BACK};
 use crate::job::message::Body;
+use crate::job::options::ConversionOptions;
 use crate::job::outbox;
 use crate::stores::StoreCheck;
 use crate::telemetry::{self, Metrics};
@@ -501,9 +502,10 @@ impl ConverterService {
         let converting = telemetry::step("convert");
 
         let progress = AtomicU32::new(0);
+        let options = ConversionOptions::for_worker(&job.options);
         let work = self
             .worker
-            .convert(&job.options, &self.ports.videos, &video, room, &progress);
+            .convert(&options, &self.ports.videos, &video, room, &progress);
         // The lease is kept until the MP3 is stored, which may take long.
         let lease = self.keep_lease(lease, &progress, stopping.cut_off);
         tokio::pin!(lease);

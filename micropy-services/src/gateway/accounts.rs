@@ -255,6 +255,7 @@ pub async fn remove(
     gateway.accounts.check_removal().await?;
     // The account goes last: until then, all of this can be done again.
     gateway.remove_all_jobs(&session.email).await?;
+    gateway.ports.webhooks.remove_owner(&session.email).await?;
     gateway.accounts.remove(&token, password, from).await?;
     // Until then the session was good, and an upload may have ended. There is nobody left to try it again.
     if let Err(problem) = gateway.remove_all_jobs(&session.email).await {

@@ -15,6 +15,7 @@ use super::problem::Problem;
 use super::session::{Session, while_it_lasts};
 use super::tokens::TokenView;
 use super::view::{JobView, rfc3339};
+use super::webhooks::WebhookView;
 use super::{Gateway, Shared};
 use crate::accounts::AccountError;
 
@@ -30,12 +31,13 @@ pub struct Export {
     /// Whether the address is confirmed.
     confirmed: bool,
     tokens: Vec<TokenView>,
+    webhooks: Vec<WebhookView>,
     /// All jobs, the latest first, with where to download their MP3s.
     jobs: Vec<JobView>,
 }
 
-/// Export your account: your address, your API tokens without the tokens themselves, all jobs, and where their MP3s
-/// are.
+/// Export your account: your address, your API tokens without the tokens themselves, your webhooks without their
+/// secrets, all jobs, and where their MP3s are.
 #[utoipa::path(
     get, path = "/api/v1/auth/export", tag = "accounts",
     responses((status = 200, body = Export))
@@ -47,11 +49,14 @@ pub async fn export(State(gateway): State<Shared>, session: Session) -> Result<R
         Err(e) => return Err(e.into()),
     };
     let tokens: Vec<TokenView> = tokens.into_iter().map(TokenView::of).collect();
+    let webhooks = gateway.ports.webhooks.endpoints(&session.email).await?;
+    let webhooks: Vec<WebhookView> = webhooks.into_iter().map(WebhookView::of).collect();
     let head = serde_json::json!({
         "exported": rfc3339(gateway.ports.clock.now()),
         "email": session.email,
         "confirmed": session.is_verified,
         "tokens": tokens,
+        "webhooks": webhooks,
     });
     let watched = gateway.watch(&session);
     // The jobs follow in the same object.

@@ -22,11 +22,13 @@ mod tokens;
 pub(crate) mod tus;
 pub(crate) mod uploads;
 mod view;
+mod webhooks;
 
 pub use limits::Limits;
 pub use problem::Problem;
 
 pub(crate) use limits::UPLOAD_EXPIRY;
+pub(crate) use view::{JobView, rfc3339};
 
 use std::sync::Arc;
 use std::time::Duration;

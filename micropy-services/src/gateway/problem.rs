@@ -102,13 +102,13 @@ impl Problem {
     }
 
     /// 503: a backend is unavailable.
-    fn unavailable(e: &dyn std::fmt::Display) -> Self {
+    pub(super) fn unavailable(e: &dyn std::fmt::Display) -> Self {
         tracing::warn!(error = %e, "a backend is unavailable");
         Self::busy("The service cannot do this right now. Please try again.")
     }
 
     /// 500: the log has the reason, the client does not get it.
-    fn internal(e: &dyn std::fmt::Display) -> Self {
+    pub(super) fn internal(e: &dyn std::fmt::Display) -> Self {
         tracing::error!(error = %e, "a backend failed");
         Problem {
             detail: None,

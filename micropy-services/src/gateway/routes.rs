@@ -18,7 +18,7 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use super::session::{COOKIE_NAME, HOST_COOKIE_NAME};
 use super::{
     Shared, accounts, archive, compat, download, events, export, jobs, mails, operation, peaks,
-    sound, tokens, tus, uploads,
+    sound, tokens, tus, uploads, webhooks,
 };
 use crate::auth;
 
@@ -63,6 +63,10 @@ pub fn router(gateway: Shared) -> Router {
         .routes(routes!(mails::confirmation))
         .routes(routes!(tokens::list, tokens::add))
         .routes(routes!(tokens::remove))
+        .routes(routes!(webhooks::list, webhooks::add))
+        .routes(routes!(webhooks::remove))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(webhooks::resend))
         .routes(routes!(export::export))
         .routes(routes!(uploads::upload))
         .routes(routes!(tus::options, tus::create))
@@ -186,6 +190,7 @@ fn never_null(parameter: &mut RefOr<Parameter>) {
         (name = "accounts", description = "Register, sign in and out"),
         (name = "uploads", description = "Send videos in one request, or resumably (tus 1.0)"),
         (name = "jobs", description = "Follow conversions and get their MP3s"),
+        (name = "webhooks", description = "Have your programs told of jobs"),
         (name = "operation", description = "Run the service"),
     )
 )]

@@ -108,6 +108,7 @@ pub async fn create(
     let length = number(request.headers(), &UPLOAD_LENGTH)?;
     let metadata = Metadata::read(request.headers())?;
     let options = metadata.options(options)?;
+    gateway.check_webhook(&session, &options).await?;
     let mut job = gateway.ports.draft(Submission {
         owner: session.email.clone(),
         key: idempotency_key(request.headers())?,

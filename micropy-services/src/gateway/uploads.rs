@@ -311,6 +311,7 @@ impl Gateway {
                 form.options
                     .engine_options()
                     .map_err(Problem::bad_request)?;
+                self.check_webhook(session, &form.options).await?;
             }
             if received.len() >= self.limits.files {
                 let problem = Problem::new(

@@ -71,6 +71,13 @@ pub struct Mp3View {
 impl Gateway {
     /// A job as clients see it.
     pub fn view(&self, job: Job) -> JobView {
+        JobView::of(job, &self.base)
+    }
+}
+
+impl JobView {
+    /// A job as it is seen by those whose URLs begin with `base`.
+    pub fn of(job: Job, base: &str) -> Self {
         let receiving = job.state == State::Receiving;
         JobView {
             id: job.id.to_string(),
@@ -82,10 +89,10 @@ impl Gateway {
             failure: job.failure,
             mp3: job
                 .output
-                .map(|output| self.view_output(job.id, &job.file_name, &output)),
+                .map(|output| Mp3View::of(job.id, &job.file_name, &output, base)),
             file_name: job.file_name,
             options: parse(&job.options),
-            upload_url: receiving.then(|| self.url(format_args!("/api/v1/tus/{}", job.id))),
+            upload_url: receiving.then(|| format!("{base}/api/v1/tus/{}", job.id)),
             created: rfc3339(job.created),
             started: job.started.map(rfc3339),
             finished: job.finished.map(rfc3339),
@@ -93,9 +100,11 @@ impl Gateway {
             mailed: job.notified.map(rfc3339),
         }
     }
+}
 
+impl Mp3View {
     /// What job `id` made of the video called `video`.
-    fn view_output(&self, id: Id, video: &str, output: &Output) -> Mp3View {
+    fn of(id: Id, video: &str, output: &Output, base: &str) -> Self {
         let product = Product::of(output);
         let mut report = parse(&output.report);
         let drawn = Peaks::take_out(&mut report);
@@ -104,9 +113,9 @@ impl Gateway {
             file_name: product.file_name(video),
             content_type: product.content_type(),
             bytes: output.bytes,
-            url: self.url(format_args!("/api/v1/jobs/{id}/mp3")),
+            url: format!("{base}/api/v1/jobs/{id}/mp3"),
             report,
-            peaks: drawn.then(|| self.url(format_args!("/api/v1/jobs/{id}/peaks"))),
+            peaks: drawn.then(|| format!("{base}/api/v1/jobs/{id}/peaks")),
         }
     }
 }

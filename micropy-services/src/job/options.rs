@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 /// Bytes of the value of an option, as text.
-pub const MAX_VALUE: usize = 100;
+pub const MAX_VALUE: usize = 2000;
 /// Characters of an unknown option's name in a message.
 const MAX_NAME: usize = 40;
 
@@ -111,6 +111,20 @@ pub struct ConversionOptions {
     /// Leave out silence at the start and the end: what lies below -50 dBFS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trim_silence: Option<bool>,
+    /// A URL that is called when the job is done or has failed, beside your webhooks. What is sent there is signed with
+    /// the secret that you get by `POST /api/v1/auth/webhooks` without a `url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(
+        max_length = 2000,
+        pattern = "^https?://[^@/?#]+",
+        example = "https://example.com/hooks/micropy"
+    )]
+    #[schema(
+        max_length = 2000,
+        pattern = "^https?://[^@/?#]+",
+        example = "https://example.com/hooks/micropy"
+    )]
+    pub webhook: Option<String>,
 }
 
 /// A set of options by name: those of [`micropy_core::Preset`].
@@ -247,6 +261,19 @@ impl ConversionOptions {
     /// The options as the ledger keeps them.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_else(|e| unreachable!("{e}"))
+    }
+
+    /// The options as a worker process gets them: without what is no matter of the conversion. A URL may hold secrets.
+    pub fn for_worker(json: &str) -> String {
+        match Self::from_json(json) {
+            Ok(options) => Self {
+                webhook: None,
+                ..options
+            }
+            .to_json(),
+            // The worker says what is wrong with them.
+            Err(_) => json.to_owned(),
+        }
     }
 
     /// Reads what [`to_json`](Self::to_json) wrote.

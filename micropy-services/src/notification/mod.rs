@@ -1,6 +1,8 @@
-//! The notification service: tells the owners of jobs that their MP3 is ready, or why the conversion failed.
+//! The notification service: tells the owners of jobs, and their programs, that their MP3 is ready, or why the conversion
+//! failed.
 
 mod mail;
+mod webhooks;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ use micropy_core::ports::jobs::{self, Notice, State, Topic};
 use micropy_core::ports::notifier::Error;
 use micropy_core::ports::queue::{self, Delivery};
 use micropy_core::ports::{Id, Notifier, Timestamp};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
@@ -57,9 +60,14 @@ const LEDGER_PAUSE: Duration = Duration::from_secs(5);
 /// running.await.unwrap();
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct NotificationService {
     ports: Ports,
     notifier: Arc<dyn Notifier>,
+    /// What calls users' webhooks, if anything does.
+    webhooks: Option<Arc<dyn Notifier>>,
+    /// Told when there is something to call them for.
+    planned: Arc<Notify>,
     metrics: Arc<Metrics>,
     public_url: String,
     grace: Duration,
@@ -71,10 +79,19 @@ impl NotificationService {
         NotificationService {
             ports,
             notifier,
+            webhooks: None,
+            planned: Arc::default(),
             metrics: Arc::default(),
             public_url: public_url.into(),
             grace: Duration::from_secs(20),
         }
+    }
+
+    /// What calls the webhooks of users. Without it, none is called.
+    #[must_use]
+    pub fn webhooks(mut self, notifier: Arc<dyn Notifier>) -> Self {
+        self.webhooks = Some(notifier);
+        self
     }
 
     /// Where to count what happens.
@@ -91,13 +108,14 @@ impl NotificationService {
         self
     }
 
-    /// Sends mails until `shutdown`. Those that are not sent when the grace period ends stay in the queue.
+    /// Sends mails and calls webhooks until `shutdown`. What is not sent when the grace period ends is sent later.
     pub async fn run(self, shutdown: CancellationToken) {
         let (cut_off, _timer) = inbox::cut_off(shutdown.clone(), self.grace);
         let handle = |delivery, body| self.handle(delivery, body, &shutdown, &cut_off);
         tokio::join!(
             self.ports.work_through(Topic::Mp3, &shutdown, &handle),
-            self.ports.work_through(Topic::Failed, &shutdown, &handle)
+            self.ports.work_through(Topic::Failed, &shutdown, &handle),
+            self.deliver(&shutdown, &cut_off)
         );
     }
 
@@ -219,6 +237,7 @@ impl NotificationService {
                 Err(e) => return Err(e),
             }
         }
+        self.announce(id).await?;
         match self
             .ports
             .jobs

@@ -24,6 +24,7 @@ pub struct Metrics {
     oldest: Gauge<f64, AtomicU64>,
     uploaded: Counter,
     mails: Family<Labels, Counter>,
+    webhooks: Family<Labels, Counter>,
 }
 
 impl Default for Metrics {
@@ -37,6 +38,7 @@ impl Default for Metrics {
         let oldest = Gauge::default();
         let uploaded = Counter::default();
         let mails = Family::default();
+        let webhooks = Family::default();
 
         let mut registry = Registry::with_prefix("micropy");
         registry.register("jobs", "Finished jobs, by outcome", jobs.clone());
@@ -65,6 +67,11 @@ impl Default for Metrics {
             uploaded.clone(),
         );
         registry.register("mails", "Mails, by outcome", mails.clone());
+        registry.register(
+            "webhooks",
+            "Calls of webhooks, by outcome",
+            webhooks.clone(),
+        );
         Metrics {
             registry,
             jobs,
@@ -74,6 +81,7 @@ impl Default for Metrics {
             oldest,
             uploaded,
             mails,
+            webhooks,
         }
     }
 }
@@ -99,6 +107,11 @@ impl Metrics {
     /// Counts a mail.
     pub(crate) fn mail(&self, outcome: &'static str) {
         self.mails.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    /// Counts a call of a webhook.
+    pub(crate) fn webhook(&self, outcome: &'static str) {
+        self.webhooks.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// The counters in the OpenMetrics text format, together with the counts of the ledger.

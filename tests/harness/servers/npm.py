@@ -1,4 +1,4 @@
-"""Servers from npm, installed once into target/npm by the lock file beside their package.json."""
+"""Servers and libraries from npm, installed once into target/npm by the lock file beside their package.json."""
 
 import fcntl
 import filecmp
@@ -36,6 +36,6 @@ def install():
                                "--prefer-offline", "--loglevel=error"], stdin=subprocess.DEVNULL, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         if made.returncode != 0:
-            raise Missing(f"azurite and s3rver cannot be installed by npm: {made.stdout[-500:]}")
+            raise Missing(f"azurite, s3rver and standardwebhooks cannot be installed by npm: {made.stdout[-500:]}")
         shutil.copyfile(lock, installed)
     return folder
