@@ -1,14 +1,10 @@
 //! Files that break off or are damaged: what is there is converted, the rest is reported, and nothing panics.
 
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
-
+use crate::support::clip;
+use crate::support::mp3_check::check;
+use crate::support::music::Random;
+use crate::support::programs::{presented, run};
 use micropy_core::{Converter, Error, Options, Report, Warning};
-use support::clip;
-use support::mp3_check::check;
-use support::music::Random;
-use support::programs::{presented, run};
-
-mod support;
 
 fn convert(file: &[u8]) -> Result<(Vec<u8>, Report), Error> {
     let mut mp3 = Vec::new();
@@ -120,7 +116,7 @@ fn a_file_cut_anywhere_gives_what_is_there_and_reports_the_rest() {
 fn encoded(name: &str, encoder: &str) -> Option<Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
-    let source = support::media().join("stereo-48000.mp4");
+    let source = crate::support::media().join("stereo-48000.mp4");
     let [source, target] = [&source, &path].map(|path| path.to_str().unwrap());
     let args = ["-v", "error", "-i", source, "-vn", "-c:a", encoder, target];
     assert!(run("ffmpeg", &args, &[])?.status.success());

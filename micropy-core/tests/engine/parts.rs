@@ -1,21 +1,17 @@
 //! Parts, sizes, silence, and files joined: no PCM sample is lost or comes twice.
 
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
-
 use std::io::Write;
 use std::time::Duration;
 
+use crate::support::clip;
+use crate::support::movie::{Moov, pcm_movie};
+use crate::support::mp3_check::check;
+use crate::support::music::music;
+use crate::support::programs::{aac_movie, assert_silent, presented, run};
 use micropy_core::{
     CancelToken, Channels, Converter, Division, Error, Options, OutputFormat, Report, SampleFormat,
     Source, StreamSink, StreamSource, Warning,
 };
-use support::clip;
-use support::movie::{Moov, pcm_movie};
-use support::mp3_check::check;
-use support::music::music;
-use support::programs::{aac_movie, assert_silent, presented, run};
-
-mod support;
 
 const RATE: u32 = 44_100;
 const RAW: OutputFormat = OutputFormat::Raw(SampleFormat::S16);

@@ -1,20 +1,16 @@
 //! The clips of the repository, one for each kind of container and codec: each becomes an MP3 of exactly the length in
 //! `media/expected.tsv`, from a file and from a pipe.
 
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
-
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::support::mp3_check::check;
+use crate::support::music::music;
+use crate::support::programs::{aac_movie, assert_silent, presented};
+use crate::support::{clip, media};
 use micropy_core::{
     Converter, Error, Options, Report, SeekSource, Sink, Source, StreamSource, TrackChoice,
 };
-use support::mp3_check::check;
-use support::music::music;
-use support::programs::{aac_movie, assert_silent, presented};
-use support::{clip, media};
-
-mod support;
 
 fn convert(options: Options, source: impl Source) -> Result<(Vec<u8>, Report), Error> {
     let mut mp3 = Vec::new();

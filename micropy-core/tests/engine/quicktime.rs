@@ -1,21 +1,12 @@
 //! What QuickTime's sound descriptions say beyond ISO's: the order of the channels, and frames of a constant bitrate in
 //! tables that count PCM samples.
 
-#![cfg(feature = "stages")]
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
-
-use build::{ftyp, make, mdhd, mvhd, stsd, table, tkhd, words};
+use crate::build::{audio_entry, ftyp, hdlr, make, mdhd, mvhd, stsd, table, tkhd, words};
+use crate::support::clip;
+use crate::support::movie::{Moov, pcm_movie};
+use crate::support::programs::{presented, run};
 use micropy_core::stages::{self, Decoded};
 use micropy_core::{Converter, Options, Report, probe};
-use support::clip;
-use support::movie::{Moov, pcm_movie};
-use support::programs::{presented, run};
-
-mod support;
-
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "../src/mp4/tests/build.rs"]
-mod build;
 
 const RATE: u32 = 8_000;
 
@@ -153,7 +144,7 @@ fn constant_bitrate(kind: &[u8; 4], frames: &[Vec<u8>], samples: u32, rate: u32)
         let mut mdhd = mdhd(44_100);
         mdhd[20..24].copy_from_slice(&rate.to_be_bytes());
         let minf = make(b"minf", &[&make(b"stbl", &[&tables.concat()])]);
-        let mdia = make(b"mdia", &[&mdhd, &build::hdlr(b"soun"), &minf]);
+        let mdia = make(b"mdia", &[&mdhd, &hdlr(b"soun"), &minf]);
         make(b"moov", &[&mvhd(600), &make(b"trak", &[&tkhd(1), &mdia])])
     };
     let at = ftyp().len() + moov(0).len() + 8;
@@ -162,7 +153,7 @@ fn constant_bitrate(kind: &[u8; 4], frames: &[Vec<u8>], samples: u32, rate: u32)
 
 /// Frames of `len` bytes each, by ffmpeg's encoder.
 fn frames(encoder: &str, len: usize) -> Option<Vec<Vec<u8>>> {
-    let source = support::media().join("stereo-48000.mp4");
+    let source = crate::support::media().join("stereo-48000.mp4");
     let mut args = vec!["-v", "error", "-i", source.to_str().unwrap(), "-vn"];
     args.extend(encoder.split(' '));
     args.push("-");
@@ -247,7 +238,7 @@ fn mp3_movie(packets: &[Vec<u8>]) -> Vec<u8> {
     let sizes: Vec<u32> = packets.iter().map(|packet| packet.len() as u32).collect();
     let moov = |at: usize| {
         let tables = [
-            stsd(&build::audio_entry(b".mp3", &[])),
+            stsd(&audio_entry(b".mp3", &[])),
             table(b"stts", &[[count, 1152]]),
             table(b"stsc", &[[1, count, 1]]),
             make(b"stsz", &[&words(&[0, 0, count]), &words(&sizes)]),
@@ -256,7 +247,7 @@ fn mp3_movie(packets: &[Vec<u8>]) -> Vec<u8> {
         let mut mdhd = mdhd(44_100);
         mdhd[20..24].copy_from_slice(&48_000u32.to_be_bytes());
         let minf = make(b"minf", &[&make(b"stbl", &[&tables.concat()])]);
-        let mdia = make(b"mdia", &[&mdhd, &build::hdlr(b"soun"), &minf]);
+        let mdia = make(b"mdia", &[&mdhd, &hdlr(b"soun"), &minf]);
         make(b"moov", &[&mvhd(600), &make(b"trak", &[&tkhd(1), &mdia])])
     };
     let at = ftyp().len() + moov(0).len() + 8;

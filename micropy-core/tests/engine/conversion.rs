@@ -1,25 +1,21 @@
 //! The parallel engine from outside: one file and one set of options give the same MP3, whatever the number of workers,
 //! the source and the sink, and every MP3 is sound.
 
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
-
 use std::fs::File;
 use std::io::{self, Cursor, Read, Write};
 use std::thread;
 use std::time::Duration;
 
+use crate::support::clip;
+use crate::support::movie::{Moov, pcm_movie};
+use crate::support::mp3_check::{Stream, check};
+use crate::support::music::music;
+use crate::support::programs::{aac_movie, assert_silent};
+use crate::support::work::{cpu_time, within};
 use micropy_core::{
     CancelToken, Channels, Converter, Error, FileSink, Options, Prober, Report, SeekSink,
     SeekSource, Sink, Source, StreamSink, StreamSource,
 };
-use support::clip;
-use support::movie::{Moov, pcm_movie};
-use support::mp3_check::{Stream, check};
-use support::music::music;
-use support::programs::{aac_movie, assert_silent};
-use support::work::{cpu_time, within};
-
-mod support;
 
 /// Numbers of workers. The window holds twice as many spans, so for some of these it holds the whole file.
 const JOBS: [usize; 4] = [1, 2, 3, 7];

@@ -1,19 +1,15 @@
 //! Edit lists and the times of fragments: what is presented is in the MP3, to the PCM sample, and what is missing is
 //! told.
 
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
-
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
+use crate::support::movie::{Moov, edited_movie};
+use crate::support::mp3_check::check;
+use crate::support::music::{Random, music};
+use crate::support::programs::{presented, run};
+use crate::support::{clip, media};
 use micropy_core::{Converter, Error, Options, Report, Source, StreamSource, Warning, probe};
-use support::movie::{Moov, edited_movie};
-use support::mp3_check::check;
-use support::music::{Random, music};
-use support::programs::{presented, run};
-use support::{clip, media};
-
-mod support;
 
 fn convert(options: Options, source: impl Source) -> (Vec<u8>, Report) {
     let mut mp3 = Vec::new();

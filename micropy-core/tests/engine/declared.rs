@@ -1,20 +1,12 @@
 //! Files of a few kilobytes that declare years of audio: what is there is converted, and quickly.
 
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
-
 use std::time::Duration;
 
-use build::{audio_entry, ftyp, make, mvhd, stsd, table, trak, words};
+use crate::build::{audio_entry, ftyp, make, mvhd, stsd, table, trak, words};
+use crate::support::clip;
+use crate::support::work::within;
+use crate::support::zeros::Zeros;
 use micropy_core::{Converter, Error, Options, Report, Source, StreamSink, StreamSource};
-use support::clip;
-use support::work::within;
-use support::zeros::Zeros;
-
-mod support;
-
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "../src/mp4/tests/build.rs"]
-mod build;
 
 /// Ample; counting what these files declare would take minutes or years.
 const LITTLE: Duration = Duration::from_secs(10);

@@ -1,21 +1,17 @@
 //! The options of a conversion from outside: trims, fades, loudness, copies, chapters.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where it cannot go on")]
-
 use std::io::{self, Read};
 use std::time::Duration;
 
+use crate::support::clip;
+use crate::support::movie::{Moov, pcm_movie};
+use crate::support::mp3_check::check;
+use crate::support::music::music;
+use crate::support::programs::{aac_movie, assert_silent, coded_movie, presented, run};
 use micropy_core::{
     Channels, Converter, EmptyPart, Error, Options, PartOutcome, Report, Source, StreamSink,
     StreamSource, Warning, probe,
 };
-use support::clip;
-use support::movie::{Moov, pcm_movie};
-use support::mp3_check::check;
-use support::music::music;
-use support::programs::{aac_movie, assert_silent, coded_movie, presented, run};
-
-mod support;
 
 const RATE: u32 = 44_100;
 

@@ -1,16 +1,12 @@
 //! Real files of others, each with its expected outcome. Runs if `MICROPY_CORPUS` names their folder; otherwise
 //! `scripts/test` counts it as skipped.
 
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use crate::support::mp3_check::check;
+use crate::support::programs::{assert_silent, presented};
 use micropy_core::{Converter, Error, Options, SeekSource, StreamSource, TrackChoice};
-use support::mp3_check::check;
-use support::programs::{assert_silent, presented};
-
-mod support;
 
 /// The expected outcome of a file.
 enum Becomes {

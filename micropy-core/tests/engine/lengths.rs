@@ -1,14 +1,10 @@
 //! How long files of all muxers' kinds are: to the PCM sample what went into the encoder, whatever the timescales.
 
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
-
 use std::ffi::OsStr;
 
+use crate::support::music::{Random, music};
+use crate::support::programs::run;
 use micropy_core::{Converter, Options, probe};
-use support::music::{Random, music};
-use support::programs::run;
-
-mod support;
 
 /// `len` PCM samples of a tone and noise at `rate` Hz, encoded and muxed by ffmpeg with these options.
 fn made(rate: u32, len: usize, options: &str) -> Option<Vec<u8>> {

@@ -1,16 +1,12 @@
 //! The times that containers give to packets and fragments, where they do not follow each other: nothing is lost in
 //! silence, and nothing is put in where nothing is missing.
 
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
-
 use std::io::Read;
 use std::time::Duration;
 
+use crate::support::clip;
+use crate::support::remux::Remux;
 use micropy_core::{Converter, Options, Report, StreamSource, Warning, probe};
-use support::clip;
-use support::remux::Remux;
-
-mod support;
 
 /// The report of a file, by one worker and by several, from memory and from a pipe, and the length by the probe.
 fn convert(file: &[u8], options: &Options, what: &str) -> Report {

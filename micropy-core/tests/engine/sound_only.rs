@@ -1,7 +1,5 @@
 //! The sound alone of each clip: a smaller file, of pieces of the clip, that makes the same MP3.
 
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
-
 use std::path::Path;
 
 use micropy_core::{

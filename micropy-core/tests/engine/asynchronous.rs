@@ -1,8 +1,6 @@
 //! Async programs: what goes in as a reader, a stream or a source comes out as the same MP3, both sides wait for each
 //! other, and what is dropped, cancelled, broken or panicking ends.
 
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
-
 use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, Cursor, SeekFrom};
@@ -13,19 +11,17 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::clip;
+use crate::support::movie::{Moov, pcm_movie};
+use crate::support::music::music;
+use crate::support::work::cpu_time;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
 use micropy_core::{
     AsyncSource, CancelToken, Converter, Error, FileSink, Mp3Stream, Options, Source, StreamSink,
     StreamSource, probe,
 };
-use support::clip;
-use support::movie::{Moov, pcm_movie};
-use support::music::music;
-use support::work::cpu_time;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeek, AsyncWrite, ReadBuf};
-
-mod support;
 
 /// Clips that are read forward, spooled, and by fragments.
 const CLIPS: [&str; 4] = [
@@ -293,7 +289,7 @@ async fn readers_and_sources_become_the_same() {
     for name in CLIPS {
         let video = clip(name);
         let expected = expected(&video, Options::new());
-        let path = support::media().join(name);
+        let path = crate::support::media().join(name);
         let file = || tokio::fs::File::open(&path);
         let sources = [
             AsyncSource::from_reader(&video[..]),

@@ -1,20 +1,16 @@
 //! PCM out: what programs read, what WAVE files hold, and what waveforms show.
 
-#![allow(clippy::unwrap_used, reason = "in a test a panic is the answer")]
-
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::support::movie::{Moov, pcm_movie};
+use crate::support::music::music;
+use crate::support::programs::{aac_movie, run};
+use crate::support::{clip, media};
 use micropy_core::{
     CancelToken, Channels, Converter, Division, Error, Options, OutputFormat, PcmReader, PeakBits,
     Report, SampleFormat, SeekSink, Source, StreamSink, StreamSource, Warning, Waveform, peaks,
 };
-use support::movie::{Moov, pcm_movie};
-use support::music::music;
-use support::programs::{aac_movie, run};
-use support::{clip, media};
-
-mod support;
 
 const S16: SampleFormat = SampleFormat::S16;
 const F32: SampleFormat = SampleFormat::F32;
