@@ -179,6 +179,24 @@ pub const STAGES: &[Stage] = &[
         edits: &[],
     },
     Stage {
+        name: "powers of the spectrum",
+        glue: None,
+        replaces: &[],
+        edits: &[Edit {
+            file: "quantize.c",
+            from: "    memset(&(xrpow[upper]), 0, (576 - upper) * sizeof(xrpow[0]));
+
+
+    gfc->init_xrpow_core(cod_info, xrpow, upper, &sum);
+",
+            to: "    {
+        FLOAT micropy_kernel_powers(FLOAT const *, int, FLOAT *, FLOAT *);
+        sum = micropy_kernel_powers(cod_info->xr, upper, xrpow, &cod_info->xrpow_max);
+    }
+",
+        }],
+    },
+    Stage {
         name: "quantization and bit counting",
         glue: Some("bit_count.c"),
         replaces: &[

@@ -13,6 +13,7 @@ mod filterbank;
 mod huffman;
 mod noise;
 mod psychoacoustics;
+mod quantization;
 mod scalefactor_bands;
 mod scalefactor_length;
 mod scalefactor_search;

@@ -7,7 +7,10 @@
 
 use std::arch::x86_64::*;
 
-use super::lanes::{f32x8, i32x8, store_f32x8, store_i32x8, store_u8x16, store_u8x32};
+use super::lanes::{
+    f32x8, i32x8, lanes_below, largest, store_f32x8, store_i32x8, store_u8x16, store_u8x32,
+};
+use super::vector;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +19,39 @@ pub mod twin;
 
 /// Lines of a granule.
 pub const LINES: usize = 576;
+
+/// What [`powers_of_lines`] finds out on its way.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Magnitudes {
+    /// The sum of all |xr|.
+    pub sum: f32,
+    /// The largest |xr|^(3/4).
+    pub peak: f32,
+}
+
+/// Raises the magnitudes of the first `lines` of `xr` to the power of 3/4, into `xr34`, and sets all further ones to
+/// zero.
+#[target_feature(enable = "avx2,fma,bmi2")]
+pub fn powers_of_lines(xr: &[f32; LINES], lines: usize, xr34: &mut [f32; LINES]) -> Magnitudes {
+    let sign = _mm256_set1_ps(-0.0);
+    let (mut sums, mut peaks) = (_mm256_setzero_ps(), _mm256_setzero_ps());
+    let end = lines.next_multiple_of(8).min(LINES);
+    for at in (0..end).step_by(8) {
+        let mut line = _mm256_andnot_ps(sign, f32x8(&xr[at..]));
+        if lines - at < 8 {
+            line = _mm256_and_ps(line, _mm256_castsi256_ps(lanes_below(lines - at)));
+        }
+        let power = _mm256_sqrt_ps(_mm256_mul_ps(line, _mm256_sqrt_ps(line)));
+        sums = _mm256_add_ps(sums, line);
+        peaks = _mm256_max_ps(peaks, power);
+        store_f32x8(power, &mut xr34[at..]);
+    }
+    xr34[end..].fill(0.0);
+    Magnitudes {
+        sum: vector::sum(sums),
+        peak: largest(peaks),
+    }
+}
 
 /// The quantized values of a granule in the form in which they are counted.
 #[repr(align(64))]

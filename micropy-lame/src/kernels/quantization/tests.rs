@@ -1,8 +1,33 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
 
 use super::twin;
-use super::{LINES, Packed, Steps, quantize, quantize_bands};
+use super::{LINES, Packed, Steps, powers_of_lines, quantize, quantize_bands};
 use crate::kernels::spectra::{Random, Tables, can_run, powers_of_34, spectra};
+
+#[test]
+fn lines_are_raised_to_the_power_of_three_quarters() {
+    if !can_run() {
+        return;
+    }
+    let mut random = Random(23);
+    for (n, xr) in spectra(300).enumerate() {
+        let lines = if n < 4 {
+            LINES - n
+        } else {
+            random.below(LINES + 1)
+        };
+        let mut xr34 = [f32::NAN; LINES];
+        // SAFETY: the processor has been asked.
+        let magnitudes = unsafe { powers_of_lines(&xr, lines, &mut xr34) };
+        let mut expected = powers_of_34(&xr);
+        expected[lines..].fill(0.0);
+        assert_eq!(xr34, expected, "{lines} lines");
+        let peak = expected.iter().copied().fold(0.0, f32::max);
+        assert_eq!(magnitudes.peak, peak);
+        let sum = xr[..lines].iter().map(|&x| f64::from(x.abs())).sum::<f64>();
+        assert!((f64::from(magnitudes.sum) - sum).abs() <= 1e-6 * sum);
+    }
+}
 
 #[test]
 fn the_kernel_quantizes_as_its_twin() {
