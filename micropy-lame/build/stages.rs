@@ -288,6 +288,19 @@ quantizeAndCountBits(const algo_t * that)
         glue: None,
         replaces: &[],
         edits: &[
+            // Each encoder would fill the tables of powers again. The last value of the last one is there once all are;
+            // the first encoder has ended before any other starts.
+            Edit {
+                file: "quantize_pvt.c",
+                from: "        pow43[0] = 0.0;\n        for (i = 1; i < PRECALC_SIZE; i++)\n            pow43[i]",
+                to: "        if (pow20[Q_MAX + Q_MAX2] == 0) {\n        pow43[0] = 0.0;\n        \
+                     for (i = 1; i < PRECALC_SIZE; i++)\n            pow43[i]",
+            },
+            Edit {
+                file: "quantize_pvt.c",
+                from: "            pow20[i] = pow(2.0, (double) (i - 210 - Q_MAX2) * 0.25);\n",
+                to: "            pow20[i] = pow(2.0, (double) (i - 210 - Q_MAX2) * 0.25);\n        }\n",
+            },
             // The count before has been for the same gain.
             Edit {
                 file: "quantize.c",
