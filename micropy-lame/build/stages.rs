@@ -332,10 +332,20 @@ quantizeAndCountBits(const algo_t * that)
         name: "Huffman coding",
         glue: Some("huffman.c"),
         replaces: &[("VbrTag", "UpdateMusicCRC")],
-        edits: &[Edit {
-            file: "bitstream.c",
-            from: "\n\ninline static int\nwriteMainData(",
-            to: "\n
+        edits: &[
+            // Stuffing, sixteen bits at once.
+            Edit {
+                file: "bitstream.c",
+                from: "    for (; remainingBits >= 1; remainingBits -= 1) {\n",
+                to: "    for (; remainingBits >= 16 && !cfg->disable_reservoir; remainingBits -= 16)
+        putbits2(gfc, esv->ancillary_flag ? 0xaaaa : 0x5555, 16);
+    for (; remainingBits >= 1; remainingBits -= 1) {
+",
+            },
+            Edit {
+                file: "bitstream.c",
+                from: "\n\ninline static int\nwriteMainData(",
+                to: "\n
 static int
 write_code(lame_internal_flags * gfc, gr_info const *gi)
 {
@@ -349,7 +359,8 @@ write_code(lame_internal_flags * gfc, gr_info const *gi)
 
 inline static int
 writeMainData(",
-        }],
+            },
+        ],
     },
 ];
 
