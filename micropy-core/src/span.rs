@@ -907,9 +907,18 @@ impl SpanReader {
         place.position += packets * len;
         if packets > 0 {
             place.len = len as u32;
+            self.forget_before_skip();
         }
-        self.extent.packets = self.extent.packets.max(place.packets);
+        self.extent.packets = self.extent.packets.max(self.place.packets);
         Ok(())
+    }
+
+    /// Drops what was gathered in front of packets that were skipped: a later segment may need those, and what is
+    /// gathered has no holes.
+    fn forget_before_skip(&mut self) {
+        if let Some(gathered) = self.gathered.last_mut() {
+            gathered.forget(usize::MAX);
+        }
     }
 
     /// Skips packets that are as long as the container says.
@@ -947,6 +956,7 @@ impl SpanReader {
                 place.position = (clock.samples(place.units) - place.overlong)
                     .saturating_add(clock.samples(place.gaps));
                 self.extent.packets = self.extent.packets.max(place.packets);
+                self.forget_before_skip();
             }
         }
         Ok(())

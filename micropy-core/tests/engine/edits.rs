@@ -9,7 +9,9 @@ use crate::support::mp3_check::check;
 use crate::support::music::{Random, music};
 use crate::support::programs::{presented, run};
 use crate::support::{clip, media};
-use micropy_core::{Converter, Error, Options, Report, Source, StreamSource, Warning, probe};
+use micropy_core::{
+    Converter, Error, Options, PcmReader, Report, Source, StreamSource, Warning, probe,
+};
 
 fn convert(options: Options, source: impl Source) -> (Vec<u8>, Report) {
     let mut mp3 = Vec::new();
@@ -303,6 +305,61 @@ fn copied_mp3_begins_and_ends_where_the_presentation_does() {
     let report = report.unwrap();
     assert!(report.copied && report.warnings.is_empty());
     assert_eq!((report.frames, report.output_samples), (49, 56_448));
+}
+
+/// The first channel of what is presented.
+fn pcm_of(file: &[u8]) -> Vec<f32> {
+    let mut reader = PcmReader::new(file, Options::new()).unwrap();
+    let mut pcm = Vec::new();
+    while let Some(planes) = reader.next_block().unwrap() {
+        pcm.extend(&planes[0]);
+    }
+    pcm
+}
+
+/// Between what two edits present, packets are skipped; a third may present those.
+#[test]
+fn edits_that_go_back_behind_a_leap_present_what_they_name() {
+    // Edits in milliseconds: how long, and from where on.
+    let leaps: [&[(u32, u32)]; 4] = [
+        &[(150, 700), (300, 100)],
+        &[(50, 0), (100, 800), (300, 400)],
+        &[(100, 600), (100, 0), (250, 450)],
+        &[(50, 850), (50, 400), (50, 200), (50, 300), (200, 600)],
+    ];
+    for (name, lead, stretch) in [
+        ("opus.mp4", 312, 1),
+        ("moov-first-stereo-44100.mp4", 1024, 2),
+        ("mp3.mp4", 1105, 2),
+    ] {
+        let file = clip(name);
+        let rate = if name == "opus.mp4" { 48 } else { 441 };
+        let unit = if rate == 48 { 1 } else { 10 };
+        let whole = pcm_of(&edited(&file, &[(1000 * stretch, lead)]));
+        for edits in leaps {
+            let mut expected = Vec::new();
+            let list: Vec<(u32, i32)> = edits
+                .iter()
+                .map(|&(length, from)| {
+                    let (length, from) = (length * stretch, from * stretch);
+                    let at = (from * rate / unit) as usize;
+                    expected.extend(&whole[at..at + (length * rate / unit) as usize]);
+                    (length, lead + at as i32)
+                })
+                .collect();
+            let found = pcm_of(&edited(&file, &list));
+            assert_eq!(found.len(), expected.len(), "{name}: {edits:?}");
+            let power = |of: &dyn Fn(usize) -> f32| -> f64 {
+                (0..found.len()).map(|i| f64::from(of(i)).powi(2)).sum()
+            };
+            // Noise that stands in for a band, and what a decoder hears of packets before, may differ.
+            let (signal, error) = (power(&|i| expected[i]), power(&|i| expected[i] - found[i]));
+            assert!(
+                error < signal / 100.0,
+                "{name}: {edits:?}: {error} of {signal}"
+            );
+        }
+    }
 }
 
 #[test]
