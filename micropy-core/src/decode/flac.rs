@@ -23,10 +23,11 @@ pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Forma
 }
 
 /// The decoder for it.
-pub fn decoder(track: &CodecParameters, _format: &Format) -> Result<Box<dyn Decoder>> {
+pub fn decoder(track: &CodecParameters, format: &Format) -> Result<Box<dyn Decoder>> {
     Ok(Box::new(Flac {
         inner: open(track)?,
         bits: bits_per_sample(track)?,
+        sample_rate: format.sample_rate,
     }))
 }
 
@@ -34,12 +35,20 @@ struct Flac {
     inner: Symphonia,
     /// By STREAMINFO.
     bits: u8,
+    /// Hz of the track: frames at another rate would sound too low or too high.
+    sample_rate: u32,
 }
 
 impl Decoder for Flac {
     fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
         if is_too_wide(packet, self.bits) {
             return Err(DecodeError("FLAC of 32 bits in joint stereo".into()));
+        }
+        if let Some(rate) = sample_rate(packet).filter(|&rate| rate != self.sample_rate) {
+            return Err(DecodeError(format!(
+                "a frame at {rate} Hz, where the track is of {} Hz",
+                self.sample_rate
+            )));
         }
         self.inner.decode(packet, pcm)
     }
@@ -58,6 +67,25 @@ fn is_too_wide(frame: &[u8], stream_bits: u8) -> bool {
     };
     let is_joint = (8..=10).contains(&(fields >> 4));
     bits == 32 && is_joint
+}
+
+/// Hz of a frame, where its header (RFC 9639, 9.1.2) says one of the usual rates.
+fn sample_rate(frame: &[u8]) -> Option<u32> {
+    let &[_, _, fields] = frame.first_chunk()?;
+    Some(match fields & 0x0F {
+        1 => 88_200,
+        2 => 176_400,
+        3 => 192_000,
+        4 => 8000,
+        5 => 16_000,
+        6 => 22_050,
+        7 => 24_000,
+        8 => 32_000,
+        9 => 44_100,
+        10 => 48_000,
+        11 => 96_000,
+        _ => return None,
+    })
 }
 
 /// Bits of a PCM sample less one are five bits of STREAMINFO, behind the rate and the channels (RFC 9639, 8.2).
@@ -97,5 +125,18 @@ mod tests {
         }
         assert!(!is_too_wide(&frame(1, 7), 32));
         assert!(!is_too_wide(&[0xFF], 32));
+    }
+
+    #[test]
+    fn frames_say_their_rate() {
+        for (fields, rate) in [
+            (0xC9, Some(44_100)),
+            (0xCA, Some(48_000)),
+            (0xC0, None),
+            (0xCC, None),
+        ] {
+            assert_eq!(sample_rate(&[0xFF, 0xF8, fields, 0]), rate);
+        }
+        assert_eq!(sample_rate(&[0xFF]), None);
     }
 }

@@ -82,6 +82,7 @@ pub fn decoder(_track: &CodecParameters, format: &Format) -> Result<Box<dyn Deco
     };
     Ok(Box::new(MpegAudio {
         codec,
+        sample_rate: format.sample_rate,
         usual: open(codec)?,
         other: None,
         paired: None,
@@ -97,6 +98,8 @@ fn open(codec: AudioCodecId) -> Result<Symphonia> {
 /// Frames of one track, each cut to the length that its header gives: Symphonia asks for that.
 struct MpegAudio {
     codec: AudioCodecId,
+    /// Hz of the track: frames at another rate would sound too low or too high.
+    sample_rate: u32,
     usual: Symphonia,
     /// For frames of the other number of channels: a stream may change in the middle.
     other: Option<Symphonia>,
@@ -127,6 +130,13 @@ impl MpegAudio {
         frame: &[u8],
         pcm: &mut Pcm,
     ) -> Result<(), DecodeError> {
+        if header.sample_rate() != self.sample_rate {
+            return Err(DecodeError(format!(
+                "a frame at {} Hz, where the track begins with {} Hz",
+                header.sample_rate(),
+                self.sample_rate
+            )));
+        }
         let allowed = layer_2::with_allowed_bitrate(header, frame)?;
         let (frame, coded) = match &allowed {
             None => (frame, header.channels()),

@@ -570,6 +570,25 @@ fn mp3_is_found_behind_padding_and_tags() {
     }
 }
 
+/// It would be heard at the wrong pitch.
+#[test]
+fn frames_of_another_rate_are_no_sound() {
+    // MPEG-1 at 48 kHz; FLAC at 48 kHz.
+    for (name, at, rate) in [("mp3.mp4", 2, 0x04), ("flac.mp4", 2, 0x0A)] {
+        let track = Track::clip(name);
+        let mut packet = track.packets[2].clone();
+        let mask = if name == "mp3.mp4" { 0x0C } else { 0x0F };
+        packet[at] = packet[at] & !mask | rate;
+        let mut decoder = decoder(&track.parameters, &track.format()).unwrap();
+        let mut pcm = Pcm::new(2);
+        for before in &track.packets[..2] {
+            decoder.decode(before, &mut pcm).unwrap();
+        }
+        let error = decoder.decode(&packet, &mut pcm).unwrap_err().to_string();
+        assert!(error.contains("a frame at 48000 Hz"), "{name}: {error}");
+    }
+}
+
 #[test]
 fn mp3_survives_damage() {
     assert_survives("mp3.mp4");
