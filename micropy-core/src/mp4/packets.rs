@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::fragment::{DecodeTime, Fragments, Place};
 use super::heard::{Heard, Run, digest};
 pub use super::sample_table::Passed;
-use super::sample_table::{Composition, Cursor, Sample, SampleTable};
+use super::sample_table::{Composition, Cursor, DurationRun, Sample, SampleTable};
 use crate::error::{Error, Result};
 use crate::source::{Source, read_full_at};
 use crate::timeline::{Lag, MediaClock};
@@ -541,7 +541,8 @@ impl Packets {
             };
             let place = fragments.place();
             match fragments.next_run(source)? {
-                Some((decode_time, run)) => {
+                Some((decode_time, mut run)) => {
+                    let decode_time = self.time_of_begin(decode_time, &mut run);
                     if let Some((time, place)) = decode_time.zip(place)
                         && self.is_sorted_from(source, time, &run, place)?
                     {
@@ -567,6 +568,30 @@ impl Packets {
                 }
             }
         }
+    }
+
+    /// `decode_time` of `run`. Where that is of one sample that lasts no time, and a sample's length later than expected,
+    /// it is when the sample ends: ffmpeg writes so towards the end, with a fragment for every frame.
+    fn time_of_begin(
+        &self,
+        decode_time: Option<DecodeTime>,
+        run: &mut SampleTable,
+    ) -> Option<DecodeTime> {
+        let time = decode_time?;
+        let end = self.cursor.time();
+        let usual = u64::from(self.last_duration);
+        let gap = time
+            .whole(end.saturating_sub(self.late))
+            .saturating_sub(end);
+        let is_usual = gap > usual / 2 && gap <= usual + usual / 2;
+        if !is_usual || run.samples() != 1 || run.duration() != 0 {
+            return decode_time;
+        }
+        run.durations = vec![DurationRun {
+            count: 1,
+            delta: u32::try_from(gap).unwrap_or(u32::MAX),
+        }];
+        None
     }
 
     /// Whether the fragments behind `place` are out of order: the first of them, which has `run` and begins at `time`, is

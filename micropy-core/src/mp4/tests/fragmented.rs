@@ -111,6 +111,31 @@ fn a_missing_segment_shows_in_the_times() {
 }
 
 #[test]
+fn a_sample_that_lasts_no_time_is_given_the_time_of_its_end() {
+    let last_but_one = fragment(
+        |at| {
+            let run = trun(at, &[[0, 3]]);
+            make(
+                b"traf",
+                &[&tfhd(DEFAULT_BASE_IS_MOOF, &[1]), &tfdt(3072), &run],
+            )
+        },
+        &[7; 3],
+    );
+    let file = [
+        init(&trex(1, 0, 0)),
+        simple_fragment(0, 1),
+        last_but_one,
+        simple_fragment(3072, 1),
+    ]
+    .concat();
+    let (_, packets) = read_all(&file).unwrap();
+    let times = packets.iter().map(|(p, _)| (p.time, p.duration));
+    let expected = [0, 1024, 2048, 3072, 4096].map(|time| (time, 1024));
+    assert_eq!(times.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn a_track_fragment_without_a_base_begins_where_the_one_before_ends() {
     // Video first: 5 bytes. Then audio, without flags, offsets or sizes: all from `trex`.
     let trafs = |at| {
