@@ -232,6 +232,15 @@ impl<'a> BoxReader<'a> {
         Ok(Some(child))
     }
 
+    /// Whether the size of `child` is 0: it ends where its parent does, or is none, but the end of a list.
+    pub fn is_zero(&mut self, child: &BoxHeader) -> Result<bool> {
+        let size = BoxHeader {
+            payload: child.at,
+            ..*child
+        };
+        Ok(self.head::<4>(&size)? == [0; 4])
+    }
+
     /// Calls `visit` with the header of each child of `parent`, in order.
     pub fn each_child(
         &mut self,

@@ -533,8 +533,8 @@ impl FoundMetadata {
         Ok(())
     }
 
-    /// Calls `visit` with each box in `outer`, `skip` bytes into its payload, up to the first that does not fit. What
-    /// `visit` cannot read is left out.
+    /// Calls `visit` with each box in `outer`, `skip` bytes into its payload, up to the first that does not fit, or a
+    /// 32-bit zero (with which QuickTime ends `udta`). What `visit` cannot read is left out.
     fn each(
         &mut self,
         reader: &mut BoxReader<'_>,
@@ -545,6 +545,9 @@ impl FoundMetadata {
         let mut at = outer.payload + skip;
         loop {
             let child = match reader.child(outer, at) {
+                Ok(Some(child)) if child.end == outer.end && reader.is_zero(&child)? => {
+                    return Ok(());
+                }
                 Ok(Some(child)) => child,
                 Ok(None) => return Ok(()),
                 Err(e) => return self.leave_out(LeftOut::Tags, outer.at, e),
@@ -1486,6 +1489,8 @@ mod tests {
             boxed(b"\xA9alb", b"\0\xFF\0\0cut"),
             boxed(b"\xA9xyz", &string(0, b"+50.9+6.9/")),
             b"\0\0\0\0".to_vec(),
+            // Behind the end of the list.
+            [b"\xA9lyr", &string(0, b"what was there before")[..]].concat(),
         ];
         assert_eq!(
             values_of(&read(&[(Place::MovieUdta, udta.concat())])),
