@@ -250,6 +250,13 @@ impl Movie {
             if matches!(&header.kind.0, b"meta" | b"udta") && header.end <= end {
                 self.read_file_metadata(source, &header)?;
             }
+            // In front of fragments it is sent again and again.
+            if header.kind.0 == *b"moov" && !self.fragmented {
+                self.warn(
+                    header.malformed("another movie begins behind the first: it was left out"),
+                )?;
+                break;
+            }
             top.skip(&header);
             next = header.end;
         }

@@ -227,3 +227,21 @@ fn a_stream_is_converted_as_it_arrives() {
         assert!(part < 0.6, "{flags}: {part}");
     }
 }
+
+/// Two files joined byte by byte: players hear the first alone, and so does the MP3.
+#[test]
+fn a_second_movie_behind_the_first_is_told() {
+    for name in ["moov-first-stereo-44100.mp4", "moov-last-stereo-44100.mp4"] {
+        let file = clip(name);
+        let (alone, _) = convert(Options::new(), file.as_slice()).unwrap();
+        let joined = [&file[..], &file].concat();
+        let (mp3, report) = convert(Options::new(), joined.as_slice()).unwrap();
+        assert!(mp3 == alone, "{name}");
+        let told = report.warnings.iter().map(ToString::to_string);
+        let told: Vec<String> = told.collect();
+        assert!(
+            told.len() == 1 && told[0].contains("another movie begins"),
+            "{name}: {told:?}"
+        );
+    }
+}
