@@ -13,6 +13,7 @@ use super::movie::{Movie, TextTrack};
 use super::outline::{Outline, Piece, Sparse};
 use super::packets::Packets;
 use super::sample_table::{Cursor, SampleTable};
+use crate::codec::{CodecParameters, Description};
 use crate::error::{Error, Result};
 use crate::progress::CancelToken;
 
@@ -164,7 +165,7 @@ pub fn check_same(
         &other.edits,
     ) && (one.duration, one.indexed, one.samples)
         == (other.duration, other.indexed, other.samples)
-        && matches!((&one.codec, &other.codec), (Ok(one), Ok(other)) if one == other)
+        && matches!((&one.codec, &other.codec), (Ok(one), Ok(other)) if is_same_coding(one, other))
         && (movie.brand, movie.fragmented) == (of_new.brand, of_new.fragmented);
     if !(is_same && is_same_table(&one.table, &other.table)) {
         return differ("audio track");
@@ -220,6 +221,21 @@ pub fn check_same(
         true => Ok(()),
         false => differ("packets"),
     }
+}
+
+/// Whether they differ in where they stand alone.
+fn is_same_coding(one: &CodecParameters, other: &CodecParameters) -> bool {
+    let is_same = |(one, other): (&Description, &Description)| {
+        one.entry == other.entry
+            && match (&one.parameters, &other.parameters) {
+                (Ok(one), Ok(other)) => one.says_the_same(other),
+                (one, other) => one.as_ref().err() == other.as_ref().err(),
+            }
+    };
+    one.says_the_same(other)
+        && one.entry == other.entry
+        && one.others.len() == other.others.len()
+        && one.others.iter().zip(&other.others).all(is_same)
 }
 
 /// Whether they differ in the offsets of chunks alone.
