@@ -578,6 +578,7 @@ impl Jobs for MongodbJobs {
             .find_one_and_delete(doc! { "_id": object_id(id) });
         let deleted = deleted.await.map_err(Fault::from)?;
         let entry = entry_of(&deleted.ok_or(Error::NotFound)?)?;
+        self.watchers.forget(&entry.job);
         self.next_in_line(&entry.job, entry.in_line, self.clock.now())
             .await;
         Ok(entry.job)
@@ -595,6 +596,7 @@ impl Jobs for MongodbJobs {
         if deleted.map_err(Fault::from)?.deleted_count == 0 {
             return Err(Error::Rejected("the job has changed meanwhile".into()));
         }
+        self.watchers.forget(&entry.job);
         self.next_in_line(&entry.job, entry.in_line, self.clock.now())
             .await;
         Ok(entry.job)

@@ -34,7 +34,7 @@ pub struct SqliteJobs {
     watchers: Watchers,
     /// When all jobs last told what their files are.
     checked: Mutex<Option<Instant>>,
-    /// Locked from a change until it is published, so that watchers see changes in order.
+    /// Locked from a change until it is published, so that watchers see changes in order, and a deletion last.
     publishing: Mutex<()>,
 }
 
@@ -175,6 +175,7 @@ impl SqliteJobs {
 
     /// Removes a job, if it is as it was `seen`.
     async fn remove(&self, id: Id, seen: Option<&Job>) -> Result<Job, Failure> {
+        let _publishing = self.publishing.lock().await;
         let mut transaction = self.database.begin().await?;
         let entry = load(&mut transaction, id).await?;
         seen.map_or(Ok(()), |seen| entry.expect_unchanged(seen))?;
@@ -186,6 +187,7 @@ impl SqliteJobs {
                 .release(&mut transaction, owner, self.clock.now())
                 .await?;
         transaction.commit().await?;
+        self.watchers.forget(&entry.job);
         if released {
             self.queues.video.wake();
         }

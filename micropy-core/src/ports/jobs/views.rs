@@ -74,6 +74,7 @@ pub trait JobViews: Send + Sync {
     async fn census(&self) -> Result<Census, Error>;
 
     /// The owner's jobs as they change from now on: every job at least once after its last change, not
-    /// necessarily every state in between.
+    /// necessarily every state in between. A job that is deleted is not heard of again. The stream ends when its reader
+    /// falls too far behind: then [`list`](JobViews::list) says what has become of them.
     async fn watch(&self, owner: &str) -> Result<JobStream, Error>;
 }

@@ -92,6 +92,7 @@ impl MemoryJobs {
         let entry = contents.entries.get(&id).ok_or(Error::NotFound)?;
         seen.map_or(Ok(()), |seen| entry.expect_unchanged(seen))?;
         let entry = contents.entries.remove(&id).ok_or(Error::NotFound)?;
+        self.watchers.forget(&entry.job);
         contents.forget_request(id);
         contents.release(&entry.job.owner, id, self.clock.now());
         Ok(entry.job)
