@@ -40,6 +40,8 @@ const OTHER_FILES: usize = 256;
 const FILES_PER_CONNECTION: usize = 2;
 /// Bytes of the read buffer of a connection. The headers of a request must fit.
 const BUFFER: usize = 64 * 1024;
+/// Bytes of a text that a connection takes at once.
+const PIECE: usize = 16 * 1024;
 /// Uploads notice pauses themselves, and have a better response: they get this much time to send it.
 const UPLOAD_MARGIN: Duration = Duration::from_secs(1);
 /// The header in which a proxy passes on the client's address.
@@ -334,6 +336,45 @@ impl<T: Unpin> HttpBody for Held<T> {
     }
 }
 
+/// A text as a body, which holds `held` until nearly all of it is sent.
+///
+/// A connection keeps in memory what it has taken from a body, and is done with the body once it has taken all. So it
+/// gets a copy piece by piece, as it sends what it has.
+pub(crate) fn hold_text<T: Unpin + Send + 'static>(text: String, held: T) -> Body {
+    hold(Body::new(Pieces { text, sent: 0 }), held)
+}
+
+struct Pieces {
+    text: String,
+    sent: usize,
+}
+
+impl HttpBody for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let rest = &self.text.as_bytes()[self.sent..];
+        if rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        let piece = Bytes::copy_from_slice(&rest[..rest.len().min(PIECE)]);
+        self.sent += piece.len();
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.sent == self.text.len()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact((self.text.len() - self.sent) as u64)
+    }
+}
+
 /// How many connections, or requests, each network has.
 #[derive(Clone, Default)]
 struct Networks(Arc<Mutex<HashMap<Network, usize>>>);
@@ -493,6 +534,25 @@ mod tests {
         assert!(enter("192.0.2.2").is_some());
         drop((held, v4));
         assert!(networks.0.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_text_is_held_until_nearly_all_of_it_is_sent() {
+        let sent = Arc::new(());
+        let text = "0123456789".repeat(100_000);
+        let mut body = hold_text(text.clone(), sent.clone()).into_data_stream();
+        let mut read = Vec::new();
+        while let Some(piece) = stream::StreamExt::next(&mut body).await {
+            assert_eq!(Arc::strong_count(&sent), 2, "at {}", read.len());
+            let piece = piece.unwrap();
+            assert!(piece.len() <= PIECE);
+            read.extend_from_slice(&piece);
+        }
+        assert!(read == text.into_bytes());
+        drop(body);
+        assert_eq!(Arc::strong_count(&sent), 1);
+        let empty = axum::body::to_bytes(hold_text(String::new(), ()), 1).await;
+        assert!(empty.unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -26,6 +26,7 @@ use super::download::content_disposition;
 use super::problem::Problem;
 use super::session::{Session, while_it_lasts};
 use super::slots::Slots;
+use crate::job::intake::STEP;
 use crate::job::product::Product;
 
 /// Jobs in one archive.
@@ -72,39 +73,44 @@ pub async fn archive(
 ) -> Result<Response, Problem> {
     let slot = gateway.archives.take(&session.email)?;
     let turn = gateway.readers.wait(session.email.clone()).await;
-    let jobs = match &selection.jobs {
+    let mut entries = Entries::default();
+    match &selection.jobs {
         Some(ids) => {
-            let (mut named, mut jobs) = (HashSet::new(), Vec::new());
+            let mut named = HashSet::new();
             for id in ids.split(',').map(|id| id.trim().to_ascii_lowercase()) {
                 // A job that is named twice is in the archive once.
                 if named.contains(&id) {
                     continue;
                 }
-                if jobs.len() == MAX_JOBS {
+                if named.len() == MAX_JOBS {
                     let detail = format!("An archive takes {MAX_JOBS} jobs.");
                     return Err(Problem::bad_request(detail));
                 }
-                jobs.push(gateway.own_job(&session, &id).await?);
+                entries.add(gateway.own_job(&session, &id).await?);
                 named.insert(id);
             }
-            jobs
         }
         None => {
             let batch = selection.batch.as_ref().map(|batch| batch.parse());
-            let filter = Filter {
+            let mut filter = Filter {
                 states: vec![JobState::Done],
                 batch: batch.transpose().map_err(|_| Problem::not_found())?,
                 before: None,
             };
-            gateway
-                .ports
-                .jobs
-                .list(&session.email, &filter, MAX_JOBS)
-                .await?
+            for _ in 0..MAX_JOBS / STEP {
+                let jobs = gateway.ports.jobs.list(&session.email, &filter, STEP);
+                let jobs = jobs.await?;
+                let is_last = jobs.len() < STEP;
+                filter.before = jobs.last().map(|job| job.id);
+                jobs.into_iter().for_each(|job| entries.add(job));
+                if is_last {
+                    break;
+                }
+            }
         }
-    };
+    }
     drop(turn);
-    let entries = entries(jobs);
+    let entries = entries.all;
     if entries.is_empty() {
         return Err(Problem::not_found());
     }
@@ -138,11 +144,17 @@ struct Entry {
 }
 
 /// The entries for jobs, under names that are unique, also where case does not count, and lie in the archive's folder.
-fn entries(jobs: Vec<Job>) -> Vec<Entry> {
-    let mut taken = HashSet::new();
-    let mut entries = Vec::new();
-    for job in jobs {
-        let Some(output) = job.output else { continue };
+#[derive(Default)]
+struct Entries {
+    all: Vec<Entry>,
+    /// Their names in lower case.
+    taken: HashSet<String>,
+}
+
+impl Entries {
+    /// Adds what a job has made, if it has made anything.
+    fn add(&mut self, job: Job) {
+        let Some(output) = job.output else { return };
         let product = Product::of(&output);
         let stem = Product::stem(&job.file_name);
         let extension = match product {
@@ -152,17 +164,16 @@ fn entries(jobs: Vec<Job>) -> Vec<Entry> {
         };
         let mut unique = format!("{stem}{extension}");
         let mut n = 2;
-        while !taken.insert(unique.to_lowercase()) {
+        while !self.taken.insert(unique.to_lowercase()) {
             unique = format!("{stem} ({n}){extension}");
             n += 1;
         }
-        entries.push(Entry {
+        self.all.push(Entry {
             name: unique,
             product,
             mp3: output.mp3,
         });
     }
-    entries
 }
 
 fn write(
@@ -248,7 +259,9 @@ mod tests {
             job("../b.m4b", Some(r#"{"chapters": 2}"#)),
             job("con.mp4", Some("{}")),
         ];
-        let names: Vec<String> = entries(jobs).into_iter().map(|entry| entry.name).collect();
+        let mut entries = Entries::default();
+        jobs.into_iter().for_each(|job| entries.add(job));
+        let names: Vec<String> = entries.all.into_iter().map(|entry| entry.name).collect();
         assert_eq!(
             names,
             [

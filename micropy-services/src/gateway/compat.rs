@@ -32,11 +32,12 @@ pub async fn upload(
     }
     let json = wants_json(request.headers());
     let batch = gateway.ports.new_id();
-    let received = match Form::read(request, options, false) {
-        Ok(form) => gateway.receive_form(&session, form, batch).await,
-        Err(problem) => Err(problem),
+    let received = async {
+        let form = Form::read(request, options, false)?;
+        let _slot = gateway.uploads.take(&session.email)?;
+        gateway.receive_form(&session, form, batch).await
     };
-    let received = match received {
+    let received = match received.await {
         Ok(received) => received,
         Err(problem) if problem.status() == StatusCode::BAD_REQUEST => {
             return (StatusCode::BAD_REQUEST, "exactly 1 file required").into_response();

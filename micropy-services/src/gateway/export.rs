@@ -18,9 +18,11 @@ use super::view::{JobView, rfc3339};
 use super::webhooks::WebhookView;
 use super::{Gateway, Shared};
 use crate::accounts::AccountError;
+use crate::http::hold;
 
-/// Jobs that are in memory at once.
-const PAGE: usize = 200;
+/// Jobs and bytes that are in memory at once.
+const PAGE: usize = 50;
+const PAGE_BYTES: usize = 64 << 10;
 
 /// Everything that there is of a user.
 #[derive(Serialize, ToSchema)]
@@ -40,9 +42,13 @@ pub struct Export {
 /// secrets, all jobs, and where their MP3s are.
 #[utoipa::path(
     get, path = "/api/v1/auth/export", tag = "accounts",
-    responses((status = 200, body = Export))
+    responses(
+        (status = 200, body = Export),
+        (status = 429, description = "You have too many downloads; see Retry-After", body = Problem),
+    )
 )]
 pub async fn export(State(gateway): State<Shared>, session: Session) -> Result<Response, Problem> {
+    let slot = gateway.downloads.take(&session.email)?;
     let tokens = match gateway.accounts.api_tokens(session.token.reveal()).await {
         Ok(tokens) => tokens,
         Err(AccountError::Unsupported) => Vec::new(),
@@ -62,13 +68,14 @@ pub async fn export(State(gateway): State<Shared>, session: Session) -> Result<R
     // The jobs follow in the same object.
     let mut head = head.to_string();
     head.truncate(head.len() - 1);
-    head.push_str(",\"jobs\":[");
+    head.push_str(",\"jobs\":");
     let jobs = stream::try_unfold(Page::First, move |page| {
         let (gateway, owner) = (gateway.clone(), session.email.clone());
         async move { gateway.page(&owner, page).await }
     });
     let head = stream::once(async move { Ok::<_, Error>(Bytes::from(head)) });
     let body = Body::from_stream(while_it_lasts(watched, head.chain(jobs)));
+    let body = hold(body, slot);
     let headers = [
         (CONTENT_TYPE, "application/json"),
         (
@@ -98,24 +105,19 @@ impl Gateway {
             before,
             ..Filter::default()
         };
+        let mut text = String::from(if before.is_none() { "[" } else { "" });
         let turn = self.readers.wait(owner.to_owned()).await;
-        let jobs = self.ports.jobs.list(owner, &filter, PAGE).await?;
+        let next = self
+            .write_jobs(&mut text, owner, filter, PAGE, PAGE_BYTES)
+            .await?;
         drop(turn);
-        let next = match jobs.last() {
-            Some(last) if jobs.len() == PAGE => Page::Before(last.id),
-            _ => Page::End,
-        };
-        let mut text = String::new();
-        for (n, job) in jobs.into_iter().enumerate() {
-            if before.is_some() || n > 0 {
-                text.push(',');
+        let next = match next {
+            Some(last) => Page::Before(last),
+            None => {
+                text.push_str("]}");
+                Page::End
             }
-            // Plain structs always serialise.
-            text += &serde_json::to_string(&self.view(job)).unwrap_or_else(|e| unreachable!("{e}"));
-        }
-        if matches!(next, Page::End) {
-            text.push_str("]}");
-        }
+        };
         Ok(Some((text.into(), next)))
     }
 }

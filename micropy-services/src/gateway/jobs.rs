@@ -3,8 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse as _, Response};
+use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{self, Filter, State as JobState, Topic};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::body::{JobId, Query};
@@ -12,13 +15,15 @@ use super::problem::Problem;
 use super::session::{OwnJob, Session};
 use super::view::JobView;
 use super::{Gateway, Shared};
-use crate::job::intake::IntakeError;
+use crate::job::intake::{IntakeError, STEP};
 use crate::job::message::Body;
-use crate::telemetry;
+use crate::{http, telemetry};
 
 /// Jobs on a page, unless the client asks for more or fewer.
 const PAGE: usize = 50;
 const MAX_PAGE: usize = 500;
+/// Bytes of a page: what is beyond them is on the next one, whatever the client asks for.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// The jobs to list.
 #[derive(Deserialize, IntoParams)]
@@ -36,14 +41,18 @@ pub struct Selection {
     /// Only jobs older than this one: the `next` of the previous page.
     #[param(pattern = "^[0-9a-fA-F]{24}$")]
     before: Option<String>,
-    /// How many at most, up to 500. The default is 50.
+    /// How many at most, up to 500. The default is 50. Where they would be more than a megabyte, there are fewer.
     #[param(maximum = 65535)]
     limit: Option<u16>,
 }
 
 /// A page of jobs, newest first.
-#[derive(Serialize, ToSchema)]
-pub struct JobPage {
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "it describes in the document what is written job by job"
+)]
+struct JobPage {
     jobs: Vec<JobView>,
     /// The `before` of the next page, if there is one.
     next: Option<String>,
@@ -82,24 +91,19 @@ pub async fn list(
     State(gateway): State<Shared>,
     session: Session,
     Query(selection): Query<Selection>,
-) -> Result<Json<JobPage>, Problem> {
+) -> Result<Response, Problem> {
     let filter = selection.filter()?;
     let limit = selection.limit.map_or(PAGE, usize::from);
     let limit = limit.clamp(1, MAX_PAGE);
-    let _turn = gateway.readers.wait(session.email.clone()).await;
-    // One more job tells whether there is another page.
-    let mut jobs = gateway
-        .ports
-        .jobs
-        .list(&session.email, &filter, limit + 1)
+    let turn = gateway.readers.wait(session.email.clone()).await;
+    let mut page = String::from("{\"jobs\":[");
+    let next = gateway
+        .write_jobs(&mut page, &session.email, filter, limit, PAGE_BYTES)
         .await?;
-    let more = jobs.len() > limit;
-    jobs.truncate(limit);
-    let next = jobs.last().filter(|_| more).map(|job| job.id.to_string());
-    Ok(Json(JobPage {
-        jobs: jobs.into_iter().map(|job| gateway.view(job)).collect(),
-        next,
-    }))
+    let next = serde_json::json!(next.map(|id| id.to_string()));
+    page += &format!("],\"next\":{next}}}");
+    let body = http::hold_text(page, turn);
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// Show a job.
@@ -159,13 +163,51 @@ pub async fn retry(
 }
 
 impl Gateway {
+    /// Appends a user's jobs to a part of a JSON array: up to `limit`, or until the text has so many bytes. Returns the
+    /// last one's id where there are more.
+    pub(super) async fn write_jobs(
+        &self,
+        text: &mut String,
+        owner: &str,
+        mut filter: Filter,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Option<Id>, jobs::Error> {
+        let mut written = 0;
+        loop {
+            let step = STEP.min(limit - written);
+            // One more tells whether there is another page.
+            let jobs = self.ports.jobs.list(owner, &filter, step + 1).await?;
+            let mut jobs = jobs.into_iter();
+            for job in jobs.by_ref().take(step) {
+                filter.before = Some(job.id);
+                if !text.ends_with('[') {
+                    text.push(',');
+                }
+                // Plain structs always serialise.
+                *text +=
+                    &serde_json::to_string(&self.view(job)).unwrap_or_else(|e| unreachable!("{e}"));
+                written += 1;
+                if text.len() >= bytes {
+                    break;
+                }
+            }
+            if jobs.as_slice().is_empty() {
+                return Ok(None);
+            }
+            if written == limit || text.len() >= bytes {
+                return Ok(filter.before);
+            }
+        }
+    }
+
     /// Deletes all jobs of a user with their files.
     pub async fn remove_all_jobs(&self, owner: &str) -> Result<(), Problem> {
         loop {
             let jobs = self
                 .ports
                 .jobs
-                .list(owner, &Filter::default(), MAX_PAGE)
+                .list(owner, &Filter::default(), STEP)
                 .await?;
             if jobs.is_empty() {
                 return Ok(());
@@ -205,10 +247,10 @@ mod tests {
     use axum::http::Request;
     use axum::http::header::AUTHORIZATION;
     use micropy_core::ports::auth::Change;
-    use micropy_core::ports::jobs::Job;
+    use micropy_core::ports::jobs::{Job, Output};
     use micropy_core::ports::memory::MemoryAuth;
     use micropy_core::ports::time::{ManualClock, Timestamp};
-    use micropy_core::ports::{Auth as _, Clock as _, Id};
+    use micropy_core::ports::{Auth as _, Clock as _};
     use tower::ServiceExt as _;
 
     use super::*;
@@ -260,6 +302,122 @@ mod tests {
         for path in paths {
             assert!(listed(&ann, path).await, "{path}");
         }
+    }
+
+    /// A gateway where Ann has so many jobs, each with a report as large as one may be, and her token.
+    async fn with_large_reports(count: u32) -> (Gateway, String) {
+        let clock = Arc::new(ManualClock::new(Timestamp::default()));
+        let ports = Ports::in_memory(clock.clone());
+        let warnings = vec!["w".repeat(240); 50];
+        let report = serde_json::json!({"codec": "aac", "warnings": warnings}).to_string();
+        for n in 1..=count {
+            let id = |kind: u8| {
+                let mut id = [kind; 12];
+                id[..4].copy_from_slice(&n.to_be_bytes());
+                Id::from_bytes(id)
+            };
+            let output = Output {
+                mp3: id(3),
+                bytes: 1,
+                report: report.clone(),
+            };
+            let job = Job {
+                state: JobState::Done,
+                output: Some(output),
+                ..Job::new(id(1), ANN, id(2), ports.clock.now())
+            };
+            ports.jobs.create(&job, None).await.unwrap();
+        }
+        let secret = Secret::new("a secret of the tests, of more than 32 bytes");
+        let users = Arc::new(MemoryAuth::default());
+        let accounts = Arc::new(LocalAccounts::new(users, clock, &secret));
+        let account = Credentials {
+            email: ANN.to_owned(),
+            password: "correct horse".to_owned(),
+        };
+        let token = accounts.register(account, [192, 0, 2, 1].into()).await;
+        (Gateway::new(ports, accounts), token.unwrap())
+    }
+
+    async fn get(gateway: &Gateway, token: &str, path: &str) -> Response {
+        let request = Request::get(path).header(AUTHORIZATION, format!("Bearer {token}"));
+        let request = request.body(Body::empty()).unwrap();
+        gateway.router().oneshot(request).await.unwrap()
+    }
+
+    async fn json(response: Response) -> serde_json::Value {
+        let read = axum::body::to_bytes(response.into_body(), usize::MAX);
+        serde_json::from_slice(&read.await.unwrap()).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lists_of_a_user_whose_client_reads_slowly_are_few_and_small() {
+        let (gateway, token) = with_large_reports(300).await;
+        let list = || get(&gateway, &token, "/api/v1/jobs?limit=500");
+        let minute = std::time::Duration::from_secs(60);
+        let mut unread = Vec::new();
+        while let Ok(response) = tokio::time::timeout(minute, list()).await {
+            let bytes = axum::body::HttpBody::size_hint(response.body()).exact();
+            assert!(bytes.unwrap() < PAGE_BYTES as u64 + (32 << 10), "{bytes:?}");
+            unread.push(response);
+            assert!(unread.len() <= 2, "at a time");
+        }
+        assert_eq!(unread.len(), 2);
+        unread.pop();
+        assert_eq!(list().await.status(), StatusCode::OK, "one was dropped");
+    }
+
+    #[tokio::test]
+    async fn what_is_too_much_for_a_page_is_on_the_next() {
+        let (gateway, token) = with_large_reports(300).await;
+        let (mut seen, mut pages) = (Vec::new(), 0);
+        let mut path = "/api/v1/jobs?limit=500".to_owned();
+        loop {
+            let page = json(get(&gateway, &token, &path).await).await;
+            let ids = page["jobs"].as_array().unwrap().iter();
+            seen.extend(ids.map(|job| job["id"].as_str().unwrap().to_owned()));
+            pages += 1;
+            match page["next"].as_str() {
+                Some(next) => path = format!("/api/v1/jobs?limit=500&before={next}"),
+                None => break,
+            }
+        }
+        assert!(pages > 3, "{pages}");
+        assert_eq!(seen.len(), 300);
+        assert!(seen.is_sorted_by(|later, earlier| later > earlier));
+        let page = json(get(&gateway, &token, "/api/v1/jobs?limit=3").await).await;
+        assert_eq!(page["jobs"].as_array().unwrap().len(), 3);
+        assert_eq!(page["next"], page["jobs"][2]["id"]);
+    }
+
+    #[tokio::test]
+    async fn an_export_is_a_download_and_is_made_in_small_pieces() {
+        let (gateway, token) = with_large_reports(120).await;
+        let export = || get(&gateway, &token, "/api/v1/auth/export");
+        let response = export().await;
+        let mut body = response.into_body().into_data_stream();
+        let mut whole = Vec::new();
+        while let Some(piece) = futures_util::StreamExt::next(&mut body).await {
+            let piece = piece.unwrap();
+            assert!(piece.len() < 96 << 10, "{}", piece.len());
+            whole.extend_from_slice(&piece);
+        }
+        drop(body);
+        let exported: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+        assert_eq!(exported["email"], ANN);
+        assert_eq!(exported["jobs"].as_array().unwrap().len(), 120);
+        let mut unread = Vec::new();
+        loop {
+            let response = export().await;
+            match response.status() {
+                StatusCode::OK => unread.push(response),
+                refused => break assert_eq!(refused, StatusCode::TOO_MANY_REQUESTS),
+            }
+        }
+        assert!(unread.len() <= 32, "{}", unread.len());
+        let (gateway, token) = with_large_reports(0).await;
+        let exported = json(get(&gateway, &token, "/api/v1/auth/export").await).await;
+        assert_eq!(exported["jobs"], serde_json::json!([]));
     }
 
     #[tokio::test]

@@ -2,8 +2,10 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::routing::{get, post};
+use bytes::Bytes;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::openapi::path::Parameter;
@@ -95,9 +97,15 @@ pub fn router(gateway: Shared) -> Router {
         .route("/download", get(compat::download));
 
     let viewer: Router = SwaggerUi::new("/api/docs")
-        .url("/api/v1/openapi.json", openapi)
         .config(Config::new([document]))
         .into();
+    // The viewer would write it anew for each client, however slowly that reads. Plain structs always serialise.
+    let openapi = serde_json::to_string(&openapi).unwrap_or_else(|e| unreachable!("{e}"));
+    let openapi = Bytes::from(openapi);
+    let viewer = viewer.route(
+        "/api/v1/openapi.json",
+        get(async move || ([(CONTENT_TYPE, JSON)], openapi.clone())),
+    );
 
     Router::new()
         .merge(v1)

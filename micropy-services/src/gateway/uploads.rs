@@ -26,6 +26,7 @@ use super::session::Session;
 use super::slots::{Slots, share};
 use super::view::JobView;
 use super::{Gateway, Shared};
+use crate::http::hold;
 use crate::job::intake::{Submission, to_the_end};
 use crate::job::options::{ConversionOptions, MAX_VALUE};
 
@@ -90,6 +91,7 @@ pub async fn upload(
     gateway.check_confirmed(&session)?;
     gateway.check_stores().await?;
     let form = Form::read(request, options, true)?;
+    let slot = gateway.uploads.take(&session.email)?;
     let batch = gateway.ports.new_id();
     let received = gateway.receive_form(&session, form, batch).await?;
     let failed = received.iter().all(|file| file.result.is_err());
@@ -100,7 +102,9 @@ pub async fn upload(
     if let (true, Some(problem)) = (failed, first) {
         return Err(problem);
     }
-    Ok((StatusCode::CREATED, Json(gateway.uploaded(batch, received))).into_response())
+    let created = (StatusCode::CREATED, Json(gateway.uploaded(batch, received))).into_response();
+    // The jobs of a request that is repeated may have long reports.
+    Ok(created.map(|body| hold(body, slot)))
 }
 
 impl Gateway {
@@ -271,7 +275,7 @@ fn form_problem(e: multer::Error) -> Problem {
 }
 
 impl Gateway {
-    /// Receives the files of a form, each on its own.
+    /// Receives the files of a form, each on its own. The caller has a slot for it.
     pub async fn receive_form(
         &self,
         session: &Session,
@@ -279,7 +283,6 @@ impl Gateway {
         batch: Id,
     ) -> Result<Vec<Received>, Problem> {
         let mut received = Vec::new();
-        let _slot = self.uploads.take(&session.email)?;
         let watched = self.watch(session);
         loop {
             let part = match form.next().await {

@@ -15,6 +15,9 @@ use crate::Ports;
 use crate::job::message::Body;
 use crate::telemetry;
 
+/// Jobs that are read from the ledger at once: each may have a report of 16 KiB.
+pub const STEP: usize = 50;
+
 /// Why a job was not submitted. Nothing of it is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
