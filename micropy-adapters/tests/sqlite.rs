@@ -208,3 +208,60 @@ async fn a_damaged_job_keeps_no_other_from_its_list() {
     }
     database.close().await;
 }
+
+#[tokio::test]
+async fn what_is_cancelled_or_deleted_leaves_no_message_in_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("micropy.db");
+    let database = Database::open(&path).await.unwrap();
+    let clock = Arc::new(SystemClock);
+    let queues =
+        Topics::each(|topic| SqliteQueue::new(database.clone(), topic.name(), clock.clone()));
+    let jobs = SqliteJobs::new(database.clone(), queues.clone(), clock.clone());
+    let message = |job: Id, file_name: &str| {
+        let body = format!(r#"{{"job_id":"{job}","file_name":{file_name:?}}}"#);
+        Message {
+            topic: Topic::Video,
+            payload: body.into_bytes(),
+        }
+    };
+    let create = async |byte: u8, owner: &str, file_name: &str| {
+        let job = Job {
+            state: State::Queued,
+            ..Job::new(id(byte), owner, id(byte + 100), SystemClock.now())
+        };
+        let created = jobs.create(&job, Some(message(job.id, file_name))).await;
+        created.unwrap();
+    };
+    let pool = open(&path).await;
+    let waiting = async || -> Vec<Vec<u8>> {
+        let select = sqlx::query_scalar("SELECT payload FROM messages ORDER BY id");
+        select.fetch_all(&pool).await.unwrap()
+    };
+    create(1, "ann@example.com", "a.mp4").await;
+    // Whose name is what the other's message says of its job.
+    create(2, "bob@example.com", &format!("\"{}\"", id(1))).await;
+    let bobs = waiting().await.pop().unwrap();
+    for _ in 0..20 {
+        jobs.cancel(id(1)).await.unwrap();
+        assert_eq!(waiting().await, std::slice::from_ref(&bobs));
+        let again = jobs.retry(id(1), message(id(1), "a.mp4")).await;
+        again.unwrap();
+    }
+    assert_eq!(waiting().await.len(), 2);
+    jobs.delete(id(1)).await.unwrap();
+    for _ in 0..20 {
+        create(1, "ann@example.com", "a.mp4").await;
+        jobs.delete(id(1)).await.unwrap();
+    }
+    assert_eq!(waiting().await, std::slice::from_ref(&bobs));
+    // One that is being received can still be settled.
+    create(1, "eve@example.com", "a.mp4").await;
+    let first = queues.video.receive().await.unwrap();
+    let delivery = queues.video.receive().await.unwrap();
+    assert!(first.payload() == bobs && delivery.payload() != bobs);
+    jobs.cancel(id(1)).await.unwrap();
+    delivery.ack().await.unwrap();
+    first.ack().await.unwrap();
+    assert_eq!(waiting().await, [[0; 0]; 0]);
+}

@@ -93,6 +93,20 @@ impl SqliteJobs {
         }
     }
 
+    /// Removes the message that requests the conversion of a job, as it was before it was cancelled or deleted. It would
+    /// stand before those of others for nothing.
+    async fn take_back(
+        &self,
+        connection: &mut SqliteConnection,
+        entry: &Entry,
+    ) -> Result<(), Failure> {
+        let job = &entry.job;
+        if job.state == State::Queued && job.requested.is_some() {
+            self.queues.video.remove_about(connection, &job.id).await?;
+        }
+        Ok(())
+    }
+
     async fn send(
         &self,
         connection: &mut SqliteConnection,
@@ -134,6 +148,9 @@ impl SqliteJobs {
         let message = entry.hold_back(message);
         if entry != before {
             store(&mut transaction, &entry).await?;
+        }
+        if entry.job.state == State::Cancelled {
+            self.take_back(&mut transaction, &before).await?;
         }
         self.send(&mut transaction, message.as_ref()).await?;
         let moves_up = entry.waiting.is_some() || before.in_line && !entry.in_line;
@@ -181,6 +198,7 @@ impl SqliteJobs {
         seen.map_or(Ok(()), |seen| entry.expect_unchanged(seen))?;
         let delete = sqlx::query("DELETE FROM jobs WHERE id = ?").bind(blob(&id));
         delete.execute(&mut *transaction).await?;
+        self.take_back(&mut transaction, &entry).await?;
         let owner = &entry.job.owner;
         let released = entry.in_line
             && self

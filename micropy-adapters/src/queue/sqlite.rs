@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use micropy_core::ports::queue::{DeadLetter, DeadLetters, Delivery, Error, LONGEST_DELAY, Queue};
-use micropy_core::ports::{Clock, Timestamp};
+use micropy_core::ports::{Clock, Id, Timestamp};
 use sqlx::Row;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -52,6 +52,22 @@ impl SqliteQueue {
         insert
             .bind(self.name)
             .bind(payload)
+            .execute(transaction)
+            .await
+            .map(drop)
+    }
+
+    /// Removes the messages about a job as part of a transaction: those that hold its id as text in JSON. A text within
+    /// another never looks like that, since its quotes are escaped.
+    pub(crate) async fn remove_about(
+        &self,
+        transaction: &mut sqlx::SqliteConnection,
+        job: &Id,
+    ) -> Result<(), sqlx::Error> {
+        let delete = sqlx::query("DELETE FROM messages WHERE queue = ? AND instr(payload, ?)");
+        delete
+            .bind(self.name)
+            .bind(format!("\"{job}\"").into_bytes())
             .execute(transaction)
             .await
             .map(drop)

@@ -189,9 +189,10 @@ impl Throttle {
     }
 }
 
-/// Allows each network so many of something within [`WINDOW`].
+/// Allows each network, or each account, so many of something within [`WINDOW`], or within a day.
 pub struct Allowance {
     limit: u32,
+    window: Duration,
     seen: Mutex<Counters>,
 }
 
@@ -199,18 +200,42 @@ impl Allowance {
     pub fn new(limit: u32) -> Self {
         Allowance {
             limit,
+            window: WINDOW,
             seen: Mutex::default(),
         }
     }
 
-    /// Counts one; otherwise says how long until another is allowed.
+    /// So many a day.
+    pub fn daily(limit: u32) -> Self {
+        Allowance {
+            window: DAY,
+            ..Allowance::new(limit)
+        }
+    }
+
+    /// Counts one of a network; otherwise says how long until another is allowed.
     pub fn take(&self, from: IpAddr, now: Timestamp) -> Result<(), Duration> {
-        let key = Key::Network(Network::of(from));
+        self.count(Key::Network(Network::of(from)), now)
+    }
+
+    /// The same of an account.
+    pub fn take_of(&self, account: &str, now: Timestamp) -> Result<(), Duration> {
+        self.count(Key::Account(Sha256::digest(account).into()), now)
+    }
+
+    /// How long until an account is allowed another; `None` where it is now.
+    pub fn wait_of(&self, account: &str, now: Timestamp) -> Option<Duration> {
+        let key = Key::Account(Sha256::digest(account).into());
+        let counters = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        counters.wait(&key, self.limit, self.window, now)
+    }
+
+    fn count(&self, key: Key, now: Timestamp) -> Result<(), Duration> {
         let mut counters = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        match counters.wait(&key, self.limit, WINDOW, now) {
+        match counters.wait(&key, self.limit, self.window, now) {
             Some(wait) => Err(wait),
             None => {
-                counters.count(key, WINDOW, now);
+                counters.count(key, self.window, now);
                 Ok(())
             }
         }
@@ -379,6 +404,14 @@ mod tests {
         assert_eq!(take("192.0.2.1", START), Ok(()));
         assert_eq!(take("2001:db8::1", START.plus(WINDOW)), Ok(()));
         assert_eq!(Allowance::new(0).take(here(), START), Err(WINDOW));
+
+        let daily = Allowance::daily(1);
+        assert_eq!(daily.wait_of("ann", START), None);
+        assert_eq!(daily.take_of("ann", START), Ok(()));
+        assert_eq!(daily.wait_of("ann", START.plus(WINDOW)), Some(DAY - WINDOW));
+        assert_eq!(daily.take_of("ann", START.plus(WINDOW)), Err(DAY - WINDOW));
+        assert_eq!(daily.take_of("bob", START), Ok(()));
+        assert_eq!(daily.take_of("ann", START.plus(DAY)), Ok(()));
     }
 
     #[test]

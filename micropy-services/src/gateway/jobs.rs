@@ -131,6 +131,7 @@ pub async fn cancel(
     OwnJob(job): OwnJob,
 ) -> Result<Json<JobView>, Problem> {
     gateway.ports.jobs.cancel(job.id).await?;
+    gateway.count_voided(&job);
     if job.state == JobState::Receiving {
         gateway.writers.interrupt(job.id).await;
         gateway.ports.videos.delete(job.source).await?;
@@ -146,6 +147,7 @@ pub async fn cancel(
         (status = 200, body = JobView),
         (status = 404, description = "No such job, or its video is gone", body = Problem),
         (status = 409, description = "It is not finished, or it succeeded", body = Problem),
+        (status = 429, description = "You have cancelled too many jobs; see Retry-After", body = Problem),
     )
 )]
 pub async fn retry(
@@ -154,6 +156,7 @@ pub async fn retry(
     OwnJob(job): OwnJob,
 ) -> Result<Json<JobView>, Problem> {
     gateway.check_confirmed(&session)?;
+    gateway.check_pace(&session)?;
     gateway.ports.videos.head(job.source).await?;
     let publishing = telemetry::publishing(Topic::Video, job.id);
     let message = publishing.in_scope(|| Body::of(&job).another_request());
@@ -236,6 +239,7 @@ pub async fn delete(
 ) -> Result<StatusCode, Problem> {
     gateway.writers.interrupt(job.id).await;
     gateway.ports.remove(job.id).await?;
+    gateway.count_voided(&job);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -418,6 +422,59 @@ mod tests {
         let (gateway, token) = with_large_reports(0).await;
         let exported = json(get(&gateway, &token, "/api/v1/auth/export").await).await;
         assert_eq!(exported["jobs"], serde_json::json!([]));
+    }
+
+    #[tokio::test]
+    async fn who_makes_thousands_of_requests_void_may_not_make_more_for_a_while() {
+        let (gateway, token) = with_large_reports(0).await;
+        let post = async |path: String| {
+            let request = Request::post(path).header(AUTHORIZATION, format!("Bearer {token}"));
+            let request = request.body(Body::empty()).unwrap();
+            gateway.router().oneshot(request).await.unwrap()
+        };
+        let ports = &gateway.ports;
+        let job = ports.draft(crate::job::intake::Submission {
+            owner: ANN.to_owned(),
+            key: None,
+            batch: None,
+            file_name: "a.mp4".to_owned(),
+            options: "{}".to_owned(),
+        });
+        let video = futures_util::stream::iter([Ok(bytes::Bytes::from_static(b"0123456789"))]);
+        let label = micropy_core::ports::storage::Label::default();
+        let stored = ports.videos.put(job.source, &label, Box::pin(video));
+        stored.await.unwrap();
+        let job = Job {
+            state: JobState::Queued,
+            ..job
+        };
+        let id = ports.submit(job).await.unwrap().id;
+        let mut pairs = 0;
+        let refused = loop {
+            let cancelled = post(format!("/api/v1/jobs/{id}/cancel")).await;
+            assert_eq!(
+                cancelled.status(),
+                StatusCode::OK,
+                "nobody is kept from that"
+            );
+            let retried = post(format!("/api/v1/jobs/{id}/retry")).await;
+            match retried.status() {
+                StatusCode::OK => pairs += 1,
+                _ => break retried,
+            }
+            assert!(pairs < 5_000);
+        };
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert!(refused.headers().contains_key("retry-after"));
+        assert_eq!(pairs + 1, super::super::quota::VOIDED);
+        let request = Request::post("/api/v1/tus")
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .header("tus-resumable", "1.0.0")
+            .header("upload-length", "10");
+        let request = request.body(Body::empty()).unwrap();
+        let upload = gateway.router().oneshot(request).await.unwrap();
+        assert_eq!(upload.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(get(&gateway, &token, "/api/v1/jobs").await.status(), 200);
     }
 
     #[tokio::test]

@@ -108,6 +108,8 @@ pub struct Gateway {
     admission: Arc<quota::Admission>,
     /// Registrations of each network.
     registrations: Arc<Allowance>,
+    /// Requests of conversions that each user has made void.
+    voided: Arc<Allowance>,
     /// Mails about accounts that are being asked for.
     mails: Arc<Semaphore>,
     archives: slots::Slots,
@@ -147,6 +149,7 @@ impl Gateway {
             writers: Arc::default(),
             admission: Arc::default(),
             registrations: Arc::new(Allowance::new(REGISTRATIONS)),
+            voided: Arc::new(Allowance::new(quota::VOIDED)),
             mails: Arc::new(Semaphore::new(mails::MAX_REQUESTS)),
             archives: archive::slots(),
             downloads: download::slots(http::max_connections(1)),

@@ -1,13 +1,19 @@
-//! Quotas of users.
+//! Quotas of users, and their pace.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use micropy_core::ports::jobs::{Job, State};
+
 use super::Gateway;
 use super::body::Rejection;
 use super::problem::Problem;
 use super::session::Session;
+
+/// Conversions that one user may cancel, or delete, within five minutes after they were requested. Each leaves a message
+/// in the queue that stands before those of others, and takes a worker a moment.
+pub const VOIDED: u32 = 1_000;
 
 /// Creates a user's jobs one at a time, so that each check of the quota sees the jobs before; and knows what is on its
 /// way, of which the ledger hears only when it is complete.
@@ -129,6 +135,25 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Gateway {
+    /// Takes note that a job, as it was seen, will never be begun by the message that requests it.
+    pub fn count_voided(&self, job: &Job) {
+        if job.state == State::Queued && job.requested.is_some() {
+            // Nobody is kept from cancelling.
+            let _ = self.voided.take_of(&job.owner, self.ports.clock.now());
+        }
+    }
+
+    /// Refuses more requests of conversions from those who have made too many void.
+    pub fn check_pace(&self, session: &Session) -> Result<(), Problem> {
+        match self.voided.wait_of(&session.email, self.ports.clock.now()) {
+            None => Ok(()),
+            Some(wait) => Err(Problem::too_many(
+                wait.as_secs() + 1,
+                format!("You have cancelled or deleted {VOIDED} queued jobs within five minutes."),
+            )),
+        }
+    }
+
     /// Bytes that a user may still store, without those that are reserved for uploads on their way.
     async fn remaining_quota(&self, session: &Session) -> Result<u64, Problem> {
         let usage = self.ports.jobs.usage(&session.email).await?;
@@ -159,6 +184,7 @@ impl Gateway {
 
     /// Rejects a video that is larger than the user may store.
     pub async fn check_quota(&self, session: &Session, bytes: u64) -> Result<(), Problem> {
+        self.check_pace(session)?;
         let (limit, rejection) = self.upload_limit(self.remaining_quota(session).await?);
         match bytes <= limit {
             true => Ok(()),
@@ -173,6 +199,7 @@ impl Gateway {
         session: &Session,
         most: Option<u64>,
     ) -> Result<(Reservation, u64, Rejection), Problem> {
+        self.check_pace(session)?;
         let _turn = self.admission.lock(&session.email).await;
         let remaining = self.remaining_quota(session).await?;
         let (limit, rejection) = self.upload_limit(remaining);
