@@ -570,6 +570,7 @@ impl Auth for MysqlAuth {
                 }
                 Change::Verified(verified) => account.standing.is_verified = verified,
                 Change::Role(role) => account.standing.role = role,
+                Change::TokensEnded => account.standing.end_tokens(now),
             }
             Self::set_standing(&mut transaction, &account).await?;
             transaction.commit().await?;

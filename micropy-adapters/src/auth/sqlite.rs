@@ -26,6 +26,8 @@ const DISABLE: &str = "
 UPDATE users SET disabled = 1, version = version + 1, tokens_since = ? WHERE email = ?
 RETURNING *";
 const ENABLE: &str = "UPDATE users SET disabled = 0 WHERE email = ? RETURNING *";
+const END_TOKENS: &str = "
+UPDATE users SET version = version + 1, tokens_since = ? WHERE email = ? RETURNING *";
 const VERIFY: &str = "UPDATE users SET verified = ? WHERE email = ? RETURNING *";
 const GIVE_ROLE: &str = "UPDATE users SET role = ? WHERE email = ? RETURNING *";
 const REVOKE: &str = "
@@ -193,6 +195,7 @@ impl Auth for SqliteAuth {
             Change::Disabled(false) => sqlx::query(ENABLE),
             Change::Verified(verified) => sqlx::query(VERIFY).bind(verified),
             Change::Role(role) => sqlx::query(GIVE_ROLE).bind(role.name()),
+            Change::TokensEnded => sqlx::query(END_TOKENS).bind(now.as_millis()),
         };
         let update = update.bind(email);
         changed(update.fetch_optional(self.database.write()).await)

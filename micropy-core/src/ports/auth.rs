@@ -59,7 +59,7 @@ pub struct User {
     /// Whether mail is known to reach the user at the address.
     pub is_verified: bool,
     /// The credential version: another one after the password was changed, by whatever program, and after the user was
-    /// disabled. A token is good for the version under which it was issued. An adapter may derive it from the stored
+    /// disabled or all tokens were ended. A token is good for the version under which it was issued. An adapter may derive it from the stored
     /// password, so nobody outside gets to see it.
     pub version: u64,
     /// A token that names no version is good if it was issued at this time or later.
@@ -109,6 +109,8 @@ pub enum Change {
     Verified(bool),
     /// Gives the user another role.
     Role(Role),
+    /// Ends all tokens for good.
+    TokensEnded,
 }
 
 /// The SHA-256 of what identifies a token.

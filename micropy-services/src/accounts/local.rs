@@ -30,6 +30,9 @@ const DAILY_MAILS: u32 = 10;
 const DAILY_MAILS_FROM: u32 = 100;
 /// Of those, to an address that is not confirmed: it may be somebody's who knows nothing of it.
 const DAILY_MAILS_UNCONFIRMED: u32 = 5;
+/// Sessions of one user that may be ended one by one within a day: each is remembered for a year. Whoever ends more
+/// ends all.
+const DAILY_LOGOUTS: u32 = 1_000;
 /// How long the store may take to say whether a token is good.
 const CHECK_TIME: Duration = Duration::from_secs(2);
 /// How long a store that did not answer is not asked again.
@@ -55,6 +58,8 @@ pub struct LocalAccounts {
     mails: Throttle,
     daily_mails: Throttle,
     unconfirmed_mails: Throttle,
+    /// Sessions that each user has ended.
+    logouts: Allowance,
     registration: bool,
     confirmation: bool,
     /// Of those who log in, and of those who register or set another password: neither wait for the other.
@@ -82,6 +87,7 @@ impl LocalAccounts {
             mails: Throttle::new(MAILS),
             daily_mails: Throttle::daily(DAILY_MAILS, DAILY_MAILS_FROM),
             unconfirmed_mails: Throttle::daily(DAILY_MAILS_UNCONFIRMED, DAILY_MAILS_FROM),
+            logouts: Allowance::daily(DAILY_LOGOUTS),
             registration: true,
             confirmation: false,
             login_turns: Turns::new(turns),
@@ -380,8 +386,25 @@ impl Accounts for LocalAccounts {
         let Some((claims, digest)) = self.read(token) else {
             return Ok(());
         };
+        // One that has ended already does nothing to the others.
+        let Some(user) = self.user_of(&claims, &digest).await? else {
+            return Ok(());
+        };
+        let now = self.clock.now();
+        if self.logouts.take_of(&user.id, now).is_err() {
+            match self
+                .users
+                .change(&user.email, Change::TokensEnded, now)
+                .await
+            {
+                Ok(_) | Err(Error::NotFound) => {}
+                Err(e) => return Err(e),
+            }
+            self.recent.forget();
+            return Ok(());
+        }
         let expiry = Timestamp::from_millis(claims.exp.saturating_mul(1000)).plus(REVOKED);
-        self.users.revoke(&digest, expiry, self.clock.now()).await?;
+        self.users.revoke(&digest, expiry, now).await?;
         self.recent.remember(digest, None);
         Ok(())
     }
@@ -748,6 +771,32 @@ mod tests {
         users.is_away.store(true, Ordering::SeqCst);
         let answer = accounts.logout(&other).await;
         assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_logs_out_without_end_ends_all_sessions_and_fills_no_store() {
+        let (accounts, users, token) = accounts().await;
+        let (other, mut own) = (accounts.renew(&token).await.unwrap(), token);
+        let mut logouts = 0;
+        while is_valid(&accounts, &other).await {
+            let next = accounts.renew(&own).await.unwrap();
+            accounts.logout(&own).await.unwrap();
+            assert!(!is_valid(&accounts, &own).await);
+            // Again and again does nothing, also to the others.
+            accounts.logout(&own).await.unwrap();
+            own = next;
+            logouts += 1;
+            assert!(logouts < 5_000);
+            tokio::time::advance(HOLDS).await;
+        }
+        assert_eq!(logouts, DAILY_LOGOUTS + 1);
+        assert!(!is_valid(&accounts, &own).await);
+        let account = credentials(ANN, "correct horse");
+        let later = accounts.login(Some(account), HERE).await.unwrap();
+        assert!(is_valid(&accounts, &later).await, "nobody is shut out");
+        accounts.logout(&later).await.unwrap();
+        assert!(!is_valid(&accounts, &later).await, "and none stays in");
+        drop(users);
     }
 
     #[tokio::test(start_paused = true)]

@@ -74,6 +74,7 @@ async fn nobody_signs_in_unregistered(auth: &dyn Auth) {
         Change::Disabled(false),
         Change::Verified(true),
         Change::Role(Role::Admin),
+        Change::TokensEnded,
     ] {
         let changed = auth.change(nobody, change, NOW).await;
         assert!(
@@ -253,6 +254,13 @@ async fn a_disabled_user_does_not_sign_in(auth: &dyn Auth) {
         "tokens of before stay ended"
     );
     assert_eq!(enabled.tokens_since, later, "those without a version, too");
+    let later = later.plus(Duration::from_secs(90));
+    let ended = auth.change(ann, Change::TokensEnded, later).await;
+    let ended = ended.expect("end all tokens");
+    assert_ne!(tokens(&ended), tokens(&enabled), "all tokens have ended");
+    assert_eq!(ended.tokens_since, later, "those without a version, too");
+    let signed_in = auth.authenticate(ann, "correct horse").await;
+    assert_eq!(signed_in.expect("the password is the same"), ended);
     let bob = auth.find("bob@example.com").await.expect("find");
     assert!(!bob.is_disabled, "nobody else is concerned");
 }

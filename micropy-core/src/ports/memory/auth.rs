@@ -121,6 +121,10 @@ impl Auth for MemoryAuth {
             }
             Change::Verified(verified) => user.is_verified = verified,
             Change::Role(role) => user.role = role,
+            Change::TokensEnded => {
+                user.version += 1;
+                user.tokens_since = now;
+            }
         }
         Ok(user.clone())
     }
