@@ -37,7 +37,7 @@ TAKEN = {
     "removed and added again": lambda service, user: (
         operator(service, "remove", user.email),
         operator(service, "add", user.email, "--password-stdin", password=f"{PASSWORD}\n")),
-    "given a new password": lambda service, user: operator(service, "passwd", user.email, "--password-stdin", password="another\n"),
+    "given a new password": lambda service, user: operator(service, "passwd", user.email, "--password-stdin", password="another horse\n"),
     "changed by the user": lambda service, user: user.ask("POST", "/api/v1/auth/password", {"current": PASSWORD, "new": "another horse"}),
     "logged out": lambda service, user: user.ask("POST", "/api/v1/auth/logout"),
 }
@@ -122,15 +122,44 @@ def test_a_disabled_user_cannot_sign_in_and_is_told_no_more_than_a_stranger(serv
 def test_nobody_registers_the_address_of_a_removed_user_who_has_files(service):
     ann = service.user("ann.removed@example.com")
     done = ann.uploaded(GOOD)
-    operator(service, "remove", ann.email)
+    operator(service, "remove", ann.email, "--keep-jobs")
     account = {"email": ann.email, "password": "somebody else"}
     assert service.ask("POST", "/api/v1/auth/register", account).status == 409
-    operator(service, "add", ann.email, "--password-stdin", password=f"{PASSWORD}\n")
+    operator(service, "add", ann.email, "--password-stdin", "--with-jobs", password=f"{PASSWORD}\n")
     ann.token = ann.login().json()["token"]
     assert ann.get(done["mp3"]["url"]).status == 200
     assert ann.ask("DELETE", f"/api/v1/jobs/{done['id']}").status == 204
     operator(service, "remove", ann.email)
     assert service.ask("POST", "/api/v1/auth/register", account).status == 201
+
+
+def test_an_operator_gives_the_files_of_a_removed_user_to_nobody(start):
+    service = start("serve")
+    ann, bob = service.user("ann@example.com"), service.user("bob@example.com")
+    for user in (ann, bob):
+        user.uploaded(GOOD)
+    ann.create(1000)
+    add = [SERVER, "user", "add", ann.email, "--password-stdin", "--data-dir", service.folder]
+
+    def added():
+        return subprocess.run(add, input="somebody else\n", env=inherited(), capture_output=True, text=True, timeout=60)
+    assert "registered" in added().stderr
+    operator(service, "remove", ann.email, "--keep-jobs")
+    refused = added()
+    assert (refused.returncode, "2 jobs" in refused.stderr) == (1, True), refused
+    assert operator(service, "list") == "bob@example.com\n"
+    # The rest of it.
+    assert operator(service, "remove", ann.email) == "removed 2 jobs of ann@example.com\n"
+    assert (len(service.files("videos")), len(service.files("mp3s")), len(bob.jobs())) == (1, 1, 1)
+    assert added().returncode == 0
+    ann.token = ann.login("somebody else").json()["token"]
+    assert ann.jobs() == []
+    # All at once.
+    ann.uploaded(GOOD)
+    assert operator(service, "remove", ann.email) == "removed ann@example.com\nremoved 1 jobs of ann@example.com\n"
+    assert (len(service.files("videos")), len(service.files("mp3s"))) == (1, 1)
+    nobody = subprocess.run([SERVER, "user", "remove", ann.email, "--data-dir", service.folder], env=inherited(), timeout=60)
+    assert nobody.returncode == 1
 
 
 def test_a_token_tells_nothing_of_the_password(service):

@@ -5,10 +5,11 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use micropy_core::ports::Auth;
-use micropy_core::ports::auth::{Change, Error, Role, User};
+use micropy_core::ports::auth::{Change, Error, Rejection, Role, User};
+use micropy_services::accounts::{Credentials, check_password};
 
 use super::once::{self, Failure};
-use crate::compose;
+use crate::compose::{self, Users};
 
 /// The arguments of `micropy-server user`.
 #[derive(Debug, clap::Args)]
@@ -25,20 +26,28 @@ pub struct Args {
 }
 
 /// The arguments that concern users; the help shows no others.
-const USERS: [&str; 4] = ["data_dir", "users_url", "legacy_passwords", "config"];
+const USERS: [&str; 7] = [
+    "data_dir",
+    "users_url",
+    "legacy_passwords",
+    "jobs_url",
+    "storage_url",
+    "queue_url",
+    "config",
+];
 
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Add a user
-    Add(Account),
+    Add(NewAccount),
     /// Give a user a new password, and sign the user out everywhere
     Passwd(Account),
-    /// Keep a user from signing in, and sign the user out everywhere
+    /// Keep a user from signing in, and sign the user out everywhere; jobs that wait are converted all the same
     Disable(Address),
     /// Let a disabled user sign in again
     Enable(Address),
-    /// Remove a user, whose jobs and files go when they expire; nobody else can register the address before
-    Remove(Address),
+    /// Remove a user with all jobs and files
+    Remove(Removal),
     /// Give a user a role
     Role(Position),
     /// List all users
@@ -49,6 +58,26 @@ enum Action {
 struct Address {
     /// E-mail address
     email: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct Removal {
+    /// E-mail address
+    email: String,
+
+    /// Keep the jobs and files: they go when they expire, and nobody else registers the address before
+    #[arg(long)]
+    keep_jobs: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct NewAccount {
+    #[command(flatten)]
+    account: Account,
+
+    /// Give the user the jobs and files that an earlier user of the address has left
+    #[arg(long)]
+    with_jobs: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -81,19 +110,25 @@ struct Account {
 /// Acts on the users that the settings name, while a service may be using them.
 pub fn run(args: Args) -> ExitCode {
     once::run(args.settings, async |settings| {
-        let users = compose::open_users(settings).await?;
-        act(&*users, args.action).await.map(|()| "")
+        let users = Users::open(settings).await?;
+        let done = act(&users, args.action).await;
+        users.close().await;
+        done.map(|()| "")
     })
 }
 
-async fn act(users: &dyn Auth, action: Action) -> Result<(), Failure> {
-    let now = compose::now();
+async fn act(all: &Users, action: Action) -> Result<(), Failure> {
+    let (users, now) = (all.users(), compose::now());
     match action {
-        Action::Add(Account { email, .. }) => {
-            if !email.contains('@') {
-                return Err(format!("{email:?} is not an e-mail address").into());
+        Action::Add(NewAccount { account, with_jobs }) => {
+            let (email, password) = (account.email, read_password()?);
+            let account = Credentials { email, password };
+            account.check()?;
+            let Credentials { email, password } = account;
+            if !with_jobs {
+                check_jobs(all, &email).await?;
             }
-            users.register(&email, &read_password()?, now).await?;
+            users.register(&email, &password, now).await?;
             // The operator knows whose address it is.
             let verified = users.change(&email, Change::Verified(true), now).await;
             if let Err(e) = verified {
@@ -103,6 +138,7 @@ async fn act(users: &dyn Auth, action: Action) -> Result<(), Failure> {
         }
         Action::Passwd(Account { email, .. }) => {
             let new = read_password()?;
+            check_password(&new)?;
             let changed = users.change_password(&email, &new, None, now);
             changed.await.map_err(|e| failure(e, &email))?;
             println!("changed the password of {email}");
@@ -115,11 +151,7 @@ async fn act(users: &dyn Auth, action: Action) -> Result<(), Failure> {
             change(users, &email, Change::Disabled(false)).await?;
             println!("enabled {email}");
         }
-        Action::Remove(Address { email }) => {
-            let removed = users.remove(&email, None).await;
-            removed.map_err(|e| failure(e, &email))?;
-            println!("removed {email}");
-        }
+        Action::Remove(Removal { email, keep_jobs }) => remove(all, &email, keep_jobs).await?,
         Action::Role(Position { email, role }) => {
             let role = Role::of_name(&role).unwrap_or_default();
             change(users, &email, Change::Role(role)).await?;
@@ -132,6 +164,56 @@ async fn act(users: &dyn Auth, action: Action) -> Result<(), Failure> {
                     false => println!("{}", user.email),
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses an address of which jobs are left: they would be the new user's.
+async fn check_jobs(all: &Users, email: &str) -> Result<(), Failure> {
+    match all.users().find(email).await {
+        Ok(_) => return Err(Error::Rejected(Rejection::Taken).into()),
+        Err(Error::NotFound) => {}
+        Err(e) => return Err(e.into()),
+    }
+    match all.jobs_of(email).await? {
+        Some(0) => Ok(()),
+        Some(left) => Err(format!(
+            "an earlier user has left {left} jobs: `micropy-server user remove {email}` removes them, and --with-jobs \
+             gives them to the new user"
+        )
+        .into()),
+        None => {
+            eprintln!(
+                "micropy-server: whether an earlier user of {email} has left jobs is not known without jobs_url"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Removes a user, then the jobs, so that no more come. Of a user who was removed before, those that were left.
+async fn remove(all: &Users, email: &str, keep_jobs: bool) -> Result<(), Failure> {
+    let is_removed = match all.users().remove(email, None).await {
+        Ok(()) => true,
+        Err(Error::NotFound) if !keep_jobs => false,
+        Err(e) => return Err(failure(e, email)),
+    };
+    if is_removed {
+        println!("removed {email}");
+    }
+    if keep_jobs {
+        return Ok(());
+    }
+    match all.jobs_of(email).await? {
+        Some(0) if is_removed => {}
+        None if is_removed => eprintln!(
+            "micropy-server: the jobs stay: the same command with the gateway's settings removes them"
+        ),
+        None | Some(0) => return Err(failure(Error::NotFound, email)),
+        Some(jobs) => {
+            all.remove_jobs_of(email).await?;
+            println!("removed {jobs} jobs of {email}");
         }
     }
     Ok(())

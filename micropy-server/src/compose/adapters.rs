@@ -83,6 +83,19 @@ impl Adapters {
             .cloned()
     }
 
+    /// The ledger alone.
+    pub async fn ledger(&self) -> io::Result<Arc<dyn Ledger>> {
+        let (_, own) = self.queues().await?;
+        self.jobs(own).await
+    }
+
+    /// Whether the settings say where jobs are: beside users who are kept in a server, a setting has to.
+    pub fn know_jobs(&self) -> bool {
+        let stores = &self.settings.stores;
+        let storage = scheme(text(&stores.storage_url));
+        !self.users_are_elsewhere() || stores.jobs_url.is_some() || storage.starts_with("mongodb")
+    }
+
     async fn open_ports(&self) -> io::Result<Ports> {
         let (queues, own) = self.queues().await?;
         let (videos, mp3s) = self.storage().await?;

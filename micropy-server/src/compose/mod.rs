@@ -62,9 +62,45 @@ impl Service {
     ];
 }
 
-/// Opens the users that the settings name, which a service may be using at the same time.
-pub async fn open_users(settings: Settings) -> io::Result<Arc<dyn Auth>> {
-    Adapters::shared(Arc::new(settings)).users().await
+/// The users that the settings name, and their jobs, which services may be using at the same time.
+pub struct Users {
+    adapters: Adapters,
+    users: Arc<dyn Auth>,
+}
+
+impl Users {
+    /// Opens the users. Their jobs are opened when they are asked for.
+    pub async fn open(settings: Settings) -> io::Result<Self> {
+        let adapters = Adapters::shared(Arc::new(settings));
+        let users = adapters.users().await?;
+        Ok(Users { adapters, users })
+    }
+
+    /// The users.
+    pub fn users(&self) -> &dyn Auth {
+        &*self.users
+    }
+
+    /// How many jobs there are of an owner; `None` where the settings do not say where jobs are.
+    pub async fn jobs_of(&self, owner: &str) -> io::Result<Option<u64>> {
+        if !self.adapters.know_jobs() {
+            return Ok(None);
+        }
+        let usage = self.adapters.ledger().await?.usage(owner).await;
+        Ok(Some(usage.map_err(io::Error::other)?.jobs))
+    }
+
+    /// Removes all jobs of an owner with their files.
+    pub async fn remove_jobs_of(&self, owner: &str) -> io::Result<()> {
+        let removed = self.adapters.ports().await?.remove_all(owner).await;
+        removed.map_err(io::Error::other)
+    }
+
+    /// Ends what was opened in order.
+    pub async fn close(self) {
+        drop(self.users);
+        self.adapters.close().await;
+    }
 }
 
 /// The time by this computer's clock.

@@ -167,7 +167,7 @@ impl Credentials {
     }
 
     /// Checks what can be checked without asking anybody; an error is a sentence for the user.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> Result<(), String> {
         let Credentials { email, password } = self;
         let is_address = email.split_once('@').is_some_and(|(user, host)| {
             !user.is_empty() && !host.is_empty() && !host.contains('@')
@@ -181,7 +181,7 @@ impl Credentials {
 }
 
 /// Checks the length of a new password; an error is a sentence for the user.
-fn check_password(password: &str) -> Result<(), String> {
+pub fn check_password(password: &str) -> Result<(), String> {
     if (MIN_PASSWORD_LENGTH..=MAX_LENGTH).contains(&password.chars().count()) {
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
-use micropy_core::ports::jobs::{self, Created, Job, State, Topic};
+use micropy_core::ports::jobs::{self, Created, Filter, Job, State, Topic};
 use micropy_core::ports::storage::{self, Label, StorageExt, Upload};
 use micropy_core::ports::{Id, queue};
 use sha2::{Digest as _, Sha256};
@@ -154,7 +154,24 @@ impl Ports {
         to_the_end(async move { ports.remove_files(ports.jobs.delete(id).await?).await }).await
     }
 
-    /// The same, unless the job has changed since it was `seen`.
+    /// Removes all jobs of an owner with their files.
+    pub async fn remove_all(&self, owner: &str) -> Result<(), IntakeError> {
+        loop {
+            let jobs = self.jobs.list(owner, &Filter::default(), STEP).await?;
+            if jobs.is_empty() {
+                return Ok(());
+            }
+            for job in jobs {
+                match self.remove(job.id).await {
+                    // Somebody else has removed it.
+                    Ok(()) | Err(IntakeError::Jobs(jobs::Error::NotFound)) => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+    }
+
+    /// The same as [`remove`](Ports::remove), unless the job has changed since it was `seen`.
     pub async fn remove_unchanged(&self, seen: &Job) -> Result<(), IntakeError> {
         self.remove_files(self.jobs.delete_unchanged(seen).await?)
             .await
