@@ -5,6 +5,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -32,6 +33,8 @@ const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 const MORE_THREADS: usize = 64;
 /// How often the threads of a process are counted.
 const LOOK: Duration = Duration::from_millis(100);
+/// Bytes by which it is tried out whether a disk takes more.
+const MORE_BYTES: usize = 1 << 20;
 /// Bytes kept of the end of its standard error.
 const STDERR_BYTES: usize = 2048;
 /// Characters of the longest reason.
@@ -152,6 +155,8 @@ struct WorkerProcess {
     /// Why a job fails whose file grows beyond its limit.
     too_large: String,
     stderr: JoinHandle<String>,
+    /// The file that it writes.
+    output: File,
 }
 
 impl WorkerProcess {
@@ -191,6 +196,7 @@ impl WorkerProcess {
                 false => NO_ROOM.into(),
             },
             stderr: tokio::spawn(stderr_end(stderr)),
+            output: output.try_clone()?,
         })
     }
 
@@ -238,10 +244,25 @@ impl WorkerProcess {
                     return Err(match failure.cause {
                         Cause::Input => Fault::Permanent(reason),
                         Cause::Transient => Fault::Transient(reason),
-                        Cause::Disk => Fault::Unavailable(reason),
+                        Cause::Disk => self.disk_fault(reason).await,
                     });
                 }
             }
+        }
+    }
+
+    /// Why a process failed that says it could not write. That would count as no attempt, and a process that was taken
+    /// over says whatever suits it: so it is believed where we cannot write either.
+    async fn disk_fault(&mut self, reason: String) -> Fault {
+        let written = match self.output.try_clone() {
+            Ok(output) => tokio::task::spawn_blocking(move || write_more(&output)).await,
+            Err(e) => Ok(Err(e)),
+        };
+        match written {
+            Ok(Ok(())) => Fault::Crashed(format!(
+                "the worker process says that it cannot write, where we can: {reason}"
+            )),
+            Ok(Err(_)) | Err(_) => Fault::Unavailable(reason),
         }
     }
 
@@ -286,6 +307,13 @@ impl WorkerProcess {
             Err(_) => Fault::Crashed("the worker process closed its socket".into()),
         }
     }
+}
+
+/// Writes at the end of a file as much as tells whether its disk takes more.
+fn write_more(file: &File) -> io::Result<()> {
+    let end = file.metadata()?.len();
+    file.write_all_at(&[0; MORE_BYTES], end)?;
+    file.sync_data()
 }
 
 fn exit_reason(status: ExitStatus, stderr: &str) -> String {
@@ -434,7 +462,11 @@ mod tests {
         let transient = r#"echo '{"failed":{"reason":"a bug","cause":"transient"}}' >&3"#;
         assert!(matches!(convert(transient).await, Err(Fault::Transient(why)) if why == "a bug"));
         let disk = r#"echo '{"failed":{"reason":"disk full","cause":"disk"}}' >&3"#;
-        assert!(matches!(convert(disk).await, Err(Fault::Unavailable(why)) if why == "disk full"));
+        let why = crash(disk).await;
+        assert!(why.ends_with("where we can: disk full"), "{why}");
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let refused = write_more(&full).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
         let large = convert("kill -XFSZ $$").await;
         assert!(matches!(large, Err(Fault::Permanent(why)) if why.contains("1000 bytes")));
     }
