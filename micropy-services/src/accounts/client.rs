@@ -17,6 +17,15 @@ pub const CLIENT: HeaderName = HeaderName::from_static("x-micropy-client");
 /// How far the clocks of gateway and auth service may be apart.
 const TOLERANCE: Duration = Duration::from_secs(120);
 
+/// A gateway's word cannot be taken: it was given too long ago, or is still to be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the clocks of gateway and auth service are {} seconds apart, which may be {} at most",
+    .0.as_secs(),
+    TOLERANCE.as_secs()
+)]
+pub struct ClocksApart(Duration);
+
 /// Signs addresses, and reads what it has signed: a header that nobody can set who does not know the secret.
 #[derive(Clone)]
 pub struct ClientSigner {
@@ -41,14 +50,28 @@ impl ClientSigner {
     }
 
     /// The client of a request, where a gateway has told it.
-    pub fn read(&self, headers: &HeaderMap, now: Timestamp) -> Option<IpAddr> {
+    ///
+    /// # Errors
+    /// When it was a gateway, whose clock is too far from ours.
+    pub fn read(&self, headers: &HeaderMap, now: Timestamp) -> Result<Option<IpAddr>, ClocksApart> {
+        let Some((client, issued)) = self.signed(headers) else {
+            return Ok(None);
+        };
+        let apart = Duration::max(now.since(issued), issued.since(now));
+        match apart <= TOLERANCE {
+            true => Ok(Some(client)),
+            false => Err(ClocksApart(apart)),
+        }
+    }
+
+    /// What a header says that we have signed, and when.
+    fn signed(&self, headers: &HeaderMap) -> Option<(IpAddr, Timestamp)> {
         let (text, mac) = headers.get(CLIENT)?.to_str().ok()?.rsplit_once(' ')?;
         let mac = URL_SAFE_NO_PAD.decode(mac).ok()?;
         self.mac(text).verify_slice(&mac).ok()?;
         let (client, issued) = text.split_once(' ')?;
         let issued = Timestamp::from_millis(issued.parse().ok()?);
-        let is_current = now.since(issued) <= TOLERANCE && issued.since(now) <= TOLERANCE;
-        is_current.then(|| client.parse().ok())?
+        Some((client.parse().ok()?, issued))
     }
 
     /// It is the MAC of no token: it begins with a word.
@@ -74,18 +97,21 @@ mod tests {
         for client in ["192.0.2.1", "2001:db8::1"] {
             let client: IpAddr = client.parse().unwrap();
             let value = ours.sign(client, NOW);
-            assert_eq!(read(value.clone(), NOW), Some(client));
-            let later = NOW.plus(TOLERANCE * 2);
-            assert_eq!(read(value.clone(), later), None, "too late");
-            assert_eq!(read(value.clone(), NOW.minus(TOLERANCE * 2)), None);
+            assert_eq!(read(value.clone(), NOW), Ok(Some(client)));
+            let apart = Err(ClocksApart(TOLERANCE * 2));
+            for now in [NOW.plus(TOLERANCE * 2), NOW.minus(TOLERANCE * 2)] {
+                assert_eq!(read(value.clone(), now), apart);
+            }
             let forged = value.replacen(&client.to_string(), "192.0.2.7", 1);
-            assert_eq!(read(forged, NOW), None, "another address");
+            assert_eq!(read(forged, NOW), Ok(None), "another address");
             let others = ClientSigner::new(&Secret::new("another secret"));
-            assert_eq!(read(others.sign(client, NOW), NOW), None);
+            let foreign = others.sign(client, NOW);
+            assert_eq!(read(foreign.clone(), NOW), Ok(None));
+            assert_eq!(read(foreign, NOW.plus(TOLERANCE * 2)), Ok(None));
         }
         for broken in ["", "192.0.2.1", "192.0.2.1 1700000000000", "192.0.2.1 x y"] {
-            assert_eq!(read(broken.into(), NOW), None, "{broken:?}");
+            assert_eq!(read(broken.into(), NOW), Ok(None), "{broken:?}");
         }
-        assert_eq!(ours.read(&HeaderMap::new(), NOW), None);
+        assert_eq!(ours.read(&HeaderMap::new(), NOW), Ok(None));
     }
 }

@@ -31,6 +31,8 @@ use super::{
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it may take to say whether a token is valid.
 const CHECK_TIME: Duration = Duration::from_secs(4);
+/// Characters of what it says of itself.
+const MAX_REASON: usize = 200;
 /// The header in which proxies pass on the client's address.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
@@ -213,8 +215,14 @@ impl RemoteAccounts {
             Ok(answer) => answer,
             // It is away. What was known last holds, and then the signature.
             Err(e @ Error::Unavailable(_)) => match (self.recent.last(&key), signed) {
-                (Some(last), _) => in_time(last),
-                (None, Some(claims)) => Some(claims),
+                (Some(last), _) => {
+                    tracing::warn!(error = %e, "a token is taken for what it was last");
+                    in_time(last)
+                }
+                (None, Some(claims)) => {
+                    tracing::warn!(error = %e, "a token is accepted by its signature alone");
+                    Some(claims)
+                }
                 (None, None) => return Err(e),
             },
             Err(e) => return Err(e),
@@ -248,7 +256,7 @@ impl RemoteAccounts {
                 Ok(Some(claims))
             }
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Ok(None),
-            StatusCode::SERVICE_UNAVAILABLE => Err(unexpected(answer.status)),
+            StatusCode::SERVICE_UNAVAILABLE => Err(unexpected(answer.status, &answer.text)),
             // It is there, and does not say that the token is good.
             status => Err(refused(format!("the auth service answers {status}"))),
         }
@@ -264,12 +272,19 @@ fn refusal((status, wait, text): (StatusCode, Duration, String)) -> AccountError
         StatusCode::TOO_MANY_REQUESTS => AccountError::TooMany(wait),
         // The original auth service has no such route.
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => AccountError::Unsupported,
-        _ => unexpected(status).into(),
+        _ => unexpected(status, &text).into(),
     }
 }
 
-fn unexpected(status: StatusCode) -> Error {
-    unavailable(format!("the auth service answers {status}"))
+/// The error for an answer that says nothing of what was asked. Where the service is away, it may say why.
+fn unexpected(status: StatusCode, text: &str) -> Error {
+    let why: String = text.trim().chars().take(MAX_REASON).collect();
+    match (status, &*why) {
+        (StatusCode::SERVICE_UNAVAILABLE, why) if !why.is_empty() => {
+            unavailable(format!("the auth service answers {status}: {why}"))
+        }
+        _ => unavailable(format!("the auth service answers {status}")),
+    }
 }
 
 #[async_trait]
@@ -291,7 +306,7 @@ impl Accounts for RemoteAccounts {
             StatusCode::UNAUTHORIZED => Err(LoginError::Refused(text)),
             StatusCode::TOO_MANY_REQUESTS => Err(LoginError::TooMany(wait)),
             // The original service answers 500 when its database is down.
-            _ => Err(LoginError::Users(unexpected(status))),
+            _ => Err(LoginError::Users(unexpected(status, &text))),
         }
     }
 
@@ -325,7 +340,7 @@ impl Accounts for RemoteAccounts {
             (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, ..) => {
                 Err(RenewError::Unsupported)
             }
-            (status, ..) => Err(unexpected(status).into()),
+            (status, _, text) => Err(unexpected(status, &text).into()),
         }
     }
 
@@ -338,7 +353,7 @@ impl Accounts for RemoteAccounts {
             }
             // The original auth service has no such route: its tokens stay valid until they expire.
             (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, ..) => Ok(()),
-            (status, ..) => Err(unexpected(status)),
+            (status, _, text) => Err(unexpected(status, &text)),
         }
     }
 
@@ -369,7 +384,7 @@ impl Accounts for RemoteAccounts {
             (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED, ..) => {
                 Err(AccountError::Unsupported)
             }
-            (status, ..) => Err(unexpected(status).into()),
+            (status, _, text) => Err(unexpected(status, &text).into()),
         }
     }
 
@@ -470,7 +485,7 @@ fn register_error(status: StatusCode, text: String) -> RegisterError {
         StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
             RegisterError::Off
         }
-        _ => unexpected(status).into(),
+        _ => unexpected(status, &text).into(),
     }
 }
 

@@ -115,13 +115,23 @@ impl AuthService {
 #[derive(Clone, Copy)]
 struct FromGateway;
 
-/// Takes the client's address from a gateway of ours.
+/// Takes the client's address from a gateway of ours, whose clock has to be about right.
 async fn believe(State(gateways): State<Gateways>, mut request: Request, next: Next) -> Response {
     let now = gateways.clock.now();
-    if let Some(client) = gateways.signer.read(request.headers(), now) {
-        let extensions = request.extensions_mut();
-        extensions.insert(ClientAddress(client));
-        extensions.insert(FromGateway);
+    match gateways.signer.read(request.headers(), now) {
+        Ok(Some(client)) => {
+            let extensions = request.extensions_mut();
+            extensions.insert(ClientAddress(client));
+            extensions.insert(FromGateway);
+        }
+        Ok(None) => {}
+        // Taken for another's request, it would count as one of the gateway's own address, and be told less. To the
+        // gateway, this service is away until the clocks are right.
+        Err(e) => {
+            tracing::error!(error = %e, "a gateway's request is refused");
+            let after = [(RETRY_AFTER, "60")];
+            return (StatusCode::SERVICE_UNAVAILABLE, after, e.to_string()).into_response();
+        }
     }
     next.run(request).await
 }
@@ -485,7 +495,58 @@ impl IntoResponse for LoginError {
 
 #[cfg(test)]
 mod tests {
+    use micropy_core::ports::memory::MemoryAuth;
+    use micropy_core::ports::time::{ManualClock, Timestamp};
+    use tokio::net::TcpListener;
+
     use super::*;
+    use crate::accounts::{LocalAccounts, RemoteAccounts};
+    use crate::http::Server;
+
+    #[tokio::test]
+    async fn a_gateway_whose_clock_is_wrong_finds_the_service_away_and_learns_why() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let times = [now, now.plus(Duration::from_secs(180))];
+        let [right, wrong] = times.map(|time| Arc::new(ManualClock::new(time)));
+        let secret = Secret::new("a secret of the tests, of more than 32 bytes");
+        let users = Arc::new(MemoryAuth::default());
+        let accounts = LocalAccounts::new(users, right.clone(), &secret);
+        let auth = AuthService::new(Arc::new(accounts)).secret(&secret, right.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shutdown = tokio_util::sync::CancellationToken::new();
+        tokio::spawn(Server::new(auth.router()).run(listener, shutdown.clone()));
+        let gateway = |clock| RemoteAccounts::new(&url, clock).unwrap().secret(&secret);
+        let ann = || Credentials {
+            email: "ann@example.com".to_owned(),
+            password: "correct horse".to_owned(),
+        };
+        let from = [192, 0, 2, 1].into();
+        let (good, bad) = (gateway(right), gateway(wrong.clone()));
+        let token = good.register(ann(), from).await.unwrap();
+        let read = Scopes::of_names(["read"]).unwrap();
+        let made = good.add_api_token(&token, "a script".into(), read).await;
+        let (_, script) = made.unwrap();
+
+        let said = |e: Error| match e {
+            Error::Unavailable(e) => assert!(e.to_string().contains("180 seconds apart"), "{e}"),
+            e => panic!("{e:?}"),
+        };
+        match bad.register(ann(), from).await.unwrap_err() {
+            RegisterError::Users(e) => said(e),
+            e => panic!("{e:?}"),
+        }
+        match bad.login(Some(ann()), from).await.unwrap_err() {
+            LoginError::Users(e) => said(e),
+            e => panic!("{e:?}"),
+        }
+        said(bad.check(&script).await.unwrap_err());
+        let by_signature = bad.check(&token).await.unwrap();
+        assert!(by_signature.is_some(), "as while the service is away");
+        wrong.set(now);
+        assert!(bad.check(&script).await.unwrap().is_some());
+        shutdown.cancel();
+    }
 
     #[test]
     fn json_beyond_ascii_is_escaped() {
