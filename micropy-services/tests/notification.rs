@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{
     Begin, Job, Lease, Message, Notice, Outcome, Output, State, Topic,
 };
+use micropy_core::ports::memory::MemoryQueue;
 use micropy_core::ports::notifier::{Error, Notification, Notifier};
+use micropy_core::ports::queue::DeadLetters as _;
 use micropy_core::ports::time::{ManualClock, Timestamp};
+use micropy_core::ports::{Clock as _, Id, Queue as _};
 use micropy_services::Ports;
 use micropy_services::notification::NotificationService;
 use serde_json::json;
@@ -190,4 +192,22 @@ async fn who_has_retried_a_job_hears_how_that_ends() {
     finish(&ports, lease).await;
     publish(&ports, Topic::Mp3, None).await;
     assert_eq!(mails(&ports, &clock).await, ["MP3 Download"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mail_about_an_account_that_comes_too_late_is_no_dead_letter() {
+    let (mut ports, clock) = ports();
+    let failed = Arc::new(MemoryQueue::new(clock.clone()));
+    ports.queues.failed = failed.clone();
+    let mail = |until: Timestamp| {
+        let code = json!({"purpose": "reset", "code": "x.y", "until": until.as_millis()});
+        let body = json!({"video_fid": "", "mp3_fid": null, "username": "ann@example.com", "account": code});
+        failed.publish(body.to_string().into_bytes())
+    };
+    let hour = Duration::from_secs(3600);
+    mail(clock.now().minus(hour)).await.unwrap();
+    mail(clock.now().plus(hour)).await.unwrap();
+    let subjects = mails(&ports, &clock).await;
+    assert_eq!(subjects.len(), 1, "{subjects:?}");
+    assert_eq!(failed.dead_letters(9).await.unwrap(), []);
 }

@@ -22,7 +22,12 @@ def test_users_are_added_listed_and_get_new_passwords(start, tmp_path):
     add = ["user", "add", "ann@example.com", "--password-stdin", "--data-dir", folder]
     assert micropy(*add, input="correct horse\n").returncode == 0
     assert micropy(*add, input="correct horse\n").returncode == 1
+    for odd in ("ann", "ann @example.com", "ann\n@example.com", f"{'a' * 300}@example.com", "@example.com", "ann@a@example.com"):
+        assert micropy("user", "add", odd, "--password-stdin", "--data-dir", folder, input="correct horse\n").returncode == 1, odd
     change = ["user", "passwd", "ann@example.com", "--password-stdin", "--data-dir", folder]
+    for short in ([*add[:2], "bob@example.com", *add[3:]], change):
+        refused = micropy(*short, input="short\n")
+        assert (refused.returncode, "8 to" in refused.stderr) == (1, True), refused
     assert micropy(*change, input="new horse\n").returncode == 0
     assert micropy("user", "list", "--data-dir", folder).stdout == "ann@example.com\n"
     ann = User(start("serve").url, "ann@example.com")
@@ -71,6 +76,9 @@ def test_dead_letters_are_listed_and_replayed_while_the_service_runs(start):
     assert until(lambda: micropy("queue", "list", *where).stdout.startswith("video\t"))
     assert until(lambda: database.execute("SELECT count(*) FROM messages").fetchone()[0] == 0)
     assert mails() == []
+    assert micropy("queue", "drop", "mp3", *where).stdout == "0 of mp3\n"
+    assert micropy("queue", "drop", *where).stdout == "1 of video\n0 of mp3\n0 of failed\n"
+    assert micropy("queue", "list", *where).stdout == ""
 
 
 def test_a_weak_secret_is_refused_and_not_shown(tmp_path):

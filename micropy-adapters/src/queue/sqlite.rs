@@ -183,6 +183,16 @@ impl DeadLetters for SqliteQueue {
         self.wake();
         Ok(count)
     }
+
+    async fn drop_dead(&self, limit: usize) -> Result<usize, Error> {
+        let delete = "
+            DELETE FROM dead_letters WHERE id IN (
+                SELECT id FROM dead_letters WHERE queue = ? ORDER BY died, id LIMIT ?)";
+        let delete = sqlx::query(delete).bind(self.name).bind(limit_of(limit));
+        let deleted = delete.execute(self.database.write()).await;
+        let count = deleted.map_err(sqlite::fault)?.rows_affected();
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
 }
 
 /// The right to one delivery of one message; void once the message is delivered again.

@@ -92,4 +92,7 @@ pub trait DeadLetters: Send + Sync {
     ///
     /// A crash meanwhile may leave a message in both places, never in none. Those that die again meanwhile stay dead.
     async fn replay(&self, limit: usize) -> Result<usize, Error>;
+
+    /// Removes up to `limit` of them for good, oldest first. Returns how many.
+    async fn drop_dead(&self, limit: usize) -> Result<usize, Error>;
 }

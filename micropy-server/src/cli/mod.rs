@@ -75,7 +75,7 @@ enum Command {
     /// Print which jobs and files a sweeper would remove
     #[command(after_help = settings::HELP)]
     Sweep(sweep::Args),
-    /// List and replay messages that could not be handled, such as mails that no server took
+    /// List, replay and drop messages that could not be handled, such as mails that no server took
     #[command(after_help = settings::HELP)]
     Queue(queue::Args),
     /// Add, list, disable and remove the service's users

@@ -50,6 +50,8 @@ enum Action {
     ///
     /// A mail that was sent meanwhile is not sent again.
     Replay(Which),
+    /// Remove the dead letters for good
+    Drop(Which),
 }
 
 #[derive(Debug, clap::Args)]
@@ -80,7 +82,7 @@ impl Which {
     }
 }
 
-/// Lists or replays dead letters. Services may be at work.
+/// Lists, replays or drops dead letters. Services may be at work.
 pub fn run(args: Args) -> ExitCode {
     match try_run(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -106,6 +108,12 @@ fn try_run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
             Action::Replay(which) => {
                 for topic in which.topics() {
                     let count = queues.of(topic).replay(usize::MAX).await?;
+                    println!("{count} of {}", topic.name());
+                }
+            }
+            Action::Drop(which) => {
+                for topic in which.topics() {
+                    let count = queues.of(topic).drop_dead(usize::MAX).await?;
                     println!("{count} of {}", topic.name());
                 }
             }

@@ -130,7 +130,10 @@ impl NotificationService {
         if let Some(code) = &body.account
             && code.until <= self.ports.clock.now().as_millis()
         {
-            return delivery.dead("the link would be too old").await;
+            // Nobody is served by keeping it: its user asks for another.
+            tracing::warn!("a mail about an account is dropped: its link would be too old");
+            self.metrics.mail("too late");
+            return delivery.ack().await;
         }
         let notification = match (&body.failure, body.mp3(), &body.account) {
             (_, _, Some(code)) => self.account_mail(&body.username, code),
@@ -247,7 +250,7 @@ impl NotificationService {
             Ok(Notice::Yours) => Ok(Claim::Ours(id)),
             Ok(Notice::Taken(until)) => Ok(Claim::Others(until)),
             Ok(Notice::Sent) => Ok(Claim::Needless),
-            // Its owner has deleted it, or is no user any more. There is nothing to download, and nobody to be told.
+            // It was deleted. There is nothing to download, and nothing to be told.
             Err(jobs::Error::NotFound) => Ok(Claim::Needless),
             // An original converter's MP3 of a job that is being converted again.
             Err(jobs::Error::Rejected(_)) => Ok(Claim::Nobodys),

@@ -134,6 +134,12 @@ impl Dead {
         }
     }
 
+    async fn acknowledge(&self, message: &BasicGetMessage) -> Result<(), Error> {
+        let is_up = || self.channel.status().connected();
+        let acknowledge = message.acker.ack(BasicAckOptions::default());
+        answer(is_up, acknowledge).await.map(drop)
+    }
+
     async fn close(self) -> Result<(), Error> {
         if !self.channel.status().connected() {
             return Ok(());
@@ -183,9 +189,20 @@ impl DeadLetters for RabbitmqQueue {
             self.publisher
                 .publish(&self.name, FieldTable::default(), &message.data, properties)
                 .await?;
-            let is_up = || dead.channel.status().connected();
-            let acknowledge = message.acker.ack(BasicAckOptions::default());
-            answer(is_up, acknowledge).await?;
+            dead.acknowledge(&message).await?;
+            count += 1;
+        }
+        dead.close().await?;
+        Ok(count)
+    }
+
+    async fn drop_dead(&self, limit: usize) -> Result<usize, Error> {
+        let mut dead = self.take_dead(limit).await?;
+        let mut count = 0;
+        while let Some(message) = dead.next().await? {
+            // Those that die meanwhile are for another time.
+            dead.left = dead.left.min(message.message_count as usize);
+            dead.acknowledge(&message).await?;
             count += 1;
         }
         dead.close().await?;

@@ -188,4 +188,18 @@ pub async fn run_dead_letters(fixture: &dyn Fixture, queue: &dyn Queue, dead: &d
     receive(queue).await.ack().await.expect("ack");
     assert_eq!(list(9).await, []);
     expect_nothing(fixture, queue, "each was put back once").await;
+
+    for payload in [b"one", b"two", b"six"] {
+        publish(queue, payload).await;
+        let delivery = receive(queue).await;
+        delivery.dead("too late").await.expect("dead");
+    }
+    assert_eq!(dead.drop_dead(2).await.expect("drop"), 2);
+    let left = list(9).await;
+    let left: Vec<_> = left.iter().map(|letter| &*letter.payload).collect();
+    assert_eq!(left, [b"six"], "oldest first");
+    assert_eq!(dead.drop_dead(9).await.expect("drop"), 1);
+    assert_eq!(dead.drop_dead(9).await.expect("drop"), 0);
+    assert_eq!(list(9).await, []);
+    expect_nothing(fixture, queue, "what was dropped is gone").await;
 }

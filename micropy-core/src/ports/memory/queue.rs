@@ -124,6 +124,13 @@ impl DeadLetters for MemoryQueue {
         }
         Ok(count)
     }
+
+    async fn drop_dead(&self, limit: usize) -> Result<usize, Error> {
+        let mut state = lock(&self.shared.state);
+        let count = limit.min(state.dead.len());
+        state.dead.drain(..count);
+        Ok(count)
+    }
 }
 
 struct MemoryDelivery {
