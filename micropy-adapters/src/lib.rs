@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `Storage` | `filesystem` | [`storage::filesystem`] | a folder |
 //! | `Storage` | `gridfs` | [`storage::gridfs`] | a MongoDB database, as any GridFS driver reads it |
+//! | `Storage` | `s3` | [`storage::s3`] | a bucket of S3, or of a store that speaks its language |
 //! | `Queue` | `sqlite` | [`queue::sqlite`] | a SQLite database |
 //! | `Queue` | `rabbitmq` | [`queue::rabbitmq`] | a RabbitMQ broker |
 //! | `Ledger` | `sqlite` | [`jobs::sqlite`] | the same database, in the same transactions as the queues |
@@ -29,6 +30,7 @@ pub mod clock;
     feature = "gridfs",
     feature = "mongodb",
     feature = "mysql",
+    feature = "s3",
     feature = "sqlite"
 ))]
 mod fault;

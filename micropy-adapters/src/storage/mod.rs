@@ -4,3 +4,5 @@
 pub mod filesystem;
 #[cfg(feature = "gridfs")]
 pub mod gridfs;
+#[cfg(feature = "s3")]
+pub mod s3;

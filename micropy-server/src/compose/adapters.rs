@@ -4,7 +4,10 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+#[cfg(feature = "s3")]
+use async_trait::async_trait;
 use micropy_adapters::auth::password::LegacyPasswords;
 use micropy_adapters::auth::sqlite::SqliteAuth;
 use micropy_adapters::clock::SystemClock;
@@ -17,10 +20,14 @@ use micropy_adapters::queue::rabbitmq::RabbitmqQueue;
 use micropy_adapters::queue::sqlite::SqliteQueue;
 use micropy_adapters::sqlite::{self, Database};
 use micropy_adapters::storage::filesystem::{self, FilesystemStorage};
+#[cfg(feature = "s3")]
+use micropy_adapters::storage::s3;
 use micropy_adapters::webhooks::sqlite::SqliteWebhooks;
 use micropy_core::ports::binding::Identity;
 use micropy_core::ports::jobs::{Topic, Topics};
 use micropy_core::ports::queue::DeadLetters;
+#[cfg(feature = "s3")]
+use micropy_core::ports::storage;
 use micropy_core::ports::{Auth, Clock, Id, Ledger, Notifier, Queue, Storage, Webhooks};
 use micropy_remote::Guard;
 use tokio::sync::OnceCell;
@@ -29,9 +36,17 @@ use super::folder;
 use crate::settings::{self, Settings, Url};
 use micropy_services::Ports;
 use micropy_services::accounts::Secret;
+use micropy_services::gateway::Links;
 
 /// Bytes that are kept in the data folder for what frees room on a full disk.
 const BALLAST: u64 = 8 << 20;
+
+/// The folder of the MP3s in a bucket.
+#[cfg(feature = "s3")]
+const MP3S: &str = "mp3s";
+
+/// How long a link to an object of S3 may last.
+const LONGEST_LINK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The adapters of this process. Each is opened when it is first asked for, then shared.
 pub struct Adapters {
@@ -323,17 +338,39 @@ impl Adapters {
                 let storage = |database| Arc::new(GridfsStorage::new(&client, database));
                 return Ok((storage("videos"), storage("mp3s")));
             }
+            #[cfg(feature = "s3")]
+            "s3" => {
+                let bucket = bucket(url)?;
+                let storage = |folder| Arc::new(bucket.folder(folder));
+                return Ok((storage("videos"), storage(MP3S)));
+            }
             other => {
-                return Err(unknown(
-                    "storage_url",
-                    other,
-                    &["file", "mongodb"],
-                    "gridfs",
-                ));
+                let feature = if other == "s3" { "s3" } else { "gridfs" };
+                let known = ["file", "mongodb", "s3"];
+                return Err(unknown("storage_url", other, &known, feature));
             }
         };
         let open = |name: &str| FilesystemStorage::open(folder.join(name)).map(Arc::new);
         Ok((open("videos")?, open("mp3s")?))
+    }
+
+    /// What makes links to the MP3s, where `direct_downloads` asks for it.
+    pub fn links(&self) -> io::Result<Option<Arc<dyn Links>>> {
+        let stores = &self.settings.stores;
+        let url = text(&stores.storage_url);
+        match (stores.direct_downloads, scheme(url)) {
+            (None, _) => Ok(None),
+            // A signature may not last longer.
+            (Some(lasts), "s3") if lasts > LONGEST_LINK || lasts.as_secs() == 0 => Err(wrong(
+                "direct_downloads: a link to S3 lasts from a second to seven days".into(),
+            )),
+            #[cfg(feature = "s3")]
+            (Some(_), "s3") => Ok(Some(Arc::new(S3Links(bucket(url)?.folder(MP3S))))),
+            (Some(_), _) => Err(wrong(
+                "direct_downloads: of all stores, those of s3:// alone serve downloads themselves"
+                    .into(),
+            )),
+        }
     }
 
     async fn jobs(&self, own: Option<Topics<SqliteQueue>>) -> io::Result<Arc<dyn Ledger>> {
@@ -467,6 +504,29 @@ impl Adapters {
         if let Some((database, _)) = self.database.get() {
             database.close().await;
         }
+    }
+}
+
+#[cfg(feature = "s3")]
+fn bucket(url: &str) -> io::Result<s3::Bucket> {
+    s3::Bucket::open(url).map_err(|e| wrong(format!("storage_url: {e}")))
+}
+
+/// Links to objects of S3.
+#[cfg(feature = "s3")]
+struct S3Links(s3::S3Storage);
+
+#[cfg(feature = "s3")]
+#[async_trait]
+impl Links for S3Links {
+    async fn link(
+        &self,
+        id: Id,
+        content_type: &str,
+        disposition: &str,
+        lasts: Duration,
+    ) -> Result<String, storage::Error> {
+        self.0.link(id, content_type, disposition, lasts).await
     }
 }
 

@@ -272,6 +272,13 @@ impl Services {
             .unowned_downloads(self.settings.accounts.unowned_downloads)
             .secure_cookies(self.is_https())
             .origin(&self.url);
+        let gateway = match (
+            self.adapters.links()?,
+            self.settings.stores.direct_downloads,
+        ) {
+            (Some(links), Some(lasts)) => gateway.direct_downloads(links, lasts),
+            _ => gateway,
+        };
         let gateway = match &self.stores {
             Some(stores) => gateway.stores(stores.clone()),
             None => gateway,

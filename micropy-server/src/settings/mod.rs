@@ -92,7 +92,7 @@ pub struct Stores {
     #[arg(long, value_name = "DIR", default_value = "micropy-data")]
     pub data_dir: PathBuf,
 
-    /// Videos and MP3s: file:///folder or mongodb://… [default: in data_dir]
+    /// Videos and MP3s: file:///folder, mongodb://… or s3://bucket/prefix?endpoint=…&region=… [default: in data_dir]
     #[arg(long, value_name = "URL")]
     pub storage_url: Option<Url>,
 
@@ -100,7 +100,11 @@ pub struct Stores {
     #[arg(long, value_name = "URL")]
     pub queue_url: Option<Url>,
 
-    /// The ledger of jobs: sqlite: or mongodb://… [default: beside the videos]
+    /// Let the store serve what users save, by links that last so long, such as 5min; with s3: only [default: off]
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub direct_downloads: Option<Duration>,
+
+    /// The ledger of jobs: sqlite: or mongodb://… [default: beside the videos in MongoDB, otherwise in data_dir]
     #[arg(long, value_name = "URL")]
     pub jobs_url: Option<Url>,
 

@@ -1,16 +1,19 @@
 //! Downloads of MP3s and ZIP files, whole or by range (RFC 9110, section 14).
 
 use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    ETAG, IF_NONE_MATCH, IF_RANGE, RANGE,
+    ETAG, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE,
 };
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use micropy_core::ports::Id;
+use micropy_core::ports::{Id, storage};
 use serde::Deserialize;
 
 use super::body::{JobId, Query};
@@ -20,6 +23,26 @@ use super::slots::{Slots, share};
 use super::{Gateway, Shared};
 use crate::http::hold;
 use crate::job::product::Product;
+
+/// A store that serves its objects itself, to whoever has a link.
+#[async_trait]
+pub trait Links: Send + Sync {
+    /// A URL at which anybody gets the whole object, under these headers, for as long as it `lasts`.
+    async fn link(
+        &self,
+        id: Id,
+        content_type: &str,
+        disposition: &str,
+        lasts: Duration,
+    ) -> Result<String, storage::Error>;
+}
+
+/// Where files are downloaded from, if not from the gateway.
+#[derive(Clone)]
+pub struct Direct {
+    pub links: Arc<dyn Links>,
+    pub lasts: Duration,
+}
 
 /// Downloads of one user at the same time: a player and a download manager open several.
 const PER_USER: usize = 32;
@@ -47,6 +70,8 @@ pub struct Disposition {
         (status = 206, description = "The requested range",
             content((serde_json::Value = "audio/mpeg"), (serde_json::Value = "application/zip"))),
         (status = 304, description = "The client has it already"),
+        (status = 307, description = "With `download=1`, where the store serves downloads itself: to a link that lasts for a while",
+            headers(("Location" = String))),
         (status = 400, description = "Invalid query", body = Problem),
         (status = 404, description = "No such job, or no MP3 yet", body = Problem),
         (status = 416, description = "No such range", body = Problem),
@@ -61,18 +86,35 @@ pub async fn mp3(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let kind = if disposition.download == Some(1) {
-        "attachment"
-    } else {
-        "inline"
-    };
+    let is_saved = disposition.download == Some(1);
+    let kind = if is_saved { "attachment" } else { "inline" };
     let output = job.output.ok_or_else(Problem::not_found)?;
     let product = Product::of(&output);
     let name = content_disposition(kind, &product.file_name(&job.file_name));
+    if let (Some(direct), true, &Method::GET) = (&gateway.direct, is_saved, &method) {
+        return redirect(&gateway, direct, output.mp3, product, &name).await;
+    }
     serve(
         &gateway, &session, output.mp3, product, &name, &method, &headers,
     )
     .await
+}
+
+/// Sends the client to the store. What is played comes from here all the same: a page plays nothing of another origin.
+async fn redirect(
+    gateway: &Gateway,
+    direct: &Direct,
+    mp3: Id,
+    product: Product,
+    disposition: &str,
+) -> Result<Response, Problem> {
+    // The store would say it in its own words.
+    gateway.ports.mp3s.head(mp3).await?;
+    let kind = product.content_type();
+    let link = direct.links.link(mp3, kind, disposition, direct.lasts);
+    // A link is as good as the file.
+    let headers = [(LOCATION, link.await?), (CACHE_CONTROL, "no-store".into())];
+    Ok((StatusCode::TEMPORARY_REDIRECT, headers).into_response())
 }
 
 /// Responds with the product of a job, for as long as the session lasts.

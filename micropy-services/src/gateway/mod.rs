@@ -24,6 +24,7 @@ pub(crate) mod uploads;
 mod view;
 mod webhooks;
 
+pub use download::Links;
 pub use limits::Limits;
 pub use problem::Problem;
 
@@ -114,6 +115,7 @@ pub struct Gateway {
     mails: Arc<Semaphore>,
     archives: slots::Slots,
     downloads: slots::Slots,
+    direct: Option<download::Direct>,
     uploads: slots::Slots,
     /// Those who read many jobs at once.
     readers: Arc<Turns<String>>,
@@ -153,6 +155,7 @@ impl Gateway {
             mails: Arc::new(Semaphore::new(mails::MAX_REQUESTS)),
             archives: archive::slots(),
             downloads: download::slots(http::max_connections(1)),
+            direct: None,
             uploads: uploads::slots(http::max_connections(1)),
             readers: Arc::new(Turns::new(READERS)),
             stores: Arc::new(StoreCheck::new(ports.clone())),
@@ -201,6 +204,15 @@ impl Gateway {
         self.streams = events::slots(connections);
         self.downloads = download::slots(connections);
         self.uploads = uploads::slots(connections);
+        self
+    }
+
+    /// Has the store of MP3s serve what users save, by links that last so long. Whoever has a link can use it until then,
+    /// also when the session that asked for it has ended. The default is that all downloads come from the gateway, and
+    /// end with the session.
+    #[must_use]
+    pub fn direct_downloads(mut self, links: Arc<dyn Links>, lasts: Duration) -> Self {
+        self.direct = Some(download::Direct { links, lasts });
         self
     }
 

@@ -7,9 +7,11 @@ from .server import Missing
 
 
 class Servers:
-    """RabbitMQ, MongoDB, MariaDB and a mail server, as far as anybody has asked for them."""
+    """RabbitMQ, MongoDB, MariaDB, a mail server and two that speak S3, as far as anybody has asked for them."""
 
-    NAMES = ("rabbitmq", "mongodb", "mariadb", "smtp")
+    #: Those that all services need; and all.
+    USUAL = ("rabbitmq", "mongodb", "mariadb", "smtp")
+    NAMES = (*USUAL, "moto", "localstack")
 
     def __init__(self):
         self.started = {}
@@ -22,7 +24,7 @@ class Servers:
 
     def start(self, *names):
         """Starts these, all at the same time; raises Missing where one is not installed."""
-        wanted = [name for name in names or self.NAMES if name not in self.started]
+        wanted = [name for name in names or self.USUAL if name not in self.started]
         with ThreadPoolExecutor() as pool:
             begun = {name: pool.submit(self._start, name) for name in wanted}
         self.started |= {name: one.result() for name, one in begun.items() if one.exception() is None}

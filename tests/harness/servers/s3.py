@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from urllib.parse import quote, urlencode
 
 from .. import ROOT
 from .server import Missing, Server, listening
@@ -85,6 +86,11 @@ class S3(Server):
         """Objects: [(name, path, Content-Encoding or None)]."""
         files = json.dumps([(name, str(path), coding) for name, path, coding in files])
         self._run(PUT, self.bucket, *self.keys, files)
+
+    def storage_url(self, prefix="", url=None, **more):
+        """The bucket as a storage of the service."""
+        query = urlencode({"endpoint": url or self.url, "region": "us-east-1", **more})
+        return f"s3://{':'.join(map(quote, self.keys))}@{self.bucket}/{prefix}?{query}"
 
     def environment(self, url=None, right=True):
         user, password = self.keys
