@@ -253,7 +253,8 @@ impl Deliveries for MongodbWebhooks {
         if let Some(before) = before {
             wanted.insert("_id", doc! { "$lt": object_id(before) });
         }
-        let found = self.sent().await?.find(wanted).sort(doc! { "_id": -1 });
+        let sent = self.sent().await?;
+        let found = sent.find(wanted).sort(doc! { "_id": -1 });
         let found = found.limit(i64::try_from(limit).unwrap_or(i64::MAX));
         let found = found.await.map_err(Fault::from)?;
         let found: Vec<_> = found.try_collect().await.map_err(Fault::from)?;

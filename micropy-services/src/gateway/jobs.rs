@@ -253,6 +253,7 @@ mod tests {
     use micropy_core::ports::auth::Change;
     use micropy_core::ports::jobs::{Job, Output};
     use micropy_core::ports::memory::MemoryAuth;
+    use micropy_core::ports::storage::StorageExt as _;
     use micropy_core::ports::time::{ManualClock, Timestamp};
     use micropy_core::ports::{Auth as _, Clock as _};
     use tower::ServiceExt as _;
