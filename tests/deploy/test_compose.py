@@ -140,3 +140,18 @@ def test_a_health_check_without_an_http_client_tells_ready_from_not_ready(servic
         server.shutdown()
     assert run(*command).returncode != 0
     assert asked and set(asked) <= {"/healthz", "/readyz"}
+
+
+def test_with_a_bucket_the_jobs_stay_in_mongodb(services):
+    done = run(program("docker-compose"), "-f", DEPLOY / "compose.yaml", "-f", DEPLOY / "compose.s3.yaml",
+               "config", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    with_bucket = json.loads(done.stdout)["services"]
+    assert {name for name in services if with_bucket[name] != services[name]} == {"gateway", "converter"}
+    for name in ("gateway", "converter"):
+        environment = with_bucket[name]["environment"]
+        assert environment["MICROPY_STORAGE_URL_FILE"] == "/run/secrets/storage_url"
+        assert environment["MICROPY_JOBS_URL_FILE"] == services[name]["environment"]["MICROPY_STORAGE_URL_FILE"]
+        mounted = {secret["source"] for secret in with_bucket[name]["secrets"]}
+        assert mounted == {secret["source"] for secret in services[name]["secrets"]} | {"storage_url"}
+        assert "outside" in with_bucket[name]["networks"]

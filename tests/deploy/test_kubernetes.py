@@ -43,7 +43,7 @@ def build(folder):
 @pytest.fixture(scope="module")
 def built():
     """What each kustomization makes."""
-    return {name: build(name) for name in ("base", "keda", "secrets")}
+    return {name: build(name) for name in ("base", "keda", "s3", "secrets")}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def secrets(built):
             for thing in built["secrets"]}
 
 
-@pytest.mark.parametrize("folder", ["base", "keda", "secrets"])
+@pytest.mark.parametrize("folder", ["base", "keda", "s3", "secrets"])
 @pytest.mark.parametrize("version", VERSIONS)
 def test_all_objects_are_valid_in_kubernetes(built, folder, version):
     for thing in built[folder]:
@@ -324,3 +324,17 @@ def test_keda_scales_the_converters_by_their_queue(built, objects, secrets):
     authentication = things[f"TriggerAuthentication/{trigger['authenticationRef']['name']}"]
     for reference in authentication["spec"]["secretTargetRef"]:
         assert reference["key"] in secrets.get(reference["name"], {})
+
+
+def test_with_a_bucket_the_jobs_stay_in_mongodb_and_nothing_else_changes(built, objects):
+    things = {name_of(thing): thing for thing in built["s3"]}
+    assert things.keys() == objects.keys()
+    changed = {name for name in things if things[name] != objects[name]}
+    assert changed == {f"{kind}/{name}" for kind in ("Deployment", "NetworkPolicy") for name in ("gateway", "converter")}
+    for name in ("gateway", "converter"):
+        [container] = things[f"Deployment/{name}"]["spec"]["template"]["spec"]["containers"]
+        files = {entry["name"]: entry["value"] for entry in container["env"]}
+        assert files["MICROPY_STORAGE_URL_FILE"] == "/run/secrets/micropy/MICROPY_S3_URL"
+        assert files["MICROPY_JOBS_URL_FILE"] == "/run/secrets/micropy/MICROPY_STORAGE_URL"
+        ports = {port["port"] for rule in things[f"NetworkPolicy/{name}"]["spec"]["egress"] for port in rule.get("ports", [])}
+        assert {443, 27017} <= ports
