@@ -40,6 +40,17 @@ function padded(name, size) {
   return path;
 }
 
+/** The song, and in its `mdat` so many bytes more, as a video has them beside its sound. */
+function film(name, size) {
+  const song = readFileSync(SONG);
+  const mdat = song.indexOf("mdat") - 4;
+  assert.equal(mdat + song.readUInt32BE(mdat), song.length, "the media come last");
+  song.writeUInt32BE(song.readUInt32BE(mdat) + size, mdat);
+  const path = join(made, name);
+  writeFileSync(path, Buffer.concat([song, Buffer.alloc(size)]));
+  return path;
+}
+
 function result(line) {
   console.log(line);
   if (process.env.MICROPY_RESULTS) appendFileSync(process.env.MICROPY_RESULTS, `${line}\n`);
@@ -395,6 +406,50 @@ await check("an upload is paused, resumed, and after a reload goes on where it w
   assert.ok(offsets[0] >= (before / 100) * (24 << 20), `sent again from byte ${offsets[0]}`);
   // The same file once more, dropped in: a conversion of its own, since the first upload is complete.
   assert.match(await row("long").locator(".status").textContent(), /^0:12/);
+});
+
+await check("of a video only the sound is sent, also where it goes on after a reload, and the row says so", async () => {
+  const path = film("film.mp4", 60 << 20);
+  const most = 1.05 * readFileSync(SONG).length;
+  const lengths = [];
+  const offsets = [];
+  let outline = 0;
+  const noted = (request) => {
+    const headers = request.headers();
+    if (request.method() === "POST" && headers["upload-length"]) lengths.push(Number(headers["upload-length"]));
+    if (request.method() === "PATCH") offsets.push(Number(headers["upload-offset"]));
+  };
+  const finished = async (request) => {
+    if (request.url().includes("/api/v1/sound")) outline += (await request.sizes()).requestBodySize;
+  };
+  page.on("request", noted);
+  page.on("requestfinished", finished);
+  await slow(60_000);
+  await page.setInputFiles("#files", path);
+  await row("film").getByText(/ of \d{3} kB, the sound of 63.2 MB/).waitFor();
+  const percent = async () => Number(await row("film").getByRole("progressbar").getAttribute("aria-valuenow"));
+  await until(async () => (await percent()) >= 30, "a part is sent");
+  await page.screenshot({ path: join(target, "sound.png") });
+  await page.reload();
+  await phase("film", "left");
+  await until(async () => (await percent()) > 10, "the page says how much is there");
+  await slow(-1);
+  offsets.length = 0;
+  const choose = async (path) => {
+    const [chooser] = await Promise.all([page.waitForEvent("filechooser"), row("film").getByRole("button", { name: "Choose file" }).click()]);
+    await chooser.setFiles(path);
+  };
+  await choose(film("film2.mp4", 60 << 20));
+  await page.getByText("This is another file. Please choose film.mp4.").waitFor();
+  await choose(path);
+  await phase("film", "done");
+  page.off("request", noted);
+  page.off("requestfinished", finished);
+  assert.equal(lengths.length, 1);
+  assert.ok(lengths[0] <= most, `${lengths[0]} bytes are sent`);
+  assert.ok(offsets[0] > 10_000, `sent again from byte ${offsets[0]}`);
+  console.log(`     ${lengths[0]} bytes and an outline of ${outline} for 63 MB`);
+  assert.match(await row("film").locator(".status").textContent(), /^0:12 .* \d{3} kB of 63.2 MB sent/);
 });
 
 await check("a file that is chosen anew after a reload is known again", async () => {
