@@ -22,6 +22,8 @@ mod lanes;
 mod masking;
 #[cfg(test)]
 mod materials;
+#[cfg(feature = "measure")]
+pub mod measure;
 mod noise;
 #[cfg(feature = "oracle")]
 pub mod oracle;
@@ -31,6 +33,6 @@ mod quantization;
 mod scalefactor_bands;
 mod scalefactor_length;
 mod scalefactor_search;
-#[cfg(test)]
+#[cfg(any(test, feature = "measure"))]
 mod spectra;
 mod vector;

@@ -50,6 +50,9 @@ pub use builds::builds;
 pub use builds::{Build, Stage, build, stages};
 pub use encoder::{Encoder, version};
 pub use error::Error;
+#[cfg(all(feature = "measure", target_arch = "x86_64"))]
+#[doc(hidden)]
+pub use kernels::measure;
 #[cfg(all(feature = "oracle", target_arch = "x86_64"))]
 #[doc(hidden)]
 pub use kernels::oracle;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
-//! What the tests put into the kernels: spectra and quantized granules of every kind, and LAME's tables, made anew.
+//! What tests and benchmarks put into the kernels: spectra and quantized granules of every kind, and LAME's tables, made
+//! anew.
 
 use std::sync::LazyLock;
 
@@ -71,6 +72,7 @@ impl Random {
 
 /// Quantized granules: silence, one line, the largest values everywhere, and random ones that fall off as music does,
 /// with any number of big values and quadruples.
+#[cfg(test)]
 pub fn quantized(count: usize) -> impl Iterator<Item = [i32; LINES]> {
     const LIMITS: [usize; 12] = [1, 2, 3, 4, 6, 8, 15, 16, 17, 40, 600, 8207];
     let mut random = Random(7);
