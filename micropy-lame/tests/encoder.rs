@@ -180,3 +180,22 @@ fn no_build_sounds_worse_than_the_baseline() {
         }
     }
 }
+
+#[test]
+fn all_builds_stuff_silence_with_the_same_bytes() {
+    let silence = Stereo {
+        left: vec![0.0; 44_100],
+        right: vec![0.0; 44_100],
+    };
+    for kbps in [32, 128, 320] {
+        let settings = Settings {
+            bitrate: Bitrate::Cbr(kbps),
+            ..CBR_128
+        };
+        let expected = encode(Build::Baseline, &settings, &silence, 1152);
+        for build in builds() {
+            let mp3 = encode(build, &settings, &silence, 1152);
+            assert!(mp3 == expected, "{build} at {kbps} kbit/s");
+        }
+    }
+}
