@@ -14,10 +14,11 @@
 //! | `Webhooks` | `sqlite` | [`webhooks::sqlite`] | the same database |
 //! | `Webhooks` | `mongodb` | [`webhooks::mongodb`] | the ledger's MongoDB database |
 //! | `Notifier` | `webhook` | [`notifier::webhook`] | nothing: it calls URLs of users |
+//! | `Origins` | `http` | [`origins::http`] | nothing: it reads URLs of users |
 //! | `Auth` | `mysql` | [`auth::mysql`] | a MySQL or MariaDB database, in the table of older services |
 //! | `Notifier` | `smtp` | [`notifier::smtp`] | nothing: it hands mail to a mail server |
 //!
-//! `embedded`, the default, is `filesystem`, `sqlite`, `outbox` and `webhook`: a service on one machine, with nothing else
+//! `embedded`, the default, is all that needs no server: a service on one machine, with nothing else
 //! installed.
 
 // docs.rs says beside each item which feature it needs.
@@ -38,6 +39,7 @@ pub mod jobs;
 #[cfg(any(feature = "gridfs", feature = "mongodb"))]
 pub mod mongodb;
 pub mod notifier;
+pub mod origins;
 #[cfg(any(feature = "filesystem", feature = "outbox", feature = "sqlite"))]
 pub mod private;
 pub mod queue;

@@ -41,7 +41,7 @@ const ROOM_PAUSES: [Duration; 3] = [
 
 /// What has changed from version to version; see [`schema`]. `PRAGMA user_version` counts them.
 const MIGRATIONS: &[&str] = &[
-    TABLES, LEDGER, SWEEPER, STANDING, API_TOKENS, TURNS, REQUESTS, NOTE, WEBHOOKS,
+    TABLES, LEDGER, SWEEPER, STANDING, API_TOKENS, TURNS, REQUESTS, NOTE, WEBHOOKS, IMPORTS,
 ];
 
 const TABLES: &str = "
@@ -221,6 +221,11 @@ CREATE INDEX webhook_deliveries_by_owner ON webhook_deliveries (owner, id);
 CREATE INDEX webhook_deliveries_by_endpoint ON webhook_deliveries (endpoint);
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (due, id) WHERE state = 'pending';
 CREATE INDEX webhook_deliveries_settled ON webhook_deliveries (updated) WHERE state <> 'pending';
+";
+
+const IMPORTS: &str = "
+-- The URL that the video is read from.
+ALTER TABLE jobs ADD COLUMN origin TEXT;
 ";
 
 /// An open database.

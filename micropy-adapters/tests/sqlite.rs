@@ -19,7 +19,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use tempfile::TempDir;
 
 /// The schema number of this program.
-const NEWEST: i64 = 9;
+const NEWEST: i64 = 10;
 
 fn id(byte: u8) -> Id {
     Id::from_bytes([byte; 12])
@@ -62,7 +62,10 @@ async fn an_old_database_is_upgraded_with_all_that_is_in_it() {
         assert_eq!(jobs.by_mp3(id(3)).await.unwrap(), job);
         assert_eq!((job.outages, job.deliveries), (0, job.attempts));
         assert_eq!((job.retries, job.repeats), (0, 0));
-        assert_eq!((job.fingerprint, job.requested), (None, None));
+        assert_eq!(
+            (job.fingerprint, job.origin, job.requested),
+            (None, None, None)
+        );
         let identity = jobs.advance(id(9)).await.unwrap();
         assert_eq!((identity.ledger, identity.generation), (id(9), generation));
         let users = SqliteAuth::new(database.clone());

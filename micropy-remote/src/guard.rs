@@ -13,6 +13,9 @@ use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
+use url::Host;
+
+use crate::address::{Scheme, parse};
 
 /// IPv4 addresses that are not public: RFC 6890 and the registry that keeps it (IANA IPv4 Special-Purpose Addresses),
 /// multicast and what is reserved.
@@ -143,6 +146,31 @@ impl Guard {
     /// Lets through to public addresses alone.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Refuses a URL whose text tells already that it may not be connected to: of another scheme than `http` and `https`,
+    /// or of a host that is an address which is not permitted.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`](crate::Error::InvalidUrl) and [`Error::NotPermitted`](crate::Error::NotPermitted).
+    pub fn check(&self, url: &str) -> Result<(), crate::Error> {
+        let address = parse(url)?;
+        let host = match address.url.host() {
+            _ if address.scheme != Scheme::Http => {
+                return Err(crate::Error::InvalidUrl {
+                    url: address.shown,
+                    why: "only http and https are read here".into(),
+                });
+            }
+            Some(Host::Ipv4(host)) => IpAddr::V4(host),
+            Some(Host::Ipv6(host)) => IpAddr::V6(host),
+            // What a name stands for is looked up when it is connected to.
+            Some(Host::Domain(_)) | None => return Ok(()),
+        };
+        match self.permits(host) {
+            true => Ok(()),
+            false => Err(crate::Error::NotPermitted { url: address.shown }),
+        }
     }
 
     /// Whether `address` may be connected to.

@@ -178,15 +178,12 @@ impl fmt::Debug for RemoteSource {
 /// # Errors
 /// Every [`Error`]: of a URL that is none, of a server that is not there, does not have the file or refuses it.
 pub fn open(url: &str, options: Options) -> Result<RemoteSource, Error> {
+    if let Some(guard) = &options.guard {
+        guard.check(url)?;
+    }
     let address = address::parse(url)?;
     let origin: Box<dyn Origin> = match address.scheme {
         Scheme::Http => Box::new(http::HttpOrigin::new(&address, &options)?),
-        Scheme::Store if options.guard.is_some() => {
-            return Err(Error::InvalidUrl {
-                url: address.shown,
-                why: "only http and https are read here".into(),
-            });
-        }
         Scheme::Store => store::origin(&address, options.retries, options.timeout)?,
     };
     let kind = match opening::open(origin, address.shown, options)? {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use ureq::http::Request;
 use url::Url;
 
-use crate::address::{Scheme, parse};
+use crate::address::parse;
 use crate::client::Client;
 use crate::error::Error;
 use crate::fetch::Fault;
@@ -24,14 +24,12 @@ pub fn post(
     guard: &Guard,
     timeout: Duration,
 ) -> Result<u16, Error> {
+    guard.check(url)?;
     let address = parse(url)?;
     let invalid = |why: &str| Error::InvalidUrl {
         url: address.shown.clone(),
         why: why.into(),
     };
-    if address.scheme != Scheme::Http {
-        return Err(invalid("only http and https are called"));
-    }
     if address.login.is_some() {
         return Err(invalid("it holds a user or a password"));
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use micropy_core::ports::jobs::Topics;
 use micropy_core::ports::memory::{MemoryJobs, MemoryQueue, MemoryStorage, MemoryWebhooks};
-use micropy_core::ports::{Clock, Id, Ledger, Queue, Storage, Webhooks};
+use micropy_core::ports::{Clock, Id, Ledger, Origins, Queue, Storage, Webhooks};
 
 /// The ports that gateway, converter, notification and sweeper share.
 ///
@@ -23,6 +23,8 @@ pub struct Ports {
     pub queues: Topics<Arc<dyn Queue>>,
     /// Where users' programs are told of jobs.
     pub webhooks: Arc<dyn Webhooks>,
+    /// What reads URLs of users; none where no video may be imported.
+    pub origins: Option<Arc<dyn Origins>>,
 }
 
 impl Ports {
@@ -35,6 +37,7 @@ impl Ports {
             jobs: Arc::new(MemoryJobs::new(clock.clone())),
             queues: Topics::each(queue),
             webhooks: Arc::new(MemoryWebhooks::new(clock.clone())),
+            origins: None,
             clock,
         }
     }

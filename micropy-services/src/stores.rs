@@ -285,7 +285,7 @@ mod tests {
             ..Job::new(id, "ann@example.com", video, ports.clock.now())
         };
         ports.jobs.create(&job, None).await.unwrap();
-        let message = Body::of(&job).conversion_request();
+        let message = Body::conversion_request(&job);
         let queue = ports.queues.of(Topic::Video);
         queue.publish(message.payload).await.unwrap();
 

@@ -10,18 +10,20 @@ use micropy_core::ports::jobs::{
     Begin, Job, Lease, Message, Notice, Outcome, Output, State, Topic,
 };
 use micropy_core::ports::memory::MemoryQueue;
-use micropy_core::ports::notifier::{Error, Notification, Notifier};
+use micropy_core::ports::notifier::{Error, Notification, Notifier, SigningSecret};
 use micropy_core::ports::queue::DeadLetters as _;
 use micropy_core::ports::time::{ManualClock, Timestamp};
+use micropy_core::ports::webhooks::Endpoint;
 use micropy_core::ports::{Clock as _, Id, Queue as _};
 use micropy_services::Ports;
 use micropy_services::notification::NotificationService;
 use serde_json::json;
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 const TERM: Duration = Duration::from_secs(30);
+const SECOND: Duration = Duration::from_secs(1);
 
 fn id(byte: u8) -> Id {
     Id::from_bytes([byte; 12])
@@ -52,17 +54,57 @@ impl Notifier for HangingServer {
     }
 }
 
+/// Endpoints of webhooks that answer as they are told: what they are sent, and when.
+#[derive(Default)]
+struct Programs {
+    calls: Mutex<Vec<(Instant, Notification)>>,
+    away: Mutex<Vec<&'static str>>,
+}
+
+#[async_trait]
+impl Notifier for Programs {
+    async fn notify(&self, notification: &Notification) -> Result<(), Error> {
+        let call = (Instant::now(), notification.clone());
+        self.calls.lock().unwrap().push(call);
+        let is_away = |url: &&str| notification.to == **url;
+        match self.away.lock().unwrap().iter().any(|url| is_away(&url)) {
+            true => Err(Error::Unavailable("status 503".into())),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Programs {
+    /// The URLs that were called, in order.
+    fn called(&self) -> Vec<String> {
+        let calls = self.calls.lock().unwrap();
+        calls.iter().map(|(_, call)| call.to.clone()).collect()
+    }
+}
+
 /// Two notification services at work for five minutes: the subjects of their mails.
 async fn mails(ports: &Ports, clock: &ManualClock) -> Vec<String> {
+    work(ports, clock, &Arc::default(), SECOND, 300).await
+}
+
+/// The same for so many steps of time, with webhooks.
+async fn work(
+    ports: &Ports,
+    clock: &ManualClock,
+    programs: &Arc<Programs>,
+    step: Duration,
+    steps: u32,
+) -> Vec<String> {
     let (server, shutdown) = (Arc::new(SlowServer::default()), CancellationToken::new());
     let services = [(); 2].map(|()| {
         let service =
-            NotificationService::new(ports.clone(), server.clone(), "https://example.com");
+            NotificationService::new(ports.clone(), server.clone(), "https://example.com")
+                .webhooks(programs.clone());
         tokio::spawn(service.run(shutdown.clone()))
     });
-    for _ in 0..300 {
-        clock.advance(Duration::from_secs(1));
-        tokio::time::sleep(Duration::from_secs(1)).await;
+    for _ in 0..steps {
+        clock.advance(step);
+        tokio::time::sleep(step).await;
         // Wakes the receivers of this queue, which has no clock of its own.
         let empty = ports.queues.of(Topic::Mp3).publish(b"{}".to_vec());
         empty.await.unwrap();
@@ -130,6 +172,127 @@ async fn a_message_that_comes_twice_is_one_mail_of_two_services() {
     assert_eq!(mails(&ports, &clock).await, ["MP3 Download"]);
     let job = ports.jobs.get(id(1)).await.unwrap();
     assert!(job.notified.is_some());
+}
+
+async fn add_webhook(ports: &Ports, byte: u8, owner: &str, url: Option<&str>) {
+    let endpoint = Endpoint {
+        id: id(byte),
+        owner: owner.into(),
+        url: url.map(Into::into),
+        secret: SigningSecret::new(format!("whsec_{byte}")),
+        created: ports.clock.now(),
+    };
+    ports.webhooks.add_endpoint(&endpoint).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_comes_twice_calls_each_webhook_once() {
+    let (ports, clock) = ports();
+    add_webhook(&ports, 10, "ann@example.com", Some("https://one")).await;
+    add_webhook(&ports, 11, "ann@example.com", Some("https://two")).await;
+    add_webhook(&ports, 12, "bob@example.com", Some("https://bob")).await;
+    add_webhook(&ports, 13, "ann@example.com", None).await;
+    let lease = begun(&ports).await;
+    finish(&ports, lease).await;
+    for _ in 0..3 {
+        publish(&ports, Topic::Mp3, None).await;
+    }
+    let programs = Arc::default();
+    assert_eq!(work(&ports, &clock, &programs, SECOND, 60).await.len(), 1);
+    let mut called = programs.called();
+    called.sort();
+    assert_eq!(called, ["https://one", "https://two"], "the job names none");
+    let calls = programs.calls.lock().unwrap();
+    assert_ne!(calls[0].1.key, calls[1].1.key);
+    for (_, call) in &*calls {
+        assert_eq!(call.subject, "job.done");
+        let told: serde_json::Value = serde_json::from_str(&call.text).unwrap();
+        assert_eq!(told["type"], "job.done");
+        assert_eq!(told["data"]["id"], id(1).to_string());
+        let url = format!("https://example.com/api/v1/jobs/{}/mp3", id(1));
+        assert_eq!(told["data"]["mp3"]["url"], url);
+        assert!(call.secret.is_some());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_names_a_webhook_is_announced_there_and_each_end_once() {
+    let (ports, clock) = ports();
+    add_webhook(&ports, 13, "ann@example.com", None).await;
+    let job = Job {
+        state: State::Queued,
+        options: r#"{"webhook":"https://job?order=7"}"#.into(),
+        ..Job::new(id(1), "ann@example.com", id(2), ports.clock.now())
+    };
+    ports.jobs.create(&job, None).await.unwrap();
+    let lease = begin(&ports).await;
+    let failed = Outcome::Failed("no audio".into());
+    ports.jobs.finish(lease, failed, None).await.unwrap();
+    publish(&ports, Topic::Failed, Some("no audio")).await;
+    let programs = Arc::default();
+    work(&ports, &clock, &programs, SECOND, 30).await;
+    let again = Message {
+        topic: Topic::Video,
+        payload: b"again".to_vec(),
+    };
+    ports.jobs.retry(id(1), again).await.unwrap();
+    let lease = begin(&ports).await;
+    finish(&ports, lease).await;
+    publish(&ports, Topic::Mp3, None).await;
+    work(&ports, &clock, &programs, SECOND, 30).await;
+    let calls = programs.calls.lock().unwrap();
+    let events: Vec<_> = calls.iter().map(|(_, call)| &*call.subject).collect();
+    assert_eq!(events, ["job.failed", "job.done"]);
+    assert!(
+        calls
+            .iter()
+            .all(|(_, call)| call.to == "https://job?order=7")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_is_away_is_called_for_days_and_keeps_nobody_waiting() {
+    const DAY: u32 = 24 * 60 * 60;
+    let (ports, clock) = ports();
+    add_webhook(&ports, 10, "ann@example.com", Some("https://away")).await;
+    add_webhook(&ports, 11, "ann@example.com", Some("https://there")).await;
+    let lease = begun(&ports).await;
+    finish(&ports, lease).await;
+    publish(&ports, Topic::Mp3, None).await;
+    let programs = Arc::new(Programs::default());
+    programs.away.lock().unwrap().push("https://away");
+    work(&ports, &clock, &programs, SECOND, 60).await;
+    let mut first = programs.called();
+    first.sort();
+    assert_eq!(first, ["https://away", "https://away", "https://there"]);
+    work(&ports, &clock, &programs, 60 * SECOND, 4 * DAY / 60).await;
+    let away = programs
+        .called()
+        .iter()
+        .filter(|url| *url == "https://away")
+        .count();
+    assert_eq!(away, 10, "and then no more");
+    let [one, other] = &ports
+        .webhooks
+        .deliveries("ann@example.com", None, None, 9)
+        .await
+        .unwrap()[..]
+    else {
+        panic!("two");
+    };
+    let mut states = [one.state, other.state].map(|state| state.name());
+    states.sort_unstable();
+    assert_eq!(states, ["delivered", "failed"]);
+    let calls = programs.calls.lock().unwrap();
+    let last = calls.last().unwrap();
+    let took = last.0 - calls[0].0;
+    assert!(took > Duration::from_secs(3 * 24 * 60 * 60), "{took:?}");
+    assert!(
+        calls
+            .iter()
+            .filter(|(_, call)| call.to == last.1.to)
+            .all(|(_, call)| call == &last.1)
+    );
 }
 
 #[tokio::test(start_paused = true)]

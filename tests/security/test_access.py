@@ -63,6 +63,7 @@ POST    /api/v1/uploads                  form           401    401       401    
 POST    /api/v1/uploads                  -              401    401       401     401    401      403      400     400   400
 POST    /api/v1/sound?size=20            outline        401    401       401     401    401      403      200     200   200
 POST    /api/v1/sound                    -              401    401       401     401    401      403      400     400   400
+POST    /api/v1/imports                  -              401    401       401     401    401      403      415     415   415
 OPTIONS /api/v1/tus                      -              204    204       204     204    204      204      204     204   204
 POST    /api/v1/tus                      length         401    401       401     401    401      403      201     201   201
 HEAD    /api/v1/tus/{part}               tus            401    401       401     401    401      403      404     404   200

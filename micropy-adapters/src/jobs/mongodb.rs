@@ -407,7 +407,7 @@ impl MongodbJobs {
             };
             update.insert("$push", doc! { "owed": owed });
         } else if entry.job.state == State::Cancelled {
-            let requests = doc! { "topic": Topic::Video.name() };
+            let requests = doc! { "topic": { "$in": requests().collect::<Vec<_>>() } };
             update.insert("$pull", doc! { "owed": requests });
         }
         let same = doc! { "_id": object_id(entry.job.id), "revision": revision };
@@ -1068,7 +1068,7 @@ fn fields(entry: &Entry) -> (Document, Document) {
         None => entry.in_line.then_some(REQUESTED),
     };
     let mut absent = Document::new();
-    let optional: [(&str, Option<Bson>); 15] = [
+    let optional: [(&str, Option<Bson>); 16] = [
         (LINE, line.map(Bson::from)),
         (WAITING, entry.waiting.as_deref().map(binary)),
         (REQUESTED, job.requested.map(|at| time(at).into())),
@@ -1090,6 +1090,7 @@ fn fields(entry: &Entry) -> (Document, Document) {
         ),
         ("report", output.map(|output| Bson::from(&output.report))),
         ("failure", job.failure.as_ref().map(Bson::from)),
+        ("origin", job.origin.as_ref().map(Bson::from)),
         ("started", job.started.map(|at| time(at).into())),
         ("finished", job.finished.map(|at| time(at).into())),
         ("notified", job.notified.map(|at| time(at).into())),
@@ -1130,6 +1131,7 @@ fn entry_of(document: &Document) -> Result<Entry, Error> {
         file_name: needed(document, "file_name", text)?,
         source: needed(document, "source", id_of)?,
         source_bytes: needed(document, "source_bytes", number)?,
+        origin: field(document, "origin", text)?,
         options: needed(document, "options", text)?,
         state: needed(document, "state", state_of)?,
         attempts: needed(document, "attempts", count)?,
@@ -1172,7 +1174,15 @@ fn owes_request(document: &Document) -> bool {
     let mut topics = owed
         .iter()
         .filter_map(|owed| owed.as_document()?.get_str("topic").ok());
-    topics.any(|topic| topic == Topic::Video.name())
+    topics.any(|topic| requests().any(|request| request == topic))
+}
+
+/// The topics of messages that request conversions.
+fn requests() -> impl Iterator<Item = &'static str> {
+    let topics = Topic::ALL.into_iter();
+    topics
+        .filter(|topic| topic.requests_conversion())
+        .map(Topic::name)
 }
 
 fn owe(message: Message) -> Owed {
@@ -1184,9 +1194,8 @@ fn owe(message: Message) -> Owed {
 
 fn owed_of(owed: &Document) -> Result<Owed, Error> {
     let topic = |value: &Bson| {
-        let topics = [Topic::Video, Topic::Mp3, Topic::Failed];
         let named = |topic: &Topic| Some(topic.name()) == value.as_str();
-        topics.into_iter().find(named)
+        Topic::ALL.into_iter().find(named)
     };
     Ok(Owed {
         id: needed(owed, "id", id_of)?,

@@ -128,8 +128,14 @@ impl SqliteJobs {
             self.queues.of(message.topic).wake();
         }
         if released {
-            self.queues.video.wake();
+            self.wake_converters();
         }
+    }
+
+    /// Wakes those who wait for a request of a conversion.
+    fn wake_converters(&self) {
+        self.queues.video.wake();
+        self.queues.import.wake();
     }
 
     /// Loads the entry of `id`, applies `change`, and stores it with its message, in one transaction.
@@ -207,7 +213,7 @@ impl SqliteJobs {
         transaction.commit().await?;
         self.watchers.forget(&entry.job);
         if released {
-            self.queues.video.wake();
+            self.wake_converters();
         }
         Ok(entry.job)
     }
@@ -604,8 +610,8 @@ async fn insert(connection: &mut SqliteConnection, entry: &Entry) -> Result<(), 
         INSERT INTO jobs (
             state, attempts, outages, deliveries, retries, repeats, progress, mp3, mp3_bytes, report, failure,
             requested, started, finished, updated, notified, fence, leased_until, waiting, in_line,
-            notifier, notifier_until, owner, key, fingerprint, batch, file_name, source, source_bytes, options, created, id)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            notifier, notifier_until, owner, key, fingerprint, batch, file_name, source, source_bytes, origin, options, created, id)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let job = &entry.job;
     bind_changing(sqlx::query(insert), entry)
         .bind(&job.owner)
@@ -615,6 +621,7 @@ async fn insert(connection: &mut SqliteConnection, entry: &Entry) -> Result<(), 
         .bind(&job.file_name)
         .bind(blob(&job.source))
         .bind(integer(job.source_bytes))
+        .bind(&job.origin)
         .bind(&job.options)
         .bind(job.created.as_millis())
         .bind(blob(&job.id))
@@ -705,6 +712,7 @@ fn entry_of(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
         file_name: row.try_get("file_name")?,
         source: id_of(row.try_get("source")?)?,
         source_bytes: row.try_get("source_bytes")?,
+        origin: row.try_get("origin")?,
         options: row.try_get("options")?,
         state: state_of(row.try_get("state")?)?,
         attempts: row.try_get("attempts")?,

@@ -85,7 +85,7 @@ impl SqliteWebhooks {
         if !except.is_empty() {
             let mut owners = due.push(" AND owner NOT IN (").separated(", ");
             for owner in except {
-                owners.push_bind(owner);
+                owners.push_bind(owner.clone());
             }
             due.push(")");
         }
@@ -221,7 +221,7 @@ impl Deliveries for SqliteWebhooks {
         limit: usize,
     ) -> Result<Vec<Delivery>, Error> {
         let mut query = QueryBuilder::new("SELECT * FROM webhook_deliveries WHERE owner = ");
-        query.push_bind(owner);
+        query.push_bind(owner.to_owned());
         for (comparison, id) in [(" AND job = ", job), (" AND id < ", before)] {
             if let Some(id) = id {
                 query.push(comparison).push_bind(id.as_bytes().to_vec());

@@ -11,6 +11,7 @@
 //! | [`Ledger`] | the jobs: what was asked for, by whom, and how it went |
 //! | [`Auth`] | users and their passwords |
 //! | [`Notifier`] | nothing: it sends mail, or calls webhooks |
+//! | [`Origins`] | nothing: it reads URLs of users |
 //! | [`Webhooks`] | where users' programs are told of jobs, and what was sent there |
 //!
 //! The ledger is split by caller. [`Jobs`] takes one job through its states, [`JobOutbox`] hands out the messages
@@ -30,6 +31,7 @@ pub mod id;
 pub mod jobs;
 pub mod memory;
 pub mod notifier;
+pub mod origins;
 pub mod queue;
 pub mod storage;
 pub mod time;
@@ -39,6 +41,7 @@ pub use auth::Auth;
 pub use id::Id;
 pub use jobs::{JobOutbox, JobViews, Jobs, Ledger, LedgerIdentity};
 pub use notifier::Notifier;
+pub use origins::Origins;
 pub use queue::Queue;
 pub use storage::Storage;
 pub use time::{Clock, Timestamp};

@@ -65,6 +65,8 @@ struct Which {
 enum QueueName {
     /// Videos to be converted
     Video,
+    /// Videos behind URLs to be converted
+    Import,
     /// Mails about MP3s
     Mp3,
     /// Mails about failed jobs
@@ -75,9 +77,10 @@ impl Which {
     fn topics(&self) -> Vec<Topic> {
         match self.queue {
             Some(QueueName::Video) => vec![Topic::Video],
+            Some(QueueName::Import) => vec![Topic::Import],
             Some(QueueName::Mp3) => vec![Topic::Mp3],
             Some(QueueName::Failed) => vec![Topic::Failed],
-            None => vec![Topic::Video, Topic::Mp3, Topic::Failed],
+            None => Topic::ALL.to_vec(),
         }
     }
 }

@@ -116,6 +116,7 @@ fn telemetry(settings: &Settings, services: &[Service]) -> std::io::Result<Telem
             system: "rabbitmq",
             queues: Topics {
                 video: stores.video_queue.clone(),
+                import: stores.import_queue(),
                 mp3: stores.mp3_queue.clone(),
                 failed: stores.failed_queue(),
             },

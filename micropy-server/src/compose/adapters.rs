@@ -14,6 +14,7 @@ use micropy_adapters::clock::SystemClock;
 use micropy_adapters::jobs::sqlite::SqliteJobs;
 use micropy_adapters::notifier::outbox::Outbox;
 use micropy_adapters::notifier::webhook::WebhookNotifier;
+use micropy_adapters::origins::http::HttpOrigins;
 use micropy_adapters::private;
 #[cfg(feature = "rabbitmq")]
 use micropy_adapters::queue::rabbitmq::RabbitmqQueue;
@@ -121,6 +122,7 @@ impl Adapters {
             jobs: self.jobs(own).await?,
             queues,
             webhooks: self.webhooks().await?,
+            origins: Some(Arc::new(HttpOrigins::new(self.guard()))),
         })
     }
 
@@ -320,6 +322,7 @@ impl Adapters {
         };
         Ok(Topics {
             video: open(&stores.video_queue, slots)?,
+            import: open(&stores.import_queue(), slots)?,
             mp3: open(&stores.mp3_queue, MAILS)?,
             failed: open(&stores.failed_queue(), MAILS)?,
         })

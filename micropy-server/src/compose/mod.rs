@@ -308,6 +308,7 @@ impl Services {
             .workers(self.settings.conversions.workers())
             .grace(self.settings.operation.grace)
             .quota(self.settings.limits().quota_bytes)
+            .largest_import(self.settings.limits().upload)
             .metrics(self.metrics.clone());
         let converter = match &self.stores {
             Some(stores) => converter.stores(stores.clone()),

@@ -124,7 +124,7 @@ pub struct Stores {
     #[arg(long, value_name = "SECRET", value_parser = secret)]
     mail_password: Option<Secret>,
 
-    /// Name of the queue of videos to convert
+    /// Name of the queue of videos to convert; the queue of those behind URLs is NAME.import
     #[arg(long, value_name = "NAME", default_value = "video")]
     pub video_queue: String,
 
@@ -511,6 +511,11 @@ impl Addresses {
 }
 
 impl Stores {
+    /// Name of the queue of videos behind URLs.
+    pub fn import_queue(&self) -> String {
+        format!("{}.import", self.video_queue)
+    }
+
     /// Name of the queue of failed jobs.
     pub fn failed_queue(&self) -> String {
         format!("{}.failed", self.mp3_queue)

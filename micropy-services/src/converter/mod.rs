@@ -32,7 +32,7 @@ use crate::job::options::ConversionOptions;
 use crate::job::outbox;
 use crate::stores::StoreCheck;
 use crate::telemetry::{self, Metrics};
-use crate::worker::{Converted, Fault, NO_ROOM, Sandbox, Worker};
+use crate::worker::{Converted, Fault, NO_ROOM, Sandbox, Video, Worker};
 
 /// How long a lease lasts without being renewed.
 const LEASE: Duration = Duration::from_secs(30);
@@ -98,6 +98,8 @@ pub struct ConverterService {
     grace: Duration,
     /// Bytes that one user may store.
     quota: u64,
+    /// Bytes of the largest video that is read from a URL.
+    largest_import: u64,
     /// Owners whose MP3s are being stored, one at a time: each then sees what those before it take.
     storing: Arc<Turns<String>>,
     /// Whether the stores are the ledger's.
@@ -149,6 +151,7 @@ impl ConverterService {
             workers: cores().div_ceil(2),
             grace: Duration::from_secs(20),
             quota: Limits::default().quota_bytes,
+            largest_import: Limits::default().upload,
             storing: Arc::new(Turns::new(1)),
         }
     }
@@ -161,6 +164,13 @@ impl ConverterService {
     #[must_use]
     pub fn quota(mut self, bytes: u64) -> Self {
         self.quota = bytes;
+        self
+    }
+
+    /// Bytes of the largest video that is read from a URL. The default is that of uploads.
+    #[must_use]
+    pub fn largest_import(mut self, bytes: u64) -> Self {
+        self.largest_import = bytes;
         self
     }
 
@@ -224,7 +234,7 @@ impl ConverterService {
         };
         let handle = |delivery, body| self.handle(delivery, body, stopping);
         self.ports
-            .work_through(Topic::Video, &shutdown, handle)
+            .work_through(&[Topic::Video, Topic::Import], &shutdown, handle)
             .await;
     }
 
@@ -345,6 +355,10 @@ impl ConverterService {
                 self.fail(delivery, lease, body, reason, started.elapsed(), cut_off)
                     .await
             }
+            Fault::Unreachable(reason) if job.attempts >= MAX_ATTEMPTS => {
+                self.fail(delivery, lease, body, reason, started.elapsed(), cut_off)
+                    .await
+            }
             Fault::Transient(why) if job.attempts >= MAX_ATTEMPTS => {
                 tracing::error!(job_id = %job.id, why, "conversion given up");
                 let reason = "The conversion failed several times. Please try again later.".into();
@@ -371,7 +385,7 @@ impl ConverterService {
                 self.release(lease, Ended::Unavailable, cut_off).await;
                 delivery.retry(pause).await
             }
-            Fault::Transient(why) | Fault::Crashed(why) => {
+            Fault::Transient(why) | Fault::Crashed(why) | Fault::Unreachable(why) => {
                 let pause = RETRY_PAUSE * job.attempts;
                 telemetry::record_failure(&Span::current(), &why);
                 tracing::warn!(job_id = %job.id, why, ?pause, "conversion failed, trying again");
@@ -487,25 +501,16 @@ impl ConverterService {
         if job.deliveries > MAX_DELIVERIES {
             return Err(Fault::Permanent(INTERRUPTED.into()).into());
         }
-        let video = self
-            .ports
-            .videos
-            .head(job.source)
-            .await
-            .map_err(|e| match e {
-                storage::Error::NotFound => {
-                    Fault::Permanent("The video is no longer there.".into())
-                }
-                e => Fault::Unavailable(e.to_string()),
-            })?;
         let room = self.room(&job.owner).await?;
         let converting = telemetry::step("convert");
 
         let progress = AtomicU32::new(0);
         let options = ConversionOptions::for_worker(&job.options);
-        let work = self
-            .worker
-            .convert(&options, &self.ports.videos, &video, room, &progress);
+        let work = async {
+            let video = self.video(job).await?;
+            let converted = self.worker.convert(&options, &video, room, &progress);
+            converted.await
+        };
         // The lease is kept until the MP3 is stored, which may take long.
         let lease = self.keep_lease(lease, &progress, stopping.cut_off);
         tokio::pin!(lease);
@@ -531,6 +536,33 @@ impl ConverterService {
                 let _ = timeout(REMOVAL, self.remove(mp3)).await;
                 Err(stop)
             }
+        }
+    }
+
+    /// A job's video, opened.
+    async fn video(&self, job: &Job) -> Result<Video, Fault> {
+        let Some(url) = &job.origin else {
+            let head = self.ports.videos.head(job.source).await;
+            let head = head.map_err(|e| match e {
+                storage::Error::NotFound => {
+                    Fault::Permanent("The video is no longer there.".into())
+                }
+                e => Fault::Unavailable(e.to_string()),
+            })?;
+            return Ok(Video::Stored(self.ports.videos.clone(), head));
+        };
+        let Some(origins) = &self.ports.origins else {
+            let why = "This service imports no videos from URLs.";
+            return Err(Fault::Permanent(why.into()));
+        };
+        let video = origins.open(url).await?;
+        match video.bytes() <= self.largest_import {
+            true => Ok(Video::Remote(video)),
+            false => Err(Fault::Permanent(format!(
+                "The video has {} bytes, and this service takes {} at most.",
+                video.bytes(),
+                self.largest_import
+            ))),
         }
     }
 
@@ -706,7 +738,7 @@ mod tests {
         let body = stream::iter([Ok(Bytes::from_static(b"0123456789"))]);
         let (label, body) = (Label::default(), Box::pin(body));
         ports.videos.put(job.source, &label, body).await.unwrap();
-        let message = Body::of(&job).conversion_request();
+        let message = Body::conversion_request(&job);
         match ports.jobs.create(&job, Some(message)).await.unwrap() {
             jobs::Created::New(owed) => ports.try_send(owed).await,
             created @ jobs::Created::Existing(_) => panic!("{created:?}"),

@@ -7,7 +7,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use micropy_core::ports::Id;
 use micropy_core::ports::jobs::{self, Filter, State as JobState, Topic};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::body::{JobId, Query};
@@ -157,9 +157,11 @@ pub async fn retry(
 ) -> Result<Json<JobView>, Problem> {
     gateway.check_confirmed(&session)?;
     gateway.check_pace(&session)?;
-    gateway.ports.videos.head(job.source).await?;
-    let publishing = telemetry::publishing(Topic::Video, job.id);
-    let message = publishing.in_scope(|| Body::of(&job).another_request());
+    if job.origin.is_none() {
+        gateway.ports.videos.head(job.source).await?;
+    }
+    let publishing = telemetry::publishing(job.request_topic(), job.id);
+    let message = publishing.in_scope(|| Body::another_request(&job));
     let owed = gateway.ports.jobs.retry(job.id, message).await?;
     gateway.ports.try_send(owed).await;
     Ok(Json(gateway.view(gateway.ports.jobs.get(job.id).await?)))

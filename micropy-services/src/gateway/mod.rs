@@ -7,6 +7,7 @@ mod compat;
 mod download;
 mod events;
 mod export;
+mod imports;
 mod jobs;
 mod limits;
 mod mails;

@@ -19,8 +19,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::session::{COOKIE_NAME, HOST_COOKIE_NAME};
 use super::{
-    Shared, accounts, archive, compat, download, events, export, jobs, mails, operation, peaks,
-    sound, tokens, tus, uploads, webhooks,
+    Shared, accounts, archive, compat, download, events, export, imports, jobs, mails, operation,
+    peaks, sound, tokens, tus, uploads, webhooks,
 };
 use crate::auth;
 
@@ -71,6 +71,7 @@ pub fn router(gateway: Shared) -> Router {
         .routes(routes!(webhooks::resend))
         .routes(routes!(export::export))
         .routes(routes!(uploads::upload))
+        .routes(routes!(imports::import))
         .routes(routes!(tus::options, tus::create))
         .routes(routes!(tus::head, tus::patch, tus::delete))
         .routes(routes!(sound::sound))

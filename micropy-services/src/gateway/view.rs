@@ -21,8 +21,10 @@ pub struct JobView {
     pub batch: Option<String>,
     /// Name of the video.
     pub file_name: String,
-    /// Length of the video in bytes.
+    /// Length of the video in bytes; 0 where it is read from a URL.
     pub bytes: u64,
+    /// The URL that the video is read from, without what may be a secret: user, password and query.
+    pub origin: Option<String>,
     #[schema(
         example = "running",
         pattern = "^(receiving|queued|running|done|failed|cancelled)$"
@@ -83,6 +85,7 @@ impl JobView {
             id: job.id.to_string(),
             batch: job.batch.map(|batch| batch.to_string()),
             bytes: job.source_bytes,
+            origin: job.origin.as_deref().map(without_secrets),
             state: job.state.name(),
             progress: job.progress,
             attempts: job.attempts,
@@ -117,6 +120,22 @@ impl Mp3View {
             report,
             peaks: drawn.then(|| format!("{base}/api/v1/jobs/{id}/peaks")),
         }
+    }
+}
+
+/// A URL without user, password, query and fragment.
+fn without_secrets(url: &str) -> String {
+    let plain = url.split(['?', '#']).next().unwrap_or_default();
+    match plain.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = match rest.find('/') {
+                Some(slash) => rest.split_at(slash),
+                None => (rest, ""),
+            };
+            let host = authority.rsplit('@').next().unwrap_or_default();
+            format!("{scheme}://{host}{path}")
+        }
+        None => String::new(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use micropy_core::ports::jobs::Topic;
 use micropy_core::ports::queue::{self, Delivery};
 use tokio_util::sync::CancellationToken;
@@ -37,18 +38,33 @@ pub fn cut_off(
 }
 
 impl Ports {
-    /// Handles the messages of a topic, one after the other, until `shutdown`. A payload that is no message becomes a
+    /// The next message of any of the topics.
+    async fn receive_any(
+        &self,
+        topics: &[Topic],
+    ) -> (Topic, Result<Box<dyn Delivery>, queue::Error>) {
+        let receive = |topic: &Topic| {
+            let topic = *topic;
+            Box::pin(async move { (topic, self.queues.of(topic).receive().await) })
+        };
+        // Whoever comes first: a delivery that another drops comes back.
+        let (received, ..) = select_all(topics.iter().map(receive)).await;
+        received
+    }
+
+    /// Handles the messages of some topics, one after the other, until `shutdown`. A payload that is no message becomes a
     /// dead letter.
     pub async fn work_through<H>(
         &self,
-        topic: Topic,
+        topics: &[Topic],
         shutdown: &CancellationToken,
         handle: impl Fn(Box<dyn Delivery>, Body) -> H,
     ) where
         H: Future<Output = Result<(), queue::Error>>,
     {
-        let queue = self.queues.of(topic);
-        while let Some(received) = shutdown.run_until_cancelled(queue.receive()).await {
+        while let Some((topic, received)) =
+            shutdown.run_until_cancelled(self.receive_any(topics)).await
+        {
             let handled = match received {
                 Ok(delivery) => match Body::parse(delivery.payload()) {
                     Ok(body) => {

@@ -120,8 +120,8 @@ impl Ports {
 
     /// Creates a job and sends its message. Returns the job of the first request where this one is a repetition.
     async fn create(&self, job: &Job) -> Result<Option<Job>, IntakeError> {
-        let publishing = telemetry::publishing(Topic::Video, job.id);
-        let message = publishing.in_scope(|| Body::of(job).conversion_request());
+        let publishing = telemetry::publishing(job.request_topic(), job.id);
+        let message = publishing.in_scope(|| Body::conversion_request(job));
         match self.jobs.create(job, Some(message)).await? {
             Created::New(owed) => {
                 if let Some(owed) = owed {
@@ -138,8 +138,8 @@ impl Ports {
     /// It may be called again after a crash at any point: it then does what is left to do.
     pub async fn complete_upload(&self, job: &Job) -> Result<(), IntakeError> {
         self.videos.commit(job.source, &label(job)).await?;
-        let publishing = telemetry::publishing(Topic::Video, job.id);
-        let message = publishing.in_scope(|| Body::of(job).conversion_request());
+        let publishing = telemetry::publishing(job.request_topic(), job.id);
+        let message = publishing.in_scope(|| Body::conversion_request(job));
         match self.jobs.enqueue(job.id, message).await {
             Ok(owed) => self.try_send(owed).await,
             Err(jobs::Error::Rejected(_)) => {}

@@ -88,15 +88,16 @@ impl Body {
         self.mp3_fid.as_ref()?.parse().ok()
     }
 
-    /// The message that asks for a conversion.
-    pub fn conversion_request(self) -> Message {
-        self.message(Topic::Video)
+    /// The message that asks for the conversion of a job.
+    pub fn conversion_request(job: &Job) -> Message {
+        Self::of(job).message(job.request_topic())
     }
 
     /// The message that asks for a conversion once more, of a job that is about to be retried.
-    pub fn another_request(mut self) -> Message {
-        self.retries = self.retries.saturating_add(1);
-        self.conversion_request()
+    pub fn another_request(job: &Job) -> Message {
+        let mut body = Self::of(job);
+        body.retries = body.retries.saturating_add(1);
+        body.message(job.request_topic())
     }
 
     /// The message that announces the MP3.
@@ -112,7 +113,7 @@ impl Body {
         self.message(Topic::Failed)
     }
 
-    fn message(mut self, topic: Topic) -> Message {
+    pub(super) fn message(mut self, topic: Topic) -> Message {
         telemetry::inject_into_message(&mut self.others);
         Message {
             topic,
@@ -154,7 +155,7 @@ mod tests {
         let job = Job::new(id(1), "ann@example.com", id(2), Timestamp::default());
         let job = Job { retries: 3, ..job };
         let retries = |message: Message| Body::parse(&message.payload).unwrap().retries;
-        assert_eq!(retries(Body::of(&job).conversion_request()), 3);
-        assert_eq!(retries(Body::of(&job).another_request()), 4);
+        assert_eq!(retries(Body::conversion_request(&job)), 3);
+        assert_eq!(retries(Body::another_request(&job)), 4);
     }
 }

@@ -113,8 +113,9 @@ impl NotificationService {
         let (cut_off, _timer) = inbox::cut_off(shutdown.clone(), self.grace);
         let handle = |delivery, body| self.handle(delivery, body, &shutdown, &cut_off);
         tokio::join!(
-            self.ports.work_through(Topic::Mp3, &shutdown, &handle),
-            self.ports.work_through(Topic::Failed, &shutdown, &handle),
+            self.ports.work_through(&[Topic::Mp3], &shutdown, &handle),
+            self.ports
+                .work_through(&[Topic::Failed], &shutdown, &handle),
             self.deliver(&shutdown, &cut_off)
         );
     }

@@ -376,7 +376,7 @@ impl Sweeper {
 
     /// Requests a conversion again, unless the job has changed meanwhile.
     async fn request(&self, job: &Job) -> Result<bool, IntakeError> {
-        let message = Body::of(job).conversion_request();
+        let message = Body::conversion_request(job);
         match self.ports.jobs.request(job, message).await {
             Ok(owed) => {
                 self.ports.try_send(owed).await;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::conversion::Conversion;
-use super::protocol::{Converted, Failure, MAX_LINE, Message, Progress, Task};
+use super::protocol::{Converted, Failure, MAX_LINE, MAX_RANGES, Message, Progress, Task};
 use super::read_ahead::ReadAhead;
 use super::sandbox::Sandbox;
 
@@ -87,7 +87,14 @@ fn convert(
         responses.read_exact(&mut bytes)?;
         Ok(bytes)
     };
-    let source = ReadAhead::new(task.video_bytes, fetch);
+    let mut source = ReadAhead::new(task.video_bytes, fetch);
+    if task.announce {
+        source = source.announcing(|ranges| {
+            // The parent may do without.
+            let ranges = ranges[..ranges.len().min(MAX_RANGES)].to_vec();
+            let _ = parent.send(&Message::WillRead(ranges));
+        });
+    }
     conversion.run(source, output, |progress| parent.report(progress))
 }
 

@@ -30,11 +30,13 @@ mod protocol;
 mod read_ahead;
 mod report;
 mod sandbox;
+mod video;
 
 pub use child::run;
 
 pub(crate) use process::Converted;
 pub(crate) use sandbox::Sandbox;
+pub(crate) use video::Video;
 
 use std::ffi::OsString;
 use std::io;
@@ -159,6 +161,8 @@ pub(crate) enum Fault {
     /// A store or a disk is unavailable or full. It is not the video's fault, so the attempt does not count: the
     /// reason, for the log.
     Unavailable(String),
+    /// What a URL names cannot be read now: the reason, for the job's owner, who may mend it.
+    Unreachable(String),
     /// The worker process crashed, stalled or broke the protocol, as it may with this video every time: how, for the
     /// log.
     Crashed(String),

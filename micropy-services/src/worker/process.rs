@@ -3,25 +3,21 @@
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
-use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
-use micropy_core::ports::Storage;
-use micropy_core::ports::storage::{self, Head};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::protocol::{Cause, MAX_LINE, MAX_READ, Message, Task};
+use super::protocol::{Cause, MAX_LINE, Message, Task};
+use super::video::Video;
 use super::{Fault, NO_ROOM, Worker, protocol};
 use crate::job::product::Product;
 
@@ -81,8 +77,7 @@ impl Worker {
     pub(crate) async fn convert(
         &self,
         options: &str,
-        videos: &Arc<dyn Storage>,
-        video: &Head,
+        video: &Video,
         room: u64,
         progress: &AtomicU32,
     ) -> Result<(Converted, File), Fault> {
@@ -90,7 +85,8 @@ impl Worker {
         let task = Task {
             options: options.into(),
             threads,
-            video_bytes: video.bytes,
+            video_bytes: video.bytes(),
+            announce: video.is_remote(),
             memory: self.memory,
             // One thread more reads and writes.
             cpu: self.time.saturating_mul(threads.get() as u32 + 1),
@@ -99,7 +95,7 @@ impl Worker {
         let output = tempfile::tempfile_in(&self.folder).map_err(cannot_start)?;
         let mut process = WorkerProcess::start(self, &output, room).map_err(cannot_start)?;
         let too_many = too_many_threads(process.process.id(), threads.get() + MORE_THREADS);
-        let work = process.work(&task, videos, video, progress);
+        let work = process.work(&task, video, progress);
         let converted = tokio::select! {
             converted = timeout(self.time, work) => converted,
             threads = too_many => {
@@ -204,8 +200,7 @@ impl WorkerProcess {
     async fn work(
         &mut self,
         task: &Task,
-        videos: &Arc<dyn Storage>,
-        video: &Head,
+        video: &Video,
         progress: &AtomicU32,
     ) -> Result<protocol::Converted, Fault> {
         let mut line = serde_json::to_vec(task).map_err(|e| cannot_start(e.into()))?;
@@ -213,6 +208,7 @@ impl WorkerProcess {
         self.send(&line).await?;
         let mut position = None;
         let mut alive = Instant::now();
+        let mut budget = video.budget();
         loop {
             let message = match timeout_at(alive + self.stall, self.receive()).await {
                 Ok(Ok(Some(message))) => message,
@@ -221,13 +217,18 @@ impl WorkerProcess {
                 Err(_) => return Err(Fault::Crashed(self.stalled("did nothing"))),
             };
             match message {
+                Message::WillRead(ranges) => video.will_read(ranges).await?,
                 Message::Read(range) => {
-                    let bytes = timeout(self.stall, fetch(videos, video, range)).await;
+                    let bytes = timeout(self.stall, video.read(range)).await;
                     let bytes = bytes.map_err(|_| {
                         Fault::Unavailable(
                             "the video cannot be read: its storage does not respond".into(),
                         )
                     })??;
+                    budget = budget.checked_sub(bytes.len() as u64).ok_or_else(|| {
+                        let why = "the worker process reads the video again and again";
+                        Fault::Crashed(why.into())
+                    })?;
                     self.send(&bytes).await?;
                     alive = Instant::now();
                 }
@@ -337,53 +338,18 @@ async fn stderr_end(stderr: Option<ChildStderr>) -> String {
     String::from_utf8_lossy(&kept).into_owned()
 }
 
-/// The range of the video that the process asked for. The process is not trusted.
-async fn fetch(
-    videos: &Arc<dyn Storage>,
-    video: &Head,
-    range: Range<u64>,
-) -> Result<Vec<u8>, Fault> {
-    if range.start > range.end
-        || range.end > video.bytes
-        || range.end - range.start > MAX_READ as u64
-    {
-        return Err(Fault::Crashed(format!(
-            "the worker process asks for bytes {range:?} of {}",
-            video.bytes
-        )));
-    }
-    let unread =
-        |e: &dyn std::fmt::Display| Fault::Transient(format!("the video cannot be read: {e}"));
-    let length = (range.end - range.start) as usize;
-    let stream = videos.get(video.id, range).await;
-    let mut stream = stream.map_err(|e| match e {
-        storage::Error::NotFound => unread(&e),
-        e => Fault::Unavailable(format!("the video cannot be read: {e}")),
-    })?;
-    let mut bytes = Vec::with_capacity(length);
-    while let Some(piece) = stream.try_next().await.map_err(|e| unread(&e))? {
-        bytes.extend_from_slice(&piece);
-    }
-    match bytes.len() == length {
-        true => Ok(bytes),
-        false => Err(unread(&format!(
-            "{} of {length} bytes arrived",
-            bytes.len()
-        ))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     use std::path::{Path, PathBuf};
+    use std::sync::Arc;
 
     use bytes::Bytes;
     use micropy_core::ports::memory::MemoryStorage;
     use micropy_core::ports::storage::{Label, StorageExt as _};
     use micropy_core::ports::time::ManualClock;
-    use micropy_core::ports::{Id, Timestamp};
+    use micropy_core::ports::{Id, Storage, Timestamp};
 
     use super::*;
 
@@ -425,9 +391,8 @@ mod tests {
             .await
             .unwrap();
         let worker = worker(program, folder.path());
-        worker
-            .convert("{}", &videos, &video, room, &AtomicU32::new(0))
-            .await
+        let video = Video::Stored(videos, video);
+        worker.convert("{}", &video, room, &AtomicU32::new(0)).await
     }
 
     async fn crash(script: &str) -> String {
@@ -512,6 +477,7 @@ mod tests {
             "echo '{\"read\":{\"start\":2,\"end\":11}}'",
             "echo '{\"read\":{\"start\":6,\"end\":2}}'",
             "echo '{\"read\":{\"start\":0,\"end\":18446744073709551615}}'",
+            "echo '{\"willread\":[{\"start\":0,\"end\":11}]}'",
             "echo '{\"sing\":1}'",
             "head -c 3000000 /dev/zero",
         ] {

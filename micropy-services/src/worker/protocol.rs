@@ -14,6 +14,8 @@ use crate::job::product::Product;
 
 /// Bytes of the longest line.
 pub const MAX_LINE: u64 = 1 << 20;
+/// Ranges in one line, at most.
+pub const MAX_RANGES: usize = 8192;
 /// Bytes of the largest read.
 pub const MAX_READ: usize = 1 << 20;
 
@@ -26,6 +28,8 @@ pub struct Task {
     pub threads: NonZeroUsize,
     /// Length of the video.
     pub video_bytes: u64,
+    /// Whether to say which bytes will be read: each read is a round trip to somewhere else.
+    pub announce: bool,
     /// Bytes that the process may allocate.
     pub memory: u64,
     /// CPU time that it may use, of all cores together.
@@ -40,6 +44,8 @@ pub struct Task {
 pub enum Message {
     /// It needs these bytes of the video.
     Read(Range<u64>),
+    /// It will need these bytes next, most likely.
+    WillRead(Vec<Range<u64>>),
     /// It is making progress.
     Progress(Progress),
     /// It is done: the result is in its standard output.

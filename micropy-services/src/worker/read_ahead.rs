@@ -1,5 +1,6 @@
 //! The video as a source of the engine, fetched range by range.
 
+use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 
@@ -14,23 +15,45 @@ const FIRST: usize = 16 * 1024;
 ///
 /// The engine skips the pictures between pieces of audio. So a fetch reads little ahead at first, and twice as much
 /// each time that reads follow one another.
-pub struct ReadAhead<F> {
+pub struct ReadAhead<'a, F> {
     size: u64,
     fetch: F,
+    /// Where what will be read is said.
+    announce: Option<Box<dyn FnMut(&[Range<u64>]) + Send + 'a>>,
+    /// What will be read, where it is said.
+    plan: VecDeque<Range<u64>>,
     fetched: Vec<u8>,
     /// Offset of the first fetched byte.
     start: u64,
 }
 
-impl<F: FnMut(Range<u64>) -> io::Result<Vec<u8>>> ReadAhead<F> {
+impl<'a, F: FnMut(Range<u64>) -> io::Result<Vec<u8>>> ReadAhead<'a, F> {
     /// A source of `size` bytes; `fetch` returns the bytes of a range of them.
     pub fn new(size: u64, fetch: F) -> Self {
         ReadAhead {
             size,
             fetch,
+            announce: None,
+            plan: VecDeque::new(),
             fetched: Vec::new(),
             start: 0,
         }
+    }
+
+    /// Says by `announce` what will be read, for a storage that is far away, and then reads no more than that at once.
+    #[must_use]
+    pub fn announcing(mut self, announce: impl FnMut(&[Range<u64>]) + Send + 'a) -> Self {
+        self.announce = Some(Box::new(announce));
+        self
+    }
+
+    /// The end of what was said to be read from `offset` on.
+    fn planned(&mut self, offset: u64) -> Option<u64> {
+        while self.plan.front().is_some_and(|range| range.end <= offset) {
+            self.plan.pop_front();
+        }
+        let next = self.plan.front()?;
+        (next.start <= offset).then_some(next.end)
     }
 
     fn end(&self) -> u64 {
@@ -54,14 +77,18 @@ impl<F: FnMut(Range<u64>) -> io::Result<Vec<u8>>> ReadAhead<F> {
             FIRST
         };
         let length = ahead.max(least).min(MAX_READ) as u64;
-        let end = offset.saturating_add(length).min(self.size);
+        let end = match self.planned(offset) {
+            Some(end) => end.min(offset.saturating_add(MAX_READ as u64)),
+            None => offset.saturating_add(length),
+        };
+        let end = end.min(self.size);
         self.fetched = (self.fetch)(offset..end)?;
         self.start = offset;
         Ok(())
     }
 }
 
-impl<F: FnMut(Range<u64>) -> io::Result<Vec<u8>>> Source for ReadAhead<F> {
+impl<F: FnMut(Range<u64>) -> io::Result<Vec<u8>>> Source for ReadAhead<'_, F> {
     fn size(&self) -> Option<u64> {
         Some(self.size)
     }
@@ -82,11 +109,19 @@ impl<F: FnMut(Range<u64>) -> io::Result<Vec<u8>>> Source for ReadAhead<F> {
     fn keep_from(&mut self, _offset: u64) -> io::Result<()> {
         Ok(())
     }
+
+    fn will_read(&mut self, ranges: &[Range<u64>]) {
+        if let Some(announce) = &mut self.announce {
+            announce(ranges);
+            self.plan = ranges.iter().cloned().collect();
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -143,6 +178,38 @@ mod tests {
             "consecutive reads are fetched together: {fetches:?}"
         );
         assert!(fetches.iter().all(|bytes| *bytes <= MAX_READ as u64));
+    }
+
+    #[test]
+    fn what_was_announced_is_fetched_as_it_was_announced() {
+        let data: Vec<u8> = (0..4_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let (fetches, announced) = (RefCell::new(Vec::new()), Mutex::new(Vec::new()));
+        let mut source = ReadAhead::new(data.len() as u64, |range: Range<u64>| {
+            fetches.borrow_mut().push(range.clone());
+            Ok(data[range.start as usize..range.end as usize].to_vec())
+        })
+        .announcing(|ranges| announced.lock().unwrap().extend_from_slice(ranges));
+        let plan = [1000..1500, 200_000..240_000, 300_000..2_000_000];
+        source.will_read(&plan);
+        let mut buf = vec![0; 1_700_000];
+        for range in &plan {
+            let length = (range.end - range.start) as usize;
+            let read = fill(&mut source, range.start, &mut buf[..length]);
+            assert!(
+                read == length && buf[..length] == data[range.start as usize..range.end as usize]
+            );
+        }
+        drop(source);
+        assert_eq!(announced.into_inner().unwrap(), plan);
+        let (whole, cut) = (MAX_READ as u64, 300_000 + MAX_READ as u64);
+        assert!(cut - 300_000 == whole);
+        let expected = [
+            plan[0].clone(),
+            plan[1].clone(),
+            300_000..cut,
+            cut..2_000_000,
+        ];
+        assert_eq!(fetches.take(), expected);
     }
 
     #[test]

@@ -48,6 +48,7 @@ pub async fn run(fixture: &dyn Fixture, ledger: &dyn Ledger, queues: Queues<'_>)
         .await;
     suite.an_outage_is_excused_after_another_has_begun().await;
     suite.owners_take_turns().await;
+    suite.an_import_takes_its_turn_in_its_own_queue().await;
     suite.what_is_put_off_keeps_its_owners_next_waiting().await;
     suite
         .a_job_that_waits_can_be_cancelled_and_deleted_but_not_begun()
@@ -372,6 +373,7 @@ impl Suite<'_> {
             options: "{\"bitrate\": 128}".into(),
             fingerprint: Some("0123abc".into()),
             source_bytes: u64::from(u32::MAX) * 5,
+            origin: Some("https://example.com/K%C3%BCche.mp4?token=1".into()),
             ..self.job(1, ANN)
         };
         assert_eq!(
@@ -761,6 +763,35 @@ impl Suite<'_> {
         assert_eq!(self.requested().await, [11]);
         self.delete(1..=11).await;
         assert_eq!(self.requested().await, [0; 0]);
+    }
+
+    async fn an_import_takes_its_turn_in_its_own_queue(&self) {
+        let import = |byte| Job {
+            state: State::Queued,
+            origin: Some(format!("https://example.com/{byte}.mp4")),
+            ..self.job(byte, ANN)
+        };
+        let request = |text| Some(message(Topic::Import, text));
+        let created = self.ledger.create(&import(1), request("1")).await;
+        let Created::New(owed) = created.expect("create") else {
+            panic!("it is new");
+        };
+        self.expect_message(owed, Topic::Import, "1").await;
+        let created = self.ledger.create(&import(2), request("2")).await;
+        assert_eq!(created.expect("create"), Created::New(None), "it waits");
+        self.begin(1).await;
+        let owed = match self.queues {
+            Queues::Shared(_) => None,
+            Queues::Owing => {
+                self.fixture
+                    .elapse(CLAIM_TIME + Duration::from_secs(1))
+                    .await;
+                self.ledger.claim_owed(9).await.expect("claim_owed").pop()
+            }
+        };
+        self.expect_message(owed, Topic::Import, "2").await;
+        self.delete([1, 2]).await;
+        self.expect_no_message().await;
     }
 
     async fn what_is_put_off_keeps_its_owners_next_waiting(&self) {

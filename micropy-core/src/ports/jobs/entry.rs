@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Begin, Ended, Error, Job, LONGEST_TERM, Lease, Message, Notice, Outcome, State, Topic,
-};
+use super::{Begin, Ended, Error, Job, LONGEST_TERM, Lease, Message, Notice, Outcome, State};
 use crate::ports::{Id, Timestamp};
 
 /// A job and the lease on it: one row of a ledger.
@@ -50,7 +48,9 @@ impl Entry {
     /// otherwise returns it, to be sent.
     pub fn hold_back(&mut self, message: Option<Message>) -> Option<Message> {
         match message {
-            Some(message) if message.topic == Topic::Video && self.job.requested.is_none() => {
+            Some(message)
+                if message.topic.requests_conversion() && self.job.requested.is_none() =>
+            {
                 self.waiting = Some(message.payload);
                 None
             }
@@ -64,7 +64,7 @@ impl Entry {
         self.job.requested = Some(now);
         self.in_line = true;
         Some(Message {
-            topic: Topic::Video,
+            topic: self.job.request_topic(),
             payload,
         })
     }

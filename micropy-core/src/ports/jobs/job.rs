@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::Topic;
 use crate::ports::{Id, Timestamp};
 
 /// How far a job has come.
@@ -98,8 +99,10 @@ pub struct Job {
     pub file_name: String,
     /// The video in the video storage; unique among all jobs.
     pub source: Id,
-    /// Length of the video in bytes.
+    /// Length of the video in bytes: what it takes in the storage.
     pub source_bytes: u64,
+    /// The URL that the video is read from, which is then in no storage.
+    pub origin: Option<String>,
     /// How to convert it: a JSON object that the ledger does not interpret.
     pub options: String,
     /// How far it has come.
@@ -146,6 +149,7 @@ impl Job {
             file_name: String::new(),
             source,
             source_bytes: 0,
+            origin: None,
             options: "{}".into(),
             state: State::Receiving,
             attempts: 0,
@@ -162,6 +166,14 @@ impl Job {
             finished: None,
             updated: now,
             notified: None,
+        }
+    }
+
+    /// The queue of the messages that request its conversion.
+    pub fn request_topic(&self) -> Topic {
+        match self.origin {
+            None => Topic::Video,
+            Some(_) => Topic::Import,
         }
     }
 }

@@ -12,6 +12,9 @@ use crate::ports::Id;
 pub enum Topic {
     /// Videos to be converted.
     Video,
+    /// Videos behind URLs, to be converted. Original converters look for each video in the storage: they must not be given
+    /// these.
+    Import,
     /// MP3s whose owners are to be notified.
     Mp3,
     /// Failed jobs whose owners are to be notified.
@@ -19,10 +22,19 @@ pub enum Topic {
 }
 
 impl Topic {
+    /// All of them.
+    pub const ALL: [Topic; 4] = [Topic::Video, Topic::Import, Topic::Mp3, Topic::Failed];
+
+    /// Whether its messages request conversions.
+    pub const fn requests_conversion(self) -> bool {
+        matches!(self, Topic::Video | Topic::Import)
+    }
+
     /// Its name, in lower case.
     pub const fn name(self) -> &'static str {
         match self {
             Topic::Video => "video",
+            Topic::Import => "import",
             Topic::Mp3 => "mp3",
             Topic::Failed => "failed",
         }
@@ -34,6 +46,8 @@ impl Topic {
 pub struct Topics<T> {
     /// The one for [`Topic::Video`].
     pub video: T,
+    /// The one for [`Topic::Import`].
+    pub import: T,
     /// The one for [`Topic::Mp3`].
     pub mp3: T,
     /// The one for [`Topic::Failed`].
@@ -45,6 +59,7 @@ impl<T> Topics<T> {
     pub fn each(mut make: impl FnMut(Topic) -> T) -> Self {
         Topics {
             video: make(Topic::Video),
+            import: make(Topic::Import),
             mp3: make(Topic::Mp3),
             failed: make(Topic::Failed),
         }
@@ -54,6 +69,7 @@ impl<T> Topics<T> {
     pub fn of(&self, topic: Topic) -> &T {
         match topic {
             Topic::Video => &self.video,
+            Topic::Import => &self.import,
             Topic::Mp3 => &self.mp3,
             Topic::Failed => &self.failed,
         }
@@ -69,7 +85,7 @@ pub struct Message {
     pub payload: Vec<u8>,
 }
 
-/// How many jobs of one owner stand in line at a time: requested of the queue of videos, and not begun yet.
+/// How many jobs of one owner stand in line at a time: requested of a queue of conversions, and not begun yet.
 ///
 /// The ledger holds back the messages of the owner's other jobs. As one in line is begun, cancelled or deleted, the
 /// next is requested. So the queue is a line of owners: whoever has thousands of jobs delays another's single one by no

@@ -9,7 +9,7 @@ use crate::ports::binding::Identity;
 use crate::ports::jobs::{
     Begin, CLAIM_TIME, Census, Created, Ended, Entry, Error, Filter, IN_LINE, Job, JobOutbox,
     JobStream, JobViews, Jobs, LONGEST_TERM, Lease, LedgerIdentity, Message, Notice, Outcome, Owed,
-    State, SweepLease, Topic, Turn, Usage, Watchers, has_ended,
+    State, SweepLease, Turn, Usage, Watchers, has_ended,
 };
 use crate::ports::{Clock, Id, Timestamp};
 
@@ -107,7 +107,7 @@ impl Debt {
 
     /// Whether it requests the conversion of `job`.
     fn requests(&self, job: Id) -> bool {
-        self.job == job && self.owed.message.topic == Topic::Video
+        self.job == job && self.owed.message.topic.requests_conversion()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Payloads that no service of ours sent: an error, or a body that is sent on unchanged.
 
+use micropy_core::ports::jobs::Topic;
+
 use super::Body;
 
 /// Whether it is a message.
@@ -10,7 +12,7 @@ pub fn message(payload: &[u8]) -> bool {
     let Ok(body) = Body::parse(payload) else {
         return false;
     };
-    let sent = body.clone().conversion_request().payload;
+    let sent = body.clone().message(Topic::Video).payload;
     let again = Body::parse(&sent).expect("a message that we send can be read");
     assert_eq!(again, body, "{}", String::from_utf8_lossy(payload));
     assert_eq!(again.job(), body.job());
