@@ -99,20 +99,20 @@ def test_a_job_that_fails_is_announced_with_its_reason(ann, receiver):
 
 
 def test_a_single_job_names_its_own_webhook(ann, receiver):
-    refused = ann.upload(Field("webhook", receiver.url), GOOD)
+    refused = ann.upload(Field("webhook", receiver.url.encode()), GOOD)
     assert refused.status == 400 and "make a secret first" in refused.text
     for wrong in ("file:///etc/passwd", "http://ann:secret@example.com", "here", "http://"):
-        refused = ann.upload(Field("webhook", wrong), GOOD)
+        refused = ann.upload(Field("webhook", wrong.encode()), GOOD)
         assert refused.status == 400 and "webhook" in refused.text, wrong
     secret = hook(ann)["secret"]
-    job = ann.uploaded(Field("webhook", f"{receiver.url}?order=7"), GOOD)
+    job = ann.uploaded(Field("webhook", f"{receiver.url}?order=7".encode()), GOOD)
     request = receiver.next()
     assert request.path.endswith("?order=7")
     assert Webhook(secret).verify(request.body, request.headers)["data"]["id"] == job["id"]
     ann.uploaded(GOOD)
     assert receiver.none(), "the other job names none"
     again = hook(ann)["secret"]
-    ann.uploaded(Field("webhook", receiver.url), GOOD)
+    ann.uploaded(Field("webhook", receiver.url.encode()), GOOD)
     request = receiver.next()
     assert Webhook(again).verify(request.body, request.headers)
     with pytest.raises(WebhookVerificationError):
