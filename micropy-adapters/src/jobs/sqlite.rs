@@ -102,7 +102,8 @@ impl SqliteJobs {
     ) -> Result<(), Failure> {
         let job = &entry.job;
         if job.state == State::Queued && job.requested.is_some() {
-            self.queues.video.remove_about(connection, &job.id).await?;
+            let queue = self.queues.of(job.request_topic());
+            queue.remove_about(connection, &job.id).await?;
         }
         Ok(())
     }

@@ -6,8 +6,8 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use micropy_core::ports::Id;
-use micropy_core::ports::jobs::{self, Filter, State as JobState, Topic};
-use serde::{Deserialize, Serialize};
+use micropy_core::ports::jobs::{self, Filter, State as JobState};
+use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::body::{JobId, Query};

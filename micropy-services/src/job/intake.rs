@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt as _;
-use micropy_core::ports::jobs::{self, Created, Filter, Job, State, Topic};
+use micropy_core::ports::jobs::{self, Created, Filter, Job, State};
 use micropy_core::ports::storage::{self, Label, StorageExt, Upload};
 use micropy_core::ports::{Id, queue};
 use sha2::{Digest as _, Sha256};
