@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::boxes::{BoxHeader, BoxReader, Fields, read_header};
+use super::boxes::{BoxHeader, BoxReader, Fields, FourCc, is_first_kind, read_header};
 use super::fragment_order::{Fragment, Order};
 use super::heard::Run;
 use super::sample_table::{ChunkRun, Compact, SampleTable, Sizes};
@@ -141,6 +141,11 @@ pub struct Place {
     sorted: usize,
 }
 
+/// Whether boxes of this kind stand between fragments.
+fn is_known(kind: FourCc) -> bool {
+    is_first_kind(&kind.0) || matches!(&kind.0, b"mfra" | b"emsg" | b"prft" | b"ssix" | b"pdin")
+}
+
 /// The fragments of one track, in file order, but for the stretches that are sorted.
 #[derive(Debug)]
 pub struct Fragments {
@@ -151,6 +156,8 @@ pub struct Fragments {
     sorted: usize,
     /// Up to there the order of the fragments is known.
     looked_up_to: u64,
+    /// The last box that was passed.
+    last: Option<BoxHeader>,
     track: u32,
     /// Those of every track, by its id.
     defaults: Arc<[(u32, Defaults)]>,
@@ -170,6 +177,7 @@ impl Fragments {
             orders: Vec::new(),
             sorted: 0,
             looked_up_to: 0,
+            last: None,
             track,
             defaults,
             runs: VecDeque::new(),
@@ -297,10 +305,35 @@ impl Fragments {
             self.sorted = 0;
         }
         let header = self.top.peek(source)?;
-        if let Some(header) = &header {
-            self.top.skip(header);
+        match &header {
+            Some(header) => {
+                self.last = Some(*header);
+                self.top.skip(header);
+            }
+            None => self.note_end(source)?,
         }
         Ok(header)
+    }
+
+    /// Notes where the file ends inside its last box: more fragments may have followed.
+    fn note_end(&mut self, source: &mut dyn Source) -> Result<()> {
+        /// The most bytes behind the last box that are no box, but what other programs leave there: an ID3 tag.
+        const APPENDED: u64 = 4096;
+        let Some(last) = self.last.take().filter(|last| last.end != u64::MAX) else {
+            return Ok(());
+        };
+        let is_cut = match source.size() {
+            Some(size) => {
+                let is_box = is_known(last.kind) || size.saturating_sub(last.at) > APPENDED;
+                last.end > size && is_box
+            }
+            // A stream that has passed the byte, and cannot go back, has it.
+            None => matches!(source.read_at(last.end - 1, &mut [0]), Ok(0)),
+        };
+        match is_cut {
+            true => self.note(last.malformed("the file ends inside it")),
+            false => Ok(()),
+        }
     }
 
     /// The samples of the next run, with the decode time that the fragment gives for the first of them. A malformed
@@ -341,7 +374,10 @@ impl Fragments {
                 Ok(Some(header)) if header.kind.0 == *b"moof" => {
                     return source.keep_from(header.payload).map_err(Error::Read);
                 }
-                Ok(Some(header)) => self.top.skip(&header),
+                Ok(Some(header)) => {
+                    self.last = Some(header);
+                    self.top.skip(&header);
+                }
                 Ok(None) => return Ok(()),
                 Err(e) => {
                     self.note(e)?;

@@ -400,6 +400,40 @@ fn missing_segments_are_silence_and_are_told() {
     assert!(report.warnings.iter().any(gap), "{:?}", report.warnings);
 }
 
+/// The cut is in what belongs to another track: all of the audio up to there is whole.
+#[test]
+fn a_file_that_ends_inside_a_box_of_no_audio_is_told() {
+    let (whole, _) = convert(Options::new().cbr(64), joined(&[0, 1]).as_slice());
+    let cut = |kind: &[u8], there: usize| {
+        let header = [&10_000u32.to_be_bytes()[..], kind].concat();
+        [joined(&[0, 1]), header, vec![7; there]].concat()
+    };
+    for (kind, there, told) in [
+        (b"mdat", 5000, true),
+        (b"mdat", 0, true),
+        (b"free", 20, true),
+        (b"junk", 5000, true),
+        // A tag that some program appended.
+        (b"junk", 100, false),
+    ] {
+        let file = cut(kind, there);
+        let (mp3, report) = convert(Options::new().cbr(64), file.as_slice());
+        assert!(mp3 == whole);
+        assert_eq!(report.complete, !told, "{there} bytes of {kind:?}");
+        let warnings: Vec<String> = report.warnings.iter().map(ToString::to_string).collect();
+        let says = |w: &String| w.contains("the file ends inside it");
+        assert_eq!(warnings.iter().any(says), told, "{warnings:?}");
+        let (_, report) = convert(Options::new().cbr(64), StreamSource::new(Pipe(&file)));
+        assert!(!report.complete, "{there} bytes of {kind:?} in a pipe");
+    }
+    // What is there to its last byte is whole.
+    let (_, report) = convert(Options::new().cbr(64), cut(b"mdat", 9992).as_slice());
+    assert!(report.complete, "{:?}", report.warnings);
+    let file = cut(b"mdat", 9992);
+    let (_, report) = convert(Options::new().cbr(64), StreamSource::new(Pipe(&file)));
+    assert!(report.complete, "{:?}", report.warnings);
+}
+
 #[test]
 fn segments_that_are_repeated_are_heard_once() {
     let (whole, expected) = convert(Options::new().cbr(64), segments().as_slice());
