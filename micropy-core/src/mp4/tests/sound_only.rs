@@ -284,7 +284,7 @@ fn what_does_not_fit_or_never_ends_is_refused() {
     let endless = [
         table(b"stts", &[[u32::MAX, 1]]),
         table(b"stsc", &[[1, u32::MAX, 1]]),
-        make(b"stsz", &[&words(&[0, 1, u32::MAX])]),
+        make(b"stsz", &[&words(&[0, 2, u32::MAX])]),
         table(b"stco", &[[30]]),
     ];
     let endless = of(&endless.concat());
