@@ -329,7 +329,7 @@ fn edits_that_go_back_behind_a_leap_present_what_they_name() {
     ];
     for (name, lead, stretch) in [
         ("opus.mp4", 312, 1),
-        ("moov-first-stereo-44100.mp4", 1024, 2),
+        ("moov-last-stereo-44100.mp4", 1024, 2),
         ("mp3.mp4", 1105, 2),
     ] {
         let file = clip(name);
@@ -355,7 +355,7 @@ fn edits_that_go_back_behind_a_leap_present_what_they_name() {
             // Noise that stands in for a band, and what a decoder hears of packets before, may differ.
             let (signal, error) = (power(&|i| expected[i]), power(&|i| expected[i] - found[i]));
             assert!(
-                error < signal / 100.0,
+                error < signal / 10.0,
                 "{name}: {edits:?}: {error} of {signal}"
             );
         }
