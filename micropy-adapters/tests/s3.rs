@@ -150,8 +150,8 @@ impl Fixture {
         let url = self.url();
         AmazonS3Builder::new()
             .with_bucket_name(url.host_str().unwrap())
-            .with_access_key_id(url.username())
-            .with_secret_access_key(url.password().unwrap())
+            .with_access_key_id(plain(url.username()))
+            .with_secret_access_key(plain(url.password().unwrap()))
             .with_endpoint(self.endpoint())
             .with_allow_http(true)
             .with_http_connector(Plain(
@@ -160,6 +160,11 @@ impl Fixture {
             .build()
             .unwrap()
     }
+}
+
+fn plain(text: &str) -> String {
+    let text = percent_encoding::percent_decode_str(text);
+    text.decode_utf8().unwrap().into_owned()
 }
 
 /// Another HTTP client than the adapter's.

@@ -136,7 +136,7 @@ def test_while_the_bucket_is_away_uploads_are_refused_and_jobs_wait(start, bucke
 
 
 def test_the_bucket_serves_what_is_saved_and_the_service_what_is_played(start, bucket):
-    service = start("serve", storage_url=bucket.url(), direct_downloads="2s")
+    service = start("serve", storage_url=bucket.url(), direct_downloads="5s")
     ann, bob = service.user("ann@example.com"), service.user("bob@example.com")
     made = ann.create_with(GOOD.data)
     job = ann.job(made.job_id)
@@ -146,19 +146,20 @@ def test_the_bucket_serves_what_is_saved_and_the_service_what_is_played(start, b
     assert (saved.status, saved.headers["cache-control"]) == (307, "no-store")
     link = saved.headers["location"]
     assert link.startswith(bucket.store.url)
-    assert parse_qs(urlsplit(link).query)["X-Amz-Expires"] == ["2"]
+    assert parse_qs(urlsplit(link).query)["X-Amz-Expires"] == ["5"]
+    assert bob.get(f"/api/v1/jobs/{job['id']}/mp3?download=1").status == 404
+    if bucket.store.name == "moto":
+        return  # it does not check signed URLs, and fails on them
     # Anybody can use it, for a while, and without a token.
     got = requests.get(link, timeout=30)
     assert (got.status_code, got.content) == (200, played.body)
     disposition = ann.ask("HEAD", f"/api/v1/jobs/{job['id']}/mp3?download=1").headers["content-disposition"]
     assert "attachment" in disposition
-    if bucket.store.name == "localstack":
-        assert got.headers["content-disposition"] == disposition
-        assert got.headers["content-type"] == "audio/mpeg"
-    assert bob.get(f"/api/v1/jobs/{job['id']}/mp3?download=1").status == 404
+    assert got.headers["content-disposition"] == disposition
+    assert got.headers["content-type"] == "audio/mpeg"
     altered = link.replace(parse_qs(urlsplit(link).query)["X-Amz-Signature"][0], "0" * 64)
     assert requests.get(altered, timeout=30).status_code == 403
-    time.sleep(3)
+    time.sleep(6)
     assert requests.get(link, timeout=30).status_code in (400, 403)
 
 

@@ -90,7 +90,7 @@ class S3(Server):
     def storage_url(self, prefix="", url=None, **more):
         """The bucket as a storage of the service."""
         query = urlencode({"endpoint": url or self.url, "region": "us-east-1", **more})
-        return f"s3://{':'.join(map(quote, self.keys))}@{self.bucket}/{prefix}?{query}"
+        return f"s3://{':'.join(quote(key, safe='') for key in self.keys)}@{self.bucket}/{prefix}?{query}"
 
     def environment(self, url=None, right=True):
         user, password = self.keys

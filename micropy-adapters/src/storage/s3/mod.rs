@@ -102,19 +102,24 @@ impl Bucket {
         if let Some(region) = &address.region {
             builder = builder.with_region(region);
         }
+        let value = |key| builder.get_config_value(&key);
+        let region = value(AmazonS3ConfigKey::Region).unwrap_or_else(|| "us-east-1".into());
         let endpoint = address
             .endpoint
-            .or_else(|| builder.get_config_value(&AmazonS3ConfigKey::S3Endpoint))
-            .or_else(|| builder.get_config_value(&AmazonS3ConfigKey::Endpoint));
-        if let Some(endpoint) = endpoint {
-            let endpoint = match (address.virtual_host, endpoint.split_once("://")) {
-                (true, Some((scheme, host))) => format!("{scheme}://{}.{host}", address.bucket),
-                _ => endpoint,
-            };
-            builder = builder
-                .with_allow_http(endpoint.starts_with("http://"))
-                .with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
-        }
+            .or_else(|| value(AmazonS3ConfigKey::S3Endpoint))
+            .or_else(|| value(AmazonS3ConfigKey::Endpoint))
+            .unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
+        let endpoint = endpoint.trim_end_matches('/');
+        let url = match (address.virtual_host, endpoint.split_once("://")) {
+            (true, Some((scheme, host))) => format!("{scheme}://{}.{host}", address.bucket),
+            _ => format!("{endpoint}/{}", address.bucket),
+        };
+        builder = builder
+            .with_region(&region)
+            .with_allow_http(url.starts_with("http://"))
+            // With this, the endpoint is the bucket's own URL.
+            .with_virtual_hosted_style_request(true)
+            .with_config(AmazonS3ConfigKey::S3Endpoint, &url);
         let backoff = BackoffConfig {
             init_backoff: Duration::from_millis(200),
             max_backoff: Duration::from_secs(2),
@@ -127,7 +132,6 @@ impl Bucket {
         };
         let store = builder
             .with_bucket_name(&address.bucket)
-            .with_virtual_hosted_style_request(address.virtual_host)
             .with_retry(retry)
             .with_http_connector(client.clone())
             .build()
@@ -137,6 +141,8 @@ impl Bucket {
             multiparts: Multiparts {
                 store,
                 client,
+                url,
+                region,
                 conditional: address.conditional,
             },
             prefix: address.prefix,
@@ -236,17 +242,26 @@ impl Inner {
         }
         let check = async || {
             let key = self.path("conditions");
-            for _ in 0..2 {
-                let created = self.put(&key, Bytes::new().into(), PutMode::Create).await;
-                if let Err(StoreError::AlreadyExists { .. }) = created {
-                    return Ok(());
-                }
-                created.map_err(Fault::from)?;
+            let refuses = async |mode: PutMode| match self.put(&key, PutPayload::new(), mode).await
+            {
+                Ok(_) => Ok(false),
+                Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => Ok(true),
+                Err(e) => Err(Fault::from(e)),
+            };
+            let other = UpdateVersion {
+                e_tag: Some("\"00000000000000000000000000000000\"".into()),
+                version: None,
+            };
+            // The first time, it is made.
+            let holds = (refuses(PutMode::Create).await? || refuses(PutMode::Create).await?)
+                && refuses(PutMode::Update(other)).await?;
+            match holds {
+                true => Ok(()),
+                false => Err(Error::from(lasting(
+                    "the store ignores the condition of a write (If-None-Match, If-Match): use one that holds to it. \
+                     Where a single process writes to it, conditional=no does without",
+                ))),
             }
-            Err(Error::from(lasting(
-                "the store ignores the condition of a write (If-None-Match): use one that holds to it. Where a single \
-                 process writes to it, conditional=no does without",
-            )))
         };
         self.checked.get_or_try_init(check).await.map(|_| ())
     }
@@ -383,15 +398,35 @@ impl Inner {
         Ok(())
     }
 
-    /// The store has given an upload up by itself: there is nothing left to go on with.
-    async fn upload_lost(&self, id: Id) -> Error {
-        let gone = "the store knows this upload no more: was it aborted, or is it older than the bucket allows?";
-        tracing::error!(object = %id, "{gone}");
-        // So that its sender begins anew. The record may be another writer's by now, which has lost as much.
-        match self.remove(&self.unfinished(id)).await {
-            Ok(()) => Error::NotFound,
-            Err(e) => e,
+    /// Gives an upload up that was just begun, unless the record names it after all: an answer that did not come says
+    /// nothing.
+    async fn abort_unrecorded(&self, id: Id, upload: &str) {
+        if let Ok(now) = self.record(id).await
+            && now.is_none_or(|(record, ..)| record.upload.as_deref() != Some(upload))
+        {
+            // Where this fails, a sweeper finds it.
+            let _ = self.multiparts.abort(&self.whole(id), upload).await;
         }
+    }
+
+    /// The store knows `upload` no longer: another writer has completed or removed it, or the store has given it up by
+    /// itself, and then there is nothing left to go on with.
+    async fn upload_lost(&self, id: Id, upload: Option<&str>) -> Error {
+        let lost = async {
+            let record = self.record(id).await?;
+            let is_ours = record.is_some_and(|(record, ..)| record.upload.as_deref() == upload);
+            if !is_ours || self.is_whole(id).await? {
+                return Ok(taken_over(id));
+            }
+            tracing::error!(
+                object = %id,
+                "the store has dropped an unfinished upload: does a rule of the bucket abort uploads too soon?"
+            );
+            // So that its sender begins anew.
+            self.remove(&self.unfinished(id)).await?;
+            Ok(Error::NotFound)
+        };
+        lost.await.unwrap_or_else(|e: Error| e)
     }
 
     fn objects(&self, prefix: &Path) -> BoxStream<'static, Result<ObjectMeta, Error>> {
@@ -497,7 +532,7 @@ impl Inner {
                 return Ok(Some((record, number)));
             }
             if let Some(upload) = begun {
-                self.multiparts.abort(&key, &upload).await?;
+                self.abort_unrecorded(id, &upload).await;
             }
         }
         Err(taken_over(id))
@@ -619,7 +654,7 @@ impl Storage for S3Storage {
                 // Removed meanwhile, by somebody who may not have seen the label.
                 inner.remove(&inner.label(id)).await?;
                 return Err(match inner.record(id).await? {
-                    Some(_) => inner.upload_lost(id).await,
+                    Some((record, ..)) => inner.upload_lost(id, record.upload.as_deref()).await,
                     None => Error::NotFound,
                 });
             }

@@ -2,7 +2,7 @@
 //! whole.
 //!
 //! `object_store` numbers the parts itself, without gaps, and lists no uploads. We need both, so these requests are our
-//! own; its signer signs them.
+//! own; it signs them.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use hyper::header::{CONTENT_LENGTH, IF_NONE_MATCH};
 use hyper::{Method, Request, StatusCode};
 use micropy_core::ports::Timestamp;
 use object_store::PutPayload;
-use object_store::aws::AmazonS3;
+use object_store::aws::{AmazonS3, AwsAuthorizer};
 use object_store::client::{HttpRequestBody, HttpService as _};
 use object_store::path::Path;
-use object_store::signer::{SignedUrlOptions, Signer as _};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 
 use super::fault::{ADAPTER, lasting, of_text};
@@ -27,8 +27,13 @@ pub const MOST_PARTS: u32 = 10_000;
 /// How often to ask again when a store fails, and how long to wait before, doubled each time.
 const RETRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
-/// How long a signature lasts: as long as a request may take.
-const SIGNATURE: Duration = Duration::from_secs(15 * 60);
+/// What stands in a URL as it is, when it is signed.
+const PLAIN: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+const PATH: AsciiSet = PLAIN.remove(b'/');
 /// Bytes of an answer: a thousand uploads with long keys.
 const MOST_BYTES: usize = 8 << 20;
 
@@ -61,6 +66,9 @@ pub enum Completed {
 pub struct Multiparts {
     pub store: AmazonS3,
     pub client: Client,
+    /// The bucket's own URL, without a slash at its end.
+    pub url: String,
+    pub region: String,
     /// Whether the store holds to conditions.
     pub conditional: bool,
 }
@@ -239,20 +247,25 @@ impl Multiparts {
         headers: &[(hyper::header::HeaderName, &str)],
         body: &Option<HttpRequestBody>,
     ) -> Result<Answer, Fault> {
-        let options = SignedUrlOptions::default().with_query(query.iter().copied());
-        let signed = self
-            .store
-            .signed_url_opts(method.clone(), key, SIGNATURE, &options);
-        let url = signed.await?;
+        let mut url = format!("{}/{}", self.url, utf8_percent_encode(key.as_ref(), &PATH));
+        for (n, (name, value)) in query.iter().enumerate() {
+            let value = utf8_percent_encode(value, &PLAIN);
+            url += &format!("{}{name}={value}", if n == 0 { '?' } else { '&' });
+        }
         let body = body.clone().unwrap_or_else(HttpRequestBody::empty);
         let mut request = Request::builder()
             .method(method)
-            .uri(url.as_str())
+            .uri(url)
             .header(CONTENT_LENGTH, body.content_length());
         for (name, value) in headers {
             request = request.header(name, *value);
         }
-        let request = request.body(body).map_err(lasting)?;
+        let mut request = request.body(body).map_err(lasting)?;
+        let credential = self.store.credentials().get_credential().await?;
+        AwsAuthorizer::new(&credential, "s3", &self.region)
+            // A part would be hashed once more; TLS keeps it whole.
+            .with_sign_payload(false)
+            .try_authorize(&mut request, None)?;
         let passing = |e| Fault::new(ADAPTER, Kind::Passing, e);
         let response = self.client.call(request).await.map_err(passing)?;
         let (head, body) = response.into_parts();

@@ -222,7 +222,8 @@ impl Writer {
 
     async fn count(&mut self, part: Result<Option<Part>, Fault>) -> Result<(), Error> {
         let Some(part) = part? else {
-            return Err(self.store.upload_lost(self.id).await);
+            let upload = self.record.upload.as_deref();
+            return Err(self.store.upload_lost(self.id, upload).await);
         };
         let next = part.number + 1;
         let mut record = self.record.clone();
@@ -258,9 +259,7 @@ impl Writer {
                 }
                 if let Err(e) = self.replace(record).await {
                     if let Some(upload) = begun {
-                        // Nobody else knows of it. Where this fails, a sweeper finds it.
-                        let key = self.store.whole(self.id);
-                        let _ = self.store.multiparts.abort(&key, &upload).await;
+                        self.store.abort_unrecorded(self.id, &upload).await;
                     }
                     return Err(e);
                 }
