@@ -255,7 +255,7 @@ mod tests {
     use micropy_core::ports::auth::Change;
     use micropy_core::ports::jobs::{Job, Output};
     use micropy_core::ports::memory::MemoryAuth;
-    use micropy_core::ports::storage::StorageExt as _;
+    use micropy_core::ports::storage::{Label, StorageExt as _};
     use micropy_core::ports::time::{ManualClock, Timestamp};
     use micropy_core::ports::{Auth as _, Clock as _};
     use tower::ServiceExt as _;
@@ -444,7 +444,7 @@ mod tests {
             options: "{}".to_owned(),
         });
         let video = futures_util::stream::iter([Ok(bytes::Bytes::from_static(b"0123456789"))]);
-        let label = micropy_core::ports::storage::Label::default();
+        let label = Label::default();
         let stored = ports.videos.put(job.source, &label, Box::pin(video));
         stored.await.unwrap();
         let job = Job {
