@@ -14,6 +14,8 @@ use super::Secret;
 
 /// The address, the time in milliseconds since the epoch, and a MAC of both, with spaces between.
 pub const CLIENT: HeaderName = HeaderName::from_static("x-micropy-client");
+/// When a request began that a token is still used by, in milliseconds since the epoch: a gateway of ours tells.
+pub const BEGUN: HeaderName = HeaderName::from_static("x-micropy-begun");
 /// How far the clocks of gateway and auth service may be apart.
 const TOLERANCE: Duration = Duration::from_secs(120);
 

@@ -356,19 +356,32 @@ impl Accounts for LocalAccounts {
     }
 
     async fn check(&self, token: &str) -> Result<Option<Claims>, Error> {
-        let is_possible = token.starts_with(API_TOKEN) || self.read(token).is_some();
-        match self.recent.fresh(&digest(token)).filter(|_| is_possible) {
-            Some(answer) => Ok(answer),
-            None => self.check_now(token).await,
-        }
+        self.check_begun(token, self.clock.now(), false).await
     }
 
     async fn check_now(&self, token: &str) -> Result<Option<Claims>, Error> {
-        if token.starts_with(API_TOKEN) {
-            return self.check_api_token(token).await;
+        self.check_begun(token, self.clock.now(), true).await
+    }
+
+    async fn check_begun(
+        &self,
+        token: &str,
+        begun: Timestamp,
+        at_once: bool,
+    ) -> Result<Option<Claims>, Error> {
+        let claims = match token.starts_with(API_TOKEN) {
+            true => None,
+            false => match self.tokens.check(token, begun) {
+                Some(claims) => Some(claims),
+                None => return Ok(None),
+            },
+        };
+        let digest = digest(token);
+        if let Some(answer) = self.recent.fresh(&digest).filter(|_| !at_once) {
+            return Ok(answer);
         }
-        let Some((claims, digest)) = self.read(token) else {
-            return Ok(None);
+        let Some(claims) = claims else {
+            return self.check_api_token(token).await;
         };
         let answer = self.standing(claims, &digest).await?;
         self.recent.remember(digest, answer.clone());

@@ -18,7 +18,7 @@ pub use remote::RemoteAccounts;
 pub use secret::Secret;
 pub use token::{Claims, MailCode, Purpose};
 
-pub(crate) use client::ClientSigner;
+pub(crate) use client::{BEGUN, ClientSigner};
 pub(crate) use http::{Connections, SCOPES, VERIFIED};
 pub(crate) use local::REGISTRATIONS;
 pub(crate) use throttle::{Allowance, Network};
@@ -66,6 +66,15 @@ pub trait Accounts: Send + Sync {
 
     /// The same, whatever was found out a moment ago: for what must not be done for a user who was just removed.
     async fn check_now(&self, token: &str) -> Result<Option<Claims>, Error>;
+
+    /// The same for a request that began with the token, at `begun`, and lasts: that the token has expired since is no
+    /// reason to end it. `at_once`: whatever was found out a moment ago.
+    async fn check_begun(
+        &self,
+        token: &str,
+        begun: Timestamp,
+        at_once: bool,
+    ) -> Result<Option<Claims>, Error>;
 
     /// A new token for the user of a valid one.
     async fn renew(&self, token: &str) -> Result<String, RenewError>;

@@ -12,13 +12,13 @@ use axum::http::request::Builder;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use micropy_core::ports::auth::{ApiToken, Error, Rejection, Scopes};
-use micropy_core::ports::{BackendError, Clock};
+use micropy_core::ports::{BackendError, Clock, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::client::{CLIENT, ClientSigner};
+use super::client::{BEGUN, CLIENT, ClientSigner};
 use super::http::{Answer, Service};
 use super::recent::Recent;
 use super::token::{API_TOKEN, Tokens};
@@ -194,9 +194,15 @@ impl RemoteAccounts {
         }
     }
 
-    /// The claims of a token; `at_once`: as the users' store has them now, and not as anybody remembers.
-    async fn look_up(&self, token: &str, at_once: bool) -> Result<Option<Claims>, Error> {
-        let now = self.clock.now();
+    /// The claims of a token; `at_once`: as the users' store has them now, and not as anybody remembers. Of a request that
+    /// has `begun` with it, they are those of that time.
+    async fn look_up(
+        &self,
+        token: &str,
+        begun: Option<Timestamp>,
+        at_once: bool,
+    ) -> Result<Option<Claims>, Error> {
+        let now = begun.unwrap_or_else(|| self.clock.now());
         let tokens = self.tokens.as_ref();
         // An API token has no signature.
         let tokens = tokens.filter(|_| !token.starts_with(API_TOKEN));
@@ -211,7 +217,7 @@ impl RemoteAccounts {
         if let Some(answer) = self.recent.fresh(&key).filter(|_| !at_once) {
             return Ok(in_time(answer));
         }
-        let answer = match self.validate(token, at_once).await {
+        let answer = match self.validate(token, begun, at_once).await {
             Ok(answer) => answer,
             // It is away. What was known last holds, and then the signature.
             Err(e @ Error::Unavailable(_)) => match (self.recent.last(&key), signed) {
@@ -235,11 +241,19 @@ impl RemoteAccounts {
     }
 
     /// What the auth service says of a token.
-    async fn validate(&self, token: &str, at_once: bool) -> Result<Option<Claims>, Error> {
+    async fn validate(
+        &self,
+        token: &str,
+        begun: Option<Timestamp>,
+        at_once: bool,
+    ) -> Result<Option<Claims>, Error> {
         // Of API tokens, it tells our gateways alone, which keep to their scopes.
         let mut request = self.post_for("/validate", IpAddr::from([0, 0, 0, 0]));
         if at_once {
             request = request.header(CACHE_CONTROL, "no-cache");
+        }
+        if let Some(begun) = begun {
+            request = request.header(BEGUN, begun.as_millis());
         }
         let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         let answer = self.service.send(request, None, CHECK_TIME).await;
@@ -325,11 +339,20 @@ impl Accounts for RemoteAccounts {
     }
 
     async fn check(&self, token: &str) -> Result<Option<Claims>, Error> {
-        self.look_up(token, false).await
+        self.look_up(token, None, false).await
     }
 
     async fn check_now(&self, token: &str) -> Result<Option<Claims>, Error> {
-        self.look_up(token, true).await
+        self.look_up(token, None, true).await
+    }
+
+    async fn check_begun(
+        &self,
+        token: &str,
+        begun: Timestamp,
+        at_once: bool,
+    ) -> Result<Option<Claims>, Error> {
+        self.look_up(token, Some(begun), at_once).await
     }
 
     async fn renew(&self, token: &str) -> Result<String, RenewError> {
@@ -491,7 +514,7 @@ fn register_error(status: StatusCode, text: String) -> RegisterError {
 
 #[cfg(test)]
 mod tests {
-    use micropy_core::ports::time::{ManualClock, Timestamp};
+    use micropy_core::ports::time::ManualClock;
 
     use super::*;
 

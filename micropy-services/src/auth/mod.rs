@@ -13,14 +13,14 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use micropy_core::ports::Clock;
 use micropy_core::ports::auth::{Error, Scopes};
+use micropy_core::ports::{Clock, Timestamp};
 use serde::{Deserialize, Serialize};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use crate::accounts::{
-    AccountError, Accounts, ApiTokenMessage, ClientSigner, Credentials, LoginError, PasswordChange,
-    Purpose, RegisterError, RenewError, SCOPES, Secret, VERIFIED,
+    AccountError, Accounts, ApiTokenMessage, BEGUN, ClientSigner, Credentials, LoginError,
+    PasswordChange, Purpose, RegisterError, RenewError, SCOPES, Secret, VERIFIED,
 };
 use crate::http::ClientAddress;
 
@@ -201,9 +201,13 @@ async fn validate(
     let at_once = headers
         .get(CACHE_CONTROL)
         .is_some_and(|it| it == "no-cache");
-    let checked = match at_once && from_gateway.is_some() {
-        true => accounts.check_now(token).await,
-        false => accounts.check(token).await,
+    let at_once = at_once && from_gateway.is_some();
+    let begun = headers.get(BEGUN).filter(|_| from_gateway.is_some());
+    let begun = begun.and_then(|begun| begun.to_str().ok()?.parse().ok());
+    let checked = match begun.map(Timestamp::from_millis) {
+        Some(begun) => accounts.check_begun(token, begun, at_once).await,
+        None if at_once => accounts.check_now(token).await,
+        None => accounts.check(token).await,
     };
     match checked {
         // Others do not know of scopes, and would let the token do everything.
@@ -495,8 +499,10 @@ impl IntoResponse for LoginError {
 
 #[cfg(test)]
 mod tests {
+    use micropy_core::ports::Auth as _;
+    use micropy_core::ports::auth::Change;
     use micropy_core::ports::memory::MemoryAuth;
-    use micropy_core::ports::time::{ManualClock, Timestamp};
+    use micropy_core::ports::time::ManualClock;
     use tokio::net::TcpListener;
 
     use super::*;
@@ -545,6 +551,47 @@ mod tests {
         assert!(by_signature.is_some(), "as while the service is away");
         wrong.set(now);
         assert!(bad.check(&script).await.unwrap().is_some());
+        shutdown.cancel();
+    }
+
+    #[tokio::test]
+    async fn what_has_begun_outlasts_its_token_and_not_its_user() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let clock = Arc::new(ManualClock::new(now));
+        let secret = Secret::new("a secret of the tests, of more than 32 bytes");
+        let users = Arc::new(MemoryAuth::default());
+        let local = Arc::new(LocalAccounts::new(users.clone(), clock.clone(), &secret));
+        let auth = AuthService::new(local.clone()).secret(&secret, clock.clone());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let shutdown = tokio_util::sync::CancellationToken::new();
+        tokio::spawn(Server::new(auth.router()).run(listener, shutdown.clone()));
+        let remote = RemoteAccounts::new(&url, clock.clone()).unwrap();
+        let remote = remote.secret(&secret);
+        let ann = Credentials {
+            email: "ann@example.com".to_owned(),
+            password: "correct horse".to_owned(),
+        };
+        let token = local.register(ann, [192, 0, 2, 1].into()).await.unwrap();
+        let both: [&dyn Accounts; 2] = [&*local, &remote];
+        let later = Duration::from_secs(25 * 60 * 60);
+        clock.advance(later);
+        for accounts in both {
+            assert!(accounts.check(&token).await.unwrap().is_none(), "expired");
+            for at_once in [false, true] {
+                let begun = accounts.check_begun(&token, now, at_once).await;
+                assert!(begun.unwrap().is_some());
+                let late = accounts.check_begun(&token, now.plus(later), at_once);
+                assert!(late.await.unwrap().is_none());
+            }
+            assert!(accounts.check(&token).await.unwrap().is_none(), "it stays");
+        }
+        let gone = Change::Disabled(true);
+        users.change("ann@example.com", gone, now).await.unwrap();
+        for accounts in both {
+            let begun = accounts.check_begun(&token, now, true).await;
+            assert!(begun.unwrap().is_none());
+        }
         shutdown.cancel();
     }
 

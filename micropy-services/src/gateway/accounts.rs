@@ -399,6 +399,14 @@ mod tests {
         async fn check_now(&self, token: &str) -> Result<Option<Claims>, Error> {
             self.0.check_now(token).await
         }
+        async fn check_begun(
+            &self,
+            token: &str,
+            begun: Timestamp,
+            at_once: bool,
+        ) -> Result<Option<Claims>, Error> {
+            self.0.check_begun(token, begun, at_once).await
+        }
         async fn renew(&self, token: &str) -> Result<String, RenewError> {
             self.0.renew(token).await
         }

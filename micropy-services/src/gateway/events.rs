@@ -62,7 +62,7 @@ pub async fn events(
         ready(event.ok())
     });
     let first = stream::iter([Event::default().event("ready").data("{}")]);
-    let (shutdown, watched) = (gateway.shutdown.clone(), gateway.watch(&session));
+    let (shutdown, watched) = (gateway.shutdown.clone(), gateway.watch_token(&session));
     let over = async move {
         // All of it, and not its token alone: nobody looks after the session once it is dropped.
         let (watched, _slot) = (watched, slot);

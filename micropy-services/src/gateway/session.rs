@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use micropy_core::ports::auth::Scopes;
 use micropy_core::ports::jobs::Job;
-use micropy_core::ports::{Id, auth, jobs};
+use micropy_core::ports::{Id, Timestamp, auth, jobs};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -45,6 +45,8 @@ pub struct Session {
     pub is_verified: bool,
     /// The token of the request.
     pub token: Secret,
+    /// When the request was let in.
+    pub begun: Timestamp,
 }
 
 /// Whether a session has ended, found out while a request lasts.
@@ -194,28 +196,48 @@ impl Gateway {
         ))
     }
 
-    /// Whether a session is known to have ended. While nobody can be asked, it goes on.
+    /// Whether a session is known to have ended since its request began: was logged out, or taken away. While nobody can
+    /// be asked, it goes on. That its token expires by itself ends nothing that has begun.
     pub(super) async fn has_ended(&self, session: &Session) -> bool {
-        let claims = self.accounts.check(session.token.reveal()).await;
+        let (token, begun) = (session.token.reveal(), session.begun);
+        let claims = self.accounts.check_begun(token, begun, false).await;
         claims.is_ok_and(|claims| claims.is_none())
     }
 
     /// The same, whatever was found out a moment ago.
     pub(super) async fn has_just_ended(&self, session: &Session) -> bool {
-        let claims = self.accounts.check_now(session.token.reveal()).await;
+        let (token, begun) = (session.token.reveal(), session.begun);
+        let claims = self.accounts.check_begun(token, begun, true).await;
         claims.is_ok_and(|claims| claims.is_none())
     }
 
-    /// Looks after a session until the result is dropped: a request may last for hours, and its token may end
+    /// Whether the token of a session is good for no other request.
+    async fn has_expired(&self, session: &Session) -> bool {
+        let claims = self.accounts.check(session.token.reveal()).await;
+        claims.is_ok_and(|claims| claims.is_none())
+    }
+
+    /// Looks after a session until the result is dropped: a request may last for hours, and its user's access may end
     /// meanwhile.
     pub(super) fn watch(&self, session: &Session) -> Watched {
+        self.look_after(session, true)
+    }
+
+    /// The same for what lasts as long as its client likes: it ends with its token.
+    pub(super) fn watch_token(&self, session: &Session) -> Watched {
+        self.look_after(session, false)
+    }
+
+    fn look_after(&self, session: &Session, outlasts_token: bool) -> Watched {
         let ended = CancellationToken::new();
         let (gateway, session) = (self.clone(), session.clone());
         let cancelled = ended.clone();
         let task = tokio::spawn(async move {
             loop {
                 tokio::time::sleep(LOOK).await;
-                if gateway.has_ended(&session).await {
+                if gateway.has_ended(&session).await
+                    || !outlasts_token && gateway.has_expired(&session).await
+                {
                     return cancelled.cancel();
                 }
             }
@@ -272,6 +294,7 @@ async fn identify(parts: &Parts, gateway: &Shared) -> Result<Session, NoSession>
         email: claims.username,
         is_verified: claims.is_verified,
         token: Secret::new(token),
+        begun: gateway.ports.clock.now(),
     })
 }
 
@@ -365,7 +388,7 @@ mod tests {
 
     use axum::http::Request;
     use micropy_core::ports::memory::MemoryAuth;
-    use micropy_core::ports::time::{ManualClock, Timestamp};
+    use micropy_core::ports::time::ManualClock;
 
     use super::*;
     use crate::Ports;
