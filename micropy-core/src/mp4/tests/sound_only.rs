@@ -282,7 +282,7 @@ fn what_does_not_fit_or_never_ends_is_refused() {
     let behind = of(&sample_tables(&SIZES, 2, &[30, 50, 0xFFFF_FFF0]));
     assert!(behind.contains("the file ends before it"), "{behind}");
     let endless = [
-        table(b"stts", &[[u32::MAX, 1]]),
+        table(b"stts", &[[u32::MAX, 1024]]),
         table(b"stsc", &[[1, u32::MAX, 1]]),
         make(b"stsz", &[&words(&[0, 2, u32::MAX])]),
         table(b"stco", &[[30]]),
