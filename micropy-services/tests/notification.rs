@@ -67,7 +67,7 @@ impl Notifier for Programs {
         let call = (Instant::now(), notification.clone());
         self.calls.lock().unwrap().push(call);
         let is_away = |url: &&str| notification.to == **url;
-        match self.away.lock().unwrap().iter().any(|url| is_away(&url)) {
+        match self.away.lock().unwrap().iter().any(is_away) {
             true => Err(Error::Unavailable("status 503".into())),
             false => Ok(()),
         }

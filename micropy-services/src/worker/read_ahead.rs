@@ -11,6 +11,9 @@ use super::protocol::MAX_READ;
 /// Bytes fetched for a read that does not continue the one before.
 const FIRST: usize = 16 * 1024;
 
+/// Tells which ranges will be read.
+type Announce<'a> = Box<dyn FnMut(&[Range<u64>]) + Send + 'a>;
+
 /// Reads ranges, each of which costs a round trip to the storage.
 ///
 /// The engine skips the pictures between pieces of audio. So a fetch reads little ahead at first, and twice as much
@@ -19,7 +22,7 @@ pub struct ReadAhead<'a, F> {
     size: u64,
     fetch: F,
     /// Where what will be read is said.
-    announce: Option<Box<dyn FnMut(&[Range<u64>]) + Send + 'a>>,
+    announce: Option<Announce<'a>>,
     /// What will be read, where it is said.
     plan: VecDeque<Range<u64>>,
     fetched: Vec<u8>,

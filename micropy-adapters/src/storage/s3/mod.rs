@@ -807,15 +807,14 @@ fn left_tails(
     let prefix = inner.path("tails");
     let tails = inner.objects(&prefix);
     let mut last = None;
-    let tails = tails.try_filter_map(move |meta| {
+    tails.try_filter_map(move |meta| {
         let id = inner.id_of(&prefix, meta.location.as_ref());
         // Tails of one object follow one another.
         let id = id.filter(|_| written(&meta) < before && last != id);
         last = id.or(last);
         let inner = inner.clone();
         async move { left(&inner, id, written(&meta)).await }
-    });
-    tails
+    })
 }
 
 /// Multipart uploads without a record, likewise.

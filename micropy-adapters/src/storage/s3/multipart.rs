@@ -203,8 +203,8 @@ impl Multiparts {
     pub async fn list(
         &self,
         prefix: &str,
-        after: Option<&(String, String)>,
-    ) -> Result<(Vec<Begun>, Option<(String, String)>), Fault> {
+        after: Option<&Marker>,
+    ) -> Result<(Vec<Begun>, Option<Marker>), Fault> {
         let mut query = vec![("uploads", ""), ("prefix", prefix)];
         if let Some((key, id)) = after {
             query.extend([("key-marker", &**key), ("upload-id-marker", &**id)]);
@@ -284,8 +284,11 @@ impl Multiparts {
     }
 }
 
-/// A page of uploads, as XML.
-fn read_page(xml: &str) -> Result<(Vec<Begun>, Option<(String, String)>), Fault> {
+/// The key and the upload after which the next page begins.
+type Marker = (String, String);
+
+/// A page of uploads, as XML, and the marker of the next one.
+fn read_page(xml: &str) -> Result<(Vec<Begun>, Option<Marker>), Fault> {
     #[derive(Deserialize)]
     #[serde(rename_all = "PascalCase")]
     struct Page {
