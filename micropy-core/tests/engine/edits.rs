@@ -321,7 +321,9 @@ fn pcm_of(file: &[u8]) -> Vec<f32> {
 #[test]
 fn edits_that_go_back_behind_a_leap_present_what_they_name() {
     // Edits in milliseconds: how long, and from where on.
-    let leaps: [&[(u32, u32)]; 4] = [
+    // The first is longer than the other clips: so many packets are passed over at once.
+    let leaps: [&[(u32, u32)]; 5] = [
+        &[(50, 0), (50, 1050), (300, 400)],
         &[(150, 700), (300, 100)],
         &[(50, 0), (100, 800), (300, 400)],
         &[(100, 600), (100, 0), (250, 450)],
@@ -335,8 +337,10 @@ fn edits_that_go_back_behind_a_leap_present_what_they_name() {
         let file = clip(name);
         let rate = if name == "opus.mp4" { 48 } else { 441 };
         let unit = if rate == 48 { 1 } else { 10 };
-        let whole = pcm_of(&edited(&file, &[(1000 * stretch, lead)]));
-        for edits in leaps {
+        let long = name.starts_with("moov");
+        let length = if long { 1100 } else { 1000 };
+        let whole = pcm_of(&edited(&file, &[(length * stretch, lead)]));
+        for edits in leaps.iter().skip(usize::from(!long)) {
             let mut expected = Vec::new();
             let list: Vec<(u32, i32)> = edits
                 .iter()
