@@ -452,6 +452,11 @@ mod tests {
             ..job
         };
         let id = ports.submit(job).await.unwrap().id;
+        // Most have been counted already.
+        for _ in 5..super::super::quota::VOIDED {
+            let counted = gateway.voided.take_of(ANN, ports.clock.now());
+            counted.unwrap();
+        }
         let mut pairs = 0;
         let refused = loop {
             let cancelled = post(format!("/api/v1/jobs/{id}/cancel")).await;
@@ -465,11 +470,11 @@ mod tests {
                 StatusCode::OK => pairs += 1,
                 _ => break retried,
             }
-            assert!(pairs < 5_000);
+            assert!(pairs < 5);
         };
         assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
         assert!(refused.headers().contains_key("retry-after"));
-        assert_eq!(pairs + 1, super::super::quota::VOIDED);
+        assert_eq!(pairs, 4);
         let request = Request::post("/api/v1/tus")
             .header(AUTHORIZATION, format!("Bearer {token}"))
             .header("tus-resumable", "1.0.0")
