@@ -206,6 +206,11 @@ export class Jobs {
     this.#summary();
   }
 
+  /** Has the service read a video behind a link. */
+  async fetch(url, options) {
+    this.changed(await call("POST", "/api/v1/imports", { url, options }));
+  }
+
   #attach(row, upload) {
     row.upload = upload;
     row.render();

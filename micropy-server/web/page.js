@@ -6,7 +6,7 @@ import { Jobs } from "./jobs.js";
 import { chosen, showMistake } from "./options.js";
 import { leave, open } from "./session.js";
 import { Uploads } from "./uploads.js";
-import { bytes, complain } from "./words.js";
+import { bytes, complain, say } from "./words.js";
 
 /** Before the connection is tried again. */
 const AGAIN = 3000;
@@ -137,6 +137,34 @@ function takeFiles(jobs) {
   });
 }
 
+function takeLinks(jobs) {
+  const form = byId("link");
+  const input = byId("link-url");
+  const take = async (url) => {
+    const options = chosen();
+    if (!options) return showMistake();
+    try {
+      await jobs.fetch(url, options);
+      form.reset();
+      say("The link is taken.");
+    } catch (problem) {
+      complain(problem);
+    }
+  };
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    take(input.value);
+  });
+  // A link may be pasted anywhere but into a field.
+  addEventListener("paste", (event) => {
+    const text = event.clipboardData?.getData("text").trim() ?? "";
+    if (event.target.closest?.("input, dialog") || !/^https?:\/\/\S+$/.test(text)) return;
+    event.preventDefault();
+    input.value = text;
+    input.focus();
+  });
+}
+
 async function begin() {
   const about = await insist(() => call("GET", "/api/v1/about"));
   byId("version").textContent = `Micropy ${about.version}`;
@@ -155,6 +183,7 @@ async function begin() {
   const uploads = new Uploads(email, about.max_upload);
   const jobs = new Jobs(uploads, email);
   takeFiles(jobs);
+  takeLinks(jobs);
   listen(jobs, uploads);
 
   const linked = () => {

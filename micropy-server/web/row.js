@@ -105,7 +105,7 @@ export class Row {
         return facts.join(" \u00b7 ");
       }
       case "failed":
-        return sentence(job.failure ?? "The conversion failed.");
+        return isDamage(job) ? "The file is damaged, or was not copied whole." : sentence(job.failure ?? "The conversion failed.");
       case "cancelled":
         return "Cancelled";
     }
@@ -128,6 +128,9 @@ export class Row {
     const status = this.#status(phase);
     const asked = ["queued", "running"].includes(phase) && this.job ? describe(this.job.options ?? {}) : "";
     this.find(".status").textContent = asked ? `${status} \u00b7 ${asked}` : status;
+    const detail = this.find(".detail");
+    detail.hidden = phase !== "failed" || !isDamage(this.job);
+    if (!detail.hidden) detail.querySelector("p").textContent = sentence(this.job.failure);
     // A ZIP file of chapters is there to be saved.
     const isZip = phase === "done" && this.job.mp3.content_type === "application/zip";
     const acts = ACTS[phase].filter((act) => act !== "play" || !isZip);
@@ -181,6 +184,11 @@ export class Row {
     button.querySelector("use").setAttribute("href", isPlaying ? "#pause" : "#play");
     this.root.classList.toggle("is-open", isOpen);
   }
+}
+
+/** The engine says which bytes of the file are wrong, which is of use to few. */
+function isDamage(job) {
+  return /^malformed .* at byte \d+/.test(job.failure ?? "");
 }
 
 /** What the engine says begins small and has no full stop. */

@@ -6,6 +6,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { appendFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 
@@ -62,6 +63,8 @@ async function serve(address = "127.0.0.1:0") {
   const args = ["serve", "--listen", address, "--auth-listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0", "--data-dir", data];
   // What is meant for the tests is no setting of the service.
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("MICROPY_")));
+  // Videos behind links are on this machine.
+  env.MICROPY_ALLOWED_NETWORKS = "127.0.0.1";
   const child = spawn(service, args, { stdio: ["ignore", "pipe", "pipe"], env });
   child.stderr.on("data", (text) => appendFileSync(log, text));
   const url = await new Promise((resolve, reject) => {
@@ -211,6 +214,41 @@ await check("a file without sound fails with its reason, and what is no video is
   assert.equal(answer.status(), 200);
   await page.waitForTimeout(500);
   await phase("video-only", "failed");
+});
+
+await check("a damaged file fails in plain words, and which bytes are wrong folds out", async () => {
+  const cut = join(made, "cut.mp4");
+  writeFileSync(cut, readFileSync(SONG).subarray(0, 600));
+  await page.setInputFiles("#files", cut);
+  await phase("cut", "failed");
+  assert.match(await row("cut").locator(".status").textContent(), /^The file is damaged/);
+  assert.ok(!(await row("cut").getByText(/at byte/).isVisible()));
+  await row("cut").getByText("Details").click();
+  await row("cut").getByText(/^Malformed moov at byte/).waitFor();
+});
+
+await check("a link that is pasted is converted, with the options of the page", async () => {
+  const song = readFileSync(SONG);
+  const server = createServer((request, response) => {
+    const [, from, to] = /bytes=(\d+)-(\d*)/.exec(request.headers.range ?? "") ?? [];
+    const range = from === undefined ? song : song.subarray(Number(from), to ? Number(to) + 1 : undefined);
+    const headers = { "content-length": range.length, "accept-ranges": "bytes", etag: '"song"' };
+    if (from !== undefined) headers["content-range"] = `bytes ${from}-${Number(from) + range.length - 1}/${song.length}`;
+    response.writeHead(from === undefined ? 200 : 206, headers);
+    response.end(request.method === "HEAD" ? undefined : range);
+  });
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const link = `http://127.0.0.1:${server.address().port}/linked.mp4?key=1`;
+  await page.evaluate((link) => {
+    const clipboardData = new DataTransfer();
+    clipboardData.setData("text/plain", link);
+    document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));
+  }, link);
+  assert.equal(await page.inputValue("#link-url"), link);
+  await page.keyboard.press("Enter");
+  await phase("linked", "done");
+  assert.equal(await page.inputValue("#link-url"), "");
+  server.close();
 });
 
 await check("an MP3 plays, and seeks by keyboard and by pointer", async () => {
