@@ -636,7 +636,13 @@ async fn what_was_entered_survives_kills() {
     let jobs = Arc::new(ledger.jobs().in_turn(false));
     let mut entered = Vec::new();
     let mut watcher = jobs.watch(ANN).await.unwrap();
+    let listed = async || {
+        let all = jobs.list(ANN, &Filter::default(), 1000).await;
+        all.unwrap().len()
+    };
     for round in 0..3 {
+        // Also those whose entering was not answered.
+        let before = listed().await;
         // Enters jobs until the server is gone.
         let entering = tokio::spawn({
             let jobs = jobs.clone();
@@ -654,14 +660,7 @@ async fn what_was_entered_survives_kills() {
                 entered
             }
         });
-        let before = entered.len();
-        while jobs
-            .list(ANN, &Filter::default(), 1000)
-            .await
-            .unwrap()
-            .len()
-            < before + 5
-        {
+        while listed().await < before + 5 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         server.order("kill");
