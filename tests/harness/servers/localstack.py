@@ -36,7 +36,9 @@ class LocalStack(S3):
         self.program = install()
 
     def command(self):
+        # A program with packages of its own: not with those of whoever starts it.
         return [self.program, "-m", "localstack.runtime.main"], {
+            "PYTHONPATH": "",
             "SERVICES": "s3", "GATEWAY_LISTEN": f"127.0.0.1:{self.port}", "EAGER_SERVICE_LOADING": "0",
             "S3_SKIP_SIGNATURE_VALIDATION": "0", "DISABLE_EVENTS": "1", "SKIP_SSL_CERT_DOWNLOAD": "1",
             "DNS_ADDRESS": "0", "LOCALSTACK_VOLUME_DIR": self.path("volume"), "XDG_CACHE_HOME": self.path("cache")}
