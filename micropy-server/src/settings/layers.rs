@@ -355,6 +355,8 @@ mod tests {
                 ("ADDRESS", _) => "127.0.0.1:1",
                 ("MODE", _) => "verify",
                 ("BOOL", _) => "true",
+                ("TIME", _) => "5min",
+                ("NETWORKS", _) => "10.1.0.0/16",
                 _ => "0123456789abcdef0123456789abcdef",
             };
             let file = folder.path().join(&setting.name);
