@@ -29,7 +29,7 @@ pub struct SoundOnly {
 /// // A client sends these bytes, and no more.
 /// let outline = Outline::of(&mut &file[..])?;
 /// let sound = sound_only(&outline, &TrackChoice::Default, &CancelToken::new())?;
-/// let mut smaller = Vec::new();
+/// let mut smaller: Vec<u8> = Vec::new();
 /// for piece in &sound.pieces {
 ///     match piece {
 ///         SoundPiece::Bytes(bytes) => smaller.extend(bytes),

@@ -156,6 +156,7 @@ mod tests {
                     ("MODE", _) => "verify",
                     ("BOOL", _) => "true",
                     ("NETWORKS", _) => "10.0.0.0/8",
+                    ("TIME", _) => "5min",
                     _ => "x",
                 };
                 let mut words = vec!["micropy-server"];
