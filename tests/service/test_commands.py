@@ -71,13 +71,13 @@ def test_dead_letters_are_listed_and_replayed_while_the_service_runs(start):
         database.execute("INSERT INTO dead_letters (queue, payload, deliveries, reason, died) VALUES ('mp3', ?, 1, 'x', 0)", [body.encode()])
     for mail in mails():
         mail.unlink()
-    assert micropy("queue", "replay", *where).stdout == "1 of video\n1 of mp3\n0 of failed\n"
+    assert micropy("queue", "replay", *where).stdout == "1 of video\n0 of import\n1 of mp3\n0 of failed\n"
     # What is no message dies again.
     assert until(lambda: micropy("queue", "list", *where).stdout.startswith("video\t"))
     assert until(lambda: database.execute("SELECT count(*) FROM messages").fetchone()[0] == 0)
     assert mails() == []
     assert micropy("queue", "drop", "mp3", *where).stdout == "0 of mp3\n"
-    assert micropy("queue", "drop", *where).stdout == "1 of video\n0 of mp3\n0 of failed\n"
+    assert micropy("queue", "drop", *where).stdout == "1 of video\n0 of import\n0 of mp3\n0 of failed\n"
     assert micropy("queue", "list", *where).stdout == ""
 
 

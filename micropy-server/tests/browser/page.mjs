@@ -609,7 +609,7 @@ await check("the keyboard alone signs in, opens the options and plays", async ()
 
 await check("a token for a program is made, shown once, used and ended", async () => {
   await page.click("#who-email");
-  await page.getByText("There are none.").waitFor();
+  await page.locator("#tokens-none").waitFor();
   await look("account");
   await page.getByLabel("Name of a new token").fill("a <b>script</b>");
   await page.getByLabel("It may convert").uncheck();
@@ -630,7 +630,7 @@ await check("a token for a program is made, shown once, used and ended", async (
   assert.ok(exported.jobs.some((job) => job.mp3?.file_name === "song.mp3"));
   assert.equal(JSON.stringify(exported).includes(token), false);
   await page.getByRole("button", { name: /End the token/ }).click();
-  await page.getByText("There are none.").waitFor();
+  await page.locator("#tokens-none").waitFor();
   assert.equal((await ask("GET", "/api/v1/jobs")).status, 401);
   await page.getByRole("button", { name: "Close" }).click();
 });

@@ -74,6 +74,10 @@ pub async fn import(
         e => Problem::bad_request(format!("url: {e}")),
     })?;
     let mut options = wanted.options;
+    if wanted.webhook.is_some() && options.webhook.is_some() {
+        let detail = "webhook: it is named twice, also among the options";
+        return Err(Problem::bad_request(detail));
+    }
     options.webhook = wanted.webhook.or(options.webhook);
     options.engine_options().map_err(Problem::bad_request)?;
     gateway.check_webhook(&session, &options).await?;
