@@ -30,7 +30,7 @@ from .tokens import SECRET
 SERVICES = ("auth", "gateway", "converter", "notification")
 #: Of the users in the table, as it stands there.
 PASSWORD = "plain as it stands"
-VIDEO, MP3, FAILED = "video", "mp3", "mp3.failed"
+VIDEO, IMPORT, MP3, FAILED = "video", "video.import", "mp3", "mp3.failed"
 
 #: The table as the Python auth service's users have made it.
 TABLE = """CREATE TABLE IF NOT EXISTS user (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY,
@@ -194,7 +194,7 @@ class Fleet:
 
     def purge(self):
         """Empties the queues, and declares those that services expect."""
-        for queue in (VIDEO, MP3, FAILED, f"{VIDEO}.dead", f"{MP3}.dead"):
+        for queue in (VIDEO, IMPORT, MP3, FAILED, f"{VIDEO}.dead", f"{MP3}.dead"):
             if queue in (VIDEO, MP3):
                 self.declare(queue)
             if self.state(queue):
