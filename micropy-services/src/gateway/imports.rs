@@ -6,7 +6,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use micropy_core::ports::jobs::{Job, State as JobState};
 use micropy_core::ports::origins::Error;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
 use super::Shared;
@@ -27,7 +28,7 @@ pub struct Import {
     #[schema(example = "https://example.com/talk.mp4", max_length = 2000)]
     url: String,
     /// How to convert it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "of_object")]
     options: ConversionOptions,
     /// A URL that is called when the job is done or has failed: the same as the option.
     #[schema(example = "https://example.com/orders/7", max_length = 2000)]
@@ -35,6 +36,12 @@ pub struct Import {
     /// What to call it. The default is its name in the URL.
     #[schema(max_length = 255)]
     file_name: Option<String>,
+}
+
+/// Options from an object alone: a struct is read from an array as well.
+fn of_object<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ConversionOptions, D::Error> {
+    let object = serde_json::Map::deserialize(deserializer)?;
+    ConversionOptions::deserialize(serde_json::Value::Object(object)).map_err(D::Error::custom)
 }
 
 /// Convert a video behind a URL.
