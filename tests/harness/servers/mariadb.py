@@ -52,7 +52,7 @@ class MariaDb(Server):
             [install, "--no-defaults", f"--datadir={self.path('data')}", "--skip-test-db",
              "--auth-root-authentication-method=normal", "--innodb-log-file-size=8M", *self._user()],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            cwd=self.folder, text=True)
+            cwd=self.folder, text=True, env={**os.environ, **self._temporary()})
         if made.returncode != 0:
             raise RuntimeError(f"{install} failed:\n{made.stdout[-3000:]}")
         with open(self.path("init.sql"), "w") as init:
@@ -67,7 +67,11 @@ class MariaDb(Server):
             "--innodb-buffer-pool-size=32M", "--skip-performance-schema",
             # answers() hangs up after the greeting, which counts as an error.
             "--max-connect-errors=1000000", *self._tls(), *self._user(),
-        ], {}
+        ], self._temporary()
+
+    def _temporary(self):
+        """A daemon that starts removes the temporary tables of any other in the same folder."""
+        return {"TMPDIR": str(self.folder)}
 
     def _tls(self):
         if self.certificate is None:
