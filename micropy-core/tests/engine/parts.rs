@@ -7,7 +7,7 @@ use crate::support::clip;
 use crate::support::movie::{Moov, pcm_movie};
 use crate::support::mp3_check::check;
 use crate::support::music::music;
-use crate::support::programs::{aac_movie, assert_silent, presented, run};
+use crate::support::programs::{aac_movie, assert_silent, presented, probed};
 use micropy_core::{
     CancelToken, Channels, Converter, Division, Error, Options, OutputFormat, Report, SampleFormat,
     Source, StreamSink, StreamSource, Warning,
@@ -59,19 +59,7 @@ fn joined(parts: &[(String, Vec<u8>, Report)]) -> Vec<u8> {
 fn shown(mp3: &[u8], entries: &str) -> Option<String> {
     let mut file = tempfile::NamedTempFile::with_suffix(".mp3").unwrap();
     file.write_all(mp3).unwrap();
-    let path = file.path().to_str().unwrap();
-    let args = [
-        "-v",
-        "error",
-        "-of",
-        "csv=p=0",
-        "-show_entries",
-        entries,
-        path,
-    ];
-    let output = run("ffprobe", &args, &[])?;
-    assert!(output.status.success());
-    Some(String::from_utf8(output.stdout).unwrap())
+    probed(file.path(), entries)
 }
 
 /// The chapters of an MP3: start, end and title.

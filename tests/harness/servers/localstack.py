@@ -1,11 +1,9 @@
 """LocalStack's S3: it answers as Amazon's does, also to multipart uploads and to conditions of a write."""
 
-import subprocess
 import urllib.request
 
-from .. import ROOT
 from .s3 import S3
-from .server import Missing
+from .server import python_with
 
 #: Its versions from 4.5 on are for a newer Python; the others are those that it was written for.
 PACKAGES = ["localstack-core[base-runtime]==4.4.0", "cbor2<5.8", "cryptography<46", "pyopenssl<25.2", "service-identity"]
@@ -13,11 +11,7 @@ PACKAGES = ["localstack-core[base-runtime]==4.4.0", "cbor2<5.8", "cryptography<4
 
 def install():
     """The Python that has it."""
-    made = subprocess.run([ROOT / "scripts" / "venv", "localstack", *PACKAGES], text=True, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    if made.returncode != 0:
-        raise Missing(f"LocalStack cannot be installed from PyPI: {made.stderr[-500:]}")
-    return made.stdout.strip()
+    return python_with("LocalStack", "localstack", *PACKAGES)
 
 
 class LocalStack(S3):

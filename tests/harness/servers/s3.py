@@ -4,8 +4,7 @@ import json
 import subprocess
 from urllib.parse import quote, urlencode
 
-from .. import ROOT
-from .server import Missing, Server, listening
+from .server import Server, listening, python_with
 
 PACKAGES = ["moto[s3,server,iam]>=5,<6"]
 
@@ -38,11 +37,7 @@ for name, path, coding in json.loads(files):
 
 def install():
     """The Python that has moto, and boto3 to fill a bucket."""
-    made = subprocess.run([ROOT / "scripts" / "venv", "s3", *PACKAGES], text=True, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    if made.returncode != 0:
-        raise Missing(f"moto cannot be installed from PyPI: {made.stderr[-500:]}")
-    return made.stdout.strip()
+    return python_with("moto", "s3", *PACKAGES)
 
 
 class S3(Server):

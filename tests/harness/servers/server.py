@@ -10,9 +10,20 @@ import subprocess
 import tempfile
 import time
 
+from .. import ROOT
+
 
 class Missing(Exception):
     """The server is not installed; the text says what to install."""
+
+
+def python_with(server, name, *packages):
+    """The Python of an environment called `name`, which has these packages from PyPI; raises Missing without them."""
+    made = subprocess.run([ROOT / "scripts" / "venv", name, *packages], text=True, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if made.returncode != 0:
+        raise Missing(f"{server} cannot be installed from PyPI: {made.stderr[-500:]}")
+    return made.stdout.strip()
 
 
 #: The ports this process has handed out, each by the open file that keeps other processes from it.

@@ -22,16 +22,14 @@ import json
 import os
 import re
 import socket
-import subprocess
 import sys
 import urllib.parse
 
 if __name__ == "__main__":
     # Run by the python that has aiosmtpd, which needs nothing of the class below.
-    Server, Missing = object, Exception
+    Server = object
 else:
-    from .. import ROOT
-    from .server import Missing, Server, free_port
+    from .server import Server, free_port, python_with
 
 USER = "ann@example.com"
 #: With characters that a URL has to escape.
@@ -64,11 +62,7 @@ class Smtp(Server):
         python = sys.executable
         if not (importlib.util.find_spec("aiosmtpd") and importlib.util.find_spec("trustme")):
             # Whoever starts the server may not be a test in target/venv.
-            made = subprocess.run([ROOT / "scripts" / "venv", "smtp", "aiosmtpd", "trustme"], text=True,
-                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            if made.returncode != 0:
-                raise Missing(f"aiosmtpd cannot be installed from PyPI: {made.stderr[-500:]}")
-            python = made.stdout.strip()
+            python = python_with("aiosmtpd", "smtp", "aiosmtpd", "trustme")
         with open(self.path("python"), "w") as file:
             file.write(python)
         os.mkdir(self.path("mails"))
