@@ -462,7 +462,8 @@ await check("of a video only the sound is sent, also where it goes on after a re
   };
   page.on("request", noted);
   page.on("requestfinished", finished);
-  await slow(5_000);
+  // Chromium tells of progress by 64 KiB at a time: slow enough to be seen, and fast enough to be seen soon.
+  await slow(20_000);
   await page.setInputFiles("#files", path);
   await row("film").getByText(/ of \d{3} kB, the sound of 63.2 MB/).waitFor();
   const percent = async () => Number(await row("film").getByRole("progressbar").getAttribute("aria-valuenow"));
