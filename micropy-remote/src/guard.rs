@@ -19,11 +19,13 @@ use crate::address::{Scheme, parse};
 
 /// IPv4 addresses that are not public: RFC 6890 and the registry that keeps it (IANA IPv4 Special-Purpose Addresses),
 /// multicast and what is reserved.
-const PRIVATE_V4: [(Ipv4Addr, u8); 15] = [
+const PRIVATE_V4: [(Ipv4Addr, u8); 16] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8),
     (Ipv4Addr::new(10, 0, 0, 0), 8),
     (Ipv4Addr::new(100, 64, 0, 0), 10),
     (Ipv4Addr::new(127, 0, 0, 0), 8),
+    // Azure's own services, which each of its machines reaches: public by its number alone.
+    (Ipv4Addr::new(168, 63, 129, 16), 32),
     (Ipv4Addr::new(169, 254, 0, 0), 16),
     (Ipv4Addr::new(172, 16, 0, 0), 12),
     (Ipv4Addr::new(192, 0, 0, 0), 24),
@@ -264,6 +266,7 @@ mod tests {
             "100.64.0.1",
             "127.0.0.1",
             "127.255.255.254",
+            "168.63.129.16",
             "169.254.169.254",
             "172.16.0.1",
             "172.31.255.255",
@@ -296,6 +299,7 @@ mod tests {
         for public in [
             "1.1.1.1",
             "100.128.0.1",
+            "168.63.129.17",
             "172.32.0.1",
             "198.41.0.4",
             "223.255.255.255",

@@ -361,6 +361,8 @@ impl Source for RangeSource {
         let shared = Arc::clone(&self.shared);
         let mut blocks = shared.lock();
         self.forget(&mut blocks, &plan);
+        // Whoever changes plans again and again without a read must not fill the memory.
+        self.let_go(&mut blocks, self.size);
         self.plan = plan.into();
         // Without a thread there is no reading ahead; the read that follows says why.
         let _ = self.order_ahead(&mut blocks);
@@ -385,6 +387,7 @@ mod tests {
     use micropy_core::{Converter, Options};
 
     use super::*;
+    use crate::fetch::{Fault, Origin, Receiver, Version};
 
     /// Notes what it is told will be read, and which reads are not among it.
     #[derive(Default)]
@@ -438,5 +441,59 @@ mod tests {
                 "{name}: {first:?}"
             );
         }
+    }
+
+    /// A file of zeros.
+    struct Zeros(u64);
+
+    impl Origin for Zeros {
+        fn get(
+            &self,
+            wanted: &[Range<u64>],
+            version: Option<&Version>,
+            receiver: &mut dyn Receiver,
+        ) -> Result<(), Fault> {
+            receiver.begin(&Head {
+                version: version.cloned().unwrap_or_default(),
+                ranged: true,
+            })?;
+            for range in wanted {
+                receiver.take(range.start, &vec![0; (range.end - range.start) as usize])?;
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn plans_that_change_without_a_read_keep_little_in_memory() {
+        const MIB: u64 = 1 << 20;
+        let version = Version {
+            size: Some(64 * MIB),
+            ..Version::default()
+        };
+        let origin = Box::new(Zeros(64 * MIB));
+        assert_eq!(version.size, Some(origin.0));
+        let shared = Shared::new(origin, "zeros".into(), version.clone(), 0, Arc::default());
+        let head = Head {
+            version,
+            ranged: true,
+        };
+        let cancel = CancelToken::new();
+        let mut source = RangeSource::new(shared, &head, Vec::new(), cancel, Box::new(|| {}));
+        for start in (0..64).map(|i| i * MIB) {
+            source.will_read(&[start..start + MIB]);
+            let come = |blocks: &Blocks| {
+                let held = blocks.holding(start);
+                held.is_some_and(|(start, block)| block.is_done(start))
+            };
+            let mut blocks = source.shared.lock();
+            while !come(&blocks) {
+                blocks = source.shared.wait(blocks, TICK);
+            }
+        }
+        let blocks = source.shared.lock();
+        let kept = blocks.blocks.values().map(|block| block.bytes.len() as u64);
+        let kept: u64 = kept.sum();
+        assert!(kept <= KEPT + AHEAD.start + LARGEST, "{kept} bytes");
     }
 }

@@ -54,6 +54,17 @@ impl Notifier for HangingServer {
     }
 }
 
+/// A mail server whose connections end half a minute later, without a word.
+struct SilentServer;
+
+#[async_trait]
+impl Notifier for SilentServer {
+    async fn notify(&self, _: &Notification) -> Result<(), Error> {
+        tokio::time::sleep(30 * SECOND).await;
+        Err(Error::Unavailable("timed out".into()))
+    }
+}
+
 /// Endpoints of webhooks that answer as they are told: what they are sent, and when.
 #[derive(Default)]
 struct Programs {
@@ -293,6 +304,40 @@ async fn a_webhook_that_is_away_is_called_for_days_and_keeps_nobody_waiting() {
             .filter(|(_, call)| call.to == last.1.to)
             .all(|(_, call)| call == &last.1)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mail_server_that_hangs_keeps_no_webhook_waiting() {
+    const ANNS: u8 = 100;
+    const BOB: u8 = 200;
+    let (ports, _clock) = ports();
+    add_webhook(&ports, BOB, "bob@example.com", Some("https://bob")).await;
+    let jobs = (1..=ANNS).map(|byte| (byte, "ann@example.com"));
+    for (byte, owner) in jobs.chain([(BOB, "bob@example.com")]) {
+        let job = Job {
+            state: State::Queued,
+            ..Job::new(id(byte), owner, id(byte), ports.clock.now())
+        };
+        ports.jobs.create(&job, None).await.unwrap();
+        let Begin::Started(lease, _) = ports.jobs.begin(id(byte), TERM).await.unwrap() else {
+            panic!("it is queued");
+        };
+        finish(&ports, lease).await;
+        let body = json!({
+            "video_fid": id(byte).to_string(), "mp3_fid": id(3).to_string(), "username": owner,
+            "job_id": id(byte).to_string(),
+        });
+        let queue = ports.queues.of(Topic::Mp3);
+        queue.publish(body.to_string().into_bytes()).await.unwrap();
+    }
+    let (programs, shutdown) = (Arc::new(Programs::default()), CancellationToken::new());
+    let service = NotificationService::new(ports, Arc::new(SilentServer), "https://example.com");
+    let running = tokio::spawn(service.webhooks(programs.clone()).run(shutdown.clone()));
+    // One mail finds out; a hundred would take fifty minutes, one after the other.
+    tokio::time::sleep(60 * SECOND).await;
+    assert_eq!(programs.called(), ["https://bob"]);
+    shutdown.cancel();
+    running.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,6 +12,7 @@ import sys
 import threading
 import zlib
 from hashlib import sha256
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -178,6 +179,36 @@ def test_what_is_no_outline_is_refused_by_name(talker):
         assert why in reply.json()["detail"], reply
     assert ask(talker, bytes(33 << 20), size).status == 413
     assert ask(talker, good, size).status == 200
+
+
+def test_answers_that_nobody_reads_are_counted(service):
+    eve = service.user("eve.sound@example.com")
+    address = urlsplit(service.url)
+    data = GOOD.data + struct.pack(">I4s", 6 << 20, b"udta") + bytes((6 << 20) - 8)
+    body = zlib.compress(outline(data) + struct.pack(">I4s", 1 << 30, b"free"))
+    size = len(data) + (1 << 30)
+    head = (f"POST /api/v1/sound?size={size} HTTP/1.1\r\nHost: {address.netloc}\r\nAuthorization: Bearer {eve.token}\r\n"
+            f"Content-Type: application/octet-stream\r\nContent-Encoding: deflate\r\nContent-Length: {len(body)}\r\n\r\n")
+    waiting = []
+    for _ in range(2):
+        client = socket.socket()
+        # Little of the answer lies in the system's buffers.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((address.hostname, address.port))
+        client.sendall(head.encode() + body)
+        assert client.recv(12) == b"HTTP/1.1 200"
+        waiting.append(client)
+    assert ask(eve, body, size, "deflate").status == 429
+    for client in waiting:
+        client.close()
+    assert until(lambda: ask(eve, body, size, "deflate").status == 200, 20)
+
+
+def test_what_would_be_large_beside_the_stretches_is_sent_whole(talker):
+    data = GOOD.data + struct.pack(">I4s", 9 << 20, b"udta") + bytes((9 << 20) - 8)
+    body = zlib.compress(outline(data) + struct.pack(">I4s", 1 << 30, b"free"))
+    answer = ask(talker, body, len(data) + (1 << 30), "deflate").json()
+    assert "too large" in answer["whole"] and len(answer["parts"]) == 1
 
 
 def test_ranges_beyond_the_file_are_none(talker):

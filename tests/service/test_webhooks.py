@@ -199,3 +199,12 @@ def test_what_was_to_be_sent_is_sent_after_a_kill(start):
         service.start()
         request = receiver.next(seconds=90)
         assert Webhook(secret).verify(request.body, request.headers)["type"] == "job.done"
+
+
+def test_the_secret_of_a_full_list_can_be_replaced(ann, receiver):
+    first = hook(ann)
+    for number in range(19):
+        hook(ann, f"{receiver.url}/{number}")
+    assert ann.ask("POST", "/api/v1/auth/webhooks", {"url": receiver.url}).status == 409
+    again = hook(ann)
+    assert again["id"] == first["id"] and again["secret"] != first["secret"]

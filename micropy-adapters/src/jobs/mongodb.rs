@@ -94,6 +94,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration::StaleInOrder,
     Migration::Turns,
     Migration::Files,
+    Migration::Imports,
 ];
 
 enum Migration {
@@ -104,6 +105,9 @@ enum Migration {
     Turns,
     /// Jobs that do not tell what their video is are found.
     Files,
+    /// A job may have a URL in place of a video. There is nothing to change, but who knows nothing of these must not
+    /// take them for jobs whose videos are lost.
+    Imports,
 }
 
 /// The collection `jobs` of a database.
@@ -161,6 +165,7 @@ impl MongodbJobs {
                     Migration::StaleInOrder => self.index_stale().await,
                     Migration::Turns => self.index_turns().await,
                     Migration::Files => self.index_files().await,
+                    Migration::Imports => Ok(()),
                 }
                 .map_err(Fault::from)?;
                 server::record_migration(&self.database, "jobs", number).await?;

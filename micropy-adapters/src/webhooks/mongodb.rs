@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use micropy_core::ports::notifier::SigningSecret;
 use micropy_core::ports::webhooks::{
-    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE,
+    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, too_many,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -173,27 +173,56 @@ impl Endpoints for MongodbWebhooks {
 
 #[async_trait]
 impl Deliveries for MongodbWebhooks {
-    async fn plan(&self, delivery: &Delivery) -> Result<(), Error> {
-        let mut document = doc! {
-            "_id": object_id(delivery.id),
-            "owner": &delivery.owner,
-            "endpoint": object_id(delivery.endpoint),
-            "job": object_id(delivery.job),
-            "url": &delivery.url,
-            "event": &delivery.event,
-            "payload": &delivery.payload,
-            "state": delivery.state.name(),
-            "attempts": i64::from(delivery.attempts),
-            "due": time(delivery.due),
-            "created": time(delivery.created),
-            "updated": time(delivery.updated),
-        };
-        if let Some(answer) = &delivery.answer {
-            document.insert("answer", answer);
+    async fn plan(&self, planned: &[Delivery], most: usize) -> Result<(), Error> {
+        let deliveries = self.sent().await?;
+        let mut inserted = Vec::new();
+        for delivery in planned {
+            match deliveries.insert_one(document_of(delivery)).await {
+                Ok(_) => inserted.push(object_id(delivery.id)),
+                Err(e) if server::is_taken(&e) => {}
+                Err(e) => return Err(backend(e)),
+            }
         }
-        match self.sent().await?.insert_one(document).await {
-            Err(e) if !server::is_taken(&e) => Err(backend(e)),
-            _ => Ok(()),
+        let Some(owner) = planned
+            .first()
+            .filter(|_| !inserted.is_empty())
+            .map(|first| &first.owner)
+        else {
+            return Ok(());
+        };
+        let count = deliveries.count_documents(doc! { "owner": owner }).await;
+        let excess = count.map_err(Fault::from)?.saturating_sub(most as u64);
+        if excess == 0 {
+            return Ok(());
+        }
+        let ended = [
+            DeliveryState::Delivered.name(),
+            DeliveryState::Failed.name(),
+        ];
+        let oldest = deliveries
+            .find(doc! { "owner": owner, "state": { "$in": ended.as_slice() } })
+            .sort(doc! { "updated": 1, "_id": 1 })
+            .projection(doc! { "_id": 1 })
+            .limit(i64::try_from(excess).unwrap_or(i64::MAX));
+        let oldest: Vec<Document> = oldest
+            .await
+            .map_err(Fault::from)?
+            .try_collect()
+            .await
+            .map_err(Fault::from)?;
+        let is_enough = oldest.len() as u64 == excess;
+        let go: Vec<Bson> = match is_enough {
+            true => oldest
+                .iter()
+                .filter_map(|document| document.get("_id").cloned())
+                .collect(),
+            false => inserted.into_iter().map(Bson::ObjectId).collect(),
+        };
+        let gone = deliveries.delete_many(doc! { "_id": { "$in": go } }).await;
+        gone.map_err(Fault::from)?;
+        match is_enough {
+            true => Ok(()),
+            false => Err(too_many(most)),
         }
     }
 
@@ -204,10 +233,11 @@ impl Deliveries for MongodbWebhooks {
     ) -> Result<Option<Delivery>, Error> {
         let now = self.clock.now();
         let deliveries = self.sent().await?;
-        let claim = doc! {
-            "$inc": { "attempts": 1_i64 },
-            "$set": { "due": time(now.plus(term)), "updated": time(now) },
-        };
+        let claim = vec![doc! { "$set": {
+            "attempts": { "$add": ["$attempts", 1_i64] },
+            "due": time(now.plus(term)),
+            "updated": later_than_before(now),
+        } }];
         for due in [
             doc! { "$lte": time(now) },
             doc! { "$gt": time(now.plus(2 * LONGEST_PAUSE)) },
@@ -228,13 +258,14 @@ impl Deliveries for MongodbWebhooks {
     }
 
     async fn settle(&self, claimed: &Delivery) -> Result<(), Error> {
-        let same = doc! { "_id": object_id(claimed.id), "attempts": i64::from(claimed.attempts) };
-        let settle = doc! { "$set": {
+        let same = doc! { "_id": object_id(claimed.id), "updated": time(claimed.updated) };
+        let settle = vec![doc! { "$set": {
             "state": claimed.state.name(),
             "due": time(claimed.due),
-            "answer": &claimed.answer,
-            "updated": time(self.clock.now()),
-        } };
+            // What begins with a dollar would be the name of a field.
+            "answer": { "$literal": &claimed.answer },
+            "updated": later_than_before(self.clock.now()),
+        } }];
         let settled = self.sent().await?.update_one(same, settle).await;
         settled.map(drop).map_err(backend)
     }
@@ -262,10 +293,13 @@ impl Deliveries for MongodbWebhooks {
     }
 
     async fn resend(&self, owner: &str, id: Id) -> Result<Delivery, Error> {
-        let now = time(self.clock.now());
-        let resend = doc! { "$set": {
-            "state": DeliveryState::Pending.name(), "attempts": 0_i64, "due": now, "updated": now,
-        } };
+        let now = self.clock.now();
+        let resend = vec![doc! { "$set": {
+            "state": DeliveryState::Pending.name(),
+            "attempts": 0_i64,
+            "due": time(now),
+            "updated": later_than_before(now),
+        } }];
         let own = doc! { "_id": object_id(id), "owner": owner };
         let deliveries = self.sent().await?;
         let resent = deliveries
@@ -292,6 +326,32 @@ fn endpoint_of(document: &Document) -> Result<Endpoint, Error> {
         secret: SigningSecret::new(text(document, "secret")?),
         created: time_of(document, "created")?,
     })
+}
+
+/// The time of a change, in a pipeline of updates: see [`later`](micropy_core::ports::webhooks::later).
+fn later_than_before(now: Timestamp) -> Document {
+    doc! { "$max": [time(now), { "$add": ["$updated", 1_i64] }] }
+}
+
+fn document_of(delivery: &Delivery) -> Document {
+    let mut document = doc! {
+        "_id": object_id(delivery.id),
+        "owner": &delivery.owner,
+        "endpoint": object_id(delivery.endpoint),
+        "job": object_id(delivery.job),
+        "url": &delivery.url,
+        "event": &delivery.event,
+        "payload": &delivery.payload,
+        "state": delivery.state.name(),
+        "attempts": i64::from(delivery.attempts),
+        "due": time(delivery.due),
+        "created": time(delivery.created),
+        "updated": time(delivery.updated),
+    };
+    if let Some(answer) = &delivery.answer {
+        document.insert("answer", answer);
+    }
+    document
 }
 
 fn delivery_of(document: &Document) -> Result<Delivery, Error> {

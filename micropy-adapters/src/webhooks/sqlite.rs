@@ -6,11 +6,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use micropy_core::ports::notifier::SigningSecret;
 use micropy_core::ports::webhooks::{
-    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE,
+    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, too_many,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row};
+use sqlx::{QueryBuilder, Row, SqliteConnection};
 
 use crate::sqlite::{self, Database};
 
@@ -99,7 +99,7 @@ impl SqliteWebhooks {
             return Ok(None);
         };
         let claim = "
-            UPDATE webhook_deliveries SET attempts = attempts + 1, due = ?, updated = ?
+            UPDATE webhook_deliveries SET attempts = attempts + 1, due = ?, updated = MAX(?, updated + 1)
             WHERE id = ? AND state = 'pending' AND (due <= ? OR due > ?)
             RETURNING *";
         let claimed = sqlx::query(claim)
@@ -113,30 +113,69 @@ impl SqliteWebhooks {
         claimed.as_ref().map(delivery_of).transpose()
     }
 
-    async fn insert_delivery(&self, delivery: &Delivery) -> Result<(), sqlx::Error> {
-        let insert = "
+    /// Whether there was room for them.
+    async fn insert_deliveries(
+        &self,
+        deliveries: &[Delivery],
+        most: usize,
+    ) -> Result<bool, sqlx::Error> {
+        let mut transaction = self.database.begin().await?;
+        let mut inserted = 0;
+        for delivery in deliveries {
+            inserted += insert_delivery(&mut transaction, delivery).await?;
+        }
+        let Some(owner) = deliveries
+            .first()
+            .filter(|_| inserted > 0)
+            .map(|first| &first.owner)
+        else {
+            return Ok(true);
+        };
+        let count = sqlx::query_scalar("SELECT COUNT(*) FROM webhook_deliveries WHERE owner = ?");
+        let count: i64 = count.bind(owner).fetch_one(&mut *transaction).await?;
+        let excess = count
+            .saturating_sub(i64::try_from(most).unwrap_or(i64::MAX))
+            .max(0);
+        let forget = "
+            DELETE FROM webhook_deliveries WHERE id IN (
+                SELECT id FROM webhook_deliveries WHERE owner = ? AND state <> 'pending' ORDER BY updated, id LIMIT ?)";
+        let forget = sqlx::query(forget).bind(owner).bind(excess);
+        let forgotten = forget.execute(&mut *transaction).await?.rows_affected();
+        if forgotten < excess.unsigned_abs() {
+            return Ok(false);
+        }
+        transaction.commit().await?;
+        Ok(true)
+    }
+}
+
+/// How many rows this adds: one, or none where the delivery is known.
+async fn insert_delivery(
+    connection: &mut SqliteConnection,
+    delivery: &Delivery,
+) -> Result<u64, sqlx::Error> {
+    let insert = "
             INSERT INTO webhook_deliveries (
                 id, owner, endpoint, job, url, event, payload, state, attempts, due, answer, created, updated)
             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT DO NOTHING";
-        sqlx::query(insert)
-            .bind(blob(&delivery.id))
-            .bind(&delivery.owner)
-            .bind(blob(&delivery.endpoint))
-            .bind(blob(&delivery.job))
-            .bind(&delivery.url)
-            .bind(&delivery.event)
-            .bind(&delivery.payload)
-            .bind(delivery.state.name())
-            .bind(delivery.attempts)
-            .bind(delivery.due.as_millis())
-            .bind(&delivery.answer)
-            .bind(delivery.created.as_millis())
-            .bind(delivery.updated.as_millis())
-            .execute(self.database.write())
-            .await
-            .map(drop)
-    }
+    sqlx::query(insert)
+        .bind(blob(&delivery.id))
+        .bind(&delivery.owner)
+        .bind(blob(&delivery.endpoint))
+        .bind(blob(&delivery.job))
+        .bind(&delivery.url)
+        .bind(&delivery.event)
+        .bind(&delivery.payload)
+        .bind(delivery.state.name())
+        .bind(delivery.attempts)
+        .bind(delivery.due.as_millis())
+        .bind(&delivery.answer)
+        .bind(delivery.created.as_millis())
+        .bind(delivery.updated.as_millis())
+        .execute(connection)
+        .await
+        .map(|done| done.rows_affected())
 }
 
 #[async_trait]
@@ -184,9 +223,12 @@ impl Endpoints for SqliteWebhooks {
 
 #[async_trait]
 impl Deliveries for SqliteWebhooks {
-    async fn plan(&self, delivery: &Delivery) -> Result<(), Error> {
-        let planned = self.insert_delivery(delivery).await;
-        planned.map_err(sqlite::backend)
+    async fn plan(&self, deliveries: &[Delivery], most: usize) -> Result<(), Error> {
+        match self.insert_deliveries(deliveries, most).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(too_many(most)),
+            Err(e) => Err(sqlite::backend(e)),
+        }
     }
 
     async fn claim_due(
@@ -200,15 +242,15 @@ impl Deliveries for SqliteWebhooks {
 
     async fn settle(&self, claimed: &Delivery) -> Result<(), Error> {
         let settle = "
-            UPDATE webhook_deliveries SET state = ?, due = ?, answer = ?, updated = ?
-            WHERE id = ? AND attempts = ?";
+            UPDATE webhook_deliveries SET state = ?, due = ?, answer = ?, updated = MAX(?, updated + 1)
+            WHERE id = ? AND updated = ?";
         let settled = sqlx::query(settle)
             .bind(claimed.state.name())
             .bind(claimed.due.as_millis())
             .bind(&claimed.answer)
             .bind(self.clock.now().as_millis())
             .bind(blob(&claimed.id))
-            .bind(claimed.attempts)
+            .bind(claimed.updated.as_millis())
             .execute(self.database.write());
         settled.await.map(drop).map_err(sqlite::backend)
     }
@@ -239,7 +281,7 @@ impl Deliveries for SqliteWebhooks {
     async fn resend(&self, owner: &str, id: Id) -> Result<Delivery, Error> {
         let now = self.clock.now().as_millis();
         let resend = "
-            UPDATE webhook_deliveries SET state = 'pending', attempts = 0, due = ?, updated = ?
+            UPDATE webhook_deliveries SET state = 'pending', attempts = 0, due = ?, updated = MAX(?, updated + 1)
             WHERE owner = ? AND id = ?
             RETURNING *";
         let resent = sqlx::query(resend)

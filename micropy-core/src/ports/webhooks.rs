@@ -19,7 +19,7 @@ pub enum Error {
     /// No such endpoint or delivery.
     #[error("no such webhook")]
     NotFound,
-    /// Another has the id.
+    /// Another has the id, or the owner has too many.
     #[error("{0}")]
     Rejected(String),
     /// Out of reach for now.
@@ -127,6 +127,16 @@ pub struct Delivery {
     pub updated: Timestamp,
 }
 
+/// Why deliveries are not planned of an owner who has `most` that have not ended.
+pub fn too_many(most: usize) -> Error {
+    Error::Rejected(format!("{most} deliveries have not ended yet"))
+}
+
+/// When something changes that last changed at `before`: now, but never at the same time.
+pub fn later(now: Timestamp, before: Timestamp) -> Timestamp {
+    now.max(before.plus(Duration::from_millis(1)))
+}
+
 /// The longest time until a delivery is due. One that is due later than twice that was put off by a clock that was
 /// ahead, and is due now.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -154,8 +164,10 @@ pub trait Endpoints: Send + Sync {
 /// What is sent to endpoints. Every change is durable when its method returns.
 #[async_trait]
 pub trait Deliveries: Send + Sync {
-    /// Plans a delivery. One with this id that is known already stays as it is.
-    async fn plan(&self, delivery: &Delivery) -> Result<(), Error>;
+    /// Plans deliveries of one owner. One with an id that is known already stays as it is. An owner has at most `most`:
+    /// to make room, what has ended goes, oldest first. [`Error::Rejected`] where that is not enough, and then none of
+    /// these is planned.
+    async fn plan(&self, deliveries: &[Delivery], most: usize) -> Result<(), Error>;
 
     /// Claims the pending delivery that has been due for longest, unless its owner is one of `except`. It counts as an
     /// attempt, and is due again after `term`: if the caller dies, somebody else claims it then. Of several who ask,
@@ -163,8 +175,8 @@ pub trait Deliveries: Send + Sync {
     async fn claim_due(&self, except: &[String], term: Duration)
     -> Result<Option<Delivery>, Error>;
 
-    /// Records what came of a claimed delivery: state, time due and answer. Changes nothing if it was claimed again
-    /// since, or removed.
+    /// Records what came of a claimed delivery: state, time due and answer. Changes nothing if it was claimed or asked for
+    /// again since, or removed: its `updated` tells, which rises with every change.
     async fn settle(&self, claimed: &Delivery) -> Result<(), Error>;
 
     /// Up to `limit` of a user's deliveries, newest first: those of one job, if it is given, and older than `before`.

@@ -32,7 +32,7 @@ use crate::job::options::ConversionOptions;
 use crate::job::outbox;
 use crate::stores::StoreCheck;
 use crate::telemetry::{self, Metrics};
-use crate::worker::{Converted, Fault, NO_ROOM, Sandbox, Video, Worker};
+use crate::worker::{Converted, Fault, NO_ROOM, Sandbox, TOO_SLOW, Video, Worker};
 
 /// How long a lease lasts without being renewed.
 const LEASE: Duration = Duration::from_secs(30);
@@ -46,6 +46,8 @@ const RETRY_PAUSE: Duration = Duration::from_secs(2);
 const MAX_OUTAGES: u32 = 20;
 /// Deliveries of a job, whatever came of them: attempts, outages, and workers that had to stop.
 const MAX_DELIVERIES: u32 = 40;
+/// How long the server of a URL may take to send the video's first bytes.
+const OPENING: Duration = Duration::from_secs(60);
 /// The first pause of a job whose stores are unavailable. It doubles each time, up to the longest.
 const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5 * 60);
@@ -555,7 +557,10 @@ impl ConverterService {
             let why = "This service imports no videos from URLs.";
             return Err(Fault::Permanent(why.into()));
         };
-        let video = origins.open(url).await?;
+        let Ok(video) = timeout(OPENING, origins.open(url)).await else {
+            return Err(Fault::Unreachable(TOO_SLOW.into()));
+        };
+        let video = video?;
         match video.bytes() <= self.largest_import {
             true => Ok(Video::Remote(video)),
             false => Err(Fault::Permanent(format!(
@@ -694,6 +699,7 @@ mod tests {
     use futures_util::{StreamExt as _, stream};
     use micropy_core::ports::binding::Identity;
     use micropy_core::ports::jobs::State;
+    use micropy_core::ports::origins::{self, Origins, RemoteVideo};
     use micropy_core::ports::storage::{ByteStream, Error, Head, Listing, Upload};
     use micropy_core::ports::time::{ManualClock, Timestamp};
     use micropy_core::ports::{Clock as _, Storage};
@@ -876,5 +882,34 @@ mod tests {
             fs::read_dir(folder.path()).unwrap().count() == 1,
             "the program alone"
         );
+    }
+
+    /// URLs whose servers accept a connection, and send nothing that ends.
+    struct Trickling;
+
+    #[async_trait]
+    impl Origins for Trickling {
+        fn file_name(&self, _: &str) -> Result<Option<String>, origins::Error> {
+            Ok(None)
+        }
+        async fn open(&self, _: &str) -> Result<Box<dyn RemoteVideo>, origins::Error> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_url_that_opens_without_end_keeps_no_worker() {
+        let ports = Ports {
+            origins: Some(Arc::new(Trickling)),
+            ..ports()
+        };
+        let job = Job {
+            origin: Some("https://example.com/talk.mp4".into()),
+            ..Job::new(ports.new_id(), ANN, ports.new_id(), ports.clock.now())
+        };
+        let service = ConverterService::new(ports, Worker::new("/nowhere/micropy", ["worker"]));
+        let opened = timeout(2 * OPENING, service.video(&job)).await;
+        let opened = opened.expect("it gives up").map(|_| ());
+        assert!(matches!(opened, Err(Fault::Unreachable(why)) if why == TOO_SLOW));
     }
 }

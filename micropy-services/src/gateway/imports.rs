@@ -106,7 +106,7 @@ pub async fn import(
         .key
         .is_some()
         .then(|| fingerprint(&job, content.as_bytes()));
-    let working = gateway.clone();
+    let (working, own) = (gateway.clone(), job.id);
     // What is accepted is a job, also when the client goes away.
     let submitted = to_the_end(async move {
         let _turn = working.admission.lock(&session.email).await;
@@ -114,7 +114,14 @@ pub async fn import(
         if !working.is_known(&job.owner, job.key.as_deref()).await? {
             working.check_quota(&session, 0).await?;
         }
-        Ok::<_, Problem>(working.ports.submit(job).await?)
+        let job = working.ports.submit(job).await?;
+        // Whoever removes an account removes its jobs after it, and may have come too early for this one.
+        if job.id == own && working.has_just_ended(&session).await {
+            // Where this fails, the sweeper removes it.
+            let _ = working.ports.remove(job.id).await;
+            return Err(Problem::session_ended());
+        }
+        Ok::<_, Problem>(job)
     });
     let job = submitted.await?;
     Ok((StatusCode::CREATED, Json(gateway.view(job))).into_response())

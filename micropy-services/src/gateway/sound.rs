@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Request, State};
-use axum::http::header::CONTENT_ENCODING;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt as _;
@@ -26,13 +27,16 @@ use super::body::{Checks, Query, Rejection, checked};
 use super::problem::Problem;
 use super::session::Session;
 use super::slots::Slots;
+use crate::http;
 use crate::job::options::ConversionOptions;
 
 /// Bytes of an outline: that of ten hours of video has half as many.
 const MAX_OUTLINE: usize = 32 << 20;
 /// How long an outline may take to arrive.
 const ARRIVAL: Duration = Duration::from_secs(60);
-/// Outlines that are received at the same time, in all and of one user.
+/// Bytes that a sound may have beside the stretches of the video: ten hours with a large cover. They are sent in base64.
+const MAX_BYTES: usize = 8 << 20;
+/// Outlines that are received, and sounds that are sent, at the same time: in all and of one user.
 const RECEIVED: (usize, usize) = (8, 2);
 /// Outlines that are read at the same time. Each takes one core, and memory for the tables in it.
 const READ: usize = 2;
@@ -156,7 +160,7 @@ pub async fn sound(
     session: Session,
     Query(of): Query<SoundOf>,
     request: Request,
-) -> Result<Json<Sound>, Problem> {
+) -> Result<Response, Problem> {
     gateway.check_confirmed(&session)?;
     let options = ConversionOptions {
         track: of.track,
@@ -167,14 +171,14 @@ pub async fn sound(
         .engine_options()
         .map_err(Problem::bad_request)?
         .track;
-    let _slot = gateway.sounds.receiving.take(&session.email)?;
+    let slot = gateway.sounds.receiving.take(&session.email)?;
     let encoding = Encoding::read(request.headers())?;
     let pause = gateway.limits.body_timeout;
     let received = tokio::time::timeout(ARRIVAL, receive(request, pause)).await;
     let bytes = received.map_err(|_| Problem::from(Rejection::TooSlow))??;
     if gateway.unowned_downloads {
         let why = "The converters of this service may need the pictures.";
-        return Ok(Json(Sound::whole(of.size, why)));
+        return Ok(Json(Sound::whole(of.size, why)).into_response());
     }
     let permit = tokio::time::timeout(PATIENCE, gateway.sounds.reading.acquire()).await;
     let _permit = permit.map_err(|_| Problem::busy("There are too many outlines right now."))?;
@@ -184,17 +188,15 @@ pub async fn sound(
         let cancel = cancel.clone();
         move || find(encoding.decode(bytes)?, of.size, &choice, &cancel)
     });
-    match tokio::time::timeout(READING, reading).await {
-        Ok(Ok(found)) => found.map(Json),
-        Ok(Err(_)) => Ok(Json(Sound::whole(
-            of.size,
-            "The outline could not be read.",
-        ))),
-        Err(_) => Ok(Json(Sound::whole(
-            of.size,
-            "Its sound could not be found in time.",
-        ))),
-    }
+    let sound = match tokio::time::timeout(READING, reading).await {
+        Ok(Ok(found)) => found?,
+        Ok(Err(_)) => Sound::whole(of.size, "The outline could not be read."),
+        Err(_) => Sound::whole(of.size, "Its sound could not be found in time."),
+    };
+    // Plain structs always serialise.
+    let text = serde_json::to_string(&sound).unwrap_or_else(|e| unreachable!("{e}"));
+    let body = http::hold_text(text, slot);
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 /// Reads the body.
@@ -281,6 +283,13 @@ fn find(
     };
     if sound.size > size / 10 * 9 {
         return Ok(Sound::whole(size, "It is little else than sound."));
+    }
+    let between = sound.pieces.iter().map(|piece| match piece {
+        SoundPiece::Bytes(bytes) => bytes.len(),
+        SoundPiece::Range(_) => 0,
+    });
+    if between.sum::<usize>() > MAX_BYTES {
+        return Ok(Sound::whole(size, "Its tables and tags are too large."));
     }
     let parts = sound.pieces.into_iter().map(|piece| match piece {
         SoundPiece::Bytes(bytes) => SoundPart::Bytes(STANDARD.encode(bytes)),

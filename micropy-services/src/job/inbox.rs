@@ -52,8 +52,8 @@ impl Ports {
         received
     }
 
-    /// Handles the messages of some topics, one after the other, until `shutdown`. A payload that is no message becomes a
-    /// dead letter.
+    /// Handles the messages of some topics, one after the other, until `shutdown`. Where several have some, the topics take
+    /// turns. A payload that is no message becomes a dead letter.
     pub async fn work_through<H>(
         &self,
         topics: &[Topic],
@@ -62,9 +62,15 @@ impl Ports {
     ) where
         H: Future<Output = Result<(), queue::Error>>,
     {
-        while let Some((topic, received)) =
-            shutdown.run_until_cancelled(self.receive_any(topics)).await
+        // Of those that are ready at the same time, the first one is taken.
+        let mut topics = topics.to_vec();
+        while let Some((topic, received)) = shutdown
+            .run_until_cancelled(self.receive_any(&topics))
+            .await
         {
+            while topics.last() != Some(&topic) {
+                topics.rotate_left(1);
+            }
             let handled = match received {
                 Ok(delivery) => match Body::parse(delivery.payload()) {
                     Ok(body) => {
@@ -82,5 +88,43 @@ impl Ports {
                 tokio::time::sleep(QUEUE_PAUSE).await;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use micropy_core::ports::time::{ManualClock, Timestamp};
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn where_several_topics_have_messages_they_take_turns() {
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_700_000_000_000)));
+        let ports = Ports::in_memory(clock);
+        for (topic, count) in [(Topic::Video, 4), (Topic::Import, 2)] {
+            for _ in 0..count {
+                let body = json!({ "video_fid": "1", "mp3_fid": null, "username": topic.name() });
+                let queue = ports.queues.of(topic);
+                queue.publish(body.to_string().into_bytes()).await.unwrap();
+            }
+        }
+        let (handled, shutdown) = (Mutex::new(Vec::new()), CancellationToken::new());
+        let handle = async |delivery: Box<dyn Delivery>, body: Body| {
+            handled.lock().unwrap().push(body.username);
+            if handled.lock().unwrap().len() == 6 {
+                shutdown.cancel();
+            }
+            delivery.ack().await
+        };
+        let topics = [Topic::Video, Topic::Import];
+        let working = ports.work_through(&topics, &shutdown, handle);
+        let ended = tokio::time::timeout(Duration::from_secs(20), working).await;
+        ended.expect("six messages");
+        let [video, import] = topics.map(Topic::name);
+        let order = [video, import, video, import, video, video];
+        assert_eq!(*handled.lock().unwrap(), order);
     }
 }

@@ -5,15 +5,16 @@ mod mail;
 mod webhooks;
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use micropy_core::ports::jobs::{self, Notice, State, Topic};
-use micropy_core::ports::notifier::Error;
+use micropy_core::ports::notifier::{Error, Notification};
 use micropy_core::ports::queue::{self, Delivery};
 use micropy_core::ports::{Id, Notifier, Timestamp};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
@@ -34,6 +35,12 @@ const CLAIM: Duration = Duration::from_secs(30);
 const RENEWAL: Duration = Duration::from_secs(10);
 /// The least pause before looking again whether somebody else has sent a mail.
 const LEAST_WAIT: Duration = Duration::from_secs(1);
+/// Mails of each kind that are sent at the same time.
+const MAILS: usize = 4;
+/// A mail that fails after so long has met a server that hangs. For a while, no other is tried: what waits behind it has
+/// webhooks, too, and they are called from the same messages.
+const HANG: Duration = Duration::from_secs(10);
+const AFTER_HANG: Duration = Duration::from_secs(60);
 /// The pause before asking a ledger again that failed.
 const LEDGER_PAUSE: Duration = Duration::from_secs(5);
 
@@ -68,6 +75,8 @@ pub struct NotificationService {
     webhooks: Option<Arc<dyn Notifier>>,
     /// Told when there is something to call them for.
     planned: Arc<Notify>,
+    /// Until when the mail server is not asked, because it hangs.
+    hangs: Arc<Mutex<Option<Instant>>>,
     metrics: Arc<Metrics>,
     public_url: String,
     grace: Duration,
@@ -81,6 +90,7 @@ impl NotificationService {
             notifier,
             webhooks: None,
             planned: Arc::default(),
+            hangs: Arc::default(),
             metrics: Arc::default(),
             public_url: public_url.into(),
             grace: Duration::from_secs(20),
@@ -112,12 +122,32 @@ impl NotificationService {
     pub async fn run(self, shutdown: CancellationToken) {
         let (cut_off, _timer) = inbox::cut_off(shutdown.clone(), self.grace);
         let handle = |delivery, body| self.handle(delivery, body, &shutdown, &cut_off);
-        tokio::join!(
-            self.ports.work_through(&[Topic::Mp3], &shutdown, &handle),
-            self.ports
-                .work_through(&[Topic::Failed], &shutdown, &handle),
-            self.deliver(&shutdown, &cut_off)
-        );
+        let mailing = [[Topic::Mp3], [Topic::Failed]];
+        let mailing = mailing.iter().flat_map(|topic| [topic; MAILS]);
+        let mailing = mailing.map(|topic| self.ports.work_through(topic, &shutdown, &handle));
+        tokio::join!(join_all(mailing), self.deliver(&shutdown, &cut_off));
+    }
+
+    /// How long the mail server is not asked, because it hangs.
+    fn hung_for(&self) -> Option<Duration> {
+        let until = *self.hangs.lock().unwrap_or_else(PoisonError::into_inner);
+        until?.checked_duration_since(Instant::now())
+    }
+
+    /// Sends a mail, unless another one has just shown that the server hangs.
+    async fn send_mail(&self, mail: &Notification) -> Result<(), Error> {
+        if self.hung_for().is_some() {
+            return Err(Error::Unavailable(
+                "the server did not answer another mail".into(),
+            ));
+        }
+        let asked = Instant::now();
+        let sent = self.notifier.notify(mail).await;
+        if matches!(sent, Err(Error::Unavailable(_))) && asked.elapsed() >= HANG {
+            let mut hangs = self.hangs.lock().unwrap_or_else(PoisonError::into_inner);
+            *hangs = Some(Instant::now() + AFTER_HANG);
+        }
+        sent
     }
 
     async fn handle(
@@ -165,10 +195,7 @@ impl NotificationService {
             Claim::Needless => return delivery.ack().await,
         };
         let mailing = telemetry::mailing();
-        let sending = self
-            .notifier
-            .notify(&notification)
-            .instrument(mailing.clone());
+        let sending = self.send_mail(&notification).instrument(mailing.clone());
         let sent = tokio::select! {
             sent = sending => sent,
             // The mail server has no answer. It may have the mail all the same: who sends it again gives it the same
@@ -218,6 +245,7 @@ impl NotificationService {
                 self.metrics.mail("delayed");
                 let doubled = 2_u32.saturating_pow(delivery.attempt().saturating_sub(1));
                 let pause = FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE);
+                let pause = pause.max(self.hung_for().unwrap_or_default());
                 tracing::warn!(job_id, error = %e, ?pause, "mail delayed");
                 delivery.retry(pause).await
             }

@@ -42,6 +42,8 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long a delivery can be seen, and asked for again, once it has ended; and how often older ones are removed.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const REMOVAL: Duration = Duration::from_secs(60 * 60);
+/// Deliveries that are kept of an owner: some 50 MB, which count against no quota.
+const MOST: usize = 10_000;
 /// Characters of what came of an attempt.
 const MAX_ANSWER: usize = 300;
 
@@ -71,6 +73,10 @@ impl NotificationService {
                 tracing::error!(job_id = %id, error = %e, "webhooks are not called");
                 Ok(())
             }
+            Err(webhooks::Error::Rejected(why)) => {
+                tracing::warn!(job_id = %id, why, "webhooks are not called");
+                Ok(())
+            }
             planned => planned.map_err(|e| jobs::Error::Unavailable(Box::new(e))),
         }
     }
@@ -88,9 +94,10 @@ impl NotificationService {
             let url = endpoint.url.as_ref().or(own.as_ref())?;
             Some((endpoint, url))
         });
-        for (endpoint, url) in targets {
-            let delivery = self.delivery(job, event, endpoint, url);
-            self.ports.webhooks.plan(&delivery).await?;
+        let deliveries = targets.map(|(endpoint, url)| self.delivery(job, event, endpoint, url));
+        let deliveries: Vec<_> = deliveries.collect();
+        self.ports.webhooks.plan(&deliveries, MOST).await?;
+        if !deliveries.is_empty() {
             self.planned.notify_one();
         }
         Ok(())
@@ -185,7 +192,10 @@ impl NotificationService {
             DeliveryState::Pending => self.metrics.webhook("delayed"),
             _ => self.metrics.webhook("failed"),
         }
-        tracing::info!(%job_id, delivery = %delivery.id, attempt, %state, answer, "webhook called");
+        // The path of a URL may be its secret, and the answer may name it: both are for its owner alone.
+        let authority = delivery.url.split('/').nth(2).unwrap_or_default();
+        let host = authority.rsplit('@').next();
+        tracing::info!(%job_id, delivery = %delivery.id, attempt, %state, host, "webhook called");
         delivery.state = state;
         delivery.answer = Some(answer.chars().take(MAX_ANSWER).collect());
         if let Err(e) = self.ports.webhooks.settle(&delivery).await {

@@ -36,7 +36,7 @@ pub use child::run;
 
 pub(crate) use process::Converted;
 pub(crate) use sandbox::Sandbox;
-pub(crate) use video::Video;
+pub(crate) use video::{TOO_SLOW, Video};
 
 use std::ffi::OsString;
 use std::io;

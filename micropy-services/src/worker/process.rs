@@ -27,6 +27,8 @@ const FILE_TOO_LARGE: i32 = rustix::process::Signal::XFSZ.as_raw();
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Threads beside those that the engine is told to have.
 const MORE_THREADS: usize = 64;
+/// How often a process may say what it will read before it reads anything.
+const ANNOUNCEMENTS: u32 = 100;
 /// How often the threads of a process are counted.
 const LOOK: Duration = Duration::from_millis(100);
 /// Bytes by which it is tried out whether a disk takes more.
@@ -209,6 +211,8 @@ impl WorkerProcess {
         let mut position = None;
         let mut alive = Instant::now();
         let mut budget = video.budget();
+        let mut said = ANNOUNCEMENTS;
+        let (mut waited, mut arrived) = (Duration::ZERO, 0);
         loop {
             let message = match timeout_at(alive + self.stall, self.receive()).await {
                 Ok(Ok(Some(message))) => message,
@@ -217,14 +221,21 @@ impl WorkerProcess {
                 Err(_) => return Err(Fault::Crashed(self.stalled("did nothing"))),
             };
             match message {
-                Message::WillRead(ranges) => video.will_read(ranges).await?,
+                Message::WillRead(ranges) => {
+                    said = said.checked_sub(1).ok_or_else(|| {
+                        let why = "the worker process says what it will read, and does not read it";
+                        Fault::Crashed(why.into())
+                    })?;
+                    video.will_read(ranges).await?;
+                }
                 Message::Read(range) => {
+                    said = ANNOUNCEMENTS;
+                    let asked = Instant::now();
                     let bytes = timeout(self.stall, video.read(range)).await;
-                    let bytes = bytes.map_err(|_| {
-                        Fault::Unavailable(
-                            "the video cannot be read: its storage does not respond".into(),
-                        )
-                    })??;
+                    let bytes = bytes.map_err(|_| video.stalled())??;
+                    waited += asked.elapsed();
+                    arrived += bytes.len() as u64;
+                    video.check_speed(arrived, waited)?;
                     budget = budget.checked_sub(bytes.len() as u64).ok_or_else(|| {
                         let why = "the worker process reads the video again and again";
                         Fault::Crashed(why.into())
@@ -485,6 +496,18 @@ mod tests {
             assert!(why.starts_with("the worker process "), "{nonsense}: {why}");
             assert!(!why.contains("did nothing"), "{nonsense}: {why}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_process_reads_what_it_says_that_it_will() {
+        let said = r#"echo '{"willread":[{"start":0,"end":9}]}' >&3"#;
+        let read = r#"echo '{"read":{"start":0,"end":9}}' >&3; head -c 9 >/dev/null"#;
+        let script = |after: &str| {
+            format!("for i in $(seq 100); do {said}; done; {after}; {said}; echo '{CONVERTED}' >&3")
+        };
+        let why = crash(&script("true")).await;
+        assert!(why.ends_with("and does not read it"), "{why}");
+        convert(&script(read)).await.unwrap();
     }
 
     #[tokio::test]

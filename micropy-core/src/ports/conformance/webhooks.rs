@@ -8,6 +8,8 @@ use crate::ports::notifier::SigningSecret;
 use crate::ports::webhooks::{Delivery, DeliveryState, Endpoint, Error, LONGEST_PAUSE, Webhooks};
 
 const TERM: Duration = Duration::from_secs(30);
+/// More than the suite plans.
+const MOST: usize = 1000;
 const ANN: &str = "ann@example.com";
 const BOB: &str = "bob@example.com";
 
@@ -25,6 +27,8 @@ pub async fn run(fixture: &dyn Fixture, webhooks: &dyn Webhooks) {
     suite.what_came_of_an_attempt_is_kept().await;
     suite.a_slow_owner_keeps_nobody_waiting().await;
     suite.an_owner_asks_for_a_delivery_again().await;
+    suite.an_attempt_that_was_overtaken_changes_nothing().await;
+    suite.an_owner_has_so_many_deliveries_and_no_more().await;
     suite.deliveries_go_with_their_endpoint().await;
     suite.old_deliveries_are_forgotten().await;
     suite.a_clock_that_was_ahead_keeps_nothing_back().await;
@@ -67,7 +71,10 @@ impl Suite<'_> {
 
     async fn plan(&self, byte: u8, owner: &str) -> Delivery {
         let delivery = self.delivery(byte, owner);
-        self.webhooks.plan(&delivery).await.expect("is planned");
+        self.webhooks
+            .plan(std::slice::from_ref(&delivery), MOST)
+            .await
+            .expect("is planned");
         delivery
     }
 
@@ -147,7 +154,10 @@ impl Suite<'_> {
             payload: "other".into(),
             ..planned[0].clone()
         };
-        self.webhooks.plan(&changed).await.expect("known already");
+        self.webhooks
+            .plan(std::slice::from_ref(&changed), MOST)
+            .await
+            .expect("known already");
         self.plan(5, BOB).await;
         assert_eq!(self.listed(ANN).await, planned, "newest first, as planned");
         let page = async |job, before, limit| {
@@ -250,6 +260,56 @@ impl Suite<'_> {
         self.clear().await;
     }
 
+    async fn an_attempt_that_was_overtaken_changes_nothing(&self) {
+        self.plan(1, ANN).await;
+        let first = self.claim().await.expect("is due");
+        let again = self.webhooks.resend(ANN, id(1)).await;
+        again.expect("is due again, while it is under way");
+        let second = self.claim().await.expect("is due at once");
+        assert_eq!((first.attempts, second.attempts), (1, 1));
+        let settle = async |claimed: Delivery, state| {
+            let settled = Delivery { state, ..claimed };
+            let settled = self.webhooks.settle(&settled).await;
+            settled.expect("is taken note of");
+            self.listed(ANN).await[0].state
+        };
+        let state = settle(first, DeliveryState::Failed).await;
+        assert_eq!(state, DeliveryState::Pending, "the second is under way");
+        let state = settle(second, DeliveryState::Delivered).await;
+        assert_eq!(state, DeliveryState::Delivered);
+        self.clear().await;
+    }
+
+    async fn an_owner_has_so_many_deliveries_and_no_more(&self) {
+        self.plan(9, BOB).await;
+        for byte in [1, 2] {
+            self.plan(byte, ANN).await;
+            let claimed = self.webhooks.claim_due(&[BOB.to_owned()], TERM).await;
+            let claimed = claimed.expect("can be claimed").expect("is due");
+            let done = Delivery {
+                state: DeliveryState::Delivered,
+                ..claimed
+            };
+            self.webhooks.settle(&done).await.expect("is delivered");
+            self.fixture.elapse(Duration::from_secs(1)).await;
+        }
+        let three = [3, 4, 5].map(|byte| self.delivery(byte, ANN));
+        let ids = async || {
+            let listed = self.listed(ANN).await;
+            listed.iter().map(|d| d.id).collect::<Vec<_>>()
+        };
+        let planned = self.webhooks.plan(&three, 2).await;
+        assert!(matches!(planned, Err(Error::Rejected(_))), "{planned:?}");
+        assert_eq!(ids().await, [id(2), id(1)], "all of them, or none");
+        self.webhooks.plan(&three, 4).await.expect("there is room");
+        assert_eq!(ids().await, [5, 4, 3, 2].map(id), "the oldest has ended");
+        let known = self.webhooks.plan(&three, 1).await;
+        known.expect("nothing is added, and nothing goes");
+        assert_eq!(ids().await.len(), 4);
+        assert_eq!(self.listed(BOB).await.len(), 1, "another's stays");
+        self.clear().await;
+    }
+
     async fn deliveries_go_with_their_endpoint(&self) {
         let endpoint = self.endpoint(100, ANN);
         let added = self.webhooks.add_endpoint(&endpoint).await;
@@ -259,7 +319,10 @@ impl Suite<'_> {
             endpoint: id(101),
             ..self.delivery(2, ANN)
         };
-        self.webhooks.plan(&other).await.expect("is planned");
+        self.webhooks
+            .plan(std::slice::from_ref(&other), MOST)
+            .await
+            .expect("is planned");
         let removed = self.webhooks.remove_endpoint(ANN, id(100)).await;
         removed.expect("is removed");
         let left: Vec<_> = self.listed(ANN).await.iter().map(|d| d.id).collect();
@@ -293,12 +356,18 @@ impl Suite<'_> {
             due: self.fixture.now().plus(3 * LONGEST_PAUSE),
             ..self.delivery(1, ANN)
         };
-        self.webhooks.plan(&ahead).await.expect("is planned");
+        self.webhooks
+            .plan(std::slice::from_ref(&ahead), MOST)
+            .await
+            .expect("is planned");
         let next = Delivery {
             due: self.fixture.now().plus(LONGEST_PAUSE),
             ..self.delivery(2, ANN)
         };
-        self.webhooks.plan(&next).await.expect("is planned");
+        self.webhooks
+            .plan(std::slice::from_ref(&next), MOST)
+            .await
+            .expect("is planned");
         let claimed = self.claim().await.expect("no pause is as long");
         assert_eq!(claimed.id, ahead.id);
         assert_eq!(self.claim().await, None, "a day is one");

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::lock;
 use crate::ports::webhooks::{
-    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE,
+    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, later, too_many,
 };
 use crate::ports::{Clock, Id, Timestamp};
 
@@ -85,11 +85,32 @@ impl Endpoints for MemoryWebhooks {
 
 #[async_trait]
 impl Deliveries for MemoryWebhooks {
-    async fn plan(&self, delivery: &Delivery) -> Result<(), Error> {
+    async fn plan(&self, planned: &[Delivery], most: usize) -> Result<(), Error> {
         let deliveries = &mut lock(&self.contents).deliveries;
-        deliveries
-            .entry(delivery.id)
-            .or_insert_with(|| delivery.clone());
+        let mut after = deliveries.clone();
+        for delivery in planned {
+            let known = after.entry(delivery.id);
+            known.or_insert_with(|| delivery.clone());
+        }
+        let is_new = after.len() > deliveries.len();
+        let Some(owner) = planned.first().filter(|_| is_new).map(|first| &first.owner) else {
+            return Ok(());
+        };
+        let count = after.values().filter(|d| d.owner == *owner).count();
+        let mut ended: Vec<_> = after
+            .values()
+            .filter(|d| d.owner == *owner && d.state != DeliveryState::Pending)
+            .map(|d| (d.updated, d.id))
+            .collect();
+        let excess = count.saturating_sub(most);
+        if ended.len() < excess {
+            return Err(too_many(most));
+        }
+        ended.sort_unstable();
+        for (_, id) in ended.into_iter().take(excess) {
+            after.remove(&id);
+        }
+        *deliveries = after;
         Ok(())
     }
 
@@ -109,7 +130,7 @@ impl Deliveries for MemoryWebhooks {
         Ok(due.map(|delivery| {
             delivery.attempts += 1;
             delivery.due = now.plus(term);
-            delivery.updated = now;
+            delivery.updated = later(now, delivery.updated);
             delivery.clone()
         }))
     }
@@ -117,12 +138,12 @@ impl Deliveries for MemoryWebhooks {
     async fn settle(&self, claimed: &Delivery) -> Result<(), Error> {
         let now = self.clock.now();
         if let Some(kept) = lock(&self.contents).deliveries.get_mut(&claimed.id)
-            && kept.attempts == claimed.attempts
+            && kept.updated == claimed.updated
         {
             kept.state = claimed.state;
             kept.due = claimed.due;
             kept.answer = claimed.answer.clone();
-            kept.updated = now;
+            kept.updated = later(now, kept.updated);
         }
         Ok(())
     }
@@ -153,7 +174,7 @@ impl Deliveries for MemoryWebhooks {
         delivery.state = DeliveryState::Pending;
         delivery.attempts = 0;
         delivery.due = now;
-        delivery.updated = now;
+        delivery.updated = later(now, delivery.updated);
         Ok(delivery.clone())
     }
 
