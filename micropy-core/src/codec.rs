@@ -89,8 +89,12 @@ pub struct PcmFormat {
     pub float: bool,
     /// Big-endian bytes.
     pub big_endian: bool,
-    /// Two's complement rather than offset binary (8 bit).
+    /// Two's complement rather than offset binary.
     pub signed: bool,
+    /// Bytes of one PCM sample: more than its bits need where it lies in a larger container.
+    pub width: u8,
+    /// In a larger container, the bits are the high ones.
+    pub high: bool,
     /// Logarithmic rather than linear (8 bit).
     pub companding: Option<Companding>,
 }

@@ -14,7 +14,7 @@ pub struct Downmix {
 
 impl Downmix {
     /// From `layout` to two channels: the centre at −3 dB to both, the surrounds at −3 dB to their side, no LFE
-    /// (ITU-R BS.775-3, annex 4). `scaled`: all gains are lowered so that no input can clip, by 7.7 dB for 5.1.
+    /// (ITU-R BS.775-3, annex 4). A single surround is two that are each 3 dB lower (ETSI TS 102 366, 7.8.2). `scaled`: all gains are lowered so that no input can clip, by 7.7 dB for 5.1.
     /// Mono goes to both sides unchanged.
     pub fn stereo(layout: Layout, scaled: bool) -> Downmix {
         let rows = [left_gain, right_gain].map(|gain| row(layout, gain));
@@ -74,7 +74,8 @@ fn left_gain(speaker: Speaker) -> f32 {
     use Speaker::*;
     match speaker {
         FrontLeft | FrontLeftOfCenter => 1.0,
-        FrontCenter | BackLeft | SideLeft | BackCenter => HALF_POWER,
+        FrontCenter | BackLeft | SideLeft => HALF_POWER,
+        BackCenter => 0.5,
         FrontRight | FrontRightOfCenter | BackRight | SideRight | LowFrequency => 0.0,
     }
 }
@@ -83,7 +84,8 @@ fn right_gain(speaker: Speaker) -> f32 {
     use Speaker::*;
     match speaker {
         FrontRight | FrontRightOfCenter => 1.0,
-        FrontCenter | BackRight | SideRight | BackCenter => HALF_POWER,
+        FrontCenter | BackRight | SideRight => HALF_POWER,
+        BackCenter => 0.5,
         FrontLeft | FrontLeftOfCenter | BackLeft | SideLeft | LowFrequency => 0.0,
     }
 }
@@ -116,6 +118,15 @@ mod tests {
         assert_eq!(mix(&downmix, &[0.0, 0.0, 0.0, 1.0, 0.0, 0.0]), [0.0, 0.0]);
         assert_eq!(mix(&downmix, &[0.0, 0.0, 0.0, 0.0, 1.0, 0.0]), [g, 0.0]);
         assert_eq!(mix(&downmix, &[0.0, 0.0, 0.0, 0.0, 0.0, 1.0]), [0.0, g]);
+    }
+
+    #[test]
+    fn a_single_surround_is_as_loud_as_a_pair() {
+        let downmix = Downmix::stereo(
+            Layout::of(&[Speaker::FrontLeft, Speaker::FrontRight, Speaker::BackCenter]),
+            false,
+        );
+        assert_eq!(mix(&downmix, &[0.0, 0.0, 1.0]), [0.5, 0.5]);
     }
 
     #[test]

@@ -18,6 +18,9 @@ use crate::resample;
 use crate::span::{Piece, Span, SpanPacket};
 use crate::warning::Warning;
 
+/// What a timescale of milliseconds may be off by, as a part of a second: less than packets of one codec differ by.
+const ROUNDED: usize = 500;
+
 /// PCM samples of silence made at a time.
 const BLOCK: u64 = 4096;
 
@@ -289,17 +292,24 @@ impl<R: Deref<Target = Recipe>, F: Deref<Target = Findings>> Renderer<R, F> {
             if std::mem::take(&mut self.stale) {
                 self.decoder = decode::span_decoder(&self.recipe.parameters, &self.recipe.format)?;
             }
+            let is_last = piece.packet(self.next_packet).is_none();
+            let format = &self.recipe.format;
             let result = self.decoder.decode(data, decoded).and_then(|()| {
-                // The rest of it is cut off below. Where packets vary in length, that may be padding.
-                let fits = decoded.len() <= packet.len as usize;
-                match fits || self.recipe.format.packet_len.is_none() {
-                    true => Ok(()),
-                    false => Err(DecodeError(format!(
-                        "it holds {} PCM samples, {} more than the first packets",
-                        decoded.len(),
-                        decoded.len() - packet.len as usize
-                    ))),
-                }
+                // The rest of it is cut off below.
+                let (len, more) = (
+                    decoded.len(),
+                    decoded.len().saturating_sub(packet.len as usize),
+                );
+                let than = match format.packet_len {
+                    Some(_) if more > 0 => "the first packets",
+                    // Where packets vary in length, it may be padding at the end, and what a coarse timescale rounds off.
+                    None if !is_last && more > format.sample_rate as usize / ROUNDED => {
+                        "its duration"
+                    }
+                    _ => return Ok(()),
+                };
+                let why = format!("it holds {len} PCM samples, {more} more than {than}");
+                Err(DecodeError(why))
             });
             if piece.owns(packet)
                 && let Some(findings) = &self.findings

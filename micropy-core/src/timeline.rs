@@ -349,6 +349,8 @@ pub struct Timeline {
     edits: EditList,
     /// iTunSMPB, and the number of packets that it must account for.
     gapless: Option<(Gapless, u64)>,
+    /// PCM samples that the codec says are no sound yet.
+    pre_skip: u64,
     /// Put the silence of a late start first.
     late_start: bool,
     /// What of the presentation is wanted.
@@ -381,6 +383,7 @@ impl Timeline {
             clock,
             edits,
             gapless: gapless.zip(packets),
+            pre_skip: 0,
             late_start: false,
             part: 0..u64::MAX,
             segments: Vec::new(),
@@ -404,6 +407,15 @@ impl Timeline {
             packet_len: None,
         };
         Timeline::new(clock, edits, None, None, end).part(true, 0..u64::MAX, end)
+    }
+
+    /// The same of a codec that says itself how many PCM samples at the start are no sound (PreSkip of Opus): they are
+    /// left out where no edit presents the media.
+    #[must_use]
+    pub fn after(mut self, pre_skip: u64, end: Option<MediaEnd>) -> Self {
+        self.pre_skip = pre_skip;
+        self.lay_out(end);
+        self
     }
 
     /// Its part from PCM sample `part.start` to `part.end`. With `late_start`, the silence before audio that starts
@@ -646,7 +658,7 @@ impl Timeline {
         segments
     }
 
-    /// All of the media, or what iTunSMPB says of it.
+    /// All of the media, or what iTunSMPB or the codec say of it.
     fn all(&self, end: Option<MediaEnd>) -> (u64, Option<u64>) {
         if let Some((info, packets)) = self.gapless {
             let accounted = info
@@ -660,7 +672,8 @@ impl Timeline {
                 return (info.length.min(rest), Some(info.delay));
             }
         }
-        (end.map_or(u64::MAX, |end| end.len), Some(0))
+        let rest = end.map_or(u64::MAX, |end| end.len.saturating_sub(self.pre_skip));
+        (rest, Some(self.pre_skip))
     }
 }
 
@@ -699,6 +712,25 @@ mod tests {
 
     fn end(time: u64) -> Option<MediaEnd> {
         Some(MediaEnd { time, len: time })
+    }
+
+    #[test]
+    fn what_the_codec_says_is_no_sound_is_left_out_where_no_edit_presents_it() {
+        let opus = MediaClock {
+            timescale: 48_000,
+            sample_rate: 48_000,
+            packet_len: None,
+        };
+        let segments = |list: &[(u64, i64)], media| {
+            let timeline = Timeline::new(opus, edits(list, 1000, 48_000), None, None, media);
+            let timeline = timeline.after(312, media);
+            let segments = timeline.segments().iter();
+            segments.map(|s| (s.len, s.media)).collect::<Vec<_>>()
+        };
+        assert_eq!(segments(&[], end(9600)), [(9288, Some(312))]);
+        assert_eq!(segments(&[(100, 0)], end(9600)), [(4800, Some(0))]);
+        assert_eq!(segments(&[], end(300)), []);
+        assert_eq!(segments(&[], None)[0].1, Some(312));
     }
 
     /// Length and media of each segment of a track of `media` units, whose timescale is the sample rate.

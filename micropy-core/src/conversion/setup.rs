@@ -115,7 +115,12 @@ impl Conversion<'_> {
             .edits
             .from(beginning.time(), beginning.composition_offset());
         let end = self.media_end(&beginning.format, &clock);
-        Timeline::new(clock, edits, gapless, track.samples, end)
+        let timeline = Timeline::new(clock, edits, gapless, track.samples, end);
+        match beginning.time() {
+            0 => timeline.after(decode::pre_skip(self.audio.parameters()), end),
+            // A stream that is joined in the middle.
+            _ => timeline,
+        }
     }
 
     /// The end of the media, as far as the container declares it.

@@ -9,8 +9,9 @@ use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
 use crate::pcm::Pcm;
 
-/// Length of ALACSpecificConfig, and with the channel layout that may follow it.
-const COOKIE_LENS: [usize; 2] = [24, 48];
+/// Length of ALACSpecificConfig, with the channel layout that may follow it, and without. What stands behind it is not
+/// of the cookie.
+const COOKIE_LENS: [usize; 2] = [48, 24];
 
 /// What the track decodes to. A packet holds `frameLength` PCM samples, the last one fewer.
 pub fn inspect(track: &CodecParameters, _first_packets: &[&[u8]]) -> Result<Format> {
@@ -70,15 +71,17 @@ impl Decoder for Reordered {
 }
 
 fn open(track: &CodecParameters) -> Result<Symphonia> {
-    let cookie = &track.config;
-    if !COOKIE_LENS.contains(&cookie.len()) {
-        return Err(malformed(track, format!("{} bytes", cookie.len())));
-    }
+    let cookie = COOKIE_LENS
+        .into_iter()
+        .find_map(|len| track.config.get(..len));
+    let Some(cookie) = cookie else {
+        return Err(malformed(track, format!("{} bytes", track.config.len())));
+    };
     let bit_depth = cookie[5];
     if ![16, 20, 24, 32].contains(&bit_depth) {
         return Err(malformed(track, format!("{bit_depth} bits per sample")));
     }
-    let parameters = parameters(CODEC_ID_ALAC, cookie.as_slice());
+    let parameters = parameters(CODEC_ID_ALAC, cookie);
     Symphonia::new(AlacDecoder::try_new(&parameters, &Default::default()))
 }
 

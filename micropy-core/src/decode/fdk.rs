@@ -64,7 +64,8 @@ fn refused(aac: &AacConfig) -> Error {
 fn roll(aac: &AacConfig, sbr: bool) -> u32 {
     match aac.object_type {
         object_type::USAC => super::ROLL_TO_THE_START,
-        _ if sbr => 24,
+        // With as many PCM samples as the core has (downsampled SBR), the rate does not tell.
+        _ if sbr || matches!(aac.sbr, Extension::Present(_)) => 24,
         _ => 1,
     }
 }

@@ -46,7 +46,11 @@ pub fn decoder(track: &CodecParameters, format: &Format) -> Result<Box<dyn Decod
                 .collect(),
             None => (0..format.layout.channels()).collect(),
         },
-        width: usize::from(pcm.bits / 8),
+        width: usize::from(pcm.width),
+        skipped: match pcm.high == pcm.big_endian {
+            true => 0,
+            false => usize::from(pcm.width - pcm.bits / 8),
+        },
         read: reader(pcm)?,
     }))
 }
@@ -58,6 +62,8 @@ struct LinearPcm {
     /// The plane of each channel.
     planes: Vec<usize>,
     width: usize,
+    /// Bytes of a larger container in front of the PCM sample.
+    skipped: usize,
     read: Read,
 }
 
@@ -70,7 +76,7 @@ impl Decoder for LinearPcm {
         for frame in frames {
             let planes = pcm.planes_mut();
             for (&to, sample) in self.planes.iter().zip(frame.chunks_exact(self.width)) {
-                planes[to].push((self.read)(sample));
+                planes[to].push((self.read)(&sample[self.skipped..]));
             }
         }
         Ok(())
@@ -84,6 +90,12 @@ fn reader(pcm: PcmFormat) -> Result<Read> {
         (8, ..) if pcm.companding == Some(Companding::MuLaw) => |b| mu_law(b[0]),
         (8, false, _) if pcm.signed => |b| f32::from(b[0] as i8) / 128.0,
         (8, false, _) => |b| (f32::from(b[0]) - 128.0) / 128.0,
+        (16, false, true) if !pcm.signed => |b| left_aligned([b[0] ^ 0x80, b[1], 0, 0]),
+        (16, false, false) if !pcm.signed => |b| left_aligned([b[1] ^ 0x80, b[0], 0, 0]),
+        (24, false, true) if !pcm.signed => |b| left_aligned([b[0] ^ 0x80, b[1], b[2], 0]),
+        (24, false, false) if !pcm.signed => |b| left_aligned([b[2] ^ 0x80, b[1], b[0], 0]),
+        (32, false, true) if !pcm.signed => |b| left_aligned([b[0] ^ 0x80, b[1], b[2], b[3]]),
+        (32, false, false) if !pcm.signed => |b| left_aligned([b[3] ^ 0x80, b[2], b[1], b[0]]),
         (16, false, true) => |b| left_aligned([b[0], b[1], 0, 0]),
         (16, false, false) => |b| left_aligned([b[1], b[0], 0, 0]),
         (24, false, true) => |b| left_aligned([b[0], b[1], b[2], 0]),
@@ -134,4 +146,74 @@ fn a_law(byte: u8) -> f32 {
 fn sign(positive: bool, magnitude: i32) -> f32 {
     let magnitude = magnitude as f32 / 32768.0;
     if positive { magnitude } else { -magnitude }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(pcm: PcmFormat, bytes: &[u8]) -> Vec<f32> {
+        let track = CodecParameters {
+            codec: Codec::Pcm(pcm),
+            channels: 1,
+            sample_rate: 48_000,
+            config: Vec::new(),
+            speakers: None,
+            block: None,
+            at: 0,
+            entry: 1,
+            others: Vec::new(),
+        };
+        let format = inspect(&track, &[]).unwrap();
+        let mut decoded = Pcm::new(1);
+        let mut decoder = decoder(&track, &format).unwrap();
+        decoder.decode(bytes, &mut decoded).unwrap();
+        decoded.plane(0).to_vec()
+    }
+
+    #[test]
+    fn bits_stand_at_either_end_of_a_larger_container() {
+        const QUARTER: [f32; 2] = [0.25, -0.25];
+        for (big_endian, high, bytes) in [
+            (true, true, [0x20, 0, 0, 99, 0xE0, 0, 0, 99]),
+            (true, false, [99, 0x20, 0, 0, 99, 0xE0, 0, 0]),
+            (false, true, [99, 0, 0, 0x20, 99, 0, 0, 0xE0]),
+            (false, false, [0, 0, 0x20, 99, 0, 0, 0xE0, 99]),
+        ] {
+            let pcm = PcmFormat {
+                bits: 24,
+                float: false,
+                big_endian,
+                signed: true,
+                width: 4,
+                high,
+                companding: None,
+            };
+            assert_eq!(decoded(pcm, &bytes), QUARTER, "{pcm:?}");
+        }
+    }
+
+    #[test]
+    fn offset_binary_is_zero_in_the_middle() {
+        for bits in [8u8, 16, 24, 32] {
+            for big_endian in [true, false] {
+                let width = usize::from(bits / 8);
+                let mut bytes = vec![0; 3 * width];
+                for (at, high) in [(0, 0x80), (1, 0xC0), (2, 0x00)] {
+                    let first = if big_endian { 0 } else { width - 1 };
+                    bytes[at * width + first] = high;
+                }
+                let pcm = PcmFormat {
+                    bits,
+                    float: false,
+                    big_endian,
+                    signed: false,
+                    width: bits / 8,
+                    high: false,
+                    companding: None,
+                };
+                assert_eq!(decoded(pcm, &bytes), [0.0, 0.5, -1.0], "{pcm:?}");
+            }
+        }
+    }
 }

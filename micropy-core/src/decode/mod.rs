@@ -172,6 +172,15 @@ pub fn lengths(parameters: &CodecParameters, format: &Format) -> Option<Lengths>
     lengths(parameters, format).filter(|lengths| usual.is_multiple_of(lengths.frame_len))
 }
 
+/// PCM samples at the start that the codec itself says are no sound.
+pub fn pre_skip(parameters: &CodecParameters) -> u64 {
+    match parameters.codec {
+        #[cfg(feature = "opus")]
+        Codec::Opus => opus::pre_skip(parameters),
+        _ => 0,
+    }
+}
+
 /// The modules of this folder, by the codecs that they decode.
 struct Family {
     serves: fn(&Codec) -> bool,

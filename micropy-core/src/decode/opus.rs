@@ -26,17 +26,25 @@ struct Config {
 }
 
 impl Config {
-    fn parse(bytes: &[u8]) -> Result<Config, String> {
-        let (fixed, table) = bytes.split_at_checked(11).ok_or("it is too short")?;
+    fn parse(track: &CodecParameters) -> Result<Config> {
+        let malformed = |why| Error::malformed(track.at, "dOps", why);
+        let fixed = track.config.split_at_checked(11);
+        let (fixed, table) = fixed.ok_or_else(|| malformed("it is too short".to_owned()))?;
         let channels = usize::from(fixed[1]);
-        let order = channel_order(channels).ok_or_else(|| format!("{channels} channels"))?;
+        let family = fixed[10];
+        if matches!(family, 2 | 3) {
+            return Err(Error::unsupported("Opus of ambisonics"));
+        }
+        let order = channel_order(channels);
+        let order = order.ok_or_else(|| malformed(format!("{channels} channels")))?;
         let gain_db = f32::from(i16::from_be_bytes([fixed[8], fixed[9]])) / 256.0;
-        let (streams, coupled, mapping) = match (fixed[10], table) {
+        let (streams, coupled, mapping) = match (family, table) {
             (0, _) if channels <= 2 => (1, fixed[1] - 1, vec![0, 1]),
-            (1, [streams, coupled, mapping @ ..]) if mapping.len() >= channels => {
+            // In family 255 the channels mean nothing: they are taken for the usual ones.
+            (1 | 255, [streams, coupled, mapping @ ..]) if mapping.len() >= channels => {
                 (*streams, *coupled, mapping.to_vec())
             }
-            (family, _) => return Err(format!("channel mapping family {family}")),
+            _ => return Err(malformed(format!("channel mapping family {family}"))),
         };
         let layout = Layout::of(order);
         Ok(Config {
@@ -90,9 +98,17 @@ fn channel_order(channels: usize) -> Option<&'static [Speaker]> {
     })
 }
 
+/// PCM samples at the start that are to be discarded (PreSkip).
+pub fn pre_skip(track: &CodecParameters) -> u64 {
+    match track.config[..] {
+        [_, _, high, low, ..] => u16::from_be_bytes([high, low]).into(),
+        _ => 0,
+    }
+}
+
 /// What the track decodes to. Packets may vary in length.
 pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Format> {
-    let config = parse(track)?;
+    let config = Config::parse(track)?;
     let shortest = first_packets.iter().filter_map(|p| frame_len(p)).min();
     Ok(Format {
         codec: Codec::Opus,
@@ -120,7 +136,7 @@ fn frame_len(packet: &[u8]) -> Option<u32> {
 
 /// The decoder for it.
 pub fn decoder(track: &CodecParameters, _format: &Format) -> Result<Box<dyn Decoder>> {
-    let config = parse(track)?;
+    let config = Config::parse(track)?;
     let channels = config.planes.len();
     let inner = OpusMSDecoder::new(
         SAMPLE_RATE as i32,
@@ -136,10 +152,6 @@ pub fn decoder(track: &CodecParameters, _format: &Format) -> Result<Box<dyn Deco
         gain: config.gain,
         interleaved: vec![0; MAX_PACKET_LEN * channels],
     }))
-}
-
-fn parse(track: &CodecParameters) -> Result<Config> {
-    Config::parse(&track.config).map_err(|why| Error::malformed(track.at, "dOps", why))
 }
 
 struct Opus {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::boxes::{BoxHeader, BoxReader, Fields, FourCc, is_first_kind, read_header};
 use super::fragment_order::{Fragment, Order};
 use super::heard::Run;
+use super::movie::{Described, Movie};
 use super::sample_table::{ChunkRun, Compact, SampleTable, Sizes};
 use crate::error::{Error, Result};
 use crate::source::Source;
@@ -159,6 +160,8 @@ pub struct Fragments {
     /// The last box that was passed.
     last: Option<BoxHeader>,
     track: u32,
+    /// What a `moov` between fragments has to say of the track.
+    described: Described,
     /// Those of every track, by its id.
     defaults: Arc<[(u32, Defaults)]>,
     /// Runs of the last fragment read that are still to be returned, the first with the time of `tfdt`.
@@ -170,8 +173,14 @@ pub struct Fragments {
 }
 
 impl Fragments {
-    /// The fragments of `track` from the position of `top` on.
-    pub fn new(top: TopLevel, track: u32, defaults: Arc<[(u32, Defaults)]>) -> Self {
+    /// The fragments of `track` from the position of `top` on. Its description is sent again and again to those who join a
+    /// stream: another one is another movie's.
+    pub fn new(
+        top: TopLevel,
+        track: u32,
+        described: Described,
+        defaults: Arc<[(u32, Defaults)]>,
+    ) -> Self {
         Fragments {
             top,
             orders: Vec::new(),
@@ -179,6 +188,7 @@ impl Fragments {
             looked_up_to: 0,
             last: None,
             track,
+            described,
             defaults,
             runs: VecDeque::new(),
             runs_left: RUNS_LIMIT,
@@ -252,6 +262,9 @@ impl Fragments {
                 if beginning && found.len() == LOOKED_THROUGH && ascends {
                     return Ok(false);
                 }
+            }
+            if header.kind.0 == *b"moov" && !self.goes_on(source, &header)? {
+                break;
             }
             top.skip(&header);
         }
@@ -363,6 +376,21 @@ impl Fragments {
             {
                 self.note(e)?;
             }
+            if header.kind.0 == *b"moov" && !self.goes_on(source, &header)? {
+                let other =
+                    "it begins another movie, with other audio or in other units: it was left out";
+                self.note(header.malformed(other))?;
+                self.top = TopLevel::new(u64::MAX);
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Whether the track goes on behind this `moov`.
+    fn goes_on(&mut self, source: &mut dyn Source, moov: &BoxHeader) -> Result<bool> {
+        match Movie::describes(source, moov, self.track, &self.described) {
+            Err(e @ Error::Read(_)) => Err(e),
+            described => Ok(described.unwrap_or(false)),
         }
     }
 

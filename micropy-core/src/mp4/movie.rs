@@ -89,6 +89,30 @@ pub struct AudioTrack {
     pub(super) table: Arc<SampleTable>,
 }
 
+/// What has to be the same of a track where its movie is described again.
+#[derive(Clone, Debug)]
+pub(super) struct Described {
+    timescale: u32,
+    samples: u64,
+    codec: Option<CodecParameters>,
+}
+
+impl Described {
+    fn of(track: &AudioTrack) -> Self {
+        Described {
+            timescale: track.timescale,
+            samples: track.table.samples(),
+            codec: track.codec.as_ref().ok().cloned(),
+        }
+    }
+
+    fn says_the_same(&self, other: &Described) -> bool {
+        let codecs = self.codec.as_ref().zip(other.codec.as_ref());
+        (self.timescale, self.samples) == (other.timescale, other.samples)
+            && codecs.is_some_and(|(own, others)| own.says_the_same(others))
+    }
+}
+
 /// A track that goes with the chapters of another: their titles, or their pictures.
 #[derive(Debug)]
 pub struct TextTrack {
@@ -165,9 +189,10 @@ impl Movie {
         } else if let Some(lowest) = lowest.filter(|_| !track.table.ascends()) {
             source.keep_from(lowest).map_err(Error::Read)?;
         }
-        let fragments = self
-            .behind
-            .map(|top| Fragments::new(top, track.id, Arc::clone(&self.defaults)));
+        let fragments = self.behind.map(|top| {
+            let defaults = Arc::clone(&self.defaults);
+            Fragments::new(top, track.id, Described::of(track), defaults)
+        });
         let cursor = Cursor::new(Arc::clone(&track.table), 0);
         Ok(Packets::new(
             cursor,
@@ -225,6 +250,22 @@ impl Movie {
         };
         let mut reader = BoxReader::new(source, header);
         self.metadata.read(&mut reader, header, place)
+    }
+
+    /// Whether the `moov` box `header` describes the track `id` in the same way again.
+    pub(super) fn describes(
+        source: &mut dyn Source,
+        header: &BoxHeader,
+        id: u32,
+        described: &Described,
+    ) -> Result<bool> {
+        let mut movie = Movie::default();
+        let moov = movie.read_moov(source, header, Moov::default())?;
+        movie.assemble(moov);
+        let mut own = movie.audio.iter().filter(|track| track.id == id);
+        Ok(own
+            .next()
+            .is_some_and(|track| Described::of(track).says_the_same(described)))
     }
 
     /// Reads the metadata that come after `moov`. A stream that does not spool is read up to its media alone: what is
@@ -561,7 +602,7 @@ impl AudioTrack {
         };
         match (&parameters.codec, &self.table.sizes) {
             (Codec::Pcm(layout), &Sizes::Constant { size, .. }) => {
-                let instant = u32::from(layout.bits / 8) * u32::from(parameters.channels);
+                let instant = u32::from(layout.width) * u32::from(parameters.channels);
                 let instants = size / instant.max(1);
                 (INSTANTS / instants.max(1)).max(2)
             }

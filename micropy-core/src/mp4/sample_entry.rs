@@ -49,11 +49,32 @@ struct AudioEntry<'a> {
     channels: u16,
     bits: u16,
     sample_rate: u32,
-    /// `formatSpecificFlags` and bits of a version 2 description.
-    lpcm: Option<(u32, u32)>,
+    lpcm: Option<Lpcm>,
     /// Samples per packet and bytes per frame of a version 1 description.
     packing: (u32, u32),
     boxes: Vec<SliceBox<'a>>,
+}
+
+/// What a version 2 description says of uncompressed audio (QuickTime File Format, "Sound sample description
+/// (version 2)").
+#[derive(Clone, Copy)]
+struct Lpcm {
+    /// `formatSpecificFlags`: 1 float, 2 big-endian, 4 signed, 8 packed, 16 aligned high, 32 not interleaved.
+    flags: u32,
+    bits: u32,
+    bytes_per_packet: u32,
+    /// Instants of a packet.
+    frames_per_packet: u32,
+}
+
+impl Lpcm {
+    /// Bytes of one PCM sample, where they are enough for its bits.
+    fn width(&self, channels: u16) -> Option<u8> {
+        let samples = self.frames_per_packet.checked_mul(channels.into())?;
+        let width = self.bytes_per_packet.checked_div(samples)?;
+        let fits = width * 8 >= self.bits && width * samples == self.bytes_per_packet;
+        u8::try_from(width).ok().filter(|_| fits && width <= 8)
+    }
 }
 
 impl<'a> AudioEntry<'a> {
@@ -71,7 +92,7 @@ impl<'a> AudioEntry<'a> {
         let mut packing = (0, 0);
         match version {
             // ISO's AudioSampleEntryV1 has this number too, without QuickTime's four fields.
-            1 if stsd_version == 0 => {
+            1 if stsd_version == 0 && !is_followed_by_boxes(&fields) => {
                 let samples_per_packet = fields.u32()?;
                 let _bytes_per_packet = fields.u32()?;
                 packing = (samples_per_packet, fields.u32()?);
@@ -82,10 +103,12 @@ impl<'a> AudioEntry<'a> {
                 sample_rate = f64::from_bits(fields.u64()?).round() as u32;
                 channels = u16::try_from(fields.u32()?).unwrap_or(u16::MAX);
                 let _always_7f000000 = fields.u32()?;
-                let bits = fields.u32()?;
-                let flags = fields.u32()?;
-                let _bytes_and_frames_per_packet = fields.take(8)?;
-                lpcm = Some((flags, bits));
+                lpcm = Some(Lpcm {
+                    bits: fields.u32()?,
+                    flags: fields.u32()?,
+                    bytes_per_packet: fields.u32()?,
+                    frames_per_packet: fields.u32()?,
+                });
             }
             _ => {}
         }
@@ -206,7 +229,11 @@ impl<'a> AudioEntry<'a> {
             0xE1 => Codec::Other("QCELP".into()),
             other => Codec::Other(format!("mp4a with object type 0x{other:02X}")),
         };
-        Ok((codec, descriptor.specific))
+        let specific = match codec {
+            Codec::Opus => opus_config(descriptor.specific),
+            _ => descriptor.specific,
+        };
+        Ok((codec, specific))
     }
 
     /// The format of uncompressed audio; `None` for compressed audio.
@@ -221,6 +248,8 @@ impl<'a> AudioEntry<'a> {
                 float: false,
                 big_endian: true,
                 signed: true,
+                width: bits.div_ceil(8) as u8,
+                high: false,
                 companding: None,
             })
         };
@@ -254,12 +283,26 @@ impl<'a> AudioEntry<'a> {
                 ..integer(8)?
             },
             b"lpcm" => {
-                let (flags, bits) = self.lpcm.unwrap_or((0b110, self.bits.into()));
+                let lpcm = self.lpcm.unwrap_or(Lpcm {
+                    flags: 0b110,
+                    bits: self.bits.into(),
+                    bytes_per_packet: 0,
+                    frames_per_packet: 0,
+                });
+                let bits = bits_of(lpcm.bits, self.at)?;
+                if lpcm.flags & 32 != 0 && self.channels > 1 {
+                    return Err(Error::unsupported(format!(
+                        "PCM whose channels are not interleaved (sample entry at byte {})",
+                        self.at
+                    )));
+                }
                 PcmFormat {
-                    bits: bits_of(bits, self.at)?,
-                    float: flags & 1 != 0,
-                    big_endian: flags & 2 != 0,
-                    signed: flags & 4 != 0 || flags & 1 != 0,
+                    bits,
+                    float: lpcm.flags & 1 != 0,
+                    big_endian: lpcm.flags & 2 != 0,
+                    signed: lpcm.flags & 4 != 0 || lpcm.flags & 1 != 0,
+                    width: lpcm.width(self.channels).unwrap_or(bits / 8),
+                    high: lpcm.flags & 16 != 0,
                     companding: None,
                 }
             }
@@ -286,6 +329,8 @@ impl<'a> AudioEntry<'a> {
             float,
             big_endian: flags & 1 == 0,
             signed: true,
+            width: bits / 8,
+            high: false,
             companding: None,
         })
     }
@@ -320,6 +365,14 @@ fn extensions<'a>(fields: &Fields<'a>) -> Vec<SliceBox<'a>> {
         boxes.extend(wave.children(0).map_while(Result::ok));
     }
     boxes
+}
+
+/// Whether boxes alone follow the fields of every entry. Some writers give an entry version 1 without its four fields,
+/// which are no box.
+fn is_followed_by_boxes(fields: &Fields<'_>) -> bool {
+    let is_name = |kind: FourCc| kind.0.iter().all(|c| matches!(c, b' '..=b'~'));
+    let mut boxes = Boxes::new(fields.rest(), fields.at()).peekable();
+    boxes.peek().is_some() && boxes.all(|found| found.is_ok_and(|found| is_name(found.kind)))
 }
 
 /// `sampling_rate` of `srat`, for rates that 16 bits do not hold (ISO/IEC 14496-12, 12.2.3).
@@ -372,6 +425,18 @@ fn name(kind: FourCc) -> String {
         _ => return format!("`{kind}`"),
     };
     format!("{known} ({kind})")
+}
+
+/// The body of a `dOps` box that says what an identification header of Ogg does (RFC 7845, 5.1): the same fields in the
+/// other byte order.
+fn opus_config(head: Vec<u8>) -> Vec<u8> {
+    let Some([_, channels, skip @ ..]) = head.strip_prefix(b"OpusHead") else {
+        return head;
+    };
+    let Some((&[a, b, c, d, e, f, g, h], mapping)) = skip.split_first_chunk() else {
+        return head;
+    };
+    [&[0, *channels, b, a, f, e, d, c, h, g], mapping].concat()
 }
 
 /// The DecoderConfigDescriptor of an `esds` box (ISO/IEC 14496-1, 7.2.6).
@@ -466,8 +531,13 @@ mod tests {
     }
 
     fn lpcm(bits: u32, flags: u32) -> Vec<u8> {
+        lpcm_of(bits, flags, 0)
+    }
+
+    /// The same of six channels in packets of so many bytes.
+    fn lpcm_of(bits: u32, flags: u32, bytes: u32) -> Vec<u8> {
         let rate = 96_000f64.to_be_bytes();
-        let rest = words(&[6, 0x7F00_0000, bits, flags, 0, 0]);
+        let rest = words(&[6, 0x7F00_0000, bits, flags, bytes, 1]);
         quicktime_entry(b"lpcm", 2, &[&[0; 4], &rate[..], &rest].concat(), &[])
     }
 
@@ -477,8 +547,41 @@ mod tests {
             float,
             big_endian,
             signed,
+            width: bits / 8,
+            high: false,
             companding: None,
         })
+    }
+
+    #[test]
+    fn pcm_may_lie_in_larger_containers() {
+        let pcm = |bits, flags, bytes| match codec(&lpcm_of(bits, flags, bytes)) {
+            Codec::Pcm(pcm) => (pcm.bits, pcm.width, pcm.high),
+            other => panic!("{other}"),
+        };
+        assert_eq!(pcm(24, 0b100, 24), (24, 4, false));
+        assert_eq!(pcm(24, 0b1_0100, 24), (24, 4, true));
+        assert_eq!(pcm(24, 0b1100, 18), (24, 3, false));
+        // What cannot be meant.
+        assert_eq!(pcm(24, 0b1100, 12), (24, 3, false));
+        assert_eq!(pcm(24, 0b1100, 25), (24, 3, false));
+        let planes = read(&lpcm_of(24, 0b10_1100, 18)).unwrap_err().to_string();
+        assert!(planes.contains("not interleaved"), "{planes}");
+    }
+
+    #[test]
+    fn a_version_1_entry_without_its_fields_has_its_boxes() {
+        let entry = quicktime_entry(b"mp4a", 1, &[], &esds());
+        assert_eq!(read(&entry).unwrap().config, [0x12, 0x10]);
+    }
+
+    #[test]
+    fn opus_may_have_the_header_of_ogg() {
+        let head = b"OpusHead\x01\x02\x38\x01\x80\xBB\0\0\xFE\xFF\0";
+        let body = [0, 2, 0x01, 0x38, 0, 0, 0xBB, 0x80, 0xFF, 0xFE, 0];
+        assert_eq!(opus_config(head.to_vec()), body);
+        assert_eq!(opus_config(body.to_vec()), body);
+        assert_eq!(opus_config(head[..12].to_vec()), head[..12]);
     }
 
     #[test]

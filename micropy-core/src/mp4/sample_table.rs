@@ -304,6 +304,10 @@ impl SampleTable {
 
     fn read_stsz(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
         let [_, size, count] = words(reader.head::<12>(header)?);
+        // An empty one beside the `stz2` that is meant.
+        if count == 0 && self.sizes.count() > 0 {
+            return Ok(());
+        }
         if size != 0 {
             self.sizes = Sizes::Constant { size, count };
             return Ok(());
@@ -320,6 +324,9 @@ impl SampleTable {
 
     fn read_stz2(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
         let [_, field_size, count] = words(reader.head::<12>(header)?);
+        if count == 0 && self.sizes.count() > 0 {
+            return Ok(());
+        }
         let mut sizes = Compact::<u16, u32>::default();
         match field_size & 0xFF {
             4 => reader.entries(header, 12, count.div_ceil(2), |&[pair]: &[u8; 1]| {
@@ -351,6 +358,10 @@ impl SampleTable {
         offset: impl Fn(&[u8; N]) -> u64,
     ) -> Result<()> {
         let [_, count] = words(reader.head::<8>(header)?);
+        // An empty `co64` beside the `stco` that is meant, or the other way round.
+        if count == 0 {
+            return Ok(());
+        }
         self.offsets = Compact::default();
         reader.entries(header, 8, count, |entry| {
             self.offsets.push(offset(entry));

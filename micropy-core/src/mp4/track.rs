@@ -448,7 +448,7 @@ fn in_packets(table: &SampleTable, parameters: &CodecParameters) -> Result<Optio
     let counts_pcm = matches!(table.durations[..], [run] if run.delta == 1);
     match (&parameters.codec, parameters.block) {
         (Codec::Pcm(layout), _) => {
-            let instant = u32::from(layout.bits / 8) * u32::from(parameters.channels);
+            let instant = u32::from(layout.width) * u32::from(parameters.channels);
             let size = match counts_pcm || size < instant {
                 true => instant.max(1),
                 false => size,

@@ -200,6 +200,8 @@ fn uncompressed_quicktime_sound_is_all_there() {
             float,
             big_endian,
             signed: bits > 8,
+            width: bits / 8,
+            high: false,
             companding: None,
         };
         let parameters = movie.audio[0].codec.as_ref().unwrap();

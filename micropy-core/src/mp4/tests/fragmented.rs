@@ -98,6 +98,68 @@ fn segments_after_their_initialization_are_read_as_they_arrive() {
 }
 
 #[test]
+fn another_movie_among_the_fragments_ends_the_first() {
+    let first = init(&trex(1, 0, 0));
+    let described = |id, samples: &[u8]| {
+        let aac = aac_trak(id, samples);
+        let moov = make(
+            b"moov",
+            &[&mvhd(1000), &aac, &make(b"mvex", &[&trex(id, 0, 0)])],
+        );
+        [ftyp(), moov].concat()
+    };
+    let empty = sample_tables(&[], 1, &[]);
+    assert_eq!(described(1, &empty), first);
+    // Another rate in the sample entry, and another timescale of the media.
+    let changed = |from: &[u8], to: &[u8]| {
+        let mut other = first.clone();
+        let at = other
+            .windows(from.len())
+            .position(|bytes| bytes == from)
+            .unwrap();
+        other[at..at + to.len()].copy_from_slice(to);
+        other
+    };
+    let mdhd = changed(&words(&[44_100]), &words(&[48_000]));
+    let config = changed(&[0x12, 0x10], &[0x11, 0x90]);
+    let plain = [
+        ftyp(),
+        make(
+            b"moov",
+            &[&mvhd(1000), &aac_trak(1, &sample_tables(&[3], 1, &[9]))],
+        ),
+    ]
+    .concat();
+    for (what, other) in [
+        ("another track", described(2, &empty)),
+        ("another timescale", mdhd),
+        ("another configuration", config),
+        ("samples of its own", plain),
+        ("no track", make(b"moov", &[&mvhd(1000)])),
+    ] {
+        let file = [
+            &first[..],
+            &simple_fragment(0, 10),
+            &other,
+            &simple_fragment(2048, 20),
+        ]
+        .concat();
+        for streamed in [false, true] {
+            let mut slice: &[u8] = &file;
+            let mut stream = StreamSource::new(Drip(&file));
+            let source: &mut dyn crate::source::Source =
+                if streamed { &mut stream } else { &mut slice };
+            let movie = Movie::read(source).unwrap();
+            let (packets, reader) = packets_of(source, &movie, 0).unwrap();
+            assert_eq!(packets.len(), 2, "{what}");
+            let told: Vec<_> = reader.warnings().iter().map(ToString::to_string).collect();
+            assert_eq!(told.len(), 1, "{what}: {told:?}");
+            assert!(told[0].contains("begins another movie"), "{what}: {told:?}");
+        }
+    }
+}
+
+#[test]
 fn a_missing_segment_shows_in_the_times() {
     let file = [
         init(&trex(1, 0, 0)),

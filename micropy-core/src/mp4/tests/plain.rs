@@ -229,6 +229,8 @@ fn a_packet_holds_many_uncompressed_samples() {
         float: false,
         big_endian: false,
         signed: true,
+        width: 2,
+        high: false,
         companding: None,
     };
     assert_eq!(
