@@ -12,7 +12,7 @@ use micropy_core::{
 };
 
 use crate::bar::{Bar, Share};
-use crate::batch::{self, Ended, Task};
+use crate::batch::{self, Ended, Leaving, Task};
 use crate::existing::{Existing, NoTime, check_link};
 use crate::interrupt::Interrupt;
 use crate::log::{Log, Teller, Verbosity};
@@ -265,13 +265,15 @@ impl Batch<'_> {
         }
     }
 
-    /// Converts one input with this many jobs, and tells how it went.
+    /// Converts one input with this many jobs, and tells how it went. Calls `leave` when nothing is left but to wait for
+    /// the disk.
     pub fn convert(
         &self,
         task: &Task,
         jobs: usize,
         share: &Share<'_>,
         teller: &Teller<'_>,
+        leave: &dyn Fn(),
     ) -> Ended {
         let output = &task.output;
         let turn = Turn {
@@ -295,7 +297,7 @@ impl Batch<'_> {
                 let division = self.args.division().unwrap_or(Division::Chapters);
                 self.split(&turn, folder, stem, division)
             }
-            _ => self.transcode(&turn, output),
+            _ => self.transcode(&turn, output, leave),
         };
         result.unwrap_or_else(|failure| explain(failure, &turn, output))
     }
@@ -343,14 +345,23 @@ impl Batch<'_> {
     }
 
     /// Makes one MP3 of one input.
-    fn transcode(&self, turn: &Turn<'_>, output: &Output) -> Result<Ended, Failure> {
+    fn transcode(
+        &self,
+        turn: &Turn<'_>,
+        output: &Output,
+        leave: &dyn Fn(),
+    ) -> Result<Ended, Failure> {
         let started = Instant::now();
         let waveform = self.waveform_file(output)?;
         let source = self.open(turn.input)?;
         let opened = started.elapsed();
         let mut passes = Passes::new();
         let mut converter = self.converter(turn, &mut passes);
-        let converted = converter.convert(source, self.sink(output)?);
+        let sink = Leaving {
+            sink: self.sink(output)?,
+            leave,
+        };
+        let converted = converter.convert(source, sink);
         let report = converted.map_err(Failure::of(output))?;
         if let Some(path) = waveform {
             self.write_waveform(&path, turn.input, &mut converter)?;
