@@ -204,8 +204,7 @@ impl Turns {
     /// share the cores. Waits while all cores are taken.
     fn next(&self) -> Option<(usize, usize)> {
         let is_full = |counts: &mut Taken| {
-            counts.begun < self.inputs
-                && counts.begun.saturating_sub(counts.done) >= self.at_once()
+            counts.begun < self.inputs && counts.begun.saturating_sub(counts.done) >= self.at_once()
         };
         let counts = self.done.wait_while(self.counts(), is_full);
         let mut counts = counts.unwrap_or_else(PoisonError::into_inner);

@@ -44,7 +44,9 @@ impl WaveformArgs {
     pub fn check(&self, outputs: &[&Output]) -> Result<(), String> {
         let streams = |output: &&Output| !matches!(output, Output::File(_));
         match self.peaks.is_some() && outputs.iter().any(streams) {
-            true => Err("--peaks writes a file beside the MP3: say with --output which file that is".into()),
+            true => Err(
+                "--peaks writes a file beside the MP3: say with --output which file that is".into(),
+            ),
             false => Ok(()),
         }
     }
@@ -71,9 +73,9 @@ impl Batch<'_> {
         }
         match (path.exists(), self.args.existing()) {
             (true, Existing::Keep) => Ok(None),
-            (true, Existing::Refuse) => {
-                Err(Failure::create(&path)(std::io::ErrorKind::AlreadyExists.into()))
-            }
+            (true, Existing::Refuse) => Err(Failure::create(&path)(
+                std::io::ErrorKind::AlreadyExists.into(),
+            )),
             _ => Ok(Some(path)),
         }
     }

@@ -226,25 +226,42 @@ fn a_conversion_draws_the_waveform_of_what_it_makes() {
     }
     let made = read(&folder, "moov-first-stereo-44100.mp3");
     let run = folder.micropy(&format!("convert {talk} -o plain.mp3"));
-    assert_eq!((run.code, read(&folder, "plain.mp3") == made), (Some(0), true));
+    assert_eq!(
+        (run.code, read(&folder, "plain.mp3") == made),
+        (Some(0), true)
+    );
 
     // Of what the MP3 holds; of MP3 that is copied, too; of joined files, all in one.
     let run = folder.micropy(&format!("convert {talk} -o cut.wav --start 1 --peaks 100"));
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let json: serde_json::Value = serde_json::from_str(&drawn("cut.peaks.json")).expect("JSON");
-    assert_eq!((&json["length"], &json["samples_per_pixel"]), (&100.into(), &441.into()));
+    assert_eq!(
+        (&json["length"], &json["samples_per_pixel"]),
+        (&100.into(), &441.into())
+    );
     let run = folder.micropy("convert mp3.mp4 --peaks 100");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let probed = folder.micropy("probe --peaks 100 mp3.mp4");
     assert_eq!(drawn("mp3.peaks.json").into_bytes(), probed.stdout);
-    let run = folder.micropy(&format!("convert --join {talk} {talk} -o two.mp3 --peaks 200"));
+    let run = folder.micropy(&format!(
+        "convert --join {talk} {talk} -o two.mp3 --peaks 200"
+    ));
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     let two: serde_json::Value = serde_json::from_str(&drawn("two.peaks.json")).expect("JSON");
     let one: serde_json::Value =
         serde_json::from_str(&drawn("moov-first-stereo-44100.peaks.json")).expect("JSON");
-    assert_eq!((&two["length"], &two["samples_per_pixel"]), (&200.into(), &one["samples_per_pixel"]));
+    assert_eq!(
+        (&two["length"], &two["samples_per_pixel"]),
+        (&200.into(), &one["samples_per_pixel"])
+    );
 
-    for wrong in ["-o - --peaks 9", "--peaks 0", "--peaks 2000000", "--peak-bits 16", "--split 1s --peaks 9"] {
+    for wrong in [
+        "-o - --peaks 9",
+        "--peaks 0",
+        "--peaks 2000000",
+        "--peak-bits 16",
+        "--split 1s --peaks 9",
+    ] {
         let run = folder.micropy(&format!("convert {talk} -y {wrong}"));
         assert_eq!(run.code, Some(2), "{wrong}: {}", run.stderr);
     }
@@ -256,7 +273,11 @@ fn a_waveform_that_exists_is_treated_as_an_mp3_that_does() {
     folder.write("mono-8000.peaks.json", b"mine");
     let run = folder.micropy("convert mono-8000.mp4 --peaks 10");
     assert_eq!(run.code, Some(1), "{}", run.stderr);
-    assert!(run.stderr.contains("mono-8000.peaks.json already exists"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("mono-8000.peaks.json already exists"),
+        "{}",
+        run.stderr
+    );
     assert!(!folder.path("mono-8000.mp3").exists());
     let run = folder.micropy("convert mono-8000.mp4 --peaks 10 -n");
     assert_eq!(run.code, Some(0), "{}", run.stderr);
@@ -276,7 +297,8 @@ fn a_waveform_that_exists_is_treated_as_an_mp3_that_does() {
     {
         std::fs::remove_file(folder.path("mono-8000.peaks.json")).expect("it is there");
         folder.write("original", b"mine");
-        std::os::unix::fs::symlink("original", folder.path("mono-8000.peaks.json")).expect("a link");
+        std::os::unix::fs::symlink("original", folder.path("mono-8000.peaks.json"))
+            .expect("a link");
         let run = folder.micropy("convert mono-8000.mp4 -y --peaks 10");
         assert_eq!(run.code, Some(1), "{}", run.stderr);
         assert_eq!(read(&folder, "original"), b"mine");

@@ -109,35 +109,38 @@ fn joined(
     arrived: Arrived,
 ) -> impl Stream<Item = Result<Bytes, Problem>> + Send {
     let state = (form, Some(first), None::<PartBytes>, arrived);
-    stream::try_unfold(state, move |(mut form, mut part, mut file, arrived)| async move {
-        loop {
-            if let Some(begun) = part.take() {
-                begin(&begun, most, &arrived)?;
-                file = Some(begun.bytes);
-            }
-            if let Some(bytes) = &mut file {
-                match bytes.next().await.transpose().map_err(form_problem)? {
-                    Some(piece) => {
-                        note(&piece, form.strict, &arrived)?;
-                        return Ok(Some((piece, (form, part, file, arrived))));
+    stream::try_unfold(
+        state,
+        move |(mut form, mut part, mut file, arrived)| async move {
+            loop {
+                if let Some(begun) = part.take() {
+                    begin(&begun, most, &arrived)?;
+                    file = Some(begun.bytes);
+                }
+                if let Some(bytes) = &mut file {
+                    match bytes.next().await.transpose().map_err(form_problem)? {
+                        Some(piece) => {
+                            note(&piece, form.strict, &arrived)?;
+                            return Ok(Some((piece, (form, part, file, arrived))));
+                        }
+                        None => end(&arrived)?,
                     }
-                    None => end(&arrived)?,
+                }
+                file = None;
+                let Some(next) = form.next().await.map_err(form_problem)? else {
+                    return Ok(None);
+                };
+                match &next.file_name {
+                    Some(_) => part = Some(next),
+                    None if form.strict => {
+                        let detail = format!("{}: options come before the first file.", next.name);
+                        return Err(Problem::bad_request(detail));
+                    }
+                    None => {}
                 }
             }
-            file = None;
-            let Some(next) = form.next().await.map_err(form_problem)? else {
-                return Ok(None);
-            };
-            match &next.file_name {
-                Some(_) => part = Some(next),
-                None if form.strict => {
-                    let detail = format!("{}: options come before the first file.", next.name);
-                    return Err(Problem::bad_request(detail));
-                }
-                None => {}
-            }
-        }
-    })
+        },
+    )
 }
 
 /// Another file has begun.
@@ -176,7 +179,9 @@ fn end(arrived: &Arrived) -> Result<(), Problem> {
             let problem = Problem::bad_request("The file is empty.");
             Err(of_file(empty, problem))
         }
-        _ => check_videos(&files.videos).map(drop).map_err(Problem::bad_request),
+        _ => check_videos(&files.videos)
+            .map(drop)
+            .map_err(Problem::bad_request),
     })
 }
 
