@@ -1,14 +1,14 @@
 //! Several inputs at once, on all cores.
 
+use std::cell::Cell;
+use std::io;
 use std::ops::AddAssign;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use micropy_core::Report;
+use micropy_core::{Report, Sink};
 
 use crate::bar::Bar;
 use crate::convert::Batch;
@@ -120,20 +120,21 @@ pub fn run(batch: &Batch<'_>, tasks: &[Task], sum_up: bool) -> Exit {
     let turns = Turns::new(tasks.len(), cores(batch));
     let work = || {
         while let Some((index, jobs)) = turns.next() {
+            let place = Place::taken(&turns);
             if batch.interrupt.token().is_cancelled() {
                 return;
             }
             let share = bar.share(sizes[index].1);
             let teller = log.of(index);
-            let ended = batch.convert(&tasks[index], jobs, &share, &teller);
+            let ended = batch.convert(&tasks[index], jobs, &share, &teller, &|| place.leave());
             share.finish(ended.exit == Exit::Failed);
-            turns.done();
+            drop(place);
             let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
             *all = all.and(ended);
         }
     };
     thread::scope(|scope| {
-        for number in 1..turns.at_once() {
+        for number in 1..turns.threads() {
             let thread = thread::Builder::new().name(format!("micropy file {number}"));
             // Without another thread, those there are do its work.
             if thread.spawn_scoped(scope, work).is_err() {
@@ -163,8 +164,16 @@ pub fn cores(batch: &Batch<'_>) -> usize {
 struct Turns {
     inputs: usize,
     cores: usize,
-    next: AtomicUsize,
-    done: AtomicUsize,
+    counts: Mutex<Taken>,
+    /// An input is done.
+    done: Condvar,
+}
+
+/// How many inputs were begun, and of how many nothing is left to compute.
+#[derive(Default)]
+struct Taken {
+    begun: usize,
+    done: usize,
 }
 
 impl Turns {
@@ -172,8 +181,8 @@ impl Turns {
         Turns {
             inputs,
             cores,
-            next: AtomicUsize::new(0),
-            done: AtomicUsize::new(0),
+            counts: Mutex::default(),
+            done: Condvar::new(),
         }
     }
 
@@ -182,22 +191,84 @@ impl Turns {
         self.cores.min(self.inputs)
     }
 
+    /// As many again wait until their MP3 is on the disk. Of a short clip that takes a good part of the time.
+    fn threads(&self) -> usize {
+        (2 * self.at_once()).min(self.inputs)
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Taken> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The next input and its jobs: one while all cores have an input of their own. The last inputs, which are fewer,
-    /// share the cores.
+    /// share the cores. Waits while all cores are taken.
     fn next(&self) -> Option<(usize, usize)> {
-        let index = self.next.fetch_add(1, Ordering::Relaxed);
-        if index >= self.inputs {
+        let is_full = |counts: &mut Taken| {
+            counts.begun < self.inputs && counts.begun.saturating_sub(counts.done) >= self.at_once()
+        };
+        let counts = self.done.wait_while(self.counts(), is_full);
+        let mut counts = counts.unwrap_or_else(PoisonError::into_inner);
+        if counts.begun >= self.inputs {
             return None;
         }
-        let left = self
-            .inputs
-            .saturating_sub(self.done.load(Ordering::Relaxed))
-            .max(1);
-        Some((index, self.cores.div_ceil(self.cores.min(left))))
+        counts.begun += 1;
+        let left = self.inputs.saturating_sub(counts.done).max(1);
+        Some((counts.begun - 1, self.cores.div_ceil(self.cores.min(left))))
     }
 
     fn done(&self) {
-        self.done.fetch_add(1, Ordering::Relaxed);
+        self.counts().done += 1;
+        // Those that wait for the last input end, too.
+        self.done.notify_all();
+    }
+}
+
+/// The cores of an input, until nothing of it is left to compute.
+struct Place<'a> {
+    turns: &'a Turns,
+    is_left: Cell<bool>,
+}
+
+impl<'a> Place<'a> {
+    fn taken(turns: &'a Turns) -> Self {
+        Place {
+            turns,
+            is_left: Cell::new(false),
+        }
+    }
+
+    fn leave(&self) {
+        if !self.is_left.replace(true) {
+            self.turns.done();
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// A sink that says when its MP3 is whole, and only has to be put on the disk.
+pub struct Leaving<'a, S> {
+    pub sink: S,
+    pub leave: &'a dyn Fn(),
+}
+
+impl<S: Sink> Sink for Leaving<'_, S> {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.sink.write_all(bytes)
+    }
+    fn can_rewrite(&self) -> bool {
+        self.sink.can_rewrite()
+    }
+    fn rewrite(&mut self, back: u64, bytes: &[u8]) -> io::Result<()> {
+        self.sink.rewrite(back, bytes)
+    }
+    fn finish(&mut self) -> io::Result<()> {
+        (self.leave)();
+        self.sink.finish()
     }
 }
 
@@ -259,6 +330,34 @@ mod tests {
             (1, Some((0, 16)), None)
         );
         assert_eq!(Turns::new(0, 16).next(), None);
+    }
+
+    #[test]
+    fn an_input_that_waits_for_the_disk_lets_another_begin() {
+        let turns = Turns::new(3, 1);
+        assert_eq!((turns.at_once(), turns.threads()), (1, 2));
+        assert_eq!(turns.next(), Some((0, 1)));
+        let place = Place::taken(&turns);
+        let (sender, receiver) = std::sync::mpsc::channel();
+        thread::scope(|scope| {
+            let turns = &turns;
+            scope.spawn(move || {
+                while let Some(turn) = turns.next() {
+                    sender.send(turn).expect("it is received");
+                    turns.done();
+                }
+            });
+            let soon = receiver.recv_timeout(Duration::from_millis(200));
+            assert!(soon.is_err(), "{soon:?} began beside the first");
+            place.leave();
+            let patience = Duration::from_secs(20);
+            assert_eq!(receiver.recv_timeout(patience), Ok((1, 1)));
+            assert_eq!(receiver.recv_timeout(patience), Ok((2, 1)));
+            // It is left once, whatever happens then.
+            drop(place);
+        });
+        assert_eq!(turns.counts().done, 3);
+        assert_eq!(turns.next(), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use micropy_core::{
 };
 
 use crate::bar::{Bar, Share};
-use crate::batch::{self, Ended, Task};
+use crate::batch::{self, Ended, Leaving, Task};
 use crate::existing::{Existing, NoTime, check_link};
 use crate::interrupt::Interrupt;
 use crate::log::{Log, Teller, Verbosity};
@@ -23,6 +23,7 @@ use crate::output::{
 };
 use crate::parts::PartArgs;
 use crate::tree::{self, Input};
+use crate::waveform::WaveformArgs;
 use crate::{Exit, dry_run, input, json, message, system, text, watch};
 
 /// The arguments of `micropy convert`.
@@ -54,6 +55,9 @@ pub struct Args {
     /// Write each chapter to an MP3 of its own in this folder
     #[arg(long, value_name = "DIR", conflicts_with = "output")]
     split_chapters: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub waveform: WaveformArgs,
 
     /// Worker threads; the MP3 is the same for every number [default: one for each core]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -168,6 +172,7 @@ fn start(args: &Args) -> Result<Exit, String> {
     if args.parts.join() {
         let output = joined_output(&inputs, wanted)?;
         refuse_two_on_stdout(args, &[&output])?;
+        args.waveform.check(&[&output])?;
         create_folders(&[&output], wanted, false)?;
         return Ok(told(&problems).max(batch.join(&inputs, &output)));
     }
@@ -175,6 +180,7 @@ fn start(args: &Args) -> Result<Exit, String> {
     let pairs = outputs(inputs, wanted)?;
     let made: Vec<&Output> = pairs.iter().map(|(_, output)| output).collect();
     refuse_two_on_stdout(args, &made)?;
+    args.waveform.check(&made)?;
     match args.dry_run {
         true => check_folders(&made, wanted, several)?,
         false => create_folders(&made, wanted, several)?,
@@ -259,13 +265,15 @@ impl Batch<'_> {
         }
     }
 
-    /// Converts one input with this many jobs, and tells how it went.
+    /// Converts one input with this many jobs, and tells how it went. Calls `leave` when nothing is left but to wait for
+    /// the disk.
     pub fn convert(
         &self,
         task: &Task,
         jobs: usize,
         share: &Share<'_>,
         teller: &Teller<'_>,
+        leave: &dyn Fn(),
     ) -> Ended {
         let output = &task.output;
         let turn = Turn {
@@ -289,7 +297,7 @@ impl Batch<'_> {
                 let division = self.args.division().unwrap_or(Division::Chapters);
                 self.split(&turn, folder, stem, division)
             }
-            _ => self.transcode(&turn, output),
+            _ => self.transcode(&turn, output, leave),
         };
         result.unwrap_or_else(|failure| explain(failure, &turn, output))
     }
@@ -305,6 +313,10 @@ impl Batch<'_> {
         let existing = self.args.existing();
         let reason = existing.reason_to_keep(&task.input.path, path);
         let reason = reason.map_err(|NoTime| Failure::NoTime(path.clone()))?;
+        let drawn = self.args.waveform.file(&task.output);
+        if existing == Existing::Update && drawn.is_some_and(|drawn| !drawn.exists()) {
+            return Ok(None);
+        }
         Ok(reason.map(|why| (path.as_path(), why)))
     }
 
@@ -323,23 +335,37 @@ impl Batch<'_> {
     }
 
     fn converter<'a>(&self, turn: &'a Turn<'_>, passes: &'a mut Passes) -> Converter<'a> {
-        Converter::new(self.options.clone().jobs(turn.jobs))
+        let converter = Converter::new(self.options.clone().jobs(turn.jobs))
             .cancel(self.interrupt.token().clone())
             .on_progress(move |progress| {
                 passes.note(&progress);
                 turn.share.show(&progress);
-            })
+            });
+        self.args.waveform.draw(converter)
     }
 
     /// Makes one MP3 of one input.
-    fn transcode(&self, turn: &Turn<'_>, output: &Output) -> Result<Ended, Failure> {
+    fn transcode(
+        &self,
+        turn: &Turn<'_>,
+        output: &Output,
+        leave: &dyn Fn(),
+    ) -> Result<Ended, Failure> {
         let started = Instant::now();
+        let waveform = self.waveform_file(output)?;
         let source = self.open(turn.input)?;
         let opened = started.elapsed();
         let mut passes = Passes::new();
         let mut converter = self.converter(turn, &mut passes);
-        let converted = converter.convert(source, self.sink(output)?);
+        let sink = Leaving {
+            sink: self.sink(output)?,
+            leave,
+        };
+        let converted = converter.convert(source, sink);
         let report = converted.map_err(Failure::of(output))?;
+        if let Some(path) = waveform {
+            self.write_waveform(&path, turn.input, &mut converter)?;
+        }
         drop(converter);
         let took = started.elapsed();
         let exit = self.report(turn, &output.name(), &report, took);
@@ -463,6 +489,7 @@ impl Batch<'_> {
                 Existing::Update | Existing::Replace => {}
             }
         }
+        let waveform = self.waveform_file(output)?;
         let mut sources = Vec::with_capacity(inputs.len());
         for Input { path, .. } in inputs {
             sources.push((chapters_name(path), self.open(path)?));
@@ -470,7 +497,11 @@ impl Batch<'_> {
         let mut passes = Passes::new();
         let mut converter = self.converter(turn, &mut passes);
         let joined = converter.join(sources, self.sink(output)?);
-        joined.map(Some).map_err(Failure::of(output))
+        let joined = joined.map_err(Failure::of(output))?;
+        if let Some(path) = waveform {
+            self.write_waveform(&path, turn.input, &mut converter)?;
+        }
+        Ok(Some(joined))
     }
 
     /// Prints which chapters hold no audio, and returns whether it is missing. `others`: how the other chapters ended.
@@ -708,7 +739,7 @@ impl Failure {
     }
 
     /// A conversion into the file `path`, under whose name another may have appeared meanwhile.
-    fn of_file(path: &Path) -> impl FnOnce(Error) -> Failure {
+    pub fn of_file(path: &Path) -> impl FnOnce(Error) -> Failure {
         |error| match error {
             Error::Write(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 Failure::Create(path.to_owned(), error)

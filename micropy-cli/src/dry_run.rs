@@ -107,6 +107,7 @@ fn look(batch: &Batch<'_>, task: &Task, creates_folders: bool) -> Result<Plan, F
     }
     if let Output::File(path) = &task.output {
         check_file(batch, path, creates_folders)?;
+        batch.waveform_file(&task.output)?;
     }
     let mut source = batch.open(input)?;
     let again = batch.args.divides() || batch.options.fit.is_some();

@@ -32,6 +32,7 @@ mod text;
 mod tree;
 mod version;
 mod watch;
+mod waveform;
 
 use std::ffi::OsString;
 use std::io::Write as _;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use micropy_core::{
     CancelToken, Converter, Division, Error, FileSink, FileSource, PartOutcome, PeakBits, Prober,
-    Progress, SeekSink, SeekSource, Source, StreamSink, StreamSource,
+    Progress, SeekSink, SeekSource, Source, StreamSink, StreamSource, Waveform,
 };
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
@@ -163,15 +163,55 @@ fn converter(
         })
 }
 
-/// Convert; returns the report's fields and, where there is no destination, the MP3.
+/// How a waveform is drawn: in so many points at most, of so many bits.
+struct Drawing(NonZeroU32, PeakBits);
+
+impl Drawing {
+    fn new((points, bits): (u32, u8)) -> Result<Self, Error> {
+        let points = NonZeroU32::new(points)
+            .ok_or_else(|| Error::InvalidOption("a waveform of no points".into()))?;
+        match bits {
+            8 => Ok(Drawing(points, PeakBits::Eight)),
+            16 => Ok(Drawing(points, PeakBits::Sixteen)),
+            _ => Err(Error::InvalidOption("a waveform has 8 or 16 bits".into())),
+        }
+    }
+
+    /// `converter`, drawing as `wanted`.
+    fn on<'a>(converter: Converter<'a>, wanted: Option<(u32, u8)>) -> Result<Converter<'a>, Error> {
+        Ok(match wanted.map(Drawing::new).transpose()? {
+            Some(Drawing(points, bits)) => converter.draw_waveform(points, bits),
+            None => converter,
+        })
+    }
+}
+
+/// The fields of a report, with the waveform in JSON where one was drawn.
+fn drawn<'py>(
+    py: Python<'py>,
+    report: &micropy_core::Report,
+    waveform: Option<Waveform>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let fields = outcome::report(py, report)?;
+    fields.set_item("peaks", waveform.map(|drawn| drawn.to_string()))?;
+    Ok(fields)
+}
+
+/// Convert; returns the report's fields and, where there is no destination, the MP3. `peaks`: points and bits of the
+/// waveform, which is in the report's fields then, as JSON.
 #[pyfunction]
-#[pyo3(signature = (source, destination, options, overwrite, progress, cancel))]
+#[pyo3(signature = (source, destination, options, overwrite, peaks, progress, cancel))]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "they are Python's keyword arguments"
+)]
 fn convert<'py>(
     py: Python<'py>,
     source: (String, Bound<'py, PyAny>),
     destination: (String, Bound<'py, PyAny>),
     options: &Bound<'py, PyDict>,
     overwrite: bool,
+    peaks: Option<(u32, u8)>,
     progress: Option<Py<PyAny>>,
     cancel: &PyCancelToken,
 ) -> PyResult<(Bound<'py, PyDict>, Option<Bound<'py, PyBytes>>)> {
@@ -180,32 +220,30 @@ fn convert<'py>(
     let options = options::read(options)?;
     let faults = Faults::new(cancel.0.clone());
     let done = py.detach(|| {
-        let mut converter = converter(options, progress, &faults);
+        let mut converter = Drawing::on(converter(options, progress, &faults), peaks)?;
         let source = input.open(&faults)?;
-        match &output {
+        let mut memory = None;
+        let report = match &output {
             Output::Path { path, overwrite } => {
                 let file = FileSink::create(path, *overwrite).map_err(Error::Write)?;
-                Ok((converter.convert(source, file)?, None))
+                converter.convert(source, file)?
             }
-            Output::Memory => {
-                let mut memory = Vec::new();
-                let report = converter.convert(source, &mut memory)?;
-                Ok((report, Some(memory)))
-            }
+            Output::Memory => converter.convert(source, memory.insert(Vec::new()))?,
             Output::Seek(object) => {
                 let file = PyFile::new(object, faults.clone());
                 let sink = SeekSink::new(file).map_err(Error::Write)?;
-                Ok((converter.convert(source, sink)?, None))
+                converter.convert(source, sink)?
             }
             Output::Stream(object) => {
                 let sink = StreamSink::new(PyFile::new(object, faults.clone()));
-                Ok((converter.convert(source, sink)?, None))
+                converter.convert(source, sink)?
             }
-        }
+        };
+        Ok((report, converter.waveform(), memory))
     });
-    let (report, memory) = faults.settle(py, done)?;
+    let (report, waveform, memory) = faults.settle(py, done)?;
     let memory = memory.map(|bytes| PyBytes::new(py, &bytes));
-    Ok((outcome::report(py, &report)?, memory))
+    Ok((drawn(py, &report, waveform)?, memory))
 }
 
 /// Convert each part into a file of its own in `folder`: each chapter, or each stretch of `length` seconds, ended in a
@@ -289,12 +327,17 @@ type JoinedParts<'py> = (
 
 /// Join the sources, each with its name, into one; returns as `convert` does, and the fields of the report of each.
 #[pyfunction]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "they are Python's keyword arguments"
+)]
 fn join<'py>(
     py: Python<'py>,
     sources: Vec<(String, (String, Bound<'py, PyAny>))>,
     destination: (String, Bound<'py, PyAny>),
     options: &Bound<'py, PyDict>,
     overwrite: bool,
+    peaks: Option<(u32, u8)>,
     progress: Option<Py<PyAny>>,
     cancel: &PyCancelToken,
 ) -> PyResult<JoinedParts<'py>> {
@@ -307,7 +350,7 @@ fn join<'py>(
     let options = options::read(options)?;
     let faults = Faults::new(cancel.0.clone());
     let done = py.detach(|| {
-        let mut converter = converter(options, progress, &faults);
+        let mut converter = Drawing::on(converter(options, progress, &faults), peaks)?;
         let mut sources = Vec::with_capacity(inputs.len());
         for (name, input) in &inputs {
             sources.push((name.clone(), input.open(&faults)?));
@@ -329,16 +372,16 @@ fn join<'py>(
                 converter.join(sources, sink)?
             }
         };
-        Ok((joined, memory))
+        Ok((joined, converter.waveform(), memory))
     });
-    let (joined, memory) = faults.settle(py, done)?;
+    let (joined, waveform, memory) = faults.settle(py, done)?;
     let memory = memory.map(|bytes| PyBytes::new(py, &bytes));
     let inputs = joined
         .inputs
         .iter()
         .map(|report| outcome::report(py, report));
     let inputs = inputs.collect::<PyResult<Vec<_>>>()?;
-    Ok((outcome::report(py, &joined.report)?, memory, inputs))
+    Ok((drawn(py, &joined.report, waveform)?, memory, inputs))
 }
 
 /// Draw the waveform in at most `points` points of `bits` bits; returns it as JSON.
@@ -356,13 +399,7 @@ fn peaks(
     let options = options::read(options)?;
     let faults = Faults::new(cancel.0.clone());
     let done = py.detach(|| {
-        let points = NonZeroU32::new(points)
-            .ok_or_else(|| Error::InvalidOption("a waveform of no points".into()))?;
-        let bits = match bits {
-            8 => PeakBits::Eight,
-            16 => PeakBits::Sixteen,
-            _ => return Err(Error::InvalidOption("a waveform has 8 or 16 bits".into())),
-        };
+        let Drawing(points, bits) = Drawing::new((points, bits))?;
         converter(options, progress, &faults).peaks(input.open(&faults)?, points, bits)
     });
     Ok(faults.settle(py, done)?.to_string())

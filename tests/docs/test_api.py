@@ -62,6 +62,10 @@ def test_a_batch_becomes_an_archive(told, folder):
         assert sorted(archive.namelist()) == ["a.mp3", "b.mp3"]
 
 
+def test_several_files_become_one_mp3(told, folder):
+    assert (folder / "both.mp3").read_bytes().startswith(b"ID3")
+
+
 def test_events_begin_with_ready(told, folder):
     assert (folder / "events.txt").read_text().startswith("event: ready")
 

@@ -10,7 +10,7 @@ from harness.http import User
 LONG = 60_000
 #: Every option that is text, or whose value is a number as text.
 OPTIONS = ["language", "preset", "split", "bitrate", "abr", "vbr", "quality", "sample_rate", "mono", "start", "duration", "fade_in", "fade_out",
-           "normalize", "replay_gain", "late_start", "tags", "track", "webhook"]
+           "normalize", "replay_gain", "late_start", "tags", "track", "join", "videos", "webhook"]
 
 
 @pytest.fixture(scope="module")

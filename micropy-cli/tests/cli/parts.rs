@@ -18,6 +18,10 @@ fn by_ffmpeg(name: &str) -> Vec<u8> {
     output.stdout
 }
 
+fn read(folder: &Folder, name: &str) -> Vec<u8> {
+    fs::read(folder.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
 #[test]
 fn wave_and_pcm_by_the_extension_or_by_name() {
     if !installed("wave_and_pcm_by_the_extension_or_by_name", &["ffmpeg"]) {
@@ -205,6 +209,99 @@ fn a_probe_draws_the_waveform() {
     for wrong in ["--peaks 0", "--peaks 10 --json", "--bits 8"] {
         let run = folder.micropy(&format!("probe moov-first-stereo-44100.mp4 {wrong}"));
         assert_eq!(run.code, Some(2), "{wrong}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_conversion_draws_the_waveform_of_what_it_makes() {
+    let folder = Folder::with(&["moov-first-stereo-44100.mp4", "stereo-48000.mp4", "mp3.mp4"]);
+    let talk = "moov-first-stereo-44100.mp4";
+    let drawn = |name: &str| String::from_utf8(read(&folder, name)).expect("JSON is text");
+    for bits in ["8", "16"] {
+        let run = folder.micropy(&format!("convert {talk} -y --peaks 100 --peak-bits {bits}"));
+        assert_eq!((run.code, run.stdout.len()), (Some(0), 0), "{}", run.stderr);
+        let probed = folder.micropy(&format!("probe --peaks 100 --bits {bits} {talk}"));
+        let probed = String::from_utf8(probed.stdout).expect("JSON is text");
+        assert_eq!(drawn("moov-first-stereo-44100.peaks.json"), probed);
+    }
+    let made = read(&folder, "moov-first-stereo-44100.mp3");
+    let run = folder.micropy(&format!("convert {talk} -o plain.mp3"));
+    assert_eq!(
+        (run.code, read(&folder, "plain.mp3") == made),
+        (Some(0), true)
+    );
+
+    // Of what the MP3 holds; of MP3 that is copied, too; of joined files, all in one.
+    let run = folder.micropy(&format!("convert {talk} -o cut.wav --start 1 --peaks 100"));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let json: serde_json::Value = serde_json::from_str(&drawn("cut.peaks.json")).expect("JSON");
+    assert_eq!(
+        (&json["length"], &json["samples_per_pixel"]),
+        (&100.into(), &441.into())
+    );
+    let run = folder.micropy("convert mp3.mp4 --peaks 100");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let probed = folder.micropy("probe --peaks 100 mp3.mp4");
+    assert_eq!(drawn("mp3.peaks.json").into_bytes(), probed.stdout);
+    let run = folder.micropy(&format!(
+        "convert --join {talk} {talk} -o two.mp3 --peaks 200"
+    ));
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let two: serde_json::Value = serde_json::from_str(&drawn("two.peaks.json")).expect("JSON");
+    let one: serde_json::Value =
+        serde_json::from_str(&drawn("moov-first-stereo-44100.peaks.json")).expect("JSON");
+    assert_eq!(
+        (&two["length"], &two["samples_per_pixel"]),
+        (&200.into(), &one["samples_per_pixel"])
+    );
+
+    for wrong in [
+        "-o - --peaks 9",
+        "--peaks 0",
+        "--peaks 2000000",
+        "--peak-bits 16",
+        "--split 1s --peaks 9",
+    ] {
+        let run = folder.micropy(&format!("convert {talk} -y {wrong}"));
+        assert_eq!(run.code, Some(2), "{wrong}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn a_waveform_that_exists_is_treated_as_an_mp3_that_does() {
+    let folder = Folder::with(&["mono-8000.mp4"]);
+    folder.write("mono-8000.peaks.json", b"mine");
+    let run = folder.micropy("convert mono-8000.mp4 --peaks 10");
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("mono-8000.peaks.json already exists"),
+        "{}",
+        run.stderr
+    );
+    assert!(!folder.path("mono-8000.mp3").exists());
+    let run = folder.micropy("convert mono-8000.mp4 --peaks 10 -n");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert_eq!(read(&folder, "mono-8000.peaks.json"), b"mine");
+    let run = folder.micropy("convert mono-8000.mp4 --peaks 10 -y");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let drawn = read(&folder, "mono-8000.peaks.json");
+    assert_ne!(drawn, b"mine");
+    // An MP3 that is up to date is made again where its waveform is missing.
+    std::fs::remove_file(folder.path("mono-8000.peaks.json")).expect("it is there");
+    let run = folder.micropy("convert mono-8000.mp4 --update --peaks 10");
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert_eq!(read(&folder, "mono-8000.peaks.json"), drawn);
+    let run = folder.micropy("convert mono-8000.mp4 --update --peaks 10");
+    assert!(run.stderr.contains("it is up to date"), "{}", run.stderr);
+    #[cfg(unix)]
+    {
+        std::fs::remove_file(folder.path("mono-8000.peaks.json")).expect("it is there");
+        folder.write("original", b"mine");
+        std::os::unix::fs::symlink("original", folder.path("mono-8000.peaks.json"))
+            .expect("a link");
+        let run = folder.micropy("convert mono-8000.mp4 -y --peaks 10");
+        assert_eq!(run.code, Some(1), "{}", run.stderr);
+        assert_eq!(read(&folder, "original"), b"mine");
     }
 }
 

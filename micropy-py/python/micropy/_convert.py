@@ -182,6 +182,7 @@ def _progress(
 
 def _report(fields: dict[str, Any], data: Optional[bytes], path: Optional[str]) -> Report:
     loudness = fields.pop("loudness")
+    drawn = fields.pop("peaks", None)
     warnings = tuple(fields.pop("warnings"))
     for warning in warnings:
         log.warning("%s", warning)
@@ -191,6 +192,7 @@ def _report(fields: dict[str, Any], data: Optional[bytes], path: Optional[str]) 
         warnings=warnings,
         data=data,
         path=path,
+        peaks=None if drawn is None else json.loads(drawn),
     )
 
 
@@ -200,6 +202,8 @@ def convert(
     dst: Optional[Destination] = None,
     *,
     overwrite: bool = True,
+    peaks: Optional[int] = None,
+    peak_bits: int = 8,
     progress: Optional[ProgressLike] = None,
     cancel: Optional[CancelToken] = None,
     **options: Unpack[Options],
@@ -213,6 +217,9 @@ def convert(
       dst           a path (the file appears only when it is whole), an object with `write()`, or None:
                     then the MP3 is the report's `data`.
       overwrite     replace the file dst if it exists
+      peaks         draw the waveform, too, in at most so many points of `peak_bits` bits, 8 or 16: the report's
+                    `peaks`, as the function of that name returns it. It is drawn of what is made, as it is made,
+                    and costs little. MP3 that is copied is not decoded, and then there is none.
 
     The MP3:
       bitrate, abr  kbit/s, constant or average
@@ -262,6 +269,7 @@ def convert(
         destination,
         _options.read(options),
         overwrite,
+        None if peaks is None else (peaks, peak_bits),
         _progress(progress),
         cancel or CancelToken(),
     )
@@ -382,6 +390,8 @@ def join(
     dst: Optional[Destination] = None,
     *,
     overwrite: bool = True,
+    peaks: Optional[int] = None,
+    peak_bits: int = 8,
     progress: Optional[ProgressLike] = None,
     cancel: Optional[CancelToken] = None,
     **options: Unpack[Options],
@@ -390,7 +400,7 @@ def join(
 
     A chapter has the title of its source, or its name. The sources get one sample rate and number of channels: those of
     the options, or the highest that any of them has. Options as those of `convert`; start, end, fades, loudness and size
-    apply to the whole.
+    apply to the whole. With `peaks`, the report has the waveform of the whole.
 
     >>> joined = join(["talk.mp4", "book.m4b"], "all.mp3")
     >>> [round(report.duration, 1) for report in joined.inputs]
@@ -402,6 +412,7 @@ def join(
         destination,
         _options.read(options),
         overwrite,
+        None if peaks is None else (peaks, peak_bits),
         _progress(progress),
         cancel or CancelToken(),
     )
@@ -468,6 +479,8 @@ async def convert_async(
     dst: Optional[Destination] = None,
     *,
     overwrite: bool = True,
+    peaks: Optional[int] = None,
+    peak_bits: int = 8,
     progress: Optional[ProgressLike] = None,
     cancel: Optional[CancelToken] = None,
     **options: Unpack[Options],
@@ -488,7 +501,16 @@ async def convert_async(
     loop = asyncio.get_running_loop()
     own = loop.run_in_executor(
         None,
-        lambda: convert(src, dst, overwrite=overwrite, progress=progress, cancel=token, **options),
+        lambda: convert(
+            src,
+            dst,
+            overwrite=overwrite,
+            peaks=peaks,
+            peak_bits=peak_bits,
+            progress=progress,
+            cancel=token,
+            **options,
+        ),
     )
     try:
         while True:

@@ -15,6 +15,7 @@ def convert(
     destination: tuple[str, object],
     options: dict[str, object],
     overwrite: bool,
+    peaks: Optional[tuple[int, int]],
     progress: Optional[Callable[[float, Optional[float], int, int], object]],
     cancel: CancelToken,
 ) -> tuple[dict[str, Any], Optional[bytes]]: ...
@@ -34,6 +35,7 @@ def join(
     destination: tuple[str, object],
     options: dict[str, object],
     overwrite: bool,
+    peaks: Optional[tuple[int, int]],
     progress: Optional[Callable[[float, Optional[float], int, int], object]],
     cancel: CancelToken,
 ) -> tuple[dict[str, Any], Optional[bytes], list[dict[str, Any]]]: ...

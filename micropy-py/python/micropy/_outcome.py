@@ -55,6 +55,8 @@ class Report:
     """The MP3, where no destination was given."""
     path: Optional[str] = None
     """The file that was written, where it was one."""
+    peaks: Optional[dict[str, Any]] = field(default=None, repr=False)
+    """The waveform, where one was asked for: as that of the function `peaks`."""
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, without `data`."""

@@ -269,7 +269,7 @@ where
 
 /// Whether a file may begin like this: with a box of ISO/IEC 14496-12 or QuickTime. Fewer than eight bytes pass; the
 /// engine looks closer.
-fn may_be_mp4(start: &[u8]) -> bool {
+pub fn may_be_mp4(start: &[u8]) -> bool {
     const FIRST_BOXES: [&[u8; 4]; 12] = [
         b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"pnot", b"uuid",
         b"sidx", b"PICT",

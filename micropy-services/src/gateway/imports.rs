@@ -87,6 +87,10 @@ pub async fn import(
     }
     options.webhook = wanted.webhook.or(options.webhook);
     options.engine_options().map_err(Problem::bad_request)?;
+    if options.join == Some(true) {
+        let detail = "join: one URL is one video";
+        return Err(Problem::bad_request(detail));
+    }
     gateway.check_webhook(&session, &options).await?;
     let name = wanted.file_name.or(named);
     let submission = Submission {

@@ -30,7 +30,7 @@ use super::uploads::{clean_name, idempotency_key};
 use super::view::system_time;
 use super::{Gateway, Shared};
 use crate::job::intake::{Submission, fingerprint, is_repetition};
-use crate::job::options::ConversionOptions;
+use crate::job::options::{ConversionOptions, JoinedVideo, check_videos};
 
 const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
 const EXTENSIONS: &str = "creation,creation-with-upload,termination,expiration,checksum";
@@ -48,6 +48,9 @@ const FILE_METADATA: [&str; 9] = [
     "size",
     "type",
 ];
+
+/// The name in the metadata of the files that are to be joined.
+const VIDEOS: &str = "videos";
 
 const RESUMABLE: HeaderName = HeaderName::from_static("tus-resumable");
 const UPLOAD_LENGTH: HeaderName = HeaderName::from_static("upload-length");
@@ -76,6 +79,9 @@ pub async fn options(State(gateway): State<Shared>) -> Response {
 /// Begin a resumable upload. `Upload-Metadata` may have `filename`, `batch` (24 hexadecimal digits that the files of
 /// one selection share) and any of the conversion's options. What clients such as Uppy add by themselves is ignored;
 /// any other name is an error.
+///
+/// Files that are to be joined are one upload: their bytes one behind another, with `join` (`true`) and `videos`, a JSON
+/// array with the `name` and the `bytes` of each, in the metadata.
 #[utoipa::path(
     post, path = "/api/v1/tus", tag = "uploads", operation_id = "tus_create",
     params(
@@ -108,6 +114,8 @@ pub async fn create(
     let length = number(request.headers(), &UPLOAD_LENGTH)?;
     let metadata = Metadata::read(request.headers())?;
     let options = metadata.options(options)?;
+    options.check_length(length).map_err(Problem::bad_request)?;
+    gateway.check_join(&options)?;
     gateway.check_webhook(&session, &options).await?;
     let mut job = gateway.ports.draft(Submission {
         owner: session.email.clone(),
@@ -439,13 +447,27 @@ impl Metadata {
     fn options(&self, query: ConversionOptions) -> Result<ConversionOptions, Problem> {
         let mut options = query;
         for (name, value) in &self.0 {
-            if !FILE_METADATA.contains(&name.as_str()) {
+            if name == VIDEOS {
+                options.videos = Some(videos(value).map_err(Problem::bad_request)?);
+            } else if !FILE_METADATA.contains(&name.as_str()) {
                 options = options.with(name, value).map_err(Problem::bad_request)?;
             }
         }
         options.engine_options().map_err(Problem::bad_request)?;
         Ok(options)
     }
+}
+
+/// The files of an upload that are to be joined. They are more than the value of an option may have.
+fn videos(json: &str) -> Result<Vec<JoinedVideo>, String> {
+    let videos: Vec<JoinedVideo> =
+        serde_json::from_str(json).map_err(|e| format!("{VIDEOS}: {e}"))?;
+    check_videos(&videos)?;
+    let cleaned = videos.into_iter().map(|video| JoinedVideo {
+        name: clean_name(&video.name),
+        ..video
+    });
+    Ok(cleaned.collect())
 }
 
 /// The checksum of the bytes of one request.

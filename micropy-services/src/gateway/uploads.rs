@@ -62,7 +62,8 @@ pub struct UploadedFile {
 
 /// Upload videos to be converted.
 ///
-/// A job in the response is durable: no crash loses it. With an `Idempotency-Key`, a repeated request gets the jobs of
+/// A job in the response is durable: no crash loses it. With `join`, the files become one job: what is in your storage
+/// is all of them, and if one is refused, all are. With an `Idempotency-Key`, a repeated request gets the jobs of
 /// the first one; a file that the first one did not get through is added. Another request with the same key is refused.
 #[utoipa::path(
     post, path = "/api/v1/uploads", tag = "uploads",
@@ -185,9 +186,9 @@ impl Received {
     }
 }
 
-/// A file of a form, before it is read.
-struct File {
-    video: PartBytes,
+/// A file of a form, or several that are joined, before it is read.
+struct File<S> {
+    video: S,
     /// The most bytes that it can have, where the client says so.
     most: Option<u64>,
     /// Whether it must begin like an MP4 file.
@@ -315,6 +316,16 @@ impl Gateway {
                     .engine_options()
                     .map_err(Problem::bad_request)?;
                 self.check_webhook(session, &form.options).await?;
+                self.check_join(&form.options)?;
+                if form.options.videos.is_some() {
+                    let detail = "videos: the files of a form tell it by themselves";
+                    return Err(Problem::bad_request(detail));
+                }
+                if form.options.join == Some(true) {
+                    let ended = watched.ended.clone();
+                    let joined = self.receive_joined(session, form, part, batch, ended);
+                    return Ok(vec![joined.await?]);
+                }
             }
             if received.len() >= self.limits.files {
                 let problem = Problem::new(
@@ -343,7 +354,8 @@ impl Gateway {
                 most,
                 sniff: form.strict,
             };
-            let result = self.receive_file(session, submission, file, ended).await;
+            let result = self.receive_file(session, submission, file, ended, |_| {});
+            let result = result.await;
             // There is no point in waiting for the rest of a file that is too large, or not allowed any more.
             let status = result.as_ref().err().map(Problem::status);
             if let (Some(StatusCode::UNPROCESSABLE_ENTITY), Err(problem)) = (status, &result) {
@@ -415,29 +427,40 @@ impl Gateway {
     }
 
     /// Takes in one file. What has arrived of it whole becomes a job, or nothing, also when the client goes away.
-    async fn receive_file(
+    /// `complete` adds to the job what is known then.
+    async fn receive_file<S, E>(
         &self,
         session: &Session,
         submission: Submission,
-        file: File,
+        file: File<S>,
         session_ended: CancellationToken,
-    ) -> Result<Job, Problem> {
+        complete: impl FnOnce(&mut Job) + Send + 'static,
+    ) -> Result<Job, Problem>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Send + 'static,
+    {
         let (gateway, session) = (self.clone(), session.clone());
         to_the_end(async move {
             gateway
-                .take_in(&session, submission, file, session_ended)
+                .take_in(&session, submission, file, session_ended, complete)
                 .await
         })
         .await
     }
 
-    async fn take_in(
+    async fn take_in<S, E>(
         &self,
         session: &Session,
         submission: Submission,
-        file: File,
+        file: File<S>,
         session_ended: CancellationToken,
-    ) -> Result<Job, Problem> {
+        complete: impl FnOnce(&mut Job) + Send,
+    ) -> Result<Job, Problem>
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Send + 'static,
+    {
         // A request that is repeated needs no room, however much is left since the first.
         let (room, limit, too_large) = match self
             .is_known(&submission.owner, submission.key.as_deref())
@@ -468,7 +491,8 @@ impl Gateway {
             }
             (piece, _) => piece,
         });
-        let job = self.ports.store(submission, Box::pin(video)).await?;
+        let stored = self.ports.store(submission, Box::pin(video), complete);
+        let job = stored.await?;
         if self.has_ended(session).await {
             // Where this fails, the sweeper removes it.
             let _ = self.ports.videos.delete(job.source).await;
@@ -538,6 +562,8 @@ pub fn clean_name(name: &str) -> String {
 
 #[cfg(any(test, feature = "hostile"))]
 pub mod hostile;
+mod joined;
+
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;

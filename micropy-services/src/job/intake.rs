@@ -63,8 +63,13 @@ impl Ports {
         }
     }
 
-    /// Stores the video of a job that is not in the ledger yet.
-    pub async fn store(&self, submission: Submission, video: Upload) -> Result<Job, IntakeError> {
+    /// Stores the video of a job that is not in the ledger yet. `complete` adds what is known once all of it has arrived.
+    pub async fn store(
+        &self,
+        submission: Submission,
+        video: Upload,
+        complete: impl FnOnce(&mut Job) + Send,
+    ) -> Result<Job, IntakeError> {
         let mut job = self.draft(submission);
         // Whoever has no key repeats nothing that could be another request.
         let digest = job
@@ -81,6 +86,7 @@ impl Ports {
             .await?
             .bytes;
         job.state = State::Queued;
+        complete(&mut job);
         job.fingerprint = digest.map(|digest| {
             let digest = digest.lock().unwrap_or_else(PoisonError::into_inner);
             fingerprint(&job, &digest.clone().finalize())

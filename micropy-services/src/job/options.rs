@@ -8,6 +8,10 @@ use utoipa::{IntoParams, ToSchema};
 
 /// Bytes of the value of an option, as text.
 pub const MAX_VALUE: usize = 2000;
+/// Files that are joined into one MP3 at most: each keeps its tables in memory, ...
+pub const MOST_JOINED: usize = 100;
+/// ... and bytes of their names, which the ledger keeps and lists of jobs show.
+const JOINED_NAMES: usize = 8 << 10;
 /// Characters of an unknown option's name in a message.
 const MAX_NAME: usize = 40;
 
@@ -111,6 +115,15 @@ pub struct ConversionOptions {
     /// Leave out silence at the start and the end: what lies below -50 dBFS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trim_silence: Option<bool>,
+    /// Join the files of the request into one MP3, one after the other without a gap, with a chapter for each. Track and
+    /// late start apply to each file; part, silence, fades, loudness and size to the whole. Not with `split`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub join: Option<bool>,
+    /// The files that are joined, which the upload holds one behind another. A form tells them by itself, and a resumable
+    /// upload in its metadata.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[param(ignore)]
+    pub videos: Option<Vec<JoinedVideo>>,
     /// A URL that is called when the job is done or has failed, beside your webhooks. What is sent there is signed with
     /// the secret that you get by `POST /api/v1/auth/webhooks` without a `url`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,6 +138,34 @@ pub struct ConversionOptions {
         example = "https://example.com/hooks/micropy"
     )]
     pub webhook: Option<String>,
+}
+
+/// One of the files that are joined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JoinedVideo {
+    /// Its name, which its chapter gets where the file has no title.
+    pub name: String,
+    /// Its length.
+    #[schema(minimum = 1)]
+    pub bytes: u64,
+}
+
+/// Refuses a list of files to be joined that no upload can hold, or the ledger should not. Returns their bytes together.
+pub fn check_videos(videos: &[JoinedVideo]) -> Result<u64, String> {
+    if videos.is_empty() || videos.len() > MOST_JOINED {
+        return Err(format!("videos: 1 to {MOST_JOINED} files are joined"));
+    }
+    if videos.iter().map(|video| video.name.len()).sum::<usize>() > JOINED_NAMES {
+        return Err("videos: their names are too long".into());
+    }
+    if let Some(empty) = videos.iter().position(|video| video.bytes == 0) {
+        return Err(format!("videos: file {} is empty", empty + 1));
+    }
+    let sum = videos
+        .iter()
+        .try_fold(0, |sum: u64, video| sum.checked_add(video.bytes));
+    sum.ok_or_else(|| "videos: they are too long".into())
 }
 
 /// A set of options by name: those of [`micropy_core::Preset`].
@@ -225,6 +266,7 @@ impl ConversionOptions {
         options.fit = self.fit;
         options.trim_silence = self.trim_silence == Some(true);
         self.division()?;
+        self.check_join()?;
         options.track = match (self.track, &self.language) {
             (None, None) => TrackChoice::Default,
             (Some(number), None) => TrackChoice::Index(number.into()),
@@ -256,6 +298,32 @@ impl ConversionOptions {
             (Some(_), None) => return Err("split by length or silence needs split_length".into()),
             (_, Some(_)) => return Err("split_length goes with split by length or silence".into()),
         })
+    }
+
+    /// Refuses what does not go together with joining.
+    fn check_join(&self) -> Result<(), String> {
+        match (self.join == Some(true), &self.videos) {
+            (false, Some(_)) => Err("videos goes with join".into()),
+            (true, _) if self.split.is_some() => Err("join and split exclude each other".into()),
+            (_, Some(videos)) => check_videos(videos).map(drop),
+            (_, None) => Ok(()),
+        }
+    }
+
+    /// Refuses files to be joined that are not together the `bytes` of an upload.
+    pub fn check_length(&self, bytes: u64) -> Result<(), String> {
+        match &self.videos {
+            None if self.join == Some(true) => {
+                Err("videos: join needs the name and the bytes of each file, as JSON".into())
+            }
+            None => Ok(()),
+            Some(videos) => match check_videos(videos)? {
+                sum if sum == bytes => Ok(()),
+                sum => Err(format!(
+                    "videos: they have {sum} bytes, and the upload has {bytes}"
+                )),
+            },
+        }
     }
 
     /// The options as the ledger keeps them.
@@ -400,10 +468,56 @@ mod tests {
             r#"{"fit": 1000000, "bitrate": 64}"#,
             r#"{"fit": 1000000, "bitrate": 64, "preset": "podcast"}"#,
             r#"{"fit": "25MB"}"#,
+            r#"{"join": true, "split": "chapters"}"#,
+            r#"{"join": true, "split": "length", "split_length": 60}"#,
+            r#"{"join": true, "videos": []}"#,
+            r#"{"join": true, "videos": [{"name": "a.mp4", "bytes": 0}]}"#,
+            r#"{"join": true, "videos": [{"name": "a.mp4", "bytes": -1}]}"#,
+            r#"{"join": true, "videos": [{"name": "a.mp4"}]}"#,
+            r#"{"join": true, "videos": [{"name": "a.mp4", "bytes": 1, "offset": 7}]}"#,
+            r#"{"join": false, "videos": [{"name": "a.mp4", "bytes": 1}]}"#,
+            r#"{"videos": [{"name": "a.mp4", "bytes": 1}]}"#,
             r#"{"bitrat": 128}"#,
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn files_that_are_joined_fill_the_upload_and_no_more_than_the_ledger_has_room_for() {
+        let join = |videos: Vec<JoinedVideo>| ConversionOptions {
+            join: Some(true),
+            videos: Some(videos),
+            ..ConversionOptions::default()
+        };
+        let video = |name: &str, bytes| JoinedVideo {
+            name: name.to_owned(),
+            bytes,
+        };
+        let two = join(vec![video("a.mp4", 7), video("b.mp4", 5)]);
+        assert!(two.engine_options().is_ok() && two.check_length(12).is_ok());
+        assert!(two.check_length(11).is_err() && two.check_length(13).is_err());
+        for wrong in [
+            vec![video("a.mp4", u64::MAX), video("b.mp4", 1)],
+            vec![video("a.mp4", 0), video("b.mp4", 12)],
+            vec![video("a", 1); MOST_JOINED + 1],
+            vec![video("a", 1); 10_000],
+            vec![video(&"a".repeat(200), 1); MOST_JOINED],
+            vec![],
+        ] {
+            let wrong = join(wrong);
+            assert!(wrong.engine_options().is_err());
+            for bytes in [0, 12, 10_000] {
+                assert!(wrong.check_length(bytes).is_err());
+            }
+        }
+        let unnamed = ConversionOptions {
+            join: Some(true),
+            ..ConversionOptions::default()
+        };
+        assert!(unnamed.engine_options().is_ok(), "a form names its files");
+        assert!(unnamed.check_length(12).is_err());
+        assert!(ConversionOptions::default().check_length(12).is_ok());
     }
 
     #[test]

@@ -1,20 +1,23 @@
-//! The conversion of one video: to one MP3, or to one for each part.
+//! The conversion of one video: to one MP3, or to one for each part; or of several that are joined.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Seek};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use micropy_core::{
     Converter, Division, EmptyPart, Error, Options, PartOutcome, PeakBits, Report, SeekSink,
-    Source, Waveform,
+    Source, Waveform, file_stem,
 };
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::protocol::{Cause, Converted, Failure, Progress, Task};
 use super::report;
-use crate::job::options::ConversionOptions;
+use super::window::Window;
+use crate::job::options::{ConversionOptions, JoinedVideo};
 use crate::job::peaks::{POINTS, Peaks};
 use crate::job::product::Product;
 
@@ -29,6 +32,8 @@ pub struct Conversion {
     /// How it is divided, and where each part's MP3 is made, if there is to be one for each part. The process that
     /// converts may not open files.
     parts: Option<(Division, File)>,
+    /// The videos that it is of, one behind another, if they are to be joined.
+    videos: Option<Vec<JoinedVideo>>,
 }
 
 impl Conversion {
@@ -37,6 +42,8 @@ impl Conversion {
         let options = ConversionOptions::from_json(&task.options)
             .map_err(|e| Failure::input(e.to_string()))?;
         let engine = options.engine_options().map_err(Failure::input)?;
+        let length = options.check_length(task.video_bytes);
+        length.map_err(Failure::input)?;
         let parts = match options.division().map_err(Failure::input)? {
             None => None,
             Some(division) => Some((division, tempfile::tempfile().map_err(Error::Write)?)),
@@ -44,6 +51,7 @@ impl Conversion {
         Ok(Conversion {
             options: engine.jobs(task.threads.get()),
             parts,
+            videos: options.videos,
         })
     }
 
@@ -54,6 +62,9 @@ impl Conversion {
         output: File,
         progress: impl Fn(Progress) + Sync,
     ) -> Result<Converted, Failure> {
+        if let Some(videos) = self.videos.take() {
+            return self.joined(&videos, source, output, progress);
+        }
         match self.parts.take() {
             None => self.whole(source, output, progress),
             Some((division, part)) => self.divided(division, part, source, output, progress),
@@ -74,7 +85,38 @@ impl Conversion {
         Ok(Converted {
             product: Product::Mp3,
             audio: report.duration(),
-            report: describe(&[report], None, converter.waveform()),
+            report: describe(&[report], &[], None, converter.waveform()),
+        })
+    }
+
+    fn joined(
+        self,
+        videos: &[JoinedVideo],
+        source: impl Source,
+        output: File,
+        progress: impl Fn(Progress) + Sync,
+    ) -> Result<Converted, Failure> {
+        let mut sink = SeekSink::new(output).map_err(Error::Write)?;
+        let source = RefCell::new(source);
+        let mut start = 0;
+        let mut inputs = Vec::with_capacity(videos.len());
+        for JoinedVideo { name, bytes } in videos {
+            inputs.push((chapter_name(name), Window::new(&source, start, *bytes)));
+            start += bytes;
+        }
+        let mut converter = Converter::new(self.options)
+            .on_progress(|step| progress(progress_of(&step, 0, 1)))
+            .draw_waveform(POINTS, PeakBits::Eight);
+        let joined = converter.join(inputs, &mut sink)?;
+        Ok(Converted {
+            product: Product::Mp3,
+            audio: joined.report.duration(),
+            report: describe(
+                &[joined.report],
+                &named_warnings(videos, &joined.inputs),
+                None,
+                converter.waveform(),
+            ),
         })
     }
 
@@ -135,7 +177,7 @@ impl Conversion {
         Ok(Converted {
             product: Product::Zip,
             audio: reports.iter().map(Report::duration).sum(),
-            report: describe(&reports, Some(&empty), parts.waveform()),
+            report: describe(&reports, &[], Some(&empty), parts.waveform()),
         })
     }
 }
@@ -152,6 +194,21 @@ fn progress_of(step: &micropy_core::Progress, before: usize, all: usize) -> Prog
     }
 }
 
+/// What a chapter is called whose video has no title: as the command line calls it.
+fn chapter_name(video: &str) -> String {
+    let stem = Path::new(video).file_stem().unwrap_or_default();
+    file_stem(&stem.to_string_lossy()).unwrap_or_else(|| "audio".into())
+}
+
+/// What is wrong with videos that were joined, with their names.
+fn named_warnings(videos: &[JoinedVideo], reports: &[Report]) -> Vec<String> {
+    let named = videos.iter().zip(reports).flat_map(|(video, report)| {
+        let warnings = report.warnings.iter();
+        warnings.map(|warning| format!("{}: {warning}", video.name))
+    });
+    named.collect()
+}
+
 /// What is wrong with the file stays wrong; a full disk or memory may have room the next time.
 impl From<Error> for Failure {
     fn from(e: Error) -> Self {
@@ -160,6 +217,10 @@ impl From<Error> for Failure {
             Error::Write(e) => (format!("the MP3 cannot be written: {e}"), Cause::Disk),
             e @ Error::Thread(_) => (e.with_causes().to_string(), Cause::Transient),
             Error::Internal(e) => (e, Cause::Transient),
+            Error::InInput { name, error, .. } => {
+                let Failure { reason, cause } = Failure::from(*error);
+                (format!("{name}: {reason}"), cause)
+            }
             e => (e.to_string(), Cause::Input),
         };
         Failure { reason, cause }
@@ -177,8 +238,10 @@ fn add(zip: &mut ZipWriter<File>, name: &str, mut mp3: &File) -> io::Result<()> 
 }
 
 /// The report for the job's owner: of all parts together where the video was split, with those that hold no audio.
+/// `joined`: what is wrong with videos that were joined.
 fn describe(
     reports: &[Report],
+    joined: &[String],
     empty: Option<&[EmptyPart]>,
     waveform: Option<Waveform>,
 ) -> report::Report {
@@ -208,6 +271,7 @@ fn describe(
     let of_reports = reports.iter().flat_map(|report| &report.warnings);
     let of_empty = empty.unwrap_or_default().iter();
     let warnings = of_reports.chain(of_empty.flat_map(|chapter| &chapter.missing));
-    report.warn(warnings.map(ToString::to_string));
+    let warnings = warnings.map(ToString::to_string);
+    report.warn(joined.iter().cloned().chain(warnings));
     report
 }

@@ -31,6 +31,7 @@ mod read_ahead;
 mod report;
 mod sandbox;
 mod video;
+mod window;
 
 pub use child::run;
 
