@@ -117,5 +117,5 @@ pub async fn import(
         Ok::<_, Problem>(working.ports.submit(job).await?)
     });
     let job = submitted.await?;
-    Ok((StatusCode::CREATED, Json(gateway.view(job))).into_response())
+    Ok((StatusCode::CREATED, Json(gateway.view(job).await)).into_response())
 }
