@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::codec::Codec;
+use crate::tags::{Cover, Tags};
 use crate::warning::Warning;
 
 /// What a conversion did. Counts of PCM samples are per channel.
@@ -37,6 +38,10 @@ pub struct Report {
     pub output_bytes: u64,
     /// Bytes of its ID3 tag: text, cover, chapters.
     pub tag_bytes: u64,
+    /// Title, artist and so on, as its ID3 tag has them; none in PCM.
+    pub tags: Tags,
+    /// The front cover in its ID3 tag.
+    pub cover: Option<Cover>,
     /// MP3 frames, not counting the Info tag's.
     pub frames: u64,
     /// False where the source breaks off before its end, packets are missing, or more of them than a small share had to

@@ -1,6 +1,7 @@
 """The Kubernetes objects: valid, in step with the program's settings, and leading to each other."""
 
 import base64
+import ipaddress
 import json
 import re
 
@@ -293,6 +294,42 @@ def test_network_policies_let_in_what_they_let_out_and_only_the_gateway_from_out
     assert outside == {("outside", "Deployment/gateway", 8080)} | metrics
 
 
+def ways_out(objects, pods, address):
+    """(service, port) for each way to an address that is none of our pods'."""
+    address, found = ipaddress.ip_address(address), set()
+
+    def covers(network):
+        return address in ipaddress.ip_network(network)
+
+    def leads_there(to):
+        block = to.get("ipBlock", {})
+        return block and covers(block["cidr"]) and not any(map(covers, block.get("except", [])))
+    for thing in of_kind(objects, "NetworkPolicy").values():
+        for rule in thing["spec"].get("egress", []):
+            if "to" not in rule or any(map(leads_there, rule["to"])):
+                found |= {(pod.partition("/")[2], port["port"]) for pod in pods.found(thing["spec"]["podSelector"]) for port in rule["ports"]}
+    return found
+
+
+# The stores and the mail server may be anywhere.
+SERVERS = {("auth", 3306), ("gateway", 27017), ("converter", 27017), ("notification", 27017), ("notification", 587), ("notification", 465)}
+WEB = {(service, port) for service in ("converter", "notification") for port in (80, 443)}
+
+
+@pytest.mark.parametrize("address", ["198.41.0.4", "8.8.8.8", "172.15.0.1", "2001:500:2::c", "2606:4700::1111"])
+def test_imports_and_webhooks_reach_the_web_and_nobody_else_does(objects, pods, address):
+    assert ipaddress.ip_address(address).is_global
+    assert ways_out(objects, pods, address) == SERVERS | WEB
+
+
+@pytest.mark.parametrize("address", [
+    "127.0.0.1", "10.0.0.1", "10.96.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "169.254.169.254", "100.100.100.200",
+    "0.0.0.0", "224.0.0.1", "255.255.255.255", "::1", "fe80::1", "fd00:ec2::254", "fc00::1", "2001:db8::1", "2002:7f00:1::",
+    "::ffff:10.0.0.1", "64:ff9b::a00:1"])
+def test_they_reach_neither_the_cluster_nor_the_services_of_the_cloud(objects, pods, address):
+    assert ways_out(objects, pods, address) == SERVERS
+
+
 def test_prometheus_is_told_where_the_metrics_are_and_no_ingress_leads_there(objects, pods):
     for service in SERVICES:
         template = objects[f"Deployment/{service}"]["spec"]["template"]
@@ -320,7 +357,13 @@ def test_keda_scales_the_converters_by_their_queue(built, objects, secrets):
     assert 0 < scaled["minReplicaCount"] < scaled["maxReplicaCount"]
     [trigger] = scaled["triggers"]
     assert (trigger["type"], trigger["metadata"]["mode"]) == ("rabbitmq", "QueueLength")
-    assert trigger["metadata"]["queueName"] == objects["ConfigMap/converter-configmap"]["data"]["VIDEO_QUEUE"]
+    # All that wait for a converter, and no others.
+    about, queue = trigger["metadata"], objects["ConfigMap/converter-configmap"]["data"]["VIDEO_QUEUE"]
+    assert (about["useRegex"], about["operation"], about["protocol"]) == ("true", "sum", "http")
+    counted = re.compile(about["queueName"])
+    assert [counted.search(name) is not None for name in (queue, f"{queue}.import")] == [True, True]
+    others = [f"{queue}.dead", f"{queue}.import.dead", f"{queue}.import.retry", f"{queue}Ximport", f"my{queue}", "mp3", "mp3.failed"]
+    assert [name for name in others if counted.search(name)] == []
     authentication = things[f"TriggerAuthentication/{trigger['authenticationRef']['name']}"]
     for reference in authentication["spec"]["secretTargetRef"]:
         assert reference["key"] in secrets.get(reference["name"], {})

@@ -9,7 +9,9 @@ import pytest
 from harness import SERVER
 from harness.clips import GOOD
 from harness.clock import until
+from harness.hooks import Receiver
 from harness.http import User
+from harness.servers import Missing
 from harness.service import inherited
 
 
@@ -32,6 +34,50 @@ def test_users_are_added_listed_and_get_new_passwords(start, tmp_path):
     assert micropy("user", "list", "--data-dir", folder).stdout == "ann@example.com\n"
     ann = User(start("serve").url, "ann@example.com")
     assert (ann.login("new horse").status, ann.login("correct horse").status) == (200, 401)
+
+
+@pytest.fixture(params=["SQLite", "MongoDB"])
+def with_webhooks(request, start):
+    """A service whose jobs and webhooks are there, and the settings that a command needs."""
+    settings = {}
+    if request.param == "MongoDB":
+        try:
+            settings = {"jobs_url": request.getfixturevalue("servers").mongodb.environment()["MICROPY_TEST_MONGODB_URL"]}
+        except Missing as e:
+            pytest.skip(str(e))
+    service = start("serve", allowed_networks="127.0.0.0/8", **settings)
+    return service, {f"MICROPY_{name.upper()}": value for name, value in settings.items()}
+
+
+@pytest.mark.parametrize("more, jobs_left", [([], 0), (["--keep-jobs"], 1)], ids=["with all jobs", "jobs are kept"])
+def test_the_webhooks_of_a_removed_user_go_too_and_those_of_others_stay(with_webhooks, more, jobs_left):
+    (service, env), kept = with_webhooks, "--keep-jobs" in more
+    name = "kept" if kept else "gone"
+    ann, bob = (service.user(f"{who}.{name}@example.com") for who in ("ann", "bob"))
+    with Receiver() as receiver:
+        for user in (ann, bob):
+            assert user.ask("POST", "/api/v1/auth/webhooks", {"url": receiver.url}).status == 201
+        assert ann.ask("POST", "/api/v1/auth/webhooks", {}).status == 201
+        for user in (ann, bob):
+            user.uploaded(GOOD)
+            receiver.next()
+    shown = lambda user: (len(user.get("/api/v1/auth/webhooks").json()["webhooks"]), len(user.get("/api/v1/deliveries").json()["deliveries"]))
+    assert (shown(ann), shown(bob)) == ((2, 1), (1, 1))
+    remove = ["user", "remove", ann.email, *more, "--data-dir", service.folder]
+    removed = micropy(*remove, env=env)
+    assert removed.returncode == 0, removed
+    wanted = [f"removed {ann.email}", f"removed 2 webhooks of {ann.email}", f"removed 1 jobs of {ann.email}"]
+    assert removed.stdout.splitlines() == wanted[:2 if kept else 3]
+    # Whoever has the address next has none of it.
+    added = micropy("user", "add", ann.email, "--password-stdin", "--with-jobs", "--data-dir", service.folder, input="correct horse\n", env=env)
+    assert added.returncode == 0, added
+    ann.token = ann.login().json()["token"]
+    assert (shown(ann), shown(bob)) == ((0, 0), (1, 1))
+    assert len(ann.jobs()) == jobs_left
+    # What was left by a version that left them goes as well.
+    assert ann.ask("POST", "/api/v1/auth/webhooks", {}).status == 201
+    assert micropy(*remove, env=env).returncode == 0
+    assert micropy("user", "remove", ann.email, "--data-dir", service.folder, env=env).returncode == (0 if kept else 1)
 
 
 def test_a_folder_has_one_service_at_a_time(start):

@@ -16,12 +16,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::try_join4;
 use futures_util::{Stream, TryStreamExt};
 use micropy_core::ports::binding::Identity;
 use micropy_core::ports::jobs::{
     Begin, CLAIM_TIME, Census, Created, Ended, Entry, Error, Filter, IN_LINE, Job, JobOutbox,
-    JobStream, JobViews, Jobs, LONGEST_TERM, Lease, LedgerIdentity, Message, Notice, Outcome,
-    Output, Owed, State, SweepLease, Topic, Turn, Usage, Watchers, has_ended,
+    JobStream, JobViews, Jobs, LINE_LENGTH, LINE_SAMPLES, LONGEST_TERM, Lease, LedgerIdentity,
+    Line, Message, Notice, Outcome, Output, Owed, State, SweepLease, Topic, Turn, Usage, Watchers,
+    has_ended,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use mongodb::bson::oid::ObjectId;
@@ -793,6 +795,50 @@ impl JobViews for MongodbJobs {
             }
         }
         Ok(census)
+    }
+
+    async fn line(&self, owner: &str) -> Result<Line, Error> {
+        // An original converter tells nobody what it begins.
+        if !self.in_turn {
+            return Ok(Line::default());
+        }
+        let jobs = self.jobs().await?;
+        let ids = async |filter: Document, order: Document| {
+            let found = jobs.find(filter).sort(order).limit(limit_of(LINE_LENGTH));
+            let found = found.projection(doc! { "_id": 1 }).await?;
+            let found: Vec<Document> = found.try_collect().await?;
+            let id = |job: &Document| job.get("_id").and_then(id_of);
+            Ok::<Vec<Id>, mongodb::error::Error>(found.iter().filter_map(id).collect())
+        };
+        // A converter that does not know the field leaves it there, but not the state.
+        let queued = State::Queued.name();
+        let in_line = ids(
+            doc! { LINE: REQUESTED, "state": queued },
+            doc! { REQUESTED: 1, "_id": 1 },
+        );
+        let waiting = ids(doc! { LINE: WAITING, "owner": owner }, doc! { "_id": 1 });
+        let running = jobs.count_documents(doc! { "state": State::Running.name() });
+        let took = async {
+            let done = jobs.find(doc! { "state": State::Done.name() });
+            let done = done
+                .sort(doc! { "updated": -1 })
+                .limit(limit_of(LINE_SAMPLES));
+            let done = done
+                .projection(doc! { "started": 1, "finished": 1 })
+                .await?;
+            let done: Vec<Document> = done.try_collect().await?;
+            let time = |job: &Document, field| job.get(field).and_then(time_of);
+            let took = |job| Some(time(job, "finished")?.since(time(job, "started")?));
+            Ok(done.iter().filter_map(took).collect())
+        };
+        let all = try_join4(in_line, waiting, running.into_future(), took).await;
+        let (in_line, waiting, running, took) = all.map_err(Fault::from)?;
+        Ok(Line {
+            in_line,
+            waiting,
+            running,
+            took,
+        })
     }
 
     async fn watch(&self, owner: &str) -> Result<JobStream, Error> {

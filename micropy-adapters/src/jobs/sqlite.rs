@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use micropy_core::ports::binding::Identity;
 use micropy_core::ports::jobs::{
     Begin, Census, Created, Ended, Entry, Error, Filter, IN_LINE, Job, JobOutbox, JobStream,
-    JobViews, Jobs, LONGEST_TERM, Lease, LedgerIdentity, Message, Notice, Outcome, Output, Owed,
-    State, SweepLease, Topics, Turn, Usage, Watchers, has_ended,
+    JobViews, Jobs, LINE_LENGTH, LINE_SAMPLES, LONGEST_TERM, Lease, LedgerIdentity, Line, Message,
+    Notice, Outcome, Output, Owed, State, SweepLease, Topics, Turn, Usage, Watchers, has_ended,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use sqlx::query::Query;
@@ -324,6 +324,49 @@ impl SqliteJobs {
         })
     }
 
+    async fn take_line(&self, owner: &str) -> Result<Line, Failure> {
+        // An original converter tells nobody what it begins.
+        if !self.in_turn {
+            return Ok(Line::default());
+        }
+        // Of thousands of queued jobs, each reads those that it needs.
+        let select = "
+            SELECT * FROM (
+                SELECT 'in line', id, requested FROM jobs INDEXED BY jobs_in_line
+                WHERE in_line AND started IS NULL ORDER BY requested, id LIMIT ?1)
+            UNION ALL SELECT * FROM (
+                SELECT 'waiting', id, 0 FROM jobs INDEXED BY jobs_waiting
+                WHERE owner = ?2 AND waiting IS NOT NULL ORDER BY id LIMIT ?1)
+            UNION ALL SELECT 'running', NULL, count(*) FROM jobs WHERE state = 'running'
+            UNION ALL SELECT * FROM (
+                SELECT 'took', NULL, finished - started FROM jobs
+                WHERE state = 'done' ORDER BY updated DESC LIMIT ?3)";
+        let select = sqlx::query(select)
+            .bind(limit_of(LINE_LENGTH))
+            .bind(owner)
+            .bind(limit_of(LINE_SAMPLES));
+        let (mut line, mut in_line) = (Line::default(), Vec::new());
+        for row in select.fetch_all(self.database.read()).await? {
+            let number = row.try_get::<Option<i64>, _>(2)?;
+            let count = number.and_then(|number| u64::try_from(number).ok());
+            match row.try_get::<&str, _>(0)? {
+                "running" => line.running = count.unwrap_or_default(),
+                "took" => line.took.extend(count.map(Duration::from_millis)),
+                kind => match (id_of(row.try_get(1)?), kind) {
+                    (Ok(id), "in line") => in_line.push((number, id)),
+                    (Ok(id), _) => line.waiting.push(id),
+                    // A job that is damaged has no place.
+                    (Err(_), _) => {}
+                },
+            }
+        }
+        // SQLite promises no order of the whole.
+        in_line.sort_unstable();
+        line.in_line = in_line.into_iter().map(|(_, id)| id).collect();
+        line.waiting.sort_unstable();
+        Ok(line)
+    }
+
     async fn take_census(&self) -> Result<Census, Failure> {
         let count = "
             SELECT state, count(*), min(created) FILTER (WHERE state = 'queued')
@@ -532,6 +575,10 @@ impl JobViews for SqliteJobs {
 
     async fn census(&self) -> Result<Census, Error> {
         Ok(self.take_census().await?)
+    }
+
+    async fn line(&self, owner: &str) -> Result<Line, Error> {
+        Ok(self.take_line(owner).await?)
     }
 
     async fn watch(&self, owner: &str) -> Result<JobStream, Error> {

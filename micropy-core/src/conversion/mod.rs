@@ -308,10 +308,15 @@ impl Conversion<'_> {
         outcome.check()?;
         let frames = writer.frames();
         let length = duration_of(outcome.extent.output_len, outcome.output_sample_rate);
-        let id3 = self.tag(outcome.replay_gain);
-        let id3 = id3.encode_within(length, outcome.tag_bytes)?;
+        let tag = self.tag(outcome.replay_gain);
+        let (tags, cover) = tag.says(length);
+        let id3 = tag.encode_within(length, outcome.tag_bytes)?;
         let bytes = writer.finish(&id3, outcome.trim, outcome.replay_gain)?;
-        Ok(outcome.report(self.audio.warnings(), frames, bytes))
+        Ok(Report {
+            tags,
+            cover,
+            ..outcome.report(self.audio.warnings(), frames, bytes)
+        })
     }
 
     /// How the waveform of `declared` PCM samples is drawn, if it is.

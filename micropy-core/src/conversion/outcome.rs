@@ -9,7 +9,7 @@ use crate::mp4::{Jump, Missing, Packets};
 use crate::render::Faults;
 use crate::report::{MeasuredLoudness, Report, duration_of};
 use crate::span::Extent;
-use crate::tags::ReplayGain;
+use crate::tags::{ReplayGain, Tags};
 use crate::warning::Warning;
 
 /// An MP3 whose frames are written; lengths are PCM samples per channel.
@@ -108,6 +108,8 @@ impl Outcome<'_> {
             output_samples: self.extent.output_len,
             output_bytes: bytes,
             tag_bytes: self.tag_bytes as u64,
+            tags: Tags::new(),
+            cover: None,
             frames,
             expected_duration: self.declared.map(|len| duration_of(len, rate)),
             loudness: self.loudness,

@@ -9,8 +9,8 @@ use crate::support::mp3_check::check;
 use crate::support::music::music;
 use crate::support::programs::{aac_movie, assert_silent, coded_movie, presented, run};
 use micropy_core::{
-    Channels, Converter, EmptyPart, Error, Options, PartOutcome, Report, Source, StreamSink,
-    StreamSource, Warning, probe,
+    Channels, Converter, EmptyPart, Error, Key, Options, PartOutcome, Report, Source, StreamSink,
+    StreamSource, TagOptions, Warning, probe,
 };
 
 const RATE: u32 = 44_100;
@@ -263,6 +263,39 @@ fn own_tag(mp3: &[u8], name: &str) -> Option<String> {
             .trim_end_matches('\0')
             .to_owned(),
     )
+}
+
+#[test]
+fn the_report_tells_what_the_tag_of_the_mp3_says() {
+    let said = |options: Options, name: &str| {
+        let (mp3, report) = convert(options, clip(name).as_slice());
+        let texts = [Key::Title, Key::Artist, Key::Album];
+        let texts = texts.map(|key| report.tags.get(&key).map(str::to_owned));
+        // Each stands in the MP3, and so does the picture.
+        let holds = |bytes: &[u8]| mp3.windows(bytes.len()).any(|window| window == bytes);
+        for text in texts.iter().flatten() {
+            assert!(holds(text.as_bytes()), "{text}");
+        }
+        let cover = report.cover;
+        assert!(cover.as_ref().is_none_or(|cover| holds(cover.data())));
+        (texts, cover.map(|cover| cover.mime()))
+    };
+    let own = [
+        "Harbour at Seven",
+        "The Kettle",
+        "Fresh Snow \u{2013} Gr\u{f6}\u{df}e",
+    ];
+    let own = own.map(|text| Some(text.to_owned()));
+    for (name, kind) in [
+        ("tags-cover-jpeg.m4a", "image/jpeg"),
+        ("tags-cover-png.m4a", "image/png"),
+    ] {
+        assert_eq!(said(Options::new(), name), (own.clone(), Some(kind)));
+    }
+    let bare = TagOptions::new().copy(false).edit(Key::Title, "Another");
+    let titled = [Some("Another".to_owned()), None, None];
+    let options = Options::new().tags(bare);
+    assert_eq!(said(options, "tags-cover-jpeg.m4a"), (titled, None));
 }
 
 #[test]

@@ -46,7 +46,7 @@ enum Action {
     Disable(Address),
     /// Let a disabled user sign in again
     Enable(Address),
-    /// Remove a user with all jobs and files
+    /// Remove a user with all webhooks, jobs and files
     Remove(Removal),
     /// Give a user a role
     Role(Position),
@@ -192,7 +192,7 @@ async fn check_jobs(all: &Users, email: &str) -> Result<(), Failure> {
     }
 }
 
-/// Removes a user, then the jobs, so that no more come. Of a user who was removed before, those that were left.
+/// Removes a user, then webhooks and jobs, so that no more come. Of a user who was removed before, those that were left.
 async fn remove(all: &Users, email: &str, keep_jobs: bool) -> Result<(), Failure> {
     let is_removed = match all.users().remove(email, None).await {
         Ok(()) => true,
@@ -202,14 +202,27 @@ async fn remove(all: &Users, email: &str, keep_jobs: bool) -> Result<(), Failure
     if is_removed {
         println!("removed {email}");
     }
+    // Of jobs that are kept, too: nobody else's URL is to be told of them, nor of those of who has the address next.
+    let webhooks = all.remove_webhooks_of(email).await?;
+    if let Some(count @ 1..) = webhooks {
+        println!("removed {count} webhooks of {email}");
+    }
+    let what = if keep_jobs {
+        "webhooks"
+    } else {
+        "webhooks and jobs"
+    };
+    if is_removed && webhooks.is_none() {
+        eprintln!(
+            "micropy-server: the {what} stay: the same command with the gateway's settings removes them"
+        );
+        return Ok(());
+    }
     if keep_jobs {
         return Ok(());
     }
     match all.jobs_of(email).await? {
-        Some(0) if is_removed => {}
-        None if is_removed => eprintln!(
-            "micropy-server: the jobs stay: the same command with the gateway's settings removes them"
-        ),
+        Some(0) if is_removed || webhooks > Some(0) => {}
         None | Some(0) => return Err(failure(Error::NotFound, email)),
         Some(jobs) => {
             all.remove_jobs_of(email).await?;

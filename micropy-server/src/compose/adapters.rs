@@ -402,7 +402,7 @@ impl Adapters {
     }
 
     /// The webhooks: in the ledger's database.
-    async fn webhooks(&self) -> io::Result<Arc<dyn Webhooks>> {
+    pub async fn webhooks(&self) -> io::Result<Arc<dyn Webhooks>> {
         let url = self.jobs_url();
         match scheme(url) {
             #[cfg(feature = "mongodb")]

@@ -13,7 +13,7 @@ use axum::Router;
 use micropy_adapters::clock::SystemClock;
 use micropy_core::ports::jobs::Topics;
 use micropy_core::ports::queue::{self, DeadLetters};
-use micropy_core::ports::{Auth, Clock as _, Timestamp, binding};
+use micropy_core::ports::{Auth, Clock as _, Timestamp, binding, webhooks};
 use micropy_services::Ports;
 use micropy_services::accounts::{Accounts, LocalAccounts, RemoteAccounts};
 use micropy_services::auth::AuthService;
@@ -94,6 +94,21 @@ impl Users {
     pub async fn remove_jobs_of(&self, owner: &str) -> io::Result<()> {
         let removed = self.adapters.ports().await?.remove_all(owner).await;
         removed.map_err(io::Error::other)
+    }
+
+    /// Removes all webhooks of a user with their deliveries. Returns how many there were; `None` where the settings do not
+    /// say where they are: beside the jobs.
+    pub async fn remove_webhooks_of(&self, owner: &str) -> io::Result<Option<usize>> {
+        if !self.adapters.know_jobs() {
+            return Ok(None);
+        }
+        let webhooks = self.adapters.webhooks().await?;
+        let removed = async {
+            let endpoints = webhooks.endpoints(owner).await?;
+            webhooks.remove_owner(owner).await?;
+            Ok::<_, webhooks::Error>(endpoints.len())
+        };
+        removed.await.map(Some).map_err(io::Error::other)
     }
 
     /// Ends what was opened in order.

@@ -55,7 +55,7 @@ pub async fn upload(
     }
     let headers = headers(&gateway, &received);
     if json {
-        (headers, Json(gateway.uploaded(batch, received))).into_response()
+        (headers, Json(gateway.uploaded(batch, received).await)).into_response()
     } else {
         (headers, "success!").into_response()
     }

@@ -1,7 +1,6 @@
 //! Changes of jobs, as server-sent events.
 
 use std::convert::Infallible;
-use std::future::ready;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -58,8 +57,11 @@ pub async fn events(
     let changes = gateway.ports.jobs.watch(&session.email).await?;
     let viewer = gateway.clone();
     let jobs = changes.filter_map(move |job| {
-        let event = Event::default().event("job").json_data(viewer.view(job));
-        ready(event.ok())
+        let viewer = viewer.clone();
+        async move {
+            let job = viewer.view(job).await;
+            Event::default().event("job").json_data(job).ok()
+        }
     });
     let first = stream::iter([Event::default().event("ready").data("{}")]);
     let (shutdown, watched) = (gateway.shutdown.clone(), gateway.watch_token(&session));

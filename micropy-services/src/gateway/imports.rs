@@ -128,5 +128,5 @@ pub async fn import(
         Ok::<_, Problem>(job)
     });
     let job = submitted.await?;
-    Ok((StatusCode::CREATED, Json(gateway.view(job))).into_response())
+    Ok((StatusCode::CREATED, Json(gateway.view(job).await)).into_response())
 }

@@ -113,7 +113,7 @@ pub async fn list(
     responses((status = 200, body = JobView), (status = 404, body = Problem))
 )]
 pub async fn show(State(gateway): State<Shared>, OwnJob(job): OwnJob) -> Json<JobView> {
-    Json(gateway.view(job))
+    Json(gateway.view(job).await)
 }
 
 /// Cancel a job that is not finished.
@@ -136,7 +136,8 @@ pub async fn cancel(
         gateway.writers.interrupt(job.id).await;
         gateway.ports.videos.delete(job.source).await?;
     }
-    Ok(Json(gateway.view(gateway.ports.jobs.get(job.id).await?)))
+    let job = gateway.ports.jobs.get(job.id).await?;
+    Ok(Json(gateway.view(job).await))
 }
 
 /// Retry a job that failed or was cancelled.
@@ -164,7 +165,8 @@ pub async fn retry(
     let message = publishing.in_scope(|| Body::another_request(&job));
     let owed = gateway.ports.jobs.retry(job.id, message).await?;
     gateway.ports.try_send(owed).await;
-    Ok(Json(gateway.view(gateway.ports.jobs.get(job.id).await?)))
+    let job = gateway.ports.jobs.get(job.id).await?;
+    Ok(Json(gateway.view(job).await))
 }
 
 impl Gateway {
@@ -190,8 +192,8 @@ impl Gateway {
                     text.push(',');
                 }
                 // Plain structs always serialise.
-                *text +=
-                    &serde_json::to_string(&self.view(job)).unwrap_or_else(|e| unreachable!("{e}"));
+                let view = serde_json::to_string(&self.view(job).await);
+                *text += &view.unwrap_or_else(|e| unreachable!("{e}"));
                 written += 1;
                 if text.len() >= bytes {
                     break;

@@ -10,6 +10,7 @@ mod export;
 mod imports;
 mod jobs;
 mod limits;
+mod line;
 mod mails;
 mod operation;
 mod peaks;
@@ -108,6 +109,8 @@ pub struct Gateway {
     base: Arc<str>,
     writers: Arc<tus::Writers>,
     admission: Arc<quota::Admission>,
+    /// Where the jobs of users stand in line.
+    lines: Arc<line::Lines>,
     /// Registrations of each network.
     registrations: Arc<Allowance>,
     /// Requests of conversions that each user has made void.
@@ -151,6 +154,7 @@ impl Gateway {
             base: "".into(),
             writers: Arc::default(),
             admission: Arc::default(),
+            lines: Arc::default(),
             registrations: Arc::new(Allowance::new(REGISTRATIONS)),
             voided: Arc::new(Allowance::new(quota::VOIDED)),
             mails: Arc::new(Semaphore::new(mails::MAX_REQUESTS)),

@@ -103,28 +103,33 @@ pub async fn upload(
     if let (true, Some(problem)) = (failed, first) {
         return Err(problem);
     }
-    let created = (StatusCode::CREATED, Json(gateway.uploaded(batch, received))).into_response();
+    let created = (
+        StatusCode::CREATED,
+        Json(gateway.uploaded(batch, received).await),
+    )
+        .into_response();
     // The jobs of a request that is repeated may have long reports.
     Ok(created.map(|body| hold(body, slot)))
 }
 
 impl Gateway {
     /// The response for the files of a request.
-    pub fn uploaded(&self, batch: Id, received: Vec<Received>) -> Uploaded {
-        let view = |file: Received| {
+    pub async fn uploaded(&self, batch: Id, received: Vec<Received>) -> Uploaded {
+        let mut files = Vec::with_capacity(received.len());
+        for file in received {
             let (job, problem) = match file.result {
-                Ok(job) => (Some(self.view(job)), None),
+                Ok(job) => (Some(self.view(job).await), None),
                 Err(problem) => (None, Some(problem)),
             };
-            UploadedFile {
+            files.push(UploadedFile {
                 file_name: file.file_name,
                 job,
                 problem,
-            }
-        };
+            });
+        }
         Uploaded {
             batch: batch.to_string(),
-            files: received.into_iter().map(view).collect(),
+            files,
         }
     }
 }

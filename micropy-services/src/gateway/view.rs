@@ -9,6 +9,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Gateway;
+use super::line::QueueView;
 use crate::job::peaks::Peaks;
 use crate::job::product::Product;
 
@@ -32,6 +33,9 @@ pub struct JobView {
     pub state: &'static str,
     /// The fraction of the conversion that is done, 0 to 1.
     pub progress: f32,
+    /// Where it stands while it is queued. None where that is not known: just after it was put off, or beside an original
+    /// converter.
+    pub queue: Option<QueueView>,
     /// How often the conversion was started.
     pub attempts: u32,
     /// Why it failed, in words for people.
@@ -64,7 +68,8 @@ pub struct Mp3View {
     /// Where to get it. With `?download=1`, browsers save it.
     pub url: String,
     /// The engine's report: `codec`, `duration` in seconds, `sample_rate`, `channels`, `mean_bitrate`, `samples`,
-    /// `complete`, `warnings`. For a ZIP file it is about all its MP3s together, and has their number as `chapters`.
+    /// `complete`, `warnings`; where the MP3's tag has them, `title`, `artist`, `album`, each cut to 100 characters, and the
+    /// bytes of a JPEG or PNG as `cover`. For a ZIP file it is about all its MP3s together, and has their number as `chapters`.
     pub report: Value,
     /// Where to get its waveform. None where it was not drawn.
     pub peaks: Option<String>,
@@ -72,8 +77,12 @@ pub struct Mp3View {
 
 impl Gateway {
     /// A job as clients see it.
-    pub fn view(&self, job: Job) -> JobView {
-        JobView::of(job, &self.base)
+    pub async fn view(&self, job: Job) -> JobView {
+        let queue = self.lines.place(&*self.ports.jobs, &job).await;
+        JobView {
+            queue,
+            ..JobView::of(job, &self.base)
+        }
     }
 }
 
@@ -88,6 +97,7 @@ impl JobView {
             origin: job.origin.as_deref().map(without_secrets),
             state: job.state.name(),
             progress: job.progress,
+            queue: None,
             attempts: job.attempts,
             failure: job.failure,
             mp3: job

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use micropy_core::{
-    Converter, Division, EmptyPart, Error, Options, PartOutcome, PeakBits, Report, SeekSink,
+    Converter, Division, EmptyPart, Error, Key, Options, PartOutcome, PeakBits, Report, SeekSink,
     Source, Waveform, file_stem,
 };
 use zip::write::SimpleFileOptions;
@@ -25,6 +25,9 @@ use crate::job::product::Product;
 const MAX_PARTS: usize = 1000;
 /// Bytes of the tags of all parts together: each part repeats the cover.
 const MAX_TAG_BYTES: u64 = 1 << 30;
+
+/// Covers that the page shows: what is no picture of these kinds is not asked for.
+const SHOWN: [&str; 2] = ["image/jpeg", "image/png"];
 
 /// How to convert it.
 pub struct Conversion {
@@ -249,7 +252,16 @@ fn describe(
     let audio: Duration = reports.iter().map(Report::duration).sum();
     let bits = |report: &Report| (report.output_bytes - report.tag_bytes) as f64 * 8.0;
     let mean_bitrate = reports.iter().map(bits).sum::<f64>() / audio.as_secs_f64();
+    // A ZIP file has no tag. What its MP3s have in common is theirs.
+    let is_one = empty.is_none();
+    let label = |key| first.and_then(|report| report.tags.get(&key).map(report::label));
+    let cover = first.and_then(|report| report.cover.as_ref());
+    let cover = cover.filter(|cover| is_one && SHOWN.contains(&cover.mime()));
     let mut report = report::Report {
+        title: label(Key::Title).filter(|_| is_one),
+        artist: label(Key::Artist),
+        album: label(Key::Album),
+        cover: cover.map(|cover| cover.data().len() as u64),
         codec: first.map(|report| report.codec.to_string()),
         duration: audio.as_secs_f64(),
         sample_rate: first.map(|report| report.output_sample_rate),

@@ -15,6 +15,8 @@ const MOST_WARNINGS: usize = 50;
 const WARNINGS_BYTES: usize = 12 << 10;
 /// ... and the characters of each: a thousand parts of a damaged file have ten thousand warnings.
 const WARNING_CHARS: usize = 400;
+/// The characters of a title, an artist and an album: what is longer is cut, here and not in the MP3.
+const LABEL_CHARS: usize = 100;
 
 /// The report of a conversion, as the ledger keeps it in JSON. Where a video was divided, it is about all parts together.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -36,12 +38,30 @@ pub struct Report {
     pub complete: bool,
     /// What is wrong with the source, in words for people.
     pub warnings: Vec<String>,
+    /// The title, as the MP3's tag has it; none where there are several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The artist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artist: Option<String>,
+    /// The album.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub album: Option<String>,
+    /// Bytes of the front cover in the MP3's tag, if it has one that browsers show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cover: Option<u64>,
     /// MP3s in a ZIP file; none where there is one MP3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chapters: Option<usize>,
     /// The waveform of what was made; none where it was copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peaks: Option<Peaks>,
+}
+
+/// A text of a tag as a line of a report: without control characters, and not too long.
+pub fn label(text: &str) -> String {
+    let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    plain.take(LABEL_CHARS).collect()
 }
 
 impl Report {
@@ -88,6 +108,7 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::peaks::POINTS;
 
     #[test]
     fn whatever_a_file_is_warned_of_the_report_fits() {
@@ -97,7 +118,22 @@ mod tests {
             (1000, "\u{1f3b5}".repeat(10_000)),
             (100_000, "truncated".to_owned()),
         ] {
-            let mut report = Report::default();
+            let label = || Some(label(&text));
+            let mut report = Report {
+                title: label(),
+                artist: label(),
+                album: label(),
+                cover: Some(u64::MAX),
+                codec: Some("HE-AAC v2".to_owned()),
+                duration: f64::MAX,
+                mean_bitrate: f64::MAX,
+                peaks: Some(Peaks {
+                    sample_rate: u32::MAX,
+                    samples_per_pixel: u64::MAX,
+                    values: vec![-1; 2 * POINTS.get() as usize],
+                }),
+                ..Report::default()
+            };
             report.warn((0..count).map(|n| format!("{n}: {text}")));
             let told = report.warnings.len() - 1;
             let more = format!("and {} more warnings", count - told);

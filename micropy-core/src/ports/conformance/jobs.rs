@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Fixture, both, id, within};
 use crate::ports::jobs::{
     Begin, CLAIM_TIME, Created, Ended, Error, Filter, IN_LINE, Job, LONGEST_TERM, Lease, Ledger,
-    Message, Notice, Outcome, Output, Owed, State, Topic, Topics, Turn, Usage,
+    Line, Message, Notice, Outcome, Output, Owed, State, Topic, Topics, Turn, Usage,
 };
 use crate::ports::time::ManualClock;
 use crate::ports::{Clock as _, Id, Queue};
@@ -60,6 +60,7 @@ pub async fn run(fixture: &dyn Fixture, ledger: &dyn Ledger, queues: Queues<'_>)
     suite.lists_are_of_one_owner_filtered_and_paged().await;
     suite.stale_jobs_are_found().await;
     suite.references_usage_and_census_count().await;
+    suite.the_line_says_who_is_before_whom().await;
     suite.a_watcher_sees_changes_of_its_owner().await;
     suite.an_owed_message_has_one_sender_at_a_time().await;
     suite.what_is_void_is_not_owed().await;
@@ -1132,6 +1133,53 @@ impl Suite<'_> {
         );
         assert_eq!(census.oldest_queued, Some(self.get(2).await.created));
         self.delete([1, 2]).await;
+    }
+
+    async fn the_line_says_who_is_before_whom(&self) {
+        let line = async |owner| self.ledger.line(owner).await.expect("line");
+        let ids = |bytes: &[u8]| bytes.iter().copied().map(id).collect::<Vec<_>>();
+        assert_eq!(line(ANN).await, Line::default(), "nobody is in line");
+        let pause = || self.fixture.elapse(Duration::from_millis(5));
+        // One that was asked for later is not always behind.
+        for (byte, owner) in [(7, BOB), (1, ANN), (2, ANN), (3, ANN)] {
+            self.ask(byte, owner).await;
+            pause().await;
+        }
+        let of_ann = line(ANN).await;
+        assert_eq!(of_ann.in_line, ids(&[7, 1]), "in the order of the requests");
+        assert_eq!(of_ann.waiting, ids(&[2, 3]));
+        assert_eq!((of_ann.running, of_ann.took), (0, Vec::new()));
+        let of_bob = line(BOB).await;
+        assert_eq!(of_bob.in_line, ids(&[7, 1]), "the line is of all owners");
+        assert_eq!(of_bob.waiting, [], "what waits is its owner's alone");
+
+        let (lease, _) = self.begin(1).await;
+        pause().await;
+        let begun = line(ANN).await;
+        assert_eq!((begun.in_line, begun.running), (ids(&[7, 2]), 1));
+        assert_eq!(begun.waiting, ids(&[3]));
+        self.fixture.elapse(Duration::from_millis(300)).await;
+        let done = Outcome::Done(output(id(50)));
+        self.ledger.finish(lease, done, None).await.expect("finish");
+        let [took] = line(ANN).await.took[..] else {
+            panic!("one conversion is done");
+        };
+        let expected = Duration::from_millis(300)..Duration::from_secs(60);
+        assert!(expected.contains(&took), "it took {took:?}");
+
+        // What was put off is in line for its owner's others alone.
+        let (lease, _) = self.begin(2).await;
+        let released = self.ledger.release(lease, Ended::Unavailable).await;
+        released.expect("release");
+        let put_off = line(ANN).await;
+        assert_eq!(put_off.in_line, ids(&[7, 3]));
+        assert_eq!((put_off.waiting, put_off.running), (Vec::new(), 0));
+        self.ledger.cancel(id(7)).await.expect("cancel");
+        assert_eq!(line(BOB).await.in_line, ids(&[3]));
+        // The messages of those that were begun are still in the queue.
+        self.requested().await;
+        self.delete([1, 2, 3, 7]).await;
+        assert_eq!(line(ANN).await, Line::default());
     }
 
     async fn the_ledger_keeps_its_name_and_counts_generations(&self) {

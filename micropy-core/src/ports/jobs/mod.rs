@@ -19,7 +19,7 @@ pub use job::{Job, NotAState, Outcome, Output, State};
 pub use lifecycle::{Begin, Created, Ended, Jobs, LONGEST_TERM, Lease, Notice};
 pub use outbox::{CLAIM_TIME, IN_LINE, JobOutbox, Message, Owed, Topic, Topics};
 pub use sweep_lease::{SweepLease, Turn};
-pub use views::{Census, Filter, JobStream, JobViews, Usage};
+pub use views::{Census, Filter, JobStream, JobViews, LINE_LENGTH, LINE_SAMPLES, Line, Usage};
 pub use watch::Watchers;
 
 use super::BackendError;

@@ -1,6 +1,7 @@
 //! Looking at the ledger: lists, counts and changes.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_core::Stream;
@@ -35,6 +36,26 @@ pub struct Census {
     pub states: Vec<(State, u64)>,
     /// When the longest-waiting job was asked for.
     pub oldest_queued: Option<Timestamp>,
+}
+
+/// The most jobs of each kind that a [`Line`] names. Where those behind them stand is not told.
+pub const LINE_LENGTH: usize = 500;
+
+/// The last conversions whose times a [`Line`] tells.
+pub const LINE_SAMPLES: usize = 20;
+
+/// What the queued jobs of an owner wait for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// The jobs of all owners that are in line, in the order in which they were requested: see
+    /// [`IN_LINE`](super::IN_LINE). One that was put off is not among them.
+    pub in_line: Vec<Id>,
+    /// The owner's jobs that wait for their turn, in the order in which they have it.
+    pub waiting: Vec<Id>,
+    /// Jobs that are being converted.
+    pub running: u64,
+    /// How long the last conversions took.
+    pub took: Vec<Duration>,
 }
 
 /// Jobs as they change; see [`JobViews::watch`].
@@ -72,6 +93,10 @@ pub trait JobViews: Send + Sync {
 
     /// The whole ledger in a few numbers.
     async fn census(&self) -> Result<Census, Error>;
+
+    /// What an owner's queued jobs wait for. It costs little, however many jobs there are; still, ask once for all of an
+    /// owner's jobs, and again after seconds. A ledger whose owners do not take turns knows of no line, and says nothing.
+    async fn line(&self, owner: &str) -> Result<Line, Error>;
 
     /// The owner's jobs as they change from now on: every job at least once after its last change, not
     /// necessarily every state in between. A job that is deleted is not heard of again. The stream ends when its reader

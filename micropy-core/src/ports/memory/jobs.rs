@@ -8,8 +8,8 @@ use super::lock;
 use crate::ports::binding::Identity;
 use crate::ports::jobs::{
     Begin, CLAIM_TIME, Census, Created, Ended, Entry, Error, Filter, IN_LINE, Job, JobOutbox,
-    JobStream, JobViews, Jobs, LONGEST_TERM, Lease, LedgerIdentity, Message, Notice, Outcome, Owed,
-    State, SweepLease, Turn, Usage, Watchers, has_ended,
+    JobStream, JobViews, Jobs, LINE_LENGTH, LINE_SAMPLES, LONGEST_TERM, Lease, LedgerIdentity,
+    Line, Message, Notice, Outcome, Owed, State, SweepLease, Turn, Usage, Watchers, has_ended,
 };
 use crate::ports::{Clock, Id, Timestamp};
 
@@ -383,6 +383,36 @@ impl JobViews for MemoryJobs {
         Ok(Census {
             states: State::ALL.map(|state| (state, count(state))).to_vec(),
             oldest_queued: queued.map(|job| job.created).min(),
+        })
+    }
+
+    async fn line(&self, owner: &str) -> Result<Line, Error> {
+        let contents = lock(&self.state);
+        let entries = || contents.entries.values();
+        let is_new = |entry: &&Entry| entry.in_line && entry.job.started.is_none();
+        let mut in_line: Vec<&Job> = entries().filter(is_new).map(|entry| &entry.job).collect();
+        in_line.sort_by_key(|job| (job.requested, job.id));
+        let waits = |entry: &&Entry| entry.waiting.is_some() && entry.job.owner == owner;
+        let running = |job: &&Job| job.state == State::Running;
+        let mut done: Vec<&Job> = contents
+            .jobs()
+            .filter(|job| job.state == State::Done)
+            .collect();
+        done.sort_by_key(|job| std::cmp::Reverse(job.updated));
+        let took = |job: &Job| Some(job.finished?.since(job.started?));
+        Ok(Line {
+            in_line: in_line.iter().map(|job| job.id).take(LINE_LENGTH).collect(),
+            waiting: entries()
+                .filter(waits)
+                .map(|entry| entry.job.id)
+                .take(LINE_LENGTH)
+                .collect(),
+            running: contents.jobs().filter(running).count() as u64,
+            took: done
+                .into_iter()
+                .take(LINE_SAMPLES)
+                .filter_map(took)
+                .collect(),
         })
     }
 
