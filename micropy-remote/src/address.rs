@@ -23,6 +23,7 @@ pub struct Address {
     /// Those of the URL, decoded.
     pub login: Option<Login>,
     /// The name of a store's object, as it is typed: there is no escaping in it.
+    #[cfg_attr(not(feature = "stores"), allow(dead_code))]
     pub key: String,
     /// What may be shown of it.
     pub shown: String,
