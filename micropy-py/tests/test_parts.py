@@ -1,6 +1,7 @@
 """Parts, sizes, silence, joined files, PCM and waveforms."""
 
 import array
+import asyncio
 import inspect
 import io
 import json
