@@ -9,10 +9,13 @@
 //! Why none of the usual libraries: each picks other instructions on another processor, and rounds otherwise there.
 
 use std::f64::consts::{PI, TAU};
-use std::ops::{Add, Mul, Sub};
+use std::ops::{Add, Mul, Range, Sub};
 use std::sync::Arc;
 
 use wide::f32x4;
+
+/// Numbers that are computed side by side.
+const FOUR: usize = 4;
 
 /// Complex numbers that the processor takes several of at once: their real and imaginary parts apart.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +37,15 @@ impl Complexes {
     pub fn resize(&mut self, len: usize) {
         self.re.resize(len, 0.0);
         self.im.resize(len, 0.0);
+    }
+
+    /// The real and imaginary parts of those in `range`, as so many fours.
+    #[inline(always)]
+    fn fours(&self, range: Range<usize>, fours: usize) -> (&[[f32; FOUR]], &[[f32; FOUR]]) {
+        (
+            &self.re[range.clone()].as_chunks::<FOUR>().0[..fours],
+            &self.im[range].as_chunks::<FOUR>().0[..fours],
+        )
     }
 
     /// The same with real and imaginary parts exchanged: the inverse transform of that is the transform of this, again
@@ -278,51 +290,18 @@ fn passes(len: usize, radices: &[usize]) -> Vec<Pass> {
 
 /// One number, or several side by side.
 trait Lanes: Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> {
-    const WIDTH: usize;
     fn splat(value: f32) -> Self;
-    fn load(values: &[f32], at: usize) -> Self;
-    fn store(self, values: &mut [f32], at: usize);
-    /// Stores each as one of `step` that lie beside each other.
-    fn store_apart(self, values: &mut [f32], at: usize, step: usize);
 }
 
 impl Lanes for f32 {
-    const WIDTH: usize = 1;
     fn splat(value: f32) -> f32 {
         value
-    }
-    fn load(values: &[f32], at: usize) -> f32 {
-        values[at]
-    }
-    fn store(self, values: &mut [f32], at: usize) {
-        values[at] = self;
-    }
-    fn store_apart(self, values: &mut [f32], at: usize, _step: usize) {
-        values[at] = self;
     }
 }
 
 impl Lanes for f32x4 {
-    const WIDTH: usize = 4;
     fn splat(value: f32) -> f32x4 {
         f32x4::splat(value)
-    }
-    #[inline(always)]
-    fn load(values: &[f32], at: usize) -> f32x4 {
-        let mut lanes = [0.0; 4];
-        lanes.copy_from_slice(&values[at..at + 4]);
-        f32x4::new(lanes)
-    }
-    #[inline(always)]
-    fn store(self, values: &mut [f32], at: usize) {
-        values[at..at + 4].copy_from_slice(&self.to_array());
-    }
-    #[inline(always)]
-    fn store_apart(self, values: &mut [f32], at: usize, step: usize) {
-        let values = &mut values[at..at + 3 * step + 1];
-        for (lane, value) in self.to_array().into_iter().enumerate() {
-            values[lane * step] = value;
-        }
     }
 }
 
@@ -333,15 +312,17 @@ struct Numbers<L> {
     im: L,
 }
 
-impl<L: Lanes> Numbers<L> {
+impl Numbers<f32x4> {
     #[inline(always)]
-    fn load(from: &Complexes, at: usize) -> Self {
+    fn of_four(re: [f32; FOUR], im: [f32; FOUR]) -> Self {
         Numbers {
-            re: L::load(&from.re, at),
-            im: L::load(&from.im, at),
+            re: f32x4::new(re),
+            im: f32x4::new(im),
         }
     }
+}
 
+impl<L: Lanes> Numbers<L> {
     #[inline(always)]
     fn splat((re, im): Bin) -> Self {
         Numbers {
@@ -416,53 +397,81 @@ impl Pass {
         });
         let Pass { count, stride, .. } = *self;
         if stride == 1 {
-            let wide = count - count % f32x4::WIDTH;
-            for p in (0..wide).step_by(f32x4::WIDTH) {
-                self.combine_first::<R, f32x4>(&roots, from, to, p);
-            }
-            for p in wide..count {
-                self.combine_first::<R, f32>(&roots, from, to, p);
-            }
+            self.combine_first::<R>(&roots, from, to);
             return;
         }
-        let wide = stride - stride % f32x4::WIDTH;
+        // Fours of a row. Rows that are cut out once need no checks of each access.
+        let fours = stride / FOUR;
         for p in 0..count {
             let twiddles: [Bin; R] = std::array::from_fn(|k| match k {
                 0 => (1.0, 0.0),
                 _ => (self.twiddles[k - 1].re[p], self.twiddles[k - 1].im[p]),
             });
-            for q in (0..wide).step_by(f32x4::WIDTH) {
-                self.combine_rest::<R, f32x4>(&roots, &twiddles, from, to, p, q);
+            let rows: [_; R] = std::array::from_fn(|j| {
+                let begin = stride * (p + j * count);
+                from.fours(begin..begin + stride, fours)
+            });
+            let block = stride * R * p..stride * R * (p + 1);
+            let to_re = rows_mut::<R>(&mut to.re[block.clone()], stride, fours);
+            let to_im = rows_mut::<R>(&mut to.im[block], stride, fours);
+            for i in 0..fours {
+                let inputs = rows.map(|(re, im)| Numbers::of_four(re[i], im[i]));
+                let outputs = butterfly::<R, f32x4>(&roots, inputs);
+                for (k, mut output) in outputs.into_iter().enumerate() {
+                    if k > 0 {
+                        output = output.times(Numbers::splat(twiddles[k]));
+                    }
+                    to_re[k][i] = output.re.to_array();
+                    to_im[k][i] = output.im.to_array();
+                }
             }
-            for q in wide..stride {
-                self.combine_rest::<R, f32>(&roots, &twiddles, from, to, p, q);
+            for q in FOUR * fours..stride {
+                self.combine_one::<R>(&roots, &twiddles, from, to, p, q);
             }
         }
     }
 
-    /// The combinations from `p` on of the first pass, whose outputs lie beside each other.
-    #[inline(always)]
-    fn combine_first<const R: usize, L: Lanes>(
+    /// The first pass, whose outputs lie beside each other.
+    fn combine_first<const R: usize>(
         &self,
         roots: &[Bin; R],
         from: &Complexes,
         to: &mut Complexes,
-        p: usize,
     ) {
-        let inputs = std::array::from_fn(|j| Numbers::<L>::load(from, p + j * self.count));
-        let outputs = butterfly::<R, L>(roots, inputs);
-        for (k, mut output) in outputs.into_iter().enumerate() {
-            if k > 0 {
-                output = output.times(Numbers::load(&self.twiddles[k - 1], p));
+        let count = self.count;
+        let fours = count / FOUR;
+        let rows: [_; R] = std::array::from_fn(|j| from.fours(j * count..(j + 1) * count, fours));
+        // The first output is not turned.
+        let twiddles: [_; R] =
+            std::array::from_fn(|k| self.twiddles[k.max(1) - 1].fours(0..count, fours));
+        let to_re = to.re.chunks_exact_mut(FOUR * R);
+        let to_im = to.im.chunks_exact_mut(FOUR * R);
+        for (i, (to_re, to_im)) in (0..fours).zip(to_re.zip(to_im)) {
+            let inputs = rows.map(|(re, im)| Numbers::of_four(re[i], im[i]));
+            let outputs = butterfly::<R, f32x4>(roots, inputs);
+            for (k, mut output) in outputs.into_iter().enumerate() {
+                if k > 0 {
+                    let (re, im) = twiddles[k];
+                    output = output.times(Numbers::of_four(re[i], im[i]));
+                }
+                let (re, im) = (output.re.to_array(), output.im.to_array());
+                for lane in 0..FOUR {
+                    to_re[lane * R + k] = re[lane];
+                    to_im[lane * R + k] = im[lane];
+                }
             }
-            output.re.store_apart(&mut to.re, p * R + k, R);
-            output.im.store_apart(&mut to.im, p * R + k, R);
+        }
+        for p in FOUR * fours..count {
+            let twiddles = std::array::from_fn(|k| match k {
+                0 => (1.0, 0.0),
+                _ => (self.twiddles[k - 1].re[p], self.twiddles[k - 1].im[p]),
+            });
+            self.combine_one::<R>(roots, &twiddles, from, to, p, 0);
         }
     }
 
-    /// Combination `p` for the positions from `q` on.
-    #[inline(always)]
-    fn combine_rest<const R: usize, L: Lanes>(
+    /// Combination `p` for the position `q` alone.
+    fn combine_one<const R: usize>(
         &self,
         roots: &[Bin; R],
         twiddles: &[Bin; R],
@@ -471,18 +480,37 @@ impl Pass {
         p: usize,
         q: usize,
     ) {
-        let at = |j: usize| q + self.stride * (p + j * self.count);
-        let inputs = std::array::from_fn(|j| Numbers::<L>::load(from, at(j)));
-        let outputs = butterfly::<R, L>(roots, inputs);
+        let inputs = std::array::from_fn(|j| {
+            let at = q + self.stride * (p + j * self.count);
+            Numbers {
+                re: from.re[at],
+                im: from.im[at],
+            }
+        });
+        let outputs = butterfly::<R, f32>(roots, inputs);
         for (k, mut output) in outputs.into_iter().enumerate() {
             if k > 0 {
                 output = output.times(Numbers::splat(twiddles[k]));
             }
             let at = q + self.stride * (p * R + k);
-            output.re.store(&mut to.re, at);
-            output.im.store(&mut to.im, at);
+            (to.re[at], to.im[at]) = (output.re, output.im);
         }
     }
+}
+
+/// `R` rows of `stride` values, each as so many fours.
+#[inline(always)]
+fn rows_mut<const R: usize>(
+    values: &mut [f32],
+    stride: usize,
+    fours: usize,
+) -> [&mut [[f32; FOUR]]; R] {
+    let mut rest = values;
+    std::array::from_fn(|_| {
+        let (row, others) = std::mem::take(&mut rest).split_at_mut(stride);
+        rest = others;
+        &mut row.as_chunks_mut::<FOUR>().0[..fours]
+    })
 }
 
 /// The transform of `R` numbers, 2, 4 or odd. `roots`: exp(−2πi·k / R).

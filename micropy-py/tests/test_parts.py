@@ -1,6 +1,7 @@
 """Parts, sizes, silence, joined files, PCM and waveforms."""
 
 import array
+import asyncio
 import inspect
 import io
 import json
@@ -129,6 +130,27 @@ def test_a_waveform_is_drawn(clip):
     for wrong in ({"points": 0}, {"points": 10, "bits": 12}):
         with pytest.raises(micropy.InvalidOption):
             micropy.peaks(clip, **wrong)
+
+
+def test_a_conversion_draws_the_waveform_of_what_it_makes(media, clip, tmp_path):
+    plain = micropy.convert(clip)
+    drawn = micropy.convert(clip, peaks=100)
+    assert (plain.peaks, drawn.data) == (None, plain.data)
+    assert drawn.peaks == micropy.peaks(clip, 100)
+    fine = micropy.convert(clip, tmp_path / "talk.mp3", peaks=100, peak_bits=16)
+    assert fine.peaks == micropy.peaks(clip, 100, bits=16)
+    assert json.loads(json.dumps(fine.to_dict()))["peaks"] == fine.peaks
+    cut = micropy.convert(clip, io.BytesIO(), start=1, sample_rate=22_050, peaks=50)
+    assert (cut.peaks["sample_rate"], cut.peaks["length"], cut.peaks["samples_per_pixel"]) == (22_050, 50, 441)
+    # MP3 that is copied is not decoded.
+    assert micropy.convert(media / "mp3.mp4", peaks=100).peaks is None
+    joined = micropy.join([clip, clip], peaks=200)
+    assert joined.report.peaks["length"] == 200
+    assert [report.peaks for report in joined.inputs] == [None, None]
+    assert asyncio.run(micropy.convert_async(clip, peaks=100)).peaks == drawn.peaks
+    for wrong in ({"peaks": 0}, {"peaks": 10, "peak_bits": 12}, {"peaks": 2_000_000}):
+        with pytest.raises(micropy.InvalidOption):
+            micropy.convert(clip, **wrong)
 
 
 def test_help_names_every_option():
