@@ -50,6 +50,8 @@ const INDEX: &str = include_str!("../web/index.html");
 const ASSETS: &[Asset] = &[
     asset!("account.js", SCRIPT),
     asset!("api.js", SCRIPT),
+    asset!("covers.js", SCRIPT),
+    asset!("deletions.js", SCRIPT),
     asset!("icon.svg", "image/svg+xml"),
     asset!("id3.js", SCRIPT),
     asset!("jobs.js", SCRIPT),

@@ -6,20 +6,32 @@ import { request } from "./api.js";
 const HEADER = 10;
 /** A tag larger than this is not read to its end. */
 const LARGEST = 16 * 1024 * 1024;
+/** Bytes of the frames before the cover, which are texts. */
+const TEXTS = 32 * 1024;
 
 const latin1 = new TextDecoder("latin1");
 const DECODERS = [latin1, new TextDecoder("utf-16"), new TextDecoder("utf-16be"), new TextDecoder("utf-8")];
 
+async function part(url, first, last, options) {
+  const answer = await request(url, { headers: { range: `bytes=${first}-${last}` }, ...options });
+  return new Uint8Array(await answer.arrayBuffer());
+}
+
+const isTag = (bytes) => latin1.decode(bytes.subarray(0, 3)) === "ID3";
+
 /** Reads the tag at the start of the MP3 at `url`. */
 export async function readTag(url, signal) {
-  const part = async (first, last) => {
-    const answer = await request(url, { headers: { range: `bytes=${first}-${last}` }, signal });
-    return new Uint8Array(await answer.arrayBuffer());
-  };
-  const head = await part(0, HEADER - 1);
-  if (latin1.decode(head.subarray(0, 3)) !== "ID3") return parse(new Uint8Array(), 4);
+  const head = await part(url, 0, HEADER - 1, { signal });
+  if (!isTag(head)) return parse(new Uint8Array(), 4);
   const size = Math.min(synchsafe(head, 6), LARGEST);
-  return parse(size ? await part(HEADER, HEADER + size - 1) : new Uint8Array(), head[3]);
+  return parse(size ? await part(url, HEADER, HEADER + size - 1, { signal }) : new Uint8Array(), head[3]);
+}
+
+/** Reads the front cover, of `length` bytes, of the MP3 at `url`: nothing of the chapters behind it. */
+export async function readCover(url, length) {
+  // It is asked for by nobody: a session that has ended is noticed by what people do.
+  const start = await part(url, 0, TEXTS + length - 1, { anonymous: true });
+  return isTag(start) ? parse(start.subarray(HEADER), start[3]).cover : null;
 }
 
 const uint32 = (bytes, at) => ((bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3]) >>> 0;

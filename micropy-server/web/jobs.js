@@ -1,12 +1,15 @@
 // The list: files as they are uploaded and converted, newest first, those sent together in one group.
 
 import { call } from "./api.js";
+import { Deletions } from "./deletions.js";
 import { Row } from "./row.js";
 import { sentBefore } from "./sound.js";
 import { isElsewhere, newId, offset } from "./uploads.js";
-import { ask, complain, files, say, when } from "./words.js";
+import { complain, files, say, when } from "./words.js";
 
 const PAGE = 50;
+/** How often to ask where queued jobs stand: what moves them is done by others, of whom nothing is heard. */
+const LINE_MOVES = 5000;
 const UNDER_WAY = ["waiting", "sending", "queued", "running"];
 const groupTemplate = document.getElementById("group-template");
 const byName = new Intl.Collator(undefined, { numeric: true });
@@ -15,6 +18,7 @@ const byId = (id) => document.getElementById(id);
 export class Jobs {
   #uploads;
   #email;
+  #deletions = new Deletions((row) => this.#putBack(row));
   #rows = new Set();
   #groups = new Map();
   #show = "";
@@ -25,6 +29,7 @@ export class Jobs {
   constructor(uploads, email) {
     this.#uploads = uploads;
     this.#email = email;
+    setInterval(() => this.#askForLine(), LINE_MOVES);
     byId("more").onclick = () => this.#page(this.#next);
     byId("list-again").onclick = () => this.load();
     byId("filter").addEventListener("change", (event) => {
@@ -47,6 +52,21 @@ export class Jobs {
   /** Loads the newest files, and keeps what is there already. */
   load() {
     return this.#page(null);
+  }
+
+  /** Tells the service of what was deleted and not undone. */
+  settle() {
+    return this.#deletions.settle();
+  }
+
+  async #askForLine() {
+    if (document.hidden || ![...this.#rows].some((row) => row.job && row.phase === "queued")) return;
+    try {
+      const { jobs } = await call("GET", "/api/v1/jobs?state=queued&limit=100", undefined, { anonymous: true });
+      for (const job of jobs) if (this.#find(job.id)) this.#take(job, false);
+    } catch {
+      // Whoever listens for changes says what is wrong.
+    }
   }
 
   async #page(before) {
@@ -100,6 +120,11 @@ export class Jobs {
   }
 
   #take(job, isNews) {
+    const deleted = this.#deletions.row(job.id);
+    if (deleted) {
+      deleted.see(job);
+      return null;
+    }
     let row = this.#find(job.id);
     const isShown = !this.#show || this.#show.split(",").includes(job.state);
     if (!row) {
@@ -122,7 +147,7 @@ export class Jobs {
   }
 
   /** A row in its group, which is made where it is missing: at the top for news. */
-  #add(key, created, isNews) {
+  #add(key, created, isNews, row = new Row((act, row) => this.#act(act, row))) {
     let group = this.#groups.get(key);
     if (!group) {
       const root = groupTemplate.content.cloneNode(true).firstElementChild;
@@ -132,7 +157,6 @@ export class Jobs {
       const newest = later.sort((a, b) => (a.created < b.created ? 1 : -1))[0];
       byId("groups").insertBefore(root, newest?.root ?? null);
     }
-    const row = new Row((act, row) => this.#act(act, row));
     row.group = key;
     group.rows.push(row);
     group.list.append(row.root);
@@ -147,6 +171,20 @@ export class Jobs {
     const later = rows.filter((other) => other !== row && byName.compare(other.name, row.name) > 0);
     const next = later.sort((a, b) => byName.compare(a.name, b.name))[0];
     list.insertBefore(row.root, next?.root ?? null);
+  }
+
+  /** Takes a row away until the service is told, or it is undone. */
+  #delete(row) {
+    this.#remove(row);
+    this.#deletions.add(row);
+  }
+
+  #putBack(row) {
+    this.#add(row.group, row.job.created, false, row);
+    this.#sort(row);
+    row.render();
+    this.#title(this.#groups.get(row.group));
+    this.#summary();
   }
 
   #remove(row) {
@@ -293,11 +331,7 @@ export class Jobs {
     },
     cancel: async (row) => {
       if (row.upload && row.phase !== "queued" && row.phase !== "running") return row.upload.cancel();
-      if (row.phase === "left") {
-        await call("DELETE", `/api/v1/jobs/${row.job.id}`);
-        this.#remove(row);
-        return;
-      }
+      if (row.phase === "left") return this.#delete(row);
       this.changed(await call("POST", `/api/v1/jobs/${row.job?.id ?? row.upload.jobId}/cancel`));
     },
     delete: async (row) => {
@@ -307,11 +341,7 @@ export class Jobs {
         else this.#remove(row);
         return;
       }
-      const sure = await ask(`Delete ${row.name}?`, "The video and its MP3 are removed from the service for good.", "Delete");
-      if (!sure) return;
-      await call("DELETE", `/api/v1/jobs/${row.job.id}`);
-      say(`${row.name} is deleted.`);
-      this.#remove(row);
+      this.#delete(row);
     },
   };
 

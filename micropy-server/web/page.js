@@ -175,13 +175,16 @@ async function begin() {
   byId("who-email").textContent = email;
   byId("who").hidden = false;
   byId("who-email").onclick = () => openAccount(email);
-  byId("sign-out").onclick = leave;
   byId("drop-hint").textContent = `MP4, M4A, MOV or 3GP, up to ${bytes(about.max_upload)} each`;
   byId("desk").hidden = false;
   byId("main").focus();
 
   const uploads = new Uploads(email, about.max_upload);
   const jobs = new Jobs(uploads, email);
+  byId("sign-out").onclick = async () => {
+    await jobs.settle();
+    await leave();
+  };
   takeFiles(jobs);
   takeLinks(jobs);
   listen(jobs, uploads);

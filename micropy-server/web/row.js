@@ -1,7 +1,8 @@
 // One file in the list: its upload, then its job.
 
+import { showCover } from "./covers.js";
 import { describe } from "./options.js";
-import { bytes, clock, percent, say, when } from "./words.js";
+import { bytes, clock, percent, roughly, say, when } from "./words.js";
 
 const FINAL = ["done", "failed", "cancelled"];
 const template = document.getElementById("row-template");
@@ -29,6 +30,8 @@ export class Row {
   stored = null;
   isElsewhere = false;
   #said;
+  /** Whose cover is shown, or will be. */
+  #cover;
 
   constructor(act) {
     this.root = template.content.cloneNode(true).firstElementChild;
@@ -91,7 +94,7 @@ export class Row {
       case "elsewhere":
         return "Uploading in another tab";
       case "queued":
-        return "Next in line";
+        return inLine(job?.queue);
       case "running":
         return job.progress > 0 ? `Converting, ${percent(job.progress)}` : "Converting";
       case "done": {
@@ -144,10 +147,23 @@ export class Row {
       save.href = `${this.job.mp3.url}?download=1`;
       save.download = this.job.mp3.file_name;
     }
+    this.#labels(phase);
     this.#meter(phase);
     // A button that goes takes the focus along, and the keyboard's place in the page.
     if (focused?.hidden) this.find("[data-act]:not([hidden])")?.focus();
     if (before !== undefined && before !== phase) this.#tell(phase, status);
+  }
+
+  /** What the MP3 says of itself. */
+  #labels(phase) {
+    const { fid, report } = (phase === "done" && this.job.mp3) || {};
+    const { title, artist, album } = report ?? {};
+    const labels = this.find(".labels");
+    labels.textContent = [[title, artist].filter(Boolean).join(" \u2014 "), album].filter(Boolean).join(" \u00b7 ");
+    labels.hidden = !labels.textContent;
+    if (!report?.cover || this.#cover === fid) return;
+    this.#cover = fid;
+    showCover(this.root, this.find(".thumb"), this.job.mp3);
   }
 
   #meter(phase) {
@@ -184,6 +200,14 @@ export class Row {
     button.querySelector("use").setAttribute("href", isPlaying ? "#pause" : "#play");
     this.root.classList.toggle("is-open", isOpen);
   }
+}
+
+/** Where a job stands, as far as that is known. */
+function inLine(queue) {
+  if (!queue) return "In line";
+  const { position, begins_in: seconds } = queue;
+  const place = position === 1 ? "Next in line" : position ? `Number ${position} in line` : "Waiting for your other files";
+  return seconds === null ? place : `${place}, begins in ${roughly(seconds)}`;
 }
 
 /** The engine says which bytes of the file are wrong, which is of use to few. */

@@ -6,9 +6,14 @@ import { say, when } from "./words.js";
 const byId = (id) => document.getElementById(id);
 const fold = byId("deliveries-fold");
 
-/** Shows them, without the secret that was shown last. */
-export function showWebhooks() {
+// A secret that was shown goes with the dialog.
+byId("account").addEventListener("close", () => {
   byId("hook-new").hidden = true;
+  byId("hook-secret").value = "";
+});
+
+/** Shows what there is. */
+export function showWebhooks() {
   byId("hook-wrong").textContent = "";
   fold.open = false;
   list();
@@ -86,7 +91,7 @@ function listDeliveries() {
 function delivery({ id, url, event, state, answer, updated }) {
   const facts = [state, answer, when(updated)].filter(Boolean).join(" · ");
   const [item, resend] = row("delivery-template", `${event} to ${url}`, facts);
-  resend.setAttribute("aria-label", `Send ${event} to ${url} again`);
+  resend.setAttribute("aria-label", `Send again: ${event} to ${url}`);
   resend.onclick = () => attempt(async () => {
     await call("POST", `/api/v1/deliveries/${encodeURIComponent(id)}/resend`);
     await listDeliveries();

@@ -33,6 +33,15 @@ export function spoken(seconds) {
   return parts.map(([n, unit]) => `${n} ${unit}${n === 1 ? "" : "s"}`).join(" ");
 }
 
+/** A rough time: 47 → "about 50 seconds" */
+export function roughly(seconds) {
+  const say = (n, unit) => `about ${n} ${unit}${n === 1 ? "" : "s"}`;
+  if (seconds < 10) return "a few seconds";
+  if (seconds < 60) return say(Math.round(seconds / 10) * 10, "second");
+  if (seconds < 90 * 60) return say(Math.round(seconds / 60), "minute");
+  return say(Math.round(seconds / 3600), "hour");
+}
+
 /** "1:02:03.5" → 3723.5; what is no time → NaN */
 export function parseClock(text) {
   if (!/^\d+(:\d{1,2}){0,2}([.,]\d+)?$/.test(text)) return NaN;
@@ -76,17 +85,4 @@ export function complain(problem) {
   toast.hidden = false;
   clearTimeout(toasted);
   toasted = setTimeout(() => (toast.hidden = true), 8000);
-}
-
-/** Asks before something that cannot be taken back. */
-export function ask(title, text, yes) {
-  const dialog = byId("ask");
-  byId("ask-title").textContent = title;
-  byId("ask-text").textContent = text;
-  byId("ask-yes").textContent = yes;
-  dialog.returnValue = "no";
-  dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
-  });
 }

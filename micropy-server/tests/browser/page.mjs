@@ -5,6 +5,7 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { createHmac } from "node:crypto";
 import { appendFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
@@ -188,6 +189,32 @@ await check("somebody registers", async () => {
   await look("empty");
 });
 
+await check("a job that waits says where it stands and when it begins, as it changes", async () => {
+  let queue = { position: 3, begins_in: 130 };
+  const waiting = async (route) => {
+    const response = await route.fetch();
+    const list = await response.json();
+    const job = { ...list.jobs[0], id: "0123456789abcdef01234567", batch: null, file_name: "waits.mp4", state: "queued", queue, mp3: null,
+      bytes: 1, progress: 0, attempts: 0, options: {}, upload_url: null, created: "2026-01-01T00:00:00.000Z", updated: "2026-01-01T00:00:00.000Z" };
+    await route.fulfill({ response, json: { jobs: [job], next: null } });
+  };
+  await page.route(/\/api\/v1\/jobs\?/, waiting);
+  await page.reload();
+  const said = (text) => row("waits").getByText(text, { exact: true }).waitFor();
+  await said("Number 3 in line, begins in about 2 minutes");
+  // Nothing is heard of what is others': the page asks again.
+  queue = { position: 1, begins_in: 4 };
+  await said("Next in line, begins in a few seconds");
+  queue = { position: null, begins_in: 47 };
+  await said("Waiting for your other files, begins in about 50 seconds");
+  await look("waiting");
+  queue = null;
+  await said("In line");
+  await page.unroute(/\/api\/v1\/jobs\?/, waiting);
+  await page.reload();
+  await page.getByText("Nothing here yet").waitFor();
+});
+
 await check("two files sent together are converted while the page watches", async () => {
   await page.setInputFiles("#files", [SONG, BOOK]);
   await phase("song", "done");
@@ -329,6 +356,61 @@ await check("a book has chapters, and a cover is shown", async () => {
   await look("list");
 });
 
+await check("a row has title, artist and album at once, and a cover that is read when the row is seen, no more than it", async () => {
+  const asked = [];
+  const noted = (request) => /\/mp3$/.test(request.url()) && asked.push(request.headers().range);
+  page.on("request", noted);
+  await page.reload();
+  await phase("tags-cover", "done");
+  const labels = row("tags-cover").locator(".labels");
+  assert.equal(await labels.textContent(), "Harbour at Seven \u2014 The Kettle \u00b7 Fresh Snow \u2013 Gr\u00f6\u00dfe");
+  const thumb = row("tags-cover").locator(".thumb");
+  await until(() => thumb.evaluate((image) => !image.hidden && image.naturalWidth > 0), "the cover");
+  assert.match(await thumb.getAttribute("src"), /^blob:/);
+  assert.equal(await row("cut").locator(".thumb").isVisible(), false);
+  // One request for each that has a cover and is seen.
+  const covers = await page.evaluate(async () => {
+    const { jobs } = await (await fetch("/api/v1/jobs?limit=500")).json();
+    return jobs.map((job) => job.mp3?.report?.cover).filter(Boolean);
+  });
+  const ranges = covers.map((length) => `bytes=0-${32 * 1024 + length - 1}`);
+  assert.ok(asked.length > 0 && asked.every((range) => ranges.includes(range)), `${asked} for ${ranges}`);
+  assert.equal(new Set(asked).size, asked.length, "each once");
+  page.off("request", noted);
+});
+
+await check("a cover that is no picture runs nothing and is not shown", async () => {
+  const script = `<svg xmlns="http://www.w3.org/2000/svg"><script>top.document.title = "gotcha"</script><rect width="9" height="9"/></svg>`;
+  const frame = (id, body) => {
+    const head = Buffer.alloc(10);
+    head.write(id);
+    // All sizes here are below 128 in each byte but the last two.
+    head.writeUInt32BE(((body.length & 0x3f80) << 1) | (body.length & 0x7f), 4);
+    return Buffer.concat([head, body]);
+  };
+  for (const [type, body] of [["image/svg+xml", script], ["image/png", script], ["text/html", "<script>document.title = 'gotcha'</script>"]]) {
+    const picture = Buffer.concat([Buffer.from(`\0${type}\0\x03\0`, "latin1"), Buffer.from(body)]);
+    const frames = frame("APIC", picture);
+    const head = Buffer.from("ID3\x04\0\0\0\0\0\0", "latin1");
+    head.writeUInt32BE(((frames.length & 0x3f80) << 1) | (frames.length & 0x7f), 6);
+    let served = 0;
+    const serve = (route) => {
+      served += 1;
+      return route.fulfill({ status: 206, body: Buffer.concat([head, frames]), contentType: "audio/mpeg" });
+    };
+    await page.route(/\/mp3$/, serve);
+    await page.reload();
+    await phase("tags-cover", "done");
+    await until(() => served > 0, "the cover is read");
+    await page.waitForTimeout(300);
+    assert.equal(await row("tags-cover").locator(".thumb").isVisible(), false, type);
+    assert.notEqual(await page.title(), "gotcha");
+    await page.unroute(/\/mp3$/, serve);
+  }
+  await page.reload();
+  await phase("tags-cover", "done");
+});
+
 /** Where the first frame of an MP3 must begin. */
 function isMp3(bytes) {
   const tag = bytes.toString("latin1", 0, 3) === "ID3" ? 10 + ((bytes[6] << 21) | (bytes[7] << 14) | (bytes[8] << 7) | bytes[9]) : 0;
@@ -358,8 +440,104 @@ await check("a file's name is text, whatever it says", async () => {
   assert.equal(await page.locator(".row img[src=x]").count(), 0);
   assert.notEqual(await page.title(), "gotcha");
   await row("_img").getByRole("button", { name: "Delete" }).click();
-  await page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
   await row("_img").waitFor({ state: "detached" });
+  assert.equal(await page.locator("#undo img").count(), 0);
+});
+
+/** The ids of the user's jobs, as the service has them. */
+const ids = () => page.evaluate(async () => (await (await fetch("/api/v1/jobs?limit=500")).json()).jobs.map((job) => job.id));
+const idOf = async (name) => /[0-9a-f]{24}/.exec(await row(name).getByRole("link", { name: "Download" }).getAttribute("href"))[0];
+const undo = page.getByRole("button", { name: "Undo" });
+/** Sends the song under a name of its own, and waits for it. */
+async function sendSong(...names) {
+  await page.setInputFiles("#files", names.map((name) => ({ name: `${name}.mp4`, mimeType: "video/mp4", buffer: readFileSync(SONG) })));
+  for (const name of names) await phase(name, "done");
+}
+
+await check("what is deleted goes at once, and comes back by a button or by the keyboard", async () => {
+  // What was deleted before is undone with it.
+  await undo.waitFor({ state: "hidden" });
+  await sendSong("lantern", "kettle");
+  const id = await idOf("kettle");
+  const deletions = [];
+  const noted = (request) => request.method() === "DELETE" && deletions.push(request.url());
+  page.on("request", noted);
+  await row("kettle").getByRole("button", { name: "Delete" }).click();
+  await row("kettle").waitFor({ state: "detached" });
+  await page.getByText("Deleted kettle.mp4.").first().waitFor();
+  // The focus stays in the list, and what the service tells meanwhile brings nothing back.
+  assert.ok(await page.evaluate(() => document.activeElement.closest(".row")), "the focus is on a row");
+  await page.evaluate(() => dispatchEvent(new Event("online")));
+  await page.waitForTimeout(1000);
+  assert.equal(await row("kettle").count(), 0);
+  // It stays while the focus is there.
+  await undo.focus();
+  await look("deleted");
+  await undo.click();
+  await phase("kettle", "done");
+  assert.equal(await undo.isVisible(), false);
+  const label = () => page.evaluate(() => document.activeElement.ariaLabel);
+  assert.equal(await label(), "Delete kettle.mp4", "the focus is where it was");
+  // Both at once, and back together, from where the focus is.
+  await page.keyboard.press("Enter");
+  await row("kettle").waitFor({ state: "detached" });
+  await row("lantern").getByRole("button", { name: "Delete" }).click();
+  await page.getByText("Deleted 2 files.").first().waitFor();
+  await page.locator("#link-url").focus();
+  await page.keyboard.press("Control+z");
+  assert.ok(await undo.isVisible(), "in a field, it is the field's");
+  await page.locator("#choose").focus();
+  await page.keyboard.press("Control+z");
+  await phase("kettle", "done");
+  await phase("lantern", "done");
+  assert.equal(await page.locator(".row", { hasText: /kettle|lantern/ }).count(), 2);
+  assert.deepEqual(deletions, []);
+  assert.ok((await ids()).includes(id));
+  page.off("request", noted);
+});
+
+await check("what is not undone is deleted after a while, but not while the button has the focus", async () => {
+  const id = await idOf("kettle");
+  await row("kettle").getByRole("button", { name: "Delete" }).click();
+  await undo.focus();
+  await page.waitForTimeout(9500);
+  assert.ok(await undo.isVisible(), "it waits for who is there");
+  assert.ok((await ids()).includes(id));
+  await page.locator("#choose").focus();
+  await undo.waitFor({ state: "hidden" });
+  await until(async () => !(await ids()).includes(id), "it is deleted");
+  assert.equal(await row("kettle").count(), 0);
+});
+
+await check("what was deleted is gone when the page is closed, hidden or signed out of", async () => {
+  await sendSong("closed", "hidden", "left");
+  const [closed, hidden, left] = await Promise.all(["closed", "hidden", "left"].map(idOf));
+  await row("closed").getByRole("button", { name: "Delete" }).click();
+  await page.goto(`${url}/api/docs/`);
+  await page.goto(url);
+  await phase("hidden", "done");
+  await until(async () => !(await ids()).includes(closed), "it went with the page");
+  await page.reload();
+  await phase("hidden", "done");
+  assert.equal(await row("closed").count(), 0);
+  await row("hidden").getByRole("button", { name: "Delete" }).click();
+  await row("hidden").waitFor({ state: "detached" });
+  await page.evaluate(() => {
+    Object.defineProperty(document, "hidden", { value: true, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+    delete document.hidden;
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
+  await until(async () => !(await ids()).includes(hidden), "nobody looks at the note");
+  assert.equal(await undo.isVisible(), false);
+  await row("left").getByRole("button", { name: "Delete" }).click();
+  await page.click("#sign-out");
+  await page.waitForSelector("#door:not([hidden])");
+  await signIn(ANN);
+  await phase("song", "done");
+  assert.ok(!(await ids()).includes(left), "it was deleted before the session ended");
+  // Going away breaks off what is under way.
+  errors = errors.filter((e) => !/ERR_(ABORTED|NETWORK_CHANGED|INCOMPLETE_CHUNKED_ENCODING)/.test(e));
 });
 
 await check("options reach the conversion", async () => {
@@ -542,7 +720,7 @@ await check("an upload outlives a service that is killed and comes back", async 
   await slow(-1);
   await phase("tough", "done");
   await page.locator("#banner").waitFor({ state: "hidden" });
-  errors = errors.filter((e) => !/ERR_(CONNECTION_\w+|INCOMPLETE_CHUNKED_ENCODING|EMPTY_RESPONSE)/.test(e));
+  errors = errors.filter((e) => !/ERR_(CONNECTION_\w+|SOCKET_NOT_CONNECTED|INCOMPLETE_CHUNKED_ENCODING|EMPTY_RESPONSE)/.test(e));
 });
 
 await check("the list is filtered", async () => {
@@ -576,6 +754,33 @@ await check("being offline is said, and is over when it is over", async () => {
   await context.setOffline(false);
   await page.locator("#banner").waitFor({ state: "hidden" });
   errors = errors.filter((e) => !e.includes("ERR_INTERNET_DISCONNECTED"));
+});
+
+await check("a deletion that fails brings the row back and says why", async () => {
+  const id = await idOf("lantern");
+  const remove = async () => {
+    await row("lantern").getByRole("button", { name: "Delete" }).click();
+    await row("lantern").waitFor({ state: "detached" });
+  };
+  const one = /\/api\/v1\/jobs\/[0-9a-f]{24}$/;
+  for (const [answer, why] of [
+    [(route) => route.abort("internetdisconnected"), "Micropy cannot be reached."],
+    [(route) => route.fulfill({ status: 503, json: { detail: "The ledger is away." } }), "The ledger is away."],
+  ]) {
+    await page.route(one, (route) => (route.request().method() === "DELETE" ? answer(route) : route.continue()));
+    await remove();
+    await page.getByText(`lantern.mp4 is not deleted. ${why}`).waitFor();
+    await phase("lantern", "done");
+    await page.unroute(one);
+  }
+  assert.ok((await ids()).includes(id));
+  // Somebody else was faster: so be it.
+  await page.evaluate((id) => fetch(`/api/v1/jobs/${id}`, { method: "DELETE" }), id);
+  await remove();
+  await undo.waitFor({ state: "hidden" });
+  await page.waitForTimeout(300);
+  assert.equal(await row("lantern").count(), 0);
+  errors = errors.filter((e) => !/ERR_INTERNET_DISCONNECTED|status of (503|404)/.test(e));
 });
 
 await check("the keyboard alone signs in, opens the options and plays", async () => {
@@ -638,6 +843,75 @@ await check("a token for a program is made, shown once, used and ended", async (
   await page.locator("#tokens-none").waitFor();
   assert.equal((await ask("GET", "/api/v1/jobs")).status, 401);
   await page.getByRole("button", { name: "Close" }).click();
+});
+
+await check("a webhook is added, its secret shown once, its deliveries seen and sent again, and it is removed", async () => {
+  const received = [];
+  const endpoint = createServer((request, response) => {
+    const parts = [];
+    request.on("data", (part) => parts.push(part));
+    request.on("end", () => {
+      received.push({ headers: request.headers, body: Buffer.concat(parts).toString() });
+      response.writeHead(received.length === 1 ? 500 : 204).end();
+    });
+  });
+  await new Promise((resolve) => endpoint.listen(0, "127.0.0.1", resolve));
+  const hook = `http://127.0.0.1:${endpoint.address().port}/hook?order=7`;
+  await page.click("#who-email");
+  await page.locator("#hooks-none").waitFor();
+  await page.getByLabel("URL of a new webhook").fill("ftp://example.com/");
+  await page.getByRole("button", { name: "Add webhook" }).click();
+  await page.locator("#hook-wrong").getByText(/begins with https/).waitFor();
+  errors = errors.filter((e) => !e.includes("400"));
+  await page.getByLabel("URL of a new webhook").fill(hook);
+  await page.getByRole("button", { name: "Add webhook" }).click();
+  const shown = page.getByLabel("Its secret");
+  await shown.waitFor();
+  const secret = await shown.inputValue();
+  assert.match(secret, /^whsec_/);
+  assert.equal(await page.locator("#hooks li").count(), 1);
+  await page.locator("#hooks").getByText("/hook?order=7").waitFor();
+  await look("webhooks");
+  await page.getByRole("button", { name: "Close" }).click();
+  await page.click("#who-email");
+  assert.equal(await shown.isVisible(), false, "it is shown once");
+  assert.ok(!(await page.content()).includes(secret) && !(await page.evaluate(() => document.getElementById("hook-secret").value)).includes("whsec_"));
+  await page.getByRole("button", { name: "Close" }).click();
+
+  await sendSong("hooked");
+  await until(() => received.length > 0, "it is called");
+  // As Standard Webhooks says: https://www.standardwebhooks.com.
+  const verify = ({ headers, body }) => {
+    const key = Buffer.from(secret.slice("whsec_".length), "base64");
+    const signed = `${headers["webhook-id"]}.${headers["webhook-timestamp"]}.${body}`;
+    assert.equal(headers["webhook-signature"], `v1,${createHmac("sha256", key).update(signed).digest("base64")}`);
+    return JSON.parse(body);
+  };
+  assert.equal(verify(received[0]).data.file_name, "hooked.mp4");
+  await page.click("#who-email");
+  await page.getByText("What was sent").click();
+  const sent = page.locator("#deliveries li");
+  await sent.first().waitFor();
+  assert.equal(await sent.count(), 1);
+  assert.match(await sent.first().textContent(), /job\.done to http.*(pending|delivered)/);
+  await look("deliveries");
+  const before = received.length;
+  await page.getByRole("button", { name: /^Send again: job\.done to / }).click();
+  await until(() => received.length > before, "it is called again");
+  assert.equal(received.at(-1).headers["webhook-id"], received[0].headers["webhook-id"], "by the same name");
+  verify(received.at(-1));
+  await until(async () => {
+    await page.getByText("What was sent").click();
+    return /delivered · accepted/.test(await sent.first().textContent().catch(() => ""));
+  }, "what came of it is seen");
+  await page.getByRole("button", { name: /^Remove the webhook/ }).click();
+  await page.locator("#hooks-none").waitFor();
+  await page.getByRole("button", { name: "Close" }).click();
+  const called = received.length;
+  await sendSong("unhooked");
+  await page.waitForTimeout(1000);
+  assert.equal(received.length, called, "nobody calls it any more");
+  endpoint.close();
 });
 
 await check("a forgotten password is set by the link of a mail, once", async () => {
