@@ -41,7 +41,7 @@ mod api;
 mod builds;
 mod encoder;
 mod error;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 mod kernels;
 mod settings;
 
@@ -50,10 +50,16 @@ pub use builds::builds;
 pub use builds::{Build, Stage, build, stages};
 pub use encoder::{Encoder, version};
 pub use error::Error;
-#[cfg(all(feature = "measure", target_arch = "x86_64"))]
+#[cfg(all(
+    feature = "measure",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 #[doc(hidden)]
 pub use kernels::measure;
-#[cfg(all(feature = "oracle", target_arch = "x86_64"))]
+#[cfg(all(
+    feature = "oracle",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 #[doc(hidden)]
 pub use kernels::oracle;
 pub use settings::{Bitrate, SAMPLE_RATES, Settings, bitrates};

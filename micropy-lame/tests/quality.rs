@@ -4,7 +4,7 @@
 //! The signal-to-noise ratio tells how much differs from the original, the noise-to-mask ratio how much of that may be
 //! heard, by a plain model of masking in the frequency domain. To measure other material as well, name a folder of
 //! files of interleaved stereo PCM, 16 bits, little-endian, 44.1 kHz, `*.s16`, in `MICROPY_QUALITY`.
-#![cfg(target_arch = "x86_64")]
+#![cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code, reason = "shared with the other tests")]
