@@ -139,6 +139,24 @@ pub fn lanes_below(count: usize) -> __m256i {
     _mm256_cmpgt_epi32(count, _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
 }
 
+/// The entries of `table` at the eight indices, of which only the lowest four bits count.
+#[inline]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2"))]
+pub fn look_up_16(table: &[__m256; 2], indices: __m256i) -> __m256 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // The bit of 8 chooses.
+        let from_8 = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(indices));
+        _mm256_blendv_ps(
+            _mm256_permutevar8x32_ps(table[0], indices),
+            _mm256_permutevar8x32_ps(table[1], indices),
+            from_8,
+        )
+    }
+    #[cfg(target_arch = "aarch64")]
+    look_up_64_bytes(table, indices)
+}
+
 /// The entries of `table` at the eight indices, which may not be negative; beyond its end, the last entry.
 #[inline]
 #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2"))]

@@ -162,6 +162,7 @@ functions! {
         _mm256_loadu_ps([a, b, c, d, e, f, g, h].as_ptr());
     _mm256_set_m128(high: __m128, low: __m128) -> __m256 = __m256(low, high);
     _mm256_castps256_ps128(a: __m256) -> __m128 = a.0;
+    // Only for lanes from 0 to 7: what others give is not used.
     _mm256_permutevar8x32_ps(a: __m256, lanes: __m256i) -> __m256 =
         _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(_mm256_castps_si256(a), lanes));
     _mm256_permute2f128_ps<const HALVES>(a: __m256, b: __m256) -> __m256 = match HALVES {
@@ -268,7 +269,6 @@ functions! {
     };
     _mm256_permutevar8x32_epi32(a: __m256i, lanes: __m256i) -> __m256i = {
         let table = uint8x16x2_t(as_type!(u8, a.0), as_type!(u8, a.1));
-        let lanes = _mm256_and_si256(lanes, _mm256_set1_epi32(7));
         let half = |lanes| vreinterpretq_s32_u8(vqtbl2q_u8(table, bytes_of(lanes)));
         __m256i(half(lanes.0), half(lanes.1))
     };
@@ -359,6 +359,13 @@ functions! {
         _mm_cvtsi32_si128(vminvq_u16(vreinterpretq_u16_s32(a)).into());
     bits(a: uint32x4_t) -> float32x4_t = vreinterpretq_f32_u32(a);
     of_bits(a: float32x4_t) -> uint32x4_t = vreinterpretq_u32_f32(a);
+    // What indices beyond 15 give is not used.
+    look_up_64_bytes(table: &[__m256; 2], indices: __m256i) -> __m256 = {
+        let [a, b, c, d] = [table[0].0, table[0].1, table[1].0, table[1].1].map(|four| vreinterpretq_u8_f32(four));
+        let table = uint8x16x4_t(a, b, c, d);
+        let half = |lanes| vreinterpretq_f32_u8(vqtbl4q_u8(table, bytes_of(lanes)));
+        __m256(half(indices.0), half(indices.1))
+    };
     // The places of four bytes in a table, for each lane's place there.
     bytes_of(lanes: int32x4_t) -> uint8x16_t =
         vreinterpretq_u8_s32(vmlaq_s32(vdupq_n_s32(0x0302_0100), lanes, vdupq_n_s32(0x0404_0404)));

@@ -4,8 +4,8 @@
 
 use super::instructions::*;
 use super::lanes::{
-    f32_upto8, f32x8, gather, i32_upto8, i32x8, lanes_below, largest, store_f32_upto8, store_f32x8,
-    store_i32_upto8,
+    f32_upto8, f32x8, gather, i32_upto8, i32x8, lanes_below, largest, look_up_16, store_f32_upto8,
+    store_f32x8, store_i32_upto8,
 };
 use super::powers::{Powers, QUANTITIES};
 use super::quantization::LINES;
@@ -174,12 +174,12 @@ fn band_noise(
     pow43: &[f32; QUANTITIES],
 ) -> __m256 {
     let step = _mm256_set1_ps(step);
-    let (low, high) = (f32x8(pow43), f32x8(&pow43[8..]));
+    let first_16 = [f32x8(pow43), f32x8(&pow43[8..])];
     let mut sum = _mm256_setzero_ps();
     let mut at = 0;
     while at < count {
         let (xr, quantized) = (f32_upto8(&xr[at..]), i32_upto8(&quantized[at..]));
-        let mut error = error(xr, quantized, step, low, high, pow43);
+        let mut error = error(xr, quantized, step, &first_16, pow43);
         if count - at < 8 {
             error = _mm256_and_ps(error, _mm256_castsi256_ps(lanes_below(count - at)));
         }
@@ -195,20 +195,13 @@ fn error(
     xr: __m256,
     quantized: __m256i,
     step: __m256,
-    low: __m256,
-    high: __m256,
+    first_16: &[__m256; 2],
     pow43: &[f32; QUANTITIES],
 ) -> __m256 {
     let magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0), xr);
     // Values from 8 on come and go within a band: no branch for them, which would be predicted badly.
     let power = if _mm256_testz_si256(quantized, _mm256_set1_epi32(!15)) == 1 {
-        // The bit of 8 chooses.
-        let from_8 = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(quantized));
-        _mm256_blendv_ps(
-            _mm256_permutevar8x32_ps(low, quantized),
-            _mm256_permutevar8x32_ps(high, quantized),
-            from_8,
-        )
+        look_up_16(first_16, quantized)
     } else {
         gather(pow43, quantized)
     };
