@@ -9,7 +9,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 fn kernels(c: &mut Criterion) {
     let mut group = c.benchmark_group("kernels");
     for mut stage in micropy_lame::measure::stages() {
@@ -18,7 +18,7 @@ fn kernels(c: &mut Criterion) {
     group.finish();
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(any(target_arch = "aarch64", target_arch = "x86_64")))]
 fn kernels(_: &mut Criterion) {
     println!("there are no kernels for this processor");
 }

@@ -1,7 +1,8 @@
 //! Compiles LAME, whose source is in `lame`: with a C compiler alone, without configure and make.
 //!
-//! It is compiled once for any processor of the target, and on x86-64 twice more for those with AVX2 and FMA, as it is
-//! and with its hot stages replaced by kernels in Rust (`stages.rs`). Every global symbol gets a prefix, so that all
+//! It is compiled once for any processor of the target. On x86-64 it is compiled twice more for those with AVX2 and FMA,
+//! as it is and with its hot stages replaced by kernels in Rust (`stages.rs`), and on aarch64, where each processor has
+//! NEON, once more with these. Every global symbol gets a prefix, so that all
 //! builds can be linked into one program. Which build runs is decided when the program runs; `builds.rs`, written here,
 //! is the table it chooses from.
 //!
@@ -99,6 +100,14 @@ const KERNELS: Build = Build {
     kernels: true,
 };
 
+const NEON_KERNELS: Build = Build {
+    name: "Kernels",
+    prefix: "micropy_kernels_",
+    flags: &[],
+    runs: "true",
+    kernels: true,
+};
+
 const AVX2: Build = Build {
     name: "Avx2",
     prefix: "micropy_avx2_",
@@ -157,6 +166,9 @@ fn builds() -> Result<Vec<Build>, Box<dyn Error>> {
     Ok(match (target("ARCH").as_str(), target("ENV").as_str()) {
         (_, "msvc") => vec![MICROSOFT],
         ("x86_64", _) if !baseline_alone => vec![KERNELS, AVX2, BASELINE],
+        ("aarch64", _) if !baseline_alone && target("ENDIAN") == "little" => {
+            vec![NEON_KERNELS, BASELINE]
+        }
         _ => vec![BASELINE],
     })
 }

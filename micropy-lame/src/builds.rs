@@ -11,8 +11,8 @@ use crate::api::{Api, GlobalFlags, Report, link_api, with_functions};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Build {
-    /// For the same processors as [`Avx2`](Self::Avx2), with kernels in Rust in place of LAME's hot stages: see
-    /// [`stages`].
+    /// With kernels in Rust in place of LAME's hot stages (see [`stages`]): on x86-64 for the same processors as
+    /// [`Avx2`](Self::Avx2), on aarch64 for all.
     Kernels,
     /// For x86-64 processors with AVX2 and FMA (x86-64-v3: Intel since 2013, AMD since 2015).
     Avx2,
@@ -23,6 +23,7 @@ pub enum Build {
 impl fmt::Display for Build {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Kernels if cfg!(target_arch = "aarch64") => "NEON with kernels",
             Self::Kernels => "AVX2 with kernels",
             Self::Avx2 => "AVX2",
             Self::Baseline => "baseline",

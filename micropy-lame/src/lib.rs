@@ -20,14 +20,14 @@
 //! ```
 //!
 //! # Builds
-//! The crate holds LAME's source, unchanged, and compiles it with a C compiler alone: for every processor of the target
-//! and, on x86-64, for those with AVX2, as it is and with kernels in Rust in place of its hottest stages. [`build()`]
-//! says which one runs, and [`stages()`] what kernels do. Each build's output differs from the others' in rounding and
+//! The crate holds LAME's source, unchanged, and compiles it with a C compiler alone: for every processor of the target;
+//! on x86-64, for those with AVX2, as it is and with kernels in Rust in place of its hottest stages; on aarch64, for all
+//! with such kernels. [`build()`] says which one runs, and [`stages()`] what kernels do. Each build's output differs from the others' in rounding and
 //! so in bytes; tests compare what is lost with each. On one machine a build always writes the same bytes.
 //!
 //! Where the compiler cannot make one of these builds, compiling fails and says why. `MICROPY_LAME=baseline` in the
-//! environment of the compiler leaves all but the one for every processor out. Tested on Linux with GCC and MinGW, and
-//! cross-compiled for aarch64; Clang and macOS take the same way, Microsoft's compiler one of its own, and these have
+//! environment of the compiler leaves all but the one for every processor out. Tested on Linux with GCC and MinGW, and,
+//! cross-compiled, for aarch64 by an emulator; Clang and macOS take the same way, Microsoft's compiler one of its own, and these have
 //! not been tried.
 //!
 //! # Licence
@@ -41,7 +41,7 @@ mod api;
 mod builds;
 mod encoder;
 mod error;
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 mod kernels;
 mod settings;
 
@@ -50,10 +50,16 @@ pub use builds::builds;
 pub use builds::{Build, Stage, build, stages};
 pub use encoder::{Encoder, version};
 pub use error::Error;
-#[cfg(all(feature = "measure", target_arch = "x86_64"))]
+#[cfg(all(
+    feature = "measure",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 #[doc(hidden)]
 pub use kernels::measure;
-#[cfg(all(feature = "oracle", target_arch = "x86_64"))]
+#[cfg(all(
+    feature = "oracle",
+    any(target_arch = "aarch64", target_arch = "x86_64")
+))]
 #[doc(hidden)]
 pub use kernels::oracle;
 pub use settings::{Bitrate, SAMPLE_RATES, Settings, bitrates};

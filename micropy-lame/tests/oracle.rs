@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
 //! The kernels against LAME's own functions, run beside them on everything that whole encodes ask of them.
-#![cfg(target_arch = "x86_64")]
+#![cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 #![allow(clippy::unwrap_used)]
 
 #[allow(dead_code, reason = "shared with the other tests")]

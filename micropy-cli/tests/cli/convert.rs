@@ -329,7 +329,7 @@ fn the_version_says_what_it_was_built_with() {
         };
         assert!(line("encoder: ").starts_with("LAME3.100, build "), "{long}");
         let own = line("stages by LAME's own code: ");
-        match line("encoder: ").ends_with("AVX2 with kernels") {
+        match line("encoder: ").ends_with(" with kernels") {
             true => assert!(
                 line("stages by kernels: ") != "none" && own != "all",
                 "{long}"

@@ -108,7 +108,7 @@ fn compare(name: &str, audio: &Stereo, bitrate: &str, repetitions: usize) {
     let totals = times.iter_mut().map(total).collect::<Vec<_>>();
     let reference = builds
         .iter()
-        .position(|&build| build == Build::Avx2)
+        .position(|&build| build != Build::Kernels)
         .unwrap_or(0);
     for (n, build) in builds.iter().enumerate() {
         println!(

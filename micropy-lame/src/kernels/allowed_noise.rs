@@ -5,8 +5,7 @@
 //! LAME's rule: a band below the threshold in quiet may be left out. Of a louder one, the noise may be the threshold in
 //! quiet, and what stays below it where the threshold is the same for each line.
 
-use std::arch::x86_64::*;
-
+use super::instructions::*;
 use super::lanes::{f32_upto8, f32x8, i32_upto8, lanes_below, store_f32_upto8};
 use super::noise::{BANDS, sums_of_8};
 use super::quantization::LINES;
@@ -40,7 +39,7 @@ pub struct Granule<'a> {
 
 /// Writes what noise each band may have into `allowed`, and into `is_audible` whether its energy is above that, 0 or 1.
 /// Returns how many bands are above the threshold in quiet.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn allowed_noise(
     granule: &Granule<'_>,
     allowed: &mut [f32; BANDS],
@@ -91,7 +90,7 @@ pub fn allowed_noise(
 
 /// The energies of a band's lines in eight sums, and the same with each line's energy limited.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn energies_of(xr: &[f32], count: usize, limit: __m256) -> (__m256, __m256) {
     let zero = _mm256_setzero_ps();
     let (mut energies, mut limited) = (zero, zero);
@@ -108,7 +107,7 @@ fn energies_of(xr: &[f32], count: usize, limit: __m256) -> (__m256, __m256) {
 }
 
 /// The last line that is not as good as zero; 0 where there is none.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn last_line(xr: &[f32; LINES]) -> usize {
     let sign = _mm256_set1_ps(-0.0);
     for at in (0..LINES).step_by(8).rev() {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
 //! What tells an attack: the high frequencies of a granule, and their peaks.
 
-use std::arch::x86_64::*;
-
+use super::instructions::*;
 use super::vector::{load, max, store};
 
 #[cfg(test)]
@@ -30,7 +29,7 @@ const COEFFICIENTS: [f32; 5] = [
 ];
 
 /// Filters a granule.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn high_pass(pcm: &[f32; FILTERED], out: &mut [f32; GRANULE]) {
     let [c0, c1, c2, c3, c4] = COEFFICIENTS;
     for i in (0..GRANULE).step_by(8) {
@@ -46,7 +45,7 @@ pub fn high_pass(pcm: &[f32; FILTERED], out: &mut [f32; GRANULE]) {
 }
 
 /// The greatest absolute value, or 1 where there is none above.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn peak(samples: &[f32; STRETCH]) -> f32 {
     let sign = _mm256_set1_ps(-0.0);
     let mut peaks = [_mm256_set1_ps(1.0); 2];

@@ -5,9 +5,8 @@
 //! A granule's values are split, from the top: zeros, quadruples of values up to 1 (count1), pairs (big values) in up
 //! to three regions, each with the table that codes it in the fewest bits.
 
-use std::arch::x86_64::*;
-
 use super::huffman_tables::{LINBITS, QUAD_TABLE_A, pair_table};
+use super::instructions::*;
 use super::lanes::{store_u16x16, u8x16_twice, u8x32, u16x16};
 use super::quantization::{LINES, Packed};
 
@@ -171,7 +170,7 @@ static ESCAPES: [[u8; 2]; 14] = {
 /// says in `coding` how they are coded. Fields without meaning for the block stay as they are. Returns
 /// [`TOO_MANY_BITS`] where a value is too large.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn count(
     quantized: &[i32; LINES],
     packed: &Packed,
@@ -226,7 +225,7 @@ pub fn count(
 
 /// One beyond the last value above `limit`, of the first `lines` rounded up to 32.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn end_above(values: &[u8], lines: usize, limit: i8) -> usize {
     let limit = _mm256_set1_epi8(limit);
     for block in (0..lines.div_ceil(32)).rev() {
@@ -241,7 +240,7 @@ fn end_above(values: &[u8], lines: usize, limit: i8) -> usize {
 
 /// The bits of the quadruples from `start` to `end` in table A and in table B.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn count_quads(values: &[u8], start: usize, end: usize) -> [i32; 2] {
     let lengths = u8x16_twice(&QUAD_A);
     let zero = _mm256_setzero_si256();
@@ -264,7 +263,7 @@ fn count_quads(values: &[u8], start: usize, end: usize) -> [i32; 2] {
 
 /// The sums of the four numbers in each vector.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn sums(a: __m256i, b: __m256i) -> [i32; 2] {
     let pairs = _mm256_add_epi64(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
     let both = _mm_add_epi64(
@@ -276,7 +275,7 @@ fn sums(a: __m256i, b: __m256i) -> [i32; 2] {
 
 /// 0x80 in the bytes from `left` on.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn beyond(left: usize) -> __m256i {
     static MARKS: [u8; 64] = {
         let mut marks = [0; 64];
@@ -292,7 +291,7 @@ fn beyond(left: usize) -> __m256i {
 
 /// The largest packed value of the lines from `start` to `end`: 15 may stand for more.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn largest_packed(values: &[u8], start: usize, end: usize) -> usize {
     let mut largest = _mm256_setzero_si256();
     for at in (start..end).step_by(32) {
@@ -313,7 +312,7 @@ fn largest_packed(values: &[u8], start: usize, end: usize) -> usize {
 
 /// The largest value of the lines from `start` to `end`, of any size.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn largest(quantized: &[i32; LINES], packed: &Packed, start: usize, end: usize) -> i32 {
     match largest_packed(&packed.values, start, end) {
         15 => largest_of(&quantized[start..end]),
@@ -322,7 +321,7 @@ fn largest(quantized: &[i32; LINES], packed: &Packed, start: usize, end: usize) 
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn largest_of(values: &[i32]) -> i32 {
     let mut largest = 0;
     for &value in values {
@@ -333,7 +332,7 @@ fn largest_of(values: &[i32]) -> i32 {
 
 /// Adds the fewest bits that code the pairs from line `start` to `end`, and returns the table.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn region(
     quantized: &[i32; LINES],
     packed: &Packed,
@@ -359,7 +358,7 @@ fn region(
 
 /// Values up to 3: two tables at once, by a shuffle of bytes.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn count_small(values: &[u8], start: usize, end: usize, largest: usize, bits: &mut i32) -> i32 {
     let (tables, lengths) = &SMALL[largest - 1];
     let (first, second) = (u8x16_twice(&lengths[0]), u8x16_twice(&lengths[1]));
@@ -388,7 +387,7 @@ fn count_small(values: &[u8], start: usize, end: usize, largest: usize, bits: &m
 
 /// `before` and the lengths of `pairs` in all tables.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn sum_lengths(pairs: &[u8], before: __m256i) -> __m256i {
     let (mut even, mut odd) = (before, _mm256_setzero_si256());
     let (twos, rest) = pairs.as_chunks::<2>();
@@ -405,7 +404,7 @@ fn sum_lengths(pairs: &[u8], before: __m256i) -> __m256i {
 /// Adds the bits of the best table for pairs whose lengths sum up to `to` − `from` and whose largest value is
 /// `largest`, and returns that table.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn best_table(from: &[u16; 16], to: &[u16; 16], largest: i32, bits: &mut i32) -> i32 {
     if largest == 0 {
         return 0;
@@ -467,7 +466,7 @@ const PAIRS: usize = 15 + 7 + 1;
 
 /// Improves `coding` of a granule: the best of all divisions into regions, and, where that saves bits, one more
 /// quadruple.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn divide(quantized: &[i32; LINES], bands: &Bands<'_>, coding: &mut Coding) {
     let long = bands.long;
     let normal = bands.block == Block::Normal;
@@ -561,7 +560,7 @@ fn last_band(long: &[i32; LONG_BANDS + 1], end: usize) -> usize {
 
 /// Fills `sums` for the bands that start before `end`, and returns the lengths of all pairs before `end`.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn sum_bands(
     quantized: &[i32; LINES],
     packed: &Packed,
@@ -592,7 +591,7 @@ fn sum_bands(
 
 /// The largest value from each band's start to `end`.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn suffixes(
     quantized: &[i32; LINES],
     packed: &Packed,
@@ -613,7 +612,7 @@ fn suffixes(
 
 /// Finds the best `region0_count` for each end of region 1 before `end`.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn divide_in_two(
     long: &[i32; LONG_BANDS + 1],
     end: usize,
@@ -661,7 +660,7 @@ fn divide_in_two(
 
 /// Takes the division of the lines before `end` that needs the fewest bits, if fewer than `coding` has.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[expect(clippy::too_many_arguments, reason = "a loop taken out of `divide`")]
 fn divide_in_three(
     coding: &mut Coding,

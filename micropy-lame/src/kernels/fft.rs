@@ -5,9 +5,8 @@
 //! imaginary part. The radix is 4 with a last 2, in order (T. G. Stockham, 1966). Each channel is transformed by
 //! itself: in one transform together, a loud channel's rounding would drown a silent one.
 
-use std::arch::x86_64::*;
-
 use super::angle::{cos, sin};
+use super::instructions::*;
 use super::vector::{interleave, load, reverse, store, store_rows, store4, sum, transpose};
 
 #[cfg(test)]
@@ -38,7 +37,7 @@ struct Complex {
 
 impl Complex {
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn add(self, other: Self) -> Self {
         Self {
             re: _mm256_add_ps(self.re, other.re),
@@ -47,7 +46,7 @@ impl Complex {
     }
 
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn sub(self, other: Self) -> Self {
         Self {
             re: _mm256_sub_ps(self.re, other.re),
@@ -56,7 +55,7 @@ impl Complex {
     }
 
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn mul(self, other: Self) -> Self {
         Self {
             re: _mm256_fmsub_ps(self.re, other.re, _mm256_mul_ps(self.im, other.im)),
@@ -66,14 +65,14 @@ impl Complex {
 
     /// `scale` times the square of the absolute value.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn energy(self, scale: f32) -> __m256 {
         let squares = _mm256_fmadd_ps(self.re, self.re, _mm256_mul_ps(self.im, self.im));
         _mm256_mul_ps(_mm256_set1_ps(scale), squares)
     }
 
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn reversed(self) -> Self {
         Self {
             re: reverse(self.re),
@@ -84,7 +83,7 @@ impl Complex {
 
 /// The transform of four points.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn butterfly([a, b, c, d]: [Complex; 4]) -> [Complex; 4] {
     let (p, m) = (a.add(c), a.sub(c));
     let (q, n) = (b.add(d), b.sub(d));
@@ -103,7 +102,7 @@ fn butterfly([a, b, c, d]: [Complex; 4]) -> [Complex; 4] {
 
 /// Eight points of each quarter are transformed and turned by the first three powers of a root of unity.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn turned_butterfly(points: [Complex; 4], turns: [Complex; 3]) -> [Complex; 4] {
     let [a, b, c, d] = butterfly(points);
     [a, b.mul(turns[0]), c.mul(turns[1]), d.mul(turns[2])]
@@ -195,7 +194,7 @@ static SHORT_WINDOW: [f32; SHORT] = {
 };
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn lanes(turns: &[[[f32; 128]; 2]; 3], at: usize) -> [Complex; 3] {
     let one = |power: usize| Complex {
         re: load(&turns[power][0], at),
@@ -205,7 +204,7 @@ fn lanes(turns: &[[[f32; 128]; 2]; 3], at: usize) -> [Complex; 3] {
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn all(turns: &[[f32; 2]; 3]) -> [Complex; 3] {
     let one = |power: usize| Complex {
         re: _mm256_set1_ps(turns[power][0]),
@@ -223,7 +222,7 @@ struct Points {
 
 impl Points {
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn get(&self, at: usize) -> Complex {
         Complex {
             re: load(&self.re, at),
@@ -232,7 +231,7 @@ impl Points {
     }
 
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn put(&mut self, at: usize, value: Complex) {
         store(value.re, &mut self.re, at);
         store(value.im, &mut self.im, at);
@@ -240,7 +239,7 @@ impl Points {
 
     /// Eight points of each quarter.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn quarters(&self, at: usize) -> [Complex; 4] {
         [
             self.get(at),
@@ -253,7 +252,7 @@ impl Points {
 
 /// Eight complex points out of sixteen windowed samples.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn windowed(pcm: &[f32; LONG], at: usize) -> Complex {
     let first = _mm256_mul_ps(load(pcm, 2 * at), load(&LONG_WINDOW, 2 * at));
     let second = _mm256_mul_ps(load(pcm, 2 * at + 8), load(&LONG_WINDOW, 2 * at + 8));
@@ -283,7 +282,7 @@ struct ShortPoints {
 
 impl ShortPoints {
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn get(&self, at: usize) -> Complex {
         Complex {
             re: load(&self.re[at], 0),
@@ -292,7 +291,7 @@ impl ShortPoints {
     }
 
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn put(&mut self, at: usize, value: Complex) {
         store(value.re, &mut self.re[at], 0);
         store(value.im, &mut self.im[at], 0);
@@ -300,7 +299,7 @@ impl ShortPoints {
 }
 
 /// Transforms one channel into `lines`.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn transform(pcm: &[f32; LONG], work: &mut Points, lines: &mut Points) {
     for p in (0..128).step_by(8) {
         let points = [
@@ -341,7 +340,7 @@ fn transform(pcm: &[f32; LONG], work: &mut Points, lines: &mut Points) {
 
 /// A pass of radix 4 over transforms `STRIDE` at a time.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn pass<const STRIDE: usize>(turns: &[[[f32; 2]; 3]], from: &Points, to: &mut Points) {
     for (p, turns) in turns.iter().enumerate() {
         let turns = all(turns);
@@ -355,7 +354,7 @@ fn pass<const STRIDE: usize>(turns: &[[[f32; 2]; 3]], from: &Points, to: &mut Po
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn low_halves(a: Complex, b: Complex) -> Complex {
     Complex {
         re: _mm256_permute2f128_ps::<0x20>(a.re, b.re),
@@ -364,7 +363,7 @@ fn low_halves(a: Complex, b: Complex) -> Complex {
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn high_halves(a: Complex, b: Complex) -> Complex {
     Complex {
         re: _mm256_permute2f128_ps::<0x31>(a.re, b.re),
@@ -374,7 +373,7 @@ fn high_halves(a: Complex, b: Complex) -> Complex {
 
 /// The energy spectra of a long block; without a right channel in any block, those of silence there. Returns the sums
 /// of the left and of the right one, each line but the last times its weight.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn long(
     left: &[f32; LONG],
     right: Option<&[f32; LONG]>,
@@ -421,7 +420,7 @@ pub fn long(
 
 /// Twice the lines k and n − k of 2n real points, the latter conjugate, from the complex points k and n − k.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn split(point: Complex, mirrored: Complex, turn: Complex) -> (Complex, Complex) {
     let even = Complex {
         re: _mm256_add_ps(point.re, mirrored.re),
@@ -437,7 +436,7 @@ fn split(point: Complex, mirrored: Complex, turn: Complex) -> (Complex, Complex)
 
 /// Left, right, middle and side of eight lines that are twice too large.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn energies(left: Complex, right: Complex) -> [__m256; 4] {
     [
         left.energy(0.25),
@@ -448,14 +447,14 @@ fn energies(left: Complex, right: Complex) -> [__m256; 4] {
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn weigh(sums: &mut [__m256; 2], energies: &[__m256; 4], weight: __m256) {
     sums[0] = _mm256_fmadd_ps(energies[0], weight, sums[0]);
     sums[1] = _mm256_fmadd_ps(energies[1], weight, sums[1]);
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn put(energies: [__m256; 4], lines: &mut [Energies], at: usize) {
     for (i, two) in interleave(energies).into_iter().enumerate() {
         store_rows(two, lines, at + 2 * i);
@@ -475,7 +474,7 @@ fn real_line(left: f32, right: f32) -> Energies {
 
 /// The energy spectra of the three short blocks in the samples of a long one; without a right channel, those of silence
 /// there.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn short(
     left: &[f32; LONG],
     right: Option<&[f32; LONG]>,
@@ -544,7 +543,7 @@ pub fn short(
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn short_pass<const STRIDE: usize>(
     turns: &[[[f32; 2]; 3]],
     from: &ShortPoints,
@@ -570,7 +569,7 @@ fn short_pass<const STRIDE: usize>(
 
 /// The energies of one line, which is twice too large, of all short blocks.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn put_short(line: Complex, lines: &mut [[Energies; SHORT_LINES]; 3], k: usize) {
     // Left + right in the lanes of left, left − right in those of right.
     let right = _mm256_setr_ps(0.0, 0.0, 0.0, 0.0, -0.0, -0.0, -0.0, -0.0);

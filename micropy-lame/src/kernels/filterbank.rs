@@ -3,10 +3,9 @@
 //!
 //! The polyphase filterbank takes eight time slots to a vector, the MDCT eight subbands.
 
-use std::arch::x86_64::*;
-
 use super::angle::{cos, sin};
 use super::block::Block;
+use super::instructions::*;
 use super::vector::{load, reverse, store, transpose};
 
 #[cfg(test)]
@@ -68,7 +67,7 @@ impl Filterbank {
     ///
     /// # Panics
     /// When there are other than one or two granules, fewer than [`samples`], or no such channel.
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     pub fn analyse(
         &mut self,
         channel: usize,
@@ -94,7 +93,7 @@ impl Filterbank {
 
     /// The subband samples of all slots; `VECTORS` of eight slots hold them.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn polyphase<const GRANULES: usize, const VECTORS: usize>(
         &mut self,
         pcm: &[f32],
@@ -143,7 +142,7 @@ impl Filterbank {
 /// The factor of each subband, in which every second sample of the odd ones is negated: they come out of the polyphase
 /// filterbank with their frequencies reversed.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn scale(bands: &mut [__m256; SUBBANDS], factors: &[f32; SUBBANDS]) {
     let odd_slots = _mm256_setr_ps(0.0, -0.0, 0.0, -0.0, 0.0, -0.0, 0.0, -0.0);
     for (pair, factors) in bands
@@ -162,7 +161,7 @@ fn scale(bands: &mut [__m256; SUBBANDS], factors: &[f32; SUBBANDS]) {
 
 /// Rows for columns; behind the last row there is silence.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn fill_phases(rows: &[[f32; 32]], phases: &mut Phases) {
     for (eight, column) in rows.chunks(8).zip((0..).step_by(8)) {
         for first in (0..32).step_by(8) {
@@ -267,7 +266,7 @@ const fn double_cosines<const N: usize>() -> [f32; N] {
 macro_rules! dct {
     ($name:ident of $points:literal, $half:expr) => {
         #[inline]
-        #[target_feature(enable = "avx2,fma,bmi2")]
+        #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
         fn $name(x: &mut [__m256; $points]) {
             const COSINES: [f32; $points / 2] = double_cosines();
             let mut even = [_mm256_setzero_ps(); $points / 2];
@@ -383,7 +382,7 @@ const fn sqrt(x: f64) -> f64 {
 }
 
 /// Transforms the `subbands` lowest subbands, whose samples are those of the granule before and of this one.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn mdct(before: &Granule, now: &Granule, subbands: usize, granule: &mut Lines<'_>) {
     let spectrum = &mut *granule.spectrum;
     let long_window = match granule.block {
@@ -415,7 +414,7 @@ fn mdct(before: &Granule, now: &Granule, subbands: usize, granule: &mut Lines<'_
 
 /// Lines by subband: the first `subbands` of the eight in the lanes of `lines`.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn scatter(lines: &[__m256; SLOTS], spectrum: &mut [f32], subbands: usize) {
     // Eighteen lines in three overlapping groups of eight.
     for first in [0, 8, 10] {
@@ -429,7 +428,7 @@ fn scatter(lines: &[__m256; SLOTS], spectrum: &mut [f32], subbands: usize) {
 
 /// Eight subbands from `first`, as long blocks.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn mdct_long(before: &Granule, now: &Granule, first: usize, window: &[f32; 36]) -> [__m256; SLOTS] {
     let w = |k: usize| _mm256_set1_ps(window[k]);
     // The 36 windowed samples, folded by the symmetries of the transform, are v[0] to v[17]; what is left of it is the
@@ -464,7 +463,7 @@ fn mdct_long(before: &Granule, now: &Granule, first: usize, window: &[f32; 36]) 
 
 /// The sum of x[n] cos(π/18 (2n + 1)k).
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn dct9(x: &[__m256; 9]) -> [__m256; 9] {
     let c = |k: usize| _mm256_set1_ps(NINTHS[k]);
     let sum = |n: usize| _mm256_add_ps(x[n], x[8 - n]);
@@ -498,7 +497,7 @@ fn dct9(x: &[__m256; 9]) -> [__m256; 9] {
 
 /// Eight subbands from `first`, as three short blocks, whose lines alternate.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn mdct_short(before: &Granule, now: &Granule, first: usize) -> [__m256; SLOTS] {
     let mut lines = [_mm256_setzero_ps(); SLOTS];
     for block in 0..3 {
@@ -519,7 +518,7 @@ fn mdct_short(before: &Granule, now: &Granule, first: usize) -> [__m256; SLOTS] 
 
 /// The butterflies between two subbands: eight lines on each side of their border.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn reduce_aliases(border: &mut [f32]) {
     let (cs, ca) = (load(&ALIAS[0], 0), load(&ALIAS[1], 0));
     let below = reverse(load(border, 0));

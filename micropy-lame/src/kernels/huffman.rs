@@ -2,9 +2,8 @@
 //! Writing of a granule's Huffman code: ISO/IEC 11172-3, 2.4.1.7 (`Huffmancodebits`), through an accumulator of 64
 //! bits.
 
-use std::arch::x86_64::_pext_u32;
-
 use super::huffman_tables::{LINBITS, QUAD_TABLE_A, QUAD_TABLE_B, pair_table};
+use super::instructions::_pext_u32;
 use super::quantization::LINES;
 
 #[cfg(test)]
@@ -93,7 +92,7 @@ impl Writer<'_> {
 
 /// Writes the code of `granule` into `out`, after `before.1` (below 8) bits that stand in `before.0`, and fills the
 /// last byte up with zeros. Returns how many bits the code has.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn write(granule: &Granule<'_>, before: (u8, u32), out: &mut [u8; MOST_BYTES]) -> usize {
     let mut writer = Writer {
         accumulator: 0,
@@ -120,7 +119,7 @@ fn sign(xr: f32) -> u32 {
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn write_pairs(
     writer: &mut Writer<'_>,
     granule: &Granule<'_>,
@@ -164,7 +163,7 @@ fn write_pairs(
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn write_quads(writer: &mut Writer<'_>, granule: &Granule<'_>, start: usize) {
     let table = match granule.count1table_select {
         0 => &QUAD_TABLE_A,

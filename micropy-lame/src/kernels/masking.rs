@@ -5,10 +5,9 @@
 //! branches become comparisons and selections; where a ratio lies within rounding of a step, the step next to it may be
 //! taken.
 
-use std::arch::x86_64::*;
-
 use super::block::Block;
 use super::fft::Energies;
+use super::instructions::*;
 use super::lanes::i32x8;
 use super::vector::{halves, load, load_rows, load4, store_rows, store4, twice};
 
@@ -206,7 +205,7 @@ struct PreEcho<'a> {
 
 /// Energies and thresholds of a long block; `lowest` is LAME's `masking_lower`. Returns the energy of each channel
 /// above line 10.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn long(
     bands: &Bands,
     lines: &[Energies],
@@ -233,7 +232,7 @@ pub fn long(
 }
 
 /// Energies and thresholds of a short block; LAME limits their rise later.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn short(
     bands: &Bands,
     lines: &[Energies],
@@ -245,7 +244,7 @@ pub fn short(
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn total(lines: &[Energies]) -> [f32; 4] {
     let mut sums = [_mm_setzero_ps(); 4];
     let (quads, rest) = lines.as_chunks::<4>();
@@ -281,7 +280,7 @@ pub struct Spectrum {
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn thresholds(
     bands: &Bands,
     lines: &[Energies],
@@ -311,7 +310,7 @@ fn thresholds(
 
 /// By channel instead of by band, with zeros behind the last band.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn planes(rows: &[[f32; 4]], planes: &mut Planes) {
     let mut quads = rows.chunks(4);
     for at in (0..MAX_BANDS).step_by(4) {
@@ -337,7 +336,7 @@ fn planes(rows: &[[f32; 4]], planes: &mut Planes) {
 impl Spectrum {
     /// The energy, the strongest line and the mean of each band.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn gather(&mut self, bands: &Bands, lines: &[Energies]) {
         let mut rest = lines;
         let lines = &bands.lines[..bands.count as usize];
@@ -366,7 +365,7 @@ impl Spectrum {
 
     /// How far the strongest line stands out of each band and its neighbours.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn find_tonality(&mut self, bands: &Bands) {
         let mut below = _mm_setzero_si128();
         for b in (0..bands.count as usize).step_by(2) {
@@ -405,7 +404,7 @@ impl Spectrum {
 
     /// The masking of four bands from `first`, two to a vector, by all that spread into them.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn spread(&self, quad: &Quad, first: usize) -> [__m256; 2] {
         let reach = [self.reach(first), self.reach(first + 2)];
         // Only from two bands below the four to two bands above them may maskers be near.
@@ -440,7 +439,7 @@ impl Spectrum {
 
     /// How far away maskers are near, for two bands.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn reach(&self, b: usize) -> __m256i {
         let tonality = i32x8(self.tonality[b..b + 2].as_flattened());
         let reach = _mm256_permutevar8x32_epi32(i32x8(&REACH), tonality);
@@ -450,7 +449,7 @@ impl Spectrum {
 
     /// The thresholds of two bands from what masks them.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn limit(
         &self,
         bands: &Bands,
@@ -492,7 +491,7 @@ impl Spectrum {
 impl PreEcho<'_> {
     /// The most the thresholds of two bands may be; their masking goes into the history.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn limit(&mut self, b: usize, masking: __m256, energy: __m256) -> __m256 {
         let zero = _mm256_setzero_ps();
         let before = load_rows(&*self.before, b);
@@ -527,7 +526,7 @@ static DISTANCES: [[[i32; 8]; 2]; 8] = {
 
 /// What one masker adds to four bands.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn spread_one(spreading: &[f32; 4], masker: &[f32; 4]) -> [__m256; 2] {
     let (spreading, masker) = (twice(spreading), twice(masker));
     let first = _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1);
@@ -539,7 +538,7 @@ fn spread_one(spreading: &[f32; 4], masker: &[f32; 4]) -> [__m256; 2] {
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn add_far_maskers(masking: &mut [__m256; 2], spreading: &[[f32; 4]], maskers: &[[f32; 4]]) {
     let [mut first, mut second] = *masking;
     for (spreading, masker) in spreading.iter().zip(maskers) {
@@ -552,7 +551,7 @@ fn add_far_maskers(masking: &mut [__m256; 2], spreading: &[[f32; 4]], maskers: &
 
 /// Two maskers add up unless one is much greater.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn add_far(masking: __m256, added: __m256) -> __m256 {
     let high = _mm256_mul_ps(added, _mm256_set1_ps(FAR));
     let low = _mm256_mul_ps(added, _mm256_set1_ps(1.0 / FAR));
@@ -566,7 +565,7 @@ fn add_far(masking: __m256, added: __m256) -> __m256 {
 
 /// Where the masker is not `far`, the two mask more than their sum if they are alike.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn add_near(masking: __m256, added: __m256, far: __m256) -> __m256 {
     let greater = _mm256_max_ps(masking, added);
     let lesser = _mm256_min_ps(masking, added);
@@ -589,7 +588,7 @@ fn add_near(masking: __m256, added: __m256, far: __m256) -> __m256 {
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn by_tonality(tonality: __m256i) -> __m256 {
     let low = _mm256_permutevar8x32_ps(load(&TONALITY, 0), tonality);
     // The sign bit tells 8 from the others.
@@ -598,14 +597,14 @@ fn by_tonality(tonality: __m256i) -> __m256 {
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn load_four_integers(from: &[i32; 4]) -> __m128i {
     // SAFETY: `from` is four integers, at any alignment.
     unsafe { _mm_loadu_si128(from.as_ptr().cast()) }
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn store_integers(value: __m128i, to: &mut [i32; 4]) {
     // SAFETY: `to` is four integers, at any alignment.
     unsafe { _mm_storeu_si128(to.as_mut_ptr().cast(), value) }

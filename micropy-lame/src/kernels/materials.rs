@@ -3,19 +3,10 @@
 
 use std::f32::consts::TAU;
 
+pub use super::spectra::can_run as processor_can;
+
 /// Enough for twelve granules and what a filterbank reaches back to.
 const SAMPLES: usize = 12 * 576 + 1_056;
-
-/// Whether this processor has what the kernels need; says so if not, since the test then proves nothing.
-pub fn processor_can() -> bool {
-    let can = is_x86_feature_detected!("avx2")
-        && is_x86_feature_detected!("fma")
-        && is_x86_feature_detected!("bmi2");
-    if !can {
-        eprintln!("skipped: the processor lacks AVX2, FMA or BMI2");
-    }
-    can
-}
 
 /// Numbers between −1 and 1, always the same (xorshift, Marsaglia 2003).
 pub struct Random(pub u32);

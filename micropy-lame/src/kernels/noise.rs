@@ -2,11 +2,10 @@
 //! The quantization noise of each scalefactor band, and the amplification of bands whose noise is too loud: ISO/IEC
 //! 11172-3, C.1.5.4.3.3 and C.1.5.4.3.5.
 
-use std::arch::x86_64::*;
-
+use super::instructions::*;
 use super::lanes::{
-    f32_upto8, f32x8, gather, i32_upto8, i32x8, lanes_below, largest, store_f32_upto8, store_f32x8,
-    store_i32_upto8,
+    f32_upto8, f32x8, gather, i32_upto8, i32x8, lanes_below, largest, look_up_16, store_f32_upto8,
+    store_f32x8, store_i32_upto8,
 };
 use super::powers::{Powers, QUANTITIES};
 use super::quantization::LINES;
@@ -70,7 +69,7 @@ pub struct Noise {
 }
 
 /// Computes each band's noise, divides it by `allowed` into `distort`, and sums up.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn noise(
     granule: &Quantized<'_>,
     powers: &Powers<'_>,
@@ -129,7 +128,7 @@ pub fn noise(
 
 /// Writes the gain of each band into `gains` and `before`; returns the set of those that `before` has not.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn gains_of(
     granule: &Quantized<'_>,
     gains: &mut [i32; BANDS],
@@ -166,7 +165,7 @@ fn gains_of(
 
 /// The squared differences of the first `count` lines from their dequantized values, in eight sums.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn band_noise(
     xr: &[f32],
     quantized: &[i32],
@@ -175,12 +174,12 @@ fn band_noise(
     pow43: &[f32; QUANTITIES],
 ) -> __m256 {
     let step = _mm256_set1_ps(step);
-    let (low, high) = (f32x8(pow43), f32x8(&pow43[8..]));
+    let first_16 = [f32x8(pow43), f32x8(&pow43[8..])];
     let mut sum = _mm256_setzero_ps();
     let mut at = 0;
     while at < count {
         let (xr, quantized) = (f32_upto8(&xr[at..]), i32_upto8(&quantized[at..]));
-        let mut error = error(xr, quantized, step, low, high, pow43);
+        let mut error = error(xr, quantized, step, &first_16, pow43);
         if count - at < 8 {
             error = _mm256_and_ps(error, _mm256_castsi256_ps(lanes_below(count - at)));
         }
@@ -191,25 +190,18 @@ fn band_noise(
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn error(
     xr: __m256,
     quantized: __m256i,
     step: __m256,
-    low: __m256,
-    high: __m256,
+    first_16: &[__m256; 2],
     pow43: &[f32; QUANTITIES],
 ) -> __m256 {
     let magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0), xr);
     // Values from 8 on come and go within a band: no branch for them, which would be predicted badly.
     let power = if _mm256_testz_si256(quantized, _mm256_set1_epi32(!15)) == 1 {
-        // The bit of 8 chooses.
-        let from_8 = _mm256_castsi256_ps(_mm256_slli_epi32::<28>(quantized));
-        _mm256_blendv_ps(
-            _mm256_permutevar8x32_ps(low, quantized),
-            _mm256_permutevar8x32_ps(high, quantized),
-            from_8,
-        )
+        look_up_16(first_16, quantized)
     } else {
         gather(pow43, quantized)
     };
@@ -218,7 +210,7 @@ fn error(
 
 /// The sum of each of eight vectors.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn sums_of_8(v: &[__m256; 8]) -> __m256 {
     let a = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
     let b = _mm256_hadd_ps(_mm256_hadd_ps(v[4], v[5]), _mm256_hadd_ps(v[6], v[7]));
@@ -235,7 +227,7 @@ const EQUAL: f32 = 1.0 + 2e-6;
 
 /// 1 for ratios that are equal to 1.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn settle_equal(ratio: __m256) -> __m256 {
     let is_equal = _mm256_cmp_ps::<_CMP_LE_OQ>(ratio, _mm256_set1_ps(EQUAL));
     _mm256_blendv_ps(ratio, _mm256_min_ps(ratio, _mm256_set1_ps(1.0)), is_equal)
@@ -243,7 +235,7 @@ fn settle_equal(ratio: __m256) -> __m256 {
 
 /// Divides the noise by what is allowed and sums up its logarithms.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn compare(
     bands: usize,
     noise: &[f32; BANDS],
@@ -293,7 +285,7 @@ fn compare(
 /// log10 of positive, normal numbers, within 3e-7 of the result's scale: of x = m · 2^e with m from √½ to √2, the
 /// logarithm of m by the series of the inverse hyperbolic tangent of (m − 1) / (m + 1).
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn log10(x: __m256) -> __m256 {
     const TWO_OVER_LN_2: f32 = 2.885_39;
     let bits = _mm256_castps_si256(x);
@@ -324,7 +316,7 @@ pub enum Trigger {
 /// its lines with `by`, and returns the largest line of the granule, which was `peak`.
 ///
 /// Where no distortion is above 1, bands within 5 % of the largest are raised, so that some always are.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[expect(clippy::too_many_arguments, reason = "fields of LAME's gr_info")]
 pub fn amplify(
     xr34: &mut [f32; LINES],

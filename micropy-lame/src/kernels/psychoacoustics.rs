@@ -39,7 +39,7 @@ impl Psychoacoustics {
     /// Energies and thresholds by band of left, right, middle and side, for the samples of a long block. `previous` are
     /// the block types of left and right in the granule before, `lowest` is LAME's `masking_lower`, `weights` are
     /// LAME's `eql_w`.
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     pub fn long(
         &mut self,
         pcm: (&[f32; fft::LONG], Option<&[f32; fft::LONG]>),
@@ -62,13 +62,13 @@ impl Psychoacoustics {
     }
 
     /// Transforms the three short blocks in the samples of a long one.
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     pub fn transform_short(&mut self, left: &[f32; fft::LONG], right: Option<&[f32; fft::LONG]>) {
         fft::short(left, right, &mut self.room, &mut self.short_lines);
     }
 
     /// Energies and thresholds by band of one of the short blocks last transformed.
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     pub fn short(&mut self, block: usize, lowest: f32, output: Output<'_>) {
         let lines = &self.short_lines[block];
         masking::short(&self.short, lines, lowest, &mut self.spectrum, output);

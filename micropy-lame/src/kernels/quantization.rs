@@ -5,8 +5,7 @@
 //! of a constant, what makes the *dequantized* value the nearest: `adj43[n]`, for a quantity of which n is the integer
 //! part.
 
-use std::arch::x86_64::*;
-
+use super::instructions::*;
 use super::lanes::{
     f32x8, i32x8, lanes_below, largest, store_f32x8, store_i32x8, store_u8x16, store_u8x32,
 };
@@ -31,7 +30,7 @@ pub struct Magnitudes {
 
 /// Raises the magnitudes of the first `lines` of `xr` to the power of 3/4, into `xr34`, and sets all further ones to
 /// zero.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn powers_of_lines(xr: &[f32; LINES], lines: usize, xr34: &mut [f32; LINES]) -> Magnitudes {
     let sign = _mm256_set1_ps(-0.0);
     let (mut sums, mut peaks) = (_mm256_setzero_ps(), _mm256_setzero_ps());
@@ -71,7 +70,7 @@ impl Packed {
     }
 
     /// Packs the first `lines` values, up to the next multiple of 32.
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     pub fn pack(&mut self, quantized: &[i32; LINES], lines: usize) {
         for block in 0..lines.div_ceil(32) {
             let from = &quantized[32 * block..][..32];
@@ -87,7 +86,7 @@ impl Packed {
 
     /// Packs 32 values.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn put(&mut self, block: usize, [a, b, c, d]: [__m256i; 4]) {
         let words = [_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d)];
         let bytes = _mm256_packus_epi16(words[0], words[1]);
@@ -108,7 +107,7 @@ impl Packed {
 /// Quantizes the first `lines` of `xr34` (|xr|^(3/4)) with the factor `step`, sets all further ones to zero, and packs
 /// them. `adjust` is the start of LAME's `adj43`. No product may be beyond 8206.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn quantize(
     xr34: &[f32; LINES],
     lines: usize,
@@ -127,7 +126,7 @@ pub struct Steps([f32; LINES + 8]);
 impl Steps {
     /// The factors of bands with these widths and steps, one after the other.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     pub fn of_bands(bands: impl Iterator<Item = (usize, f32)>) -> Self {
         let mut steps = [0.0; LINES + 8];
         let mut start = 0;
@@ -145,7 +144,7 @@ impl Steps {
 
     /// Those of eight lines.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     pub fn of_eight(&self, line: usize) -> __m256 {
         f32x8(&self.0[line..])
     }
@@ -153,7 +152,7 @@ impl Steps {
 
 /// As [`quantize`], with a factor for each line.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn quantize_bands(
     xr34: &[f32; LINES],
     lines: usize,
@@ -174,7 +173,7 @@ pub fn quantize_bands(
 
 /// `step` gives the factors of eight lines.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn quantize_by(
     xr34: &[f32; LINES],
     lines: usize,
@@ -226,7 +225,7 @@ fn quantize_by(
 
 /// `adj43` from 8 on, by its series: with c = n + 1/2, it is 1/2 − 1 / 24c − 0.00067615 / c³.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn adjust_from_8(whole: __m256i) -> __m256 {
     let half = _mm256_set1_ps(0.5);
     let centre = _mm256_add_ps(_mm256_cvtepi32_ps(whole), half);

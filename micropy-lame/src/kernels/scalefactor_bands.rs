@@ -2,8 +2,7 @@
 //! From the model's partition bands to scalefactor bands: their energies and thresholds, the limit of a short block's
 //! thresholds where there is no attack, and the perceptual entropy (ISO/IEC 11172-3, D.2.4.2).
 
-use std::arch::x86_64::*;
-
+use super::instructions::*;
 use super::masking::{MAX_BANDS, Planes};
 use super::noise::log10;
 use super::vector::{load, load4, store, store4, sum, transpose};
@@ -37,7 +36,7 @@ type Rows<const N: usize> = [__m256; N];
 
 /// Sums the `energy` and the `threshold` of partition bands up by long and by short band, with the short blocks sharing
 /// what the long one has: into the first channels of `energies` and `thresholds`, as many as there are of them.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn sum_up(
     (energy, threshold): (&Planes, &Planes),
     long: &Borders<'_>,
@@ -87,7 +86,7 @@ pub fn sum_up(
 
 /// The sums of each scalefactor band.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn sums<const N: usize>(rows: &Rows<MAX_BANDS>, borders: &Borders<'_>) -> Rows<N> {
     let mut out = [_mm256_setzero_ps(); N];
     let partitions = borders.partitions.min(MAX_BANDS);
@@ -111,14 +110,14 @@ fn sums<const N: usize>(rows: &Rows<MAX_BANDS>, borders: &Borders<'_>) -> Rows<N
 
 /// Eight bands from `at` on, by channel.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn planes(rows: &[__m256], at: usize) -> [__m256; 8] {
     transpose(std::array::from_fn(|k| rows[at + k]))
 }
 
 /// Writes each of thirteen bands three times, behind the long bands.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn thrice(low: __m256, high: __m256, to: &mut ByBand) {
     let first = _mm256_setr_epi32(0, 0, 0, 1, 1, 1, 2, 2);
     let second = _mm256_setr_epi32(2, 3, 3, 3, 4, 4, 4, 5);
@@ -139,7 +138,7 @@ fn thrice(low: __m256, high: __m256, to: &mut ByBand) {
 
 /// Limits the thresholds of a channel's short blocks without an attack: LAME's `NS_PREECHO_ATT0`, and a factor for each
 /// block.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn limit_without_attack(thresholds: &mut ByBand, factors: [f32; 3]) {
     /// In double precision, as in LAME.
     const LIMIT: f64 = 0.8;
@@ -172,7 +171,7 @@ const LEAST_ENTROPY: f32 = 1124.23 / 4.0;
 const MOST_LOG: f32 = 23.025_85;
 
 /// The perceptual entropy of a long block; `lowest` is LAME's `masking_lower`.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn entropy(energy: &ByBand, threshold: &ByBand, lowest: f32) -> f32 {
     let zero = _mm256_setzero_ps();
     let mut sums = zero;

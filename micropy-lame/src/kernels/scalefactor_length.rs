@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
 //! The bits that scalefactors take in MPEG-1: ISO/IEC 11172-3, 2.4.2.7, `scalefac_compress` and `preflag`.
 
-use std::arch::x86_64::*;
-
+use super::instructions::*;
 use super::lanes::{i32x8, store_i32x8};
 use super::noise::{BANDS, PRETAB};
 
@@ -75,7 +74,7 @@ static SHORT: [[Length; 8]; 16] = shortest([18, 18]);
 
 /// How the scalefactors of a long block are coded; `None` where one is too large. Where `preflag` is not set and all
 /// scalefactors are large enough, sets it and takes its table off them.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn of_long(scalefac: &mut [i32; BANDS], preflag: &mut bool) -> Option<Length> {
     // Vectors overlap: 11 bands, then 10.
     let mut upper = [i32x8(&scalefac[11..]), i32x8(&scalefac[13..])];
@@ -99,7 +98,7 @@ pub fn of_long(scalefac: &mut [i32; BANDS], preflag: &mut bool) -> Option<Length
 }
 
 /// The same of three short blocks.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn of_short(scalefac: &[i32; BANDS]) -> Option<Length> {
     // 18 bands, twice.
     let largest = |from: usize| {
@@ -111,7 +110,7 @@ pub fn of_short(scalefac: &[i32; BANDS]) -> Option<Length> {
 
 /// The entry for the largest of each vector.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn look_up(table: &[[Length; 8]; 16], lower: __m256i, upper: __m256i) -> Option<Length> {
     let fours = _mm256_max_epi32(
         _mm256_unpacklo_epi32(lower, upper),

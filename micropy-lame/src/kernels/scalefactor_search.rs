@@ -8,8 +8,7 @@
 //! from good to bad once, as they mostly do, the bisection would end there, and only what it asks for beyond them is
 //! computed; elsewhere it is done.
 
-use std::arch::x86_64::*;
-
+use super::instructions::*;
 use super::lanes::{f32_upto8, f32x8, gather, store_f32x8, store_i32x8};
 use super::noise::{BANDS, sums_of_8};
 use super::powers::{BELOW, GAINS, Powers};
@@ -51,7 +50,7 @@ pub struct Granule<'a> {
 
 /// For each band up to the last line, the smallest gain at which it can be coded (LAME's `find_lowest_scalefac`) goes
 /// into `least`, and the one whose noise is allowed into `gains`, where it is sought.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn find_gains(
     granule: &Granule<'_>,
     powers: &Powers<'_>,
@@ -113,7 +112,7 @@ struct Eight {
 impl Eight {
     /// For the bands from `at` on, whose first line is `start`, of which there are none from `lines` on.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn of(
         granule: &Granule<'_>,
         at: usize,
@@ -177,7 +176,7 @@ impl Eight {
 
 /// The largest of each of eight vectors.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn largest_of_8(v: &[__m256; 8]) -> __m256 {
     let columns = transpose(*v);
     let two = |k: usize| _mm256_max_ps(columns[k], columns[k + 4]);
@@ -186,7 +185,7 @@ fn largest_of_8(v: &[__m256; 8]) -> __m256 {
 
 /// log2 of positive numbers, too small by up to 0.09: their mantissas are taken as they are.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn rough_log2(x: __m256) -> __m256 {
     let one = _mm256_set1_epi32(1.0_f32.to_bits() as i32);
     let bits = _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_castps_si256(x), one));
@@ -196,7 +195,7 @@ fn rough_log2(x: __m256) -> __m256 {
 /// The first gain, from 0 to 257, at which the quantity of `peak` is not `too_large`, which it is from about `limit`
 /// on: quantities fall by 2^(3/16) with each gain, and 210 is a step of 1.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn first_gain(
     peak: __m256,
     limit: f32,
@@ -224,7 +223,7 @@ fn first_gain(
 
 /// [`Eight::good`]. `counts` are the lines, `rests` the noise that no gain takes away.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn good_up_to(
     peak: __m256,
     least: __m256i,
@@ -285,7 +284,7 @@ struct Band<'a> {
 impl Band<'_> {
     /// The gain whose noise is allowed, not below the smallest one.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn search(&self, known: &Known) -> i32 {
         // Nothing lies above 255, so that its noise and that of the one below decide.
         if known.good == 0 || known.good + 16 > 255 || known.silent == 256 {
@@ -310,7 +309,7 @@ impl Band<'_> {
     /// bad: it does if those that it asks for above the sixteen are bad, too. They are all above `gain` on the way down
     /// the tree of the bisection, in which each gain from 1 to 255 stands once.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn is_highest(&self, gain: usize, known: &Known) -> bool {
         let bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
         let above = _mm256_sub_epi32(_mm256_setzero_si256(), bits);
@@ -336,7 +335,7 @@ impl Band<'_> {
     /// LAME's bisection. `loud` has a bit for each gain from the good one on that is known to make too much noise, if
     /// the next sixteen are known.
     #[cold]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn bisect(&self, known: &Known, loud: u32) -> i32 {
         let Known {
             least,
@@ -370,7 +369,7 @@ impl Band<'_> {
 
     /// Which of sixteen gains, from `first` on, make more noise than allowed: a bit each.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn loud_of_16(&self, first: usize) -> u32 {
         let steps = &self.powers.steps[BELOW + first..][..16];
         let quantities = &self.powers.quantities[first..][..16];
@@ -414,13 +413,13 @@ impl Band<'_> {
     }
 
     /// Whether this gain or one of its neighbours makes more noise than allowed. Noise mostly rises with the gain.
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn is_bad(&self, gain: usize) -> bool {
         gain < 255 && self.is_loud(gain + 1) || self.is_loud(gain) || self.is_loud(gain - 1)
     }
 
     /// Whether this gain makes more noise than allowed: eight lines at once, until that is certain.
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn is_loud(&self, gain: usize) -> bool {
         let gains = Gains {
             step: set1(self.powers.steps[BELOW + gain]),
@@ -436,7 +435,7 @@ impl Band<'_> {
 
     /// Whether the squares of these errors of eight lines sum up to more than is allowed.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn is_over_with(&self, error: impl Fn(__m256, __m256) -> __m256) -> bool {
         let mut sums = _mm256_setzero_ps();
         for (xr, xr34) in self.xr.chunks(8).zip(self.xr34.chunks(8)) {
@@ -450,7 +449,7 @@ impl Band<'_> {
     }
 
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn is_over(&self, sum: __m256) -> u32 {
         let over = _mm256_cmp_ps::<_CMP_GT_OQ>(sum, _mm256_set1_ps(self.allowed));
         _mm256_movemask_ps(over) as u32
@@ -494,7 +493,7 @@ impl Lines {
     /// Sorts lines by their quantities at the smallest gain, at which 1 has the quantity `most`, and at the greatest
     /// one.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn sort(xr34: &[f32], most: f32, least: f32) -> Self {
         let mut lines = Self {
             by_kind: [[0; BLOCK + 8]; 3],
@@ -540,7 +539,7 @@ static MEMBERS: [[u8; 8]; 256] = {
 };
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn set1(value: f32) -> __m256 {
     _mm256_set1_ps(value)
 }
@@ -559,7 +558,7 @@ struct Tables {
 
 impl Tables {
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn new(powers: &Powers<'_>) -> Self {
         Self {
             adj43: f32x8(powers.adj43),
@@ -569,7 +568,7 @@ impl Tables {
 
     /// How far lines are off, quantities being below [`BELOW_8`].
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn error_below_8(&self, xr: __m256, xr34: __m256, gains: &Gains) -> __m256 {
         let y = _mm256_mul_ps(xr34, gains.quantity);
         let add = _mm256_permutevar8x32_ps(self.adj43, _mm256_cvttps_epi32(y));
@@ -580,7 +579,7 @@ impl Tables {
 
     /// The same for any quantity.
     #[inline]
-    #[target_feature(enable = "avx2,fma,bmi2")]
+    #[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
     fn error(&self, xr: __m256, xr34: __m256, gains: &Gains) -> __m256 {
         let y = _mm256_mul_ps(xr34, gains.quantity);
         let is_large = _mm256_cmp_ps::<_CMP_GE_OQ>(y, set1(BELOW_8));
@@ -595,7 +594,7 @@ impl Tables {
 /// x − s · q^(4/3) = x · (1 − (1 − u)^(4/3)) = 4/3 · x · u · (1 − u/6 − u²/27), but for terms in u⁴. It matters little
 /// which way a quantity in the middle is rounded: either is as far off.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 fn error_of_large(y: __m256, xr: __m256) -> __m256 {
     // A step of Newton's method makes the rough reciprocal as good as a division, in a third of the time.
     let rough = _mm256_rcp_ps(y);

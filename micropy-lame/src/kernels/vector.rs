@@ -1,33 +1,32 @@
 // SPDX-License-Identifier: LGPL-2.0-or-later
 //! What the stages that take eight numbers at once do with them: rows, halves, sums, transpositions.
 
-use std::arch::x86_64::*;
-
+use super::instructions::*;
 use super::lanes::{f32x8, store_f32x8};
 
 /// Eight numbers of `from`, the first one at `at`.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn load(from: &[f32], at: usize) -> __m256 {
     f32x8(&from[at..at + 8])
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn store(value: __m256, to: &mut [f32], at: usize) {
     store_f32x8(value, &mut to[at..at + 8]);
 }
 
 /// Four numbers.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn load4(from: &[f32; 4]) -> __m128 {
     // SAFETY: `from` is four numbers, at any alignment.
     unsafe { _mm_loadu_ps(from.as_ptr()) }
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn store4(value: __m128, to: &mut [f32; 4]) {
     // SAFETY: `to` is four numbers, at any alignment.
     unsafe { _mm_storeu_ps(to.as_mut_ptr(), value) }
@@ -35,20 +34,20 @@ pub fn store4(value: __m128, to: &mut [f32; 4]) {
 
 /// Two times four numbers, which lie side by side.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn load_rows(from: &[[f32; 4]], at: usize) -> __m256 {
     load(from[at..at + 2].as_flattened(), 0)
 }
 
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn store_rows(value: __m256, to: &mut [[f32; 4]], at: usize) {
     store(value, to[at..at + 2].as_flattened_mut(), 0);
 }
 
 /// The same four numbers in both halves.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn twice(from: &[f32; 4]) -> __m256 {
     let four = load4(from);
     _mm256_set_m128(four, four)
@@ -56,14 +55,14 @@ pub fn twice(from: &[f32; 4]) -> __m256 {
 
 /// `low` in the first four lanes, `high` in the others.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn halves(low: f32, high: f32) -> __m256 {
     _mm256_set_m128(_mm_set1_ps(high), _mm_set1_ps(low))
 }
 
 /// The lanes in reverse order.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn reverse(value: __m256) -> __m256 {
     let value = _mm256_permute_ps::<0x1b>(value);
     _mm256_permute2f128_ps::<1>(value, value)
@@ -71,7 +70,7 @@ pub fn reverse(value: __m256) -> __m256 {
 
 /// The sum of all lanes.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn sum(value: __m256) -> f32 {
     let four = _mm_add_ps(
         _mm256_castps256_ps128(value),
@@ -83,7 +82,7 @@ pub fn sum(value: __m256) -> f32 {
 
 /// The greatest of all lanes.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn max(value: __m256) -> f32 {
     let four = _mm_max_ps(
         _mm256_castps256_ps128(value),
@@ -95,7 +94,7 @@ pub fn max(value: __m256) -> f32 {
 
 /// Four vectors as rows of a matrix of 4 × 8; the result is its eight columns, two to a vector.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn interleave(r: [__m256; 4]) -> [__m256; 4] {
     let (a0, a1) = (
         _mm256_unpacklo_ps(r[0], r[1]),
@@ -123,7 +122,7 @@ pub fn interleave(r: [__m256; 4]) -> [__m256; 4] {
 
 /// A matrix of 8 × 8, rows for columns.
 #[inline]
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 pub fn transpose(r: [__m256; 8]) -> [__m256; 8] {
     let (a0, a1) = (
         _mm256_unpacklo_ps(r[0], r[1]),

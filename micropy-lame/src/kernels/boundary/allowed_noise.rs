@@ -12,7 +12,7 @@ use crate::kernels::scalefactor_bands::{ByBand, LONG_BANDS};
 ///
 /// # Safety
 /// As the module says; `allowed`, `is_audible` and `last` are the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_allowed_noise(
     xr: *const [f32; LINES],

@@ -5,7 +5,7 @@ use crate::kernels::attack::{FILTERED, GRANULE, STRETCH, high_pass, peak};
 
 /// # Safety
 /// As the module says.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_high_pass(
     pcm: *const [f32; FILTERED],
@@ -17,7 +17,7 @@ unsafe extern "C" fn micropy_kernel_high_pass(
 
 /// # Safety
 /// As the module says.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_peak(samples: *const [f32; STRETCH]) -> f32 {
     // SAFETY: the caller's promise.

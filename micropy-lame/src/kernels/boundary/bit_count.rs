@@ -21,7 +21,7 @@ fn block(block_type: c_int) -> Block {
 ///
 /// # Safety
 /// As the module says; `quantized` and `coding` are the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_count(
     xr34: *const [f32; LINES],
@@ -75,7 +75,7 @@ struct BandGains {
 ///
 /// # Safety
 /// As the module says; `quantized` and `coding` are the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_count_bands(
     xr34: *const [f32; LINES],
@@ -141,7 +141,7 @@ unsafe extern "C" fn micropy_kernel_count_bands(
 ///
 /// # Safety
 /// As the module says; `quantized` is the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_quantize(
     xr34: *const [f32; LINES],
@@ -160,7 +160,7 @@ unsafe extern "C" fn micropy_kernel_quantize(
 ///
 /// # Safety
 /// As the module says; `coding` is the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_count_quantized(
     quantized: *const [i32; LINES],
@@ -192,7 +192,7 @@ unsafe extern "C" fn micropy_kernel_count_quantized(
 ///
 /// # Safety
 /// As the module says; `coding` is the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_divide(
     quantized: *const [i32; LINES],

@@ -15,7 +15,7 @@ const _: () = assert!(size_of::<Filterbank>() == 5_952 * size_of::<f32>());
 /// # Safety
 /// As the module says; `pcm` are as many samples as `granules`, 1 or 2, need, of the other arrays the first `granules`
 /// are valid, and `filterbank` and the spectra are the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_analyse(
     filterbank: *mut Filterbank,

@@ -10,7 +10,7 @@ use crate::kernels::quantization::LINES;
 ///
 /// # Safety
 /// As the module says; `out` is the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_write_code(
     quantized: *const [i32; LINES],

@@ -11,7 +11,7 @@ use crate::kernels::quantization::LINES;
 ///
 /// # Safety
 /// As the module says; `distort`, the two `before`, which may be null, and `result` are the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_noise(
     xr: *const [f32; LINES],
@@ -62,7 +62,7 @@ unsafe extern "C" fn micropy_kernel_noise(
 ///
 /// # Safety
 /// As the module says; `xr34` and `scalefac` are the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_amplify(
     xr34: *mut [f32; LINES],

@@ -81,7 +81,7 @@ unsafe extern "C" fn micropy_kernel_lay_out(
 ///
 /// # Safety
 /// As the module says; `state` and what is written to are the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_long_block(
     state: *mut Psychoacoustics,
@@ -116,7 +116,7 @@ unsafe extern "C" fn micropy_kernel_long_block(
 ///
 /// # Safety
 /// As the module says; `state` is the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_short_spectra(
     state: *mut Psychoacoustics,
@@ -131,7 +131,7 @@ unsafe extern "C" fn micropy_kernel_short_spectra(
 ///
 /// # Safety
 /// As the module says; `block` is below 3, `state` and what is written to are the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_short_block(
     state: *mut Psychoacoustics,

@@ -9,7 +9,7 @@ use crate::kernels::quantization::{LINES, Magnitudes, powers_of_lines};
 ///
 /// # Safety
 /// As the module says; `xr34` and `peak` are the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_powers(
     xr: *const [f32; LINES],

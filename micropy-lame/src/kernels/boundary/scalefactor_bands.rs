@@ -37,7 +37,7 @@ impl CBorders {
 /// # Safety
 /// As the module says; there are `channels`, at most four, in the arrays that are written to, which are the caller's
 /// alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_sum_up(
     energy: *const Planes,
@@ -65,7 +65,7 @@ unsafe extern "C" fn micropy_kernel_sum_up(
 ///
 /// # Safety
 /// As the module says; `thresholds` is the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_limit_without_attack(
     thresholds: *mut ByBand,
@@ -79,7 +79,7 @@ unsafe extern "C" fn micropy_kernel_limit_without_attack(
 ///
 /// # Safety
 /// As the module says.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_entropy(
     energy: *const ByBand,

@@ -11,7 +11,7 @@ use crate::kernels::scalefactor_length::{of_long, of_short};
 ///
 /// # Safety
 /// As the module says; all but `is_short` are the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_scalefactor_length(
     scalefac: *mut [i32; BANDS],

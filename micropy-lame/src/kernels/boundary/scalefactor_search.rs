@@ -12,7 +12,7 @@ use crate::kernels::scalefactor_search::{Granule, find_gains};
 ///
 /// # Safety
 /// As the module says; `least` and `gains` are the caller's alone.
-#[target_feature(enable = "avx2,fma,bmi2")]
+#[cfg_attr(target_arch = "x86_64", target_feature(enable = "avx2,fma,bmi2"))]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn micropy_kernel_find_gains(
     xr: *const [f32; LINES],
