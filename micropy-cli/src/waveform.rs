@@ -80,8 +80,8 @@ impl Batch<'_> {
         }
     }
 
-    /// Writes the waveform that `converter` has drawn of `input` to `path`. Frames that were copied were not decoded for
-    /// it, and are now.
+    /// Writes the waveform that `converter` has drawn of `input` to `path`. Frames that were copied were not decoded
+    /// for it, and are now.
     pub fn write_waveform(
         &self,
         path: &Path,

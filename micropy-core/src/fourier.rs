@@ -128,23 +128,53 @@ impl Transform {
         let count = self.twiddles.re.len();
         let (low_re, high_re) = bins.re.split_at_mut(count);
         let (low_im, high_im) = bins.im.split_at_mut(count);
-        let low = low_re.iter_mut().zip(low_im).skip(1);
-        let high = high_re.iter_mut().zip(high_im).rev();
-        let twiddles = self.twiddles.re.iter().zip(&self.twiddles.im).skip(1);
-        for ((low, high), twiddle) in low.zip(high).zip(twiddles) {
-            let (new_low, new_high) = both(
-                (*low.0, *low.1),
-                (*high.0, *high.1),
-                (*twiddle.0, *twiddle.1),
+        // The first bin mirrors none.
+        let (low_re, low_im) = (&mut low_re[1..], &mut low_im[1..]);
+        let (turn_re, turn_im) = (&self.twiddles.re[1..], &self.twiddles.im[1..]);
+        let pairs = low_re.len();
+        // Nor does the one in the middle.
+        let middle = high_re.len() - pairs;
+        let (high_re, high_im) = (&mut high_re[middle..], &mut high_im[middle..]);
+        // Fours from both ends, as the processor takes them; then the rest, between these.
+        let rest = pairs % FOUR;
+        let (rest_re, high_re) = high_re.split_at_mut(rest);
+        let (rest_im, high_im) = high_im.split_at_mut(rest);
+        let low = fours_mut(low_re).zip(fours_mut(low_im));
+        let high = fours_mut(high_re).zip(fours_mut(high_im)).rev();
+        let turns = turn_re.as_chunks::<FOUR>().0.iter();
+        let turns = turns.zip(turn_im.as_chunks::<FOUR>().0);
+        for ((low, high), turn) in low.zip(high).zip(turns) {
+            for i in 0..FOUR {
+                let j = FOUR - 1 - i;
+                let new = both(
+                    (low.0[i], low.1[i]),
+                    (high.0[j], high.1[j]),
+                    (turn.0[i], turn.1[i]),
+                );
+                (low.0[i], low.1[i]) = new.0;
+                (high.0[j], high.1[j]) = new.1;
+            }
+        }
+        for i in pairs - rest..pairs {
+            let j = pairs - 1 - i;
+            let new = both(
+                (low_re[i], low_im[i]),
+                (rest_re[j], rest_im[j]),
+                (turn_re[i], turn_im[i]),
             );
-            (*low.0, *low.1) = new_low;
-            (*high.0, *high.1) = new_high;
+            (low_re[i], low_im[i]) = new.0;
+            (rest_re[j], rest_im[j]) = new.1;
         }
         if half.is_multiple_of(2) {
             bins.re[half / 2] *= 2.0;
             bins.im[half / 2] *= -2.0;
         }
     }
+}
+
+/// The fours of `values`, without what is left over.
+fn fours_mut(values: &mut [f32]) -> std::slice::IterMut<'_, [f32; FOUR]> {
+    values.as_chunks_mut::<FOUR>().0.iter_mut()
 }
 
 /// Real and imaginary part.

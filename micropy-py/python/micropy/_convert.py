@@ -217,9 +217,10 @@ def convert(
       dst           a path (the file appears only when it is whole), an object with `write()`, or None:
                     then the MP3 is the report's `data`.
       overwrite     replace the file dst if it exists
-      peaks         draw the waveform, too, in at most so many points of `peak_bits` bits, 8 or 16: the report's
-                    `peaks`, as the function of that name returns it. It is drawn of what is made, as it is made,
-                    and costs little. MP3 that is copied is not decoded, and then there is none.
+      peaks         draw the waveform, too, in at most so many points of `peak_bits` bits, 8 or 16: the
+                    report's `peaks`, as the function of that name returns it. It is drawn of what is
+                    made, as it is made, and costs little. MP3 that is copied is not decoded, and then
+                    there is none.
 
     The MP3:
       bitrate, abr  kbit/s, constant or average
