@@ -323,7 +323,7 @@ class Proxy:
 
     def __init__(self, url, context=None):
         parts = urlsplit(url)
-        self.server, self.target, self.open, self.pairs = parts, (parts.hostname, parts.port), True, []
+        self.server, self.target, self.open, self.pairs = parts, (parts.hostname, parts.port), True, set()
         self.context = context
         self.flows = threading.Event()
         self.flows.set()
@@ -346,11 +346,12 @@ class Proxy:
             except OSError:
                 client.close()
                 continue
-            self.pairs.append((client, server))
-            for way in ((client, server), (server, client)):
-                threading.Thread(target=self._carry, args=way, daemon=True).start()
+            pair = client, server
+            self.pairs.add(pair)
+            for way in (pair, pair[::-1]):
+                threading.Thread(target=self._carry, args=(*way, pair), daemon=True).start()
 
-    def _carry(self, source, sink):
+    def _carry(self, source, sink, pair):
         try:
             while data := source.recv(65536):
                 self.flows.wait()
@@ -358,13 +359,16 @@ class Proxy:
         except OSError:
             pass
         shut(source, sink)
+        # Clients of a bucket make hundreds.
+        source.close()
+        if sink.fileno() < 0:
+            self.pairs.discard(pair)
 
     def cut(self):
         """Cuts all connections and accepts no more."""
         self.open = False
-        for pair in self.pairs:
+        for pair in list(self.pairs):
             shut(*pair)
-        self.pairs = []
 
     def hold(self):
         """Holds back everything that is sent, without closing a connection."""

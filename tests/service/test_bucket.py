@@ -1,19 +1,17 @@
 """Videos and MP3s in a bucket of S3: nothing accepted is lost by kills or while the bucket is away, and it can serve
 downloads itself."""
 
-import hashlib
 import random
 import threading
 import time
 from types import SimpleNamespace
 from urllib.parse import parse_qs, urlsplit
 
-import boto3
 import pytest
 import requests
-from botocore.config import Config
 
 from harness import SEED, number
+from harness.bucket import Bucket
 from harness.clients import Client
 from harness.clips import GOOD, padded, variant
 from harness.clock import until
@@ -29,33 +27,6 @@ def store(request, servers):
         return getattr(servers, request.param)
     except Missing as e:
         pytest.skip(str(e))
-
-
-class Bucket:
-    """What is in a folder of the bucket, by another client."""
-
-    def __init__(self, store, folder):
-        self.store, self.folder = store, folder
-        user, password = store.keys
-        self.s3 = boto3.client("s3", endpoint_url=store.url, region_name="us-east-1", aws_access_key_id=user,
-                               aws_secret_access_key=password, config=Config(s3={"addressing_style": "path"}))
-
-    def url(self, endpoint=None):
-        return self.store.storage_url(self.folder, endpoint)
-
-    def names(self, below):
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.store.bucket, Prefix=f"{self.folder}/{below}")
-        return [found["Key"].removeprefix(f"{self.folder}/") for page in pages for found in page.get("Contents", [])]
-
-    def read(self, name):
-        return self.s3.get_object(Bucket=self.store.bucket, Key=f"{self.folder}/{name}")["Body"].read()
-
-    def hashes(self):
-        return {hashlib.sha256(self.read(name)).hexdigest() for name in self.names("videos/whole")}
-
-    def uploads(self):
-        found = self.s3.list_multipart_uploads(Bucket=self.store.bucket, Prefix=f"{self.folder}/")
-        return found.get("Uploads", [])
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from hashlib import sha256
 from urllib.parse import urlsplit
@@ -234,10 +235,12 @@ def program():
 
 
 class Counter:
-    """A proxy that counts what passes, and breaks off after so many bytes where it is told to."""
+    """A proxy that counts what passes. Where it is told to, it breaks off after so many bytes, or lets no more than a `rate`
+    of bytes a second through, each way."""
 
     def __init__(self, port):
-        self.port, self.sent, self.received, self.left = port, 0, 0, None
+        self.port, self.sent, self.received, self.left, self.rate = port, 0, 0, None, None
+        self.free, self.lock = {"sent": 0.0, "received": 0.0}, threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         threading.Thread(target=self.accept, daemon=True).start()
@@ -260,7 +263,10 @@ class Counter:
                     if self.left < 0:
                         self.left = None
                         break
-                setattr(self, what, getattr(self, what) + len(data))
+                with self.lock:
+                    setattr(self, what, getattr(self, what) + len(data))
+                if self.rate:
+                    self.pass_slowly(data, what)
                 other.sendall(data)
         except OSError:
             pass
@@ -269,6 +275,12 @@ class Counter:
                 end.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+
+    def pass_slowly(self, data, what):
+        with self.lock:
+            now = time.monotonic()
+            self.free[what] = end = max(self.free[what], now) + len(data) / self.rate
+        time.sleep(end - now)
 
     def close(self):
         self.listener.close()
@@ -292,12 +304,18 @@ def tables(samples):
 
 
 @pytest.fixture(scope="module")
-def talk(folder):
-    """Ten minutes of AAC, spread over 700 MB: the path, and bytes of its sound."""
+def ten_minutes(folder):
+    """Ten minutes of AAC at 128 kbit/s."""
     noise = "anoisesrc=duration=600:sample_rate=44100:amplitude=0.3:seed=1"
     ffmpeg("-f", "lavfi", "-i", noise, "-ac", "2", "-c:a", "aac", "-b:a", "128k", folder / "talk.m4a")
+    return folder / "talk.m4a"
+
+
+@pytest.fixture(scope="module")
+def talk(folder, ten_minutes):
+    """Ten minutes of sound, spread over 700 MB: the path, and bytes of its sound."""
     path = folder / "talk.mp4"
-    audio = spread(folder / "talk.m4a", path, 700_000_000, moov_first=False, per_chunk=2, other_tables=tables(18_000))
+    audio = spread(ten_minutes, path, 700_000_000, moov_first=False, per_chunk=2, other_tables=tables(18_000))
     return path, audio
 
 
@@ -312,6 +330,30 @@ def test_ten_minutes_of_700_mb_cost_their_sound(service, talker, program, wire, 
     assert job["state"] == "done", job
     subprocess.run([MICROPY, "convert", path, "-o", tmp_path / "whole.mp3", "--bitrate", "128"], check=True, stdin=subprocess.DEVNULL)
     assert talker.get(job["mp3"]["url"]).body == (tmp_path / "whole.mp3").read_bytes()
+
+
+@pytest.mark.full
+@pytest.mark.timeout(600)
+def test_a_phone_video_of_2_gb_is_done_within_a_minute_on_a_line_of_10_mbit(service, talker, program, wire, ten_minutes, folder):
+    path = folder / "phone.mp4"
+    # Two packets of sound a chunk and the index behind the media, as phones write it, at 30 frames a second.
+    audio = spread(ten_minutes, path, 2_000_000_000, moov_first=False, per_chunk=2, other_tables=tables(18_000))
+    program.URL, program.TOKEN = program.urllib.parse.urlsplit(wire.url), talker.token
+    wire.rate = 10_000_000 / 8
+    began = time.monotonic()
+    job = program.upload(str(path), str(folder / "phone.mp3"), {"bitrate": "128"})
+    uploaded = time.monotonic() - began
+    job = talker.job(job, seconds=300)
+    done = time.monotonic() - began
+    assert job["state"] == "done", job
+    _, mp3 = program.ask("GET", f"/api/v1/jobs/{job['id']}/mp3")
+    got = time.monotonic() - began
+    print(f"{path.stat().st_size} bytes, {audio} of them sound: {wire.sent} sent in {uploaded:.1f} s, done after {done:.1f} s, "
+          f"an MP3 of {len(mp3)} bytes downloaded after {got:.1f} s")
+    assert path.stat().st_size >= 1_999_000_000 and job["mp3"]["report"]["duration"] == pytest.approx(600, abs=1)
+    assert uploaded > 0.9 * wire.sent / wire.rate, "the line is as slow as that"
+    assert wire.sent < 1.05 * audio
+    assert done < 60
 
 
 def test_the_example_converts_and_goes_on_where_it_stopped(service, talker, wire, folder, tmp_path):
