@@ -43,7 +43,7 @@ pub fn run() -> io::Result<()> {
     let converted =
         conversion.and_then(|conversion| convert(conversion, &task, &parent, responses, output));
     let result = match converted {
-        Ok(converted) => Message::Converted(converted),
+        Ok(converted) => Message::Converted(Box::new(converted)),
         Err(failure) => Message::Failed(failure),
     };
     parent.send(&result)

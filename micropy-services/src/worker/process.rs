@@ -250,7 +250,7 @@ impl WorkerProcess {
                         alive = Instant::now();
                     }
                 }
-                Message::Converted(converted) => return Ok(converted),
+                Message::Converted(converted) => return Ok(*converted),
                 Message::Failed(failure) => {
                     let reason = failure.reason.chars().take(MAX_REASON).collect();
                     return Err(match failure.cause {

@@ -49,7 +49,7 @@ pub enum Message {
     /// It is making progress.
     Progress(Progress),
     /// It is done: the result is in its standard output.
-    Converted(Converted),
+    Converted(Box<Converted>),
     /// It failed.
     Failed(Failure),
 }
