@@ -347,7 +347,7 @@ async fn an_old_ledger_is_upgraded_and_a_newer_one_refused() {
     );
     let schema = doc! { "_id": "jobs" };
     let version = own.find_one(schema.clone()).await.unwrap().unwrap();
-    assert_eq!(version.get_i64("version").unwrap(), 4);
+    assert_eq!(version.get_i64("version").unwrap(), 5);
 
     let newer = doc! { "$set": { "version": 99 } };
     own.update_one(schema, newer).await.unwrap();

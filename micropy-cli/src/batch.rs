@@ -122,6 +122,8 @@ pub fn run(batch: &Batch<'_>, tasks: &[Task], sum_up: bool) -> Exit {
         while let Some((index, jobs)) = turns.next() {
             let place = Place::taken(&turns);
             if batch.interrupt.token().is_cancelled() {
+                let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+                *all = all.and(Ended::without_mp3(Exit::Interrupted));
                 return;
             }
             let share = bar.share(sizes[index].1);
@@ -147,11 +149,7 @@ pub fn run(batch: &Batch<'_>, tasks: &[Task], sum_up: bool) -> Exit {
     let Ended { exit, counts } = all.into_inner().unwrap_or_else(PoisonError::into_inner);
     let summary = several && sum_up && !batch.args.json;
     let summary = summary.then(|| summary_of(&counts, started.elapsed()));
-    let exit = exit.max(log.finish(summary));
-    match batch.interrupt.token().is_cancelled() {
-        true => Exit::Interrupted,
-        false => exit,
-    }
+    exit.max(log.finish(summary))
 }
 
 /// Worker threads for all inputs together.
