@@ -31,7 +31,7 @@ AWAY = 6
 WAYS = {"refuses": Proxy.cut, "hangs": Proxy.hold}
 
 
-@pytest.fixture(scope="module", params=["moto", "localstack"])
+@pytest.fixture(scope="module", params=["moto", pytest.param("localstack", marks=pytest.mark.full)])
 def bucket(request, fleet):
     """What is in the bucket, where the gateway and the converters keep videos and MP3s; `line` is the way to it."""
     try:
