@@ -309,12 +309,12 @@ impl Conversion<'_> {
         let frames = writer.frames();
         let length = duration_of(outcome.extent.output_len, outcome.output_sample_rate);
         let tag = self.tag(outcome.replay_gain);
-        let (tags, cover) = tag.says(length);
-        let id3 = tag.encode_within(length, outcome.tag_bytes)?;
+        let metadata = tag.known(length);
+        let id3 = tag.encode_within(&metadata, outcome.tag_bytes)?;
         let bytes = writer.finish(&id3, outcome.trim, outcome.replay_gain)?;
         Ok(Report {
-            tags,
-            cover,
+            tags: metadata.tags,
+            cover: metadata.covers.into_iter().next(),
             ..outcome.report(self.audio.warnings(), frames, bytes)
         })
     }

@@ -6,7 +6,7 @@ use super::Conversion;
 use crate::error::Result;
 use crate::mp3::id3;
 use crate::options::Options;
-use crate::tags::{Cover, Metadata, ReplayGain, Tags, fit_chapters};
+use crate::tags::{Metadata, ReplayGain, fit_chapters};
 
 /// The ID3 tag of the MP3.
 pub struct Tag<'a> {
@@ -53,22 +53,16 @@ impl Tag<'_> {
         id3::encode(&metadata, self.options.tags.version)
     }
 
-    /// In exactly `size` bytes, with what is known now.
-    pub fn encode_within(&self, length: Duration, size: usize) -> Result<Vec<u8>> {
+    /// In exactly `size` bytes, with what is [known](Tag::known) now.
+    pub fn encode_within(&self, metadata: &Metadata, size: usize) -> Result<Vec<u8>> {
         if size == 0 {
             return Ok(Vec::new());
         }
-        id3::encode_within(&self.known(length), self.options.tags.version, size)
-    }
-
-    /// Its texts and its front cover, with what is known now.
-    pub fn says(&self, length: Duration) -> (Tags, Option<Cover>) {
-        let metadata = self.known(length);
-        (metadata.tags, metadata.covers.into_iter().next())
+        id3::encode_within(metadata, self.options.tags.version, size)
     }
 
     /// What it says once the MP3's `length` is known.
-    fn known(&self, length: Duration) -> Metadata {
+    pub fn known(&self, length: Duration) -> Metadata {
         let silence = ReplayGain {
             gain: 0.0,
             peak: 0.0,
