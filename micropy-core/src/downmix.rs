@@ -14,8 +14,8 @@ pub struct Downmix {
 
 impl Downmix {
     /// From `layout` to two channels: the centre at −3 dB to both, the surrounds at −3 dB to their side, no LFE
-    /// (ITU-R BS.775-3, annex 4). A single surround is two that are each 3 dB lower (ETSI TS 102 366, 7.8.2). `scaled`: all gains are lowered so that no input can clip, by 7.7 dB for 5.1.
-    /// Mono goes to both sides unchanged.
+    /// (ITU-R BS.775-3, annex 4). A single surround is two that are each 3 dB lower (ETSI TS 102 366, 7.8.2). `scaled`:
+    /// all gains are lowered so that no input can clip, by 7.7 dB for 5.1. Mono goes to both sides unchanged.
     pub fn stereo(layout: Layout, scaled: bool) -> Downmix {
         let rows = [left_gain, right_gain].map(|gain| row(layout, gain));
         Downmix::scaled(rows.into(), scaled)

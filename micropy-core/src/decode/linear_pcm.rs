@@ -88,20 +88,13 @@ fn reader(pcm: PcmFormat) -> Result<Read> {
     Ok(match (pcm.bits, pcm.float, pcm.big_endian) {
         (8, ..) if pcm.companding == Some(Companding::ALaw) => |b| a_law(b[0]),
         (8, ..) if pcm.companding == Some(Companding::MuLaw) => |b| mu_law(b[0]),
-        (8, false, _) if pcm.signed => |b| f32::from(b[0] as i8) / 128.0,
-        (8, false, _) => |b| (f32::from(b[0]) - 128.0) / 128.0,
-        (16, false, true) if !pcm.signed => |b| left_aligned([b[0] ^ 0x80, b[1], 0, 0]),
-        (16, false, false) if !pcm.signed => |b| left_aligned([b[1] ^ 0x80, b[0], 0, 0]),
-        (24, false, true) if !pcm.signed => |b| left_aligned([b[0] ^ 0x80, b[1], b[2], 0]),
-        (24, false, false) if !pcm.signed => |b| left_aligned([b[2] ^ 0x80, b[1], b[0], 0]),
-        (32, false, true) if !pcm.signed => |b| left_aligned([b[0] ^ 0x80, b[1], b[2], b[3]]),
-        (32, false, false) if !pcm.signed => |b| left_aligned([b[3] ^ 0x80, b[2], b[1], b[0]]),
-        (16, false, true) => |b| left_aligned([b[0], b[1], 0, 0]),
-        (16, false, false) => |b| left_aligned([b[1], b[0], 0, 0]),
-        (24, false, true) => |b| left_aligned([b[0], b[1], b[2], 0]),
-        (24, false, false) => |b| left_aligned([b[2], b[1], b[0], 0]),
-        (32, false, true) => |b| left_aligned([b[0], b[1], b[2], b[3]]),
-        (32, false, false) => |b| left_aligned([b[3], b[2], b[1], b[0]]),
+        (8, false, _) => integer::<1, true>(pcm.signed),
+        (16, false, true) => integer::<2, true>(pcm.signed),
+        (16, false, false) => integer::<2, false>(pcm.signed),
+        (24, false, true) => integer::<3, true>(pcm.signed),
+        (24, false, false) => integer::<3, false>(pcm.signed),
+        (32, false, true) => integer::<4, true>(pcm.signed),
+        (32, false, false) => integer::<4, false>(pcm.signed),
         (32, true, true) => |b| finite(f32::from_be_bytes([b[0], b[1], b[2], b[3]])),
         (32, true, false) => |b| finite(f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
         (64, true, true) => |b| finite(f64::from_bits(bits64(b)) as f32),
@@ -110,8 +103,24 @@ fn reader(pcm: PcmFormat) -> Result<Read> {
     })
 }
 
-fn left_aligned(big_endian: [u8; 4]) -> f32 {
-    i32::from_be_bytes(big_endian) as f32 / (1u32 << 31) as f32
+/// Integers of `WIDTH` bytes, in two's complement or, where they have no sign, in offset binary.
+fn integer<const WIDTH: usize, const BIG_ENDIAN: bool>(signed: bool) -> Read {
+    match signed {
+        true => |b| fraction::<WIDTH, BIG_ENDIAN>(b, 0),
+        // The same with the highest bit inverted.
+        false => |b| fraction::<WIDTH, BIG_ENDIAN>(b, 0x80),
+    }
+}
+
+/// An integer as a part of full scale, once the bits of `inverted` are inverted in its highest byte.
+fn fraction<const WIDTH: usize, const BIG_ENDIAN: bool>(bytes: &[u8], inverted: u8) -> f32 {
+    let mut left_aligned = [0; 4];
+    left_aligned[..WIDTH].copy_from_slice(&bytes[..WIDTH]);
+    if !BIG_ENDIAN {
+        left_aligned[..WIDTH].reverse();
+    }
+    left_aligned[0] ^= inverted;
+    i32::from_be_bytes(left_aligned) as f32 / (1u32 << 31) as f32
 }
 
 fn bits64(big_endian: &[u8]) -> u64 {

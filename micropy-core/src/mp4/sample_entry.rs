@@ -243,12 +243,13 @@ impl<'a> AudioEntry<'a> {
             ..layout
         };
         let integer = |bits: u16| -> Result<PcmFormat> {
+            let bits = bits_of(bits.into(), self.at)?;
             Ok(PcmFormat {
-                bits: bits_of(bits.into(), self.at)?,
+                bits,
                 float: false,
                 big_endian: true,
                 signed: true,
-                width: bits.div_ceil(8) as u8,
+                width: bits / 8,
                 high: false,
                 companding: None,
             })
