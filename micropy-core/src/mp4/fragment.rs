@@ -159,9 +159,8 @@ pub struct Fragments {
     looked_up_to: u64,
     /// The last box that was passed.
     last: Option<BoxHeader>,
-    track: u32,
-    /// What a `moov` between fragments has to say of the track.
-    described: Described,
+    /// The track, and what a `moov` between fragments has to say of it.
+    track: Described,
     /// Those of every track, by its id.
     defaults: Arc<[(u32, Defaults)]>,
     /// Runs of the last fragment read that are still to be returned, the first with the time of `tfdt`.
@@ -175,12 +174,7 @@ pub struct Fragments {
 impl Fragments {
     /// The fragments of `track` from the position of `top` on. Its description is sent again and again to those who join a
     /// stream: another one is another movie's.
-    pub fn new(
-        top: TopLevel,
-        track: u32,
-        described: Described,
-        defaults: Arc<[(u32, Defaults)]>,
-    ) -> Self {
+    pub fn new(top: TopLevel, track: Described, defaults: Arc<[(u32, Defaults)]>) -> Self {
         Fragments {
             top,
             orders: Vec::new(),
@@ -188,7 +182,6 @@ impl Fragments {
             looked_up_to: 0,
             last: None,
             track,
-            described,
             defaults,
             runs: VecDeque::new(),
             runs_left: RUNS_LIMIT,
@@ -387,8 +380,8 @@ impl Fragments {
     }
 
     /// Whether the track goes on behind this `moov`.
-    fn goes_on(&mut self, source: &mut dyn Source, moov: &BoxHeader) -> Result<bool> {
-        match Movie::describes(source, moov, self.track, &self.described) {
+    fn goes_on(&self, source: &mut dyn Source, moov: &BoxHeader) -> Result<bool> {
+        match Movie::describes(source, moov, &self.track) {
             Err(e @ Error::Read(_)) => Err(e),
             described => Ok(described.unwrap_or(false)),
         }
@@ -483,7 +476,7 @@ impl Fragments {
                     let fields = Fields::new(child.kind, child.payload, &payload);
                     let run = read_run(fields, &header, end)?;
                     end = run.data_end();
-                    if header.id == self.track {
+                    if header.id == self.track.id {
                         self.count_bytes(&child, payload.len() as u64)?;
                         self.push_run(&child, decode_time.take(), run)?;
                     }

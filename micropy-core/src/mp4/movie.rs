@@ -92,6 +92,8 @@ pub struct AudioTrack {
 /// What has to be the same of a track where its movie is described again.
 #[derive(Clone, Debug)]
 pub(super) struct Described {
+    /// `track_ID`.
+    pub id: u32,
     timescale: u32,
     samples: u64,
     codec: Option<CodecParameters>,
@@ -100,6 +102,7 @@ pub(super) struct Described {
 impl Described {
     fn of(track: &AudioTrack) -> Self {
         Described {
+            id: track.id,
             timescale: track.timescale,
             samples: track.table.samples(),
             codec: track.codec.as_ref().ok().cloned(),
@@ -191,7 +194,7 @@ impl Movie {
         }
         let fragments = self.behind.map(|top| {
             let defaults = Arc::clone(&self.defaults);
-            Fragments::new(top, track.id, Described::of(track), defaults)
+            Fragments::new(top, Described::of(track), defaults)
         });
         let cursor = Cursor::new(Arc::clone(&track.table), 0);
         Ok(Packets::new(
@@ -252,20 +255,17 @@ impl Movie {
         self.metadata.read(&mut reader, header, place)
     }
 
-    /// Whether the `moov` box `header` describes the track `id` in the same way again.
+    /// Whether the `moov` box `header` describes a track in the same way again.
     pub(super) fn describes(
         source: &mut dyn Source,
         header: &BoxHeader,
-        id: u32,
         described: &Described,
     ) -> Result<bool> {
         let mut movie = Movie::default();
         let moov = movie.read_moov(source, header, Moov::default())?;
         movie.assemble(moov);
-        let mut own = movie.audio.iter().filter(|track| track.id == id);
-        Ok(own
-            .next()
-            .is_some_and(|track| Described::of(track).says_the_same(described)))
+        let own = movie.audio.iter().find(|track| track.id == described.id);
+        Ok(own.is_some_and(|track| Described::of(track).says_the_same(described)))
     }
 
     /// Reads the metadata that come after `moov`. A stream that does not spool is read up to its media alone: what is

@@ -71,11 +71,14 @@ impl Suite<'_> {
 
     async fn plan(&self, byte: u8, owner: &str) -> Delivery {
         let delivery = self.delivery(byte, owner);
-        self.webhooks
-            .plan(std::slice::from_ref(&delivery), MOST)
-            .await
-            .expect("is planned");
+        self.plan_one(&delivery).await;
         delivery
+    }
+
+    async fn plan_one(&self, delivery: &Delivery) {
+        let one = std::slice::from_ref(delivery);
+        let planned = self.webhooks.plan(one, MOST).await;
+        planned.expect("is planned, or known already");
     }
 
     async fn claim(&self) -> Option<Delivery> {
@@ -154,10 +157,7 @@ impl Suite<'_> {
             payload: "other".into(),
             ..planned[0].clone()
         };
-        self.webhooks
-            .plan(std::slice::from_ref(&changed), MOST)
-            .await
-            .expect("known already");
+        self.plan_one(&changed).await;
         self.plan(5, BOB).await;
         assert_eq!(self.listed(ANN).await, planned, "newest first, as planned");
         let page = async |job, before, limit| {
@@ -319,10 +319,7 @@ impl Suite<'_> {
             endpoint: id(101),
             ..self.delivery(2, ANN)
         };
-        self.webhooks
-            .plan(std::slice::from_ref(&other), MOST)
-            .await
-            .expect("is planned");
+        self.plan_one(&other).await;
         let removed = self.webhooks.remove_endpoint(ANN, id(100)).await;
         removed.expect("is removed");
         let left: Vec<_> = self.listed(ANN).await.iter().map(|d| d.id).collect();
@@ -356,18 +353,12 @@ impl Suite<'_> {
             due: self.fixture.now().plus(3 * LONGEST_PAUSE),
             ..self.delivery(1, ANN)
         };
-        self.webhooks
-            .plan(std::slice::from_ref(&ahead), MOST)
-            .await
-            .expect("is planned");
+        self.plan_one(&ahead).await;
         let next = Delivery {
             due: self.fixture.now().plus(LONGEST_PAUSE),
             ..self.delivery(2, ANN)
         };
-        self.webhooks
-            .plan(std::slice::from_ref(&next), MOST)
-            .await
-            .expect("is planned");
+        self.plan_one(&next).await;
         let claimed = self.claim().await.expect("no pause is as long");
         assert_eq!(claimed.id, ahead.id);
         assert_eq!(self.claim().await, None, "a day is one");
