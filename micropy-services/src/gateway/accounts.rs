@@ -257,7 +257,8 @@ pub async fn remove(
     gateway.remove_all_jobs(&session.email).await?;
     gateway.ports.webhooks.remove_owner(&session.email).await?;
     gateway.accounts.remove(&token, password, from).await?;
-    // Until then the session was good, and an upload may have ended, or a webhook have been added. There is nobody left to try it again.
+    // Until then the session was good, and an upload may have ended, or a webhook have been added. There is nobody left
+    // to try it again.
     if let Err(problem) = gateway.remove_all_jobs(&session.email).await {
         tracing::warn!(?problem, "jobs of a removed account stay until they expire");
     }

@@ -119,11 +119,8 @@ pub async fn import(
             working.check_quota(&session, 0).await?;
         }
         let job = working.ports.submit(job).await?;
-        // Whoever removes an account removes its jobs after it, and may have come too early for this one.
-        if job.id == own && working.has_just_ended(&session).await {
-            // Where this fails, the sweeper removes it.
-            let _ = working.ports.remove(job.id).await;
-            return Err(Problem::session_ended());
+        if job.id == own {
+            working.take_back_if_ended(&session, own).await?;
         }
         Ok::<_, Problem>(job)
     });

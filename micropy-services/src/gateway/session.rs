@@ -211,6 +211,21 @@ impl Gateway {
         claims.is_ok_and(|claims| claims.is_none())
     }
 
+    /// Takes back a job that was just accepted, where its owner's session has ended: whoever removes an account removes its
+    /// jobs after it, and may have come too early for this one.
+    pub(super) async fn take_back_if_ended(
+        &self,
+        session: &Session,
+        job: Id,
+    ) -> Result<(), Problem> {
+        if !self.has_just_ended(session).await {
+            return Ok(());
+        }
+        // Where this fails, the sweeper removes it.
+        let _ = self.ports.remove(job).await;
+        Err(Problem::session_ended())
+    }
+
     /// Whether the token of a session is good for no other request.
     async fn has_expired(&self, session: &Session) -> bool {
         let claims = self.accounts.check(session.token.reveal()).await;

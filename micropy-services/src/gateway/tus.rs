@@ -135,10 +135,8 @@ pub async fn create(
     }
     let created = gateway.ports.jobs.create(&job, None).await?;
     drop(admission);
-    if matches!(created, Created::New(_)) && gateway.has_just_ended(&session).await {
-        // Where this fails, the sweeper removes it.
-        let _ = gateway.ports.remove(job.id).await;
-        return Err(Problem::session_ended());
+    if matches!(created, Created::New(_)) {
+        gateway.take_back_if_ended(&session, job.id).await?;
     }
     if let Created::Existing(first) = created {
         if !is_repetition(&first, &job) {

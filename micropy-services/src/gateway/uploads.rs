@@ -521,11 +521,8 @@ impl Gateway {
         let own = job.id;
         let job = self.ports.submit(job).await?;
         drop(admission);
-        // Whoever removes an account removes its jobs after it, and may have come too early for this one.
-        if job.id == own && self.has_just_ended(session).await {
-            // Where this fails, the sweeper removes it.
-            let _ = self.ports.remove(job.id).await;
-            return Err(Problem::session_ended());
+        if job.id == own {
+            self.take_back_if_ended(session, own).await?;
         }
         self.metrics.uploaded(job.source_bytes);
         tracing::info!(job_id = %job.id, bytes = job.source_bytes, "video received");
