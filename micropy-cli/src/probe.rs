@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use micropy_core::{CancelToken, Error, Options, PeakBits, Peaks, Probe, ProbedTrack};
 
+use crate::waveform::peak_bits;
 use crate::{Exit, input, json, message, system, text};
 
 /// The arguments of `micropy probe`.
@@ -24,15 +25,15 @@ pub struct Args {
     peaks: Option<NonZeroU32>,
 
     /// With --peaks: values of 8 or 16 bits
-    #[arg(long, value_name = "8|16", default_value = "8", value_parser = ["8", "16"], requires = "peaks")]
-    bits: String,
+    #[arg(long, value_name = "8|16", default_value = "8", value_parser = peak_bits(), requires = "peaks")]
+    bits: PeakBits,
 }
 
 /// Prints what is in each file.
 pub fn run(args: Args) -> Exit {
     let mut worst = Exit::Done;
     for input in &args.inputs {
-        let written = match args.peaks.map(|points| draw(input, points, &args.bits)) {
+        let written = match args.peaks.map(|points| draw(input, points, args.bits)) {
             Some(drawn) => drawn.map(|peaks| {
                 if !peaks.report.complete {
                     worst = worst.max(Exit::Incomplete);
@@ -81,12 +82,8 @@ enum Found {
     Peaks(Peaks),
 }
 
-fn draw(input: &Path, points: NonZeroU32, bits: &str) -> Result<Peaks, Error> {
+fn draw(input: &Path, points: NonZeroU32, bits: PeakBits) -> Result<Peaks, Error> {
     let source = input::open(input, &CancelToken::new()).map_err(Error::Read)?;
-    let bits = match bits {
-        "16" => PeakBits::Sixteen,
-        _ => PeakBits::Eight,
-    };
     micropy_core::peaks(source, Options::new(), points, bits)
 }
 

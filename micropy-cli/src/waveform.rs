@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use micropy_core::{Converter, Error, PeakBits, Sink as _, Waveform};
 
 use crate::Exit;
@@ -12,7 +13,7 @@ use crate::input;
 use crate::output::Output;
 
 /// Whether to draw the waveform, and how.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Copy, Debug, clap::Args)]
 pub struct WaveformArgs {
     /// Write the waveform, too, in at most so many points, as JSON in the form of audiowaveform: to `talk.peaks.json`
     /// beside `talk.mp3`
@@ -20,22 +21,23 @@ pub struct WaveformArgs {
     peaks: Option<NonZeroU32>,
 
     /// With --peaks: values of 8 or 16 bits
-    #[arg(long, value_name = "8|16", default_value = "8", value_parser = ["8", "16"], requires = "peaks")]
-    peak_bits: String,
+    #[arg(long, value_name = "8|16", default_value = "8", value_parser = peak_bits(), requires = "peaks")]
+    peak_bits: PeakBits,
+}
+
+/// Reads how finely a waveform is drawn.
+pub fn peak_bits() -> impl TypedValueParser<Value = PeakBits> {
+    PossibleValuesParser::new(["8", "16"]).map(|bits| match bits.as_str() {
+        "16" => PeakBits::Sixteen,
+        _ => PeakBits::Eight,
+    })
 }
 
 impl WaveformArgs {
-    fn bits(&self) -> PeakBits {
-        match self.peak_bits.as_str() {
-            "16" => PeakBits::Sixteen,
-            _ => PeakBits::Eight,
-        }
-    }
-
     /// Lets `converter` draw it, if it is wanted.
     pub fn draw<'a>(&self, converter: Converter<'a>) -> Converter<'a> {
         match self.peaks {
-            Some(points) => converter.draw_waveform(points, self.bits()),
+            Some(points) => converter.draw_waveform(points, self.peak_bits),
             None => converter,
         }
     }
@@ -88,16 +90,16 @@ impl Batch<'_> {
         input: &Path,
         converter: &mut Converter<'_>,
     ) -> Result<(), Failure> {
-        let drawn = match (converter.waveform(), self.args.waveform.peaks) {
+        let WaveformArgs { peaks, peak_bits } = self.args.waveform;
+        let drawn = match (converter.waveform(), peaks) {
             (Some(drawn), _) => drawn,
+            (None, None) => return Ok(()),
             (None, Some(_)) if input::is_pipe(input) => {
                 let why = "its MP3 was copied, and a pipe is not read again to draw the waveform";
                 return Err(Failure::Foreseen(Exit::Failed, why.into()));
             }
-            (None, points) => {
-                let points = points.unwrap_or(NonZeroU32::MIN);
-                let source = self.open(input)?;
-                let peaks = converter.peaks(source, points, self.args.waveform.bits());
+            (None, Some(points)) => {
+                let peaks = converter.peaks(self.open(input)?, points, peak_bits);
                 peaks.map_err(Failure::Convert)?.waveform
             }
         };
