@@ -444,7 +444,7 @@ mod tests {
     }
 
     /// A file of zeros.
-    struct Zeros(u64);
+    struct Zeros;
 
     impl Origin for Zeros {
         fn get(
@@ -471,9 +471,13 @@ mod tests {
             size: Some(64 * MIB),
             ..Version::default()
         };
-        let origin = Box::new(Zeros(64 * MIB));
-        assert_eq!(version.size, Some(origin.0));
-        let shared = Shared::new(origin, "zeros".into(), version.clone(), 0, Arc::default());
+        let shared = Shared::new(
+            Box::new(Zeros),
+            "zeros".into(),
+            version.clone(),
+            0,
+            Arc::default(),
+        );
         let head = Head {
             version,
             ranged: true,
