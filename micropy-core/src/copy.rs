@@ -236,7 +236,7 @@ impl Copier {
         };
         self.frames += 1;
         let frame = self.admit(offset, piece).unwrap_or_else(|why| {
-            self.faults.add(offset, why);
+            self.faults.conceal(offset, why);
             self.reservoir = 0;
             self.silence()
         });
@@ -341,7 +341,7 @@ impl Copier {
         let begin = side_info.main_data_begin();
         if begin > self.reservoir || side_info.main_data_bits() > 8 * (begin + slot) {
             let why = format!("{begin} bytes of its main data are missing");
-            self.faults.add(offset, why);
+            self.faults.conceal(offset, why);
             side_info::silence(header, &mut packet);
         } else {
             self.faults.add_sound(1);

@@ -66,24 +66,48 @@ pub struct Findings {
     envelope: Mutex<Envelope>,
 }
 
-/// Counts of packets that were decoded, and of those that could not be and were replaced by silence.
+/// What is wrong with a packet, and what became of its sound.
+#[derive(Clone, Debug)]
+enum Fault {
+    /// It was replaced by silence.
+    Concealed(String),
+    /// Its end was cut off.
+    Cut(String),
+}
+
+/// Counts of packets that were decoded, and of those that could not be or not whole.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     /// Packets that were decoded.
     sound: u64,
     count: u64,
-    /// The first of them: byte offset, and what is wrong.
-    first: BTreeMap<u64, String>,
+    /// How many of them were cut.
+    cut: u64,
+    /// PCM samples that were cut off.
+    cut_len: u64,
+    /// The first, by byte offset.
+    first: BTreeMap<u64, Fault>,
 }
 
 impl Faults {
     /// The most that are warned of one by one; the others are only counted.
     const DETAILED: usize = 8;
 
-    /// Notes the packet at byte `offset`.
-    pub fn add(&mut self, offset: u64, why: String) {
+    /// Notes the packet at byte `offset`, which is replaced by silence.
+    pub fn conceal(&mut self, offset: u64, why: String) {
+        self.add(offset, Fault::Concealed(why));
+    }
+
+    /// Notes the packet at byte `offset`, of whose PCM samples the last `len` are cut off.
+    pub fn cut(&mut self, offset: u64, len: u64, why: String) {
+        self.cut += 1;
+        self.cut_len += len;
+        self.add(offset, Fault::Cut(why));
+    }
+
+    fn add(&mut self, offset: u64, fault: Fault) {
         self.count += 1;
-        self.first.insert(offset, why);
+        self.first.insert(offset, fault);
         if self.first.len() > Self::DETAILED {
             self.first.pop_last();
         }
@@ -99,22 +123,27 @@ impl Faults {
         self.sound
     }
 
-    /// How many packets could not be decoded.
+    /// How many packets could not be decoded, or not whole.
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// How many PCM samples that is, of packets of `packet_len`.
+    pub fn len(&self, packet_len: u64) -> u64 {
+        (self.count - self.cut) * packet_len + self.cut_len
     }
 
     /// The first, with its byte offset.
     pub fn first(&self) -> Option<(u64, &str)> {
         let first = self.first.first_key_value();
-        first.map(|(offset, why)| (*offset, why.as_str()))
+        first.map(|(offset, Fault::Concealed(why) | Fault::Cut(why))| (*offset, why.as_str()))
     }
 
     /// What the user should know of them.
     pub fn warnings(&self) -> Vec<Warning> {
-        let detailed = self.first.iter().map(|(&at, why)| Warning::Concealed {
-            at,
-            why: why.clone(),
+        let detailed = self.first.iter().map(|(&at, fault)| match fault.clone() {
+            Fault::Concealed(why) => Warning::Concealed { at, why },
+            Fault::Cut(why) => Warning::Cut { at, why },
         });
         let mut warnings: Vec<Warning> = detailed.collect();
         let packets = self.count - warnings.len() as u64;
@@ -294,29 +323,30 @@ impl<R: Deref<Target = Recipe>, F: Deref<Target = Findings>> Renderer<R, F> {
             }
             let is_last = piece.packet(self.next_packet).is_none();
             let format = &self.recipe.format;
-            let result = self.decoder.decode(data, decoded).and_then(|()| {
-                // The rest of it is cut off below.
-                let (len, more) = (
-                    decoded.len(),
-                    decoded.len().saturating_sub(packet.len as usize),
-                );
-                let than = match format.packet_len {
-                    Some(_) if more > 0 => "the first packets",
-                    // Where packets vary in length, it may be padding at the end, and what a coarse timescale rounds off.
-                    None if !is_last && more > format.sample_rate as usize / ROUNDED => {
-                        "its duration"
-                    }
-                    _ => return Ok(()),
-                };
-                let why = format!("it holds {len} PCM samples, {more} more than {than}");
-                Err(DecodeError(why))
-            });
+            let result = self.decoder.decode(data, decoded);
+            let (len, more) = (
+                decoded.len(),
+                decoded.len().saturating_sub(packet.len as usize),
+            );
+            // What it should not hold more than, if it does. The rest is cut off below.
+            let than = match format.packet_len {
+                Some(_) if more > 0 => Some("the first packets"),
+                // Where packets vary in length, it may be padding at the end, and what a coarse timescale rounds off.
+                None if !is_last && more > format.sample_rate as usize / ROUNDED => {
+                    Some("its duration")
+                }
+                _ => None,
+            };
             if piece.owns(packet)
                 && let Some(findings) = &self.findings
             {
-                match result {
-                    Ok(()) => self.sound += 1,
-                    Err(why) => findings.faults().add(packet.offset, why.to_string()),
+                match (result, than) {
+                    (Err(why), _) => findings.faults().conceal(packet.offset, why.to_string()),
+                    (Ok(()), Some(than)) => {
+                        let why = format!("it holds {len} PCM samples, {more} more than {than}");
+                        findings.faults().cut(packet.offset, more as u64, why);
+                    }
+                    (Ok(()), None) => self.sound += 1,
                 }
             }
         }

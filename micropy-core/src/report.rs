@@ -26,7 +26,8 @@ pub struct Report {
     pub packets: u64,
     /// Packets that the source declares up to there; more than [`Report::packets`] if it breaks off.
     pub expected_packets: u64,
-    /// Packets that could not be decoded and were replaced by silence of their length.
+    /// Packets that could not be decoded and were replaced by silence of their length, or hold more than that and were
+    /// cut.
     pub concealed_packets: u64,
     /// Hz of the MP3.
     pub output_sample_rate: u32,

@@ -67,17 +67,25 @@ pub enum Warning {
         /// What is wrong with it.
         why: String,
     },
-    /// More packets were replaced by silence than those warned of one by one.
+    /// A packet holds more sound than there is time for: its end was cut off.
+    #[non_exhaustive]
+    Cut {
+        /// Byte offset of the packet in the source.
+        at: u64,
+        /// How much too much it is.
+        why: String,
+    },
+    /// More packets were replaced by silence, or cut, than those warned of one by one.
     #[non_exhaustive]
     MoreConcealed {
         /// How many more.
         packets: u64,
     },
-    /// So much was replaced by silence that the MP3 does not count as complete: more than one packet in a hundred, or
-    /// more than a tenth of a second together.
+    /// So much was replaced by silence or cut off that the MP3 does not count as complete: more than one packet in a
+    /// hundred, or more than a tenth of a second together.
     #[non_exhaustive]
     MuchConcealed {
-        /// Packets that were replaced.
+        /// Packets that were replaced or cut.
         packets: u64,
         /// Packets that were converted.
         of: u64,
@@ -257,8 +265,9 @@ impl fmt::Display for Warning {
             Warning::Concealed { at, why } => {
                 write!(f, "packet at byte {at}: {why}; replaced by silence")
             }
+            Warning::Cut { at, why } => write!(f, "packet at byte {at}: {why}; its end was cut off"),
             Warning::MoreConcealed { packets } => {
-                write!(f, "{packets} more packets were replaced by silence")
+                write!(f, "{packets} more packets were replaced by silence or cut")
             }
             Warning::MuchConcealed {
                 packets,
@@ -267,8 +276,8 @@ impl fmt::Display for Warning {
                 at,
             } => write!(
                 f,
-                "{packets} of {of} packets ({:.2} s of sound) could not be decoded and are silence in the MP3; the \
-                 first stands at byte {at}",
+                "{packets} of {of} packets could not be decoded whole: {:.2} s of sound are silence in the MP3 or were \
+                 cut off; the first stands at byte {at}",
                 duration.as_secs_f64()
             ),
             Warning::Missing { packets: 0, found } => write!(

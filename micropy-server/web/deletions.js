@@ -40,6 +40,11 @@ export class Deletions {
     return this.#undoable.get(jobId) ?? this.#told.get(jobId) ?? null;
   }
 
+  /** Whether the service was not told of something yet. */
+  get areOpen() {
+    return this.#undoable.size > 0;
+  }
+
   /** Deletes the job of a row, which is no longer shown. What is deleted meanwhile is undone together. */
   add(row) {
     this.#undoable.set(row.job.id, row);

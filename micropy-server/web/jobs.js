@@ -32,6 +32,14 @@ export class Jobs {
     setInterval(() => this.#askForLine(), LINE_MOVES);
     byId("more").onclick = () => this.#page(this.#next);
     byId("list-again").onclick = () => this.load();
+    document.addEventListener("click", async (event) => {
+      const archive = event.target.closest("a[href^='/api/v1/archive']");
+      if (!archive || !this.#deletions.areOpen) return;
+      // It is of what is still shown.
+      event.preventDefault();
+      await this.settle();
+      archive.click();
+    });
     byId("filter").addEventListener("change", (event) => {
       this.#show = event.target.value;
       this.#clear();

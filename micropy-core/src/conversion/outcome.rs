@@ -26,7 +26,7 @@ pub struct Outcome<'a> {
     pub extent: Extent,
     /// Where it was read from.
     pub packets: &'a Packets,
-    /// Packets that were replaced by silence.
+    /// Packets that could not be decoded, or not whole.
     pub faults: Faults,
     /// It is of a part that ends before the audio may.
     pub ends_early: bool,
@@ -116,7 +116,7 @@ impl Outcome<'_> {
         }
     }
 
-    /// The reason not to call the MP3 complete where too much of it is silence in place of sound.
+    /// The reason not to call the MP3 complete where too much of its sound is silence or was cut off.
     fn much_concealed(&self) -> Option<Warning> {
         /// One packet in a hundred, or so much of them together.
         const SHARE: u64 = 100;
@@ -132,7 +132,7 @@ impl Outcome<'_> {
             Some(len) => len.into(),
             None => self.extent.input_len / of.max(1),
         };
-        let duration = duration_of(packets * packet_len, self.format.sample_rate);
+        let duration = duration_of(self.faults.len(packet_len), self.format.sample_rate);
         (packets * SHARE > of || duration > DURATION).then_some(Warning::MuchConcealed {
             packets,
             of,

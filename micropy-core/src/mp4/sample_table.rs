@@ -260,8 +260,8 @@ impl SampleTable {
         }
     }
 
-    /// Of two entries for one chunk the later counts, and one for chunk 0 is for the first. Returns what of that was
-    /// found.
+    /// The first entry is for the first chunk, whatever it says, and of two entries for one chunk the later counts.
+    /// Returns what of that was found.
     fn read_stsc(
         &mut self,
         reader: &mut BoxReader<'_>,
@@ -272,7 +272,7 @@ impl SampleTable {
         let (mut index, mut repaired) = (0u64, None);
         reader.entries(header, 8, count, |entry: &[u8; 12]| {
             let [found, samples, entry] = words(*entry);
-            let first = if index == 0 { found.max(1) } else { found };
+            let first = if index == 0 { 1 } else { found };
             let last = self.chunks.last().map(|run| u64::from(run.first) + 1);
             let lowest = last.map_or(1, |last| last + 1);
             if last == Some(first.into()) {
@@ -280,10 +280,9 @@ impl SampleTable {
                 repaired.get_or_insert(format!(
                     "entry {index} begins at chunk {first}, as the one before it does: the later counts"
                 ));
-            } else if u64::from(first) < lowest || (last.is_none() && first != 1) {
+            } else if u64::from(first) < lowest {
                 return Err(header.malformed(format!(
-                    "entry {index} begins at chunk {first}, not at {lowest}{}",
-                    if index == 0 { "" } else { " or later" }
+                    "entry {index} begins at chunk {first}, not at {lowest} or later"
                 )));
             } else if found != first {
                 repaired.get_or_insert(format!(

@@ -156,6 +156,34 @@ fn short_pauses_count_once_they_add_up() {
     assert_eq!(whole(&file, &cbr(), "jitter"), 90 * 1024);
 }
 
+/// Where packets vary in length, only the file says how long each is.
+#[test]
+fn what_a_packet_holds_beyond_its_duration_is_cut_off_and_told() {
+    let flac = Remux::of(&clip("flac.mp4"));
+    let durations = |second| [(1, 4608), (1, second), (2, 4608), (1, 3618)];
+    let plain = flac.plain(&durations(4608));
+    assert_eq!(whole(&plain, &cbr(), "as they are"), 4 * 4608 + 3618);
+    let report = convert(&flac.plain(&durations(4000)), &cbr(), "cut");
+    assert_eq!(report.output_samples, 4 * 4608 + 3618 - 608);
+    assert_eq!((report.concealed_packets, report.complete), (1, false));
+    let [Warning::Cut { .. }, Warning::MuchConcealed { duration, .. }] = &report.warnings[..]
+    else {
+        panic!("{:?}", report.warnings);
+    };
+    assert_eq!(duration.as_micros(), 608 * 1_000_000 / 44_100);
+    let told: Vec<String> = report.warnings.iter().map(Warning::to_string).collect();
+    assert!(
+        told[0].ends_with(
+            "it holds 4608 PCM samples, 608 more than its duration; its end was cut off"
+        ),
+        "{told:?}"
+    );
+    assert!(
+        told[1].starts_with("1 of 5 packets could not be decoded whole: 0.01 s of sound"),
+        "{told:?}"
+    );
+}
+
 /// `packets` joined: from number `from` on, so many in each.
 fn joined(track: &Remux, from: usize, together: usize) -> Remux {
     let (first, rest) = track.packets.split_at(from);

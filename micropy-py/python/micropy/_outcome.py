@@ -34,7 +34,7 @@ class Report:
     packets: int
     expected_packets: int
     concealed_packets: int
-    """Packets that could not be decoded and were replaced by silence of their length."""
+    """Packets that could not be decoded and were replaced by silence of their length, or hold more and were cut."""
     output_sample_rate: int
     output_channels: int
     output_samples: int

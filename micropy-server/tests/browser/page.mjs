@@ -509,6 +509,15 @@ await check("what is not undone is deleted after a while, but not while the butt
   assert.equal(await row("kettle").count(), 0);
 });
 
+await check("what was deleted is in no ZIP", async () => {
+  await sendSong("anvil", "basin", "cellar");
+  await row("basin").getByRole("button", { name: "Delete" }).click();
+  const these = page.locator(".group", { hasText: "anvil" }).getByRole("link", { name: "Download these" });
+  const zip = await download(these);
+  const names = ["anvil.mp3", "basin.mp3", "cellar.mp3"].filter((name) => zip.bytes.includes(name));
+  assert.deepEqual(names, ["anvil.mp3", "cellar.mp3"]);
+});
+
 await check("what was deleted is gone when the page is closed, hidden or signed out of", async () => {
   await sendSong("closed", "hidden", "left");
   const [closed, hidden, left] = await Promise.all(["closed", "hidden", "left"].map(idOf));
