@@ -13,7 +13,7 @@ use crate::progress::CancelToken;
 use crate::report::duration_of;
 use crate::source::{Cancellable, Source};
 use crate::tags::{Chapter, Cover, Tags};
-use crate::timeline::{Lag, MediaClock, MediaEnd, Timeline};
+use crate::timeline::{Lag, MediaEnd, Timeline};
 use crate::warning::Warning;
 
 /// What is in a file, from [`probe`].
@@ -212,12 +212,9 @@ fn track(
     let edits = track
         .edits
         .from(beginning.time(), beginning.composition_offset());
-    let clock = MediaClock {
-        timescale: track.timescale,
-        sample_rate: beginning.format.sample_rate,
-        packet_len: beginning.format.packet_len,
-    };
+    let clock = beginning.clock(track, parameters);
     let lengths = decode::lengths(parameters, &beginning.format);
+    let begins = beginning.time();
     let usual = clock.packet_len.unwrap_or_default();
     let (mut packets, mut units, mut gaps, mut last) = (0u64, 0u64, 0u64, None);
     let (mut decoded, mut last_len) = (0u64, 0);
@@ -229,7 +226,10 @@ fn track(
             false => Passed::default(),
         };
         packets += passed.packets;
-        decoded = decoded.saturating_add(passed.packets.saturating_mul(usual.into()));
+        decoded = decoded.saturating_add(match clock.packet_len {
+            Some(len) => passed.packets.saturating_mul(len.into()),
+            None => clock.samples(passed.duration),
+        });
         if passed.packets > 0 {
             last_len = usual;
         }
@@ -253,11 +253,13 @@ fn track(
             gaps = gaps.saturating_add(silence.units);
         }
         packets += 1;
-        last_len = lengths.and_then(|l| l.of(&data)).unwrap_or(usual);
+        let is_usual = !Lag::stands_out(&clock, packet.duration, packet.size);
+        let told = lengths.and_then(|lengths| lengths.of(&data, is_usual));
+        last_len = told.unwrap_or(usual);
         decoded = decoded.saturating_add(last_len.into());
         units = units.saturating_add(packet.duration.into());
         last = Some(packet.duration);
-        if clock.packet_len.is_some() {
+        if last_len > 0 {
             lag.after(&clock, packet.duration, last_len.into());
         }
     }
@@ -265,6 +267,7 @@ fn track(
     let format = beginning.format;
     let media_len = match clock.packet_len {
         Some(_) => clock.sound_len(decoded, last_len, units, last),
+        None if clock.instant.is_some() => decoded,
         None => clock.samples(units),
     };
     let end = Some(MediaEnd {
@@ -272,6 +275,10 @@ fn track(
         len: media_len.saturating_add(clock.samples(gaps)),
     });
     let timeline = Timeline::new(clock, edits, gapless, track.samples, end);
+    let timeline = match begins {
+        0 => timeline.after(decode::pre_skip(parameters), end),
+        _ => timeline,
+    };
     let samples = timeline.len().unwrap_or_default();
     let duration = duration_of(samples, format.sample_rate);
     probed.codec = Some(format.codec);

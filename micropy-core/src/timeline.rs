@@ -34,8 +34,12 @@ pub struct MediaClock {
     pub timescale: u32,
     /// PCM samples per channel and second of the decoder's output (after SBR).
     pub sample_rate: u32,
-    /// PCM samples of every packet, if the codec fixes it.
+    /// PCM samples of every packet, if the codec fixes it, or of the first ones.
     pub packet_len: Option<u32>,
+    /// Packets may have any other length, which they tell where they are read.
+    pub vary: bool,
+    /// Bytes of one instant of uncompressed audio: the size of a packet tells its length.
+    pub instant: Option<u32>,
 }
 
 impl MediaClock {
@@ -49,6 +53,14 @@ impl MediaClock {
         let scaled = u128::from(samples) * u128::from(self.timescale);
         let units = scaled / u128::from(self.sample_rate.max(1));
         u64::try_from(units).unwrap_or(u64::MAX)
+    }
+
+    /// PCM samples that rounding to the clock's units may take or add.
+    pub fn rounding(&self) -> u64 {
+        match self.timescale == self.sample_rate {
+            true => 0,
+            false => u64::from(self.sample_rate.div_ceil(self.timescale.max(1))),
+        }
     }
 
     /// Length of the decoder's output for `packets` packets whose durations sum to `units`: what the packets decode
@@ -72,10 +84,14 @@ impl MediaClock {
         if !exact || padding >= u64::from(packet_len) || declared > decoded {
             return decoded;
         }
-        let rounding = match self.timescale == self.sample_rate {
-            true => 0,
-            false => tick,
-        };
+        let last_units = u64::from(last.unwrap_or_default());
+        let before = self.samples(units.saturating_sub(last_units));
+        let agrees = before == decoded.saturating_sub(packet_len.into());
+        if self.vary && !agrees && padding <= u64::from(self.sample_rate / 1000) {
+            // What another container left of it.
+            return decoded;
+        }
+        let rounding = self.rounding();
         let most = last.map_or(u64::MAX, |units| {
             match u64::from(packet_len).saturating_sub(self.samples(units.into())) {
                 0 => 0,
@@ -405,6 +421,8 @@ impl Timeline {
             timescale,
             sample_rate: timescale,
             packet_len: None,
+            vary: false,
+            instant: None,
         };
         Timeline::new(clock, edits, None, None, end).part(true, 0..u64::MAX, end)
     }
@@ -698,6 +716,8 @@ mod tests {
         timescale: 44_100,
         sample_rate: 44_100,
         packet_len: Some(1024),
+        vary: false,
+        instant: None,
     };
 
     /// Edits by duration and media time; −1: empty.
@@ -720,6 +740,8 @@ mod tests {
             timescale: 48_000,
             sample_rate: 48_000,
             packet_len: None,
+            vary: false,
+            instant: None,
         };
         let segments = |list: &[(u64, i64)], media| {
             let timeline = Timeline::new(opus, edits(list, 1000, 48_000), None, None, media);
@@ -739,6 +761,8 @@ mod tests {
             timescale: list.timescale,
             sample_rate: list.timescale,
             packet_len: None,
+            vary: false,
+            instant: None,
         };
         let timeline = Timeline::new(clock, list.clone(), None, None, media.and_then(end));
         let segments = timeline.segments().iter();
@@ -780,6 +804,8 @@ mod tests {
             timescale: 22_050,
             sample_rate: 44_100,
             packet_len: Some(2048),
+            vary: false,
+            instant: None,
         };
         assert_eq!(sbr.media_len(10, 10 * 1024 - 100, Some(924)), 20_280);
         let list = edits(&[(0, 1637)], 1000, 22_050);
@@ -823,6 +849,8 @@ mod tests {
             timescale: 48_000,
             sample_rate: 48_000,
             packet_len: Some(1024),
+            vary: false,
+            instant: None,
         };
         let timeline = Timeline::new(clock, list, None, None, end(480_000));
         assert_eq!(timeline.len(), Some(96_000));
@@ -883,6 +911,8 @@ mod tests {
             timescale: 1000,
             sample_rate: 1000,
             packet_len: None,
+            vary: false,
+            instant: None,
         };
         let timeline = Timeline::new(clock, edits(&list, 1000, 1000), None, None, end(10_000));
         assert_eq!(timeline.beyond(), 3700);
@@ -957,6 +987,8 @@ mod tests {
             timescale: 1000,
             sample_rate: 1000,
             packet_len: None,
+            vary: false,
+            instant: None,
         };
         let list = edits(&[(100, -1), (500, 300), (200, -1), (400, 0)], 1000, 1000);
         let timeline = Timeline::new(clock, list, None, None, end(5000));
@@ -1091,6 +1123,8 @@ mod tests {
                 timescale: u32::MAX,
                 sample_rate: u32::MAX,
                 packet_len: None,
+                vary: false,
+                instant: None,
             };
             let timeline = Timeline::new(clock, list.clone(), None, None, media.and_then(end));
             let timeline = timeline.part(true, 5..u64::MAX, media.and_then(end));
@@ -1105,6 +1139,8 @@ mod tests {
             timescale: 1000,
             sample_rate: 1000,
             packet_len: None,
+            vary: false,
+            instant: None,
         };
         let check = |list: &[(u64, i64)], media: Option<u64>, in_order| {
             let list = edits(list, 1000, 1000);

@@ -99,11 +99,7 @@ impl Conversion<'_> {
     }
 
     pub(super) fn clock(&self, beginning: &Beginning) -> MediaClock {
-        MediaClock {
-            timescale: self.audio.track().timescale,
-            sample_rate: beginning.format.sample_rate,
-            packet_len: beginning.format.packet_len,
-        }
+        beginning.clock(self.audio.track(), self.audio.parameters())
     }
 
     /// What the file presents, without the silence of a late start.
@@ -126,13 +122,18 @@ impl Conversion<'_> {
     /// The end of the media, as far as the container declares it.
     fn media_end(&self, format: &Format, clock: &MediaClock) -> Option<MediaEnd> {
         let track = self.audio.track();
-        let frame_len = decode::lengths(self.audio.parameters(), format).map(|l| l.frame_len);
-        // What a pause adds to the sound is known once the packets around it were seen, and so is what several frames in
-        // a packet add.
-        if format.has_unknown_lengths()
+        let lengths = decode::lengths(self.audio.parameters(), format);
+        // What a pause adds to the sound is known once the packets around it were seen, and so is what packets of another
+        // length add.
+        let is_known_later = format.has_unknown_lengths()
             || track.has_pauses(clock)
-            || frame_len.is_some_and(|len| track.may_hold_other_than_usual(len, clock))
-        {
+            || track.has_instants()
+            || match clock.instant {
+                Some(_) => track.has_odd_packets(clock),
+                None => lengths
+                    .is_some_and(|lengths| track.may_hold_other_than_usual(lengths.step, clock)),
+            };
+        if is_known_later {
             return None;
         }
         let declared = track.samples.zip(track.duration);

@@ -67,10 +67,11 @@ pub fn lengths(_track: &CodecParameters, format: &Format) -> Option<Lengths> {
         Codec::Mp3 if format.sample_rate < 32_000 => 576,
         _ => 1152,
     };
-    Some(Lengths {
-        count: |packet| headers(packet).len(),
-        frame_len,
-    })
+    let tell = |packet: &[u8], frame_len| {
+        let frames = headers(packet).len();
+        u32::try_from(frames).ok()?.checked_mul(frame_len)
+    };
+    Some(Lengths::of_frames(tell, frame_len))
 }
 
 /// The decoder for it.

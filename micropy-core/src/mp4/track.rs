@@ -189,7 +189,7 @@ impl Trak {
         };
         let mut parameters = self.entry(entry)?;
         parameters.others = self.others(&parameters, fragmented.is_some())?;
-        if let Some(table) = in_packets(&self.table, &parameters)? {
+        if let Some(table) = in_packets(&self.table, self.timescale, &parameters)? {
             self.table = Arc::new(table);
         }
         Ok(parameters)
@@ -441,7 +441,11 @@ impl Trak {
 
 /// The table with the true sizes of samples, where QuickTime writes others: 1 for uncompressed audio, and the sizes of
 /// single PCM samples for codecs of constant bitrate. A sample of uncompressed audio may also hold several instants.
-fn in_packets(table: &SampleTable, parameters: &CodecParameters) -> Result<Option<SampleTable>> {
+fn in_packets(
+    table: &SampleTable,
+    timescale: u32,
+    parameters: &CodecParameters,
+) -> Result<Option<SampleTable>> {
     let Sizes::Constant { size, count } = table.sizes else {
         return Ok(None);
     };
@@ -449,7 +453,11 @@ fn in_packets(table: &SampleTable, parameters: &CodecParameters) -> Result<Optio
     match (&parameters.codec, parameters.block) {
         (Codec::Pcm(layout), _) => {
             let instant = u32::from(layout.width) * u32::from(parameters.channels);
-            let size = match counts_pcm || size < instant {
+            // Of a clock that counts packets, each lasts one unit as well.
+            let instants = u64::from(size) / u64::from(instant.max(1)) * u64::from(timescale);
+            let counts_packets = timescale != parameters.sample_rate
+                && instants == u64::from(parameters.sample_rate);
+            let size = match counts_pcm && !counts_packets || size < instant {
                 true => instant.max(1),
                 false => size,
             };

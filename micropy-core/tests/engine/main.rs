@@ -15,6 +15,7 @@ mod declared;
 mod edits;
 mod lengths;
 mod options;
+mod packet_lengths;
 mod parts;
 mod pcm;
 #[cfg(feature = "stages")]

@@ -156,32 +156,48 @@ fn short_pauses_count_once_they_add_up() {
     assert_eq!(whole(&file, &cbr(), "jitter"), 90 * 1024);
 }
 
-/// Where packets vary in length, only the file says how long each is.
+/// Its first byte and the file say another number of PCM samples, and damage would look the same.
 #[test]
 fn what_a_packet_holds_beyond_its_duration_is_cut_off_and_told() {
-    let flac = Remux::of(&clip("flac.mp4"));
-    let durations = |second| [(1, 4608), (1, second), (2, 4608), (1, 3618)];
-    let plain = flac.plain(&durations(4608));
-    assert_eq!(whole(&plain, &cbr(), "as they are"), 4 * 4608 + 3618);
-    let report = convert(&flac.plain(&durations(4000)), &cbr(), "cut");
-    assert_eq!(report.output_samples, 4 * 4608 + 3618 - 608);
+    let mut opus = Remux::of(&clip("opus.mp4")).first(50);
+    let plain = opus.plain(&[(50, 960)]);
+    assert_eq!(whole(&plain, &cbr(), "as they are"), 50 * 960 - 312);
+    // Two frames in one packet (RFC 6716, 3.2.5): their number, the length of the first, and both.
+    let [first, second] = [25, 26].map(|i| opus.packets[i].clone());
+    let len = first.len() - 1;
+    let len = match len {
+        ..252 => vec![len as u8],
+        _ => vec![252 + (len % 4) as u8, ((len - 252) / 4) as u8],
+    };
+    let of_two = [&[first[0] | 3, 0x82][..], &len, &first[1..], &second[1..]].concat();
+    opus.packets[25] = of_two;
+    let report = convert(&opus.plain(&[(50, 960)]), &cbr(), "cut");
+    assert_eq!(report.output_samples, 50 * 960 - 312);
     assert_eq!((report.concealed_packets, report.complete), (1, false));
     let [Warning::Cut { .. }, Warning::MuchConcealed { duration, .. }] = &report.warnings[..]
     else {
         panic!("{:?}", report.warnings);
     };
-    assert_eq!(duration.as_micros(), 608 * 1_000_000 / 44_100);
+    assert_eq!(*duration, Duration::from_millis(20));
     let told: Vec<String> = report.warnings.iter().map(Warning::to_string).collect();
     assert!(
         told[0].ends_with(
-            "it holds 4608 PCM samples, 608 more than its duration; its end was cut off"
+            "it holds 1920 PCM samples, 960 more than the first packets; its end was cut off"
         ),
         "{told:?}"
     );
     assert!(
-        told[1].starts_with("1 of 5 packets could not be decoded whole: 0.01 s of sound"),
+        told[1].starts_with("1 of 50 packets could not be decoded whole: 0.02 s of sound"),
         "{told:?}"
     );
+    // Where its duration says so, too, it is whole.
+    let report = convert(
+        &opus.plain(&[(25, 960), (1, 1920), (24, 960)]),
+        &cbr(),
+        "long",
+    );
+    assert_eq!(report.output_samples, 51 * 960 - 312);
+    assert_eq!(report.warnings, []);
 }
 
 /// `packets` joined: from number `from` on, so many in each.
