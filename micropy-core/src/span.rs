@@ -835,7 +835,13 @@ impl SpanReader {
         let filled = clock.samples(gaps);
         let decoded = position.saturating_sub(filled);
         let media_len = match (clock.packet_len, &self.in_order) {
-            (None, Some(_)) => decoded.saturating_sub(padding),
+            (None, Some(_)) => {
+                let before = decoded.saturating_sub(len.into());
+                match clock.tells_padding(before, units, last) {
+                    true => decoded.saturating_sub(padding),
+                    false => decoded,
+                }
+            }
             (Some(_), _) => clock.sound_len(decoded, len, units, last),
             (None, None) if clock.instant.is_some() => decoded,
             (None, None) => clock.samples(units).saturating_sub(overlong),

@@ -63,6 +63,18 @@ impl MediaClock {
         }
     }
 
+    /// By how many PCM samples durations deviate from the sound in front of the last packet, which is `before`.
+    fn deviation(&self, before: u64, units: u64, last: Option<u32>) -> u64 {
+        let last = u64::from(last.unwrap_or_default());
+        self.samples(units.saturating_sub(last)).abs_diff(before)
+    }
+
+    /// Whether a last packet that is said to be shorter than its sound ends in padding: durations of milliseconds at least
+    /// have to agree with the sound in front of it.
+    pub fn tells_padding(&self, before: u64, units: u64, last: Option<u32>) -> bool {
+        self.deviation(before, units, last) <= u64::from(self.sample_rate / 1000) + self.rounding()
+    }
+
     /// Length of the decoder's output for `packets` packets whose durations sum to `units`: what the packets decode
     /// to, less the end padding that a short `last` duration declares. It may be unknown: then so is what is padding.
     ///
@@ -84,12 +96,13 @@ impl MediaClock {
         if !exact || padding >= u64::from(packet_len) || declared > decoded {
             return decoded;
         }
-        let last_units = u64::from(last.unwrap_or_default());
-        let before = self.samples(units.saturating_sub(last_units));
-        let agrees = before == decoded.saturating_sub(packet_len.into());
-        if self.vary && !agrees && padding <= u64::from(self.sample_rate / 1000) {
-            // What another container left of it.
-            return decoded;
+        if self.vary {
+            let before = decoded.saturating_sub(packet_len.into());
+            let is_exact = self.deviation(before, units, last) == 0;
+            let is_told = is_exact || padding > u64::from(self.sample_rate / 1000);
+            if !is_told || !self.tells_padding(before, units, last) {
+                return decoded;
+            }
         }
         let rounding = self.rounding();
         let most = last.map_or(u64::MAX, |units| {

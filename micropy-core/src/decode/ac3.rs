@@ -108,12 +108,19 @@ pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Forma
 /// How long its packets are.
 pub fn lengths(_track: &CodecParameters, _format: &Format) -> Option<Lengths> {
     Some(Lengths {
-        tell: |packet, _| Some(packet_len(&substreams::programme(packet).ok()?)),
+        tell: |packet, _| {
+            let sets = substreams::programme(packet).ok()?;
+            let mut frames = sets.iter().flatten();
+            let bytes: usize = frames.clone().map(|frame| frame.bytes.len()).sum();
+            // Otherwise it is damaged, and frames may be missing.
+            let is_whole = bytes == packet.len()
+                && frames.all(|frame| crc::check(&frame.header, frame.bytes).is_ok());
+            is_whole.then(|| packet_len(&sets))
+        },
         unit: 0,
         step: FRAME_LEN as u32,
         vary: true,
-        // Behind a damaged frame, others may be missing.
-        doubtful: true,
+        doubtful: false,
     })
 }
 

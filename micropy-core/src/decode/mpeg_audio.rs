@@ -42,6 +42,12 @@ pub fn inspect(_track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Form
         .filter(|frames| !frames.is_empty())
         .map(|frames| frames.iter().map(|header| header.samples()).sum())
         .collect();
+    // Where packets are cut anywhere, only decoding them tells what they hold.
+    let in_parts = first_packets.iter().filter(|packet| {
+        let mut frames = Frames::of(from_first_frame(packet));
+        frames.any(|frame| frame.is_err())
+    });
+    let are_whole = in_parts.count() < 2;
     let reservoir = headers().map(|h| reservoir_frames(*h)).max();
     Ok(Format {
         codec: match first.layer() {
@@ -54,7 +60,7 @@ pub fn inspect(_track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Form
             1 => Layout::MONO,
             _ => Layout::STEREO,
         },
-        packet_len: frames::packet_len(&lens),
+        packet_len: frames::packet_len(&lens).filter(|_| are_whole),
         // One more for the overlap of the transform, and one for the filter bank.
         roll: reservoir.map_or(2, |frames| (frames + 2).min(MAX_ROLL)),
     })

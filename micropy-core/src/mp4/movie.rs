@@ -599,6 +599,11 @@ impl AudioTrack {
         self.table.has_instants()
     }
 
+    /// Bytes of the largest of them.
+    pub fn largest_packet(&self) -> u32 {
+        self.table.sizes.largest()
+    }
+
     /// Bytes of its packets outside of movie fragments.
     pub fn bytes(&self) -> u64 {
         self.table.sizes.bytes_from(0)

@@ -124,6 +124,17 @@ impl Sizes {
         }
     }
 
+    /// Bytes of the largest sample.
+    pub fn largest(&self) -> u32 {
+        match self {
+            Sizes::Constant { size, .. } => *size,
+            Sizes::Each(_) => (0..self.count())
+                .filter_map(|sample| self.get(sample))
+                .max()
+                .unwrap_or_default(),
+        }
+    }
+
     /// Bytes of all samples from `first` on.
     pub fn bytes_from(&self, first: u64) -> u64 {
         match self {

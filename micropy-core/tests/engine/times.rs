@@ -276,6 +276,56 @@ fn later_packets_may_hold_more_frames_than_the_first() {
     }
 }
 
+#[test]
+fn frames_of_mpeg_audio_count_whatever_the_durations_say() {
+    let mp3 = Remux::of(&clip("mp3.mp4")).first(76);
+    let in_turn = |lens: &[usize]| {
+        let mut track = mp3.clone();
+        let mut rest = &mp3.packets[..];
+        track.packets.clear();
+        for &len in lens.iter().cycle() {
+            let (now, later) = rest.split_at(len.min(rest.len()));
+            track.packets.push(now.concat());
+            rest = later;
+            if rest.is_empty() {
+                return track;
+            }
+        }
+        track
+    };
+    for lens in [&[1, 2][..], &[1, 1, 1, 1, 1, 1, 1, 1, 1, 3], &[2, 1, 3]] {
+        let track = in_turn(lens);
+        let count = track.packets.len() as u32;
+        for durations in [vec![(count, 1152)], vec![(count, 1100)], vec![(count, 600)]] {
+            for (how, options) in [("copied", Options::new()), ("decoded", cbr())] {
+                let what = format!("{lens:?}, {durations:?}, {how}");
+                let file = track.plain(&durations);
+                let mut mp3 = Vec::new();
+                let report = Converter::new(options)
+                    .convert(file.as_slice(), &mut mp3)
+                    .unwrap();
+                assert_eq!(report.output_samples, 76 * 1152, "{what}");
+                assert_eq!(report.warnings, [], "{what}");
+            }
+        }
+    }
+    // Cut anywhere: what cannot be put together is told.
+    let bytes = mp3.packets.concat();
+    let mut cut = mp3.clone();
+    cut.packets = bytes.chunks(300).map(<[u8]>::to_vec).collect();
+    let count = cut.packets.len() as u32;
+    for (how, options) in [("copied", Options::new()), ("decoded", cbr())] {
+        let file = cut.plain(&[(count, 1152)]);
+        let report = Converter::new(options)
+            .convert(file.as_slice(), Vec::new())
+            .unwrap();
+        assert!(
+            !report.complete && report.concealed_packets > 0,
+            "{how}: {report:?}"
+        );
+    }
+}
+
 /// Edits count from when sound is presented: here 1024 later than it is decoded.
 #[test]
 fn composition_offsets_do_not_cut_off_the_beginning() {
