@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use micropy_core::ports::notifier::SigningSecret;
 use micropy_core::ports::webhooks::{
-    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, too_many,
+    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, Outgoing, too_many,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -173,12 +173,12 @@ impl Endpoints for MongodbWebhooks {
 
 #[async_trait]
 impl Deliveries for MongodbWebhooks {
-    async fn plan(&self, planned: &[Delivery], most: usize) -> Result<(), Error> {
+    async fn plan(&self, planned: &[Outgoing], most: usize) -> Result<(), Error> {
         let deliveries = self.sent().await?;
         let mut inserted = Vec::new();
-        for delivery in planned {
-            match deliveries.insert_one(document_of(delivery)).await {
-                Ok(_) => inserted.push(object_id(delivery.id)),
+        for outgoing in planned {
+            match deliveries.insert_one(document_of(outgoing)).await {
+                Ok(_) => inserted.push(object_id(outgoing.delivery.id)),
                 Err(e) if server::is_taken(&e) => {}
                 Err(e) => return Err(backend(e)),
             }
@@ -186,7 +186,7 @@ impl Deliveries for MongodbWebhooks {
         let Some(owner) = planned
             .first()
             .filter(|_| !inserted.is_empty())
-            .map(|first| &first.owner)
+            .map(|first| &first.delivery.owner)
         else {
             return Ok(());
         };
@@ -230,7 +230,7 @@ impl Deliveries for MongodbWebhooks {
         &self,
         except: &[String],
         term: Duration,
-    ) -> Result<Option<Delivery>, Error> {
+    ) -> Result<Option<Outgoing>, Error> {
         let now = self.clock.now();
         let deliveries = self.sent().await?;
         let claim = vec![doc! { "$set": {
@@ -251,7 +251,7 @@ impl Deliveries for MongodbWebhooks {
                 .sort(doc! { "due": 1, "_id": 1 })
                 .return_document(ReturnDocument::After);
             if let Some(document) = claimed.await.map_err(Fault::from)? {
-                return delivery_of(&document).map(Some);
+                return outgoing_of(&document).map(Some);
             }
         }
         Ok(None)
@@ -286,6 +286,7 @@ impl Deliveries for MongodbWebhooks {
         }
         let sent = self.sent().await?;
         let found = sent.find(wanted).sort(doc! { "_id": -1 });
+        let found = found.projection(doc! { "payload": 0 });
         let found = found.limit(i64::try_from(limit).unwrap_or(i64::MAX));
         let found = found.await.map_err(Fault::from)?;
         let found: Vec<_> = found.try_collect().await.map_err(Fault::from)?;
@@ -333,7 +334,8 @@ fn later_than_before(now: Timestamp) -> Document {
     doc! { "$max": [time(now), { "$add": ["$updated", 1_i64] }] }
 }
 
-fn document_of(delivery: &Delivery) -> Document {
+fn document_of(outgoing: &Outgoing) -> Document {
+    let Outgoing { delivery, payload } = outgoing;
     let mut document = doc! {
         "_id": object_id(delivery.id),
         "owner": &delivery.owner,
@@ -341,7 +343,7 @@ fn document_of(delivery: &Delivery) -> Document {
         "job": object_id(delivery.job),
         "url": &delivery.url,
         "event": &delivery.event,
-        "payload": &delivery.payload,
+        "payload": payload,
         "state": delivery.state.name(),
         "attempts": i64::from(delivery.attempts),
         "due": time(delivery.due),
@@ -352,6 +354,13 @@ fn document_of(delivery: &Delivery) -> Document {
         document.insert("answer", answer);
     }
     document
+}
+
+fn outgoing_of(document: &Document) -> Result<Outgoing, Error> {
+    Ok(Outgoing {
+        delivery: delivery_of(document)?,
+        payload: text(document, "payload")?,
+    })
 }
 
 fn delivery_of(document: &Document) -> Result<Delivery, Error> {
@@ -365,7 +374,6 @@ fn delivery_of(document: &Document) -> Result<Delivery, Error> {
         job: id_of(document, "job")?,
         url: text(document, "url")?,
         event: text(document, "event")?,
-        payload: text(document, "payload")?,
         state: state.map_err(|_| damaged(document, "state"))?,
         attempts: attempts.ok_or_else(|| damaged(document, "attempts"))?,
         due: time_of(document, "due")?,

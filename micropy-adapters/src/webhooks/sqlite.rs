@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use micropy_core::ports::notifier::SigningSecret;
 use micropy_core::ports::webhooks::{
-    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, too_many,
+    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, Outgoing, too_many,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use sqlx::sqlite::SqliteRow;
@@ -73,7 +73,7 @@ impl SqliteWebhooks {
         &self,
         except: &[String],
         term: Duration,
-    ) -> Result<Option<Delivery>, sqlx::Error> {
+    ) -> Result<Option<Outgoing>, sqlx::Error> {
         let now = self.clock.now();
         let mut due = QueryBuilder::new(
             "SELECT id FROM webhook_deliveries WHERE state = 'pending' AND (due <= ",
@@ -110,24 +110,24 @@ impl SqliteWebhooks {
             .bind(now.plus(2 * LONGEST_PAUSE).as_millis())
             .fetch_optional(self.database.write())
             .await?;
-        claimed.as_ref().map(delivery_of).transpose()
+        claimed.as_ref().map(outgoing_of).transpose()
     }
 
     /// Whether there was room for them.
     async fn insert_deliveries(
         &self,
-        deliveries: &[Delivery],
+        deliveries: &[Outgoing],
         most: usize,
     ) -> Result<bool, sqlx::Error> {
         let mut transaction = self.database.begin().await?;
         let mut inserted = 0;
-        for delivery in deliveries {
-            inserted += insert_delivery(&mut transaction, delivery).await?;
+        for outgoing in deliveries {
+            inserted += insert_delivery(&mut transaction, outgoing).await?;
         }
         let Some(owner) = deliveries
             .first()
             .filter(|_| inserted > 0)
-            .map(|first| &first.owner)
+            .map(|first| &first.delivery.owner)
         else {
             return Ok(true);
         };
@@ -152,8 +152,9 @@ impl SqliteWebhooks {
 /// How many rows this adds: one, or none where the delivery is known.
 async fn insert_delivery(
     connection: &mut SqliteConnection,
-    delivery: &Delivery,
+    outgoing: &Outgoing,
 ) -> Result<u64, sqlx::Error> {
+    let Outgoing { delivery, payload } = outgoing;
     let insert = "
             INSERT INTO webhook_deliveries (
                 id, owner, endpoint, job, url, event, payload, state, attempts, due, answer, created, updated)
@@ -166,7 +167,7 @@ async fn insert_delivery(
         .bind(blob(&delivery.job))
         .bind(&delivery.url)
         .bind(&delivery.event)
-        .bind(&delivery.payload)
+        .bind(payload)
         .bind(delivery.state.name())
         .bind(delivery.attempts)
         .bind(delivery.due.as_millis())
@@ -223,7 +224,7 @@ impl Endpoints for SqliteWebhooks {
 
 #[async_trait]
 impl Deliveries for SqliteWebhooks {
-    async fn plan(&self, deliveries: &[Delivery], most: usize) -> Result<(), Error> {
+    async fn plan(&self, deliveries: &[Outgoing], most: usize) -> Result<(), Error> {
         match self.insert_deliveries(deliveries, most).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(too_many(most)),
@@ -235,7 +236,7 @@ impl Deliveries for SqliteWebhooks {
         &self,
         except: &[String],
         term: Duration,
-    ) -> Result<Option<Delivery>, Error> {
+    ) -> Result<Option<Outgoing>, Error> {
         let claimed = self.claim(except, term).await;
         claimed.map_err(sqlite::backend)
     }
@@ -262,7 +263,10 @@ impl Deliveries for SqliteWebhooks {
         before: Option<Id>,
         limit: usize,
     ) -> Result<Vec<Delivery>, Error> {
-        let mut query = QueryBuilder::new("SELECT * FROM webhook_deliveries WHERE owner = ");
+        let mut query = QueryBuilder::new(
+            "SELECT id, owner, endpoint, job, url, event, state, attempts, due, answer, created, updated
+            FROM webhook_deliveries WHERE owner = ",
+        );
         query.push_bind(owner.to_owned());
         for (comparison, id) in [(" AND job = ", job), (" AND id < ", before)] {
             if let Some(id) = id {
@@ -315,6 +319,13 @@ fn endpoint_of(row: &SqliteRow) -> Result<Endpoint, sqlx::Error> {
     })
 }
 
+fn outgoing_of(row: &SqliteRow) -> Result<Outgoing, sqlx::Error> {
+    Ok(Outgoing {
+        delivery: delivery_of(row)?,
+        payload: row.try_get("payload")?,
+    })
+}
+
 fn delivery_of(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
     let state: Result<DeliveryState, _> = row.try_get::<&str, _>("state")?.parse();
     Ok(Delivery {
@@ -324,7 +335,6 @@ fn delivery_of(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
         job: id_of(row.try_get("job")?)?,
         url: row.try_get("url")?,
         event: row.try_get("event")?,
-        payload: row.try_get("payload")?,
         state: state.map_err(|e| sqlx::Error::Decode(Box::new(e)))?,
         attempts: row.try_get("attempts")?,
         due: time(row, "due")?,

@@ -96,7 +96,7 @@ impl FromStr for DeliveryState {
     }
 }
 
-/// One announcement to one endpoint.
+/// One announcement to one endpoint, without what is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// Its name, by which the endpoint recognises what it is sent twice.
@@ -111,8 +111,6 @@ pub struct Delivery {
     pub url: String,
     /// What has happened, such as `job.done`.
     pub event: String,
-    /// What is sent: the same bytes each time.
-    pub payload: String,
     /// How far it has come.
     pub state: DeliveryState,
     /// How often it was sent since it was planned, or since its owner last asked for it.
@@ -125,6 +123,15 @@ pub struct Delivery {
     pub created: Timestamp,
     /// When anything about it last changed.
     pub updated: Timestamp,
+}
+
+/// A delivery with what is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where, and how it went.
+    pub delivery: Delivery,
+    /// What is sent: the same bytes each time.
+    pub payload: String,
 }
 
 /// Why deliveries are not planned of an owner who has `most` that have not ended.
@@ -167,19 +174,20 @@ pub trait Deliveries: Send + Sync {
     /// Plans deliveries of one owner. One with an id that is known already stays as it is. An owner has at most `most`:
     /// to make room, what has ended goes, oldest first. [`Error::Rejected`] where that is not enough, and then none of
     /// these is planned.
-    async fn plan(&self, deliveries: &[Delivery], most: usize) -> Result<(), Error>;
+    async fn plan(&self, deliveries: &[Outgoing], most: usize) -> Result<(), Error>;
 
     /// Claims the pending delivery that has been due for longest, unless its owner is one of `except`. It counts as an
     /// attempt, and is due again after `term`: if the caller dies, somebody else claims it then. Of several who ask,
     /// one is given it.
     async fn claim_due(&self, except: &[String], term: Duration)
-    -> Result<Option<Delivery>, Error>;
+    -> Result<Option<Outgoing>, Error>;
 
     /// Records what came of a claimed delivery: state, time due and answer. Changes nothing if it was claimed or asked for
     /// again since, or removed: its `updated` tells, which rises with every change.
     async fn settle(&self, claimed: &Delivery) -> Result<(), Error>;
 
-    /// Up to `limit` of a user's deliveries, newest first: those of one job, if it is given, and older than `before`.
+    /// Up to `limit` of a user's deliveries, newest first: those of one job, if it is given, and older than `before`. What
+    /// is sent stays in the store.
     async fn deliveries(
         &self,
         owner: &str,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use micropy_core::ports::jobs::{Job, State};
 use micropy_core::ports::notifier::{Error, Notification};
-use micropy_core::ports::webhooks::{self, Delivery, DeliveryState, Endpoint, LONGEST_PAUSE};
+use micropy_core::ports::webhooks::{self, Delivery, DeliveryState, Endpoint, LONGEST_PAUSE, Outgoing};
 use micropy_core::ports::{Id, Timestamp, jobs};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -103,29 +103,30 @@ impl NotificationService {
         Ok(())
     }
 
-    fn delivery(&self, job: &Job, event: &str, endpoint: &Endpoint, url: &str) -> Delivery {
+    fn delivery(&self, job: &Job, event: &str, endpoint: &Endpoint, url: &str) -> Outgoing {
         let (now, ended) = (self.ports.clock.now(), job.finished.unwrap_or(job.updated));
         let payload = Payload {
             r#type: event,
             timestamp: rfc3339(ended),
             data: JobView::of(job.clone(), &self.public_url),
         };
-        Delivery {
+        let delivery = Delivery {
             id: delivery_id(job, ended, endpoint.id),
             owner: job.owner.clone(),
             endpoint: endpoint.id,
             job: job.id,
             url: url.to_owned(),
             event: event.to_owned(),
-            // Plain structs always serialise.
-            payload: serde_json::to_string(&payload).unwrap_or_else(|e| unreachable!("{e}")),
             state: DeliveryState::Pending,
             attempts: 0,
             due: now,
             answer: None,
             created: now,
             updated: now,
-        }
+        };
+        // Plain structs always serialise.
+        let payload = serde_json::to_string(&payload).unwrap_or_else(|e| unreachable!("{e}"));
+        Outgoing { delivery, payload }
     }
 
     /// Sends what is due until `shutdown`, and then no longer than to `cut_off` what is under way.
@@ -138,11 +139,11 @@ impl NotificationService {
         let mut removal = tokio::time::interval(REMOVAL);
         while !shutdown.is_cancelled() {
             while under_way.len() < UNDER_WAY
-                && let Some(delivery) = self.next_due(&busy).await
+                && let Some(outgoing) = self.next_due(&busy).await
             {
-                *busy.entry(delivery.owner.clone()).or_default() += 1;
+                *busy.entry(outgoing.delivery.owner.clone()).or_default() += 1;
                 let service = self.clone();
-                under_way.spawn(async move { service.send(delivery).await });
+                under_way.spawn(async move { service.send(outgoing).await });
             }
             tokio::select! {
                 Some(sent) = under_way.join_next() => {
@@ -166,7 +167,7 @@ impl NotificationService {
         cut_off.run_until_cancelled(rest).await;
     }
 
-    async fn next_due(&self, busy: &HashMap<String, usize>) -> Option<Delivery> {
+    async fn next_due(&self, busy: &HashMap<String, usize>) -> Option<Outgoing> {
         let busy = busy.iter().filter(|(_, count)| **count >= PER_OWNER);
         let busy: Vec<String> = busy.map(|(owner, _)| owner.clone()).collect();
         let due = self.ports.webhooks.claim_due(&busy, TERM).await;
@@ -177,8 +178,9 @@ impl NotificationService {
     }
 
     /// Makes one attempt, and records what came of it. Returns whose it was.
-    async fn send(&self, mut delivery: Delivery) -> String {
-        let sent = self.call(&delivery).await;
+    async fn send(&self, outgoing: Outgoing) -> String {
+        let sent = self.call(&outgoing).await;
+        let mut delivery = outgoing.delivery;
         let now = self.ports.clock.now();
         let (state, answer) = match sent {
             Ok(()) => (DeliveryState::Delivered, "accepted".to_owned()),
@@ -214,7 +216,8 @@ impl NotificationService {
         DeliveryState::Pending
     }
 
-    async fn call(&self, delivery: &Delivery) -> Result<(), Error> {
+    async fn call(&self, outgoing: &Outgoing) -> Result<(), Error> {
+        let Outgoing { delivery, payload } = outgoing;
         let endpoint = match self.ports.webhooks.endpoint(delivery.endpoint).await {
             Ok(endpoint) => endpoint,
             Err(webhooks::Error::NotFound) => {
@@ -229,7 +232,7 @@ impl NotificationService {
             key: delivery.id.to_string(),
             to: delivery.url.clone(),
             subject: delivery.event.clone(),
-            text: delivery.payload.clone(),
+            text: payload.clone(),
             html: None,
             secret: Some(endpoint.secret),
         };

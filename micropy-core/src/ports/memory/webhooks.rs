@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::lock;
 use crate::ports::webhooks::{
-    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, later, too_many,
+    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, Outgoing, later,
+    too_many,
 };
 use crate::ports::{Clock, Id, Timestamp};
 
@@ -19,7 +20,7 @@ pub struct MemoryWebhooks {
 #[derive(Default)]
 struct Contents {
     endpoints: BTreeMap<Id, Endpoint>,
-    deliveries: BTreeMap<Id, Delivery>,
+    deliveries: BTreeMap<Id, Outgoing>,
 }
 
 impl MemoryWebhooks {
@@ -68,7 +69,8 @@ impl Endpoints for MemoryWebhooks {
         match contents.endpoints.get(&id) {
             Some(endpoint) if endpoint.owner == owner => {
                 contents.endpoints.remove(&id);
-                contents.deliveries.retain(|_, d| d.endpoint != id);
+                let others = |kept: &Outgoing| kept.delivery.endpoint != id;
+                contents.deliveries.retain(|_, kept| others(kept));
                 Ok(())
             }
             _ => Err(Error::NotFound),
@@ -78,31 +80,36 @@ impl Endpoints for MemoryWebhooks {
     async fn remove_owner(&self, owner: &str) -> Result<(), Error> {
         let mut contents = lock(&self.contents);
         contents.endpoints.retain(|_, e| e.owner != owner);
-        contents.deliveries.retain(|_, d| d.owner != owner);
+        let others = |kept: &Outgoing| kept.delivery.owner != owner;
+        contents.deliveries.retain(|_, kept| others(kept));
         Ok(())
     }
 }
 
 #[async_trait]
 impl Deliveries for MemoryWebhooks {
-    async fn plan(&self, planned: &[Delivery], most: usize) -> Result<(), Error> {
+    async fn plan(&self, planned: &[Outgoing], most: usize) -> Result<(), Error> {
         let deliveries = &mut lock(&self.contents).deliveries;
         let mut after = deliveries.clone();
-        for delivery in planned {
-            let known = after.entry(delivery.id);
-            known.or_insert_with(|| delivery.clone());
+        for outgoing in planned {
+            let known = after.entry(outgoing.delivery.id);
+            known.or_insert_with(|| outgoing.clone());
         }
         let is_new = after.len() > deliveries.len();
-        let Some(owner) = planned.first().filter(|_| is_new).map(|first| &first.owner) else {
+        let Some(first) = planned.first().filter(|_| is_new) else {
             return Ok(());
         };
-        let count = after.values().filter(|d| d.owner == *owner).count();
-        let mut ended: Vec<_> = after
-            .values()
-            .filter(|d| d.owner == *owner && d.state != DeliveryState::Pending)
-            .map(|d| (d.updated, d.id))
+        let own = after.values().map(|kept| &kept.delivery);
+        let own: Vec<_> = own
+            .filter(|d| d.owner == first.delivery.owner)
+            .map(|d| (d.state, d.updated, d.id))
             .collect();
-        let excess = count.saturating_sub(most);
+        let excess = own.len().saturating_sub(most);
+        let mut ended: Vec<_> = own
+            .into_iter()
+            .filter(|(state, ..)| *state != DeliveryState::Pending)
+            .map(|(_, updated, id)| (updated, id))
+            .collect();
         if ended.len() < excess {
             return Err(too_many(most));
         }
@@ -118,32 +125,38 @@ impl Deliveries for MemoryWebhooks {
         &self,
         except: &[String],
         term: Duration,
-    ) -> Result<Option<Delivery>, Error> {
+    ) -> Result<Option<Outgoing>, Error> {
         let now = self.clock.now();
         let is_due = |due| due <= now || due > now.plus(2 * LONGEST_PAUSE);
         let deliveries = &mut lock(&self.contents).deliveries;
         let due = deliveries
             .values_mut()
-            .filter(|d| d.state == DeliveryState::Pending && is_due(d.due))
-            .filter(|d| !except.contains(&d.owner))
-            .min_by_key(|d| (d.due, d.id));
-        Ok(due.map(|delivery| {
-            delivery.attempts += 1;
-            delivery.due = now.plus(term);
-            delivery.updated = later(now, delivery.updated);
-            delivery.clone()
+            .filter(|kept| {
+                let delivery = &kept.delivery;
+                delivery.state == DeliveryState::Pending
+                    && is_due(delivery.due)
+                    && !except.contains(&delivery.owner)
+            })
+            .min_by_key(|kept| (kept.delivery.due, kept.delivery.id));
+        Ok(due.map(|kept| {
+            kept.delivery.attempts += 1;
+            kept.delivery.due = now.plus(term);
+            kept.delivery.updated = later(now, kept.delivery.updated);
+            kept.clone()
         }))
     }
 
     async fn settle(&self, claimed: &Delivery) -> Result<(), Error> {
         let now = self.clock.now();
-        if let Some(kept) = lock(&self.contents).deliveries.get_mut(&claimed.id)
-            && kept.updated == claimed.updated
+        let mut contents = lock(&self.contents);
+        let kept = contents.deliveries.get_mut(&claimed.id);
+        if let Some(Outgoing { delivery, .. }) = kept
+            && delivery.updated == claimed.updated
         {
-            kept.state = claimed.state;
-            kept.due = claimed.due;
-            kept.answer = claimed.answer.clone();
-            kept.updated = later(now, kept.updated);
+            delivery.state = claimed.state;
+            delivery.due = claimed.due;
+            delivery.answer = claimed.answer.clone();
+            delivery.updated = later(now, delivery.updated);
         }
         Ok(())
     }
@@ -156,7 +169,8 @@ impl Deliveries for MemoryWebhooks {
         limit: usize,
     ) -> Result<Vec<Delivery>, Error> {
         let contents = lock(&self.contents);
-        let own = contents.deliveries.values().rev().filter(|d| {
+        let newest = contents.deliveries.values().rev();
+        let own = newest.map(|kept| &kept.delivery).filter(|d| {
             d.owner == owner
                 && job.is_none_or(|job| d.job == job)
                 && before.is_none_or(|before| d.id < before)
@@ -167,10 +181,9 @@ impl Deliveries for MemoryWebhooks {
     async fn resend(&self, owner: &str, id: Id) -> Result<Delivery, Error> {
         let now = self.clock.now();
         let mut contents = lock(&self.contents);
-        let delivery = contents.deliveries.get_mut(&id);
-        let delivery = delivery
-            .filter(|d| d.owner == owner)
-            .ok_or(Error::NotFound)?;
+        let kept = contents.deliveries.get_mut(&id);
+        let kept = kept.map(|kept| &mut kept.delivery);
+        let delivery = kept.filter(|d| d.owner == owner).ok_or(Error::NotFound)?;
         delivery.state = DeliveryState::Pending;
         delivery.attempts = 0;
         delivery.due = now;
@@ -179,8 +192,9 @@ impl Deliveries for MemoryWebhooks {
     }
 
     async fn forget_deliveries(&self, before: Timestamp) -> Result<(), Error> {
+        let is_kept = |d: &Delivery| d.state == DeliveryState::Pending || d.updated >= before;
         let deliveries = &mut lock(&self.contents).deliveries;
-        deliveries.retain(|_, d| d.state == DeliveryState::Pending || d.updated >= before);
+        deliveries.retain(|_, kept| is_kept(&kept.delivery));
         Ok(())
     }
 }
