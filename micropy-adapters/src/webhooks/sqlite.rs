@@ -113,47 +113,81 @@ impl SqliteWebhooks {
         claimed.as_ref().map(outgoing_of).transpose()
     }
 
-    /// Whether there was room for them.
     async fn insert_deliveries(
         &self,
         deliveries: &[Outgoing],
         most: usize,
-    ) -> Result<bool, sqlx::Error> {
+    ) -> Result<(), sqlx::Error> {
         let mut transaction = self.database.begin().await?;
-        let mut inserted = 0;
         for outgoing in deliveries {
-            inserted += insert_delivery(&mut transaction, outgoing).await?;
+            let Delivery { id, endpoint, .. } = &outgoing.delivery;
+            let pending = count_pending(&mut transaction, endpoint, id).await?;
+            let mut outgoing = outgoing.clone();
+            if pending >= limit_of(most) {
+                outgoing.delivery.state = DeliveryState::Failed;
+                outgoing.delivery.answer = Some(too_many(most));
+            }
+            if !insert_delivery(&mut transaction, &outgoing).await? {
+                continue;
+            }
+            let forget = "
+                DELETE FROM webhook_deliveries WHERE id IN (
+                    SELECT id FROM webhook_deliveries WHERE endpoint = ? AND state <> 'pending'
+                    ORDER BY updated DESC, id DESC LIMIT -1 OFFSET ?)";
+            let forget = sqlx::query(forget).bind(blob(endpoint)).bind(limit_of(most));
+            forget.execute(&mut *transaction).await?;
         }
-        let Some(owner) = deliveries
-            .first()
-            .filter(|_| inserted > 0)
-            .map(|first| &first.delivery.owner)
-        else {
-            return Ok(true);
+        transaction.commit().await
+    }
+
+    /// What [`resend`](Deliveries::resend) returns.
+    async fn make_due(
+        &self,
+        owner: &str,
+        id: Id,
+        most: usize,
+    ) -> Result<Result<Delivery, Error>, sqlx::Error> {
+        let now = self.clock.now().as_millis();
+        let mut transaction = self.database.begin().await?;
+        let endpoint =
+            sqlx::query_scalar("SELECT endpoint FROM webhook_deliveries WHERE owner = ? AND id = ?");
+        let endpoint = endpoint.bind(owner).bind(blob(&id));
+        let endpoint: Option<Vec<u8>> = endpoint.fetch_optional(&mut *transaction).await?;
+        let Some(endpoint) = endpoint else {
+            return Ok(Err(Error::NotFound));
         };
-        let count = sqlx::query_scalar("SELECT COUNT(*) FROM webhook_deliveries WHERE owner = ?");
-        let count: i64 = count.bind(owner).fetch_one(&mut *transaction).await?;
-        let excess = count
-            .saturating_sub(i64::try_from(most).unwrap_or(i64::MAX))
-            .max(0);
-        let forget = "
-            DELETE FROM webhook_deliveries WHERE id IN (
-                SELECT id FROM webhook_deliveries WHERE owner = ? AND state <> 'pending' ORDER BY updated, id LIMIT ?)";
-        let forget = sqlx::query(forget).bind(owner).bind(excess);
-        let forgotten = forget.execute(&mut *transaction).await?.rows_affected();
-        if forgotten < excess.unsigned_abs() {
-            return Ok(false);
+        let pending = count_pending(&mut transaction, &id_of(&endpoint)?, &id).await?;
+        if pending >= limit_of(most) {
+            return Ok(Err(Error::Rejected(too_many(most))));
         }
+        let resend = "
+            UPDATE webhook_deliveries SET state = 'pending', attempts = 0, due = ?, updated = MAX(?, updated + 1)
+            WHERE id = ?
+            RETURNING *";
+        let resent = sqlx::query(resend).bind(now).bind(now).bind(blob(&id));
+        let resent = delivery_of(&resent.fetch_one(&mut *transaction).await?)?;
         transaction.commit().await?;
-        Ok(true)
+        Ok(Ok(resent))
     }
 }
 
-/// How many rows this adds: one, or none where the delivery is known.
+/// How many deliveries to an endpoint are pending, beside this one.
+async fn count_pending(
+    connection: &mut SqliteConnection,
+    endpoint: &Id,
+    except: &Id,
+) -> Result<i64, sqlx::Error> {
+    let count = "
+        SELECT COUNT(*) FROM webhook_deliveries WHERE endpoint = ? AND state = 'pending' AND id <> ?";
+    let count = sqlx::query_scalar(count).bind(blob(endpoint));
+    count.bind(blob(except)).fetch_one(connection).await
+}
+
+/// Whether this adds a row: the delivery was not known.
 async fn insert_delivery(
     connection: &mut SqliteConnection,
     outgoing: &Outgoing,
-) -> Result<u64, sqlx::Error> {
+) -> Result<bool, sqlx::Error> {
     let Outgoing { delivery, payload } = outgoing;
     let insert = "
             INSERT INTO webhook_deliveries (
@@ -176,7 +210,7 @@ async fn insert_delivery(
         .bind(delivery.updated.as_millis())
         .execute(connection)
         .await
-        .map(|done| done.rows_affected())
+        .map(|done| done.rows_affected() > 0)
 }
 
 #[async_trait]
@@ -225,11 +259,8 @@ impl Endpoints for SqliteWebhooks {
 #[async_trait]
 impl Deliveries for SqliteWebhooks {
     async fn plan(&self, deliveries: &[Outgoing], most: usize) -> Result<(), Error> {
-        match self.insert_deliveries(deliveries, most).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(too_many(most)),
-            Err(e) => Err(sqlite::backend(e)),
-        }
+        let inserted = self.insert_deliveries(deliveries, most).await;
+        inserted.map_err(sqlite::backend)
     }
 
     async fn claim_due(
@@ -275,27 +306,16 @@ impl Deliveries for SqliteWebhooks {
         }
         query
             .push(" ORDER BY id DESC LIMIT ")
-            .push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+            .push_bind(limit_of(limit));
         let rows = query.build().fetch_all(self.database.read()).await;
         let rows = rows.map_err(sqlite::fault)?;
         let deliveries: Result<_, _> = rows.iter().map(delivery_of).collect();
         deliveries.map_err(sqlite::backend)
     }
 
-    async fn resend(&self, owner: &str, id: Id) -> Result<Delivery, Error> {
-        let now = self.clock.now().as_millis();
-        let resend = "
-            UPDATE webhook_deliveries SET state = 'pending', attempts = 0, due = ?, updated = MAX(?, updated + 1)
-            WHERE owner = ? AND id = ?
-            RETURNING *";
-        let resent = sqlx::query(resend)
-            .bind(now)
-            .bind(now)
-            .bind(owner)
-            .bind(blob(&id))
-            .fetch_optional(self.database.write());
-        let row = resent.await.map_err(sqlite::fault)?;
-        delivery_of(&row.ok_or(Error::NotFound)?).map_err(sqlite::backend)
+    async fn resend(&self, owner: &str, id: Id, most: usize) -> Result<Delivery, Error> {
+        let resent = self.make_due(owner, id, most).await;
+        resent.map_err(sqlite::fault)?
     }
 
     async fn forget_deliveries(&self, before: Timestamp) -> Result<(), Error> {
@@ -357,4 +377,8 @@ fn id_of(bytes: &[u8]) -> Result<Id, sqlx::Error> {
 
 fn blob(id: &Id) -> &[u8] {
     id.as_bytes()
+}
+
+fn limit_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }

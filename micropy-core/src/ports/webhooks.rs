@@ -19,7 +19,7 @@ pub enum Error {
     /// No such endpoint or delivery.
     #[error("no such webhook")]
     NotFound,
-    /// Another has the id, or the owner has too many.
+    /// Another has the id, or the endpoint has too many deliveries.
     #[error("{0}")]
     Rejected(String),
     /// Out of reach for now.
@@ -134,9 +134,9 @@ pub struct Outgoing {
     pub payload: String,
 }
 
-/// Why deliveries are not planned of an owner who has `most` that have not ended.
-pub fn too_many(most: usize) -> Error {
-    Error::Rejected(format!("{most} deliveries have not ended yet"))
+/// Why nothing more is sent to an endpoint of which `most` deliveries are pending, in words for its owner.
+pub fn too_many(most: usize) -> String {
+    format!("{most} other deliveries to this webhook have not ended yet")
 }
 
 /// When something changes that last changed at `before`: now, but never at the same time.
@@ -171,9 +171,8 @@ pub trait Endpoints: Send + Sync {
 /// What is sent to endpoints. Every change is durable when its method returns.
 #[async_trait]
 pub trait Deliveries: Send + Sync {
-    /// Plans deliveries of one owner. One with an id that is known already stays as it is. An owner has at most `most`:
-    /// to make room, what has ended goes, oldest first. [`Error::Rejected`] where that is not enough, and then none of
-    /// these is planned.
+    /// Plans deliveries. One with an id that is known already stays as it is. Of an endpoint, `most` may be pending: one
+    /// more is kept as failed, and [`too_many`] is its answer. As many that have ended are kept of it, the latest.
     async fn plan(&self, deliveries: &[Outgoing], most: usize) -> Result<(), Error>;
 
     /// Claims the pending delivery that has been due for longest, unless its owner is one of `except`. It counts as an
@@ -196,8 +195,9 @@ pub trait Deliveries: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Delivery>, Error>;
 
-    /// Makes a user's delivery due now, as if it had never been sent. [`Error::NotFound`] if it is another's.
-    async fn resend(&self, owner: &str, id: Id) -> Result<Delivery, Error>;
+    /// Makes a user's delivery due now, as if it had never been sent. [`Error::NotFound`] if it is another's;
+    /// [`Error::Rejected`] if `most` others of its endpoint are pending.
+    async fn resend(&self, owner: &str, id: Id, most: usize) -> Result<Delivery, Error>;
 
     /// Forgets those that are not pending and have not changed since `before`.
     async fn forget_deliveries(&self, before: Timestamp) -> Result<(), Error>;

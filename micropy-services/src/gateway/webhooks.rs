@@ -23,6 +23,9 @@ use crate::job::options::ConversionOptions;
 
 /// Webhooks that one user may have.
 const MAX_WEBHOOKS: usize = 20;
+/// Deliveries that are kept of a webhook: so many that are pending, and so many that have ended. They count against no
+/// quota. Most have a few kilobytes; one with the longest report, some 25.
+pub const MAX_DELIVERIES: usize = 2000;
 /// Bytes of the longest URL.
 const MAX_URL: usize = 2000;
 /// Bytes of a secret.
@@ -290,6 +293,7 @@ pub struct DeliveryId {
     responses(
         (status = 200, body = DeliveryView),
         (status = 404, description = "You have no such delivery", body = Problem),
+        (status = 409, description = "Too many others to this webhook are pending", body = Problem),
     )
 )]
 pub async fn resend(
@@ -300,7 +304,8 @@ pub async fn resend(
     gateway.check_confirmed(&session)?;
     let id: Id = id.parse().map_err(|_| Problem::not_found())?;
     let webhooks = &gateway.ports.webhooks;
-    let delivery = webhooks.resend(&session.email, id).await?;
+    let delivery = webhooks.resend(&session.email, id, MAX_DELIVERIES);
+    let delivery = delivery.await?;
     Ok(Json(DeliveryView::of(delivery)))
 }
 

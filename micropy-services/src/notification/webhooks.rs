@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::NotificationService;
-use crate::gateway::{JobView, rfc3339};
+use crate::gateway::{JobView, MAX_DELIVERIES, rfc3339};
 use crate::job::options::ConversionOptions;
 
 /// The pauses after the attempts that failed: those that the Standard Webhooks specification proposes, three days in all.
@@ -42,8 +42,6 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long a delivery can be seen, and asked for again, once it has ended; and how often older ones are removed.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const REMOVAL: Duration = Duration::from_secs(60 * 60);
-/// Deliveries that are kept of an owner: some 50 MB, which count against no quota.
-const MOST: usize = 10_000;
 /// Characters of what came of an attempt.
 const MAX_ANSWER: usize = 300;
 
@@ -57,36 +55,42 @@ struct Payload<'a> {
 }
 
 impl NotificationService {
-    /// Plans what is to be sent about the end of a job, once, however often it is called.
-    pub(super) async fn announce(&self, id: Id) -> Result<(), jobs::Error> {
+    /// Plans what is to be sent about the end of a job, once, however often it is called. Returns whether nothing is left
+    /// to be planned.
+    pub(super) async fn announce(&self, id: Id) -> Result<bool, jobs::Error> {
         if self.webhooks.is_none() {
-            return Ok(());
+            return Ok(true);
         }
         let job = match self.ports.jobs.get(id).await {
             Ok(job) => job,
-            Err(jobs::Error::NotFound) => return Ok(()),
+            Err(jobs::Error::NotFound) => return Ok(true),
             Err(e) => return Err(e),
         };
-        match self.plan(&job).await {
+        let event = match job.state {
+            _ if job.is_announced() => return Ok(true),
+            State::Done => "job.done",
+            State::Failed => "job.failed",
+            _ => return Ok(true),
+        };
+        match self.plan(&job, event).await {
+            Ok(0) => return Ok(true),
+            Ok(_) => self.planned.notify_one(),
+            Err(webhooks::Error::Unavailable(e)) => return Err(jobs::Error::Unavailable(e)),
             // The mail does not depend on it.
-            Err(e @ webhooks::Error::Backend { .. }) => {
-                tracing::error!(job_id = %id, error = %e, "webhooks are not called");
-                Ok(())
+            Err(e) => {
+                tracing::error!(job_id = %id, error = %e, "webhooks are called later");
+                return Ok(false);
             }
-            Err(webhooks::Error::Rejected(why)) => {
-                tracing::warn!(job_id = %id, why, "webhooks are not called");
-                Ok(())
-            }
-            planned => planned.map_err(|e| jobs::Error::Unavailable(Box::new(e))),
+        }
+        // What was sent may be forgotten before the last message about the job has come.
+        match self.ports.jobs.announced(id, job.retries).await {
+            Ok(()) | Err(jobs::Error::NotFound) => Ok(true),
+            Err(e) => Err(e),
         }
     }
 
-    async fn plan(&self, job: &Job) -> Result<(), webhooks::Error> {
-        let event = match job.state {
-            State::Done => "job.done",
-            State::Failed => "job.failed",
-            _ => return Ok(()),
-        };
+    /// Returns how many deliveries there are to be.
+    async fn plan(&self, job: &Job, event: &str) -> Result<usize, webhooks::Error> {
         let endpoints = self.ports.webhooks.endpoints(&job.owner).await?;
         let own = ConversionOptions::from_json(&job.options);
         let own = own.ok().and_then(|options| options.webhook);
@@ -96,11 +100,9 @@ impl NotificationService {
         });
         let deliveries = targets.map(|(endpoint, url)| self.delivery(job, event, endpoint, url));
         let deliveries: Vec<_> = deliveries.collect();
-        self.ports.webhooks.plan(&deliveries, MOST).await?;
-        if !deliveries.is_empty() {
-            self.planned.notify_one();
-        }
-        Ok(())
+        let webhooks = &self.ports.webhooks;
+        webhooks.plan(&deliveries, MAX_DELIVERIES).await?;
+        Ok(deliveries.len())
     }
 
     fn delivery(&self, job: &Job, event: &str, endpoint: &Endpoint, url: &str) -> Outgoing {

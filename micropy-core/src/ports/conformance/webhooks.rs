@@ -6,7 +6,7 @@ use super::{Fixture, both, id};
 use crate::ports::Id;
 use crate::ports::notifier::SigningSecret;
 use crate::ports::webhooks::{
-    Delivery, DeliveryState, Endpoint, Error, LONGEST_PAUSE, Outgoing, Webhooks,
+    Delivery, DeliveryState, Endpoint, Error, LONGEST_PAUSE, Outgoing, Webhooks, too_many,
 };
 
 const TERM: Duration = Duration::from_secs(30);
@@ -32,7 +32,7 @@ pub async fn run(fixture: &dyn Fixture, webhooks: &dyn Webhooks) {
     suite.a_slow_owner_keeps_nobody_waiting().await;
     suite.an_owner_asks_for_a_delivery_again().await;
     suite.an_attempt_that_was_overtaken_changes_nothing().await;
-    suite.an_owner_has_so_many_deliveries_and_no_more().await;
+    suite.an_endpoint_has_so_many_deliveries_and_no_more().await;
     suite.deliveries_go_with_their_endpoint().await;
     suite.old_deliveries_are_forgotten().await;
     suite.a_clock_that_was_ahead_keeps_nothing_back().await;
@@ -264,9 +264,9 @@ impl Suite<'_> {
             ..claimed
         };
         self.webhooks.settle(&failed).await.expect("has failed");
-        let others = self.webhooks.resend(BOB, id(1)).await;
+        let others = self.webhooks.resend(BOB, id(1), MOST).await;
         assert!(matches!(others, Err(Error::NotFound)), "another's is none");
-        let again = self.webhooks.resend(ANN, id(1)).await.expect("is due");
+        let again = self.webhooks.resend(ANN, id(1), MOST).await.expect("is due");
         assert_eq!((again.state, again.attempts), (DeliveryState::Pending, 0));
         let claimed = self.claim().await.expect("is due at once");
         assert_eq!((claimed.id, claimed.attempts), (id(1), 1));
@@ -276,7 +276,7 @@ impl Suite<'_> {
     async fn an_attempt_that_was_overtaken_changes_nothing(&self) {
         self.plan(1, ANN).await;
         let first = self.claim().await.expect("is due");
-        let again = self.webhooks.resend(ANN, id(1)).await;
+        let again = self.webhooks.resend(ANN, id(1), MOST).await;
         again.expect("is due again, while it is under way");
         let second = self.claim().await.expect("is due at once");
         assert_eq!((first.attempts, second.attempts), (1, 1));
@@ -293,34 +293,71 @@ impl Suite<'_> {
         self.clear().await;
     }
 
-    async fn an_owner_has_so_many_deliveries_and_no_more(&self) {
-        self.plan(9, BOB).await;
-        for byte in [1, 2] {
-            self.plan(byte, ANN).await;
-            let claimed = self.claim_except(&[BOB.to_owned()]).await;
-            let claimed = claimed.expect("is due");
+    async fn an_endpoint_has_so_many_deliveries_and_no_more(&self) {
+        let to_other = |byte| Delivery {
+            endpoint: id(101),
+            ..self.delivery(byte, ANN)
+        };
+        let plan = async |deliveries: &[Delivery]| {
+            let outgoing: Vec<_> = deliveries.iter().map(outgoing).collect();
+            let planned = self.webhooks.plan(&outgoing, 2).await;
+            planned.expect("is planned, or said not to be");
+        };
+        let states = async || {
+            let listed = self.listed(ANN).await;
+            let states = listed.iter().map(|d| (d.id, d.state.name()));
+            states.collect::<Vec<_>>()
+        };
+        let one = self.delivery(1, ANN);
+        plan(&[one, self.delivery(2, ANN)]).await;
+        self.fixture.elapse(Duration::from_secs(1)).await;
+        plan(&[self.delivery(3, ANN), to_other(4)]).await;
+        let expected = [
+            (id(4), "pending"),
+            (id(3), "failed"),
+            (id(2), "pending"),
+            (id(1), "pending"),
+        ];
+        assert_eq!(states().await, expected, "another endpoint is called");
+        let refused = &self.listed(ANN).await[1];
+        assert_eq!(refused.answer, Some(too_many(2)), "its owner is told why");
+        let early = self.webhooks.resend(ANN, id(3), 2).await;
+        assert!(matches!(early, Err(Error::Rejected(_))), "{early:?}");
+        let pending = self.webhooks.resend(ANN, id(2), 2).await;
+        pending.expect("it is one of those that are pending");
+
+        self.claim_and_deliver(&[1, 2]).await;
+        let again = self.webhooks.resend(ANN, id(3), 2).await;
+        assert_eq!(again.expect("there is room").state, DeliveryState::Pending);
+        self.claim_and_deliver(&[3]).await;
+        plan(&[self.delivery(3, ANN)]).await;
+        assert_eq!(states().await.len(), 4, "nothing is added, and nothing goes");
+        plan(&[self.delivery(5, ANN)]).await;
+        let expected = [
+            (id(5), "pending"),
+            (id(4), "pending"),
+            (id(3), "delivered"),
+            (id(2), "delivered"),
+        ];
+        assert_eq!(states().await, expected, "the oldest that has ended is gone");
+        self.clear().await;
+    }
+
+    /// Claims what is due, and has these delivered, one after the other.
+    async fn claim_and_deliver(&self, bytes: &[u8]) {
+        let mut claimed = Vec::new();
+        while let Some(delivery) = self.claim().await {
+            claimed.push(delivery);
+        }
+        for byte in bytes {
+            let of = claimed.iter().find(|delivery| delivery.id == id(*byte));
             let done = Delivery {
                 state: DeliveryState::Delivered,
-                ..claimed
+                ..of.expect("is due").clone()
             };
             self.webhooks.settle(&done).await.expect("is delivered");
             self.fixture.elapse(Duration::from_secs(1)).await;
         }
-        let three = [3, 4, 5].map(|byte| outgoing(&self.delivery(byte, ANN)));
-        let ids = async || {
-            let listed = self.listed(ANN).await;
-            listed.iter().map(|d| d.id).collect::<Vec<_>>()
-        };
-        let planned = self.webhooks.plan(&three, 2).await;
-        assert!(matches!(planned, Err(Error::Rejected(_))), "{planned:?}");
-        assert_eq!(ids().await, [id(2), id(1)], "all of them, or none");
-        self.webhooks.plan(&three, 4).await.expect("there is room");
-        assert_eq!(ids().await, [5, 4, 3, 2].map(id), "the oldest has ended");
-        let known = self.webhooks.plan(&three, 1).await;
-        known.expect("nothing is added, and nothing goes");
-        assert_eq!(ids().await.len(), 4);
-        assert_eq!(self.listed(BOB).await.len(), 1, "another's stays");
-        self.clear().await;
     }
 
     async fn deliveries_go_with_their_endpoint(&self) {

@@ -23,6 +23,29 @@ struct Contents {
     deliveries: BTreeMap<Id, Outgoing>,
 }
 
+impl Contents {
+    /// How many deliveries to an endpoint are pending, beside this one.
+    fn pending(&self, endpoint: Id, except: Id) -> usize {
+        let all = self.deliveries.values().map(|kept| &kept.delivery);
+        let pending = all.filter(|d| d.state == DeliveryState::Pending);
+        pending.filter(|d| d.endpoint == endpoint && d.id != except).count()
+    }
+
+    /// Forgets what was sent to an endpoint and has ended, but the latest `most`.
+    fn forget_oldest(&mut self, endpoint: Id, most: usize) {
+        let all = self.deliveries.values().map(|kept| &kept.delivery);
+        let mut ended: Vec<_> = all
+            .filter(|d| d.endpoint == endpoint && d.state != DeliveryState::Pending)
+            .map(|d| (d.updated, d.id))
+            .collect();
+        ended.sort_unstable();
+        ended.truncate(ended.len().saturating_sub(most));
+        for (_, id) in ended {
+            self.deliveries.remove(&id);
+        }
+    }
+}
+
 impl MemoryWebhooks {
     /// None yet; when they are due is told by `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
@@ -89,35 +112,20 @@ impl Endpoints for MemoryWebhooks {
 #[async_trait]
 impl Deliveries for MemoryWebhooks {
     async fn plan(&self, planned: &[Outgoing], most: usize) -> Result<(), Error> {
-        let deliveries = &mut lock(&self.contents).deliveries;
-        let mut after = deliveries.clone();
+        let mut contents = lock(&self.contents);
         for outgoing in planned {
-            let known = after.entry(outgoing.delivery.id);
-            known.or_insert_with(|| outgoing.clone());
+            let Delivery { id, endpoint, .. } = outgoing.delivery;
+            if contents.deliveries.contains_key(&id) {
+                continue;
+            }
+            let mut outgoing = outgoing.clone();
+            if contents.pending(endpoint, id) >= most {
+                outgoing.delivery.state = DeliveryState::Failed;
+                outgoing.delivery.answer = Some(too_many(most));
+            }
+            contents.deliveries.insert(id, outgoing);
+            contents.forget_oldest(endpoint, most);
         }
-        let is_new = after.len() > deliveries.len();
-        let Some(first) = planned.first().filter(|_| is_new) else {
-            return Ok(());
-        };
-        let own = after.values().map(|kept| &kept.delivery);
-        let own: Vec<_> = own
-            .filter(|d| d.owner == first.delivery.owner)
-            .map(|d| (d.state, d.updated, d.id))
-            .collect();
-        let excess = own.len().saturating_sub(most);
-        let mut ended: Vec<_> = own
-            .into_iter()
-            .filter(|(state, ..)| *state != DeliveryState::Pending)
-            .map(|(_, updated, id)| (updated, id))
-            .collect();
-        if ended.len() < excess {
-            return Err(too_many(most));
-        }
-        ended.sort_unstable();
-        for (_, id) in ended.into_iter().take(excess) {
-            after.remove(&id);
-        }
-        *deliveries = after;
         Ok(())
     }
 
@@ -178,12 +186,16 @@ impl Deliveries for MemoryWebhooks {
         Ok(own.take(limit).cloned().collect())
     }
 
-    async fn resend(&self, owner: &str, id: Id) -> Result<Delivery, Error> {
+    async fn resend(&self, owner: &str, id: Id, most: usize) -> Result<Delivery, Error> {
         let now = self.clock.now();
         let mut contents = lock(&self.contents);
-        let kept = contents.deliveries.get_mut(&id);
-        let kept = kept.map(|kept| &mut kept.delivery);
-        let delivery = kept.filter(|d| d.owner == owner).ok_or(Error::NotFound)?;
+        let kept = contents.deliveries.get(&id).map(|kept| &kept.delivery);
+        let own = kept.filter(|d| d.owner == owner).ok_or(Error::NotFound)?;
+        if contents.pending(own.endpoint, id) >= most {
+            return Err(Error::Rejected(too_many(most)));
+        }
+        let kept = contents.deliveries.get_mut(&id).ok_or(Error::NotFound)?;
+        let delivery = &mut kept.delivery;
         delivery.state = DeliveryState::Pending;
         delivery.attempts = 0;
         delivery.due = now;
