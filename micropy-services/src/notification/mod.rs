@@ -166,12 +166,10 @@ impl NotificationService {
             self.metrics.mail("too late");
             return delivery.ack().await;
         }
-        let notification = match (&body.failure, body.mp3(), &body.account) {
-            (_, _, Some(code)) => self.account_mail(&body.username, code),
-            (Some(reason), ..) if body.job().is_some() => self.failure_mail(&body, reason),
-            (_, Some(mp3), _) => self.mp3_mail(&body, &mp3.to_string()),
-            _ => return delivery.dead("mp3_fid is missing").await,
-        };
+        let is_failure = body.failure.is_some() && body.job().is_some();
+        if body.account.is_none() && !is_failure && body.mp3().is_none() {
+            return delivery.dead("mp3_fid is missing").await;
+        }
         // Who else has the same message does not send the mail meanwhile.
         let notifier = self.ports.new_id();
         // Giving the message back would count as an attempt, and the mail has not been tried yet.
@@ -194,6 +192,7 @@ impl NotificationService {
             }
             Claim::Needless => return end(delivery, is_announced).await,
         };
+        let notification = self.mail(&body).await;
         let mailing = telemetry::mailing();
         let sending = self.send_mail(&notification).instrument(mailing.clone());
         let sent = tokio::select! {
