@@ -309,6 +309,32 @@ async fn a_message_that_comes_twice_calls_each_webhook_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_webhook_that_a_job_names_is_told_to_no_other() {
+    let (ports, clock) = ports();
+    add_webhook(&ports, 10, "ann@example.com", Some("https://all")).await;
+    add_webhook(&ports, 13, "ann@example.com", None).await;
+    let job = Job {
+        state: State::Queued,
+        options: r#"{"bitrate":96,"webhook":"https://job/path?token=s"}"#.into(),
+        ..Job::new(id(1), "ann@example.com", id(2), ports.clock.now())
+    };
+    ports.jobs.create(&job, None).await.unwrap();
+    let lease = begin(&ports).await;
+    finish(&ports, lease).await;
+    publish(&ports, Topic::Mp3, None).await;
+    let programs = Arc::default();
+    work(&ports, &clock, &programs, SECOND, 30).await;
+    let mut called = programs.called();
+    called.sort();
+    assert_eq!(called, ["https://all", "https://job/path?token=s"]);
+    for (_, call) in &*programs.calls.lock().unwrap() {
+        assert!(!call.text.contains("https://job"), "{}", call.text);
+        let told: serde_json::Value = serde_json::from_str(&call.text).unwrap();
+        assert_eq!(told["data"]["options"], json!({"bitrate": 96}));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_names_a_webhook_is_announced_there_and_each_end_once() {
     let (ports, clock) = ports();
     add_webhook(&ports, 13, "ann@example.com", None).await;

@@ -107,10 +107,15 @@ impl NotificationService {
 
     fn delivery(&self, job: &Job, event: &str, endpoint: &Endpoint, url: &str) -> Outgoing {
         let (now, ended) = (self.ports.clock.now(), job.finished.unwrap_or(job.updated));
+        let mut data = JobView::of(job.clone(), &self.public_url);
+        // The URL that the job names may hold a secret, which is not for the owner's other endpoints.
+        if let Some(options) = data.options.as_object_mut() {
+            options.remove("webhook");
+        }
         let payload = Payload {
             r#type: event,
             timestamp: rfc3339(ended),
-            data: JobView::of(job.clone(), &self.public_url),
+            data,
         };
         let delivery = Delivery {
             id: delivery_id(job, ended, endpoint.id),
