@@ -170,6 +170,9 @@ impl Deliveries for Damaged {
     ) -> Result<Delivery, webhooks::Error> {
         self.webhooks.resend(owner, id, most).await
     }
+    async fn remove_deliveries(&self, owner: &str, job: Id) -> Result<(), webhooks::Error> {
+        self.webhooks.remove_deliveries(owner, job).await
+    }
     async fn forget_deliveries(&self, before: Timestamp) -> Result<(), webhooks::Error> {
         self.webhooks.forget_deliveries(before).await
     }

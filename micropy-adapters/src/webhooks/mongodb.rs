@@ -324,6 +324,12 @@ impl Deliveries for MongodbWebhooks {
         delivery_of(&resent.await.map_err(Fault::from)?.ok_or(Error::NotFound)?)
     }
 
+    async fn remove_deliveries(&self, owner: &str, job: Id) -> Result<(), Error> {
+        let about = doc! { "job": object_id(job), "owner": owner };
+        let removed = self.sent().await?.delete_many(about).await;
+        removed.map(drop).map_err(backend)
+    }
+
     async fn forget_deliveries(&self, before: Timestamp) -> Result<(), Error> {
         let old = doc! {
             "state": ended(),

@@ -318,6 +318,16 @@ impl Deliveries for SqliteWebhooks {
         resent.map_err(sqlite::fault)?
     }
 
+    async fn remove_deliveries(&self, owner: &str, job: Id) -> Result<(), Error> {
+        let remove = || {
+            let remove = sqlx::query("DELETE FROM webhook_deliveries WHERE job = ? AND owner = ?");
+            let remove = remove.bind(job.as_bytes().to_vec()).bind(owner);
+            remove.execute(self.database.write())
+        };
+        let removed = self.database.freeing(remove).await;
+        removed.map(drop).map_err(sqlite::backend)
+    }
+
     async fn forget_deliveries(&self, before: Timestamp) -> Result<(), Error> {
         let forget = || {
             let forget = "DELETE FROM webhook_deliveries WHERE state <> 'pending' AND updated < ?";

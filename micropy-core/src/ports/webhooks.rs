@@ -199,6 +199,9 @@ pub trait Deliveries: Send + Sync {
     /// [`Error::Rejected`] if `most` others of its endpoint are pending.
     async fn resend(&self, owner: &str, id: Id, most: usize) -> Result<Delivery, Error>;
 
+    /// Removes a user's deliveries about a job, in any state. None is fine.
+    async fn remove_deliveries(&self, owner: &str, job: Id) -> Result<(), Error>;
+
     /// Forgets those that are not pending and have not changed since `before`.
     async fn forget_deliveries(&self, before: Timestamp) -> Result<(), Error>;
 }

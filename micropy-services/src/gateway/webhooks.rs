@@ -108,7 +108,7 @@ pub struct DeliveryView {
 }
 
 impl DeliveryView {
-    fn of(delivery: Delivery) -> Self {
+    pub fn of(delivery: Delivery) -> Self {
         let is_pending = delivery.state == DeliveryState::Pending;
         DeliveryView {
             id: delivery.id.to_string(),
@@ -455,7 +455,11 @@ mod tests {
     }
 
     async fn listed(gateway: &Gateway, token: &str, query: &str) -> Response {
-        let request = Request::get(format!("/api/v1/deliveries?limit=500{query}"))
+        get(gateway, token, &format!("/api/v1/deliveries?limit=500{query}")).await
+    }
+
+    async fn get(gateway: &Gateway, token: &str, path: &str) -> Response {
+        let request = Request::get(path)
             .header(AUTHORIZATION, format!("Bearer {token}"))
             .body(Body::empty());
         gateway.router().oneshot(request.unwrap()).await.unwrap()
@@ -475,6 +479,23 @@ mod tests {
         assert_eq!(unread.len(), 2);
         unread.pop();
         assert_eq!(list().await.status(), StatusCode::OK, "one was dropped");
+    }
+
+    #[tokio::test]
+    async fn deliveries_are_exported_in_small_pieces() {
+        let (gateway, token) = with_long_deliveries(120).await;
+        let export = get(&gateway, &token, "/api/v1/auth/export").await;
+        let mut body = export.into_body().into_data_stream();
+        let mut whole = Vec::new();
+        while let Some(piece) = futures_util::StreamExt::next(&mut body).await {
+            let piece = piece.unwrap();
+            assert!(piece.len() < 96 << 10, "{}", piece.len());
+            whole.extend_from_slice(&piece);
+        }
+        let exported: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+        let deliveries = exported["deliveries"].as_array().unwrap();
+        assert_eq!(deliveries.len(), 120);
+        assert_eq!(exported["jobs"], serde_json::json!([]));
     }
 
     #[tokio::test]

@@ -84,7 +84,14 @@ impl NotificationService {
         }
         // What was sent may be forgotten before the last message about the job has come.
         match self.ports.jobs.announced(id, job.retries).await {
-            Ok(()) | Err(jobs::Error::NotFound) => Ok(true),
+            Ok(()) => Ok(true),
+            // It was deleted meanwhile, and whoever did came too early for these.
+            Err(jobs::Error::NotFound) => {
+                let webhooks = &self.ports.webhooks;
+                let removed = webhooks.remove_deliveries(&job.owner, id).await;
+                let removed = removed.map_err(|e| jobs::Error::Unavailable(Box::new(e)));
+                removed.map(|()| true)
+            }
             Err(e) => Err(e),
         }
     }

@@ -34,6 +34,7 @@ pub async fn run(fixture: &dyn Fixture, webhooks: &dyn Webhooks) {
     suite.an_attempt_that_was_overtaken_changes_nothing().await;
     suite.an_endpoint_has_so_many_deliveries_and_no_more().await;
     suite.deliveries_go_with_their_endpoint().await;
+    suite.deliveries_go_with_their_job().await;
     suite.old_deliveries_are_forgotten().await;
     suite.a_clock_that_was_ahead_keeps_nothing_back().await;
 }
@@ -374,6 +375,19 @@ impl Suite<'_> {
         removed.expect("is removed");
         let left: Vec<_> = self.listed(ANN).await.iter().map(|d| d.id).collect();
         assert_eq!(left, [id(2)]);
+        self.clear().await;
+    }
+
+    async fn deliveries_go_with_their_job(&self) {
+        for byte in [2, 3, 4] {
+            self.plan(byte, ANN).await;
+        }
+        for (owner, left) in [(BOB, 3), (ANN, 1), (ANN, 1)] {
+            let removed = self.webhooks.remove_deliveries(owner, id(1)).await;
+            removed.expect("are removed, if there are any");
+            assert_eq!(self.listed(ANN).await.len(), left, "{owner}");
+        }
+        assert_eq!(self.listed(ANN).await[0].id, id(4), "it is about another");
         self.clear().await;
     }
 

@@ -203,6 +203,13 @@ impl Deliveries for MemoryWebhooks {
         Ok(delivery.clone())
     }
 
+    async fn remove_deliveries(&self, owner: &str, job: Id) -> Result<(), Error> {
+        let is_about = |d: &Delivery| d.owner == owner && d.job == job;
+        let deliveries = &mut lock(&self.contents).deliveries;
+        deliveries.retain(|_, kept| !is_about(&kept.delivery));
+        Ok(())
+    }
+
     async fn forget_deliveries(&self, before: Timestamp) -> Result<(), Error> {
         let is_kept = |d: &Delivery| d.state == DeliveryState::Pending || d.updated >= before;
         let deliveries = &mut lock(&self.contents).deliveries;
