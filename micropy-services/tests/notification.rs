@@ -162,12 +162,7 @@ impl Deliveries for Damaged {
     ) -> Result<Vec<Delivery>, webhooks::Error> {
         self.webhooks.deliveries(owner, job, before, limit).await
     }
-    async fn resend(
-        &self,
-        owner: &str,
-        id: Id,
-        most: usize,
-    ) -> Result<Delivery, webhooks::Error> {
+    async fn resend(&self, owner: &str, id: Id, most: usize) -> Result<Delivery, webhooks::Error> {
         self.webhooks.resend(owner, id, most).await
     }
     async fn remove_deliveries(&self, owner: &str, job: Id) -> Result<(), webhooks::Error> {

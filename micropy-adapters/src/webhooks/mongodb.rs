@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use micropy_core::ports::notifier::SigningSecret;
 use micropy_core::ports::webhooks::{
-    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, Outgoing, too_many,
+    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, Outgoing,
+    too_many,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use mongodb::bson::{Bson, DateTime, Document, doc};

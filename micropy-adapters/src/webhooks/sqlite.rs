@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use micropy_core::ports::notifier::SigningSecret;
 use micropy_core::ports::webhooks::{
-    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, Outgoing, too_many,
+    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, Outgoing,
+    too_many,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use sqlx::sqlite::SqliteRow;
@@ -134,7 +135,9 @@ impl SqliteWebhooks {
                 DELETE FROM webhook_deliveries WHERE id IN (
                     SELECT id FROM webhook_deliveries WHERE endpoint = ? AND state <> 'pending'
                     ORDER BY updated DESC, id DESC LIMIT -1 OFFSET ?)";
-            let forget = sqlx::query(forget).bind(blob(endpoint)).bind(limit_of(most));
+            let forget = sqlx::query(forget)
+                .bind(blob(endpoint))
+                .bind(limit_of(most));
             forget.execute(&mut *transaction).await?;
         }
         transaction.commit().await
@@ -149,8 +152,9 @@ impl SqliteWebhooks {
     ) -> Result<Result<Delivery, Error>, sqlx::Error> {
         let now = self.clock.now().as_millis();
         let mut transaction = self.database.begin().await?;
-        let endpoint =
-            sqlx::query_scalar("SELECT endpoint FROM webhook_deliveries WHERE owner = ? AND id = ?");
+        let endpoint = sqlx::query_scalar(
+            "SELECT endpoint FROM webhook_deliveries WHERE owner = ? AND id = ?",
+        );
         let endpoint = endpoint.bind(owner).bind(blob(&id));
         let endpoint: Option<Vec<u8>> = endpoint.fetch_optional(&mut *transaction).await?;
         let Some(endpoint) = endpoint else {

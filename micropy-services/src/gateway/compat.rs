@@ -34,7 +34,8 @@ pub async fn upload(
     let received = async {
         let form = Form::read(request, options, false)?;
         let slot = gateway.uploads.take(&session.email)?;
-        Ok((gateway.receive_form(&session, form, batch).await?, slot))
+        let received = gateway.receive_form(&session, form, batch).await?;
+        Ok::<_, Problem>((received, slot))
     };
     let (received, slot) = match received.await {
         Ok(received) => received,

@@ -455,7 +455,12 @@ mod tests {
     }
 
     async fn listed(gateway: &Gateway, token: &str, query: &str) -> Response {
-        get(gateway, token, &format!("/api/v1/deliveries?limit=500{query}")).await
+        get(
+            gateway,
+            token,
+            &format!("/api/v1/deliveries?limit=500{query}"),
+        )
+        .await
     }
 
     async fn get(gateway: &Gateway, token: &str, path: &str) -> Response {

@@ -188,7 +188,10 @@ mod tests {
             let mut body = Body::of(&job);
             body.failure = Some(reason.into());
             let mail = service.mail(&body).await;
-            assert!(mail.text.contains(&format!("https://example.com/#job-{id}")));
+            assert!(
+                mail.text
+                    .contains(&format!("https://example.com/#job-{id}"))
+            );
             format!("{}{}", mail.text, mail.html.unwrap())
         };
         let plain = told(1, |_| {}, "no <audio>\r\ntrack").await;
@@ -202,14 +205,25 @@ mod tests {
             job.options = format!(r#"{{"join": true, "videos": [{video}, {video}]}}"#);
         };
         for (byte, change, reason) in [
-            (3, import as fn(&mut Job), "The video cannot be read: https://evil.example/a.mp4: status 404."),
-            (4, import, "The video cannot be read: evil.example has no address."),
+            (
+                3,
+                import as fn(&mut Job),
+                "The video cannot be read: https://evil.example/a.mp4: status 404.",
+            ),
+            (
+                4,
+                import,
+                "The video cannot be read: evil.example has no address.",
+            ),
             (5, joined, "Sign in at evil.example: no audio track"),
             (6, |_: &mut Job| {}, "odd: https://evil.example"),
         ] {
             let mail = told(byte, change, reason).await;
             assert!(!mail.contains("evil"), "{mail}");
-            assert!(mail.contains("\"talk.mp4\" could not be converted.\n"), "{mail}");
+            assert!(
+                mail.contains("\"talk.mp4\" could not be converted.\n"),
+                "{mail}"
+            );
         }
     }
 

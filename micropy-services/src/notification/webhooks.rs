@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use micropy_core::ports::jobs::{Job, State};
 use micropy_core::ports::notifier::{Error, Notification};
-use micropy_core::ports::webhooks::{self, Delivery, DeliveryState, Endpoint, LONGEST_PAUSE, Outgoing};
+use micropy_core::ports::webhooks::{
+    self, Delivery, DeliveryState, Endpoint, LONGEST_PAUSE, Outgoing,
+};
 use micropy_core::ports::{Id, Timestamp, jobs};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};

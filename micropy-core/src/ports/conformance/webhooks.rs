@@ -267,7 +267,11 @@ impl Suite<'_> {
         self.webhooks.settle(&failed).await.expect("has failed");
         let others = self.webhooks.resend(BOB, id(1), MOST).await;
         assert!(matches!(others, Err(Error::NotFound)), "another's is none");
-        let again = self.webhooks.resend(ANN, id(1), MOST).await.expect("is due");
+        let again = self
+            .webhooks
+            .resend(ANN, id(1), MOST)
+            .await
+            .expect("is due");
         assert_eq!((again.state, again.attempts), (DeliveryState::Pending, 0));
         let claimed = self.claim().await.expect("is due at once");
         assert_eq!((claimed.id, claimed.attempts), (id(1), 1));
@@ -332,7 +336,11 @@ impl Suite<'_> {
         assert_eq!(again.expect("there is room").state, DeliveryState::Pending);
         self.claim_and_deliver(&[3]).await;
         plan(&[self.delivery(3, ANN)]).await;
-        assert_eq!(states().await.len(), 4, "nothing is added, and nothing goes");
+        assert_eq!(
+            states().await.len(),
+            4,
+            "nothing is added, and nothing goes"
+        );
         plan(&[self.delivery(5, ANN)]).await;
         let expected = [
             (id(5), "pending"),
@@ -340,7 +348,11 @@ impl Suite<'_> {
             (id(3), "delivered"),
             (id(2), "delivered"),
         ];
-        assert_eq!(states().await, expected, "the oldest that has ended is gone");
+        assert_eq!(
+            states().await,
+            expected,
+            "the oldest that has ended is gone"
+        );
         self.clear().await;
     }
 

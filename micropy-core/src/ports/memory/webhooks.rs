@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use super::lock;
 use crate::ports::webhooks::{
-    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, Outgoing, later,
-    too_many,
+    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, Outgoing,
+    later, too_many,
 };
 use crate::ports::{Clock, Id, Timestamp};
 
@@ -28,7 +28,9 @@ impl Contents {
     fn pending(&self, endpoint: Id, except: Id) -> usize {
         let all = self.deliveries.values().map(|kept| &kept.delivery);
         let pending = all.filter(|d| d.state == DeliveryState::Pending);
-        pending.filter(|d| d.endpoint == endpoint && d.id != except).count()
+        pending
+            .filter(|d| d.endpoint == endpoint && d.id != except)
+            .count()
     }
 
     /// Forgets what was sent to an endpoint and has ended, but the latest `most`.
