@@ -198,7 +198,7 @@ mod tests {
         assert!(plain.contains("\"talk.mp4\" could not be converted: no <audio>  track\n"));
         assert!(plain.contains("could not be converted: no &lt;audio&gt;  track</p>"));
         let long = told(2, |_| {}, &"w".repeat(1000)).await;
-        assert!(long.contains("www\u{2026}") && !long.contains(&"w".repeat(MAX_REASON)));
+        assert!(long.contains("www\u{2026}") && !long.contains(&"w".repeat(MAX_REASON + 1)));
         let import = |job: &mut Job| job.origin = Some("https://evil.example/a.mp4".into());
         let joined = |job: &mut Job| {
             let video = r#"{"name": "Sign in at evil.example.mp4", "bytes": 1}"#;
