@@ -42,6 +42,7 @@ const ROOM_PAUSES: [Duration; 3] = [
 /// What has changed from version to version; see [`schema`]. `PRAGMA user_version` counts them.
 const MIGRATIONS: &[&str] = &[
     TABLES, LEDGER, SWEEPER, STANDING, API_TOKENS, TURNS, REQUESTS, NOTE, WEBHOOKS, IMPORTS,
+    ANNOUNCED,
 ];
 
 const TABLES: &str = "
@@ -226,6 +227,14 @@ CREATE INDEX webhook_deliveries_settled ON webhook_deliveries (updated) WHERE st
 const IMPORTS: &str = "
 -- The URL that the video is read from.
 ALTER TABLE jobs ADD COLUMN origin TEXT;
+";
+
+const ANNOUNCED: &str = "
+-- The job's retries when its end was last planned to be announced.
+ALTER TABLE jobs ADD COLUMN announced INTEGER;
+DROP INDEX webhook_deliveries_by_endpoint;
+CREATE INDEX webhook_deliveries_by_endpoint ON webhook_deliveries (endpoint, state, updated);
+CREATE INDEX webhook_deliveries_by_job ON webhook_deliveries (job);
 ";
 
 /// An open database.

@@ -19,7 +19,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use tempfile::TempDir;
 
 /// The schema number of this program.
-const NEWEST: i64 = 10;
+const NEWEST: i64 = 11;
 
 fn id(byte: u8) -> Id {
     Id::from_bytes([byte; 12])
@@ -66,6 +66,7 @@ async fn an_old_database_is_upgraded_with_all_that_is_in_it() {
             (job.fingerprint, job.origin, job.requested),
             (None, None, None)
         );
+        assert_eq!(job.announced, None);
         let identity = jobs.advance(id(9)).await.unwrap();
         assert_eq!((identity.ledger, identity.generation), (id(9), generation));
         let users = SqliteAuth::new(database.clone());

@@ -1,5 +1,5 @@
 // Deleting with a way back: a row goes at once, and a note offers to undo it. The service is told when the note ends, or
-// the page is left.
+// the page is left. Whoever looks at another tab meanwhile has the same time; timers go on there.
 
 import { request } from "./api.js";
 import { complain, files, say } from "./words.js";
@@ -31,7 +31,8 @@ export class Deletions {
       event.preventDefault();
       this.#undo();
     });
-    document.addEventListener("visibilitychange", () => document.hidden && this.settle());
+    // Its timers stop. A hidden page that is ended without either word keeps what was deleted just before.
+    document.addEventListener("freeze", () => this.settle());
     addEventListener("pagehide", () => this.settle());
   }
 
@@ -58,7 +59,8 @@ export class Deletions {
   #wait(time) {
     clearTimeout(this.#timer);
     // Whoever is at the button has the time that it takes.
-    this.#timer = setTimeout(() => (note.matches(":hover, :focus-within") ? this.#wait(AGAIN) : this.settle()), time);
+    const isInUse = () => !document.hidden && note.matches(":hover, :focus-within");
+    this.#timer = setTimeout(() => (isInUse() ? this.#wait(AGAIN) : this.settle()), time);
   }
 
   #end() {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a test ends where something fails
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ use micropy_core::ports::memory::MemoryQueue;
 use micropy_core::ports::notifier::{Error, Notification, Notifier, SigningSecret};
 use micropy_core::ports::queue::DeadLetters as _;
 use micropy_core::ports::time::{ManualClock, Timestamp};
-use micropy_core::ports::webhooks::Endpoint;
-use micropy_core::ports::{Clock as _, Id, Queue as _};
+use micropy_core::ports::webhooks::{self, Deliveries, Delivery, Endpoint, Endpoints, Outgoing};
+use micropy_core::ports::{Clock as _, Id, Queue as _, Webhooks};
 use micropy_services::Ports;
 use micropy_services::notification::NotificationService;
 use serde_json::json;
@@ -90,6 +91,85 @@ impl Programs {
     fn called(&self) -> Vec<String> {
         let calls = self.calls.lock().unwrap();
         calls.iter().map(|(_, call)| call.to.clone()).collect()
+    }
+}
+
+/// A mail server that is away.
+struct AwayServer;
+
+#[async_trait]
+impl Notifier for AwayServer {
+    async fn notify(&self, _: &Notification) -> Result<(), Error> {
+        Err(Error::Unavailable("connection refused".into()))
+    }
+}
+
+/// Webhooks of which nothing can be planned so many times.
+struct Damaged {
+    webhooks: Arc<dyn Webhooks>,
+    times: AtomicU32,
+}
+
+#[async_trait]
+impl Endpoints for Damaged {
+    async fn add_endpoint(&self, endpoint: &Endpoint) -> Result<Endpoint, webhooks::Error> {
+        self.webhooks.add_endpoint(endpoint).await
+    }
+    async fn endpoint(&self, id: Id) -> Result<Endpoint, webhooks::Error> {
+        self.webhooks.endpoint(id).await
+    }
+    async fn endpoints(&self, owner: &str) -> Result<Vec<Endpoint>, webhooks::Error> {
+        self.webhooks.endpoints(owner).await
+    }
+    async fn remove_endpoint(&self, owner: &str, id: Id) -> Result<(), webhooks::Error> {
+        self.webhooks.remove_endpoint(owner, id).await
+    }
+    async fn remove_owner(&self, owner: &str) -> Result<(), webhooks::Error> {
+        self.webhooks.remove_owner(owner).await
+    }
+}
+
+#[async_trait]
+impl Deliveries for Damaged {
+    async fn plan(&self, deliveries: &[Outgoing], most: usize) -> Result<(), webhooks::Error> {
+        let left = self
+            .times
+            .fetch_update(Relaxed, Relaxed, |times| times.checked_sub(1));
+        match left {
+            Ok(_) => Err(webhooks::Error::Backend {
+                adapter: "a test",
+                cause: "it is damaged".into(),
+            }),
+            Err(_) => self.webhooks.plan(deliveries, most).await,
+        }
+    }
+    async fn claim_due(
+        &self,
+        except: &[String],
+        term: Duration,
+    ) -> Result<Option<Outgoing>, webhooks::Error> {
+        self.webhooks.claim_due(except, term).await
+    }
+    async fn settle(&self, claimed: &Delivery) -> Result<(), webhooks::Error> {
+        self.webhooks.settle(claimed).await
+    }
+    async fn deliveries(
+        &self,
+        owner: &str,
+        job: Option<Id>,
+        before: Option<Id>,
+        limit: usize,
+    ) -> Result<Vec<Delivery>, webhooks::Error> {
+        self.webhooks.deliveries(owner, job, before, limit).await
+    }
+    async fn resend(&self, owner: &str, id: Id, most: usize) -> Result<Delivery, webhooks::Error> {
+        self.webhooks.resend(owner, id, most).await
+    }
+    async fn remove_deliveries(&self, owner: &str, job: Id) -> Result<(), webhooks::Error> {
+        self.webhooks.remove_deliveries(owner, job).await
+    }
+    async fn forget_deliveries(&self, before: Timestamp) -> Result<(), webhooks::Error> {
+        self.webhooks.forget_deliveries(before).await
     }
 }
 
@@ -227,6 +307,32 @@ async fn a_message_that_comes_twice_calls_each_webhook_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_webhook_that_a_job_names_is_told_to_no_other() {
+    let (ports, clock) = ports();
+    add_webhook(&ports, 10, "ann@example.com", Some("https://all")).await;
+    add_webhook(&ports, 13, "ann@example.com", None).await;
+    let job = Job {
+        state: State::Queued,
+        options: r#"{"bitrate":96,"webhook":"https://job/path?token=s"}"#.into(),
+        ..Job::new(id(1), "ann@example.com", id(2), ports.clock.now())
+    };
+    ports.jobs.create(&job, None).await.unwrap();
+    let lease = begin(&ports).await;
+    finish(&ports, lease).await;
+    publish(&ports, Topic::Mp3, None).await;
+    let programs = Arc::default();
+    work(&ports, &clock, &programs, SECOND, 30).await;
+    let mut called = programs.called();
+    called.sort();
+    assert_eq!(called, ["https://all", "https://job/path?token=s"]);
+    for (_, call) in &*programs.calls.lock().unwrap() {
+        assert!(!call.text.contains("https://job"), "{}", call.text);
+        let told: serde_json::Value = serde_json::from_str(&call.text).unwrap();
+        assert_eq!(told["data"]["options"], json!({"bitrate": 96}));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_names_a_webhook_is_announced_there_and_each_end_once() {
     let (ports, clock) = ports();
     add_webhook(&ports, 13, "ann@example.com", None).await;
@@ -259,6 +365,48 @@ async fn a_job_that_names_a_webhook_is_announced_there_and_each_end_once() {
             .iter()
             .all(|(_, call)| call.to == "https://job?order=7")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_forgotten_is_not_sent_again_with_each_attempt_at_the_mail() {
+    let (ports, clock) = ports();
+    add_webhook(&ports, 10, "ann@example.com", Some("https://one")).await;
+    let lease = begun(&ports).await;
+    finish(&ports, lease).await;
+    publish(&ports, Topic::Mp3, None).await;
+    let (programs, shutdown) = (Arc::new(Programs::default()), CancellationToken::new());
+    let service = NotificationService::new(ports.clone(), Arc::new(AwayServer), "https://x");
+    let running = tokio::spawn(service.webhooks(programs.clone()).run(shutdown.clone()));
+    for _ in 0..600 {
+        clock.advance(SECOND);
+        tokio::time::sleep(SECOND).await;
+        // As if others had taken its place.
+        ports.webhooks.forget_deliveries(clock.now()).await.unwrap();
+        let empty = ports.queues.of(Topic::Mp3).publish(b"{}".to_vec());
+        empty.await.unwrap();
+    }
+    shutdown.cancel();
+    running.await.unwrap();
+    assert_eq!(programs.called(), ["https://one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn webhooks_that_cannot_be_planned_are_called_later_and_keep_no_mail_waiting() {
+    let (mut ports, clock) = ports();
+    ports.webhooks = Arc::new(Damaged {
+        webhooks: ports.webhooks,
+        times: AtomicU32::new(5),
+    });
+    add_webhook(&ports, 10, "ann@example.com", Some("https://one")).await;
+    let lease = begun(&ports).await;
+    finish(&ports, lease).await;
+    publish(&ports, Topic::Mp3, None).await;
+    let programs = Arc::default();
+    let mails = work(&ports, &clock, &programs, SECOND, 20).await;
+    assert_eq!((mails.len(), programs.called().len()), (1, 0));
+    let mails = work(&ports, &clock, &programs, SECOND, 600).await;
+    assert_eq!(mails, [""; 0], "it was sent");
+    assert_eq!(programs.called(), ["https://one"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -80,6 +80,20 @@ def test_the_webhooks_of_a_removed_user_go_too_and_those_of_others_stay(with_web
     assert micropy("user", "remove", ann.email, "--data-dir", service.folder, env=env).returncode == (0 if kept else 1)
 
 
+def test_a_user_who_is_added_has_no_webhooks_of_an_earlier_one(with_webhooks):
+    service, env = with_webhooks
+    ann = service.user("ann.again@example.com")
+    assert ann.ask("POST", "/api/v1/auth/webhooks", {"url": "https://example.com"}).status == 201
+    # As the command leaves it that has the settings of an auth service alone.
+    database = sqlite3.connect(service.folder / "micropy.db")
+    with database:
+        assert database.execute("DELETE FROM users WHERE email = ?", [ann.email]).rowcount == 1
+    added = micropy("user", "add", ann.email, "--password-stdin", "--data-dir", service.folder, input="correct horse\n", env=env)
+    assert added.returncode == 0, added
+    ann.token = ann.login().json()["token"]
+    assert ann.get("/api/v1/auth/webhooks").json()["webhooks"] == []
+
+
 def test_a_folder_has_one_service_at_a_time(start):
     service = start("serve")
     second = micropy("serve", "--listen", "127.0.0.1:0", "--auth-listen", "127.0.0.1:0", "--data-dir", service.folder)

@@ -150,6 +150,18 @@ def test_one_that_is_gone_is_called_no_more_until_its_owner_asks(ann, receiver, 
     assert [d["id"] for d in deliveries(ann, f"?job={job['id']}")] == [delivery["id"]]
 
 
+def test_what_was_sent_is_exported_and_goes_with_its_job(ann, receiver):
+    hook(ann, receiver.url)
+    jobs = [ann.uploaded(GOOD)["id"] for _ in range(2)]
+    for _ in jobs:
+        receiver.next()
+    sent = settled(ann, 2)
+    assert ann.get("/api/v1/auth/export").json()["deliveries"] == sent
+    assert ann.ask("DELETE", f"/api/v1/jobs/{jobs[0]}").status == 204
+    assert deliveries(ann, f"?job={jobs[0]}") == []
+    assert [delivery["job"] for delivery in deliveries(ann)] == jobs[1:]
+
+
 def test_redirects_are_not_followed(ann, receiver):
     with Receiver() as elsewhere:
         hook(ann, receiver.url)

@@ -631,6 +631,14 @@ impl Jobs for MongodbJobs {
     async fn notified(&self, id: Id) -> Result<(), Error> {
         self.change(id, None, Entry::notified).await.map(drop)
     }
+
+    async fn announced(&self, id: Id, retries: u32) -> Result<(), Error> {
+        let announced = |entry: &mut Entry, _| {
+            entry.announced(retries);
+            Ok(())
+        };
+        self.change(id, None, announced).await.map(drop)
+    }
 }
 
 #[async_trait]
@@ -1119,7 +1127,7 @@ fn fields(entry: &Entry) -> (Document, Document) {
         None => entry.in_line.then_some(REQUESTED),
     };
     let mut absent = Document::new();
-    let optional: [(&str, Option<Bson>); 16] = [
+    let optional: [(&str, Option<Bson>); 17] = [
         (LINE, line.map(Bson::from)),
         (WAITING, entry.waiting.as_deref().map(binary)),
         (REQUESTED, job.requested.map(|at| time(at).into())),
@@ -1145,6 +1153,7 @@ fn fields(entry: &Entry) -> (Document, Document) {
         ("started", job.started.map(|at| time(at).into())),
         ("finished", job.finished.map(|at| time(at).into())),
         ("notified", job.notified.map(|at| time(at).into())),
+        ("announced", job.announced.map(|of| i64::from(of).into())),
     ];
     for (name, value) in optional {
         match value {
@@ -1200,6 +1209,7 @@ fn entry_of(document: &Document) -> Result<Entry, Error> {
         finished: field(document, "finished", time_of)?,
         updated: needed(document, "updated", time_of)?,
         notified: field(document, "notified", time_of)?,
+        announced: field(document, "announced", count)?,
     };
     Ok(Entry {
         job,

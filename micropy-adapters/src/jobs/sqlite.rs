@@ -485,6 +485,14 @@ impl Jobs for SqliteJobs {
     async fn notified(&self, id: Id) -> Result<(), Error> {
         Ok(self.change(id, None, Entry::notified).await?)
     }
+
+    async fn announced(&self, id: Id, retries: u32) -> Result<(), Error> {
+        let announced = |entry: &mut Entry, _| {
+            entry.announced(retries);
+            Ok(())
+        };
+        Ok(self.change(id, None, announced).await?)
+    }
 }
 
 #[async_trait]
@@ -657,9 +665,9 @@ async fn insert(connection: &mut SqliteConnection, entry: &Entry) -> Result<(), 
     let insert = "
         INSERT INTO jobs (
             state, attempts, outages, deliveries, retries, repeats, progress, mp3, mp3_bytes, report, failure,
-            requested, started, finished, updated, notified, fence, leased_until, waiting, in_line,
+            requested, started, finished, updated, notified, announced, fence, leased_until, waiting, in_line,
             notifier, notifier_until, owner, key, fingerprint, batch, file_name, source, source_bytes, origin, options, created, id)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let job = &entry.job;
     bind_changing(sqlx::query(insert), entry)
         .bind(&job.owner)
@@ -683,7 +691,7 @@ async fn store(connection: &mut SqliteConnection, entry: &Entry) -> Result<(), s
         UPDATE jobs SET
             state = ?, attempts = ?, outages = ?, deliveries = ?, retries = ?, repeats = ?, progress = ?, mp3 = ?,
             mp3_bytes = ?, report = ?, failure = ?, requested = ?, started = ?, finished = ?,
-            updated = ?, notified = ?, fence = ?, leased_until = ?, waiting = ?, in_line = ?,
+            updated = ?, notified = ?, announced = ?, fence = ?, leased_until = ?, waiting = ?, in_line = ?,
             notifier = ?, notifier_until = ?
         WHERE id = ?";
     let update = bind_changing(sqlx::query(update), entry).bind(blob(&entry.job.id));
@@ -714,6 +722,7 @@ fn bind_changing<'q>(
         .bind(job.finished.map(Timestamp::as_millis))
         .bind(job.updated.as_millis())
         .bind(job.notified.map(Timestamp::as_millis))
+        .bind(job.announced)
         .bind(integer(entry.fence))
         .bind(entry.leased_until.as_millis())
         .bind(entry.waiting.as_deref())
@@ -777,6 +786,7 @@ fn entry_of(row: &SqliteRow) -> Result<Entry, sqlx::Error> {
         finished: time("finished")?,
         updated: Timestamp::from_millis(row.try_get("updated")?),
         notified: time("notified")?,
+        announced: row.try_get("announced")?,
     };
     Ok(Entry {
         job,

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use micropy_core::ports::notifier::SigningSecret;
 use micropy_core::ports::webhooks::{
-    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, too_many,
+    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, Outgoing,
+    too_many,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use mongodb::bson::{Bson, DateTime, Document, doc};
@@ -22,10 +23,12 @@ use crate::mongodb::{self as server, Client, backend, object_id, unreadable};
 const NAME: &str = "webhooks";
 
 /// What has changed from version to version; see [`schema`](crate::schema).
-const MIGRATIONS: &[Migration] = &[Migration::Indexes];
+const MIGRATIONS: &[Migration] = &[Migration::Indexes, Migration::ByState];
 
 enum Migration {
     Indexes,
+    /// The deliveries to an endpoint are counted by their state; those of a job are found.
+    ByState,
 }
 
 /// The collections `webhook_endpoints` and `webhook_deliveries` of a database.
@@ -52,8 +55,10 @@ impl MongodbWebhooks {
             let missing = server::missing_migrations(&self.database, NAME, MIGRATIONS);
             for (number, migration) in missing.await? {
                 match migration {
-                    Migration::Indexes => self.index().await.map_err(Fault::from)?,
+                    Migration::Indexes => self.index().await,
+                    Migration::ByState => self.index_by_state().await,
                 }
+                .map_err(Fault::from)?;
                 server::record_migration(&self.database, NAME, number).await?;
             }
             let _ = self.migrated.set(());
@@ -93,6 +98,45 @@ impl MongodbWebhooks {
             plain(doc! { "state": 1, "updated": 1 }),
         ];
         deliveries.create_indexes(indexes).await.map(drop)
+    }
+
+    async fn index_by_state(&self) -> Result<(), mongodb::error::Error> {
+        let plain = |keys| IndexModel::builder().keys(keys).build();
+        let deliveries = self.database.collection::<Document>("webhook_deliveries");
+        let indexes = [
+            plain(doc! { "endpoint": 1, "state": 1, "updated": 1 }),
+            plain(doc! { "job": 1 }),
+        ];
+        deliveries.create_indexes(indexes).await.map(drop)
+    }
+
+    /// How many deliveries to an endpoint are pending, beside this one.
+    async fn count_pending(&self, endpoint: Id, except: Id) -> Result<u64, Error> {
+        let pending = doc! {
+            "endpoint": object_id(endpoint),
+            "state": DeliveryState::Pending.name(),
+            "_id": { "$ne": object_id(except) },
+        };
+        let count = self.sent().await?.count_documents(pending).await;
+        count.map_err(backend)
+    }
+
+    /// Forgets what was sent to an endpoint and has ended, but the latest `most`.
+    async fn forget_oldest(&self, endpoint: Id, most: usize) -> Result<(), Error> {
+        let deliveries = self.sent().await?;
+        let oldest = deliveries
+            .find(doc! { "endpoint": object_id(endpoint), "state": ended() })
+            .sort(doc! { "updated": -1, "_id": -1 })
+            .skip(most as u64)
+            .projection(doc! { "_id": 1 });
+        let oldest = oldest.await.map_err(Fault::from)?;
+        let oldest: Vec<_> = oldest.try_collect().await.map_err(Fault::from)?;
+        let oldest: Vec<_> = oldest.iter().filter_map(|kept| kept.get("_id")).collect();
+        if !oldest.is_empty() {
+            let gone = deliveries.delete_many(doc! { "_id": { "$in": oldest } });
+            gone.await.map_err(Fault::from)?;
+        }
+        Ok(())
     }
 }
 
@@ -173,64 +217,29 @@ impl Endpoints for MongodbWebhooks {
 
 #[async_trait]
 impl Deliveries for MongodbWebhooks {
-    async fn plan(&self, planned: &[Delivery], most: usize) -> Result<(), Error> {
+    async fn plan(&self, planned: &[Outgoing], most: usize) -> Result<(), Error> {
         let deliveries = self.sent().await?;
-        let mut inserted = Vec::new();
-        for delivery in planned {
-            match deliveries.insert_one(document_of(delivery)).await {
-                Ok(_) => inserted.push(object_id(delivery.id)),
+        for outgoing in planned {
+            let Delivery { id, endpoint, .. } = outgoing.delivery;
+            let mut outgoing = outgoing.clone();
+            if self.count_pending(endpoint, id).await? >= most as u64 {
+                outgoing.delivery.state = DeliveryState::Failed;
+                outgoing.delivery.answer = Some(too_many(most));
+            }
+            match deliveries.insert_one(document_of(&outgoing)).await {
+                Ok(_) => self.forget_oldest(endpoint, most).await?,
                 Err(e) if server::is_taken(&e) => {}
                 Err(e) => return Err(backend(e)),
             }
         }
-        let Some(owner) = planned
-            .first()
-            .filter(|_| !inserted.is_empty())
-            .map(|first| &first.owner)
-        else {
-            return Ok(());
-        };
-        let count = deliveries.count_documents(doc! { "owner": owner }).await;
-        let excess = count.map_err(Fault::from)?.saturating_sub(most as u64);
-        if excess == 0 {
-            return Ok(());
-        }
-        let ended = [
-            DeliveryState::Delivered.name(),
-            DeliveryState::Failed.name(),
-        ];
-        let oldest = deliveries
-            .find(doc! { "owner": owner, "state": { "$in": ended.as_slice() } })
-            .sort(doc! { "updated": 1, "_id": 1 })
-            .projection(doc! { "_id": 1 })
-            .limit(i64::try_from(excess).unwrap_or(i64::MAX));
-        let oldest: Vec<Document> = oldest
-            .await
-            .map_err(Fault::from)?
-            .try_collect()
-            .await
-            .map_err(Fault::from)?;
-        let is_enough = oldest.len() as u64 == excess;
-        let go: Vec<Bson> = match is_enough {
-            true => oldest
-                .iter()
-                .filter_map(|document| document.get("_id").cloned())
-                .collect(),
-            false => inserted.into_iter().map(Bson::ObjectId).collect(),
-        };
-        let gone = deliveries.delete_many(doc! { "_id": { "$in": go } }).await;
-        gone.map_err(Fault::from)?;
-        match is_enough {
-            true => Ok(()),
-            false => Err(too_many(most)),
-        }
+        Ok(())
     }
 
     async fn claim_due(
         &self,
         except: &[String],
         term: Duration,
-    ) -> Result<Option<Delivery>, Error> {
+    ) -> Result<Option<Outgoing>, Error> {
         let now = self.clock.now();
         let deliveries = self.sent().await?;
         let claim = vec![doc! { "$set": {
@@ -251,7 +260,7 @@ impl Deliveries for MongodbWebhooks {
                 .sort(doc! { "due": 1, "_id": 1 })
                 .return_document(ReturnDocument::After);
             if let Some(document) = claimed.await.map_err(Fault::from)? {
-                return delivery_of(&document).map(Some);
+                return outgoing_of(&document).map(Some);
             }
         }
         Ok(None)
@@ -286,13 +295,14 @@ impl Deliveries for MongodbWebhooks {
         }
         let sent = self.sent().await?;
         let found = sent.find(wanted).sort(doc! { "_id": -1 });
+        let found = found.projection(doc! { "payload": 0 });
         let found = found.limit(i64::try_from(limit).unwrap_or(i64::MAX));
         let found = found.await.map_err(Fault::from)?;
         let found: Vec<_> = found.try_collect().await.map_err(Fault::from)?;
         found.iter().map(delivery_of).collect()
     }
 
-    async fn resend(&self, owner: &str, id: Id) -> Result<Delivery, Error> {
+    async fn resend(&self, owner: &str, id: Id, most: usize) -> Result<Delivery, Error> {
         let now = self.clock.now();
         let resend = vec![doc! { "$set": {
             "state": DeliveryState::Pending.name(),
@@ -302,15 +312,28 @@ impl Deliveries for MongodbWebhooks {
         } }];
         let own = doc! { "_id": object_id(id), "owner": owner };
         let deliveries = self.sent().await?;
+        let kept = deliveries
+            .find_one(own.clone())
+            .projection(doc! { "endpoint": 1 });
+        let kept = kept.await.map_err(Fault::from)?.ok_or(Error::NotFound)?;
+        if self.count_pending(id_of(&kept, "endpoint")?, id).await? >= most as u64 {
+            return Err(Error::Rejected(too_many(most)));
+        }
         let resent = deliveries
             .find_one_and_update(own, resend)
             .return_document(ReturnDocument::After);
         delivery_of(&resent.await.map_err(Fault::from)?.ok_or(Error::NotFound)?)
     }
 
+    async fn remove_deliveries(&self, owner: &str, job: Id) -> Result<(), Error> {
+        let about = doc! { "job": object_id(job), "owner": owner };
+        let removed = self.sent().await?.delete_many(about).await;
+        removed.map(drop).map_err(backend)
+    }
+
     async fn forget_deliveries(&self, before: Timestamp) -> Result<(), Error> {
         let old = doc! {
-            "state": { "$in": [DeliveryState::Delivered.name(), DeliveryState::Failed.name()] },
+            "state": ended(),
             "updated": { "$lt": time(before) },
         };
         let forgotten = self.sent().await?.delete_many(old).await;
@@ -328,12 +351,18 @@ fn endpoint_of(document: &Document) -> Result<Endpoint, Error> {
     })
 }
 
+/// The states of deliveries that have ended.
+fn ended() -> Document {
+    doc! { "$in": [DeliveryState::Delivered.name(), DeliveryState::Failed.name()] }
+}
+
 /// The time of a change, in a pipeline of updates: see [`later`](micropy_core::ports::webhooks::later).
 fn later_than_before(now: Timestamp) -> Document {
     doc! { "$max": [time(now), { "$add": ["$updated", 1_i64] }] }
 }
 
-fn document_of(delivery: &Delivery) -> Document {
+fn document_of(outgoing: &Outgoing) -> Document {
+    let Outgoing { delivery, payload } = outgoing;
     let mut document = doc! {
         "_id": object_id(delivery.id),
         "owner": &delivery.owner,
@@ -341,7 +370,7 @@ fn document_of(delivery: &Delivery) -> Document {
         "job": object_id(delivery.job),
         "url": &delivery.url,
         "event": &delivery.event,
-        "payload": &delivery.payload,
+        "payload": payload,
         "state": delivery.state.name(),
         "attempts": i64::from(delivery.attempts),
         "due": time(delivery.due),
@@ -352,6 +381,13 @@ fn document_of(delivery: &Delivery) -> Document {
         document.insert("answer", answer);
     }
     document
+}
+
+fn outgoing_of(document: &Document) -> Result<Outgoing, Error> {
+    Ok(Outgoing {
+        delivery: delivery_of(document)?,
+        payload: text(document, "payload")?,
+    })
 }
 
 fn delivery_of(document: &Document) -> Result<Delivery, Error> {
@@ -365,7 +401,6 @@ fn delivery_of(document: &Document) -> Result<Delivery, Error> {
         job: id_of(document, "job")?,
         url: text(document, "url")?,
         event: text(document, "event")?,
-        payload: text(document, "payload")?,
         state: state.map_err(|_| damaged(document, "state"))?,
         attempts: attempts.ok_or_else(|| damaged(document, "attempts"))?,
         due: time_of(document, "due")?,

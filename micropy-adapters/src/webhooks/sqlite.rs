@@ -6,7 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use micropy_core::ports::notifier::SigningSecret;
 use micropy_core::ports::webhooks::{
-    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, too_many,
+    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, Outgoing,
+    too_many,
 };
 use micropy_core::ports::{Clock, Id, Timestamp};
 use sqlx::sqlite::SqliteRow;
@@ -73,7 +74,7 @@ impl SqliteWebhooks {
         &self,
         except: &[String],
         term: Duration,
-    ) -> Result<Option<Delivery>, sqlx::Error> {
+    ) -> Result<Option<Outgoing>, sqlx::Error> {
         let now = self.clock.now();
         let mut due = QueryBuilder::new(
             "SELECT id FROM webhook_deliveries WHERE state = 'pending' AND (due <= ",
@@ -110,50 +111,88 @@ impl SqliteWebhooks {
             .bind(now.plus(2 * LONGEST_PAUSE).as_millis())
             .fetch_optional(self.database.write())
             .await?;
-        claimed.as_ref().map(delivery_of).transpose()
+        claimed.as_ref().map(outgoing_of).transpose()
     }
 
-    /// Whether there was room for them.
     async fn insert_deliveries(
         &self,
-        deliveries: &[Delivery],
+        deliveries: &[Outgoing],
         most: usize,
-    ) -> Result<bool, sqlx::Error> {
+    ) -> Result<(), sqlx::Error> {
         let mut transaction = self.database.begin().await?;
-        let mut inserted = 0;
-        for delivery in deliveries {
-            inserted += insert_delivery(&mut transaction, delivery).await?;
+        for outgoing in deliveries {
+            let Delivery { id, endpoint, .. } = &outgoing.delivery;
+            let pending = count_pending(&mut transaction, endpoint, id).await?;
+            let mut outgoing = outgoing.clone();
+            if pending >= limit_of(most) {
+                outgoing.delivery.state = DeliveryState::Failed;
+                outgoing.delivery.answer = Some(too_many(most));
+            }
+            if !insert_delivery(&mut transaction, &outgoing).await? {
+                continue;
+            }
+            let forget = "
+                DELETE FROM webhook_deliveries WHERE id IN (
+                    SELECT id FROM webhook_deliveries WHERE endpoint = ? AND state <> 'pending'
+                    ORDER BY updated DESC, id DESC LIMIT -1 OFFSET ?)";
+            let forget = sqlx::query(forget)
+                .bind(blob(endpoint))
+                .bind(limit_of(most));
+            forget.execute(&mut *transaction).await?;
         }
-        let Some(owner) = deliveries
-            .first()
-            .filter(|_| inserted > 0)
-            .map(|first| &first.owner)
-        else {
-            return Ok(true);
+        transaction.commit().await
+    }
+
+    /// What [`resend`](Deliveries::resend) returns.
+    async fn make_due(
+        &self,
+        owner: &str,
+        id: Id,
+        most: usize,
+    ) -> Result<Result<Delivery, Error>, sqlx::Error> {
+        let now = self.clock.now().as_millis();
+        let mut transaction = self.database.begin().await?;
+        let endpoint = sqlx::query_scalar(
+            "SELECT endpoint FROM webhook_deliveries WHERE owner = ? AND id = ?",
+        );
+        let endpoint = endpoint.bind(owner).bind(blob(&id));
+        let endpoint: Option<Vec<u8>> = endpoint.fetch_optional(&mut *transaction).await?;
+        let Some(endpoint) = endpoint else {
+            return Ok(Err(Error::NotFound));
         };
-        let count = sqlx::query_scalar("SELECT COUNT(*) FROM webhook_deliveries WHERE owner = ?");
-        let count: i64 = count.bind(owner).fetch_one(&mut *transaction).await?;
-        let excess = count
-            .saturating_sub(i64::try_from(most).unwrap_or(i64::MAX))
-            .max(0);
-        let forget = "
-            DELETE FROM webhook_deliveries WHERE id IN (
-                SELECT id FROM webhook_deliveries WHERE owner = ? AND state <> 'pending' ORDER BY updated, id LIMIT ?)";
-        let forget = sqlx::query(forget).bind(owner).bind(excess);
-        let forgotten = forget.execute(&mut *transaction).await?.rows_affected();
-        if forgotten < excess.unsigned_abs() {
-            return Ok(false);
+        let pending = count_pending(&mut transaction, &id_of(&endpoint)?, &id).await?;
+        if pending >= limit_of(most) {
+            return Ok(Err(Error::Rejected(too_many(most))));
         }
+        let resend = "
+            UPDATE webhook_deliveries SET state = 'pending', attempts = 0, due = ?, updated = MAX(?, updated + 1)
+            WHERE id = ?
+            RETURNING *";
+        let resent = sqlx::query(resend).bind(now).bind(now).bind(blob(&id));
+        let resent = delivery_of(&resent.fetch_one(&mut *transaction).await?)?;
         transaction.commit().await?;
-        Ok(true)
+        Ok(Ok(resent))
     }
 }
 
-/// How many rows this adds: one, or none where the delivery is known.
+/// How many deliveries to an endpoint are pending, beside this one.
+async fn count_pending(
+    connection: &mut SqliteConnection,
+    endpoint: &Id,
+    except: &Id,
+) -> Result<i64, sqlx::Error> {
+    let count = "
+        SELECT COUNT(*) FROM webhook_deliveries WHERE endpoint = ? AND state = 'pending' AND id <> ?";
+    let count = sqlx::query_scalar(count).bind(blob(endpoint));
+    count.bind(blob(except)).fetch_one(connection).await
+}
+
+/// Whether this adds a row: the delivery was not known.
 async fn insert_delivery(
     connection: &mut SqliteConnection,
-    delivery: &Delivery,
-) -> Result<u64, sqlx::Error> {
+    outgoing: &Outgoing,
+) -> Result<bool, sqlx::Error> {
+    let Outgoing { delivery, payload } = outgoing;
     let insert = "
             INSERT INTO webhook_deliveries (
                 id, owner, endpoint, job, url, event, payload, state, attempts, due, answer, created, updated)
@@ -166,7 +205,7 @@ async fn insert_delivery(
         .bind(blob(&delivery.job))
         .bind(&delivery.url)
         .bind(&delivery.event)
-        .bind(&delivery.payload)
+        .bind(payload)
         .bind(delivery.state.name())
         .bind(delivery.attempts)
         .bind(delivery.due.as_millis())
@@ -175,7 +214,7 @@ async fn insert_delivery(
         .bind(delivery.updated.as_millis())
         .execute(connection)
         .await
-        .map(|done| done.rows_affected())
+        .map(|done| done.rows_affected() > 0)
 }
 
 #[async_trait]
@@ -223,19 +262,16 @@ impl Endpoints for SqliteWebhooks {
 
 #[async_trait]
 impl Deliveries for SqliteWebhooks {
-    async fn plan(&self, deliveries: &[Delivery], most: usize) -> Result<(), Error> {
-        match self.insert_deliveries(deliveries, most).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(too_many(most)),
-            Err(e) => Err(sqlite::backend(e)),
-        }
+    async fn plan(&self, deliveries: &[Outgoing], most: usize) -> Result<(), Error> {
+        let inserted = self.insert_deliveries(deliveries, most).await;
+        inserted.map_err(sqlite::backend)
     }
 
     async fn claim_due(
         &self,
         except: &[String],
         term: Duration,
-    ) -> Result<Option<Delivery>, Error> {
+    ) -> Result<Option<Outgoing>, Error> {
         let claimed = self.claim(except, term).await;
         claimed.map_err(sqlite::backend)
     }
@@ -262,7 +298,10 @@ impl Deliveries for SqliteWebhooks {
         before: Option<Id>,
         limit: usize,
     ) -> Result<Vec<Delivery>, Error> {
-        let mut query = QueryBuilder::new("SELECT * FROM webhook_deliveries WHERE owner = ");
+        let mut query = QueryBuilder::new(
+            "SELECT id, owner, endpoint, job, url, event, state, attempts, due, answer, created, updated
+            FROM webhook_deliveries WHERE owner = ",
+        );
         query.push_bind(owner.to_owned());
         for (comparison, id) in [(" AND job = ", job), (" AND id < ", before)] {
             if let Some(id) = id {
@@ -271,27 +310,26 @@ impl Deliveries for SqliteWebhooks {
         }
         query
             .push(" ORDER BY id DESC LIMIT ")
-            .push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+            .push_bind(limit_of(limit));
         let rows = query.build().fetch_all(self.database.read()).await;
         let rows = rows.map_err(sqlite::fault)?;
         let deliveries: Result<_, _> = rows.iter().map(delivery_of).collect();
         deliveries.map_err(sqlite::backend)
     }
 
-    async fn resend(&self, owner: &str, id: Id) -> Result<Delivery, Error> {
-        let now = self.clock.now().as_millis();
-        let resend = "
-            UPDATE webhook_deliveries SET state = 'pending', attempts = 0, due = ?, updated = MAX(?, updated + 1)
-            WHERE owner = ? AND id = ?
-            RETURNING *";
-        let resent = sqlx::query(resend)
-            .bind(now)
-            .bind(now)
-            .bind(owner)
-            .bind(blob(&id))
-            .fetch_optional(self.database.write());
-        let row = resent.await.map_err(sqlite::fault)?;
-        delivery_of(&row.ok_or(Error::NotFound)?).map_err(sqlite::backend)
+    async fn resend(&self, owner: &str, id: Id, most: usize) -> Result<Delivery, Error> {
+        let resent = self.make_due(owner, id, most).await;
+        resent.map_err(sqlite::fault)?
+    }
+
+    async fn remove_deliveries(&self, owner: &str, job: Id) -> Result<(), Error> {
+        let remove = || {
+            let remove = sqlx::query("DELETE FROM webhook_deliveries WHERE job = ? AND owner = ?");
+            let remove = remove.bind(job.as_bytes().to_vec()).bind(owner);
+            remove.execute(self.database.write())
+        };
+        let removed = self.database.freeing(remove).await;
+        removed.map(drop).map_err(sqlite::backend)
     }
 
     async fn forget_deliveries(&self, before: Timestamp) -> Result<(), Error> {
@@ -315,6 +353,13 @@ fn endpoint_of(row: &SqliteRow) -> Result<Endpoint, sqlx::Error> {
     })
 }
 
+fn outgoing_of(row: &SqliteRow) -> Result<Outgoing, sqlx::Error> {
+    Ok(Outgoing {
+        delivery: delivery_of(row)?,
+        payload: row.try_get("payload")?,
+    })
+}
+
 fn delivery_of(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
     let state: Result<DeliveryState, _> = row.try_get::<&str, _>("state")?.parse();
     Ok(Delivery {
@@ -324,7 +369,6 @@ fn delivery_of(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
         job: id_of(row.try_get("job")?)?,
         url: row.try_get("url")?,
         event: row.try_get("event")?,
-        payload: row.try_get("payload")?,
         state: state.map_err(|e| sqlx::Error::Decode(Box::new(e)))?,
         attempts: row.try_get("attempts")?,
         due: time(row, "due")?,
@@ -347,4 +391,8 @@ fn id_of(bytes: &[u8]) -> Result<Id, sqlx::Error> {
 
 fn blob(id: &Id) -> &[u8] {
     id.as_bytes()
+}
+
+fn limit_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -19,7 +19,7 @@ pub enum Error {
     /// No such endpoint or delivery.
     #[error("no such webhook")]
     NotFound,
-    /// Another has the id, or the owner has too many.
+    /// Another has the id, or the endpoint has too many deliveries.
     #[error("{0}")]
     Rejected(String),
     /// Out of reach for now.
@@ -96,7 +96,7 @@ impl FromStr for DeliveryState {
     }
 }
 
-/// One announcement to one endpoint.
+/// One announcement to one endpoint, without what is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// Its name, by which the endpoint recognises what it is sent twice.
@@ -111,8 +111,6 @@ pub struct Delivery {
     pub url: String,
     /// What has happened, such as `job.done`.
     pub event: String,
-    /// What is sent: the same bytes each time.
-    pub payload: String,
     /// How far it has come.
     pub state: DeliveryState,
     /// How often it was sent since it was planned, or since its owner last asked for it.
@@ -127,9 +125,18 @@ pub struct Delivery {
     pub updated: Timestamp,
 }
 
-/// Why deliveries are not planned of an owner who has `most` that have not ended.
-pub fn too_many(most: usize) -> Error {
-    Error::Rejected(format!("{most} deliveries have not ended yet"))
+/// A delivery with what is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where, and how it went.
+    pub delivery: Delivery,
+    /// What is sent: the same bytes each time.
+    pub payload: String,
+}
+
+/// Why nothing more is sent to an endpoint of which `most` deliveries are pending, in words for its owner.
+pub fn too_many(most: usize) -> String {
+    format!("{most} other deliveries to this webhook have not ended yet")
 }
 
 /// When something changes that last changed at `before`: now, but never at the same time.
@@ -164,22 +171,22 @@ pub trait Endpoints: Send + Sync {
 /// What is sent to endpoints. Every change is durable when its method returns.
 #[async_trait]
 pub trait Deliveries: Send + Sync {
-    /// Plans deliveries of one owner. One with an id that is known already stays as it is. An owner has at most `most`:
-    /// to make room, what has ended goes, oldest first. [`Error::Rejected`] where that is not enough, and then none of
-    /// these is planned.
-    async fn plan(&self, deliveries: &[Delivery], most: usize) -> Result<(), Error>;
+    /// Plans deliveries. One with an id that is known already stays as it is. Of an endpoint, `most` may be pending: one
+    /// more is kept as failed, and [`too_many`] is its answer. As many that have ended are kept of it, the latest.
+    async fn plan(&self, deliveries: &[Outgoing], most: usize) -> Result<(), Error>;
 
     /// Claims the pending delivery that has been due for longest, unless its owner is one of `except`. It counts as an
     /// attempt, and is due again after `term`: if the caller dies, somebody else claims it then. Of several who ask,
     /// one is given it.
     async fn claim_due(&self, except: &[String], term: Duration)
-    -> Result<Option<Delivery>, Error>;
+    -> Result<Option<Outgoing>, Error>;
 
     /// Records what came of a claimed delivery: state, time due and answer. Changes nothing if it was claimed or asked for
     /// again since, or removed: its `updated` tells, which rises with every change.
     async fn settle(&self, claimed: &Delivery) -> Result<(), Error>;
 
-    /// Up to `limit` of a user's deliveries, newest first: those of one job, if it is given, and older than `before`.
+    /// Up to `limit` of a user's deliveries, newest first: those of one job, if it is given, and older than `before`. What
+    /// is sent stays in the store.
     async fn deliveries(
         &self,
         owner: &str,
@@ -188,8 +195,12 @@ pub trait Deliveries: Send + Sync {
         limit: usize,
     ) -> Result<Vec<Delivery>, Error>;
 
-    /// Makes a user's delivery due now, as if it had never been sent. [`Error::NotFound`] if it is another's.
-    async fn resend(&self, owner: &str, id: Id) -> Result<Delivery, Error>;
+    /// Makes a user's delivery due now, as if it had never been sent. [`Error::NotFound`] if it is another's;
+    /// [`Error::Rejected`] if `most` others of its endpoint are pending.
+    async fn resend(&self, owner: &str, id: Id, most: usize) -> Result<Delivery, Error>;
+
+    /// Removes a user's deliveries about a job, in any state. None is fine.
+    async fn remove_deliveries(&self, owner: &str, job: Id) -> Result<(), Error>;
 
     /// Forgets those that are not pending and have not changed since `before`.
     async fn forget_deliveries(&self, before: Timestamp) -> Result<(), Error>;

@@ -75,7 +75,7 @@ struct NewAccount {
     #[command(flatten)]
     account: Account,
 
-    /// Give the user the jobs and files that an earlier user of the address has left
+    /// Give the user the jobs, files and webhooks that an earlier user of the address has left
     #[arg(long)]
     with_jobs: bool,
 }
@@ -129,6 +129,11 @@ async fn act(all: &Users, action: Action) -> Result<(), Failure> {
                 check_jobs(all, &email).await?;
             }
             users.register(&email, &password, now).await?;
+            // Those of an earlier user stay where only the user was removed, and these jobs are not for them.
+            if !with_jobs && let Err(e) = all.remove_webhooks_of(&email).await {
+                users.remove(&email, None).await?;
+                return Err(e.into());
+            }
             // The operator knows whose address it is.
             let verified = users.change(&email, Change::Verified(true), now).await;
             if let Err(e) = verified {
@@ -185,7 +190,8 @@ async fn check_jobs(all: &Users, email: &str) -> Result<(), Failure> {
         .into()),
         None => {
             eprintln!(
-                "micropy-server: whether an earlier user of {email} has left jobs is not known without jobs_url"
+                "micropy-server: whether an earlier user of {email} has left jobs or webhooks is not known without \
+                 jobs_url"
             );
             Ok(())
         }

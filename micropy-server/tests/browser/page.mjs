@@ -518,9 +518,9 @@ await check("what was deleted is in no ZIP", async () => {
   assert.deepEqual(names, ["anvil.mp3", "cellar.mp3"]);
 });
 
-await check("what was deleted is gone when the page is closed, hidden or signed out of", async () => {
-  await sendSong("closed", "hidden", "left");
-  const [closed, hidden, left] = await Promise.all(["closed", "hidden", "left"].map(idOf));
+await check("what was deleted is gone when the page is closed, frozen or signed out of, and not when it is hidden", async () => {
+  await sendSong("closed", "hidden", "frozen", "left");
+  const [closed, hidden, frozen, left] = await Promise.all(["closed", "hidden", "frozen", "left"].map(idOf));
   await row("closed").getByRole("button", { name: "Delete" }).click();
   await page.goto(`${url}/api/docs/`);
   await page.goto(url);
@@ -531,13 +531,21 @@ await check("what was deleted is gone when the page is closed, hidden or signed 
   assert.equal(await row("closed").count(), 0);
   await row("hidden").getByRole("button", { name: "Delete" }).click();
   await row("hidden").waitFor({ state: "detached" });
+  // It stays while the focus is there.
+  await undo.focus();
   await page.evaluate(() => {
     Object.defineProperty(document, "hidden", { value: true, configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
     delete document.hidden;
     document.dispatchEvent(new Event("visibilitychange"));
   });
-  await until(async () => !(await ids()).includes(hidden), "nobody looks at the note");
+  await undo.click();
+  await phase("hidden", "done");
+  assert.ok((await ids()).includes(hidden), "whoever comes back can undo it");
+  await row("frozen").getByRole("button", { name: "Delete" }).click();
+  await row("frozen").waitFor({ state: "detached" });
+  await page.evaluate(() => document.dispatchEvent(new Event("freeze")));
+  await until(async () => !(await ids()).includes(frozen), "its timers may never go on");
   assert.equal(await undo.isVisible(), false);
   await row("left").getByRole("button", { name: "Delete" }).click();
   await page.click("#sign-out");

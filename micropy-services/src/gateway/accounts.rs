@@ -1,5 +1,6 @@
 //! Registration, login, logout, and what users do with their accounts.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::Json;
@@ -14,12 +15,13 @@ use utoipa::ToSchema;
 
 use super::problem::Problem;
 use super::session::{Session, SessionCookie};
-use super::{Shared, body, mails, session};
+use super::{Gateway, Shared, body, mails, session};
 use crate::accounts::{
     AccountError, Credentials, LIFETIME, LoginError, PasswordChange, Purpose, RegisterError,
     RenewError,
 };
 use crate::http::ClientAddress;
+use crate::job::intake::to_the_end;
 
 /// An account, to log in or to register.
 #[derive(Deserialize, ToSchema)]
@@ -108,7 +110,11 @@ pub async fn register(
     if gateway.ports.jobs.usage(&email).await?.jobs > 0 {
         return Err(Error::Rejected(Rejection::Taken).into());
     }
-    let token = gateway.accounts.register(account, from).await?;
+    let registering = {
+        let gateway = gateway.clone();
+        async move { gateway.register(account, from).await }
+    };
+    let token = to_the_end(registering).await?;
     if gateway.accounts.confirmation() {
         // Where there is no mail now, the user can ask for another.
         let _ = mails::send(&gateway, email.clone(), Purpose::Confirm, from);
@@ -118,6 +124,27 @@ pub async fn register(
         signed_in(&gateway, cookie, email, token),
     )
         .into_response())
+}
+
+impl Gateway {
+    /// Registers a user, who has no webhooks: those of whoever had the address stay where only the user was removed, and
+    /// the new one's jobs are not for them. Returns the user's token.
+    async fn register(&self, account: Credentials, from: IpAddr) -> Result<String, Problem> {
+        let Credentials { email, password } = account;
+        let account = Credentials {
+            email: email.clone(),
+            password: password.clone(),
+        };
+        let token = self.accounts.register(account, from).await?;
+        if let Err(e) = self.ports.webhooks.remove_owner(&email).await {
+            // Then it can be tried again.
+            if let Err(e) = self.accounts.remove(&token, password, from).await {
+                tracing::error!(error = %e, "a new user may have the webhooks of an earlier one");
+            }
+            return Err(e.into());
+        }
+        Ok(token)
+    }
 }
 
 /// Log in.
@@ -352,7 +379,6 @@ fn set_cookie(
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
     use std::sync::Arc;
 
     use axum::body::Body;
@@ -362,13 +388,14 @@ mod tests {
     use micropy_core::ports::auth::{ApiToken, Scopes};
     use micropy_core::ports::jobs::Job;
     use micropy_core::ports::memory::MemoryAuth;
+    use micropy_core::ports::notifier::SigningSecret;
     use micropy_core::ports::time::{ManualClock, Timestamp};
+    use micropy_core::ports::webhooks::Endpoint;
     use tower::ServiceExt as _;
 
     use super::*;
     use crate::Ports;
     use crate::accounts::{Accounts as _, Claims, LocalAccounts, MailCode, Secret};
-    use crate::gateway::Gateway;
 
     const ANN: &str = "ann@example.com";
 
@@ -495,6 +522,35 @@ mod tests {
         let response = router.oneshot(request.unwrap()).await.unwrap();
         assert_eq!(response.status(), 501);
         assert!(ports.jobs.get(job.id).await.is_ok(), "it is still there");
+    }
+
+    #[tokio::test]
+    async fn a_new_user_has_no_webhooks_of_an_earlier_one() {
+        let clock = Arc::new(ManualClock::new(Timestamp::default()));
+        let ports = Ports::in_memory(clock.clone());
+        let secret = Secret::new("a secret of the tests, of more than 32 bytes");
+        let users = Arc::new(MemoryAuth::default());
+        let accounts = LocalAccounts::new(users, clock, &secret);
+        let gateway = Gateway::new(ports.clone(), Arc::new(accounts));
+        let webhook = async |byte, owner: &str| {
+            let endpoint = Endpoint {
+                id: Id::from_bytes([byte; 12]),
+                owner: owner.to_owned(),
+                url: Some("https://example.com".into()),
+                secret: SigningSecret::new("whsec_1"),
+                created: ports.clock.now(),
+            };
+            ports.webhooks.add_endpoint(&endpoint).await.unwrap();
+        };
+        webhook(1, ANN).await;
+        webhook(2, "bob@example.com").await;
+        assert_eq!(register(&gateway, ANN).await, 201);
+        let own = async |owner| ports.webhooks.endpoints(owner).await.unwrap().len();
+        assert_eq!(own(ANN).await, 0);
+        assert_eq!(own("bob@example.com").await, 1);
+        webhook(3, ANN).await;
+        assert_eq!(register(&gateway, ANN).await, 409);
+        assert_eq!(own(ANN).await, 1, "those of a user stay");
     }
 
     #[tokio::test]

@@ -1,6 +1,5 @@
 //! The routes of the original gateway, with its responses.
 
-use axum::Json;
 use axum::extract::{Query, Request, State};
 use axum::http::header::{ACCEPT, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -34,10 +33,11 @@ pub async fn upload(
     let batch = gateway.ports.new_id();
     let received = async {
         let form = Form::read(request, options, false)?;
-        let _slot = gateway.uploads.take(&session.email)?;
-        gateway.receive_form(&session, form, batch).await
+        let slot = gateway.uploads.take(&session.email)?;
+        let received = gateway.receive_form(&session, form, batch).await?;
+        Ok::<_, Problem>((received, slot))
     };
-    let received = match received.await {
+    let (received, slot) = match received.await {
         Ok(received) => received,
         Err(problem) if problem.status() == StatusCode::BAD_REQUEST => {
             return (StatusCode::BAD_REQUEST, "exactly 1 file required").into_response();
@@ -55,7 +55,8 @@ pub async fn upload(
     }
     let headers = headers(&gateway, &received);
     if json {
-        (headers, Json(gateway.uploaded(batch, received).await)).into_response()
+        let uploaded = gateway.uploaded(batch, received).await;
+        (headers, uploaded.response(slot)).into_response()
     } else {
         (headers, "success!").into_response()
     }

@@ -1,5 +1,6 @@
 //! Everything that there is of a user, for that user.
 
+use axum::BoxError;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
@@ -7,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use micropy_core::ports::Id;
-use micropy_core::ports::jobs::{Error, Filter};
+use micropy_core::ports::jobs::Filter;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -15,12 +16,12 @@ use super::problem::Problem;
 use super::session::{Session, while_it_lasts};
 use super::tokens::TokenView;
 use super::view::{JobView, rfc3339};
-use super::webhooks::WebhookView;
+use super::webhooks::{DeliveryView, WebhookView};
 use super::{Gateway, Shared};
 use crate::accounts::AccountError;
 use crate::http::hold;
 
-/// Jobs and bytes that are in memory at once.
+/// Jobs, or deliveries, and bytes that are in memory at once.
 const PAGE: usize = 50;
 const PAGE_BYTES: usize = 64 << 10;
 
@@ -36,10 +37,12 @@ pub struct Export {
     webhooks: Vec<WebhookView>,
     /// All jobs, the latest first, with where to download their MP3s.
     jobs: Vec<JobView>,
+    /// What was sent to the webhooks, or is to be, the latest first.
+    deliveries: Vec<DeliveryView>,
 }
 
 /// Export your account: your address, your API tokens without the tokens themselves, your webhooks without their
-/// secrets, all jobs, and where their MP3s are.
+/// secrets and what was sent to them, all jobs, and where their MP3s are.
 #[utoipa::path(
     get, path = "/api/v1/auth/export", tag = "accounts",
     responses(
@@ -65,16 +68,16 @@ pub async fn export(State(gateway): State<Shared>, session: Session) -> Result<R
         "webhooks": webhooks,
     });
     let watched = gateway.watch(&session);
-    // The jobs follow in the same object.
+    // Jobs and deliveries follow in the same object.
     let mut head = head.to_string();
     head.truncate(head.len() - 1);
     head.push_str(",\"jobs\":");
-    let jobs = stream::try_unfold(Page::First, move |page| {
+    let lists = stream::try_unfold(Page::Jobs(None), move |page| {
         let (gateway, owner) = (gateway.clone(), session.email.clone());
         async move { gateway.page(&owner, page).await }
     });
-    let head = stream::once(async move { Ok::<_, Error>(Bytes::from(head)) });
-    let body = Body::from_stream(while_it_lasts(watched, head.chain(jobs)));
+    let head = stream::once(async move { Ok::<_, BoxError>(Bytes::from(head)) });
+    let body = Body::from_stream(while_it_lasts(watched, head.chain(lists)));
     let body = hold(body, slot);
     let headers = [
         (CONTENT_TYPE, "application/json"),
@@ -86,38 +89,50 @@ pub async fn export(State(gateway): State<Shared>, session: Session) -> Result<R
     Ok((headers, body).into_response())
 }
 
-/// What is to be written next.
+/// What is to be written next: what is older than that.
 enum Page {
-    First,
-    Before(Id),
+    Jobs(Option<Id>),
+    Deliveries(Option<Id>),
     End,
 }
 
 impl Gateway {
-    /// A page of a user's jobs as a part of a JSON array, and the one after it.
-    async fn page(&self, owner: &str, page: Page) -> Result<Option<(Bytes, Page)>, Error> {
-        let before = match page {
-            Page::First => None,
-            Page::Before(id) => Some(id),
+    /// A page of a user's jobs or deliveries as a part of a JSON array, and the one after it.
+    async fn page(&self, owner: &str, page: Page) -> Result<Option<(Bytes, Page)>, BoxError> {
+        let mut text = String::from(match page {
+            Page::Jobs(None) | Page::Deliveries(None) => "[",
+            Page::Jobs(_) | Page::Deliveries(_) => "",
             Page::End => return Ok(None),
-        };
-        let filter = Filter {
-            before,
-            ..Filter::default()
-        };
-        let mut text = String::from(if before.is_none() { "[" } else { "" });
+        });
         let turn = self.readers.wait(owner.to_owned()).await;
-        let next = self
-            .write_jobs(&mut text, owner, filter, PAGE, PAGE_BYTES)
-            .await?;
-        drop(turn);
-        let next = match next {
-            Some(last) => Page::Before(last),
-            None => {
-                text.push_str("]}");
-                Page::End
+        let next = match page {
+            Page::Jobs(before) => {
+                let filter = Filter {
+                    before,
+                    ..Filter::default()
+                };
+                let next = self.write_jobs(&mut text, owner, filter, PAGE, PAGE_BYTES);
+                match next.await? {
+                    None => {
+                        text.push_str("],\"deliveries\":");
+                        Page::Deliveries(None)
+                    }
+                    before => Page::Jobs(before),
+                }
             }
+            Page::Deliveries(before) => {
+                let next = self.write_deliveries(&mut text, owner, None, before, PAGE, PAGE_BYTES);
+                match next.await? {
+                    None => {
+                        text.push_str("]}");
+                        Page::End
+                    }
+                    before => Page::Deliveries(before),
+                }
+            }
+            Page::End => Page::End,
         };
+        drop(turn);
         Ok(Some((text.into(), next)))
     }
 }

@@ -231,7 +231,7 @@ impl Gateway {
     }
 }
 
-/// Delete a job with its video and its MP3. A job that is not finished is cancelled.
+/// Delete a job with its video, its MP3, and what was sent about it. A job that is not finished is cancelled.
 #[utoipa::path(
     delete, path = "/api/v1/jobs/{id}", tag = "jobs",
     params(JobId),
@@ -427,6 +427,7 @@ mod tests {
         let (gateway, token) = with_large_reports(0).await;
         let exported = json(get(&gateway, &token, "/api/v1/auth/export").await).await;
         assert_eq!(exported["jobs"], serde_json::json!([]));
+        assert_eq!(exported["deliveries"], serde_json::json!([]));
     }
 
     #[tokio::test]

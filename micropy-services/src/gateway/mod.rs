@@ -32,6 +32,7 @@ pub use problem::Problem;
 
 pub(crate) use limits::UPLOAD_EXPIRY;
 pub(crate) use view::{JobView, rfc3339};
+pub(crate) use webhooks::MAX_DELIVERIES;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -187,6 +187,7 @@ impl From<IntakeError> for Problem {
             IntakeError::Storage(e) => e.into(),
             IntakeError::Jobs(e) => e.into(),
             IntakeError::Queue(e) => e.into(),
+            IntakeError::Webhooks(e) => e.into(),
         }
     }
 }

@@ -4,7 +4,6 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use axum::http::{HeaderMap, StatusCode};
@@ -23,10 +22,10 @@ use super::body::{
 };
 use super::problem::Problem;
 use super::session::Session;
-use super::slots::{Slots, share};
+use super::slots::{Slot, Slots, share};
 use super::view::JobView;
 use super::{Gateway, Shared};
-use crate::http::hold;
+use crate::http::hold_text;
 use crate::job::intake::{Submission, to_the_end};
 use crate::job::options::{ConversionOptions, MAX_VALUE};
 
@@ -48,6 +47,17 @@ pub struct Uploaded {
     pub batch: String,
     /// In the order of the files.
     pub files: Vec<UploadedFile>,
+}
+
+impl Uploaded {
+    /// Itself in JSON, which holds the slot of the upload until nearly all of it is sent: the jobs of a request that is
+    /// repeated may have long reports.
+    pub fn response(&self, slot: Slot) -> impl IntoResponse + use<> {
+        // Plain structs always serialise.
+        let text = serde_json::to_string(self).unwrap_or_else(|e| unreachable!("{e}"));
+        let json = [(CONTENT_TYPE, "application/json")];
+        (json, hold_text(text, slot))
+    }
 }
 
 /// The result for one file: a job or a problem.
@@ -103,13 +113,8 @@ pub async fn upload(
     if let (true, Some(problem)) = (failed, first) {
         return Err(problem);
     }
-    let created = (
-        StatusCode::CREATED,
-        Json(gateway.uploaded(batch, received).await),
-    )
-        .into_response();
-    // The jobs of a request that is repeated may have long reports.
-    Ok(created.map(|body| hold(body, slot)))
+    let uploaded = gateway.uploaded(batch, received).await;
+    Ok((StatusCode::CREATED, uploaded.response(slot)).into_response())
 }
 
 impl Gateway {

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
@@ -17,10 +18,14 @@ use super::problem::Problem;
 use super::session::Session;
 use super::view::rfc3339;
 use super::{Gateway, Shared};
+use crate::http;
 use crate::job::options::ConversionOptions;
 
 /// Webhooks that one user may have.
 const MAX_WEBHOOKS: usize = 20;
+/// Deliveries that are kept of a webhook: so many that are pending, and so many that have ended. They count against no
+/// quota. Most have a few kilobytes; one with the longest report, some 25.
+pub const MAX_DELIVERIES: usize = 2000;
 /// Bytes of the longest URL.
 const MAX_URL: usize = 2000;
 /// Bytes of a secret.
@@ -28,6 +33,10 @@ const SECRET: usize = 32;
 /// Deliveries on a page, unless the client asks for more or fewer.
 const PAGE: usize = 50;
 const MAX_PAGE: usize = 500;
+/// Deliveries that are read from the store at once.
+const STEP: usize = 50;
+/// Bytes of a page: what is beyond them is on the next one, whatever the client asks for.
+const PAGE_BYTES: usize = 1 << 20;
 
 /// A webhook, without its secret.
 #[derive(Serialize, ToSchema)]
@@ -99,7 +108,7 @@ pub struct DeliveryView {
 }
 
 impl DeliveryView {
-    fn of(delivery: Delivery) -> Self {
+    pub fn of(delivery: Delivery) -> Self {
         let is_pending = delivery.state == DeliveryState::Pending;
         DeliveryView {
             id: delivery.id.to_string(),
@@ -118,8 +127,12 @@ impl DeliveryView {
 }
 
 /// A page of deliveries, newest first.
-#[derive(Serialize, ToSchema)]
-pub struct DeliveryPage {
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "it describes in the document what is written delivery by delivery"
+)]
+struct DeliveryPage {
     deliveries: Vec<DeliveryView>,
     /// The `before` of the next page, if there is one.
     next: Option<String>,
@@ -229,7 +242,7 @@ pub struct DeliverySelection {
     /// Only deliveries older than this one: the `next` of the previous page.
     #[param(pattern = "^[0-9a-fA-F]{24}$")]
     before: Option<String>,
-    /// How many at most, up to 500. The default is 50.
+    /// How many at most, up to 500. The default is 50. Where they would be more than a megabyte, there are fewer.
     #[param(maximum = 65535)]
     limit: Option<u16>,
 }
@@ -244,7 +257,7 @@ pub async fn deliveries(
     State(gateway): State<Shared>,
     session: Session,
     Query(selection): Query<DeliverySelection>,
-) -> Result<Json<DeliveryPage>, Problem> {
+) -> Result<Response, Problem> {
     let id = |text: Option<String>| match text {
         Some(text) => text
             .parse::<Id>()
@@ -255,20 +268,15 @@ pub async fn deliveries(
     let (job, before) = (id(selection.job)?, id(selection.before)?);
     let limit = selection.limit.map_or(PAGE, usize::from);
     let limit = limit.clamp(1, MAX_PAGE);
-    let _turn = gateway.readers.wait(session.email.clone()).await;
-    // One more tells whether there is another page.
-    let webhooks = &gateway.ports.webhooks;
-    let mut found = webhooks
-        .deliveries(&session.email, job, before, limit + 1)
+    let turn = gateway.readers.wait(session.email.clone()).await;
+    let mut page = String::from("{\"deliveries\":[");
+    let next = gateway
+        .write_deliveries(&mut page, &session.email, job, before, limit, PAGE_BYTES)
         .await?;
-    let more = found.len() > limit;
-    found.truncate(limit);
-    let next = found
-        .last()
-        .filter(|_| more)
-        .map(|last| last.id.to_string());
-    let deliveries = found.into_iter().map(DeliveryView::of).collect();
-    Ok(Json(DeliveryPage { deliveries, next }))
+    let next = serde_json::json!(next.map(|id| id.to_string()));
+    page += &format!("],\"next\":{next}}}");
+    let body = http::hold_text(page, turn);
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -285,6 +293,7 @@ pub struct DeliveryId {
     responses(
         (status = 200, body = DeliveryView),
         (status = 404, description = "You have no such delivery", body = Problem),
+        (status = 409, description = "Too many others to this webhook are pending", body = Problem),
     )
 )]
 pub async fn resend(
@@ -295,11 +304,52 @@ pub async fn resend(
     gateway.check_confirmed(&session)?;
     let id: Id = id.parse().map_err(|_| Problem::not_found())?;
     let webhooks = &gateway.ports.webhooks;
-    let delivery = webhooks.resend(&session.email, id).await?;
+    let delivery = webhooks.resend(&session.email, id, MAX_DELIVERIES);
+    let delivery = delivery.await?;
     Ok(Json(DeliveryView::of(delivery)))
 }
 
 impl Gateway {
+    /// Appends a user's deliveries to a part of a JSON array: up to `limit`, or until the text has so many bytes. Returns
+    /// the last one's id where there are more.
+    pub(super) async fn write_deliveries(
+        &self,
+        text: &mut String,
+        owner: &str,
+        job: Option<Id>,
+        mut before: Option<Id>,
+        limit: usize,
+        bytes: usize,
+    ) -> Result<Option<Id>, webhooks::Error> {
+        let webhooks = &self.ports.webhooks;
+        let mut written = 0;
+        loop {
+            let step = STEP.min(limit - written);
+            // One more tells whether there is another page.
+            let found = webhooks.deliveries(owner, job, before, step + 1).await?;
+            let mut found = found.into_iter();
+            for delivery in found.by_ref().take(step) {
+                before = Some(delivery.id);
+                if !text.ends_with('[') {
+                    text.push(',');
+                }
+                // Plain structs always serialise.
+                let view = serde_json::to_string(&DeliveryView::of(delivery));
+                *text += &view.unwrap_or_else(|e| unreachable!("{e}"));
+                written += 1;
+                if text.len() >= bytes {
+                    break;
+                }
+            }
+            if found.as_slice().is_empty() {
+                return Ok(None);
+            }
+            if written == limit || text.len() >= bytes {
+                return Ok(before);
+            }
+        }
+    }
+
     /// Refuses a webhook that a job names and that could not be called, or not be signed.
     pub(super) async fn check_webhook(
         &self,
@@ -343,5 +393,134 @@ impl From<webhooks::Error> for Problem {
             webhooks::Error::Unavailable(e) => Problem::unavailable(&e),
             e => Problem::internal(&e),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use axum::body::{Body, HttpBody as _};
+    use axum::http::Request;
+    use axum::http::header::AUTHORIZATION;
+    use micropy_core::ports::Clock as _;
+    use micropy_core::ports::memory::MemoryAuth;
+    use micropy_core::ports::time::{ManualClock, Timestamp};
+    use micropy_core::ports::webhooks::Outgoing;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::Ports;
+    use crate::accounts::{Accounts as _, Credentials, LocalAccounts, Secret};
+
+    const ANN: &str = "ann@example.com";
+
+    /// A gateway where Ann was sent something so many times, each with the longest URL and answer, and her token.
+    async fn with_long_deliveries(count: u32) -> (Gateway, String) {
+        let clock = Arc::new(ManualClock::new(Timestamp::default()));
+        let ports = Ports::in_memory(clock.clone());
+        let now = clock.now();
+        let deliveries = (1..=count).map(|n| {
+            let mut id = [1; 12];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            let delivery = Delivery {
+                id: Id::from_bytes(id),
+                owner: ANN.to_owned(),
+                endpoint: Id::from_bytes([2; 12]),
+                job: Id::from_bytes([3; 12]),
+                url: "u".repeat(MAX_URL),
+                event: "job.done".to_owned(),
+                state: DeliveryState::Pending,
+                attempts: 1,
+                due: now,
+                answer: Some("\u{1}".repeat(300)),
+                created: now,
+                updated: now,
+            };
+            let payload = String::new();
+            Outgoing { delivery, payload }
+        });
+        let deliveries: Vec<_> = deliveries.collect();
+        let most = deliveries.len();
+        ports.webhooks.plan(&deliveries, most).await.unwrap();
+        let secret = Secret::new("a secret of the tests, of more than 32 bytes");
+        let accounts = LocalAccounts::new(Arc::new(MemoryAuth::default()), clock, &secret);
+        let account = Credentials {
+            email: ANN.to_owned(),
+            password: "correct horse".to_owned(),
+        };
+        let token = accounts.register(account, [192, 0, 2, 1].into()).await;
+        (Gateway::new(ports, Arc::new(accounts)), token.unwrap())
+    }
+
+    async fn listed(gateway: &Gateway, token: &str, query: &str) -> Response {
+        get(
+            gateway,
+            token,
+            &format!("/api/v1/deliveries?limit=500{query}"),
+        )
+        .await
+    }
+
+    async fn get(gateway: &Gateway, token: &str, path: &str) -> Response {
+        let request = Request::get(path)
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .body(Body::empty());
+        gateway.router().oneshot(request.unwrap()).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deliveries_of_a_user_whose_client_reads_slowly_are_few_and_small() {
+        let (gateway, token) = with_long_deliveries(500).await;
+        let list = || listed(&gateway, &token, "");
+        let mut unread = Vec::new();
+        while let Ok(response) = tokio::time::timeout(Duration::from_secs(60), list()).await {
+            let bytes = response.body().size_hint().exact();
+            assert!(bytes.unwrap() < PAGE_BYTES as u64 + (8 << 10), "{bytes:?}");
+            unread.push(response);
+            assert!(unread.len() <= 2, "at a time");
+        }
+        assert_eq!(unread.len(), 2);
+        unread.pop();
+        assert_eq!(list().await.status(), StatusCode::OK, "one was dropped");
+    }
+
+    #[tokio::test]
+    async fn deliveries_are_exported_in_small_pieces() {
+        let (gateway, token) = with_long_deliveries(120).await;
+        let export = get(&gateway, &token, "/api/v1/auth/export").await;
+        let mut body = export.into_body().into_data_stream();
+        let mut whole = Vec::new();
+        while let Some(piece) = futures_util::StreamExt::next(&mut body).await {
+            let piece = piece.unwrap();
+            assert!(piece.len() < 96 << 10, "{}", piece.len());
+            whole.extend_from_slice(&piece);
+        }
+        let exported: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+        let deliveries = exported["deliveries"].as_array().unwrap();
+        assert_eq!(deliveries.len(), 120);
+        assert_eq!(exported["jobs"], serde_json::json!([]));
+    }
+
+    #[tokio::test]
+    async fn deliveries_that_are_too_much_for_a_page_are_on_the_next() {
+        let (gateway, token) = with_long_deliveries(700).await;
+        let (mut seen, mut pages, mut query) = (Vec::new(), 0, String::new());
+        loop {
+            let page = listed(&gateway, &token, &query).await.into_body();
+            let page = axum::body::to_bytes(page, usize::MAX).await.unwrap();
+            let page: serde_json::Value = serde_json::from_slice(&page).unwrap();
+            let ids = page["deliveries"].as_array().unwrap().iter();
+            seen.extend(ids.map(|delivery| delivery["id"].as_str().unwrap().to_owned()));
+            pages += 1;
+            match page["next"].as_str() {
+                Some(next) => query = format!("&before={next}"),
+                None => break,
+            }
+        }
+        assert!(pages > 2, "{pages}");
+        assert_eq!(seen.len(), 700);
+        assert!(seen.is_sorted_by(|later, earlier| later > earlier));
     }
 }

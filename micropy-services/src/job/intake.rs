@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures_util::StreamExt as _;
 use micropy_core::ports::jobs::{self, Created, Filter, Job, State};
 use micropy_core::ports::storage::{self, Label, StorageExt, Upload};
-use micropy_core::ports::{Id, queue};
+use micropy_core::ports::{Id, queue, webhooks};
 use sha2::{Digest as _, Sha256};
 use tracing::Instrument as _;
 
@@ -30,6 +30,8 @@ pub enum IntakeError {
     Jobs(#[from] jobs::Error),
     #[error(transparent)]
     Queue(#[from] queue::Error),
+    #[error(transparent)]
+    Webhooks(#[from] webhooks::Error),
 }
 
 /// A video that is about to become a job.
@@ -157,7 +159,7 @@ impl Ports {
     /// Removes a job and its files. Where this fails, the sweeper removes what is left.
     pub async fn remove(&self, id: Id) -> Result<(), IntakeError> {
         let ports = self.clone();
-        to_the_end(async move { ports.remove_files(ports.jobs.delete(id).await?).await }).await
+        to_the_end(async move { ports.remove_rest(ports.jobs.delete(id).await?).await }).await
     }
 
     /// Removes all jobs of an owner with their files.
@@ -179,17 +181,19 @@ impl Ports {
 
     /// The same as [`remove`](Ports::remove), unless the job has changed since it was `seen`.
     pub async fn remove_unchanged(&self, seen: &Job) -> Result<(), IntakeError> {
-        self.remove_files(self.jobs.delete_unchanged(seen).await?)
+        self.remove_rest(self.jobs.delete_unchanged(seen).await?)
             .await
     }
 
-    /// Removes the files of a job that the ledger knows no longer.
-    async fn remove_files(&self, job: Job) -> Result<(), IntakeError> {
+    /// Removes what is left of a job that the ledger knows no longer: its files, and what was sent about it.
+    async fn remove_rest(&self, job: Job) -> Result<(), IntakeError> {
+        let deliveries = self.webhooks.remove_deliveries(&job.owner, job.id).await;
         self.videos.delete(job.source).await?;
         if let Some(output) = job.output {
             self.mp3s.delete(output.mp3).await?;
         }
-        Ok(())
+        // Nothing sweeps them: where this fails, they go when they are old.
+        Ok(deliveries?)
     }
 }
 

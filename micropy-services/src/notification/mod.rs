@@ -166,16 +166,14 @@ impl NotificationService {
             self.metrics.mail("too late");
             return delivery.ack().await;
         }
-        let notification = match (&body.failure, body.mp3(), &body.account) {
-            (_, _, Some(code)) => self.account_mail(&body.username, code),
-            (Some(reason), ..) if body.job().is_some() => self.failure_mail(&body, reason),
-            (_, Some(mp3), _) => self.mp3_mail(&body, &mp3.to_string()),
-            _ => return delivery.dead("mp3_fid is missing").await,
-        };
+        let is_failure = body.failure.is_some() && body.job().is_some();
+        if body.account.is_none() && !is_failure && body.mp3().is_none() {
+            return delivery.dead("mp3_fid is missing").await;
+        }
         // Who else has the same message does not send the mail meanwhile.
         let notifier = self.ports.new_id();
         // Giving the message back would count as an attempt, and the mail has not been tried yet.
-        let claim = loop {
+        let (claim, is_announced) = loop {
             match self.claim(&body, notifier).await {
                 Ok(claim) => break claim,
                 Err(e) => tracing::warn!(job_id, error = %e, "the ledger fails"),
@@ -192,8 +190,9 @@ impl NotificationService {
                 let wait = until.since(self.ports.clock.now());
                 return delivery.retry(wait.max(LEAST_WAIT)).await;
             }
-            Claim::Needless => return delivery.ack().await,
+            Claim::Needless => return end(delivery, is_announced).await,
         };
+        let notification = self.mail(&body).await;
         let mailing = telemetry::mailing();
         let sending = self.send_mail(&notification).instrument(mailing.clone());
         let sent = tokio::select! {
@@ -229,9 +228,9 @@ impl NotificationService {
                 if let Some(job) = claimed {
                     self.record(job, shutdown).await;
                 }
-                delivery.ack().await
+                end(delivery, is_announced).await
             }
-            Err(Error::Rejected(why)) => {
+            Err(Error::Rejected(why)) if is_announced || delivery.attempt() >= MAX_ATTEMPTS => {
                 self.metrics.mail("refused");
                 tracing::warn!(job_id, why, "mail rejected");
                 delivery.dead(&why).await
@@ -243,8 +242,7 @@ impl NotificationService {
             }
             Err(e) => {
                 self.metrics.mail("delayed");
-                let doubled = 2_u32.saturating_pow(delivery.attempt().saturating_sub(1));
-                let pause = FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE);
+                let pause = pause_after(delivery.attempt());
                 let pause = pause.max(self.hung_for().unwrap_or_default());
                 tracing::warn!(job_id, error = %e, ?pause, "mail delayed");
                 delivery.retry(pause).await
@@ -252,10 +250,11 @@ impl NotificationService {
         }
     }
 
-    /// Claims the mail in the ledger: a message may come twice, and to two services at the same time.
-    async fn claim(&self, body: &Body, notifier: Id) -> Result<Claim, jobs::Error> {
+    /// Claims the mail in the ledger: a message may come twice, and to two services at the same time. Returns also
+    /// whether all webhooks of the job are planned to be called.
+    async fn claim(&self, body: &Body, notifier: Id) -> Result<(Claim, bool), jobs::Error> {
         let Some(id) = body.job() else {
-            return Ok(Claim::Nobodys);
+            return Ok((Claim::Nobodys, true));
         };
         if let Some(mp3) = body.mp3() {
             self.ports.record_mp3(id, mp3).await?;
@@ -263,28 +262,25 @@ impl NotificationService {
         if body.failure.is_some() {
             match self.ports.jobs.get(id).await {
                 // Its owner has retried it, and hears how that ends.
-                Ok(job) if job.state != State::Failed => return Ok(Claim::Needless),
+                Ok(job) if job.state != State::Failed => return Ok((Claim::Needless, true)),
                 Ok(_) => {}
-                Err(jobs::Error::NotFound) => return Ok(Claim::Needless),
+                Err(jobs::Error::NotFound) => return Ok((Claim::Needless, true)),
                 Err(e) => return Err(e),
             }
         }
-        self.announce(id).await?;
-        match self
-            .ports
-            .jobs
-            .begin_notification(id, notifier, CLAIM)
-            .await
-        {
-            Ok(Notice::Yours) => Ok(Claim::Ours(id)),
-            Ok(Notice::Taken(until)) => Ok(Claim::Others(until)),
-            Ok(Notice::Sent) => Ok(Claim::Needless),
+        let is_announced = self.announce(id).await?;
+        let claimed = self.ports.jobs.begin_notification(id, notifier, CLAIM);
+        let claim = match claimed.await {
+            Ok(Notice::Yours) => Claim::Ours(id),
+            Ok(Notice::Taken(until)) => Claim::Others(until),
+            Ok(Notice::Sent) => Claim::Needless,
             // It was deleted. There is nothing to download, and nothing to be told.
-            Err(jobs::Error::NotFound) => Ok(Claim::Needless),
+            Err(jobs::Error::NotFound) => return Ok((Claim::Needless, true)),
             // An original converter's MP3 of a job that is being converted again.
-            Err(jobs::Error::Rejected(_)) => Ok(Claim::Nobodys),
-            Err(e) => Err(e),
-        }
+            Err(jobs::Error::Rejected(_)) => return Ok((Claim::Nobodys, true)),
+            Err(e) => return Err(e),
+        };
+        Ok((claim, is_announced))
     }
 
     /// Renews a claim for as long as the mail is being sent.
@@ -315,6 +311,21 @@ impl NotificationService {
                 return;
             }
         }
+    }
+}
+
+/// The pause after so many attempts that failed.
+fn pause_after(attempts: u32) -> Duration {
+    let doubled = 2_u32.saturating_pow(attempts.saturating_sub(1));
+    FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE)
+}
+
+/// Ends a message whose mail needs nothing more. Where webhooks could not be planned, it comes again for them.
+async fn end(delivery: Box<dyn Delivery>, is_announced: bool) -> Result<(), queue::Error> {
+    match delivery.attempt() {
+        _ if is_announced => delivery.ack().await,
+        MAX_ATTEMPTS.. => delivery.dead("its webhooks cannot be called").await,
+        attempt => delivery.retry(pause_after(attempt)).await,
     }
 }
 

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use micropy_core::ports::jobs::{Job, State};
 use micropy_core::ports::notifier::{Error, Notification};
-use micropy_core::ports::webhooks::{self, Delivery, DeliveryState, Endpoint, LONGEST_PAUSE};
+use micropy_core::ports::webhooks::{
+    self, Delivery, DeliveryState, Endpoint, LONGEST_PAUSE, Outgoing,
+};
 use micropy_core::ports::{Id, Timestamp, jobs};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -17,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::NotificationService;
-use crate::gateway::{JobView, rfc3339};
+use crate::gateway::{JobView, MAX_DELIVERIES, rfc3339};
 use crate::job::options::ConversionOptions;
 
 /// The pauses after the attempts that failed: those that the Standard Webhooks specification proposes, three days in all.
@@ -42,8 +44,6 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long a delivery can be seen, and asked for again, once it has ended; and how often older ones are removed.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const REMOVAL: Duration = Duration::from_secs(60 * 60);
-/// Deliveries that are kept of an owner: some 50 MB, which count against no quota.
-const MOST: usize = 10_000;
 /// Characters of what came of an attempt.
 const MAX_ANSWER: usize = 300;
 
@@ -57,36 +57,49 @@ struct Payload<'a> {
 }
 
 impl NotificationService {
-    /// Plans what is to be sent about the end of a job, once, however often it is called.
-    pub(super) async fn announce(&self, id: Id) -> Result<(), jobs::Error> {
+    /// Plans what is to be sent about the end of a job, once, however often it is called. Returns whether nothing is left
+    /// to be planned.
+    pub(super) async fn announce(&self, id: Id) -> Result<bool, jobs::Error> {
         if self.webhooks.is_none() {
-            return Ok(());
+            return Ok(true);
         }
         let job = match self.ports.jobs.get(id).await {
             Ok(job) => job,
-            Err(jobs::Error::NotFound) => return Ok(()),
+            Err(jobs::Error::NotFound) => return Ok(true),
             Err(e) => return Err(e),
         };
-        match self.plan(&job).await {
+        let event = match job.state {
+            _ if job.is_announced() => return Ok(true),
+            State::Done => "job.done",
+            State::Failed => "job.failed",
+            _ => return Ok(true),
+        };
+        match self.plan(&job, event).await {
+            Ok(0) => return Ok(true),
+            Ok(_) => self.planned.notify_one(),
+            Err(webhooks::Error::Unavailable(e)) => return Err(jobs::Error::Unavailable(e)),
             // The mail does not depend on it.
-            Err(e @ webhooks::Error::Backend { .. }) => {
-                tracing::error!(job_id = %id, error = %e, "webhooks are not called");
-                Ok(())
+            Err(e) => {
+                tracing::error!(job_id = %id, error = %e, "webhooks are called later");
+                return Ok(false);
             }
-            Err(webhooks::Error::Rejected(why)) => {
-                tracing::warn!(job_id = %id, why, "webhooks are not called");
-                Ok(())
+        }
+        // What was sent may be forgotten before the last message about the job has come.
+        match self.ports.jobs.announced(id, job.retries).await {
+            Ok(()) => Ok(true),
+            // It was deleted meanwhile, and whoever did came too early for these.
+            Err(jobs::Error::NotFound) => {
+                let webhooks = &self.ports.webhooks;
+                let removed = webhooks.remove_deliveries(&job.owner, id).await;
+                let removed = removed.map_err(|e| jobs::Error::Unavailable(Box::new(e)));
+                removed.map(|()| true)
             }
-            planned => planned.map_err(|e| jobs::Error::Unavailable(Box::new(e))),
+            Err(e) => Err(e),
         }
     }
 
-    async fn plan(&self, job: &Job) -> Result<(), webhooks::Error> {
-        let event = match job.state {
-            State::Done => "job.done",
-            State::Failed => "job.failed",
-            _ => return Ok(()),
-        };
+    /// Returns how many deliveries there are to be.
+    async fn plan(&self, job: &Job, event: &str) -> Result<usize, webhooks::Error> {
         let endpoints = self.ports.webhooks.endpoints(&job.owner).await?;
         let own = ConversionOptions::from_json(&job.options);
         let own = own.ok().and_then(|options| options.webhook);
@@ -96,36 +109,40 @@ impl NotificationService {
         });
         let deliveries = targets.map(|(endpoint, url)| self.delivery(job, event, endpoint, url));
         let deliveries: Vec<_> = deliveries.collect();
-        self.ports.webhooks.plan(&deliveries, MOST).await?;
-        if !deliveries.is_empty() {
-            self.planned.notify_one();
-        }
-        Ok(())
+        let webhooks = &self.ports.webhooks;
+        webhooks.plan(&deliveries, MAX_DELIVERIES).await?;
+        Ok(deliveries.len())
     }
 
-    fn delivery(&self, job: &Job, event: &str, endpoint: &Endpoint, url: &str) -> Delivery {
+    fn delivery(&self, job: &Job, event: &str, endpoint: &Endpoint, url: &str) -> Outgoing {
         let (now, ended) = (self.ports.clock.now(), job.finished.unwrap_or(job.updated));
+        let mut data = JobView::of(job.clone(), &self.public_url);
+        // The URL that the job names may hold a secret, which is not for the owner's other endpoints.
+        if let Some(options) = data.options.as_object_mut() {
+            options.remove("webhook");
+        }
         let payload = Payload {
             r#type: event,
             timestamp: rfc3339(ended),
-            data: JobView::of(job.clone(), &self.public_url),
+            data,
         };
-        Delivery {
+        let delivery = Delivery {
             id: delivery_id(job, ended, endpoint.id),
             owner: job.owner.clone(),
             endpoint: endpoint.id,
             job: job.id,
             url: url.to_owned(),
             event: event.to_owned(),
-            // Plain structs always serialise.
-            payload: serde_json::to_string(&payload).unwrap_or_else(|e| unreachable!("{e}")),
             state: DeliveryState::Pending,
             attempts: 0,
             due: now,
             answer: None,
             created: now,
             updated: now,
-        }
+        };
+        // Plain structs always serialise.
+        let payload = serde_json::to_string(&payload).unwrap_or_else(|e| unreachable!("{e}"));
+        Outgoing { delivery, payload }
     }
 
     /// Sends what is due until `shutdown`, and then no longer than to `cut_off` what is under way.
@@ -138,11 +155,11 @@ impl NotificationService {
         let mut removal = tokio::time::interval(REMOVAL);
         while !shutdown.is_cancelled() {
             while under_way.len() < UNDER_WAY
-                && let Some(delivery) = self.next_due(&busy).await
+                && let Some(outgoing) = self.next_due(&busy).await
             {
-                *busy.entry(delivery.owner.clone()).or_default() += 1;
+                *busy.entry(outgoing.delivery.owner.clone()).or_default() += 1;
                 let service = self.clone();
-                under_way.spawn(async move { service.send(delivery).await });
+                under_way.spawn(async move { service.send(outgoing).await });
             }
             tokio::select! {
                 Some(sent) = under_way.join_next() => {
@@ -166,7 +183,7 @@ impl NotificationService {
         cut_off.run_until_cancelled(rest).await;
     }
 
-    async fn next_due(&self, busy: &HashMap<String, usize>) -> Option<Delivery> {
+    async fn next_due(&self, busy: &HashMap<String, usize>) -> Option<Outgoing> {
         let busy = busy.iter().filter(|(_, count)| **count >= PER_OWNER);
         let busy: Vec<String> = busy.map(|(owner, _)| owner.clone()).collect();
         let due = self.ports.webhooks.claim_due(&busy, TERM).await;
@@ -177,8 +194,9 @@ impl NotificationService {
     }
 
     /// Makes one attempt, and records what came of it. Returns whose it was.
-    async fn send(&self, mut delivery: Delivery) -> String {
-        let sent = self.call(&delivery).await;
+    async fn send(&self, outgoing: Outgoing) -> String {
+        let sent = self.call(&outgoing).await;
+        let mut delivery = outgoing.delivery;
         let now = self.ports.clock.now();
         let (state, answer) = match sent {
             Ok(()) => (DeliveryState::Delivered, "accepted".to_owned()),
@@ -214,7 +232,8 @@ impl NotificationService {
         DeliveryState::Pending
     }
 
-    async fn call(&self, delivery: &Delivery) -> Result<(), Error> {
+    async fn call(&self, outgoing: &Outgoing) -> Result<(), Error> {
+        let Outgoing { delivery, payload } = outgoing;
         let endpoint = match self.ports.webhooks.endpoint(delivery.endpoint).await {
             Ok(endpoint) => endpoint,
             Err(webhooks::Error::NotFound) => {
@@ -229,7 +248,7 @@ impl NotificationService {
             key: delivery.id.to_string(),
             to: delivery.url.clone(),
             subject: delivery.event.clone(),
-            text: delivery.payload.clone(),
+            text: payload.clone(),
             html: None,
             secret: Some(endpoint.secret),
         };

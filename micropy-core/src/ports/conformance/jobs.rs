@@ -518,17 +518,29 @@ impl Suite<'_> {
         assert_eq!(job.failure.as_deref(), Some("no audio track"));
 
         self.ledger.notified(id(1)).await.expect("notified");
+        let announced = async |retries| {
+            let announced = self.ledger.announced(id(1), retries).await;
+            announced.expect("announced");
+            self.get(1).await.is_announced()
+        };
+        assert!(!job.is_announced() && announced(0).await);
         let owed = self.ledger.retry(id(1), video("again")).await;
         self.expect_message(owed.expect("retry"), Topic::Video, "again")
             .await;
         let job = self.get(1).await;
         assert_eq!(job.notified, None, "how it ends now is other news");
+        assert!(!job.is_announced(), "to programs, too");
         assert_eq!(
             (job.state, job.attempts, job.failure),
             (State::Queued, 0, None)
         );
         assert_eq!(job.finished, None);
+        assert!(!announced(0).await, "that was the first end");
+        assert!(announced(1).await);
+        assert!(announced(0).await, "and comes late");
         self.delete([1]).await;
+        let gone = self.ledger.announced(id(1), 1).await;
+        assert!(matches!(gone, Err(Error::NotFound)));
     }
 
     async fn a_lease_keeps_others_away_until_it_runs_out(&self) {

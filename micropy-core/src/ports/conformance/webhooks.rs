@@ -5,11 +5,15 @@ use std::time::Duration;
 use super::{Fixture, both, id};
 use crate::ports::Id;
 use crate::ports::notifier::SigningSecret;
-use crate::ports::webhooks::{Delivery, DeliveryState, Endpoint, Error, LONGEST_PAUSE, Webhooks};
+use crate::ports::webhooks::{
+    Delivery, DeliveryState, Endpoint, Error, LONGEST_PAUSE, Outgoing, Webhooks, too_many,
+};
 
 const TERM: Duration = Duration::from_secs(30);
 /// More than the suite plans.
 const MOST: usize = 1000;
+/// What is sent.
+const PAYLOAD: &str = r#"{"type":"job.done","data":{"file_name":"K\u00fcche.mp4"}}"#;
 const ANN: &str = "ann@example.com";
 const BOB: &str = "bob@example.com";
 
@@ -28,10 +32,18 @@ pub async fn run(fixture: &dyn Fixture, webhooks: &dyn Webhooks) {
     suite.a_slow_owner_keeps_nobody_waiting().await;
     suite.an_owner_asks_for_a_delivery_again().await;
     suite.an_attempt_that_was_overtaken_changes_nothing().await;
-    suite.an_owner_has_so_many_deliveries_and_no_more().await;
+    suite.an_endpoint_has_so_many_deliveries_and_no_more().await;
     suite.deliveries_go_with_their_endpoint().await;
+    suite.deliveries_go_with_their_job().await;
     suite.old_deliveries_are_forgotten().await;
     suite.a_clock_that_was_ahead_keeps_nothing_back().await;
+}
+
+fn outgoing(delivery: &Delivery) -> Outgoing {
+    Outgoing {
+        delivery: delivery.clone(),
+        payload: PAYLOAD.into(),
+    }
 }
 
 struct Suite<'a> {
@@ -59,7 +71,6 @@ impl Suite<'_> {
             job: id(byte / 2),
             url: "https://example.com/hook?a=\u{fc}".into(),
             event: "job.done".into(),
-            payload: r#"{"type":"job.done","data":{"file_name":"K\u00fcche.mp4"}}"#.into(),
             state: DeliveryState::Pending,
             attempts: 0,
             due: now,
@@ -76,14 +87,19 @@ impl Suite<'_> {
     }
 
     async fn plan_one(&self, delivery: &Delivery) {
-        let one = std::slice::from_ref(delivery);
-        let planned = self.webhooks.plan(one, MOST).await;
+        let planned = self.webhooks.plan(&[outgoing(delivery)], MOST).await;
         planned.expect("is planned, or known already");
     }
 
     async fn claim(&self) -> Option<Delivery> {
-        let claimed = self.webhooks.claim_due(&[], TERM).await;
-        claimed.expect("deliveries can be claimed")
+        self.claim_except(&[]).await
+    }
+
+    async fn claim_except(&self, owners: &[String]) -> Option<Delivery> {
+        let claimed = self.webhooks.claim_due(owners, TERM).await;
+        let Outgoing { delivery, payload } = claimed.expect("deliveries can be claimed")?;
+        assert_eq!(payload, PAYLOAD, "the same bytes each time");
+        Some(delivery)
     }
 
     async fn listed(&self, owner: &str) -> Vec<Delivery> {
@@ -153,11 +169,12 @@ impl Suite<'_> {
         for byte in [2, 3, 4] {
             planned.insert(0, self.plan(byte, ANN).await);
         }
-        let changed = Delivery {
+        let changed = Outgoing {
             payload: "other".into(),
-            ..planned[0].clone()
+            ..outgoing(&planned[0])
         };
-        self.plan_one(&changed).await;
+        let known = self.webhooks.plan(&[changed], MOST).await;
+        known.expect("is known already");
         self.plan(5, BOB).await;
         assert_eq!(self.listed(ANN).await, planned, "newest first, as planned");
         let page = async |job, before, limit| {
@@ -178,7 +195,6 @@ impl Suite<'_> {
         assert!(one.is_none() != other.is_none(), "one of two has it");
         let claimed = one.or(other).expect("one");
         assert_eq!((claimed.id, claimed.attempts), (planned.id, 1));
-        assert_eq!(claimed.payload, planned.payload);
         self.fixture.settle().await;
         assert_eq!(self.claim().await, None, "it is claimed");
         self.fixture.elapse(TERM).await;
@@ -234,8 +250,7 @@ impl Suite<'_> {
         self.fixture.elapse(TERM).await;
         self.plan(2, BOB).await;
         let busy = [ANN.to_owned()];
-        let claimed = self.webhooks.claim_due(&busy, TERM).await;
-        let claimed = claimed.expect("can be claimed").expect("another's");
+        let claimed = self.claim_except(&busy).await.expect("another's");
         assert_eq!(claimed.owner, BOB);
         assert_eq!(self.claim().await.map(|d| d.id), Some(id(1)));
         self.clear().await;
@@ -250,11 +265,14 @@ impl Suite<'_> {
             ..claimed
         };
         self.webhooks.settle(&failed).await.expect("has failed");
-        let others = self.webhooks.resend(BOB, id(1)).await;
+        let others = self.webhooks.resend(BOB, id(1), MOST).await;
         assert!(matches!(others, Err(Error::NotFound)), "another's is none");
-        let again = self.webhooks.resend(ANN, id(1)).await.expect("is due");
+        let again = self
+            .webhooks
+            .resend(ANN, id(1), MOST)
+            .await
+            .expect("is due");
         assert_eq!((again.state, again.attempts), (DeliveryState::Pending, 0));
-        assert_eq!(again.payload, failed.payload);
         let claimed = self.claim().await.expect("is due at once");
         assert_eq!((claimed.id, claimed.attempts), (id(1), 1));
         self.clear().await;
@@ -263,7 +281,7 @@ impl Suite<'_> {
     async fn an_attempt_that_was_overtaken_changes_nothing(&self) {
         self.plan(1, ANN).await;
         let first = self.claim().await.expect("is due");
-        let again = self.webhooks.resend(ANN, id(1)).await;
+        let again = self.webhooks.resend(ANN, id(1), MOST).await;
         again.expect("is due again, while it is under way");
         let second = self.claim().await.expect("is due at once");
         assert_eq!((first.attempts, second.attempts), (1, 1));
@@ -280,34 +298,79 @@ impl Suite<'_> {
         self.clear().await;
     }
 
-    async fn an_owner_has_so_many_deliveries_and_no_more(&self) {
-        self.plan(9, BOB).await;
-        for byte in [1, 2] {
-            self.plan(byte, ANN).await;
-            let claimed = self.webhooks.claim_due(&[BOB.to_owned()], TERM).await;
-            let claimed = claimed.expect("can be claimed").expect("is due");
+    async fn an_endpoint_has_so_many_deliveries_and_no_more(&self) {
+        let to_other = |byte| Delivery {
+            endpoint: id(101),
+            ..self.delivery(byte, ANN)
+        };
+        let plan = async |deliveries: &[Delivery]| {
+            let outgoing: Vec<_> = deliveries.iter().map(outgoing).collect();
+            let planned = self.webhooks.plan(&outgoing, 2).await;
+            planned.expect("is planned, or said not to be");
+        };
+        let states = async || {
+            let listed = self.listed(ANN).await;
+            let states = listed.iter().map(|d| (d.id, d.state.name()));
+            states.collect::<Vec<_>>()
+        };
+        let one = self.delivery(1, ANN);
+        plan(&[one, self.delivery(2, ANN)]).await;
+        self.fixture.elapse(Duration::from_secs(1)).await;
+        plan(&[self.delivery(3, ANN), to_other(4)]).await;
+        let expected = [
+            (id(4), "pending"),
+            (id(3), "failed"),
+            (id(2), "pending"),
+            (id(1), "pending"),
+        ];
+        assert_eq!(states().await, expected, "another endpoint is called");
+        let refused = &self.listed(ANN).await[1];
+        assert_eq!(refused.answer, Some(too_many(2)), "its owner is told why");
+        let early = self.webhooks.resend(ANN, id(3), 2).await;
+        assert!(matches!(early, Err(Error::Rejected(_))), "{early:?}");
+        let pending = self.webhooks.resend(ANN, id(2), 2).await;
+        pending.expect("it is one of those that are pending");
+
+        self.claim_and_deliver(&[1, 2]).await;
+        let again = self.webhooks.resend(ANN, id(3), 2).await;
+        assert_eq!(again.expect("there is room").state, DeliveryState::Pending);
+        self.claim_and_deliver(&[3]).await;
+        plan(&[self.delivery(3, ANN)]).await;
+        assert_eq!(
+            states().await.len(),
+            4,
+            "nothing is added, and nothing goes"
+        );
+        plan(&[self.delivery(5, ANN)]).await;
+        let expected = [
+            (id(5), "pending"),
+            (id(4), "pending"),
+            (id(3), "delivered"),
+            (id(2), "delivered"),
+        ];
+        assert_eq!(
+            states().await,
+            expected,
+            "the oldest that has ended is gone"
+        );
+        self.clear().await;
+    }
+
+    /// Claims what is due, and has these delivered, one after the other.
+    async fn claim_and_deliver(&self, bytes: &[u8]) {
+        let mut claimed = Vec::new();
+        while let Some(delivery) = self.claim().await {
+            claimed.push(delivery);
+        }
+        for byte in bytes {
+            let of = claimed.iter().find(|delivery| delivery.id == id(*byte));
             let done = Delivery {
                 state: DeliveryState::Delivered,
-                ..claimed
+                ..of.expect("is due").clone()
             };
             self.webhooks.settle(&done).await.expect("is delivered");
             self.fixture.elapse(Duration::from_secs(1)).await;
         }
-        let three = [3, 4, 5].map(|byte| self.delivery(byte, ANN));
-        let ids = async || {
-            let listed = self.listed(ANN).await;
-            listed.iter().map(|d| d.id).collect::<Vec<_>>()
-        };
-        let planned = self.webhooks.plan(&three, 2).await;
-        assert!(matches!(planned, Err(Error::Rejected(_))), "{planned:?}");
-        assert_eq!(ids().await, [id(2), id(1)], "all of them, or none");
-        self.webhooks.plan(&three, 4).await.expect("there is room");
-        assert_eq!(ids().await, [5, 4, 3, 2].map(id), "the oldest has ended");
-        let known = self.webhooks.plan(&three, 1).await;
-        known.expect("nothing is added, and nothing goes");
-        assert_eq!(ids().await.len(), 4);
-        assert_eq!(self.listed(BOB).await.len(), 1, "another's stays");
-        self.clear().await;
     }
 
     async fn deliveries_go_with_their_endpoint(&self) {
@@ -324,6 +387,19 @@ impl Suite<'_> {
         removed.expect("is removed");
         let left: Vec<_> = self.listed(ANN).await.iter().map(|d| d.id).collect();
         assert_eq!(left, [id(2)]);
+        self.clear().await;
+    }
+
+    async fn deliveries_go_with_their_job(&self) {
+        for byte in [2, 3, 4] {
+            self.plan(byte, ANN).await;
+        }
+        for (owner, left) in [(BOB, 3), (ANN, 1), (ANN, 1)] {
+            let removed = self.webhooks.remove_deliveries(owner, id(1)).await;
+            removed.expect("are removed, if there are any");
+            assert_eq!(self.listed(ANN).await.len(), left, "{owner}");
+        }
+        assert_eq!(self.listed(ANN).await[0].id, id(4), "it is about another");
         self.clear().await;
     }
 

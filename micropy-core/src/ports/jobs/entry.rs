@@ -246,6 +246,11 @@ impl Entry {
         Ok(())
     }
 
+    /// See [`Jobs::announced`](super::Jobs::announced).
+    pub fn announced(&mut self, retries: u32) {
+        self.job.announced = self.job.announced.max(Some(retries));
+    }
+
     fn enter(&mut self, state: State, now: Timestamp) {
         self.job.state = state;
         self.job.updated = now;

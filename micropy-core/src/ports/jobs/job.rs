@@ -135,6 +135,8 @@ pub struct Job {
     pub updated: Timestamp,
     /// When its owner was told how it ended.
     pub notified: Option<Timestamp>,
+    /// Its [`retries`](Job::retries) when how it ended was last planned to be announced to its owner's programs.
+    pub announced: Option<u32>,
 }
 
 impl Job {
@@ -166,7 +168,13 @@ impl Job {
             finished: None,
             updated: now,
             notified: None,
+            announced: None,
         }
+    }
+
+    /// Whether it is planned to tell its owner's programs how it ended since it was last asked for.
+    pub fn is_announced(&self) -> bool {
+        self.announced == Some(self.retries)
     }
 
     /// The queue of the messages that request its conversion.

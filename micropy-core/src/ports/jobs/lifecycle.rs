@@ -147,4 +147,8 @@ pub trait Jobs: Send + Sync {
 
     /// Records that the owner of a done or failed job was notified. [`Error::Rejected`] in any other state.
     async fn notified(&self, id: Id) -> Result<(), Error>;
+
+    /// Records that it is planned to tell the owner's programs how the job ended that had so many
+    /// [`retries`](Job::retries), in any state: later ends are other news.
+    async fn announced(&self, id: Id, retries: u32) -> Result<(), Error>;
 }

@@ -280,6 +280,14 @@ impl Jobs for MemoryJobs {
     async fn notified(&self, id: Id) -> Result<(), Error> {
         self.change(id, None, Entry::notified).map(drop)
     }
+
+    async fn announced(&self, id: Id, retries: u32) -> Result<(), Error> {
+        let announced = |entry: &mut Entry, _| {
+            entry.announced(retries);
+            Ok(())
+        };
+        self.change(id, None, announced).map(drop)
+    }
 }
 
 #[async_trait]

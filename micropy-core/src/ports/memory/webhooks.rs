@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::lock;
 use crate::ports::webhooks::{
-    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, later, too_many,
+    Deliveries, Delivery, DeliveryState, Endpoint, Endpoints, Error, LONGEST_PAUSE, Outgoing,
+    later, too_many,
 };
 use crate::ports::{Clock, Id, Timestamp};
 
@@ -19,7 +20,32 @@ pub struct MemoryWebhooks {
 #[derive(Default)]
 struct Contents {
     endpoints: BTreeMap<Id, Endpoint>,
-    deliveries: BTreeMap<Id, Delivery>,
+    deliveries: BTreeMap<Id, Outgoing>,
+}
+
+impl Contents {
+    /// How many deliveries to an endpoint are pending, beside this one.
+    fn pending(&self, endpoint: Id, except: Id) -> usize {
+        let all = self.deliveries.values().map(|kept| &kept.delivery);
+        let pending = all.filter(|d| d.state == DeliveryState::Pending);
+        pending
+            .filter(|d| d.endpoint == endpoint && d.id != except)
+            .count()
+    }
+
+    /// Forgets what was sent to an endpoint and has ended, but the latest `most`.
+    fn forget_oldest(&mut self, endpoint: Id, most: usize) {
+        let all = self.deliveries.values().map(|kept| &kept.delivery);
+        let mut ended: Vec<_> = all
+            .filter(|d| d.endpoint == endpoint && d.state != DeliveryState::Pending)
+            .map(|d| (d.updated, d.id))
+            .collect();
+        ended.sort_unstable();
+        ended.truncate(ended.len().saturating_sub(most));
+        for (_, id) in ended {
+            self.deliveries.remove(&id);
+        }
+    }
 }
 
 impl MemoryWebhooks {
@@ -68,7 +94,8 @@ impl Endpoints for MemoryWebhooks {
         match contents.endpoints.get(&id) {
             Some(endpoint) if endpoint.owner == owner => {
                 contents.endpoints.remove(&id);
-                contents.deliveries.retain(|_, d| d.endpoint != id);
+                let others = |kept: &Outgoing| kept.delivery.endpoint != id;
+                contents.deliveries.retain(|_, kept| others(kept));
                 Ok(())
             }
             _ => Err(Error::NotFound),
@@ -78,39 +105,29 @@ impl Endpoints for MemoryWebhooks {
     async fn remove_owner(&self, owner: &str) -> Result<(), Error> {
         let mut contents = lock(&self.contents);
         contents.endpoints.retain(|_, e| e.owner != owner);
-        contents.deliveries.retain(|_, d| d.owner != owner);
+        let others = |kept: &Outgoing| kept.delivery.owner != owner;
+        contents.deliveries.retain(|_, kept| others(kept));
         Ok(())
     }
 }
 
 #[async_trait]
 impl Deliveries for MemoryWebhooks {
-    async fn plan(&self, planned: &[Delivery], most: usize) -> Result<(), Error> {
-        let deliveries = &mut lock(&self.contents).deliveries;
-        let mut after = deliveries.clone();
-        for delivery in planned {
-            let known = after.entry(delivery.id);
-            known.or_insert_with(|| delivery.clone());
+    async fn plan(&self, planned: &[Outgoing], most: usize) -> Result<(), Error> {
+        let mut contents = lock(&self.contents);
+        for outgoing in planned {
+            let Delivery { id, endpoint, .. } = outgoing.delivery;
+            if contents.deliveries.contains_key(&id) {
+                continue;
+            }
+            let mut outgoing = outgoing.clone();
+            if contents.pending(endpoint, id) >= most {
+                outgoing.delivery.state = DeliveryState::Failed;
+                outgoing.delivery.answer = Some(too_many(most));
+            }
+            contents.deliveries.insert(id, outgoing);
+            contents.forget_oldest(endpoint, most);
         }
-        let is_new = after.len() > deliveries.len();
-        let Some(owner) = planned.first().filter(|_| is_new).map(|first| &first.owner) else {
-            return Ok(());
-        };
-        let count = after.values().filter(|d| d.owner == *owner).count();
-        let mut ended: Vec<_> = after
-            .values()
-            .filter(|d| d.owner == *owner && d.state != DeliveryState::Pending)
-            .map(|d| (d.updated, d.id))
-            .collect();
-        let excess = count.saturating_sub(most);
-        if ended.len() < excess {
-            return Err(too_many(most));
-        }
-        ended.sort_unstable();
-        for (_, id) in ended.into_iter().take(excess) {
-            after.remove(&id);
-        }
-        *deliveries = after;
         Ok(())
     }
 
@@ -118,32 +135,38 @@ impl Deliveries for MemoryWebhooks {
         &self,
         except: &[String],
         term: Duration,
-    ) -> Result<Option<Delivery>, Error> {
+    ) -> Result<Option<Outgoing>, Error> {
         let now = self.clock.now();
         let is_due = |due| due <= now || due > now.plus(2 * LONGEST_PAUSE);
         let deliveries = &mut lock(&self.contents).deliveries;
         let due = deliveries
             .values_mut()
-            .filter(|d| d.state == DeliveryState::Pending && is_due(d.due))
-            .filter(|d| !except.contains(&d.owner))
-            .min_by_key(|d| (d.due, d.id));
-        Ok(due.map(|delivery| {
-            delivery.attempts += 1;
-            delivery.due = now.plus(term);
-            delivery.updated = later(now, delivery.updated);
-            delivery.clone()
+            .filter(|kept| {
+                let delivery = &kept.delivery;
+                delivery.state == DeliveryState::Pending
+                    && is_due(delivery.due)
+                    && !except.contains(&delivery.owner)
+            })
+            .min_by_key(|kept| (kept.delivery.due, kept.delivery.id));
+        Ok(due.map(|kept| {
+            kept.delivery.attempts += 1;
+            kept.delivery.due = now.plus(term);
+            kept.delivery.updated = later(now, kept.delivery.updated);
+            kept.clone()
         }))
     }
 
     async fn settle(&self, claimed: &Delivery) -> Result<(), Error> {
         let now = self.clock.now();
-        if let Some(kept) = lock(&self.contents).deliveries.get_mut(&claimed.id)
-            && kept.updated == claimed.updated
+        let mut contents = lock(&self.contents);
+        let kept = contents.deliveries.get_mut(&claimed.id);
+        if let Some(Outgoing { delivery, .. }) = kept
+            && delivery.updated == claimed.updated
         {
-            kept.state = claimed.state;
-            kept.due = claimed.due;
-            kept.answer = claimed.answer.clone();
-            kept.updated = later(now, kept.updated);
+            delivery.state = claimed.state;
+            delivery.due = claimed.due;
+            delivery.answer = claimed.answer.clone();
+            delivery.updated = later(now, delivery.updated);
         }
         Ok(())
     }
@@ -156,7 +179,8 @@ impl Deliveries for MemoryWebhooks {
         limit: usize,
     ) -> Result<Vec<Delivery>, Error> {
         let contents = lock(&self.contents);
-        let own = contents.deliveries.values().rev().filter(|d| {
+        let newest = contents.deliveries.values().rev();
+        let own = newest.map(|kept| &kept.delivery).filter(|d| {
             d.owner == owner
                 && job.is_none_or(|job| d.job == job)
                 && before.is_none_or(|before| d.id < before)
@@ -164,13 +188,16 @@ impl Deliveries for MemoryWebhooks {
         Ok(own.take(limit).cloned().collect())
     }
 
-    async fn resend(&self, owner: &str, id: Id) -> Result<Delivery, Error> {
+    async fn resend(&self, owner: &str, id: Id, most: usize) -> Result<Delivery, Error> {
         let now = self.clock.now();
         let mut contents = lock(&self.contents);
-        let delivery = contents.deliveries.get_mut(&id);
-        let delivery = delivery
-            .filter(|d| d.owner == owner)
-            .ok_or(Error::NotFound)?;
+        let kept = contents.deliveries.get(&id).map(|kept| &kept.delivery);
+        let own = kept.filter(|d| d.owner == owner).ok_or(Error::NotFound)?;
+        if contents.pending(own.endpoint, id) >= most {
+            return Err(Error::Rejected(too_many(most)));
+        }
+        let kept = contents.deliveries.get_mut(&id).ok_or(Error::NotFound)?;
+        let delivery = &mut kept.delivery;
         delivery.state = DeliveryState::Pending;
         delivery.attempts = 0;
         delivery.due = now;
@@ -178,9 +205,17 @@ impl Deliveries for MemoryWebhooks {
         Ok(delivery.clone())
     }
 
-    async fn forget_deliveries(&self, before: Timestamp) -> Result<(), Error> {
+    async fn remove_deliveries(&self, owner: &str, job: Id) -> Result<(), Error> {
+        let is_about = |d: &Delivery| d.owner == owner && d.job == job;
         let deliveries = &mut lock(&self.contents).deliveries;
-        deliveries.retain(|_, d| d.state == DeliveryState::Pending || d.updated >= before);
+        deliveries.retain(|_, kept| !is_about(&kept.delivery));
+        Ok(())
+    }
+
+    async fn forget_deliveries(&self, before: Timestamp) -> Result<(), Error> {
+        let is_kept = |d: &Delivery| d.state == DeliveryState::Pending || d.updated >= before;
+        let deliveries = &mut lock(&self.contents).deliveries;
+        deliveries.retain(|_, kept| is_kept(&kept.delivery));
         Ok(())
     }
 }
