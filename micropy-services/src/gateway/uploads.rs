@@ -410,11 +410,7 @@ impl Gateway {
     }
 
     /// The owner's job with this key, where there is one: the request is repeated, or is another with its key.
-    pub(super) async fn first_request(
-        &self,
-        owner: &str,
-        key: Option<&str>,
-    ) -> Result<Option<Job>, Problem> {
+    async fn first_request(&self, owner: &str, key: Option<&str>) -> Result<Option<Job>, Problem> {
         let Some(key) = key else {
             return Ok(None);
         };
@@ -425,9 +421,10 @@ impl Gateway {
         }
     }
 
-    /// Whether the owner has a job with the same key: the request is repeated.
-    pub(super) async fn is_known(&self, owner: &str, key: Option<&str>) -> Result<bool, Problem> {
-        Ok(self.first_request(owner, key).await?.is_some())
+    /// The job of the request that `job`, which is not in the ledger yet, repeats.
+    pub(super) async fn repeated(&self, job: &Job) -> Result<Option<Job>, Problem> {
+        let first = self.first_request(&job.owner, job.key.as_deref()).await?;
+        Ok(first.map(|first| repeated(first, job)).transpose()?)
     }
 
     /// Removes the jobs of this request, but not those of an earlier one that it repeats.
@@ -492,9 +489,8 @@ impl Gateway {
             if self.has_ended(session).await {
                 return Err(Problem::session_ended());
             }
-            let first = self.first_request(&again.owner, again.key.as_deref());
-            let first = first.await?.ok_or_else(Problem::first_removed)?;
-            return Ok(repeated(first, &again)?);
+            let first = self.repeated(&again).await?;
+            return first.ok_or_else(Problem::first_removed);
         }
         let (room, limit, too_large) = self.reserve(session, file.most).await?;
         let room = Arc::new(room);
@@ -511,25 +507,17 @@ impl Gateway {
             let _ = self.ports.videos.delete(job.source).await;
             return Err(Problem::session_ended());
         }
-        let admission = self.admission.lock(&session.email).await;
-        room.settle(job.source_bytes);
-        // MP3s may have used up the quota meanwhile, or uploads by way of another gateway.
-        let is_allowed = match self.is_known(&job.owner, job.key.as_deref()).await {
-            Ok(true) => Ok(()),
-            Ok(false) => self.check_quota(session, job.source_bytes).await,
-            Err(e) => Err(e),
+        let mut is_submitted = false;
+        let submitting = async {
+            is_submitted = true;
+            self.ports.submit(job.clone()).await
         };
-        if let Err(problem) = is_allowed {
+        let admitted = self.admit(session, &job, Some(&room), submitting).await;
+        if !is_submitted {
             // Where this fails, the sweeper removes it.
             let _ = self.ports.videos.delete(job.source).await;
-            return Err(problem);
         }
-        let own = job.id;
-        let job = self.ports.submit(job).await?;
-        drop(admission);
-        if job.id == own {
-            self.take_back_if_ended(session, own).await?;
-        }
+        let job = admitted?;
         self.metrics.uploaded(job.source_bytes);
         tracing::info!(job_id = %job.id, bytes = job.source_bytes, "video received");
         Ok(job)
@@ -573,6 +561,9 @@ pub mod hostile;
 mod joined;
 
 #[cfg(test)]
+mod fleeting;
+
+#[cfg(test)]
 mod tests {
     use std::convert::Infallible;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -585,6 +576,7 @@ mod tests {
     use micropy_core::ports::{Auth as _, binding};
     use tower::ServiceExt as _;
 
+    use super::fleeting::Fleeting;
     use super::*;
     use crate::Ports;
     use crate::accounts::{Accounts as _, Credentials, LocalAccounts, Secret};
@@ -730,6 +722,53 @@ mod tests {
                 assert_eq!(response.status(), status, "{path}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_removed_at_this_moment_leaves_its_place_to_no_upload_of_any_size() {
+        const MOST: u64 = 100;
+        let (gateway, ports, token) = gateway().await;
+        let mut gateway = gateway.limits(crate::gateway::Limits {
+            upload: MOST,
+            ..Default::default()
+        });
+        gateway.ports.jobs = Arc::new(Fleeting(ports.jobs.clone()));
+        for (again, refused) in [(8, 503), (MOST + 1, 422)] {
+            for (length, status) in [(8, 201), (again, refused)] {
+                let request = upload_to("/api/v1/tus", &token, Body::empty());
+                let mut request = with_key(request, "first");
+                let length = length.into();
+                request.headers_mut().insert("upload-length", length);
+                let response = gateway.router().oneshot(request).await.unwrap();
+                assert_eq!(response.status(), status);
+            }
+            assert_eq!(ports.jobs.usage(ANN).await.unwrap().jobs, 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_request_that_is_repeated_before_it_has_ended_one_is_stored() {
+        let (gateway, ports, token) = gateway().await;
+        let upload = |body| {
+            let request = with_key(upload_to("/api/v1/uploads", &token, body), "first");
+            tokio::spawn(gateway.router().oneshot(request))
+        };
+        let (sender, body) = endless(&format!("{HEAD}\r\n\0\0\0\u{8}"));
+        let slow = upload(body);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let quick = upload(Body::from(video())).await.unwrap().unwrap();
+        sender.send("ftyp\r\n--x--\r\n".into()).await.unwrap();
+        drop(sender);
+        let slow = slow.await.unwrap().unwrap();
+        assert_eq!(
+            (quick.status().as_u16(), slow.status().as_u16()),
+            (201, 201)
+        );
+        assert_eq!(stored(&ports).await, [8]);
+        assert_eq!(ports.jobs.usage(ANN).await.unwrap().jobs, 1);
+        assert_eq!(gateway.admission.on_their_way(ANN), 0);
     }
 
     #[tokio::test]

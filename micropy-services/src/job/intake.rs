@@ -134,6 +134,14 @@ impl Ports {
         }
     }
 
+    /// Creates the job of a resumable upload. A repeated request gets the job of the first one, if it asks for the same.
+    pub async fn begin_upload(&self, job: &Job) -> Result<Job, IntakeError> {
+        match self.jobs.create(job, None).await? {
+            Created::New(_) => Ok(job.clone()),
+            Created::Existing(first) => repeated(*first, job),
+        }
+    }
+
     /// Queues a job whose resumable upload is complete.
     ///
     /// It may be called again after a crash at any point: it then does what is left to do.
@@ -221,7 +229,7 @@ pub fn repeated(first: Job, job: &Job) -> Result<Job, IntakeError> {
 }
 
 /// Whether `job` asks for what `first` asked for, with the same key.
-pub fn is_repetition(first: &Job, job: &Job) -> bool {
+fn is_repetition(first: &Job, job: &Job) -> bool {
     match (&first.fingerprint, &job.fingerprint) {
         (Some(first), Some(again)) => first == again,
         // The job of a program that kept no fingerprints.
