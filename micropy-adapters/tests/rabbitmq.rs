@@ -270,6 +270,35 @@ async fn consumers_share_what_there_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_waits_for_goes_to_another() {
+    let url = broker!("rabbitmq what_nobody_waits_for_goes_to_another");
+    let (stranger, name) = (Stranger::connect(&url).await, unique("ahead"));
+    let open = || RabbitmqQueue::open(&url, &name, 3).unwrap();
+    let busy = open();
+    for round in 0..2u8 {
+        for n in 0..3u8 {
+            busy.publish(vec![round, n]).await.unwrap();
+        }
+        let held = receive(&busy).await;
+        while stranger.count(&name).await > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let (idle, mut others) = (open(), BTreeSet::new());
+        for _ in 0..2 {
+            let other = timeout(3 * RECOVERY, idle.receive()).await;
+            let other = other.expect("sent ahead to the busy one").unwrap();
+            others.insert(other.payload().to_vec());
+            other.ack().await.unwrap();
+        }
+        assert_eq!(others, BTreeSet::from([vec![round, 1], vec![round, 2]]));
+        idle.close().await;
+        held.ack().await.unwrap();
+    }
+    busy.close().await;
+    assert_eq!(stranger.count(&name).await, 0, "each was delivered once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_for_an_absent_queue_is_not_lost() {
     let url = broker!("rabbitmq a_message_for_an_absent_queue_is_not_lost");
     let (stranger, name) = (Stranger::connect(&url).await, unique("absent"));

@@ -3,6 +3,7 @@
 import pytest
 from standardwebhooks import Webhook
 
+from harness.clips import GOOD
 from harness.clock import until
 from harness.hooks import Receiver
 from harness.servers.fickle import Fickle
@@ -116,6 +117,21 @@ def test_cancelling_ends_the_reading(ann, fickle):
     asked = len(fickle.requests)
     until(lambda: False, seconds=6)
     assert len(fickle.requests) == asked, "it is still read"
+
+
+def test_servers_that_send_slowly_keep_no_upload_waiting(importing, fickle):
+    # 21 KiB a second are enough to go on, and would take minutes.
+    fickle.slow = 3
+    ann, bob, carol = (importing.user(f"{name}.of.slow.urls@example.com") for name in ("ann", "bob", "carol"))
+    imports = [(user, user.ask("POST", "/api/v1/imports", {"url": f"{fickle.url}/first.mp4"}).json()["id"])
+               for user in (ann, ann, carol)]
+    states = lambda: [user.get(f"/api/v1/jobs/{id}").json()["state"] for user, id in imports]
+    assert until(lambda: "running" in states())
+    until(lambda: states().count("running") == 2, seconds=5)
+    assert bob.uploaded(GOOD)["state"] == "done"
+    assert sorted(states()) == ["queued", "queued", "running"], "one of two workers reads URLs"
+    for user, id in imports:
+        user.act(id, "cancel")
 
 
 def test_a_program_needs_to_be_allowed_to_convert(ann, importing, web):

@@ -2,12 +2,14 @@
 
 import json
 import os
+import signal
 
 import pytest
 from standardwebhooks import Webhook
 
 from harness import SONG
-from harness.clips import GOOD
+from harness.clips import GOOD, Clip, repeated
+from harness.clock import until
 from harness.fleet import IMPORT, SERVICES, VIDEO
 from harness.hooks import Receiver
 from harness.servers import nginx
@@ -77,3 +79,21 @@ def test_no_flask_converter_is_given_an_import(fleet, ann, web):
     told = json.loads(body)
     assert (method.routing_key, told["job_id"], told["mp3_fid"]) == (IMPORT, id, None)
     assert web.url not in body.decode(), "the ledger has the URL, which may hold a secret"
+
+
+def test_an_import_waits_for_no_converter_that_is_at_work(fleet, ann, bob, web, tmp_path):
+    one = ALLOWED | {"workers": 1}
+    fleet.become("auth", gateway=ALLOWED, **{"converter-1": one})
+    busy = fleet.service("converter-1")
+    long = bob.upload(Clip("long.m4a", repeated(tmp_path / "long.m4a", 400)), patience=120).job_id
+    assert until(busy.workers)
+    [worker] = busy.workers()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        id = imported(ann, f"{web.url}/song.mp4")
+        fleet.become("auth", gateway=ALLOWED, **{"converter-1": one, "converter-2": one})
+        assert ann.job(id, seconds=60)["state"] == "done"
+        assert bob.job(long, seconds=0)["state"] == "running"
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    assert bob.job(long, seconds=120)["state"] == "done"

@@ -39,6 +39,14 @@ impl<K: Eq + Hash> Turns<K> {
         }
     }
 
+    /// The turn of `who`, if that is now.
+    pub fn take(&self, who: K) -> Option<Turn> {
+        let permit = self.turns_of(who).try_acquire_owned().ok()?;
+        Some(Turn {
+            _permit: Some(permit),
+        })
+    }
+
     fn turns_of(&self, who: K) -> Arc<Semaphore> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = known.get(&who).and_then(Weak::upgrade) {
@@ -67,8 +75,11 @@ mod tests {
         let _second = turns.wait(here).await;
         let waits = |from| tokio::time::timeout(Duration::from_secs(60), turns.wait(from));
         assert!(waits(here).await.is_err(), "two at a time");
+        assert!(turns.take(here).is_none());
         assert!(waits(there).await.is_ok(), "another is served");
+        assert!(turns.take(there).is_some());
         drop(first);
+        assert!(turns.take(here).is_some());
         assert!(waits(here).await.is_ok(), "the next");
     }
 

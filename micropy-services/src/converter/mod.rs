@@ -48,6 +48,9 @@ const MAX_OUTAGES: u32 = 20;
 const MAX_DELIVERIES: u32 = 40;
 /// How long the server of a URL may take to send the video's first bytes.
 const OPENING: Duration = Duration::from_secs(60);
+/// The first pause of an import whose owner has one under way. It grows with each delivery, up to the longest.
+const IMPORT_PAUSE: Duration = Duration::from_secs(2);
+const LONGEST_IMPORT_PAUSE: Duration = Duration::from_secs(30);
 /// The first pause of a job whose stores are unavailable. It doubles each time, up to the longest.
 const UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_UNAVAILABLE_PAUSE: Duration = Duration::from_secs(5 * 60);
@@ -104,6 +107,8 @@ pub struct ConverterService {
     largest_import: u64,
     /// Owners whose MP3s are being stored, one at a time: each then sees what those before it take.
     storing: Arc<Turns<String>>,
+    /// Owners whose URLs are being read, one at a time: the servers of one user keep no more than one worker.
+    importing: Arc<Turns<String>>,
     /// Whether the stores are the ledger's.
     stores: Arc<StoreCheck>,
 }
@@ -155,6 +160,7 @@ impl ConverterService {
             quota: Limits::default().quota_bytes,
             largest_import: Limits::default().upload,
             storing: Arc::new(Turns::new(1)),
+            importing: Arc::new(Turns::new(1)),
         }
     }
 
@@ -192,6 +198,9 @@ impl ConverterService {
     }
 
     /// How many videos to convert at the same time. The default is one for every two cores.
+    ///
+    /// Videos behind URLs take as long as their servers like. So each user has one of them read at a time, and of
+    /// several workers one is left to videos that were uploaded.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers.max(1);
@@ -217,9 +226,14 @@ impl ConverterService {
         tasks.spawn(outbox::run(self.ports.clone(), shutdown.clone()));
         let (cut_off, _timer) = inbox::cut_off(shutdown.clone(), self.grace);
         if self.stores.passed(&shutdown).await.is_some() {
-            for _ in 0..self.workers {
+            for worker in 0..self.workers {
+                let topics: &[Topic] = match worker {
+                    // Where there is a second one, no server of a URL keeps it.
+                    1 => &[Topic::Video],
+                    _ => &[Topic::Video, Topic::Import],
+                };
                 let (shutdown, cut_off) = (shutdown.clone(), cut_off.clone());
-                tasks.spawn(self.clone().work_through_queue(shutdown, cut_off));
+                tasks.spawn(self.clone().work_through_queue(topics, shutdown, cut_off));
             }
         }
         while let Some(ended) = tasks.join_next().await {
@@ -229,15 +243,18 @@ impl ConverterService {
         }
     }
 
-    async fn work_through_queue(self, shutdown: CancellationToken, cut_off: CancellationToken) {
+    async fn work_through_queue(
+        self,
+        topics: &[Topic],
+        shutdown: CancellationToken,
+        cut_off: CancellationToken,
+    ) {
         let stopping = Stopping {
             shutdown: &shutdown,
             cut_off: &cut_off,
         };
         let handle = |delivery, body| self.handle(delivery, body, stopping);
-        self.ports
-            .work_through(&[Topic::Video, Topic::Import], &shutdown, handle)
-            .await;
+        self.ports.work_through(topics, &shutdown, handle).await;
     }
 
     async fn handle(
@@ -256,11 +273,21 @@ impl ConverterService {
         };
         // What was requested before the owner cancelled and retried it is void: there is another message, which stands
         // where the retry put it. Otherwise each cancelled job would keep its place in the queue.
-        if let Ok(job) = self.ports.jobs.get(id).await
-            && body.retries < job.retries
-        {
+        let job = self.ports.jobs.get(id).await.ok();
+        if job.as_ref().is_some_and(|job| body.retries < job.retries) {
             return delivery.ack().await;
         }
+        let _importing = match job.filter(|job| job.origin.is_some()) {
+            Some(import) => match self.importing.take(import.owner) {
+                Some(turn) => Some(turn),
+                // It is not kept here meanwhile: another converter may take it.
+                None => {
+                    let pause = IMPORT_PAUSE.saturating_mul(delivery.attempt());
+                    return delivery.retry(pause.min(LONGEST_IMPORT_PAUSE)).await;
+                }
+            },
+            None => None,
+        };
         match self.ports.jobs.begin(id, LEASE).await {
             Ok(Begin::Started(lease, job)) => {
                 self.request_next();
@@ -752,6 +779,15 @@ mod tests {
         job.id
     }
 
+    async fn import(ports: &Ports, owner: &str) -> Id {
+        let job = Job {
+            state: State::Queued,
+            origin: Some("https://example.com/talk.mp4".into()),
+            ..Job::new(ports.new_id(), owner, ports.new_id(), ports.clock.now())
+        };
+        ports.submit(job).await.unwrap().id
+    }
+
     async fn is_so(condition: impl AsyncFn() -> bool) -> bool {
         let holds = async {
             while !condition().await {
@@ -895,6 +931,42 @@ mod tests {
         async fn open(&self, _: &str) -> Result<Box<dyn RemoteVideo>, origins::Error> {
             std::future::pending().await
         }
+    }
+
+    #[tokio::test]
+    async fn servers_that_send_slowly_keep_one_worker_of_each_user_and_never_all() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let (clock, folder) = (
+            Arc::new(ManualClock::new(now)),
+            tempfile::tempdir().unwrap(),
+        );
+        let ports = Ports {
+            origins: Some(Arc::new(Trickling)),
+            ..Ports::in_memory(clock.clone())
+        };
+        let service = ConverterService::new(ports.clone(), worker(folder.path())).workers(3);
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(service.run(shutdown.clone()));
+        let state = async |id| ports.jobs.get(id).await.unwrap().state;
+        // Before their servers are given up.
+        let soon = async |id, wanted| {
+            let holds = is_so(async || state(id).await == wanted);
+            timeout(OPENING / 3, holds).await.is_ok()
+        };
+        let first = import(&ports, ANN).await;
+        assert!(soon(first, State::Running).await);
+        let second = import(&ports, ANN).await;
+        let bobs = import(&ports, BOB).await;
+        assert!(soon(bobs, State::Running).await, "another has a turn");
+        let upload = accept(&ports, BOB).await;
+        assert!(soon(upload, State::Done).await, "a worker is left");
+        assert_eq!(state(second).await, State::Queued);
+
+        clock.advance(LONGEST_IMPORT_PAUSE);
+        ports.jobs.cancel(first).await.unwrap();
+        assert!(soon(second, State::Running).await, "her next one");
+        shutdown.cancel();
+        running.abort();
     }
 
     #[tokio::test(start_paused = true)]

@@ -138,6 +138,8 @@ pub enum Rejection {
     TooSlow,
     #[error("This is not an MP4, M4A, MOV or 3GP file.")]
     NotMp4,
+    #[error("This Idempotency-Key belongs to another request.")]
+    KeyReused,
     #[error("The checksum does not match.")]
     Checksum,
     #[error("Another connection continues the upload.")]
@@ -159,9 +161,11 @@ impl Rejection {
 impl From<Rejection> for UploadError {
     fn from(rejection: Rejection) -> Self {
         match rejection {
-            Rejection::TooLarge(_) | Rejection::Quota | Rejection::NotMp4 | Rejection::Checksum => {
-                UploadError::Refused(rejection.into())
-            }
+            Rejection::TooLarge(_)
+            | Rejection::Quota
+            | Rejection::NotMp4
+            | Rejection::KeyReused
+            | Rejection::Checksum => UploadError::Refused(rejection.into()),
             Rejection::TooSlow
             | Rejection::Superseded
             | Rejection::SessionEnded

@@ -110,19 +110,11 @@ pub async fn import(
         .key
         .is_some()
         .then(|| fingerprint(&job, content.as_bytes()));
-    let (working, own) = (gateway.clone(), job.id);
+    let working = gateway.clone();
     // What is accepted is a job, also when the client goes away.
     let submitted = to_the_end(async move {
-        let _turn = working.admission.lock(&session.email).await;
-        // A request that is repeated needs no room.
-        if !working.is_known(&job.owner, job.key.as_deref()).await? {
-            working.check_quota(&session, 0).await?;
-        }
-        let job = working.ports.submit(job).await?;
-        if job.id == own {
-            working.take_back_if_ended(&session, own).await?;
-        }
-        Ok::<_, Problem>(job)
+        let submitting = working.ports.submit(job.clone());
+        working.admit(&session, &job, None, submitting).await
     });
     let job = submitted.await?;
     Ok((StatusCode::CREATED, Json(gateway.view(job).await)).into_response())

@@ -81,8 +81,12 @@ impl Problem {
 
     /// 422: the request is not the one that the key was used for.
     pub(super) fn key_reused() -> Self {
-        let detail = "This Idempotency-Key belongs to another request.";
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail)
+        Rejection::KeyReused.into()
+    }
+
+    /// 503: the job of the request that this one repeats was there when it began, and is no longer.
+    pub(super) fn first_removed() -> Self {
+        Self::busy("The job of this Idempotency-Key was removed meanwhile. Please try again.")
     }
 
     /// 429: too many attempts.
@@ -214,6 +218,7 @@ impl From<Rejection> for Problem {
             Rejection::SessionEnded => return Problem::session_ended(),
             Rejection::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Rejection::NotMp4 => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Rejection::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             // The status that tus names for it.
             Rejection::Checksum => StatusCode::from_u16(460).unwrap_or(StatusCode::BAD_REQUEST),
             Rejection::Superseded => StatusCode::CONFLICT,

@@ -10,6 +10,7 @@ use super::Gateway;
 use super::body::Rejection;
 use super::problem::Problem;
 use super::session::Session;
+use crate::job::intake::IntakeError;
 
 /// Conversions that one user may cancel, or delete, within five minutes after they were requested. Each leaves a message
 /// in the queue that stands before those of others, and takes a worker a moment.
@@ -183,13 +184,43 @@ impl Gateway {
     }
 
     /// Rejects a video that is larger than the user may store.
-    pub async fn check_quota(&self, session: &Session, bytes: u64) -> Result<(), Problem> {
+    async fn check_quota(&self, session: &Session, bytes: u64) -> Result<(), Problem> {
         self.check_pace(session)?;
         let (limit, rejection) = self.upload_limit(self.remaining_quota(session).await?);
         match bytes <= limit {
             true => Ok(()),
             false => Err(rejection.into()),
         }
+    }
+
+    /// Creates a job by `create`, if its owner may have it; `room` was reserved for its video, which has arrived. A request
+    /// that is repeated needs no room, however much is left since the first, and gets the job of that one.
+    ///
+    /// Then nothing is created: the first job may be removed at any moment, and for a new one in its place nobody would
+    /// have looked whether there is room.
+    pub async fn admit(
+        &self,
+        session: &Session,
+        job: &Job,
+        room: Option<&Reservation>,
+        create: impl Future<Output = Result<Job, IntakeError>>,
+    ) -> Result<Job, Problem> {
+        let turn = self.admission.lock(&session.email).await;
+        if let Some(room) = room {
+            room.settle(job.source_bytes);
+        }
+        if let Some(first) = self.repeated(job).await? {
+            return Ok(first);
+        }
+        // MP3s may have used up the quota meanwhile, or uploads by way of another gateway.
+        self.check_quota(session, job.source_bytes).await?;
+        let created = create.await?;
+        drop(turn);
+        // By way of another gateway, the same request may have come first.
+        if created.id == job.id {
+            self.take_back_if_ended(session, created.id).await?;
+        }
+        Ok(created)
     }
 
     /// Reserves room for a video that is about to arrive, of at most so many bytes where that is known. Returns the

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{StreamExt, stream};
-use micropy_core::ports::jobs::{Created, Job, State as JobState};
+use micropy_core::ports::jobs::{Job, State as JobState};
 use micropy_core::ports::storage::{self, Upload, UploadError};
 use micropy_core::ports::{Id, Timestamp};
 use sha1::Sha1;
@@ -29,7 +29,7 @@ use super::session::{OwnJob, Session};
 use super::uploads::{clean_name, idempotency_key};
 use super::view::system_time;
 use super::{Gateway, Shared};
-use crate::job::intake::{Submission, fingerprint, is_repetition};
+use crate::job::intake::{Submission, fingerprint};
 use crate::job::options::{ConversionOptions, JoinedVideo, check_videos};
 
 const VERSION: HeaderValue = HeaderValue::from_static("1.0.0");
@@ -100,6 +100,7 @@ pub async fn options(State(gateway): State<Shared>) -> Response {
         (status = 412, description = "Another version of tus", body = Problem),
         (status = 422, description = "The Idempotency-Key of another upload", body = Problem),
         UploadProblems,
+        (status = 503, description = "Nothing was accepted; see Retry-After", body = Problem),
     )
 )]
 pub async fn create(
@@ -128,22 +129,15 @@ pub async fn create(
     // The bytes are still to come.
     job.fingerprint = (job.key.as_ref()).map(|_| fingerprint(&job, &length.to_be_bytes()));
     let mut offset = 0;
-    let admission = gateway.admission.lock(&session.email).await;
-    // A request that is repeated needs no room, however much is left since the first.
-    if !gateway.is_known(&job.owner, job.key.as_deref()).await? {
-        gateway.check_quota(&session, length).await?;
-    }
-    let created = gateway.ports.jobs.create(&job, None).await?;
-    drop(admission);
-    if matches!(created, Created::New(_)) {
-        gateway.take_back_if_ended(&session, job.id).await?;
-    }
-    if let Created::Existing(first) = created {
-        if !is_repetition(&first, &job) {
-            return Err(Problem::key_reused());
-        }
-        job = not_cancelled(*first)?;
-        offset = gateway.settled_offset(&job).await?;
+    let beginning = gateway.ports.begin_upload(&job);
+    let begun = gateway.admit(&session, &job, None, beginning).await?;
+    if begun.id != job.id {
+        job = not_cancelled(begun)?;
+        offset = match gateway.settled_offset(&job).await {
+            // It was there a moment ago. Clients give up where there is nothing.
+            Err(e) if e.status() == StatusCode::NOT_FOUND => return Err(Problem::first_removed()),
+            offset => offset?,
+        };
     }
     let carries_bytes = content_type(request.headers()) == Some(OFFSET_TYPE);
     if job.state == JobState::Receiving && offset == 0 && (carries_bytes || length == 0) {

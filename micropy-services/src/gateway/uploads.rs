@@ -26,7 +26,7 @@ use super::slots::{Slot, Slots, share};
 use super::view::JobView;
 use super::{Gateway, Shared};
 use crate::http::hold_text;
-use crate::job::intake::{Submission, to_the_end};
+use crate::job::intake::{Submission, repeated, to_the_end};
 use crate::job::options::{ConversionOptions, MAX_VALUE};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -414,16 +414,22 @@ impl Gateway {
         Ok(jobs.iter().any(|job| job.key.as_ref() == Some(&next)))
     }
 
-    /// Whether the owner has a job with the same key: the request is repeated.
-    pub(super) async fn is_known(&self, owner: &str, key: Option<&str>) -> Result<bool, Problem> {
+    /// The owner's job with this key, where there is one: the request is repeated, or is another with its key.
+    async fn first_request(&self, owner: &str, key: Option<&str>) -> Result<Option<Job>, Problem> {
         let Some(key) = key else {
-            return Ok(false);
+            return Ok(None);
         };
         match self.ports.jobs.by_key(owner, key).await {
-            Ok(_) => Ok(true),
-            Err(jobs::Error::NotFound) => Ok(false),
+            Ok(first) => Ok(Some(first)),
+            Err(jobs::Error::NotFound) => Ok(None),
             Err(e) => Err(e.into()),
         }
+    }
+
+    /// The job of the request that `job`, which is not in the ledger yet, repeats.
+    pub(super) async fn repeated(&self, job: &Job) -> Result<Option<Job>, Problem> {
+        let first = self.first_request(&job.owner, job.key.as_deref()).await?;
+        Ok(first.map(|first| repeated(first, job)).transpose()?)
     }
 
     /// Removes the jobs of this request, but not those of an earlier one that it repeats.
@@ -471,22 +477,7 @@ impl Gateway {
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
         E: Send + 'static,
     {
-        // A request that is repeated needs no room, however much is left since the first.
-        let (room, limit, too_large) = match self
-            .is_known(&submission.owner, submission.key.as_deref())
-            .await?
-        {
-            true => (
-                None,
-                self.limits.upload,
-                Rejection::TooLarge(self.limits.upload),
-            ),
-            false => {
-                let (room, limit, too_large) = self.reserve(session, file.most).await?;
-                (Some(Arc::new(room)), limit, too_large)
-            }
-        };
-        let checks = Checks {
+        let checks = |limit, too_large| Checks {
             limit,
             too_large,
             pause: self.limits.body_timeout,
@@ -494,12 +485,25 @@ impl Gateway {
             superseded: CancellationToken::new(),
             session_ended,
         };
-        let reserved = room.clone();
-        let video = checked(file.video, checks).map(move |piece| match (piece, &reserved) {
-            (Ok(piece), Some(room)) if !room.take(piece.len() as u64) => {
-                Err(Rejection::Quota.into())
+        let key = submission.key.as_deref();
+        if let Some(first) = self.first_request(&submission.owner, key).await? {
+            // It needs no room, however much is left since the first, and so nothing of it is stored.
+            let checks = checks(first.source_bytes, Rejection::KeyReused);
+            let video = checked(file.video, checks);
+            let again = self.ports.identify(submission, video, complete).await?;
+            if self.has_ended(session).await {
+                return Err(Problem::session_ended());
             }
-            (piece, _) => piece,
+            let first = self.repeated(&again).await?;
+            return first.ok_or_else(Problem::first_removed);
+        }
+        let (room, limit, too_large) = self.reserve(session, file.most).await?;
+        let room = Arc::new(room);
+        let reserved = room.clone();
+        let video = checked(file.video, checks(limit, too_large));
+        let video = video.map(move |piece| match piece {
+            Ok(piece) if !reserved.take(piece.len() as u64) => Err(Rejection::Quota.into()),
+            piece => piece,
         });
         let stored = self.ports.store(submission, Box::pin(video), complete);
         let job = stored.await?;
@@ -508,27 +512,17 @@ impl Gateway {
             let _ = self.ports.videos.delete(job.source).await;
             return Err(Problem::session_ended());
         }
-        let admission = self.admission.lock(&session.email).await;
-        if let Some(room) = room {
-            room.settle(job.source_bytes);
-        }
-        // MP3s may have used up the quota meanwhile, or uploads by way of another gateway.
-        let is_allowed = match self.is_known(&job.owner, job.key.as_deref()).await {
-            Ok(true) => Ok(()),
-            Ok(false) => self.check_quota(session, job.source_bytes).await,
-            Err(e) => Err(e),
+        let mut is_submitted = false;
+        let submitting = async {
+            is_submitted = true;
+            self.ports.submit(job.clone()).await
         };
-        if let Err(problem) = is_allowed {
+        let admitted = self.admit(session, &job, Some(&room), submitting).await;
+        if !is_submitted {
             // Where this fails, the sweeper removes it.
             let _ = self.ports.videos.delete(job.source).await;
-            return Err(problem);
         }
-        let own = job.id;
-        let job = self.ports.submit(job).await?;
-        drop(admission);
-        if job.id == own {
-            self.take_back_if_ended(session, own).await?;
-        }
+        let job = admitted?;
         self.metrics.uploaded(job.source_bytes);
         tracing::info!(job_id = %job.id, bytes = job.source_bytes, "video received");
         Ok(job)
@@ -572,6 +566,9 @@ pub mod hostile;
 mod joined;
 
 #[cfg(test)]
+mod fleeting;
+
+#[cfg(test)]
 mod tests {
     use std::convert::Infallible;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -584,10 +581,12 @@ mod tests {
     use micropy_core::ports::{Auth as _, binding};
     use tower::ServiceExt as _;
 
+    use super::fleeting::Fleeting;
     use super::*;
     use crate::Ports;
     use crate::accounts::{Accounts as _, Credentials, LocalAccounts, Secret};
 
+    const ANN: &str = "ann@example.com";
     const PIECE: usize = 64 * 1024;
 
     /// A form of `start`, so many pieces of `filler`, and `end`; and a counter of the pieces that were read.
@@ -656,7 +655,7 @@ mod tests {
         let secret = Secret::new("a secret of the tests, of more than 32 bytes");
         let accounts = LocalAccounts::new(users, clock, &secret);
         let ann = Credentials {
-            email: "ann@example.com".to_owned(),
+            email: ANN.to_owned(),
             password: "correct horse".to_owned(),
         };
         let token = accounts.register(ann, [192, 0, 2, 1].into()).await;
@@ -722,13 +721,59 @@ mod tests {
                 ("second", 403),
                 ("first", 201),
             ] {
-                let mut request = upload_to(path, &token, Body::from(video()));
-                let key = key.parse().unwrap();
-                request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+                let request = upload_to(path, &token, Body::from(video()));
+                let request = with_key(request, key);
                 let response = gateway.router().oneshot(request).await.unwrap();
                 assert_eq!(response.status(), status, "{path}");
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_removed_at_this_moment_leaves_its_place_to_no_upload_of_any_size() {
+        const MOST: u64 = 100;
+        let (gateway, ports, token) = gateway().await;
+        let mut gateway = gateway.limits(crate::gateway::Limits {
+            upload: MOST,
+            ..Default::default()
+        });
+        gateway.ports.jobs = Arc::new(Fleeting(ports.jobs.clone()));
+        for (again, refused) in [(8, 503), (MOST + 1, 422)] {
+            for (length, status) in [(8, 201), (again, refused)] {
+                let request = upload_to("/api/v1/tus", &token, Body::empty());
+                let mut request = with_key(request, "first");
+                let length = length.into();
+                request.headers_mut().insert("upload-length", length);
+                let response = gateway.router().oneshot(request).await.unwrap();
+                assert_eq!(response.status(), status);
+            }
+            assert_eq!(ports.jobs.usage(ANN).await.unwrap().jobs, 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_request_that_is_repeated_before_it_has_ended_one_is_stored() {
+        let (gateway, ports, token) = gateway().await;
+        let upload = |body| {
+            let request = with_key(upload_to("/api/v1/uploads", &token, body), "first");
+            tokio::spawn(gateway.router().oneshot(request))
+        };
+        let (sender, body) = endless(&format!("{HEAD}\r\n\0\0\0\u{8}"));
+        let slow = upload(body);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let quick = upload(Body::from(video())).await.unwrap().unwrap();
+        sender.send("ftyp\r\n--x--\r\n".into()).await.unwrap();
+        drop(sender);
+        let slow = slow.await.unwrap().unwrap();
+        assert_eq!(
+            (quick.status().as_u16(), slow.status().as_u16()),
+            (201, 201)
+        );
+        assert_eq!(stored(&ports).await, [8]);
+        assert_eq!(ports.jobs.usage(ANN).await.unwrap().jobs, 1);
+        assert_eq!(gateway.admission.on_their_way(ANN), 0);
     }
 
     #[tokio::test]
@@ -743,69 +788,134 @@ mod tests {
             };
             assert_eq!(status().await, 201, "{path}");
             // By way of another gateway: this one goes by what it has just found out.
-            users.remove("ann@example.com", None).await.unwrap();
+            users.remove(ANN, None).await.unwrap();
             assert_eq!(status().await, 401, "{path}");
-            let usage = ports.jobs.usage("ann@example.com").await.unwrap();
+            let usage = ports.jobs.usage(ANN).await.unwrap();
             assert_eq!(usage.jobs, 1, "{path}: the first alone");
         }
+    }
+
+    fn with_key(mut request: Request, key: &str) -> Request {
+        let key = key.parse().unwrap();
+        request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+        request
+    }
+
+    /// A body that lasts until the sender is dropped.
+    fn endless(start: &str) -> (tokio::sync::mpsc::Sender<Bytes>, Body) {
+        let (sender, mut receiver) = tokio::sync::mpsc::channel::<Bytes>(100);
+        sender.try_send(start.to_owned().into()).unwrap();
+        let body = stream::poll_fn(move |context| receiver.poll_recv(context));
+        (sender, Body::from_stream(body.map(Ok::<_, Infallible>)))
+    }
+
+    /// Bytes of each of the videos that are stored, or are on their way there.
+    async fn stored(ports: &Ports) -> Vec<u64> {
+        let all = ports.videos.list_older_than(Timestamp::MAX).await.unwrap();
+        all.map(|head| head.unwrap().bytes).collect().await
     }
 
     #[tokio::test]
     async fn a_user_has_no_more_bytes_on_their_way_than_the_quota_allows() {
         const QUOTA: usize = 10 * PIECE;
+        // Nor does a key allow more that had a job before.
+        let forms = ["/api/v1/uploads", "/api/v1/uploads?join=true"];
+        for (path, key) in forms
+            .map(|form| [(form, None), (form, Some("first"))])
+            .concat()
+        {
+            let (gateway, ports, token) = gateway().await;
+            let gateway = gateway.limits(crate::gateway::Limits {
+                quota_bytes: QUOTA as u64,
+                ..Default::default()
+            });
+            let first = upload_to(path, &token, Body::from(video()));
+            let first = gateway.router().oneshot(with_key(first, "first")).await;
+            assert_eq!(first.unwrap().status(), 201, "{path}");
+            // None of them ever ends, nor says how much there is to come.
+            let requests: Vec<_> = (0..20)
+                .map(|_| {
+                    let (sender, body) = endless(&format!("{HEAD}\r\n\0\0\0\u{8}ftyp"));
+                    let request = upload_to(path, &token, body);
+                    let request = match key {
+                        Some(key) => with_key(request, key),
+                        None => request,
+                    };
+                    (sender, tokio::spawn(gateway.router().oneshot(request)))
+                })
+                .collect();
+            for _ in 0..QUOTA / PIECE {
+                for (sender, _) in &requests {
+                    let _ = sender.send(Bytes::from(vec![0; PIECE])).await;
+                }
+                for _ in 0..100 {
+                    tokio::task::yield_now().await;
+                }
+                assert!(gateway.admission.on_their_way(ANN) <= QUOTA as u64);
+                let bytes: u64 = stored(&ports).await.iter().sum();
+                assert!(bytes <= QUOTA as u64, "{path} {key:?}: {bytes}");
+            }
+            let (senders, answers): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
+            drop(senders);
+            for answer in answers {
+                let status = answer.await.unwrap().unwrap().status().as_u16();
+                match key {
+                    Some(_) => assert_eq!(status, 422, "{path}"),
+                    None => assert!([400, 403].contains(&status), "{path}: {status}"),
+                }
+            }
+            assert_eq!(gateway.admission.on_their_way(ANN), 0);
+            let request = upload_to(path, &token, Body::from(video()));
+            let response = gateway.router().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), 201, "all of it is free again");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_repeated_request_stores_nothing() {
         let (gateway, ports, token) = gateway().await;
-        let gateway = gateway.limits(crate::gateway::Limits {
-            quota_bytes: QUOTA as u64,
-            ..Default::default()
-        });
-        // None of them ever ends, nor says how much there is to come.
-        let requests: Vec<_> = (0..20)
-            .map(|_| {
-                let (sender, mut receiver) = tokio::sync::mpsc::channel::<Bytes>(100);
-                let head = format!("{HEAD}\r\n\0\0\0\u{8}ftyp");
-                sender.try_send(head.into()).unwrap();
-                let body = stream::poll_fn(move |context| receiver.poll_recv(context));
-                let body = Body::from_stream(body.map(Ok::<_, Infallible>));
-                let request = upload_to("/api/v1/uploads", &token, body);
-                let router = gateway.router();
-                (sender, tokio::spawn(router.oneshot(request)))
-            })
-            .collect();
-        let stored = async || {
-            let mut bytes = 0;
-            let mut all = ports.videos.list_older_than(Timestamp::MAX).await.unwrap();
-            while let Some(head) = all.next().await {
-                bytes += head.unwrap().bytes as usize;
-            }
-            bytes
+        let other = video().replace("ftyp", "moov");
+        let shorter = video().replace("ftyp", "");
+        for (body, status) in [(video(), 201), (video(), 201), (other, 422), (shorter, 422)] {
+            let request = upload_to("/api/v1/uploads", &token, Body::from(body));
+            let request = with_key(request, "first");
+            let response = gateway.router().oneshot(request).await.unwrap();
+            assert_eq!(response.status(), status);
+            assert_eq!(stored(&ports).await, [8]);
+            assert_eq!(ports.jobs.usage(ANN).await.unwrap().jobs, 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_first_job_is_removed_meanwhile_is_to_be_repeated() {
+        let (gateway, ports, token) = gateway().await;
+        let upload = async |body| {
+            let request = with_key(upload_to("/api/v1/uploads", &token, body), "first");
+            let response = gateway.router().oneshot(request).await.unwrap();
+            response.status().as_u16()
         };
-        for _ in 0..QUOTA / PIECE {
-            for (sender, _) in &requests {
-                let _ = sender.send(Bytes::from(vec![0; PIECE])).await;
-            }
+        assert_eq!(upload(Body::from(video())).await, 201);
+        let (sender, body) = endless(&format!("{HEAD}\r\n\0\0\0\u{8}"));
+        let rest = async {
             for _ in 0..100 {
                 tokio::task::yield_now().await;
             }
-            assert!(gateway.admission.on_their_way("ann@example.com") <= QUOTA as u64);
-            assert!(stored().await <= QUOTA);
-        }
-        let (senders, answers): (Vec<_>, Vec<_>) = requests.into_iter().unzip();
-        drop(senders);
-        for answer in answers {
-            let status = answer.await.unwrap().unwrap().status();
-            assert!([400, 403].contains(&status.as_u16()), "{status}");
-        }
-        assert_eq!(gateway.admission.on_their_way("ann@example.com"), 0);
-        let request = upload_to("/api/v1/uploads", &token, Body::from(video()));
-        let response = gateway.router().oneshot(request).await.unwrap();
-        assert_eq!(response.status(), 201, "all of it is free again");
+            ports.remove_all(ANN).await.unwrap();
+            sender.send("ftyp\r\n--x--\r\n".into()).await.unwrap();
+            drop(sender);
+        };
+        let (status, ()) = tokio::join!(upload(body), rest);
+        assert_eq!(status, 503);
+        assert!(stored(&ports).await.is_empty());
+        assert_eq!(upload(Body::from(video())).await, 201);
+        assert_eq!(stored(&ports).await, [8]);
     }
 
     #[tokio::test]
     async fn a_user_has_so_many_uploads_at_the_same_time() {
         let (gateway, _, token) = gateway().await;
         let held: Vec<_> = (0..PER_USER)
-            .map(|_| gateway.uploads.take("ann@example.com").ok())
+            .map(|_| gateway.uploads.take(ANN).ok())
             .collect();
         assert!(held.iter().all(Option::is_some));
         let status = async || {

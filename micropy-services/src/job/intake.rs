@@ -73,27 +73,25 @@ impl Ports {
         complete: impl FnOnce(&mut Job) + Send,
     ) -> Result<Job, IntakeError> {
         let mut job = self.draft(submission);
-        // Whoever has no key repeats nothing that could be another request.
-        let digest = job
-            .key
-            .as_ref()
-            .map(|_| Arc::new(Mutex::new(Sha256::new())));
-        let video = match &digest {
-            Some(digest) => digested(video, digest.clone()),
-            None => video,
-        };
-        job.source_bytes = self
-            .videos
-            .put(job.source, &label(&job), video)
-            .await?
-            .bytes;
-        job.state = State::Queued;
-        complete(&mut job);
-        job.fingerprint = digest.map(|digest| {
-            let digest = digest.lock().unwrap_or_else(PoisonError::into_inner);
-            fingerprint(&job, &digest.clone().finalize())
-        });
-        Ok(job)
+        let (video, digest) = digested(&job, video);
+        let stored = self.videos.put(job.source, &label(&job), video).await?;
+        job.source_bytes = stored.bytes;
+        Ok(arrived(job, digest, complete))
+    }
+
+    /// What [`store`](Ports::store) would return, without storing anything: for a request that may be repeated.
+    pub async fn identify(
+        &self,
+        submission: Submission,
+        video: Upload,
+        complete: impl FnOnce(&mut Job) + Send,
+    ) -> Result<Job, IntakeError> {
+        let mut job = self.draft(submission);
+        let (mut video, digest) = digested(&job, video);
+        while let Some(piece) = video.next().await {
+            job.source_bytes += piece.map_err(storage::Error::Interrupted)?.len() as u64;
+        }
+        Ok(arrived(job, digest, complete))
     }
 
     /// Submits a job whose video is stored. After `Ok`, no crash loses either. After an error nothing is left of them,
@@ -106,10 +104,7 @@ impl Ports {
             Ok(Some(first)) => {
                 // Where this fails, the sweeper removes the video.
                 let _ = self.videos.delete(job.source).await;
-                match is_repetition(&first, &job) {
-                    true => Ok(first),
-                    false => Err(IntakeError::KeyReused),
-                }
+                repeated(first, &job)
             }
             // The job and its message are in the ledger. The client may have repeated the request at another gateway
             // meanwhile, and have been given this job.
@@ -138,6 +133,14 @@ impl Ports {
                 Ok(None)
             }
             Created::Existing(first) => Ok(Some(*first)),
+        }
+    }
+
+    /// Creates the job of a resumable upload. A repeated request gets the job of the first one, if it asks for the same.
+    pub async fn begin_upload(&self, job: &Job) -> Result<Job, IntakeError> {
+        match self.jobs.create(job, None).await? {
+            Created::New(_) => Ok(job.clone()),
+            Created::Existing(first) => repeated(*first, job),
         }
     }
 
@@ -221,8 +224,16 @@ pub fn fingerprint(job: &Job, content: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The job of the first request with a key, for `job`, which has the same one, if it asks for the same.
+pub fn repeated(first: Job, job: &Job) -> Result<Job, IntakeError> {
+    match is_repetition(&first, job) {
+        true => Ok(first),
+        false => Err(IntakeError::KeyReused),
+    }
+}
+
 /// Whether `job` asks for what `first` asked for, with the same key.
-pub fn is_repetition(first: &Job, job: &Job) -> bool {
+fn is_repetition(first: &Job, job: &Job) -> bool {
     match (&first.fingerprint, &job.fingerprint) {
         (Some(first), Some(again)) => first == again,
         // The job of a program that kept no fingerprints.
@@ -233,14 +244,34 @@ pub fn is_repetition(first: &Job, job: &Job) -> bool {
     }
 }
 
-/// The bytes, which `digest` sees as they pass.
-fn digested(video: Upload, digest: Arc<Mutex<Sha256>>) -> Upload {
-    Box::pin(video.inspect(move |piece| {
+/// What has been seen of a video. Whoever has no key repeats nothing that could be another request.
+type Seen = Option<Arc<Mutex<Sha256>>>;
+
+/// The bytes of a job's video, and their digest as they pass.
+fn digested(job: &Job, video: Upload) -> (Upload, Seen) {
+    if job.key.is_none() {
+        return (video, None);
+    }
+    let digest = Arc::new(Mutex::new(Sha256::new()));
+    let seen = digest.clone();
+    let video = video.inspect(move |piece| {
         if let Ok(piece) = piece {
             let mut digest = digest.lock().unwrap_or_else(PoisonError::into_inner);
             digest.update(piece);
         }
-    }))
+    });
+    (Box::pin(video), Some(seen))
+}
+
+/// A job whose video has arrived.
+fn arrived(mut job: Job, seen: Seen, complete: impl FnOnce(&mut Job)) -> Job {
+    job.state = State::Queued;
+    complete(&mut job);
+    job.fingerprint = seen.map(|digest| {
+        let digest = digest.lock().unwrap_or_else(PoisonError::into_inner);
+        fingerprint(&job, &digest.clone().finalize())
+    });
+    job
 }
 
 fn label(job: &Job) -> Label {

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::protocol::{Cause, MAX_LINE, Message, Task};
-use super::video::Video;
+use super::video::{Patience, Video};
 use super::{Fault, NO_ROOM, Worker, protocol};
 use crate::job::product::Product;
 
@@ -212,7 +212,7 @@ impl WorkerProcess {
         let mut alive = Instant::now();
         let mut budget = video.budget();
         let mut said = ANNOUNCEMENTS;
-        let (mut waited, mut arrived) = (Duration::ZERO, 0);
+        let mut patience = Patience::default();
         loop {
             let message = match timeout_at(alive + self.stall, self.receive()).await {
                 Ok(Ok(Some(message))) => message,
@@ -230,12 +230,7 @@ impl WorkerProcess {
                 }
                 Message::Read(range) => {
                     said = ANNOUNCEMENTS;
-                    let asked = Instant::now();
-                    let bytes = timeout(self.stall, video.read(range)).await;
-                    let bytes = bytes.map_err(|_| video.stalled())??;
-                    waited += asked.elapsed();
-                    arrived += bytes.len() as u64;
-                    video.check_speed(arrived, waited)?;
+                    let bytes = video.read_in_time(range, self.stall, &mut patience).await?;
                     budget = budget.checked_sub(bytes.len() as u64).ok_or_else(|| {
                         let why = "the worker process reads the video again and again";
                         Fault::Crashed(why.into())

@@ -1,4 +1,8 @@
-//! Consumes a queue, and goes on when the broker returns.
+//! Consumes a queue while somebody waits for its messages, and goes on when the broker returns.
+//!
+//! A broker sends a few messages ahead, as many as there are workers, and gives these to no other consumer. Where all
+//! workers are at work for an hour, with messages of another queue perhaps, an idle consumer elsewhere would wait for
+//! them. So when nobody has waited for a while, consuming stops, and what was sent ahead goes back.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +15,7 @@ use lapin::{Channel, Connection};
 use micropy_core::ports::queue::Error;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::delivery::RabbitmqDelivery;
 use super::link::{self, Backoff, LOOK, Link};
@@ -20,6 +24,8 @@ use super::{error, unavailable};
 
 /// How long the broker may take to start or stop a consumer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a queue is consumed while nobody waits: for what takes moments, it does not stop.
+const LINGER: Duration = Duration::from_secs(5);
 
 /// The only consumer of a queue in this process. The first `receive` starts it.
 pub(super) struct Consumer {
@@ -58,9 +64,13 @@ impl Consumer {
         let subscription = &self.subscription;
         subscription.inbox.close();
         let task = lock(&self.task).take();
-        let consumed = lock(&subscription.current).take();
-        if let Some((channel, tag)) = consumed {
-            let cancel = channel.basic_cancel(tag, BasicCancelOptions::default());
+        let current = lock(&subscription.current).take();
+        if let Some(Current {
+            channel,
+            tag: Some(tag),
+        }) = &current
+        {
+            let cancel = channel.basic_cancel(tag.clone(), BasicCancelOptions::default());
             let cancelled = timeout(PATIENCE, cancel).await;
             // Messages that arrived before the broker stopped are still passing through the task.
             if let (Ok(Ok(())), Some(task)) = (cancelled, task) {
@@ -68,13 +78,16 @@ impl Consumer {
                 let _ = timeout(PATIENCE, task).await;
                 abort.abort();
             }
-            if let Some(connection) = subscription.link.take().await
-                && Arc::strong_count(&channel) == 1
-            {
-                link::end(&connection).await;
-            }
         } else if let Some(task) = task {
             task.abort();
+            let _ = task.await;
+        }
+        // What was received and is not settled yet needs it.
+        let is_unused = current.is_some_and(|current| Arc::strong_count(&current.channel) == 1);
+        if let Some(connection) = subscription.link.take().await
+            && is_unused
+        {
+            link::end(&connection).await;
         }
     }
 }
@@ -94,8 +107,14 @@ struct Subscription {
     prefetch: u16,
     publisher: Arc<Publisher>,
     inbox: Inbox,
-    /// The present channel, and our consumer tag on it.
-    current: Mutex<Option<(Arc<Channel>, ShortString)>>,
+    current: Mutex<Option<Current>>,
+}
+
+/// The present channel.
+struct Current {
+    channel: Arc<Channel>,
+    /// Our consumer tag on it, while it consumes.
+    tag: Option<ShortString>,
 }
 
 impl Subscription {
@@ -104,13 +123,19 @@ impl Subscription {
         let mut backoff = Backoff::new();
         let mut out = false;
         loop {
+            self.inbox.awaited().await;
+            if self.inbox.is_closed() {
+                return;
+            }
             match self.subscribe().await {
                 Ok((channel, consumer)) => {
-                    if out {
+                    if std::mem::take(&mut out) {
                         tracing::info!(queue = &*self.name, "consuming again");
                     }
                     backoff = Backoff::new();
-                    let lost = self.consume(channel, consumer).await;
+                    let Err(lost) = self.consume(channel, consumer).await else {
+                        continue;
+                    };
                     if self.inbox.is_closed() {
                         return;
                     }
@@ -141,6 +166,7 @@ impl Subscription {
         match consumer.await {
             Ok(consumer) => consumer,
             Err(_) => {
+                *lock(&self.current) = None;
                 self.link.discard(&connection).await;
                 Err(unavailable("the broker does not let us consume"))
             }
@@ -151,11 +177,7 @@ impl Subscription {
         &self,
         connection: &Connection,
     ) -> Result<(Arc<Channel>, lapin::Consumer), Error> {
-        let channel = connection.create_channel().await.map_err(error)?;
-        channel
-            .basic_qos(self.prefetch, BasicQosOptions::default())
-            .await
-            .map_err(error)?;
+        let channel = self.channel(connection).await?;
         let consumer = channel
             .basic_consume(
                 (&*self.name).into(),
@@ -165,13 +187,59 @@ impl Subscription {
             )
             .await
             .map_err(error)?;
-        Ok((Arc::new(channel), consumer))
+        Ok((channel, consumer))
     }
 
-    /// Passes deliveries on until they end, and returns the reason.
-    async fn consume(&self, channel: Arc<Channel>, mut consumer: lapin::Consumer) -> String {
-        *lock(&self.current) = Some((channel.clone(), consumer.tag()));
+    /// The present channel, or a new one.
+    async fn channel(&self, connection: &Connection) -> Result<Arc<Channel>, Error> {
+        let present = lock(&self.current).as_ref().map(|now| now.channel.clone());
+        if let Some(channel) = present.filter(|channel| channel.status().connected()) {
+            return Ok(channel);
+        }
+        let channel = connection.create_channel().await.map_err(error)?;
+        channel
+            .basic_qos(self.prefetch, BasicQosOptions::default())
+            .await
+            .map_err(error)?;
+        Ok(Arc::new(channel))
+    }
+
+    /// Passes deliveries on until nobody waits for them, or they end, for the reason that is returned.
+    async fn consume(
+        &self,
+        channel: Arc<Channel>,
+        mut consumer: lapin::Consumer,
+    ) -> Result<(), String> {
+        *lock(&self.current) = Some(Current {
+            channel: channel.clone(),
+            tag: Some(consumer.tag()),
+        });
+        let put = |message| {
+            self.inbox.put(RabbitmqDelivery::new(
+                message,
+                self.name.clone(),
+                channel.clone(),
+                self.publisher.clone(),
+            ));
+        };
         let why = loop {
+            if self.inbox.is_idle() {
+                let cancel = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
+                match timeout(PATIENCE, cancel).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(e)) => break e.to_string(),
+                    Err(_) => break "the broker does not let us stop".to_owned(),
+                }
+                // Those that arrived before the broker stopped.
+                while let Ok(Some(Ok(message))) = timeout(LOOK, consumer.next()).await {
+                    put(message);
+                }
+                if let Some(current) = &mut *lock(&self.current) {
+                    current.tag = None;
+                }
+                self.inbox.give_back();
+                return Ok(());
+            }
             let Ok(next) = timeout(LOOK, consumer.next()).await else {
                 if channel.status().connected() {
                     continue;
@@ -179,32 +247,42 @@ impl Subscription {
                 break "the connection was lost".to_owned();
             };
             match next {
-                Some(Ok(message)) => self.inbox.put(RabbitmqDelivery::new(
-                    message,
-                    self.name.clone(),
-                    channel.clone(),
-                    self.publisher.clone(),
-                )),
+                Some(Ok(message)) => put(message),
                 Some(Err(e)) => break e.to_string(),
                 None => break "the broker cancelled it: is the queue gone?".to_owned(),
             }
         };
         *lock(&self.current) = None;
-        why
+        Err(why)
     }
 }
 
-/// Deliveries waiting for a receiver.
+/// Deliveries waiting for a receiver, or receivers waiting for a delivery.
 #[derive(Default)]
 struct Inbox {
     state: Mutex<State>,
     arrived: Notify,
+    wanted: Notify,
 }
 
 #[derive(Default)]
 struct State {
     deliveries: VecDeque<RabbitmqDelivery>,
+    receivers: usize,
+    /// When the last receiver left.
+    left: Option<Instant>,
     closed: bool,
+}
+
+/// A receiver that waits, until it is dropped.
+struct Waiting<'a>(&'a Inbox);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        state.receivers -= 1;
+        state.left = Some(Instant::now());
+    }
 }
 
 impl Inbox {
@@ -222,6 +300,9 @@ impl Inbox {
     }
 
     async fn next(&self) -> Result<RabbitmqDelivery, Error> {
+        lock(&self.state).receivers += 1;
+        let _waiting = Waiting(self);
+        self.wanted.notify_one();
         loop {
             if let Some(delivery) = self.take()? {
                 return Ok(delivery);
@@ -251,6 +332,34 @@ impl Inbox {
         state.closed = true;
         state.deliveries.clear();
         self.arrived.notify_one();
+        self.wanted.notify_one();
+    }
+
+    /// Waits until a receiver does, or it is closed.
+    async fn awaited(&self) {
+        while !self.is_awaited() {
+            self.wanted.notified().await;
+        }
+    }
+
+    fn is_awaited(&self) -> bool {
+        let state = lock(&self.state);
+        state.receivers > 0 || state.closed
+    }
+
+    /// Whether no receiver has waited for a while.
+    fn is_idle(&self) -> bool {
+        let state = lock(&self.state);
+        let left = state.left.filter(|_| state.receivers == 0);
+        left.is_some_and(|left| left.elapsed() >= LINGER)
+    }
+
+    /// Returns all deliveries to the queue, unless a receiver has come for them.
+    fn give_back(&self) {
+        let mut state = lock(&self.state);
+        if state.receivers == 0 {
+            state.deliveries.clear();
+        }
     }
 
     fn is_closed(&self) -> bool {

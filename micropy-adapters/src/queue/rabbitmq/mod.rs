@@ -56,8 +56,9 @@ pub struct RabbitmqQueue {
 
 impl RabbitmqQueue {
     /// The queue called `name` of the broker at `url` (`amqp://` or `amqps://`). With `?cacertfile=/path.pem`,
-    /// authorities in that file are trusted to sign its certificate, beside those that browsers trust. At most
-    /// `prefetch` of its messages are received at a time: choose the number of workers.
+    /// authorities in that file are trusted to sign its certificate, beside those that browsers trust. While somebody
+    /// waits for its messages, `prefetch` of them are sent here before they are asked for: choose the number of workers.
+    /// Those that nobody has asked for go back some seconds after the last receiver left.
     ///
     /// The broker need not be up. A malformed URL is [`Error::Rejected`].
     pub fn open(url: &str, name: &str, prefetch: u16) -> Result<Self, Error> {
