@@ -13,8 +13,8 @@ from harness.servers import Missing, Servers
 from harness.service import Service, starter
 from harness.twins import Missing as NoTwins
 
-#: Folders whose tests share the real servers, and so run one after the other in one process; those that take longest first.
-GROUPS = {"faults": "faults", "wire": "servers", "mixed": "servers", "traces": "servers", "examples": "servers"}
+#: Folders whose tests share real servers, and so run one after the other in one process; those that take longest first.
+GROUPS = {"faults": "faults", "wire": "wire", "mixed": "mixed", "traces": "mixed", "examples": "mixed"}
 LONG = "long: scripts/test full runs it"
 
 
