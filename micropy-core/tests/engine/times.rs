@@ -139,6 +139,25 @@ fn rounded_durations_and_jitter_between_fragments_are_no_gaps() {
     assert!((90 * 1024 - 60..=90 * 1024).contains(&len), "{len}");
 }
 
+/// ffmpeg has no other way to write it without an edit list (`-movflags empty_moov+frag_keyframe`).
+#[test]
+fn a_first_packet_that_lasts_until_late_sound_begins_is_no_gap() {
+    let aac = aac();
+    let mut file = aac.init();
+    file.extend(aac.fragment(0..1, 1024 + 13_230, 0, true));
+    file.extend(aac.fragment(1..45, 1024, 1024 + 13_230, true));
+    file.extend(aac.fragment(45..90, 1024, 45 * 1024 + 13_230, true));
+    assert_eq!(whole(&file, &cbr(), "late"), 90 * 1024);
+    // Behind any other packet it is one.
+    let mut paused = aac.init();
+    paused.extend(aac.fragment(0..1, 1024, 0, true));
+    paused.extend(aac.fragment(1..2, 1024 + 13_230, 1024, true));
+    paused.extend(aac.fragment(2..90, 1024, 2048 + 13_230, true));
+    let report = convert(&paused, &cbr(), "paused");
+    assert_eq!(report.output_samples, 90 * 1024 + 13_230);
+    assert_eq!((gaps(&report), report.complete), (1, false));
+}
+
 #[test]
 fn short_pauses_count_once_they_add_up() {
     let every_second: Vec<(u32, u32)> = (0..90).map(|i| (1, 1024 << (i % 2))).collect();
