@@ -40,6 +40,7 @@ pass_on! { Jobs:
     fn delete_unchanged(seen: &Job) -> Job;
     fn begin_notification(id: Id, notifier: Id, term: Duration) -> Notice;
     fn release_notification(id: Id, notifier: Id) -> ();
+    fn announced(id: Id, retries: u32) -> ();
     fn notified(id: Id) -> ();
 }
 
