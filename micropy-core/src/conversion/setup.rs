@@ -111,7 +111,7 @@ impl Conversion<'_> {
         let edits = track
             .edits
             .from(beginning.time(), beginning.composition_offset());
-        let end = self.media_end(&beginning, &clock);
+        let end = self.media_end(beginning, &clock);
         let timeline = Timeline::new(clock, edits, gapless, track.samples, end);
         match beginning.time() {
             0 => timeline.after(decode::pre_skip(self.audio.parameters()), end),
