@@ -8,6 +8,7 @@ mod boxes;
 mod channel_layout;
 mod chapter_pictures;
 mod chapters;
+mod chunk_runs;
 mod compressed_movie;
 mod edit_list;
 mod fragment;

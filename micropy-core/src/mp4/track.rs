@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::boxes::{BoxHeader, BoxReader, Boxes, Fields, FourCc, SliceBox};
+use super::chunk_runs::ChunkRuns;
 use super::edit_list;
 use super::metadata::{FoundMetadata, Place};
-use super::sample_entry;
+use super::sample_entry::{self, SampleEntry};
 use super::sample_table::{SampleTable, Sizes};
 use crate::codec::{Codec, CodecParameters, Description};
 use crate::error::{Error, Result};
-use crate::timeline::Edit;
+use crate::timeline::{Edit, rescale};
 
 /// The most bytes of an `stsd` or `elst`: they are small, apart from cover art in FLAC's metadata.
 const LEAF_LIMIT: u64 = 1 << 20;
@@ -183,24 +184,40 @@ impl Trak {
                 "it has no sample description (stsd)",
             ));
         }
-        let entry = match (self.table.samples(), fragmented) {
+        let first = match (self.table.samples(), fragmented) {
             (0, Some(default)) => default,
             _ => self.table.first_entry(),
         };
-        let mut parameters = self.entry(entry)?;
-        parameters.others = self.others(&parameters, fragmented.is_some())?;
-        if let Some(table) = in_packets(&self.table, &parameters)? {
+        let entries = self.entries(first, fragmented.is_some())?;
+        let mut parameters = self.first_readable(first, &entries)?;
+        parameters.others = self.others(&parameters, entries);
+        if let Some(table) = in_packets(&self.table, &parameters, self.timescale)? {
             self.table = Arc::new(table);
         }
         Ok(parameters)
     }
 
+    /// What sample entry `first` says, or the first of `entries` that can be read: what has one that cannot, such as the
+    /// encrypted part of a track, is then silence.
+    fn first_readable(&mut self, first: u32, entries: &BTreeSet<u32>) -> Result<CodecParameters> {
+        let why = match self.entry(first) {
+            Ok(found) => {
+                self.passed_over.extend(found.assumed);
+                return Ok(found.parameters);
+            }
+            Err(why) => why,
+        };
+        let mut readable = entries.iter().filter_map(|&entry| self.entry(entry).ok());
+        let found = readable.find(|found| !matches!(found.parameters.codec, Codec::Other(_)));
+        found.map(|found| found.parameters).ok_or(why)
+    }
+
     /// What sample entry `index` says.
-    fn entry(&self, index: u32) -> Result<CodecParameters> {
+    fn entry(&self, index: u32) -> Result<SampleEntry> {
         self.check_place_of(index)?;
-        let mut parameters = sample_entry::audio(&self.stsd.0, self.stsd.1, index)?;
-        parameters.sample_rate = self.sample_rate(&parameters);
-        Ok(parameters)
+        let mut found = sample_entry::audio(&self.stsd.0, self.stsd.1, index)?;
+        found.parameters.sample_rate = self.sample_rate(&found.parameters);
+        Ok(found)
     }
 
     /// Refuses a track whose media, by its first sample entry, is not in this file.
@@ -388,13 +405,17 @@ impl Trak {
         header: &BoxHeader,
         budget: &mut Budget,
     ) -> Result<()> {
-        let mut table = SampleTable::default();
+        let (mut table, mut chunks) = (SampleTable::default(), None);
         reader.each_child(header, |reader, child| {
             match &child.kind.0 {
                 b"stsd" => self.stsd = (budget.description(reader, child)?, child.payload),
                 // The tables of video are never read.
                 _ if self.is_video() && !self.is_picture() => {}
-                b"stts" | b"ctts" | b"stsc" | b"stsz" | b"stz2" | b"stco" | b"co64" => {
+                b"stsc" => {
+                    budget.take_table(child)?;
+                    chunks = Some(ChunkRuns::read(reader, child)?);
+                }
+                b"stts" | b"ctts" | b"stsz" | b"stz2" | b"stco" | b"co64" => {
                     budget.take_table(child)?;
                     if let Some(repaired) = table.read_box(reader, child)? {
                         self.pass_over(Err(repaired))?;
@@ -404,6 +425,11 @@ impl Trak {
             }
             Ok(())
         })?;
+        if let Some(chunks) = chunks
+            && let Some(repaired) = table.settle_chunks(chunks)?
+        {
+            self.pass_over(Err(repaired))?;
+        }
         table.check(header.at)?;
         self.table = Arc::new(table);
         Ok(())
@@ -440,28 +466,42 @@ impl Trak {
 }
 
 /// The table with the true sizes of samples, where QuickTime writes others: 1 for uncompressed audio, and the sizes of
-/// single PCM samples for codecs of constant bitrate. A sample of uncompressed audio may also hold several instants.
-fn in_packets(table: &SampleTable, parameters: &CodecParameters) -> Result<Option<SampleTable>> {
-    let Sizes::Constant { size, count } = table.sizes else {
-        return Ok(None);
-    };
+/// single PCM samples for codecs of constant bitrate. A sample of uncompressed audio may also hold several instants, and
+/// lasts as long as those do where the table gives no times.
+fn in_packets(
+    table: &SampleTable,
+    parameters: &CodecParameters,
+    timescale: u32,
+) -> Result<Option<SampleTable>> {
     let counts_pcm = matches!(table.durations[..], [run] if run.delta == 1);
-    match (&parameters.codec, parameters.block) {
-        (Codec::Pcm(layout), _) => {
+    match (&parameters.codec, parameters.block, &table.sizes) {
+        (Codec::Pcm(_), _, Sizes::Each(_)) if table.duration() > 0 => Ok(None),
+        (Codec::Pcm(layout), _, sizes) => {
             let instant = u32::from(layout.width) * u32::from(parameters.channels);
-            let size = match counts_pcm || size < instant {
-                true => instant.max(1),
-                false => size,
-            };
-            Ok(Some(SampleTable {
-                sizes: Sizes::Constant { size, count },
+            let mut table = SampleTable {
+                sizes: match *sizes {
+                    Sizes::Constant { size, count } if counts_pcm || size < instant => {
+                        let size = instant.max(1);
+                        Sizes::Constant { size, count }
+                    }
+                    ref sizes => sizes.clone(),
+                },
                 ..table.clone()
-            }))
+            };
+            if table.duration() == 0 {
+                let rate = parameters.sample_rate;
+                let timescale = if timescale == 0 { rate } else { timescale };
+                table.set_durations(|size| {
+                    let instants = u64::from(size / instant.max(1));
+                    u32::try_from(rescale(instants, timescale, rate)).unwrap_or(u32::MAX)
+                });
+            }
+            Ok(Some(table))
         }
-        (_, Some(block)) if counts_pcm => Ok(Some(table.in_blocks(block))),
-        (codec, _) if size == 1 && counts_pcm => Err(Error::unsupported(format!(
-            "{codec} without packet sizes (QuickTime sound of constant bit rate)"
-        ))),
+        (_, Some(block), Sizes::Constant { .. }) if counts_pcm => Ok(Some(table.in_blocks(block))),
+        (codec, _, Sizes::Constant { size: 1, .. }) if counts_pcm => Err(Error::unsupported(
+            format!("{codec} without packet sizes (QuickTime sound of constant bit rate)"),
+        )),
         _ => Ok(None),
     }
 }
