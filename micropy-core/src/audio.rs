@@ -139,6 +139,11 @@ impl Audio {
     }
 }
 
+/// Packets in front of the first that can be inspected, and their bytes: encrypted ones, or others of another sample
+/// entry. Memory holds them.
+const MOST_AHEAD: usize = 1 << 13;
+const MOST_BYTES_AHEAD: usize = 4 << 20;
+
 /// As [`Audio::begin`], for any track of `movie`.
 pub fn begin(
     movie: &Movie,
@@ -149,11 +154,22 @@ pub fn begin(
     let mut packets = movie.packets(source, index)?;
     let mut ahead = VecDeque::new();
     let mut cut_at = None;
-    while ahead.len() < INSPECTED_PACKETS && cut_at.is_none() {
+    let can_be_read = |packet: &Packet| {
+        let other = parameters.other(packet.entry);
+        other.is_none_or(|other| other.parameters.is_ok())
+    };
+    let (mut inspected, mut bytes) = (0, 0);
+    while inspected < INSPECTED_PACKETS
+        && ahead.len() < MOST_AHEAD
+        && bytes < MOST_BYTES_AHEAD
+        && cut_at.is_none()
+    {
         let mut data = Vec::new();
         match packets.next(source, &mut data)? {
             Some(packet) => {
                 cut_at = (packet.read < packet.size).then_some(packet.offset);
+                inspected += usize::from(can_be_read(&packet));
+                bytes += data.len();
                 ahead.push_back((packet, data));
             }
             None => break,
@@ -162,7 +178,17 @@ pub fn begin(
     let whole = ahead
         .iter()
         .filter(|(packet, _)| packet.read == packet.size);
-    let first: Vec<&[u8]> = whole.map(|(_, data)| data.as_slice()).collect();
+    let readable = whole.clone().filter(|(packet, _)| can_be_read(packet));
+    let mut first: Vec<&[u8]> = Vec::new();
+    let own = readable.clone();
+    let own = own.filter(|(packet, _)| parameters.other(packet.entry).is_none());
+    first.extend(own.map(|(_, data)| data.as_slice()));
+    if first.is_empty() {
+        first.extend(readable.map(|(_, data)| data.as_slice()));
+    }
+    if let Some((packet, _)) = whole.clone().next().filter(|_| first.is_empty()) {
+        return Err(not_readable(parameters, packet));
+    }
     if first.is_empty() {
         let declared = packets.missing().packets;
         return Err(match cut_at {
@@ -186,9 +212,28 @@ pub fn begin(
     };
     Ok(Beginning {
         format,
+        time: ahead.front().map_or(0, |(packet, _)| packet.time),
         ahead,
         packets,
     })
+}
+
+/// The error of a track of which only packets like `packet` were found, whose sample entry cannot be read.
+fn not_readable(parameters: &CodecParameters, packet: &Packet) -> Error {
+    let own = parameters.other(packet.entry);
+    if let Some(scheme) = own.and_then(|own| own.encrypted.clone()) {
+        return Error::Encrypted { scheme };
+    }
+    let why = own.and_then(|own| own.parameters.as_ref().err());
+    Error::malformed(
+        packet.offset,
+        "packet",
+        format!(
+            "sample entry {}: {}",
+            packet.entry,
+            why.map_or("it cannot be read", String::as_str)
+        ),
+    )
 }
 
 /// Whether packets of various lengths are as long as the container says. False for files remuxed from a container that

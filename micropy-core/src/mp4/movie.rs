@@ -426,8 +426,7 @@ impl Movie {
             .chain(&other)
             .flat_map(|t| t.chapters.iter().copied())
             .collect();
-        for mut trak in audio {
-            self.warn_of(&mut trak);
+        for trak in audio {
             let mut track = self.audio_track(trak, &moov);
             // Any track may name the chapters of the movie: in some files only the video does.
             if track.chapters.is_empty() {
@@ -457,6 +456,7 @@ impl Movie {
     fn audio_track(&mut self, mut trak: Trak, moov: &Moov) -> AudioTrack {
         let defaults = Defaults::of(trak.id, &moov.defaults);
         let codec = trak.coding(self.fragmented.then_some(defaults.entry.max(1)));
+        self.warn_of(&mut trak);
         let sample_rate = codec.as_ref().map_or(0, |c| c.sample_rate);
         let timescale = match trak.timescale {
             0 => {

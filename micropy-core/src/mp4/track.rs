@@ -30,6 +30,8 @@ pub struct Trak {
     /// `language` of `mdhd`, or QuickTime's language number.
     pub language: u16,
     pub handler: Option<FourCc>,
+    /// The media header box (`smhd`, `vmhd` and so on).
+    media_header: Option<FourCc>,
     pub edits: Vec<Edit>,
     /// Payload of `stsd` and where it begins.
     pub stsd: (Vec<u8>, u64),
@@ -134,9 +136,14 @@ impl Trak {
         Ok(())
     }
 
-    /// Whether it is sound.
+    /// Whether it is sound: where no `hdlr` says what it is, by its media header, or else by how it is coded.
     pub fn is_audio(&self) -> bool {
-        self.handler.is_some_and(|h| h.0 == *b"soun")
+        match (self.handler, self.media_header) {
+            (Some(handler), _) => handler.0 == *b"soun",
+            (None, Some(header)) => header.0 == *b"smhd",
+            (None, None) => sample_entry::audio(&self.stsd.0, self.stsd.1, 1)
+                .is_ok_and(|found| !matches!(found.parameters.codec, Codec::Other(_))),
+        }
     }
 
     /// Whether its samples may be chapter titles.
@@ -234,12 +241,12 @@ impl Trak {
         }
     }
 
-    /// What other sample entries say than the `first`. Of fragments it is not known which they use.
-    fn others(&self, first: &CodecParameters, fragmented: bool) -> Result<Vec<Description>> {
+    /// The sample entries that samples have, among them `first`. Of fragments it is not known which they use.
+    fn entries(&self, first: u32, fragmented: bool) -> Result<BTreeSet<u32>> {
         let declared = (1..=MAX_ENTRIES as u32 + 1)
             .take_while(|&index| sample_entry::exists(&self.stsd.0, self.stsd.1, index))
             .filter(|_| fragmented);
-        let mut entries = BTreeSet::new();
+        let mut entries = BTreeSet::from([first]);
         for entry in self.table.entries().chain(declared) {
             entries.insert(entry);
             if entries.len() > MAX_ENTRIES {
@@ -250,16 +257,21 @@ impl Trak {
                 });
             }
         }
+        Ok(entries)
+    }
+
+    /// What those of `entries` say that say something else than `first`.
+    fn others(&self, first: &CodecParameters, mut entries: BTreeSet<u32>) -> Vec<Description> {
         entries.remove(&first.entry);
-        let others = entries.into_iter().map(|entry| Description {
-            entry,
-            parameters: self.entry(entry).map_err(|e| e.to_string()),
+        let others = entries.into_iter().map(|entry| {
+            let found = self.entry(entry).map(|found| found.parameters);
+            Description::new(entry, found)
         });
         let differs = |other: &Description| match &other.parameters {
             Ok(parameters) => !parameters.says_the_same(first),
             Err(_) => true,
         };
-        Ok(others.filter(differs).collect())
+        others.filter(differs).collect()
     }
 
     /// Hz, where the 16 bits of the sample entry may not hold them: writers then leave out the upper bits, or all. The
@@ -329,8 +341,9 @@ impl Trak {
                     self.pass_over(read)?;
                 }
                 b"hdlr" => {
-                    let fields = reader.head::<12>(child)?;
-                    self.handler = Some(FourCc([fields[8], fields[9], fields[10], fields[11]]));
+                    let [.., a, b, c, d] = reader.head::<12>(child)?;
+                    // Some writers leave it empty.
+                    self.handler = Some(FourCc([a, b, c, d])).filter(|h| h.0 != [0; 4]);
                 }
                 // Before `hdlr` the kind of track is not known.
                 b"minf"
@@ -368,6 +381,10 @@ impl Trak {
         budget: &mut Budget,
     ) -> Result<()> {
         reader.each_child(header, |reader, child| match &child.kind.0 {
+            b"smhd" | b"vmhd" | b"hmhd" | b"nmhd" | b"sthd" | b"gmhd" => {
+                self.media_header = Some(child.kind);
+                Ok(())
+            }
             b"stbl" => self.read_stbl(reader, child, budget),
             b"dinf" => reader.each_child(child, |reader, child| match &child.kind.0 {
                 b"dref" => self.read_dref(reader, child, budget),

@@ -13,6 +13,8 @@ mod corpus;
 mod damage;
 mod declared;
 mod edits;
+#[cfg(feature = "aac")]
+mod encrypted;
 mod lengths;
 mod options;
 mod parts;
