@@ -181,6 +181,27 @@ impl EditList {
         }
     }
 
+    /// Lets the last edit go on to the media's end, if it ends at `time` within what rounding can hide. Returns whether it
+    /// does.
+    pub fn open_at(&mut self, time: u64) -> bool {
+        let Some((&last, others)) = self.edits.split_last() else {
+            return false;
+        };
+        let end = last
+            .media_time
+            .map(|media| media.saturating_add(self.units(last.duration)));
+        let is_there = end.is_some_and(|end| end.abs_diff(time) <= self.tick());
+        if !is_there || last.duration == 0 {
+            return false;
+        }
+        let open = Edit {
+            duration: 0,
+            ..last
+        };
+        self.edits = others.iter().copied().chain([open]).collect();
+        true
+    }
+
     /// Whether an edit asks for another speed than the media's own.
     pub fn has_other_speed(&self) -> bool {
         let mut presenting = self.edits.iter().filter(|e| e.media_time.is_some());
@@ -482,6 +503,18 @@ impl Timeline {
     /// How much of it lies behind the media's end, and is silence.
     pub fn beyond(&self) -> u64 {
         self.beyond
+    }
+
+    /// Whether it presents PCM samples of `media`, or, if that is empty, those behind it.
+    pub fn presents(&self, media: Range<u64>) -> bool {
+        let segments = self
+            .segments
+            .iter()
+            .filter_map(|s| Some((s.media?, s.media_end())));
+        segments.into_iter().any(|(from, to)| {
+            let is_within = (from..to).contains(&media.start);
+            is_within || media.start < from && from < media.end
+        })
     }
 
     /// The index of the segment that begins at `start` or next after it.

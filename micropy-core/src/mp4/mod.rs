@@ -31,6 +31,6 @@ mod tests;
 
 pub use movie::{AudioTrack, Movie};
 pub use outline::Outline;
-pub use packets::{Jump, Mark, Missing, Packet, Packets, Passed};
+pub use packets::{Jump, Mark, Missing, NotedJump, Packet, Packets, Passed};
 pub use preamble::AfterPreamble;
 pub use sound_only::{SoundPiece, alone, check_same, file};
