@@ -11,8 +11,8 @@ use crate::mp4::{AfterPreamble, AudioTrack, Movie, Packet, Packets};
 use crate::options::{Options, TrackChoice};
 use crate::pcm::Pcm;
 use crate::source::Source;
-use crate::tags::Metadata;
-use crate::timeline::MediaClock;
+use crate::tags::{Gapless, Metadata};
+use crate::timeline::{MediaClock, MediaEnd, Timeline};
 use crate::warning::Warning;
 
 /// The audio track that is converted.
@@ -34,18 +34,39 @@ pub struct Beginning {
     pub ahead: VecDeque<(Packet, Vec<u8>)>,
     /// The packets after those.
     pub packets: Packets,
+    /// When the first packet decodes, in units of the track's timescale: later than 0 where fragments of a stream begin
+    /// in its middle.
+    time: u64,
 }
 
 impl Beginning {
-    /// When the first packet decodes, in units of the track's timescale: later than 0 where fragments of a stream begin
-    /// in its middle.
-    pub fn time(&self) -> u64 {
-        self.ahead.front().map_or(0, |(packet, _)| packet.time)
+    /// What is presented of `track`, without the silence of a late start. Its media ends at `end`, if that is known.
+    pub fn timeline(
+        &self,
+        track: &AudioTrack,
+        parameters: &CodecParameters,
+        gapless: Option<Gapless>,
+        end: Option<MediaEnd>,
+    ) -> Timeline {
+        // Edits count from when the first packet is presented.
+        let offset = self.packets.composition().first.unwrap_or(0);
+        let edits = track.edits.from(self.time, offset);
+        let clock = self.clock(track);
+        let timeline = Timeline::new(clock, edits, gapless, track.samples, end);
+        match self.time {
+            0 => timeline.after(decode::pre_skip(parameters), end),
+            // A stream that is joined in the middle.
+            _ => timeline,
+        }
     }
 
-    /// How much later than it decodes it is presented, in the same units: edits count from there.
-    pub fn composition_offset(&self) -> i32 {
-        self.packets.composition().first.unwrap_or(0)
+    /// How the times of `track` become PCM samples.
+    pub fn clock(&self, track: &AudioTrack) -> MediaClock {
+        MediaClock {
+            timescale: track.timescale,
+            sample_rate: self.format.sample_rate,
+            packet_len: self.format.packet_len,
+        }
     }
 }
 

@@ -100,6 +100,7 @@ pub fn pcm(mut file: &[u8], track: usize) -> Result<Decoded> {
         format,
         ahead,
         mut packets,
+        ..
     } = audio::begin(&movie, track, parameters, &mut source)?;
     let mut read: Vec<(Packet, Vec<u8>)> = ahead.into();
     let mut data = Vec::new();
