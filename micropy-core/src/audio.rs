@@ -51,7 +51,7 @@ impl Beginning {
         // Edits count from when the first packet is presented.
         let offset = self.packets.composition().first.unwrap_or(0);
         let edits = track.edits.from(self.time, offset);
-        let clock = self.clock(track);
+        let clock = self.clock(track, parameters);
         let timeline = Timeline::new(clock, edits, gapless, track.samples, end);
         match self.time {
             0 => timeline.after(decode::pre_skip(parameters), end),
@@ -60,12 +60,31 @@ impl Beginning {
         }
     }
 
-    /// How the times of `track` become PCM samples.
-    pub fn clock(&self, track: &AudioTrack) -> MediaClock {
+    /// How the media time of `track` becomes PCM samples.
+    pub fn clock(&self, track: &AudioTrack, parameters: &CodecParameters) -> MediaClock {
+        let format = &self.format;
         MediaClock {
             timescale: track.timescale,
-            sample_rate: self.format.sample_rate,
-            packet_len: self.format.packet_len,
+            sample_rate: format.sample_rate,
+            packet_len: format.packet_len,
+            vary: decode::lengths(parameters, format).is_some_and(|lengths| lengths.vary),
+            instant: decode::instant(&parameters.codec, format),
+        }
+    }
+
+    /// Where fragments cannot say that the sound starts late, ffmpeg has its first packet last until the second begins: the
+    /// time in between is no pause.
+    fn shorten_first(&mut self, clock: &MediaClock) {
+        let Some((first, _)) = self.ahead.front_mut() else {
+            return;
+        };
+        let Some(len) = clock.packet_len else {
+            return;
+        };
+        let units = clock.units_within(len.into());
+        let pause = u64::from(first.duration).saturating_sub(units);
+        if clock.samples(pause) > u64::from(clock.sample_rate) / 10 {
+            first.duration = units as u32;
         }
     }
 }
@@ -227,16 +246,21 @@ pub fn begin(
         e => e,
     })?;
     let track = &movie.audio[index];
-    let format = match times_are_certain(track, parameters, &format, &ahead)? {
+    let format = match times_are_certain(movie.fragmented, track, parameters, &format, &ahead)? {
         true => format,
         false => format.of_unknown_lengths(),
     };
-    Ok(Beginning {
+    let mut beginning = Beginning {
         format,
         time: ahead.front().map_or(0, |(packet, _)| packet.time),
         ahead,
         packets,
-    })
+    };
+    if movie.fragmented && track.samples.is_none_or(|samples| samples == 0) {
+        let clock = beginning.clock(track, parameters);
+        beginning.shorten_first(&clock);
+    }
+    Ok(beginning)
 }
 
 /// The error of a track of which only packets like `packet` were found, whose sample entry cannot be read.
@@ -260,26 +284,26 @@ fn not_readable(parameters: &CodecParameters, packet: &Packet) -> Error {
 /// Whether packets of various lengths are as long as the container says. False for files remuxed from a container that
 /// counts milliseconds, and for recorders that store arrival times.
 fn times_are_certain(
+    fragmented: bool,
     track: &AudioTrack,
     parameters: &CodecParameters,
     format: &Format,
     ahead: &VecDeque<(Packet, Vec<u8>)>,
 ) -> Result<bool> {
-    let may_differ = matches!(
-        format.codec,
-        Codec::Alac | Codec::Flac | Codec::Opus | Codec::Vorbis
-    );
-    if !may_differ || format.packet_len.is_some() || format.has_unknown_lengths() {
+    let is_uncompressed = decode::instant(&parameters.codec, format).is_some();
+    if is_uncompressed || format.packet_len.is_some() || format.has_unknown_lengths() {
         return Ok(true);
     }
     // Encoders of Vorbis alone change the length all the time.
-    if format.codec != Codec::Vorbis && !track.is_evenly_timed() {
+    if fragmented || format.codec != Codec::Vorbis && !track.is_evenly_timed() {
         return Ok(false);
     }
     let clock = MediaClock {
         timescale: track.timescale,
         sample_rate: format.sample_rate,
         packet_len: None,
+        vary: false,
+        instant: None,
     };
     let mut decoder = decode::decoder(parameters, format)?;
     let mut pcm = Pcm::new(format.layout.channels());

@@ -280,7 +280,7 @@ impl Copier {
                 Some(_) => self
                     .clock
                     .sound_len(self.decoded, self.last_len, self.units, self.last),
-                None => self.clock.samples(self.units),
+                None => self.decoded,
             };
             self.timeline.settle(MediaEnd {
                 time: self.units.saturating_add(self.gaps),

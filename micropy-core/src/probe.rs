@@ -209,7 +209,7 @@ fn track(
             return Ok(probed);
         }
     };
-    let clock = beginning.clock(track);
+    let clock = beginning.clock(track, parameters);
     let lengths = decode::lengths(parameters, &beginning.format);
     let usual = clock.packet_len.unwrap_or_default();
     let (mut packets, mut units, mut gaps, mut last) = (0u64, 0u64, 0u64, None);
@@ -222,7 +222,10 @@ fn track(
             false => Passed::default(),
         };
         packets += passed.packets;
-        decoded = decoded.saturating_add(passed.packets.saturating_mul(usual.into()));
+        decoded = decoded.saturating_add(match clock.packet_len {
+            Some(len) => passed.packets.saturating_mul(len.into()),
+            None => clock.samples(passed.duration),
+        });
         if passed.packets > 0 {
             last_len = usual;
         }
@@ -246,17 +249,20 @@ fn track(
             gaps = gaps.saturating_add(silence.units);
         }
         packets += 1;
-        last_len = lengths.and_then(|l| l.of(&data)).unwrap_or(usual);
+        let is_usual = !Lag::stands_out(&clock, packet.duration, packet.size);
+        let told = lengths.and_then(|lengths| lengths.of(&data, is_usual));
+        last_len = told.unwrap_or(usual);
         decoded = decoded.saturating_add(last_len.into());
         units = units.saturating_add(packet.duration.into());
         last = Some(packet.duration);
-        if clock.packet_len.is_some() {
+        if last_len > 0 {
             lag.after(&clock, packet.duration, last_len.into());
         }
     }
     probed.packets = packets;
     let media_len = match clock.packet_len {
         Some(_) => clock.sound_len(decoded, last_len, units, last),
+        None if clock.instant.is_some() => decoded,
         None => clock.samples(units),
     };
     let end = Some(MediaEnd {

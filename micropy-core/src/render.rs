@@ -6,7 +6,7 @@ use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::CodecParameters;
-use crate::decode::{self, DecodeError, Decoder, Format};
+use crate::decode::{self, Decoder, Format};
 use crate::downmix::Downmix;
 use crate::envelope::{Envelope, Grid};
 use crate::error::Result;
@@ -340,8 +340,13 @@ impl<R: Deref<Target = Recipe>, F: Deref<Target = Findings>> Renderer<R, F> {
             if piece.owns(packet)
                 && let Some(findings) = &self.findings
             {
+                let is_short = format.packet_len.is_some() && !is_last && len < packet.len as usize;
                 match (result, than) {
                     (Err(why), _) => findings.faults().conceal(packet.offset, why.to_string()),
+                    (Ok(()), _) if is_short => {
+                        let why = format!("it holds {len} PCM samples of {}", packet.len);
+                        findings.faults().conceal(packet.offset, why);
+                    }
                     (Ok(()), Some(than)) => {
                         let why = format!("it holds {len} PCM samples, {more} more than {than}");
                         findings.faults().cut(packet.offset, more as u64, why);

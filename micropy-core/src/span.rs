@@ -755,12 +755,11 @@ impl SpanReader {
         place.units = place.units.saturating_add(u64::from(packet.duration));
         place.last = Some(packet.duration);
         let declared = clock.samples(place.units) - before;
-        place.position = match clock.packet_len {
-            Some(len) => {
-                let coded = &gathered.data[at..];
-                let counted = self.lengths.and_then(|lengths| lengths.of(coded));
-                start.saturating_add(counted.unwrap_or(len).into())
-            }
+        let coded = &gathered.data[at..];
+        let is_usual = !Lag::stands_out(clock, packet.duration, packet.size);
+        let told = self.lengths.and_then(|lengths| lengths.of(coded, is_usual));
+        place.position = match told.or(clock.packet_len) {
+            Some(len) => start.saturating_add(len.into()),
             None if self.in_order.is_some() => {
                 // A short duration may be the end padding of some codecs; but none at all, or a millisecond less, are
                 // what other containers leave of it.
@@ -799,7 +798,7 @@ impl SpanReader {
             size: gathered.data.len() - at,
         });
         place.len = len;
-        match (clock.packet_len, &self.in_order) {
+        match (told.or(clock.packet_len), &self.in_order) {
             // It is as long as its duration says.
             (None, None) => {}
             (None, Some(_)) => place
@@ -841,8 +840,15 @@ impl SpanReader {
         let filled = clock.samples(gaps);
         let decoded = position.saturating_sub(filled);
         let media_len = match (clock.packet_len, &self.in_order) {
-            (None, Some(_)) => decoded.saturating_sub(padding),
+            (None, Some(_)) => {
+                let before = decoded.saturating_sub(len.into());
+                match clock.tells_padding(before, units, last) {
+                    true => decoded.saturating_sub(padding),
+                    false => decoded,
+                }
+            }
             (Some(_), _) => clock.sound_len(decoded, len, units, last),
+            (None, None) if clock.instant.is_some() => decoded,
             (None, None) => clock.samples(units).saturating_sub(overlong),
         };
         self.mapping.timeline.settle(MediaEnd {
@@ -889,7 +895,7 @@ impl SpanReader {
         let ahead = self.ahead.iter();
         if !ahead
             .clone()
-            .all(|(p, _)| lag.takes(&clock, p.gap, p.duration))
+            .all(|(p, _)| lag.takes(&clock, p.gap, p.duration, p.size))
         {
             return Ok(());
         }
@@ -929,15 +935,15 @@ impl SpanReader {
     /// Skips packets that are as long as the container says.
     fn skip_by_time(&mut self, source: &mut dyn Source, from: u64) -> Result<()> {
         let clock = self.mapping.clock;
-        let uncompressed = self.packets.uncompressed();
         // Packets that declare more than they can hold have to be read: a part of them is closed.
-        let longest = |size: u32| {
-            let most = if uncompressed { size } else { LONGEST_PACKET };
-            match clock.timescale == clock.sample_rate {
-                true => u64::from(most),
-                // Rounding can lengthen a packet by one.
-                false => clock.units_within(u64::from(most).saturating_sub(1)),
-            }
+        let longest = match clock.timescale == clock.sample_rate {
+            true => u64::from(LONGEST_PACKET),
+            // Rounding can lengthen a packet by one.
+            false => clock.units_within(u64::from(LONGEST_PACKET - 1)),
+        };
+        let fits = |size: u32, duration: u32| match clock.instant {
+            Some(_) => !Lag::stands_out(&clock, duration, size),
+            None => u64::from(duration) <= longest,
         };
         // One more than the roll: rounding can make the last end late.
         let kept = self.roll as u64 + 1;
@@ -950,7 +956,7 @@ impl SpanReader {
                 let mut lag = self.place.lag;
                 let passed = self
                     .packets
-                    .skip_within(source, units, kept, longest, &clock, &mut lag)?;
+                    .skip_within(source, units, kept, fits, &clock, &mut lag)?;
                 self.place.lag = lag;
                 if passed.packets == 0 {
                     break;
@@ -958,8 +964,13 @@ impl SpanReader {
                 let place = &mut self.place;
                 place.packets += passed.packets;
                 place.units = place.units.saturating_add(passed.duration);
-                place.position = (clock.samples(place.units) - place.overlong)
-                    .saturating_add(clock.samples(place.gaps));
+                place.position = match clock.instant {
+                    Some(_) => place
+                        .position
+                        .saturating_add(clock.samples(passed.duration)),
+                    None => (clock.samples(place.units) - place.overlong)
+                        .saturating_add(clock.samples(place.gaps)),
+                };
                 self.extent.packets = self.extent.packets.max(place.packets);
                 self.forget_before_skip();
             }

@@ -14,7 +14,9 @@ use crate::mp4::{AfterPreamble, Movie, Packet};
 use crate::pcm::Pcm;
 use crate::pipeline::WARM_UP;
 use crate::runner::rate_control;
+
 use crate::stitch::{SeamSearch, Tail, Verdict};
+use crate::timeline::Lag;
 
 /// What [`demux`] read.
 #[derive(Clone, Copy, Debug)]
@@ -96,12 +98,15 @@ pub fn pcm(mut file: &[u8], track: usize) -> Result<Decoded> {
         Ok(parameters) => parameters,
         Err(why) => return Err(Error::Internal(why.to_string())),
     };
+    let beginning = audio::begin(&movie, track, parameters, &mut source)?;
+    let clock = beginning.clock(&movie.audio[track], parameters);
     let Beginning {
         format,
         ahead,
         mut packets,
         ..
-    } = audio::begin(&movie, track, parameters, &mut source)?;
+    } = beginning;
+    let lengths = decode::lengths(parameters, &format);
     let mut read: Vec<(Packet, Vec<u8>)> = ahead.into();
     let mut data = Vec::new();
     while let Some(packet) = packets.next(&mut source, &mut data)? {
@@ -120,7 +125,9 @@ pub fn pcm(mut file: &[u8], track: usize) -> Result<Decoded> {
         let decoded = decoder.decode(data, &mut all);
         begun |= all.len() > start;
         units += u64::from(packet.duration);
-        end = match format.packet_len {
+        let is_usual = !Lag::stands_out(&clock, packet.duration, packet.size);
+        let told = lengths.and_then(|lengths| lengths.of(data, is_usual));
+        end = match told.or(format.packet_len) {
             Some(len) => end + u64::from(len),
             None if format.has_unknown_lengths() && decoded.is_ok() => all.len() as u64,
             None if format.has_unknown_lengths() => {

@@ -34,8 +34,12 @@ pub struct MediaClock {
     pub timescale: u32,
     /// PCM samples per channel and second of the decoder's output (after SBR).
     pub sample_rate: u32,
-    /// PCM samples of every packet, if the codec fixes it.
+    /// PCM samples of every packet, if the codec fixes it, or of the first ones.
     pub packet_len: Option<u32>,
+    /// Packets may have any other length, which they tell where they are read.
+    pub vary: bool,
+    /// Bytes of one instant of uncompressed audio: the size of a packet tells its length.
+    pub instant: Option<u32>,
 }
 
 impl MediaClock {
@@ -49,6 +53,26 @@ impl MediaClock {
         let scaled = u128::from(samples) * u128::from(self.timescale);
         let units = scaled / u128::from(self.sample_rate.max(1));
         u64::try_from(units).unwrap_or(u64::MAX)
+    }
+
+    /// PCM samples that rounding to the clock's units may take or add.
+    pub fn rounding(&self) -> u64 {
+        match self.timescale == self.sample_rate {
+            true => 0,
+            false => u64::from(self.sample_rate.div_ceil(self.timescale.max(1))),
+        }
+    }
+
+    /// By how many PCM samples durations deviate from the sound in front of the last packet, which is `before`.
+    fn deviation(&self, before: u64, units: u64, last: Option<u32>) -> u64 {
+        let last = u64::from(last.unwrap_or_default());
+        self.samples(units.saturating_sub(last)).abs_diff(before)
+    }
+
+    /// Whether a last packet that is said to be shorter than its sound ends in padding: durations of milliseconds at least
+    /// have to agree with the sound in front of it.
+    pub fn tells_padding(&self, before: u64, units: u64, last: Option<u32>) -> bool {
+        self.deviation(before, units, last) <= u64::from(self.sample_rate / 1000) + self.rounding()
     }
 
     /// Length of the decoder's output for `packets` packets whose durations sum to `units`: what the packets decode
@@ -72,10 +96,15 @@ impl MediaClock {
         if !exact || padding >= u64::from(packet_len) || declared > decoded {
             return decoded;
         }
-        let rounding = match self.timescale == self.sample_rate {
-            true => 0,
-            false => tick,
-        };
+        if self.vary {
+            let before = decoded.saturating_sub(packet_len.into());
+            let is_exact = self.deviation(before, units, last) == 0;
+            let is_told = is_exact || padding > u64::from(self.sample_rate / 1000);
+            if !is_told || !self.tells_padding(before, units, last) {
+                return decoded;
+            }
+        }
+        let rounding = self.rounding();
         let most = last.map_or(u64::MAX, |units| {
             match u64::from(packet_len).saturating_sub(self.samples(units.into())) {
                 0 => 0,
@@ -426,6 +455,8 @@ impl Timeline {
             timescale,
             sample_rate: timescale,
             packet_len: None,
+            vary: false,
+            instant: None,
         };
         Timeline::new(clock, edits, None, None, end).part(true, 0..u64::MAX, end)
     }
@@ -505,15 +536,21 @@ impl Timeline {
         self.beyond
     }
 
-    /// Whether it presents PCM samples of `media`, or, if that is empty, those behind it.
+    /// Whether it presents PCM samples of `media`, or, if that is an instant, those beside it. What edits leave out at the
+    /// beginning counts to a part that has the beginning, and so at the end.
     pub fn presents(&self, media: Range<u64>) -> bool {
+        let (begins, ends) = (self.part.start == 0, self.part.end == u64::MAX);
         let segments = self
             .segments
             .iter()
-            .filter_map(|s| Some((s.media?, s.media_end())));
-        segments.into_iter().any(|(from, to)| {
-            let is_within = (from..to).contains(&media.start);
-            is_within || media.start < from && from < media.end
+            .filter_map(|s| Some(s.media?..s.media_end()));
+        let first = segments.clone().map(|segment| segment.start).min();
+        let last = segments.clone().map(|segment| segment.end).max();
+        segments.into_iter().any(|segment| {
+            let is_behind = segment.start < media.end || begins && Some(segment.start) == first;
+            let is_before = media.start < segment.end || ends && Some(segment.end) == last;
+            let touches = media.is_empty() && (segment.start..=segment.end).contains(&media.start);
+            is_behind && is_before || touches
         })
     }
 
@@ -731,6 +768,8 @@ mod tests {
         timescale: 44_100,
         sample_rate: 44_100,
         packet_len: Some(1024),
+        vary: false,
+        instant: None,
     };
 
     /// Edits by duration and media time; −1: empty.
@@ -753,6 +792,8 @@ mod tests {
             timescale: 48_000,
             sample_rate: 48_000,
             packet_len: None,
+            vary: false,
+            instant: None,
         };
         let segments = |list: &[(u64, i64)], media| {
             let timeline = Timeline::new(opus, edits(list, 1000, 48_000), None, None, media);
@@ -772,6 +813,8 @@ mod tests {
             timescale: list.timescale,
             sample_rate: list.timescale,
             packet_len: None,
+            vary: false,
+            instant: None,
         };
         let timeline = Timeline::new(clock, list.clone(), None, None, media.and_then(end));
         let segments = timeline.segments().iter();
@@ -813,6 +856,8 @@ mod tests {
             timescale: 22_050,
             sample_rate: 44_100,
             packet_len: Some(2048),
+            vary: false,
+            instant: None,
         };
         assert_eq!(sbr.media_len(10, 10 * 1024 - 100, Some(924)), 20_280);
         let list = edits(&[(0, 1637)], 1000, 22_050);
@@ -856,6 +901,8 @@ mod tests {
             timescale: 48_000,
             sample_rate: 48_000,
             packet_len: Some(1024),
+            vary: false,
+            instant: None,
         };
         let timeline = Timeline::new(clock, list, None, None, end(480_000));
         assert_eq!(timeline.len(), Some(96_000));
@@ -916,10 +963,43 @@ mod tests {
             timescale: 1000,
             sample_rate: 1000,
             packet_len: None,
+            vary: false,
+            instant: None,
         };
         let timeline = Timeline::new(clock, edits(&list, 1000, 1000), None, None, end(10_000));
         assert_eq!(timeline.beyond(), 3700);
         assert_eq!(of_ten_seconds(&[(5, 10_001)]), []);
+    }
+
+    #[test]
+    fn a_part_presents_its_own_media_and_what_is_left_out_at_its_ends() {
+        let list = edits(&[(4000, 1000), (500, -1), (2000, 7000)], 1000, 1000);
+        let clock = MediaClock {
+            timescale: 1000,
+            sample_rate: 1000,
+            ..AAC
+        };
+        let of = |part: Range<u64>| {
+            let timeline = Timeline::new(clock, list.clone(), None, None, end(10_000));
+            let timeline = timeline.part(false, part, end(10_000));
+            let media = [
+                0..10,
+                900..1100,
+                1500..1500,
+                4000..4000,
+                6000..6500,
+                8000..8001,
+                9500..9600,
+            ];
+            media.map(|range| timeline.presents(range))
+        };
+        assert_eq!(of(0..u64::MAX), [true, true, true, true, false, true, true]);
+        assert_eq!(of(0..3000), [true, true, true, true, false, false, false]);
+        assert_eq!(
+            of(3000..u64::MAX),
+            [false, false, false, true, false, true, true]
+        );
+        assert_eq!(of(3500..5000), [false; 7]);
     }
 
     #[test]
@@ -990,6 +1070,8 @@ mod tests {
             timescale: 1000,
             sample_rate: 1000,
             packet_len: None,
+            vary: false,
+            instant: None,
         };
         let list = edits(&[(100, -1), (500, 300), (200, -1), (400, 0)], 1000, 1000);
         let timeline = Timeline::new(clock, list, None, None, end(5000));
@@ -1124,6 +1206,8 @@ mod tests {
                 timescale: u32::MAX,
                 sample_rate: u32::MAX,
                 packet_len: None,
+                vary: false,
+                instant: None,
             };
             let timeline = Timeline::new(clock, list.clone(), None, None, media.and_then(end));
             let timeline = timeline.part(true, 5..u64::MAX, media.and_then(end));
@@ -1138,6 +1222,8 @@ mod tests {
             timescale: 1000,
             sample_rate: 1000,
             packet_len: None,
+            vary: false,
+            instant: None,
         };
         let check = |list: &[(u64, i64)], media: Option<u64>, in_order| {
             let list = edits(list, 1000, 1000);

@@ -5,12 +5,13 @@ use std::collections::VecDeque;
 
 use super::{Conversion, Survey, encoder};
 use crate::audio::Beginning;
+use crate::codec::Codec;
 use crate::decode::{self, Format};
 use crate::downmix::Downmix;
 use crate::error::Result;
 use crate::fade::Fade;
 use crate::loudness::Loudness;
-use crate::mp4::Packet;
+use crate::mp4::{AudioTrack, Packet};
 use crate::options::Channels;
 use crate::render::Recipe;
 use crate::report::samples_of;
@@ -36,7 +37,7 @@ impl Conversion<'_> {
     ) -> Result<Setup> {
         let options = self.options;
         let clock = self.clock(&beginning);
-        let end = self.media_end(&beginning.format, &clock);
+        let end = self.media_end(&beginning, &clock);
         let timeline = self.part_of(self.timeline(&beginning), &clock, end);
         let Beginning {
             format,
@@ -100,26 +101,33 @@ impl Conversion<'_> {
     }
 
     pub(super) fn clock(&self, beginning: &Beginning) -> MediaClock {
-        beginning.clock(self.audio.track())
+        beginning.clock(self.audio.track(), self.audio.parameters())
     }
 
     /// What the file presents, without the silence of a late start.
     pub(super) fn timeline(&self, beginning: &Beginning) -> Timeline {
         let gapless = self.audio.metadata().gapless;
-        let end = self.media_end(&beginning.format, &self.clock(beginning));
+        let end = self.media_end(beginning, &self.clock(beginning));
         beginning.timeline(self.audio.track(), self.audio.parameters(), gapless, end)
     }
 
     /// The end of the media, as far as the container declares it.
-    fn media_end(&self, format: &Format, clock: &MediaClock) -> Option<MediaEnd> {
+    fn media_end(&self, beginning: &Beginning, clock: &MediaClock) -> Option<MediaEnd> {
         let track = self.audio.track();
-        let frame_len = decode::lengths(self.audio.parameters(), format).map(|l| l.frame_len);
-        // What a pause adds to the sound is known once the packets around it were seen, and so is what several frames in
-        // a packet add.
-        if format.has_unknown_lengths()
+        let format = &beginning.format;
+        let lengths = decode::lengths(self.audio.parameters(), format);
+        // What a pause adds to the sound is known once the packets around it were seen, and so is what packets of another
+        // length add.
+        let is_known_later = format.has_unknown_lengths()
             || track.has_pauses(clock)
-            || frame_len.is_some_and(|len| track.may_hold_other_than_usual(len, clock))
-        {
+            || track.has_instants()
+            || may_hold_more_frames(track, beginning)
+            || match clock.instant {
+                Some(_) => track.has_odd_packets(clock),
+                None => lengths
+                    .is_some_and(|lengths| track.may_hold_other_than_usual(lengths.step, clock)),
+            };
+        if is_known_later {
             return None;
         }
         let declared = track.samples.zip(track.duration);
@@ -202,4 +210,12 @@ impl Conversion<'_> {
         let frame = second * u128::from(encoder::frame_len(rate)) / u128::from(rate);
         u64::try_from(frame).unwrap_or(u64::MAX)
     }
+}
+
+/// Whether some packet may have more frames than the first ones, though its duration does not say so: MPEG audio is coded at
+/// about one bitrate.
+fn may_hold_more_frames(track: &AudioTrack, beginning: &Beginning) -> bool {
+    let is_mpeg_audio = matches!(beginning.format.codec, Codec::Mp1 | Codec::Mp2 | Codec::Mp3);
+    let first = beginning.ahead.iter().map(|(packet, _)| packet.size).max();
+    is_mpeg_audio && track.largest_packet() > first.unwrap_or_default().saturating_mul(7) / 4
 }

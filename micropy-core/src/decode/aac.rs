@@ -63,10 +63,11 @@ pub fn check(track: &CodecParameters) -> Result<()> {
 /// How long its packets are, where they can hold several blocks.
 pub fn lengths(track: &CodecParameters, format: &Format) -> Option<Lengths> {
     let aac = configuration(track).ok().filter(has_raw_data_blocks)?;
-    Some(Lengths {
-        count: |packet| aac_packet::raw_data_blocks(packet).flatten().count(),
-        frame_len: block_len(&aac, format),
-    })
+    let tell = |packet: &[u8], block_len| {
+        let blocks = aac_packet::raw_data_blocks(packet).flatten().count();
+        u32::try_from(blocks).ok()?.checked_mul(block_len)
+    };
+    Some(Lengths::of_frames(tell, block_len(&aac, format)))
 }
 
 /// PCM samples of a block. SBR doubles the rate and the length together.

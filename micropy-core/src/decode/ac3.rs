@@ -35,6 +35,7 @@ use fault::Fault;
 use substreams::{Syncframe, Together};
 use transform::Overlap;
 
+use super::frames::{self, Lengths};
 use super::reconfigured::mix;
 use super::{DecodeError, Decoder, Format};
 use crate::codec::CodecParameters;
@@ -47,8 +48,9 @@ const BLOCK_LEN: usize = 256;
 /// Frequencies of an audio block.
 const BINS: usize = 256;
 
-/// Audio blocks of a syncframe, at most.
+/// Audio blocks of a syncframe, at most, and PCM samples per channel of so many.
 const MAX_BLOCKS: usize = 6;
+const FRAME_LEN: usize = MAX_BLOCKS * BLOCK_LEN;
 
 /// Full-bandwidth channels of a substream, at most.
 const FULL: usize = 5;
@@ -92,13 +94,39 @@ pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Forma
         Error::malformed(track.at, "AC-3 audio", why)
     })?;
     let first = &sets[0];
+    let lens = programmes.iter().flatten().map(|sets| packet_len(sets));
+    let lens: Vec<u32> = lens.collect();
     Ok(Format {
         codec: substreams::codec(first),
         sample_rate: first[0].header.sample_rate(),
         layout: Layout::of(&speakers(first)),
-        packet_len: Some(sets.iter().map(|set| pcm_len(set) as u32).sum()),
+        packet_len: frames::packet_len(&lens),
         roll: ROLL,
     })
+}
+
+/// How long its packets are.
+pub fn lengths(_track: &CodecParameters, _format: &Format) -> Option<Lengths> {
+    Some(Lengths {
+        tell: |packet, _| {
+            let sets = substreams::programme(packet).ok()?;
+            let mut frames = sets.iter().flatten();
+            let bytes: usize = frames.clone().map(|frame| frame.bytes.len()).sum();
+            // Otherwise it is damaged, and frames may be missing.
+            let is_whole = bytes == packet.len()
+                && frames.all(|frame| crc::check(&frame.header, frame.bytes).is_ok());
+            is_whole.then(|| packet_len(&sets))
+        },
+        unit: 0,
+        step: FRAME_LEN as u32,
+        vary: true,
+        doubtful: false,
+    })
+}
+
+/// PCM samples per channel of a packet with these syncframes.
+fn packet_len(sets: &[Together<'_>]) -> u32 {
+    sets.iter().map(|set| pcm_len(set) as u32).sum()
 }
 
 /// The decoder for it.
@@ -139,9 +167,10 @@ struct Ac3 {
 impl Decoder for Ac3 {
     fn decode(&mut self, packet: &[u8], pcm: &mut Pcm) -> Result<(), DecodeError> {
         let start = pcm.len();
-        let mut fault = None;
+        let (mut fault, mut in_frames) = (None, false);
         match substreams::programme(packet) {
             Ok(sets) => {
+                in_frames = sets.iter().all(|set| pcm_len(set) == FRAME_LEN);
                 for set in &sets {
                     if let Err(why) = self.decode_together(set, pcm) {
                         fault.get_or_insert(why);
@@ -154,6 +183,8 @@ impl Decoder for Ac3 {
         let len = pcm.len() - start;
         if let Some(expected) = self.packet_len.map(|len| len as usize)
             && len != expected
+            // It may have another number of frames than the first packets.
+            && !(in_frames && expected.is_multiple_of(FRAME_LEN))
         {
             fault.get_or_insert(Fault::Changed("another number of PCM samples"));
             if len < expected {

@@ -3,6 +3,8 @@
 use symphonia_codec_alac::AlacDecoder;
 use symphonia_core::codecs::audio::well_known::CODEC_ID_ALAC;
 
+use super::bits::Bits;
+use super::frames::{Lengths, told_len};
 use super::symphonia::{Symphonia, parameters};
 use super::{DecodeError, Decoder, Format};
 use crate::codec::{Codec, CodecParameters};
@@ -14,8 +16,53 @@ use crate::pcm::Pcm;
 const COOKIE_LENS: [usize; 2] = [48, 24];
 
 /// What the track decodes to. A packet holds `frameLength` PCM samples, the last one fewer.
-pub fn inspect(track: &CodecParameters, _first_packets: &[&[u8]]) -> Result<Format> {
-    open(track)?.format(Codec::Alac)
+pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Format> {
+    let format = open(track)?.format(Codec::Alac)?;
+    let packet_len = told_len(first_packets, |packet| {
+        packet_len(packet, frame_len(track)?)
+    });
+    Ok(Format {
+        packet_len,
+        ..format
+    })
+}
+
+/// How long its packets are.
+pub fn lengths(track: &CodecParameters, _format: &Format) -> Option<Lengths> {
+    Some(Lengths {
+        tell: packet_len,
+        unit: frame_len(track)?,
+        step: 1,
+        vary: true,
+        doubtful: false,
+    })
+}
+
+/// `frameLength` of the cookie.
+fn frame_len(track: &CodecParameters) -> Option<u32> {
+    let bytes = track.config.first_chunk::<4>()?;
+    Some(u32::from_be_bytes(*bytes)).filter(|&len| len > 0)
+}
+
+/// PCM samples per channel of a packet: `frame_len`, or what the header of its first element says, behind the kind (3
+/// bits), the instance tag (4) and 12 unused bits (Apple's `ALACDecoder::Decode`).
+fn packet_len(packet: &[u8], frame_len: u32) -> Option<u32> {
+    /// Single channels, pairs and low-frequency channels begin with that header.
+    const WITH_HEADER: [u32; 3] = [0, 1, 3];
+    let mut bits = Bits::new(packet);
+    let kind = bits.read(3)?;
+    bits.skip(4 + 12)?;
+    let is_partial = bits.flag()?;
+    // The shift of the bits, and whether they are compressed.
+    bits.skip(2 + 1)?;
+    if !WITH_HEADER.contains(&kind) {
+        return None;
+    }
+    let len = match is_partial {
+        true => bits.read(32)?,
+        false => frame_len,
+    };
+    (1..=frame_len).contains(&len).then_some(len)
 }
 
 /// The decoder for it.

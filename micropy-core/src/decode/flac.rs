@@ -3,6 +3,7 @@
 use symphonia_bundle_flac::FlacDecoder;
 use symphonia_core::codecs::audio::well_known::CODEC_ID_FLAC;
 
+use super::frames::{Lengths, told_len};
 use super::symphonia::{Symphonia, parameters};
 use super::{DecodeError, Decoder, Format};
 use crate::codec::{Codec, CodecParameters};
@@ -19,7 +20,60 @@ pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Forma
     if first_packets.iter().any(|frame| is_too_wide(frame, bits)) {
         return Err(Error::unsupported("FLAC of 32 bits in joint stereo"));
     }
-    open(track)?.format(Codec::Flac)
+    Ok(Format {
+        packet_len: told_len(first_packets, block_size),
+        ..open(track)?.format(Codec::Flac)?
+    })
+}
+
+/// How long its packets are.
+pub fn lengths(_track: &CodecParameters, _format: &Format) -> Option<Lengths> {
+    Some(Lengths {
+        tell: |packet, _| block_size(packet),
+        unit: 0,
+        step: 1,
+        vary: true,
+        doubtful: false,
+    })
+}
+
+/// PCM samples per channel of a frame, by its header (RFC 9639, 9.1), whose checksum has to be right.
+fn block_size(frame: &[u8]) -> Option<u32> {
+    let &[0xFF, 0xF8 | 0xF9, fields, _, first, ..] = frame else {
+        return None;
+    };
+    // The number of the frame or of its first PCM sample is coded as in UTF-8, in up to seven bytes.
+    let number_len = match first.leading_ones() {
+        0 => 1,
+        count @ 2..=7 => count as usize,
+        _ => return None,
+    };
+    let rest = frame.get(4 + number_len..)?;
+    let (size_len, size) = match fields >> 4 {
+        0 => return None,
+        1 => (0, 192),
+        code @ 2..=5 => (0, 576 << (code - 2)),
+        6 => (1, u32::from(*rest.first()?) + 1),
+        7 => (2, u32::from(u16::from_be_bytes(*rest.first_chunk()?)) + 1),
+        code => (0, 256 << (code - 8)),
+    };
+    let rate_len = match fields & 0x0F {
+        12 => 1,
+        13 | 14 => 2,
+        _ => 0,
+    };
+    let (header, rest) = frame.split_at_checked(4 + number_len + size_len + rate_len)?;
+    (rest.first() == Some(&crc_8(header))).then_some(size)
+}
+
+/// The checksum of a frame's header: x⁸ + x² + x + 1, from 0 (RFC 9639, 9.1.8).
+fn crc_8(bytes: &[u8]) -> u8 {
+    bytes.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ byte, |crc: u8, _| match crc >> 7 {
+            0 => crc << 1,
+            _ => crc << 1 ^ 0x07,
+        })
+    })
 }
 
 /// The decoder for it.

@@ -14,22 +14,48 @@ pub fn packet_len(lens: &[u32]) -> Option<u32> {
     alike.then_some(*first)
 }
 
-/// How long packets of several frames are: their headers tell, without decoding. A later packet may have more frames
-/// than the first ones.
+/// How long packets are, where not all of them are as long as the first ones: they tell it themselves, without decoding.
 #[derive(Clone, Copy, Debug)]
 pub struct Lengths {
-    /// The frames of a packet.
-    pub count: fn(&[u8]) -> usize,
-    /// PCM samples of each.
-    pub frame_len: u32,
+    /// PCM samples of a packet, by itself and `unit`; `None`: it does not tell.
+    pub tell: fn(&[u8], u32) -> Option<u32>,
+    /// What `tell` needs to know of the track: PCM samples of a frame, or bytes of an instant.
+    pub unit: u32,
+    /// All lengths are multiples of so many PCM samples.
+    pub step: u32,
+    /// Packets of any such length may follow each other, so that a slightly different duration may mean another length.
+    /// Otherwise only their number of frames can differ.
+    pub vary: bool,
+    /// A damaged packet may tell another length. The container is believed where it says that a packet is as long as the
+    /// first ones.
+    pub doubtful: bool,
 }
 
 impl Lengths {
-    /// PCM samples of `packet`; `None`: no frame is found in it.
-    pub fn of(&self, packet: &[u8]) -> Option<u32> {
-        let frames = u32::try_from((self.count)(packet)).ok()?;
-        frames.checked_mul(self.frame_len).filter(|&len| len > 0)
+    /// Of packets that hold whole frames of `frame_len` PCM samples, as many as `count` finds.
+    pub fn of_frames(tell: fn(&[u8], u32) -> Option<u32>, frame_len: u32) -> Lengths {
+        Lengths {
+            tell,
+            unit: frame_len,
+            step: frame_len,
+            vary: false,
+            doubtful: false,
+        }
     }
+
+    /// PCM samples of `packet`, of which the container says, or not, that it `is_usual`; `None`: it does not tell.
+    pub fn of(&self, packet: &[u8], is_usual: bool) -> Option<u32> {
+        if self.doubtful && is_usual {
+            return None;
+        }
+        (self.tell)(packet, self.unit).filter(|&len| len > 0)
+    }
+}
+
+/// PCM samples of every packet as [`packet_len`] has it, by what the first ones tell of themselves.
+pub fn told_len(first_packets: &[&[u8]], tell: impl Fn(&[u8]) -> Option<u32>) -> Option<u32> {
+    let lens: Option<Vec<u32>> = first_packets.iter().map(|packet| tell(packet)).collect();
+    packet_len(&lens?).filter(|&len| len > 0)
 }
 
 /// Decodes the frames of one packet by `decode`, one after the other. Silence of `frame_len` PCM samples takes the

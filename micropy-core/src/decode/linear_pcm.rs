@@ -1,6 +1,7 @@
 //! Audio that is not compressed: linear PCM, and the logarithmic PCM of ITU-T G.711.
 
-use super::{DecodeError, Decoder, Format};
+use super::frames::Lengths;
+use super::{DecodeError, Decoder, Format, instant};
 use crate::codec::{Codec, CodecParameters, Companding, PcmFormat};
 use crate::error::{Error, Result};
 use crate::pcm::{Layout, Pcm};
@@ -30,6 +31,17 @@ pub fn inspect(track: &CodecParameters, _first_packets: &[&[u8]]) -> Result<Form
         layout,
         packet_len: None,
         roll: 0,
+    })
+}
+
+/// How long its packets are.
+pub fn lengths(track: &CodecParameters, format: &Format) -> Option<Lengths> {
+    Some(Lengths {
+        tell: |packet, instant| u32::try_from(packet.len()).ok()?.checked_div(instant),
+        unit: instant(&track.codec, format)?,
+        step: 1,
+        vary: true,
+        doubtful: false,
     })
 }
 

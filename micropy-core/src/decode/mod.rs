@@ -12,7 +12,7 @@ mod ac3;
 mod adpcm;
 #[cfg(feature = "alac")]
 mod alac;
-#[cfg(any(feature = "aac", feature = "ac3", feature = "mp3"))]
+#[cfg(any(feature = "aac", feature = "ac3", feature = "alac", feature = "mp3"))]
 mod bits;
 mod described;
 #[cfg(feature = "fdk-aac")]
@@ -163,13 +163,26 @@ pub fn span_decoder(parameters: &CodecParameters, format: &Format) -> Result<Box
     }
 }
 
-/// How long the packets of such a track are, where that is not the same for all of them and their frames tell.
+/// How long the packets of such a track are, where that is not the same for all of them and they tell.
 pub fn lengths(parameters: &CodecParameters, format: &Format) -> Option<Lengths> {
     let lengths = family(&parameters.codec).ok()?.lengths?;
-    let usual = format
-        .packet_len
-        .filter(|_| format.roll != ROLL_TO_THE_START)?;
-    lengths(parameters, format).filter(|lengths| usual.is_multiple_of(lengths.frame_len))
+    if format.roll == ROLL_TO_THE_START {
+        return None;
+    }
+    // Those of uncompressed audio have no usual length.
+    let is_usual = |usual: u32, lengths: &Lengths| usual.is_multiple_of(lengths.step.max(1));
+    match format.packet_len {
+        Some(usual) => lengths(parameters, format).filter(|lengths| is_usual(usual, lengths)),
+        None => instant(&parameters.codec, format).and_then(|_| lengths(parameters, format)),
+    }
+}
+
+/// Bytes of one instant of uncompressed audio: of one PCM sample of each channel.
+pub fn instant(codec: &Codec, format: &Format) -> Option<u32> {
+    match codec {
+        Codec::Pcm(pcm) => Some(u32::from(pcm.width) * format.layout.channels() as u32),
+        _ => None,
+    }
 }
 
 /// PCM samples at the start that the codec itself says are no sound.
@@ -187,7 +200,7 @@ struct Family {
     check: fn(&CodecParameters) -> Result<()>,
     inspect: fn(&CodecParameters, &[&[u8]]) -> Result<Format>,
     decoder: fn(&CodecParameters, &Format) -> Result<Box<dyn Decoder>>,
-    /// Where packets can hold several frames.
+    /// Where packets can be of several lengths, and tell.
     lengths: Option<fn(&CodecParameters, &Format) -> Option<Lengths>>,
 }
 
@@ -206,7 +219,7 @@ const FAMILIES: &[Family] = &[
         check: |_| Ok(()),
         inspect: ac3::inspect,
         decoder: ac3::decoder,
-        lengths: None,
+        lengths: Some(ac3::lengths),
     },
     #[cfg(feature = "adpcm")]
     Family {
@@ -222,7 +235,7 @@ const FAMILIES: &[Family] = &[
         check: |parameters| alac::inspect(parameters, &[]).map(drop),
         inspect: alac::inspect,
         decoder: alac::decoder,
-        lengths: None,
+        lengths: Some(alac::lengths),
     },
     #[cfg(feature = "flac")]
     Family {
@@ -230,7 +243,7 @@ const FAMILIES: &[Family] = &[
         check: |parameters| flac::inspect(parameters, &[]).map(drop),
         inspect: flac::inspect,
         decoder: flac::decoder,
-        lengths: None,
+        lengths: Some(flac::lengths),
     },
     #[cfg(feature = "mp3")]
     Family {
@@ -246,7 +259,7 @@ const FAMILIES: &[Family] = &[
         check: |parameters| opus::inspect(parameters, &[]).map(drop),
         inspect: opus::inspect,
         decoder: opus::decoder,
-        lengths: None,
+        lengths: Some(opus::lengths),
     },
     #[cfg(feature = "pcm")]
     Family {
@@ -254,7 +267,7 @@ const FAMILIES: &[Family] = &[
         check: |parameters| linear_pcm::inspect(parameters, &[]).map(drop),
         inspect: linear_pcm::inspect,
         decoder: linear_pcm::decoder,
-        lengths: None,
+        lengths: Some(linear_pcm::lengths),
     },
     #[cfg(feature = "vorbis")]
     Family {

@@ -47,6 +47,12 @@ pub fn inspect(_track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Form
         .filter(|frames| !frames.is_empty())
         .map(|frames| frames.iter().map(|header| header.samples()).sum())
         .collect();
+    // Where packets are cut anywhere, only decoding them tells what they hold.
+    let in_parts = first_packets.iter().filter(|packet| {
+        let mut frames = Frames::of(from_first_frame(packet));
+        frames.any(|frame| frame.is_err())
+    });
+    let are_whole = in_parts.count() < 2;
     let reservoir = headers().map(|h| reservoir_frames(*h)).max();
     Ok(Format {
         codec: match first.layer() {
@@ -59,7 +65,7 @@ pub fn inspect(_track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Form
             1 => Layout::MONO,
             _ => Layout::STEREO,
         },
-        packet_len: frames::packet_len(&lens),
+        packet_len: frames::packet_len(&lens).filter(|_| are_whole),
         // One more for the overlap of the transform, and one for the filter bank.
         roll: reservoir.map_or(2, |frames| (frames + 2).min(MAX_ROLL)),
     })
@@ -72,10 +78,11 @@ pub fn lengths(_track: &CodecParameters, format: &Format) -> Option<Lengths> {
         Codec::Mp3 if format.sample_rate < 32_000 => 576,
         _ => 1152,
     };
-    Some(Lengths {
-        count: |packet| headers(packet).len(),
-        frame_len,
-    })
+    let tell = |packet: &[u8], frame_len| {
+        let frames = headers(packet).len();
+        u32::try_from(frames).ok()?.checked_mul(frame_len)
+    };
+    Some(Lengths::of_frames(tell, frame_len))
 }
 
 /// The decoder for it.

@@ -2,6 +2,7 @@
 
 use ropus::OpusMSDecoder;
 
+use super::frames::{Lengths, told_len};
 use super::{DecodeError, Decoder, Format};
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
@@ -114,9 +115,32 @@ pub fn inspect(track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Forma
         codec: Codec::Opus,
         sample_rate: SAMPLE_RATE,
         layout: config.layout,
-        packet_len: None,
+        packet_len: told_len(first_packets, packet_len),
         roll: ROLL.div_ceil(shortest.unwrap_or(960)),
     })
+}
+
+/// How long its packets are.
+pub fn lengths(_track: &CodecParameters, _format: &Format) -> Option<Lengths> {
+    Some(Lengths {
+        tell: |packet, _| packet_len(packet),
+        unit: 0,
+        step: 120,
+        vary: true,
+        // Any first byte tells some length.
+        doubtful: true,
+    })
+}
+
+/// PCM samples per channel of a packet, by its TOC byte and the number of its frames (RFC 6716, 3.1 and 3.2).
+fn packet_len(packet: &[u8]) -> Option<u32> {
+    let frames = match packet.first()? & 3 {
+        0 => 1,
+        1 | 2 => 2,
+        _ => u32::from(packet.get(1)? & 0x3F),
+    };
+    let len = frames * frame_len(packet)?;
+    (1..=MAX_PACKET_LEN as u32).contains(&len).then_some(len)
 }
 
 /// PCM samples per channel to decode until the output is right. RFC 7845, 4.6 asks for 80 ms, after which a tone was

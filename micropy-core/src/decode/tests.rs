@@ -215,9 +215,9 @@ fn formats_come_from_the_bitstream() {
     assert_eq!(format("eac3.mp4"), expect("E-AC-3", 48000, 2, Some(1536)));
     assert_eq!(format("aac.3gp"), expect("AAC-LC", 16000, 1, Some(1024)));
     assert_eq!(format("mp3.mp4"), expect("MP3", 44100, 2, Some(1152)));
-    assert_eq!(format("alac.m4a"), expect("ALAC", 44100, 2, None));
-    assert_eq!(format("flac.mp4"), expect("FLAC", 44100, 2, None));
-    assert_eq!(format("opus.mp4"), expect("Opus", 48000, 2, None));
+    assert_eq!(format("alac.m4a"), expect("ALAC", 44100, 2, Some(4096)));
+    assert_eq!(format("flac.mp4"), expect("FLAC", 44100, 2, Some(4608)));
+    assert_eq!(format("opus.mp4"), expect("Opus", 48000, 2, Some(960)));
     assert_eq!(format("quicktime-ulaw.mov"), expect("µ-law", 8000, 1, None));
 }
 

@@ -598,6 +598,21 @@ impl AudioTrack {
         self.table.may_hold_other_than_usual(frame_len, clock)
     }
 
+    /// Whether some of them are of other lengths than their durations say, as far as their sizes tell.
+    pub fn has_odd_packets(&self, clock: &MediaClock) -> bool {
+        self.table.has_odd_ones(clock)
+    }
+
+    /// Whether some of them last no time.
+    pub fn has_instants(&self) -> bool {
+        self.table.has_instants()
+    }
+
+    /// Bytes of the largest of them.
+    pub fn largest_packet(&self) -> u32 {
+        self.table.sizes.largest()
+    }
+
     /// Bytes of its packets outside of movie fragments.
     pub fn bytes(&self) -> u64 {
         self.table.sizes.bytes_from(0)

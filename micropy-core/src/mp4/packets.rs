@@ -278,13 +278,13 @@ impl Packets {
         let mut passed = Passed::default();
         self.announced = 0;
         while passed.packets < count && !self.ended {
-            let (gap, duration) = match self.batch.front() {
+            let (gap, duration, size) = match self.batch.front() {
                 Some(packet) if packet.read < packet.size => break,
-                Some(packet) => (packet.gap, packet.duration),
+                Some(packet) => (packet.gap, packet.duration, packet.size),
                 None => match self.first_of_batch(source)? {
                     Some(sample) => {
                         self.held_back = Some(sample);
-                        (self.gap, sample.duration)
+                        (self.gap, sample.duration, sample.size)
                     }
                     None => {
                         self.ended = true;
@@ -292,7 +292,7 @@ impl Packets {
                     }
                 },
             };
-            if self.suspect.is_some() || !lag.takes(clock, gap, duration) {
+            if self.suspect.is_some() || !lag.takes(clock, gap, duration, size) {
                 break;
             }
             match self.batch.pop_front() {
@@ -321,7 +321,7 @@ impl Packets {
 
     /// Skips the packets that end within the next `units` of time without reading them, but for the last `kept` of
     /// those; none if some that were read together are still to be returned, and in fragments those of one run at most.
-    /// Stops where [`Packets::skip`] does, and at a packet that lasts longer than `longest` has it for its size.
+    /// Stops where [`Packets::skip`] does, and at a packet whose size and duration do not `fit`.
     ///
     /// # Errors
     ///
@@ -331,7 +331,7 @@ impl Packets {
         source: &mut dyn Source,
         units: u64,
         kept: u64,
-        longest: impl Fn(u32) -> u64,
+        fits: impl Fn(u32, u32) -> bool,
         clock: &MediaClock,
         lag: &mut Lag,
     ) -> Result<Passed> {
@@ -345,8 +345,8 @@ impl Packets {
         self.held_back = Some(first);
         let duration = u64::from(first.duration);
         let ending = match units.checked_sub(duration) {
-            Some(rest) if duration <= longest(first.size) => {
-                1 + self.cursor.ending_within(rest, self.group, longest)
+            Some(rest) if fits(first.size, first.duration) => {
+                1 + self.cursor.ending_within(rest, self.group, fits)
             }
             _ => 0,
         };

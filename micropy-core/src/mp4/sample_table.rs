@@ -125,6 +125,17 @@ impl Sizes {
         }
     }
 
+    /// Bytes of the largest sample.
+    pub fn largest(&self) -> u32 {
+        match self {
+            Sizes::Constant { size, .. } => *size,
+            Sizes::Each(_) => (0..self.count())
+                .filter_map(|sample| self.get(sample))
+                .max()
+                .unwrap_or_default(),
+        }
+    }
+
     /// Bytes of all samples from `first` on.
     pub fn bytes_from(&self, first: u64) -> u64 {
         match self {
@@ -421,8 +432,30 @@ impl SampleTable {
             let frames = ((len + frame_len / 2) / frame_len).max(1);
             let is_whole = len.abs_diff(frames * frame_len) < tick.max(2);
             let is_short_last = samples == 1 && left == 0 && len < usual;
-            samples > 0 && is_whole && !is_short_last && frames * frame_len != usual
+            let is_other = (frames * frame_len).abs_diff(usual) > clock.rounding();
+            samples > 0 && is_whole && !is_short_last && is_other
         })
+    }
+
+    /// Whether some sample [stands out](Lag::stands_out).
+    pub fn has_odd_ones(&self, clock: &MediaClock) -> bool {
+        let all = self.samples();
+        let mut index = 0;
+        let in_runs = self.durations.iter().any(|run| {
+            let samples = index..all.min(index + u64::from(run.count));
+            index = samples.end;
+            let is_odd = |size| Lag::stands_out(clock, run.delta, size);
+            match self.sizes {
+                Sizes::Constant { size, .. } => !samples.is_empty() && is_odd(size),
+                Sizes::Each(_) => samples.filter_map(|i| self.sizes.get(i)).any(is_odd),
+            }
+        });
+        in_runs || index < all
+    }
+
+    /// Whether some sample lasts no time: it may be none at all.
+    pub fn has_instants(&self) -> bool {
+        self.durations.iter().any(|run| run.delta == 0)
     }
 
     /// The lowest chunk offset.
@@ -569,8 +602,8 @@ impl Cursor {
     /// The next sample. If all are of one size (uncompressed audio: one sample an instant), up to `group` samples of a
     /// chunk together.
     pub fn next(&mut self, group: u32) -> Option<Sample> {
-        let size = self.table.sizes.get(self.sample)?;
         let alike = self.alike()?;
+        let size = self.table.sizes.get(self.sample)?;
         let delta = self.delta();
         let count = alike.min(Self::together(group, size, delta));
         let sample = Sample {
@@ -595,11 +628,11 @@ impl Cursor {
     pub fn skip(&mut self, count: u64, group: u32, clock: &MediaClock, lag: &mut Lag) -> Passed {
         let mut passed = Passed::default();
         while passed.packets < count
-            && let Some(size) = self.table.sizes.get(self.sample)
             && let Some(alike) = self.alike()
+            && let Some(size) = self.table.sizes.get(self.sample)
         {
             let delta = self.delta();
-            if Lag::stands_out(clock, delta) {
+            if Lag::stands_out(clock, delta, size) {
                 break;
             }
             let together = Self::together(group, size, delta);
@@ -616,18 +649,23 @@ impl Cursor {
     }
 
     /// How many of the samples that [`Cursor::next`] would return end within the next `units` of time, up to the first
-    /// that lasts longer than `longest` has it for its size.
+    /// whose size and duration do not `fit`.
     ///
     /// Takes time in proportion to the bytes of the table, as [`Cursor::skip`].
-    pub fn ending_within(&self, mut units: u64, group: u32, longest: impl Fn(u32) -> u64) -> u64 {
+    pub fn ending_within(
+        &self,
+        mut units: u64,
+        group: u32,
+        fits: impl Fn(u32, u32) -> bool,
+    ) -> u64 {
         let mut cursor = self.clone();
         let mut ending = 0u64;
-        while let Some(size) = cursor.table.sizes.get(cursor.sample)
-            && let Some(alike) = cursor.alike()
+        while let Some(alike) = cursor.alike()
+            && let Some(size) = cursor.table.sizes.get(cursor.sample)
         {
             let delta = cursor.delta();
             let together = Self::together(group, size, delta).min(alike);
-            if u64::from(delta * together) > longest(size * together) {
+            if !fits(size * together, delta * together) {
                 break;
             }
             let fitting = units.checked_div(delta.into()).unwrap_or(u64::MAX);
@@ -646,20 +684,27 @@ impl Cursor {
         ending
     }
 
-    /// How many samples from the next one on are contiguous and of one size and duration; `None` if there is no chunk
-    /// for the next one.
+    /// How many samples from the next one on are contiguous and of one size and duration; `None` if there is no next one,
+    /// or no chunk for it. Passes those that have no bytes and last no time.
     fn alike(&mut self) -> Option<u32> {
-        while self.left_in_chunk == 0 {
-            self.enter_next_chunk()?;
+        loop {
+            let size = self.table.sizes.get(self.sample)?;
+            while self.left_in_chunk == 0 {
+                self.enter_next_chunk()?;
+            }
+            let delta = self.delta();
+            let alike = match self.table.sizes {
+                Sizes::Constant { count, .. } => self
+                    .left_in_chunk
+                    .min(count - self.sample as u32)
+                    .min(self.left_in_duration_run.max(1)),
+                Sizes::Each(_) => 1,
+            };
+            if size > 0 || delta > 0 {
+                return Some(alike);
+            }
+            self.pass(alike, size);
         }
-        self.delta();
-        Some(match self.table.sizes {
-            Sizes::Constant { count, .. } => self
-                .left_in_chunk
-                .min(count - self.sample as u32)
-                .min(self.left_in_duration_run.max(1)),
-            Sizes::Each(_) => 1,
-        })
     }
 
     /// How many samples of this size and duration are returned together. What their sizes are in a fragment is not known
@@ -728,6 +773,8 @@ mod tests {
         timescale: 44_100,
         sample_rate: 44_100,
         packet_len: None,
+        vary: false,
+        instant: None,
     };
 
     #[test]
@@ -954,12 +1001,12 @@ mod tests {
                         let end = cursor.time() + units;
                         let mut walk = cursor.clone();
                         let walk = std::iter::from_fn(|| walk.next(group));
-                        let longest = |size| if size > 12 { 4 } else { 99 };
+                        let fits = |size, duration| duration <= if size > 12 { 4 } else { 99 };
                         let expected = walk
                             .take_while(|s| s.time + u64::from(s.duration) <= end)
-                            .take_while(|s| u64::from(s.duration) <= longest(s.size))
+                            .take_while(|s| fits(s.size, s.duration))
                             .count() as u64;
-                        let counted = cursor.ending_within(units, group, longest);
+                        let counted = cursor.ending_within(units, group, fits);
                         assert_eq!(counted, expected, "{table:?} {group} {skipped} {units}");
                     }
                 }

@@ -198,7 +198,7 @@ impl Trak {
         let entries = self.entries(first, fragmented.is_some())?;
         let mut parameters = self.first_readable(first, &entries)?;
         parameters.others = self.others(&parameters, entries);
-        if let Some(table) = in_packets(&self.table, &parameters, self.timescale)? {
+        if let Some(table) = in_packets(&self.table, self.timescale, &parameters)? {
             self.table = Arc::new(table);
         }
         Ok(parameters)
@@ -487,17 +487,24 @@ impl Trak {
 /// lasts as long as those do where the table gives no times.
 fn in_packets(
     table: &SampleTable,
-    parameters: &CodecParameters,
     timescale: u32,
+    parameters: &CodecParameters,
 ) -> Result<Option<SampleTable>> {
     let counts_pcm = matches!(table.durations[..], [run] if run.delta == 1);
     match (&parameters.codec, parameters.block, &table.sizes) {
         (Codec::Pcm(_), _, Sizes::Each(_)) if table.duration() > 0 => Ok(None),
         (Codec::Pcm(layout), _, sizes) => {
             let instant = u32::from(layout.width) * u32::from(parameters.channels);
+            // Of a clock that counts packets, each lasts one unit as well.
+            let counts_packets = |size: u32| {
+                let instants = u64::from(size) / u64::from(instant.max(1)) * u64::from(timescale);
+                timescale != parameters.sample_rate && instants == u64::from(parameters.sample_rate)
+            };
             let mut table = SampleTable {
                 sizes: match *sizes {
-                    Sizes::Constant { size, count } if counts_pcm || size < instant => {
+                    Sizes::Constant { size, count }
+                        if counts_pcm && !counts_packets(size) || size < instant =>
+                    {
                         let size = instant.max(1);
                         Sizes::Constant { size, count }
                     }

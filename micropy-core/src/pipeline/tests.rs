@@ -55,6 +55,8 @@ impl<'a> Track<'a> {
             timescale: track.timescale,
             sample_rate: format.sample_rate,
             packet_len: format.packet_len,
+            vary: false,
+            instant: None,
         };
         let known = track.samples.zip(track.duration);
         let end = known.map(|(packets, units)| MediaEnd {

@@ -127,10 +127,18 @@ impl Lag {
         false
     }
 
-    /// Whether a packet of `duration` may be of another length than the others, or have a pause behind it: it has to be
-    /// looked at.
-    pub fn stands_out(clock: &MediaClock, duration: u32) -> bool {
+    /// Whether a packet of `duration` and `size` bytes may be of another length than the others, or have a pause behind
+    /// it: it has to be looked at.
+    pub fn stands_out(clock: &MediaClock, duration: u32, size: u32) -> bool {
+        if let Some(len) = clock.instant.and_then(|instant| size.checked_div(instant)) {
+            let declared = u64::from(duration) * u64::from(clock.sample_rate);
+            return declared != u64::from(len) * u64::from(clock.timescale);
+        }
         clock.packet_len.is_some_and(|len| {
+            if clock.vary {
+                let declared = clock.samples(duration.into());
+                return declared.abs_diff(len.into()) > clock.rounding();
+            }
             let (excess, half) = (clock.excess(duration, len.into()), parts(len.into()) / 2);
             // A short one may have fewer frames, where the others have several.
             excess >= half || (excess <= -half && len > LONGEST_FRAME)
@@ -139,10 +147,16 @@ impl Lag {
 
     /// Counts a packet that can be skipped: nothing is missing in front of it, and it does not [stand
     /// out](Lag::stands_out). Otherwise nothing changes.
-    pub fn takes(&mut self, clock: &MediaClock, gap: Option<u64>, duration: u32) -> bool {
+    pub fn takes(
+        &mut self,
+        clock: &MediaClock,
+        gap: Option<u64>,
+        duration: u32,
+        size: u32,
+    ) -> bool {
         let mut with = *self;
         let can_be_skipped =
-            with.before(clock, gap, duration).units == 0 && !Lag::stands_out(clock, duration);
+            with.before(clock, gap, duration).units == 0 && !Lag::stands_out(clock, duration, size);
         if can_be_skipped {
             with.skip(clock, 1, duration);
             *self = with;
@@ -237,6 +251,8 @@ mod tests {
         timescale: 44_100,
         sample_rate: 44_100,
         packet_len: Some(1024),
+        vary: false,
+        instant: None,
     };
 
     /// Silence in front of each packet, by their gaps and durations.
@@ -323,7 +339,7 @@ mod tests {
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
             let (packets, duration) = (state >> 40 & 7, 513 + (state >> 33) as u32 % 1022);
-            assert!(!Lag::stands_out(&AAC, duration));
+            assert!(!Lag::stands_out(&AAC, duration, 1));
             let mut at_once = one_by_one;
             at_once.skip(&AAC, packets, duration);
             for _ in 0..packets {
@@ -346,13 +362,13 @@ mod tests {
             (1535, false),
             (1536, true),
         ] {
-            assert_eq!(Lag::stands_out(&AAC, duration), expected, "{duration}");
+            assert_eq!(Lag::stands_out(&AAC, duration, 1), expected, "{duration}");
         }
         // Of two frames, one may be missing.
         let of_two = MediaClock {
             packet_len: Some(2048),
             ..AAC
         };
-        assert!(Lag::stands_out(&of_two, 1024) && !Lag::stands_out(&of_two, 1025));
+        assert!(Lag::stands_out(&of_two, 1024, 1) && !Lag::stands_out(&of_two, 1025, 1));
     }
 }

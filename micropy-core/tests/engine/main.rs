@@ -17,10 +17,12 @@ mod edits;
 mod encrypted;
 mod lengths;
 mod options;
+mod packet_lengths;
 mod parts;
 mod pcm;
 #[cfg(feature = "stages")]
 mod quicktime;
+mod scratch;
 mod sound_only;
 #[path = "../support/mod.rs"]
 mod support;

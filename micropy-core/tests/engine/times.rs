@@ -161,32 +161,48 @@ fn short_pauses_count_once_they_add_up() {
     assert_eq!(whole(&file, &cbr(), "jitter"), 90 * 1024);
 }
 
-/// Where packets vary in length, only the file says how long each is.
+/// Its first byte and the file say another number of PCM samples, and damage would look the same.
 #[test]
 fn what_a_packet_holds_beyond_its_duration_is_cut_off_and_told() {
-    let flac = Remux::of(&clip("flac.mp4"));
-    let durations = |second| [(1, 4608), (1, second), (2, 4608), (1, 3618)];
-    let plain = flac.plain(&durations(4608));
-    assert_eq!(whole(&plain, &cbr(), "as they are"), 4 * 4608 + 3618);
-    let report = convert(&flac.plain(&durations(4000)), &cbr(), "cut");
-    assert_eq!(report.output_samples, 4 * 4608 + 3618 - 608);
+    let mut opus = Remux::of(&clip("opus.mp4")).first(50);
+    let plain = opus.plain(&[(50, 960)]);
+    assert_eq!(whole(&plain, &cbr(), "as they are"), 50 * 960 - 312);
+    // Two frames in one packet (RFC 6716, 3.2.5): their number, the length of the first, and both.
+    let [first, second] = [25, 26].map(|i| opus.packets[i].clone());
+    let len = first.len() - 1;
+    let len = match len {
+        ..252 => vec![len as u8],
+        _ => vec![252 + (len % 4) as u8, ((len - 252) / 4) as u8],
+    };
+    let of_two = [&[first[0] | 3, 0x82][..], &len, &first[1..], &second[1..]].concat();
+    opus.packets[25] = of_two;
+    let report = convert(&opus.plain(&[(50, 960)]), &cbr(), "cut");
+    assert_eq!(report.output_samples, 50 * 960 - 312);
     assert_eq!((report.concealed_packets, report.complete), (1, false));
     let [Warning::Cut { .. }, Warning::MuchConcealed { duration, .. }] = &report.warnings[..]
     else {
         panic!("{:?}", report.warnings);
     };
-    assert_eq!(duration.as_micros(), 608 * 1_000_000 / 44_100);
+    assert_eq!(*duration, Duration::from_millis(20));
     let told: Vec<String> = report.warnings.iter().map(Warning::to_string).collect();
     assert!(
         told[0].ends_with(
-            "it holds 4608 PCM samples, 608 more than its duration; its end was cut off"
+            "it holds 1920 PCM samples, 960 more than the first packets; its end was cut off"
         ),
         "{told:?}"
     );
     assert!(
-        told[1].starts_with("1 of 5 packets could not be decoded whole: 0.01 s of sound"),
+        told[1].starts_with("1 of 50 packets could not be decoded whole: 0.02 s of sound"),
         "{told:?}"
     );
+    // Where its duration says so, too, it is whole.
+    let report = convert(
+        &opus.plain(&[(25, 960), (1, 1920), (24, 960)]),
+        &cbr(),
+        "long",
+    );
+    assert_eq!(report.output_samples, 51 * 960 - 312);
+    assert_eq!(report.warnings, []);
 }
 
 /// `packets` joined: from number `from` on, so many in each.
@@ -262,6 +278,56 @@ fn later_packets_may_hold_more_frames_than_the_first() {
             "{what}"
         );
         check_a_late_start(&plain, &cbr(), 77 * u64::from(len), &what);
+    }
+}
+
+#[test]
+fn frames_of_mpeg_audio_count_whatever_the_durations_say() {
+    let mp3 = Remux::of(&clip("mp3.mp4")).first(76);
+    let in_turn = |lens: &[usize]| {
+        let mut track = mp3.clone();
+        let mut rest = &mp3.packets[..];
+        track.packets.clear();
+        for &len in lens.iter().cycle() {
+            let (now, later) = rest.split_at(len.min(rest.len()));
+            track.packets.push(now.concat());
+            rest = later;
+            if rest.is_empty() {
+                return track;
+            }
+        }
+        track
+    };
+    for lens in [&[1, 2][..], &[1, 1, 1, 1, 1, 1, 1, 1, 1, 3], &[2, 1, 3]] {
+        let track = in_turn(lens);
+        let count = track.packets.len() as u32;
+        for durations in [vec![(count, 1152)], vec![(count, 1100)], vec![(count, 600)]] {
+            for (how, options) in [("copied", Options::new()), ("decoded", cbr())] {
+                let what = format!("{lens:?}, {durations:?}, {how}");
+                let file = track.plain(&durations);
+                let mut mp3 = Vec::new();
+                let report = Converter::new(options)
+                    .convert(file.as_slice(), &mut mp3)
+                    .unwrap();
+                assert_eq!(report.output_samples, 76 * 1152, "{what}");
+                assert_eq!(report.warnings, [], "{what}");
+            }
+        }
+    }
+    // Cut anywhere: what cannot be put together is told.
+    let bytes = mp3.packets.concat();
+    let mut cut = mp3.clone();
+    cut.packets = bytes.chunks(300).map(<[u8]>::to_vec).collect();
+    let count = cut.packets.len() as u32;
+    for (how, options) in [("copied", Options::new()), ("decoded", cbr())] {
+        let file = cut.plain(&[(count, 1152)]);
+        let report = Converter::new(options)
+            .convert(file.as_slice(), Vec::new())
+            .unwrap();
+        assert!(
+            !report.complete && report.concealed_packets > 0,
+            "{how}: {report:?}"
+        );
     }
 }
 
