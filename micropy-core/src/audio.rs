@@ -11,8 +11,8 @@ use crate::mp4::{AfterPreamble, AudioTrack, Movie, Packet, Packets};
 use crate::options::{Options, TrackChoice};
 use crate::pcm::Pcm;
 use crate::source::Source;
-use crate::tags::Metadata;
-use crate::timeline::MediaClock;
+use crate::tags::{Gapless, Metadata};
+use crate::timeline::{MediaClock, MediaEnd, Timeline};
 use crate::warning::Warning;
 
 /// The audio track that is converted.
@@ -34,13 +34,30 @@ pub struct Beginning {
     pub ahead: VecDeque<(Packet, Vec<u8>)>,
     /// The packets after those.
     pub packets: Packets,
+    /// When the first packet decodes, in units of the track's timescale: later than 0 where fragments of a stream begin
+    /// in its middle.
+    time: u64,
 }
 
 impl Beginning {
-    /// When the first packet decodes, in units of the track's timescale: later than 0 where fragments of a stream begin
-    /// in its middle.
-    pub fn time(&self) -> u64 {
-        self.ahead.front().map_or(0, |(packet, _)| packet.time)
+    /// What is presented of `track`, without the silence of a late start. Its media ends at `end`, if that is known.
+    pub fn timeline(
+        &self,
+        track: &AudioTrack,
+        parameters: &CodecParameters,
+        gapless: Option<Gapless>,
+        end: Option<MediaEnd>,
+    ) -> Timeline {
+        // Edits count from when the first packet is presented.
+        let offset = self.packets.composition().first.unwrap_or(0);
+        let edits = track.edits.from(self.time, offset);
+        let clock = self.clock(track, parameters);
+        let timeline = Timeline::new(clock, edits, gapless, track.samples, end);
+        match self.time {
+            0 => timeline.after(decode::pre_skip(parameters), end),
+            // A stream that is joined in the middle.
+            _ => timeline,
+        }
     }
 
     /// How the media time of `track` becomes PCM samples.
@@ -69,11 +86,6 @@ impl Beginning {
         if clock.samples(pause) > u64::from(clock.sample_rate) / 10 {
             first.duration = units as u32;
         }
-    }
-
-    /// How much later than it decodes it is presented, in the same units: edits count from there.
-    pub fn composition_offset(&self) -> i32 {
-        self.packets.composition().first.unwrap_or(0)
     }
 }
 
@@ -167,6 +179,11 @@ impl Audio {
     }
 }
 
+/// Packets in front of the first that can be inspected, and their bytes: encrypted ones, or others of another sample
+/// entry. Memory holds them.
+const MOST_AHEAD: usize = 1 << 13;
+const MOST_BYTES_AHEAD: usize = 4 << 20;
+
 /// As [`Audio::begin`], for any track of `movie`.
 pub fn begin(
     movie: &Movie,
@@ -177,11 +194,22 @@ pub fn begin(
     let mut packets = movie.packets(source, index)?;
     let mut ahead = VecDeque::new();
     let mut cut_at = None;
-    while ahead.len() < INSPECTED_PACKETS && cut_at.is_none() {
+    let can_be_read = |packet: &Packet| {
+        let other = parameters.other(packet.entry);
+        other.is_none_or(|other| other.parameters.is_ok())
+    };
+    let (mut inspected, mut bytes) = (0, 0);
+    while inspected < INSPECTED_PACKETS
+        && ahead.len() < MOST_AHEAD
+        && bytes < MOST_BYTES_AHEAD
+        && cut_at.is_none()
+    {
         let mut data = Vec::new();
         match packets.next(source, &mut data)? {
             Some(packet) => {
                 cut_at = (packet.read < packet.size).then_some(packet.offset);
+                inspected += usize::from(can_be_read(&packet));
+                bytes += data.len();
                 ahead.push_back((packet, data));
             }
             None => break,
@@ -190,7 +218,17 @@ pub fn begin(
     let whole = ahead
         .iter()
         .filter(|(packet, _)| packet.read == packet.size);
-    let first: Vec<&[u8]> = whole.map(|(_, data)| data.as_slice()).collect();
+    let readable = whole.clone().filter(|(packet, _)| can_be_read(packet));
+    let mut first: Vec<&[u8]> = Vec::new();
+    let own = readable.clone();
+    let own = own.filter(|(packet, _)| parameters.other(packet.entry).is_none());
+    first.extend(own.map(|(_, data)| data.as_slice()));
+    if first.is_empty() {
+        first.extend(readable.map(|(_, data)| data.as_slice()));
+    }
+    if let Some((packet, _)) = whole.clone().next().filter(|_| first.is_empty()) {
+        return Err(not_readable(parameters, packet));
+    }
     if first.is_empty() {
         let declared = packets.missing().packets;
         return Err(match cut_at {
@@ -214,6 +252,7 @@ pub fn begin(
     };
     let mut beginning = Beginning {
         format,
+        time: ahead.front().map_or(0, |(packet, _)| packet.time),
         ahead,
         packets,
     };
@@ -222,6 +261,24 @@ pub fn begin(
         beginning.shorten_first(&clock);
     }
     Ok(beginning)
+}
+
+/// The error of a track of which only packets like `packet` were found, whose sample entry cannot be read.
+fn not_readable(parameters: &CodecParameters, packet: &Packet) -> Error {
+    let own = parameters.other(packet.entry);
+    if let Some(scheme) = own.and_then(|own| own.encrypted.clone()) {
+        return Error::Encrypted { scheme };
+    }
+    let why = own.and_then(|own| own.parameters.as_ref().err());
+    Error::malformed(
+        packet.offset,
+        "packet",
+        format!(
+            "sample entry {}: {}",
+            packet.entry,
+            why.map_or("it cannot be read", String::as_str)
+        ),
+    )
 }
 
 /// Whether packets of various lengths are as long as the container says. False for files remuxed from a container that

@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::error::Error;
 use crate::pcm::Speaker;
 
 /// How the audio of a track is coded.
@@ -186,6 +187,11 @@ pub struct CodecParameters {
 }
 
 impl CodecParameters {
+    /// What the sample entry `entry` says, if it is another.
+    pub fn other(&self, entry: u32) -> Option<&Description> {
+        self.others.iter().find(|other| other.entry == entry)
+    }
+
     /// Whether `other` describes the same coding, wherever it stands.
     pub fn says_the_same(&self, other: &CodecParameters) -> bool {
         let what = |p: &CodecParameters| (p.codec.clone(), p.channels, p.sample_rate, p.block);
@@ -201,6 +207,22 @@ pub struct Description {
     pub entry: u32,
     /// What it says, or why it cannot be used.
     pub parameters: Result<CodecParameters, String>,
+    /// The scheme by which its packets are encrypted, if they are.
+    pub encrypted: Option<String>,
+}
+
+impl Description {
+    /// Sample entry `entry`, of which reading gave `parameters`.
+    pub fn new(entry: u32, parameters: Result<CodecParameters, Error>) -> Self {
+        Description {
+            entry,
+            encrypted: match &parameters {
+                Err(Error::Encrypted { scheme }) => Some(scheme.clone()),
+                _ => None,
+            },
+            parameters: parameters.map_err(|why| why.to_string()),
+        }
+    }
 }
 
 /// What a codec of constant bitrate always codes together.

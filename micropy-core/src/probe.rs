@@ -13,7 +13,7 @@ use crate::progress::CancelToken;
 use crate::report::duration_of;
 use crate::source::{Cancellable, Source};
 use crate::tags::{Chapter, Cover, Tags};
-use crate::timeline::{Lag, MediaEnd, Timeline};
+use crate::timeline::{Lag, MediaEnd};
 use crate::warning::Warning;
 
 /// What is in a file, from [`probe`].
@@ -209,12 +209,8 @@ fn track(
             return Ok(probed);
         }
     };
-    let edits = track
-        .edits
-        .from(beginning.time(), beginning.composition_offset());
     let clock = beginning.clock(track, parameters);
     let lengths = decode::lengths(parameters, &beginning.format);
-    let begins = beginning.time();
     let usual = clock.packet_len.unwrap_or_default();
     let (mut packets, mut units, mut gaps, mut last) = (0u64, 0u64, 0u64, None);
     let (mut decoded, mut last_len) = (0u64, 0);
@@ -264,7 +260,6 @@ fn track(
         }
     }
     probed.packets = packets;
-    let format = beginning.format;
     let media_len = match clock.packet_len {
         Some(_) => clock.sound_len(decoded, last_len, units, last),
         None if clock.instant.is_some() => decoded,
@@ -274,12 +269,9 @@ fn track(
         time: units.saturating_add(gaps),
         len: media_len.saturating_add(clock.samples(gaps)),
     });
-    let timeline = Timeline::new(clock, edits, gapless, track.samples, end);
-    let timeline = match begins {
-        0 => timeline.after(decode::pre_skip(parameters), end),
-        _ => timeline,
-    };
+    let timeline = beginning.timeline(track, parameters, gapless, end);
     let samples = timeline.len().unwrap_or_default();
+    let format = beginning.format;
     let duration = duration_of(samples, format.sample_rate);
     probed.codec = Some(format.codec);
     probed.sample_rate = Some(format.sample_rate);

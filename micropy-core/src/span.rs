@@ -521,6 +521,11 @@ impl SpanReader {
         &self.packets
     }
 
+    /// What it reads of them.
+    pub fn timeline(&self) -> &Timeline {
+        &self.mapping.timeline
+    }
+
     /// Reads on for a moment. The caller can do other work while a span arrives from a slow source, or while packets
     /// before the first span are skipped.
     ///

@@ -104,6 +104,7 @@ pub fn pcm(mut file: &[u8], track: usize) -> Result<Decoded> {
         format,
         ahead,
         mut packets,
+        ..
     } = beginning;
     let lengths = decode::lengths(parameters, &format);
     let mut read: Vec<(Packet, Vec<u8>)> = ahead.into();

@@ -210,6 +210,27 @@ impl EditList {
         }
     }
 
+    /// Lets the last edit go on to the media's end, if it ends at `time` within what rounding can hide. Returns whether it
+    /// does.
+    pub fn open_at(&mut self, time: u64) -> bool {
+        let Some((&last, others)) = self.edits.split_last() else {
+            return false;
+        };
+        let end = last
+            .media_time
+            .map(|media| media.saturating_add(self.units(last.duration)));
+        let is_there = end.is_some_and(|end| end.abs_diff(time) <= self.tick());
+        if !is_there || last.duration == 0 {
+            return false;
+        }
+        let open = Edit {
+            duration: 0,
+            ..last
+        };
+        self.edits = others.iter().copied().chain([open]).collect();
+        true
+    }
+
     /// Whether an edit asks for another speed than the media's own.
     pub fn has_other_speed(&self) -> bool {
         let mut presenting = self.edits.iter().filter(|e| e.media_time.is_some());
@@ -513,6 +534,24 @@ impl Timeline {
     /// How much of it lies behind the media's end, and is silence.
     pub fn beyond(&self) -> u64 {
         self.beyond
+    }
+
+    /// Whether it presents PCM samples of `media`, or, if that is an instant, those beside it. What edits leave out at the
+    /// beginning counts to a part that has the beginning, and so at the end.
+    pub fn presents(&self, media: Range<u64>) -> bool {
+        let (begins, ends) = (self.part.start == 0, self.part.end == u64::MAX);
+        let segments = self
+            .segments
+            .iter()
+            .filter_map(|s| Some(s.media?..s.media_end()));
+        let first = segments.clone().map(|segment| segment.start).min();
+        let last = segments.clone().map(|segment| segment.end).max();
+        segments.into_iter().any(|segment| {
+            let is_behind = segment.start < media.end || begins && Some(segment.start) == first;
+            let is_before = media.start < segment.end || ends && Some(segment.end) == last;
+            let touches = media.is_empty() && (segment.start..=segment.end).contains(&media.start);
+            is_behind && is_before || touches
+        })
     }
 
     /// The index of the segment that begins at `start` or next after it.
@@ -930,6 +969,37 @@ mod tests {
         let timeline = Timeline::new(clock, edits(&list, 1000, 1000), None, None, end(10_000));
         assert_eq!(timeline.beyond(), 3700);
         assert_eq!(of_ten_seconds(&[(5, 10_001)]), []);
+    }
+
+    #[test]
+    fn a_part_presents_its_own_media_and_what_is_left_out_at_its_ends() {
+        let list = edits(&[(4000, 1000), (500, -1), (2000, 7000)], 1000, 1000);
+        let clock = MediaClock {
+            timescale: 1000,
+            sample_rate: 1000,
+            ..AAC
+        };
+        let of = |part: Range<u64>| {
+            let timeline = Timeline::new(clock, list.clone(), None, None, end(10_000));
+            let timeline = timeline.part(false, part, end(10_000));
+            let media = [
+                0..10,
+                900..1100,
+                1500..1500,
+                4000..4000,
+                6000..6500,
+                8000..8001,
+                9500..9600,
+            ];
+            media.map(|range| timeline.presents(range))
+        };
+        assert_eq!(of(0..u64::MAX), [true, true, true, true, false, true, true]);
+        assert_eq!(of(0..3000), [true, true, true, true, false, false, false]);
+        assert_eq!(
+            of(3000..u64::MAX),
+            [false, false, false, true, false, true, true]
+        );
+        assert_eq!(of(3500..5000), [false; 7]);
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::time::Duration;
 use crate::decode::Format;
 use crate::error::{Error, Result};
 use crate::mp3::info_tag::Trim;
-use crate::mp4::{Jump, Missing, Packets};
+use crate::mp4::{Jump, Missing, NotedJump, Packets};
 use crate::render::Faults;
 use crate::report::{MeasuredLoudness, Report, duration_of};
 use crate::span::Extent;
 use crate::tags::{ReplayGain, Tags};
+use crate::timeline::{Timeline, rescale};
 use crate::warning::Warning;
 
 /// An MP3 whose frames are written; lengths are PCM samples per channel.
@@ -26,6 +27,8 @@ pub struct Outcome<'a> {
     pub extent: Extent,
     /// Where it was read from.
     pub packets: &'a Packets,
+    /// What of that is presented; `None`: all of it.
+    pub presented: Option<&'a Timeline>,
     /// Packets that could not be decoded, or not whole.
     pub faults: Faults,
     /// It is of a part that ends before the audio may.
@@ -172,12 +175,26 @@ impl Outcome<'_> {
         }
     }
 
+    /// The jumps in what is presented; the first of many. If that is nothing, what lies before may be why.
+    fn jumps(&self) -> impl Iterator<Item = Warning> {
+        /// As many as anybody reads.
+        const MOST: usize = 16;
+        let presented = self.presented.filter(|_| self.extent.output_len > 0);
+        let samples = |units| rescale(units, self.format.sample_rate, self.timescale);
+        let is_presented = move |noted: &&NotedJump| {
+            let place = samples(noted.place.start)..samples(noted.place.end);
+            presented.is_none_or(|timeline| timeline.presents(place))
+        };
+        let jumps = self.packets.jumps().iter().filter(is_presented);
+        jumps.map(|noted| self.jump(&noted.jump)).take(MOST)
+    }
+
     fn warnings(&self, container: &[Warning]) -> Vec<Warning> {
         let mut warnings = container.to_vec();
         warnings.extend_from_slice(self.packets.warnings());
         warnings.extend(self.faults.warnings());
         warnings.extend(self.much_concealed());
-        warnings.extend(self.packets.jumps().iter().map(|jump| self.jump(jump)));
+        warnings.extend(self.jumps());
         if self.packets.composition().varies {
             warnings.push(Warning::CompositionOffsets);
         }

@@ -323,6 +323,7 @@ impl Conversion<'_> {
             format: recipe.format.clone(),
             faults: findings.faults().clone(),
             packets: reader.packets(),
+            presented: Some(reader.timeline()),
             extent: reader.extent().clone(),
             declared,
             loudness: None,

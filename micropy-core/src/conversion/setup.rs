@@ -43,6 +43,7 @@ impl Conversion<'_> {
             format,
             ahead,
             packets,
+            ..
         } = beginning;
         let at = self.audio.parameters().at;
         let in_order = format.in_order(self.audio.parameters())?;
@@ -105,19 +106,9 @@ impl Conversion<'_> {
 
     /// What the file presents, without the silence of a late start.
     pub(super) fn timeline(&self, beginning: &Beginning) -> Timeline {
-        let track = self.audio.track();
         let gapless = self.audio.metadata().gapless;
-        let clock = self.clock(beginning);
-        let edits = track
-            .edits
-            .from(beginning.time(), beginning.composition_offset());
-        let end = self.media_end(beginning, &clock);
-        let timeline = Timeline::new(clock, edits, gapless, track.samples, end);
-        match beginning.time() {
-            0 => timeline.after(decode::pre_skip(self.audio.parameters()), end),
-            // A stream that is joined in the middle.
-            _ => timeline,
-        }
+        let end = self.media_end(beginning, &self.clock(beginning));
+        beginning.timeline(self.audio.track(), self.audio.parameters(), gapless, end)
     }
 
     /// The end of the media, as far as the container declares it.

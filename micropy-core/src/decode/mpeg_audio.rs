@@ -10,7 +10,7 @@ use super::symphonia::{Symphonia, parameters};
 use super::{DecodeError, Decoder, Format};
 use crate::codec::{Codec, CodecParameters};
 use crate::error::{Error, Result};
-use crate::frame_header::{FrameHeader, Layer, Version, from_first_frame};
+use crate::frame_header::{FrameHeader, HeaderError, Layer, Version, from_first_frame};
 use crate::pcm::{Layout, Pcm};
 
 /// How many frames the main data of this one may reach back over at most, if all are as small.
@@ -34,9 +34,14 @@ const MAX_ROLL: u32 = 40;
 pub fn inspect(_track: &CodecParameters, first_packets: &[&[u8]]) -> Result<Format> {
     let packets: Vec<Vec<FrameHeader>> = first_packets.iter().map(|p| headers(p)).collect();
     let headers = || packets.iter().flatten();
-    let first = headers()
-        .next()
-        .ok_or_else(|| Error::malformed(0, "MPEG audio packet", "no frame header"))?;
+    let first = headers().next().ok_or_else(|| {
+        match first_packets.iter().any(|packet| is_of_free_format(packet)) {
+            true => {
+                Error::unsupported("MP3 of free format, whose frames do not say how long they are")
+            }
+            false => Error::malformed(0, "MPEG audio packet", "no frame header"),
+        }
+    })?;
     let lens: Vec<u32> = packets
         .iter()
         .filter(|frames| !frames.is_empty())
@@ -212,7 +217,40 @@ fn headers(packet: &[u8]) -> Vec<FrameHeader> {
     frames.map(|(header, _)| header).collect()
 }
 
+/// Whether a packet begins with a header of free format.
+fn is_of_free_format(packet: &[u8]) -> bool {
+    let header = packet
+        .first_chunk()
+        .map(|&header| FrameHeader::parse(header));
+    header == Some(Err(HeaderError::FreeFormat))
+}
+
 /// The header that `bytes` begin with. A free-format header cannot be used: it does not give the length.
 fn header_of(bytes: &[u8]) -> Option<FrameHeader> {
     FrameHeader::parse(*bytes.first_chunk()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_format_is_refused_by_name() {
+        let track = CodecParameters {
+            codec: Codec::Mp3,
+            channels: 2,
+            sample_rate: 44_100,
+            config: Vec::new(),
+            speakers: None,
+            block: None,
+            at: 0,
+            entry: 1,
+            others: Vec::new(),
+        };
+        let of = |packet: &[u8]| inspect(&track, &[packet]).unwrap_err().to_string();
+        let told = of(&[0xFF, 0xFB, 0x00, 0x00, 1, 2, 3, 4]);
+        assert!(told.contains("MP3 of free format"), "{told}");
+        let told = of(&[0xFF, 0xFB, 0xF0, 0x00, 1, 2, 3, 4]);
+        assert!(told.contains("no frame header"), "{told}");
+    }
 }

@@ -309,10 +309,8 @@ fn a_track_of_several_sample_entries_is_decoded_by_each_packets_own() {
     ] {
         let other = Track::clip(clip);
         let mut parameters = stereo.parameters.clone();
-        parameters.others.push(Description {
-            entry: 2,
-            parameters: Ok(other.parameters.clone()),
-        });
+        let description = Description::new(2, Ok(other.parameters.clone()));
+        parameters.others.push(description);
         let format = inspect(&parameters, &stereo.packets).unwrap();
         assert_eq!((format.packet_len, format.roll), (None, ROLL_TO_THE_START));
         let mut decoder = decoder(&parameters, &format).unwrap();
@@ -335,10 +333,8 @@ fn a_track_of_several_sample_entries_is_decoded_by_each_packets_own() {
         }
     }
     let mut parameters = stereo.parameters.clone();
-    parameters.others.push(Description {
-        entry: 2,
-        parameters: Ok(Track::clip("stereo-48000.mp4").parameters),
-    });
+    let other = Track::clip("stereo-48000.mp4").parameters;
+    parameters.others.push(Description::new(2, Ok(other)));
     let format = inspect(&parameters, &stereo.packets).unwrap();
     let mut decoder = decoder(&parameters, &format).unwrap();
     decoder.follow(2);

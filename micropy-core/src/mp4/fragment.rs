@@ -134,6 +134,16 @@ impl TopLevel {
     }
 }
 
+/// A run of samples of one track fragment.
+#[derive(Clone, Debug)]
+pub struct TrackRun {
+    /// When it begins, by `tfdt`: known of the first of a track fragment.
+    pub decode_time: Option<DecodeTime>,
+    pub table: SampleTable,
+    /// Timescale units that the fragment says are silence, instead of samples.
+    pub silence: u32,
+}
+
 /// A place between two fragments.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
@@ -163,11 +173,13 @@ pub struct Fragments {
     track: Described,
     /// Those of every track, by its id.
     defaults: Arc<[(u32, Defaults)]>,
-    /// Runs of the last fragment read that are still to be returned, the first with the time of `tfdt`.
-    runs: VecDeque<(Option<DecodeTime>, SampleTable)>,
+    /// Runs of the last fragment read that are still to be returned.
+    runs: VecDeque<TrackRun>,
     /// Bytes of their boxes that may still be read.
     runs_left: u64,
     warnings: Vec<Warning>,
+    /// What to warn of once there is a run.
+    unlike_the_edits: Option<Warning>,
     damaged: bool,
 }
 
@@ -186,7 +198,19 @@ impl Fragments {
             runs: VecDeque::new(),
             runs_left: RUNS_LIMIT,
             warnings: Vec::new(),
+            unlike_the_edits: None,
             damaged: false,
+        }
+    }
+
+    /// The same behind the end of the edits of the track at byte `at`.
+    #[must_use]
+    pub fn behind_the_edits(self, at: u64) -> Self {
+        let why =
+            "its edits end where the sample table does: the fragments behind are presented too";
+        Fragments {
+            unlike_the_edits: Some(Warning::passed_over(Error::malformed(at, "trak", why))),
+            ..self
         }
     }
 
@@ -281,7 +305,10 @@ impl Fragments {
         let found = std::mem::replace(&mut self.runs, runs);
         read?;
         let mut whole: Option<Run> = None;
-        for (decode_time, table) in &found {
+        for TrackRun {
+            decode_time, table, ..
+        } in &found
+        {
             let time = match (decode_time, &whole) {
                 (Some(time), _) => time.whole(expected),
                 (None, Some(before)) => before.end,
@@ -342,18 +369,15 @@ impl Fragments {
         }
     }
 
-    /// The samples of the next run, with the decode time that the fragment gives for the first of them. A malformed
-    /// fragment is skipped.
-    pub fn next_run(
-        &mut self,
-        source: &mut dyn Source,
-    ) -> Result<Option<(Option<DecodeTime>, SampleTable)>> {
+    /// The next run. A malformed fragment is skipped.
+    pub fn next_run(&mut self, source: &mut dyn Source) -> Result<Option<TrackRun>> {
         loop {
-            if let Some((decode_time, run)) = self.runs.pop_front() {
-                if let Some(lowest) = run.lowest_offset() {
+            if let Some(run) = self.runs.pop_front() {
+                self.warnings.extend(self.unlike_the_edits.take());
+                if let Some(lowest) = run.table.lowest_offset() {
                     self.pass(source, lowest)?;
                 }
-                return Ok(Some((decode_time, run)));
+                return Ok(Some(run));
             }
             let header = match self.next_header(source) {
                 Ok(Some(header)) => header,
@@ -429,13 +453,51 @@ impl Fragments {
         let mut at = moof.payload;
         // Where the data of a track fragment without an offset begins: after that of the one before.
         let mut data_end = moof.at;
+        let mut begins = Vec::new();
         while let Some(child) = reader.child(moof, at)? {
             if child.kind.0 == *b"traf" {
+                begins.push(self.runs.len());
                 data_end = self.read_traf(&mut reader, moof, &child, data_end)?;
             }
             at = child.end;
         }
-        Ok(())
+        match self.sort_runs(&begins) {
+            // What comes first may stand behind what comes next. The header in between is still to be read.
+            Some(lowest) => source.keep_from(lowest.min(moof.end)).map_err(Error::Read),
+            None => Ok(()),
+        }
+    }
+
+    /// Sorts the track fragments of one movie fragment, whose runs begin at these numbers, by their times: their order in
+    /// the file says nothing. Returns where the first of their media is, if they were not in order.
+    fn sort_runs(&mut self, begins: &[usize]) -> Option<u64> {
+        let ends = begins.iter().skip(1).copied().chain([self.runs.len()]);
+        let fragments: Vec<_> = begins
+            .iter()
+            .zip(ends)
+            .map(|(&from, to)| from..to)
+            .collect();
+        let own = fragments.iter().filter(|runs| !runs.is_empty());
+        let times = own
+            .clone()
+            .map(|runs| self.runs[runs.start].decode_time.map(|time| time.time));
+        let times: Vec<u64> = times.collect::<Option<_>>()?;
+        let earliest = times.iter().min()?;
+        // Their count may begin again with 0 among them.
+        let is_far = |time: &u64| time - earliest > u64::from(u32::MAX / 2);
+        if times.is_sorted() || times.iter().any(is_far) {
+            return None;
+        }
+        let mut sorted: Vec<_> = own.zip(times).collect();
+        sorted.sort_by_key(|(_, time)| *time);
+        let sorted = sorted
+            .into_iter()
+            .flat_map(|(runs, _)| self.runs.range(runs.clone()));
+        self.runs = sorted.cloned().collect();
+        self.runs
+            .iter()
+            .filter_map(|run| run.table.lowest_offset())
+            .min()
     }
 
     /// Reads one track fragment; returns where its data ends.
@@ -450,8 +512,10 @@ impl Fragments {
             id: 0,
             base: data_end,
             defaults: Defaults::default(),
+            is_empty: false,
         };
         let mut end = data_end;
+        let runs = self.runs.len();
         let mut decode_time = None;
         let mut at = traf.payload;
         while let Some(child) = reader.child(traf, at)? {
@@ -478,12 +542,30 @@ impl Fragments {
                     end = run.data_end();
                     if header.id == self.track.id {
                         self.count_bytes(&child, payload.len() as u64)?;
-                        self.push_run(&child, decode_time.take(), run)?;
+                        let decode_time = decode_time.take();
+                        self.push_run(
+                            &child,
+                            TrackRun {
+                                decode_time,
+                                table: run,
+                                silence: 0,
+                            },
+                        )?;
                     }
                 }
                 _ => {}
             }
             at = child.end;
+        }
+        if header.is_empty && header.id == self.track.id && self.runs.len() == runs {
+            self.push_run(
+                traf,
+                TrackRun {
+                    decode_time,
+                    table: SampleTable::default(),
+                    silence: header.defaults.duration,
+                },
+            )?;
         }
         Ok(end)
     }
@@ -501,31 +583,27 @@ impl Fragments {
         Ok(())
     }
 
-    fn push_run(
-        &mut self,
-        trun: &BoxHeader,
-        decode_time: Option<DecodeTime>,
-        run: SampleTable,
-    ) -> Result<()> {
+    /// Keeps a run of the box `at`.
+    fn push_run(&mut self, at: &BoxHeader, run: TrackRun) -> Result<()> {
         if self.runs.len() >= MAX_RUNS {
             return Err(Error::Limit {
-                at: trun.at,
+                at: at.at,
                 what: "the number of track runs in a fragment".into(),
                 limit: MAX_RUNS as u64,
             });
         }
         if matches!(
-            run.sizes,
+            run.table.sizes,
             Sizes::Constant {
                 size: 0,
                 count: 1..
             }
         ) {
             return Err(
-                trun.malformed("neither it nor `tfhd` nor `trex` says how large its samples are")
+                at.malformed("neither it nor `tfhd` nor `trex` says how large its samples are")
             );
         }
-        self.runs.push_back((decode_time, run));
+        self.runs.push_back(run);
         Ok(())
     }
 }
@@ -536,6 +614,8 @@ pub struct TrackFragment {
     /// The base of the offsets of runs.
     pub base: u64,
     pub defaults: Defaults,
+    /// It has no samples: for as long as the default duration, there is silence.
+    pub is_empty: bool,
 }
 
 impl TrackFragment {
@@ -550,6 +630,7 @@ impl TrackFragment {
         const SAMPLE_ENTRY: u32 = 0x2;
         const DEFAULT_DURATION: u32 = 0x8;
         const DEFAULT_SIZE: u32 = 0x10;
+        const DURATION_IS_EMPTY: u32 = 0x1_0000;
         const DEFAULT_BASE_IS_MOOF: u32 = 0x2_0000;
 
         let (_, flags) = tfhd.version_and_flags()?;
@@ -558,6 +639,7 @@ impl TrackFragment {
             id,
             base: data_end,
             defaults: Defaults::of(id, defaults),
+            is_empty: flags & DURATION_IS_EMPTY != 0,
         };
         if flags & BASE_DATA_OFFSET != 0 {
             fragment.base = tfhd.u64()?;

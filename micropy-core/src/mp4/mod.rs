@@ -8,6 +8,7 @@ mod boxes;
 mod channel_layout;
 mod chapter_pictures;
 mod chapters;
+mod chunk_runs;
 mod compressed_movie;
 mod edit_list;
 mod fragment;
@@ -30,6 +31,6 @@ mod tests;
 
 pub use movie::{AudioTrack, Movie};
 pub use outline::Outline;
-pub use packets::{Jump, Mark, Missing, Packet, Packets, Passed};
+pub use packets::{Jump, Mark, Missing, NotedJump, Packet, Packets, Passed};
 pub use preamble::AfterPreamble;
 pub use sound_only::{SoundPiece, alone, check_same, file};

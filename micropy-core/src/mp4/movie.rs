@@ -87,6 +87,8 @@ pub struct AudioTrack {
     /// The tracks that hold its chapters' titles or pictures (`tref`/`chap`).
     pub chapters: Vec<u32>,
     pub(super) table: Arc<SampleTable>,
+    /// Its edits end with `table`, though fragments follow: they are taken to go on.
+    goes_on: bool,
 }
 
 /// What has to be the same of a track where its movie is described again.
@@ -194,7 +196,11 @@ impl Movie {
         }
         let fragments = self.behind.map(|top| {
             let defaults = Arc::clone(&self.defaults);
-            Fragments::new(top, Described::of(track), defaults)
+            let fragments = Fragments::new(top, Described::of(track), defaults);
+            match track.goes_on {
+                true => fragments.behind_the_edits(track.at),
+                false => fragments,
+            }
         });
         let cursor = Cursor::new(Arc::clone(&track.table), 0);
         Ok(Packets::new(
@@ -426,8 +432,7 @@ impl Movie {
             .chain(&other)
             .flat_map(|t| t.chapters.iter().copied())
             .collect();
-        for mut trak in audio {
-            self.warn_of(&mut trak);
+        for trak in audio {
             let mut track = self.audio_track(trak, &moov);
             // Any track may name the chapters of the movie: in some files only the video does.
             if track.chapters.is_empty() {
@@ -457,6 +462,7 @@ impl Movie {
     fn audio_track(&mut self, mut trak: Trak, moov: &Moov) -> AudioTrack {
         let defaults = Defaults::of(trak.id, &moov.defaults);
         let codec = trak.coding(self.fragmented.then_some(defaults.entry.max(1)));
+        self.warn_of(&mut trak);
         let sample_rate = codec.as_ref().map_or(0, |c| c.sample_rate);
         let timescale = match trak.timescale {
             0 => {
@@ -481,13 +487,16 @@ impl Movie {
                 .filter(|&d| d > 0)
                 .map(|d| rescale(d, timescale, moov.timescale)),
         };
+        let mut edits = EditList::new(trak.edits, moov.timescale, timescale, self.fragmented);
+        let is_hybrid = self.fragmented && trak.table.samples() > 0;
         AudioTrack {
+            goes_on: is_hybrid && edits.open_at(trak.table.duration()),
             at: trak.at,
             id: trak.id,
             enabled: trak.enabled,
             language: language(trak.language),
             timescale,
-            edits: EditList::new(trak.edits, moov.timescale, timescale, self.fragmented),
+            edits,
             duration,
             indexed: None,
             samples: (!self.fragmented).then(|| trak.table.samples()),

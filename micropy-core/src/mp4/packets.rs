@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::fragment::{DecodeTime, Fragments, Place};
+use super::fragment::{DecodeTime, Fragments, Place, TrackRun};
 use super::heard::{Heard, Run, digest};
 pub use super::sample_table::Passed;
 use super::sample_table::{Composition, Cursor, DurationRun, Sample, SampleTable};
@@ -87,6 +87,14 @@ pub enum Jump {
     },
 }
 
+/// A jump, and where it is in what was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotedJump {
+    pub jump: Jump,
+    /// Timescale units of sound, and of silence in place of what is missing, before it and up to its end.
+    pub place: Range<u64>,
+}
+
 /// A place that [`Packets`] can go back to.
 #[derive(Clone, Debug)]
 pub struct Mark {
@@ -96,6 +104,7 @@ pub struct Mark {
     last_duration: u32,
     late: u64,
     filled: u64,
+    closed: u64,
     read_bytes: u64,
 }
 
@@ -122,7 +131,11 @@ pub struct Packets {
     /// Bytes of `buffer` already returned.
     given: usize,
     missing: Missing,
-    jumps: Vec<Jump>,
+    jumps: Vec<NotedJump>,
+    /// When the first packet decodes.
+    start: Option<u64>,
+    /// Timescale units that are missing, and that no silence takes the place of.
+    closed: u64,
     /// Duration of the last packet from the cursor; 0 before the first.
     last_duration: u32,
     /// Units per second.
@@ -133,6 +146,9 @@ pub struct Packets {
     filled: u64,
     /// What the fragment of the next packet says of the time before it.
     gap: Option<u64>,
+    /// How much of that is silence, as the fragments themselves say; and of the time before the run read last.
+    silence: u64,
+    declared: u64,
     /// The runs heard so far, and the one whose first packet comes next.
     heard: Heard,
     begun: Option<Run>,
@@ -159,7 +175,7 @@ impl Packets {
     const BATCH_BYTES: u64 = 64 << 10;
     /// Packets read at once.
     const BATCH_PACKETS: usize = 4096;
-    /// Jumps kept: those of a file of nothing but jumps would fill the memory.
+    /// Jumps kept, the first and the last: those of a file of nothing but jumps would fill the memory.
     const MAX_JUMPS: usize = 16;
     /// The most bytes of a packet: 5 seconds of 8 channels of 64-bit PCM at 48 kHz.
     const PACKET_LIMIT: u32 = 16 << 20;
@@ -191,12 +207,17 @@ impl Packets {
                 last_duration: 0,
                 late: 0,
                 filled: 0,
+                closed: 0,
                 read_bytes: 0,
             },
             timescale,
             late: 0,
             filled: 0,
             gap: None,
+            silence: 0,
+            declared: 0,
+            start: None,
+            closed: 0,
             heard: Heard::default(),
             begun: None,
             run_time: None,
@@ -373,6 +394,7 @@ impl Packets {
             last_duration: self.last_duration,
             late: self.late,
             filled: self.filled,
+            closed: self.closed,
             read_bytes: self.read_bytes,
         })
     }
@@ -389,20 +411,21 @@ impl Packets {
         self.held_back = mark.held_back;
         self.last_duration = mark.last_duration;
         self.late = mark.late;
-        self.filled = mark.filled;
+        (self.filled, self.closed) = (mark.filled, mark.closed);
         self.read_bytes = mark.read_bytes;
         self.batch.clear();
         self.buffer.clear();
         self.given = 0;
         self.announced = 0;
         self.gap = None;
+        (self.silence, self.declared) = (0, 0);
         (self.begun, self.run_time, self.suspect) = (None, None, None);
         self.missing = Missing::default();
         self.ended = false;
     }
 
-    /// Where the times of the fragments read so far jump; the first of many.
-    pub fn jumps(&self) -> &[Jump] {
+    /// Where the times of the fragments read so far jump; the first and the last of many.
+    pub fn jumps(&self) -> &[NotedJump] {
         &self.jumps
     }
 
@@ -491,12 +514,17 @@ impl Packets {
         self.held_back = None;
         self.cursor = Cursor::new(Arc::default(), self.cursor.begin());
         self.announced = 0;
-        match self.jumps.last_mut() {
+        let last = self.jumps.last_mut().map(|noted| &mut noted.jump);
+        match last {
             Some(Jump::Repeat { to, .. }) if *to == run.time => *to = run.end,
-            _ => self.note(Jump::Repeat {
-                from: run.time,
-                to: run.end,
-            }),
+            _ => {
+                let jump = Jump::Repeat {
+                    from: run.time,
+                    to: run.end,
+                };
+                let time = self.cursor.time();
+                self.note(jump, time..time);
+            }
         }
     }
 
@@ -532,6 +560,7 @@ impl Packets {
         }
         loop {
             if let Some(sample) = self.cursor.next(self.group) {
+                self.start.get_or_insert(sample.time);
                 self.last_duration = sample.duration.max(1);
                 return Ok(Some(sample));
             }
@@ -541,7 +570,12 @@ impl Packets {
             };
             let place = fragments.place();
             match fragments.next_run(source)? {
-                Some((decode_time, mut run)) => {
+                Some(run) if run.silence > 0 => self.pass_silence(&run),
+                Some(TrackRun {
+                    decode_time,
+                    table: mut run,
+                    ..
+                }) => {
                     let decode_time = self.time_of_begin(decode_time, &mut run);
                     if let Some((time, place)) = decode_time.zip(place)
                         && self.is_sorted_from(source, time, &run, place)?
@@ -549,6 +583,9 @@ impl Packets {
                         continue;
                     }
                     let time = self.begin_run(decode_time, &run);
+                    if run.samples() > 0 {
+                        self.declared = std::mem::take(&mut self.silence);
+                    }
                     match (run.composition.first, run.composition.varies) {
                         (Some(first), false) => self.composition.push(first),
                         (Some(first), true) => {
@@ -615,9 +652,26 @@ impl Packets {
         let is_sorted = fragments.sort(source, place, heard, tolerance, beginning)?;
         if is_sorted {
             fragments.go_back(place);
-            self.note(Jump::Sorted { from: heard });
+            let time = self.cursor.time();
+            self.note(Jump::Sorted { from: heard }, time..time);
         }
         Ok(is_sorted)
+    }
+
+    /// Goes on behind a track fragment that declares silence.
+    fn pass_silence(&mut self, run: &TrackRun) {
+        let (begin, silence) = (self.cursor.time(), u64::from(run.silence));
+        let begin = match run.decode_time {
+            // A stream may begin at any time.
+            _ if self.last_duration == 0 => return,
+            Some(time) => self.place(time),
+            None => begin,
+        };
+        let gap = self.gap.unwrap_or(0);
+        self.gap = Some(gap.saturating_add(silence));
+        self.silence = self.silence.saturating_add(silence);
+        self.cursor = Cursor::new(Arc::default(), begin.saturating_add(silence));
+        self.run_time = None;
     }
 
     /// When the next `run` begins, whose fragment says `decode_time` of it.
@@ -656,10 +710,11 @@ impl Packets {
         if time < end {
             self.late = end - time;
             if time.saturating_add(self.last_duration.into()) < said {
-                self.note(Jump::Early {
+                let jump = Jump::Early {
                     heard: said,
                     begins: time,
-                });
+                };
+                self.note(jump, end..end);
             }
             return end;
         }
@@ -676,19 +731,38 @@ impl Packets {
         let gap = to.saturating_sub(from);
         let most = |seconds: u64| seconds.saturating_mul(self.timescale.into());
         let all = self.filled.saturating_add(gap);
-        let filled = gap <= most(Self::LONGEST_GAP) && all <= most(Self::ALL_GAPS);
+        let declared = std::mem::take(&mut self.declared);
+        // Rounding may add to it.
+        let is_declared = declared > 0 && gap <= declared.saturating_add(self.last_duration.into());
+        let filled = all <= most(Self::ALL_GAPS) && (is_declared || gap <= most(Self::LONGEST_GAP));
         if filled {
             self.filled = all;
         }
-        self.note(Jump::Gap { from, to, filled });
+        let end = if filled { to } else { from };
+        if !(filled && is_declared) {
+            self.note(Jump::Gap { from, to, filled }, from..end);
+        }
+        if !filled {
+            self.closed = self.closed.saturating_add(gap);
+        }
         filled
     }
 
-    fn note(&mut self, jump: Jump) {
+    /// Notes a jump at these times of the packets.
+    fn note(&mut self, jump: Jump, times: Range<u64>) {
+        let before = self.start.unwrap_or_default().saturating_add(self.closed);
+        let noted = NotedJump {
+            jump,
+            place: times.start.saturating_sub(before)..times.end.saturating_sub(before),
+        };
         // A fragment may be read twice.
-        if self.jumps.len() < Self::MAX_JUMPS && !self.jumps.contains(&jump) {
-            self.jumps.push(jump);
+        if self.jumps.contains(&noted) {
+            return;
         }
+        if self.jumps.len() == 2 * Self::MAX_JUMPS {
+            self.jumps.remove(Self::MAX_JUMPS);
+        }
+        self.jumps.push(noted);
     }
 
     /// Samples that the table has sizes but no chunks for.

@@ -11,6 +11,10 @@ use crate::source::{Source, read_full_at};
 /// How far a file is searched for its `ftyp` box.
 const SEARCHED: usize = 64 << 10;
 
+/// Bytes of a box header. No more are read to look for one: of a box that holds the media, the rest is read when a pipe
+/// is known to need it again.
+const BOX_HEADER: usize = 8;
+
 /// Bytes of an ID3v2 header.
 const ID3_HEADER: usize = 10;
 
@@ -31,14 +35,21 @@ impl<'a> AfterPreamble<'a> {
     /// Looks for the first box. A file without a preamble, or of another format, is left as it is.
     pub fn find(inner: &'a mut dyn Source) -> io::Result<Self> {
         let mut file = AfterPreamble::at(inner, 0);
-        file.read_head(ID3_HEADER)?;
-        let first = file.head.clone();
+        file.read_head(BOX_HEADER)?;
+        let mut first = file.head.clone();
         for _ in 0..MAX_TAGS {
+            if !file.head.starts_with(b"ID3") {
+                break;
+            }
+            file.read_head(ID3_HEADER)?;
+            if file.base == 0 {
+                first = file.head.clone();
+            }
             let Some(len) = id3v2_len(&file.head) else {
                 break;
             };
             file.base += len;
-            file.read_head(ID3_HEADER)?;
+            file.read_head(BOX_HEADER)?;
         }
         if file.begins_with_a_box() {
             return Ok(file);
@@ -174,6 +185,25 @@ mod tests {
             let expected = (preamble.len() as u64, FILE.to_vec());
             assert_eq!(read(&mut &bytes[..]), expected);
             assert_eq!(read(&mut StreamSource::new(&bytes[..])), expected);
+        }
+    }
+
+    /// A pipe gives no byte twice, unless it is told to keep it before.
+    #[test]
+    fn the_payload_of_the_first_box_can_be_kept() {
+        let mdat = b"\0\0\0\x10mdatabcdefgh";
+        for preamble in [&[][..], &tag(35)] {
+            let bytes = [preamble, mdat].concat();
+            let mut source = StreamSource::new(&bytes[..]);
+            let mut file = AfterPreamble::find(&mut source).unwrap();
+            let base = file.len();
+            file.keep_from(8).unwrap();
+            read_full_at(&mut file, 12, &mut [0; 4]).unwrap();
+            // As a conversion begins, behind the boxes.
+            let mut payload = [0; 8];
+            let mut again = AfterPreamble::at(&mut source, base);
+            read_full_at(&mut again, 8, &mut payload).unwrap();
+            assert_eq!(&payload, b"abcdefgh");
         }
     }
 

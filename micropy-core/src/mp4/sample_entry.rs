@@ -7,8 +7,16 @@ use crate::codec::{AacProfile, Adpcm, Block, Codec, CodecParameters, Companding,
 use crate::error::{Error, Result};
 use crate::pcm::Speaker;
 
+/// What an audio sample entry says.
+#[derive(Debug)]
+pub struct SampleEntry {
+    pub parameters: CodecParameters,
+    /// What is wrong with it, if something had to be assumed instead.
+    pub assumed: Option<Error>,
+}
+
 /// The audio sample entry `index` (counted from 1) of the payload of an `stsd` box that begins at `at`.
-pub fn audio(stsd: &[u8], at: u64, index: u32) -> Result<CodecParameters> {
+pub fn audio(stsd: &[u8], at: u64, index: u32) -> Result<SampleEntry> {
     let mut fields = Fields::new(FourCc(*b"stsd"), at, stsd);
     let (version, _) = fields.version_and_flags()?;
     let count = fields.u32()?;
@@ -21,7 +29,11 @@ pub fn audio(stsd: &[u8], at: u64, index: u32) -> Result<CodecParameters> {
             format!("sample entry {index} is used, {count} are declared"),
         )
     })??;
-    AudioEntry::read(&entry, version)?.parameters(index)
+    let entry = AudioEntry::read(&entry, version)?;
+    Ok(SampleEntry {
+        parameters: entry.parameters(index)?,
+        assumed: entry.assumed(),
+    })
 }
 
 /// The data reference of sample entry `index`, counted from 1.
@@ -114,7 +126,7 @@ impl<'a> AudioEntry<'a> {
         }
         let boxes = extensions(&fields);
         Ok(AudioEntry {
-            kind: entry.kind,
+            kind: unprotected(&boxes).unwrap_or(entry.kind),
             at: entry.at,
             channels,
             bits,
@@ -136,6 +148,21 @@ impl<'a> AudioEntry<'a> {
                 self.at,
                 self.kind.to_string(),
                 format!("it has no `{}` box", FourCc(*kind)),
+            )
+        })
+    }
+
+    /// What is missing that [`AudioEntry::parameters`] assumes.
+    fn assumed(&self) -> Option<Error> {
+        let assumes = &self.kind.0 == b"ipcm" && self.find(b"pcmC").is_none();
+        assumes.then(|| {
+            Error::malformed(
+                self.at,
+                self.kind.to_string(),
+                format!(
+                    "it has no `pcmC` box: big-endian PCM of {} bits is assumed",
+                    self.bits
+                ),
             )
         })
     }
@@ -208,7 +235,12 @@ impl<'a> AudioEntry<'a> {
     /// The codec of an `mp4a` entry, which its `esds` gives (ISO/IEC 14496-14, 5.6).
     fn mp4a(&self) -> Result<(Codec, Vec<u8>)> {
         let descriptor = DecoderConfig::read(self.require(b"esds")?)?;
-        let codec = match descriptor.object_type {
+        let object_type = match (descriptor.object_type, descriptor.specific.is_empty()) {
+            // 0 is forbidden, and says nothing: the configuration does.
+            (0, false) => 0x40,
+            (object_type, _) => object_type,
+        };
+        let codec = match object_type {
             0x40 => match audio_object_type(&descriptor.specific) {
                 Some(8) => Codec::Other("MPEG-4 CELP".into()),
                 Some(9) => Codec::Other("MPEG-4 HVXC".into()),
@@ -266,20 +298,20 @@ impl<'a> AudioEntry<'a> {
                 signed: self.bits > 8,
                 ..integer(self.bits)?
             },
-            b"twos" => little(integer(self.bits)?),
+            b"twos" => little(integer(in_whole_bytes(self.bits))?),
             b"sowt" => PcmFormat {
                 big_endian: false,
-                ..integer(self.bits)?
+                ..integer(in_whole_bytes(self.bits))?
             },
             b"in24" => little(integer(24)?),
             b"in32" => little(integer(32)?),
             b"fl32" => little(float(32)?),
             b"fl64" => little(float(64)?),
-            b"alaw" => PcmFormat {
+            b"alaw" | b"ms\0\x06" => PcmFormat {
                 companding: Some(Companding::ALaw),
                 ..integer(8)?
             },
-            b"ulaw" => PcmFormat {
+            b"ulaw" | b"ms\0\x07" => PcmFormat {
                 companding: Some(Companding::MuLaw),
                 ..integer(8)?
             },
@@ -290,7 +322,12 @@ impl<'a> AudioEntry<'a> {
                     bytes_per_packet: 0,
                     frames_per_packet: 0,
                 });
-                let bits = bits_of(lpcm.bits, self.at)?;
+                let high = lpcm.flags & 16 != 0;
+                let bits = match u16::try_from(lpcm.bits) {
+                    Ok(bits) if high => in_whole_bytes(bits).into(),
+                    _ => lpcm.bits,
+                };
+                let bits = bits_of(bits, self.at)?;
                 if lpcm.flags & 32 != 0 && self.channels > 1 {
                     return Err(Error::unsupported(format!(
                         "PCM whose channels are not interleaved (sample entry at byte {})",
@@ -303,10 +340,12 @@ impl<'a> AudioEntry<'a> {
                     big_endian: lpcm.flags & 2 != 0,
                     signed: lpcm.flags & 4 != 0 || lpcm.flags & 1 != 0,
                     width: lpcm.width(self.channels).unwrap_or(bits / 8),
-                    high: lpcm.flags & 16 != 0,
+                    high,
                     companding: None,
                 }
             }
+            // As ffmpeg reads it.
+            b"ipcm" if self.find(b"pcmC").is_none() => integer(self.bits)?,
             b"ipcm" | b"fpcm" => self.pcm_config(&self.kind.0 == b"fpcm")?,
             _ => return Ok(None),
         };
@@ -355,17 +394,48 @@ impl<'a> AudioEntry<'a> {
     }
 }
 
-/// The boxes after an entry's fields, including those inside QuickTime's `wave`. Some writers leave a few bytes of
-/// their own there: what cannot be read as a box ends the list.
+/// The boxes after an entry's fields, including those inside QuickTime's `wave`, behind those around them. Some writers
+/// leave a few bytes of their own there: what cannot be read as a box ends the list.
 fn extensions<'a>(fields: &Fields<'a>) -> Vec<SliceBox<'a>> {
+    /// Some writers nest `wave` in `wave`, or put `esds` into the box that names the codec there.
+    const DEPTH: usize = 3;
     let mut boxes: Vec<_> = Boxes::new(fields.rest(), fields.at())
         .map_while(Result::ok)
         .collect();
-    let wave = boxes.iter().find(|b| b.kind.0 == *b"wave").copied();
-    if let Some(wave) = wave {
-        boxes.extend(wave.children(0).map_while(Result::ok));
+    let mut outer = 0;
+    for _ in 0..DEPTH {
+        let inner: Vec<_> = boxes[outer..].iter().flat_map(nested).collect();
+        outer = boxes.len();
+        boxes.extend(inner);
     }
     boxes
+}
+
+/// The boxes inside `outer`, if extensions of a sample entry may stand there.
+fn nested<'a>(outer: &SliceBox<'a>) -> impl Iterator<Item = SliceBox<'a>> + use<'a> {
+    let children = match &outer.kind.0 {
+        b"wave" => Some(outer.children(0)),
+        // Behind four bytes that are 0.
+        b"mp4a" => Some(outer.children(4)),
+        _ => None,
+    };
+    children.into_iter().flatten().map_while(Result::ok)
+}
+
+/// What an encrypted entry is without encryption (`sinf`: `frma`), where it says that its samples are not encrypted
+/// (`schi`: `tenc`; ISO/IEC 23001-7, 8.2).
+fn unprotected(boxes: &[SliceBox<'_>]) -> Option<FourCc> {
+    let sinf = boxes.iter().find(|b| b.kind.0 == *b"sinf")?;
+    let scheme: Vec<SliceBox<'_>> = sinf.children(0).map_while(Result::ok).collect();
+    let schi = scheme.iter().find(|b| b.kind.0 == *b"schi")?;
+    let mut information = schi.children(0).map_while(Result::ok);
+    let mut tenc = information.find(|b| b.kind.0 == *b"tenc")?.fields();
+    tenc.version_and_flags().ok()?;
+    let _reserved_and_pattern = tenc.take(2).ok()?;
+    let is_protected = tenc.u8().ok()?;
+    let frma = scheme.iter().find(|b| b.kind.0 == *b"frma")?;
+    let original = frma.fields().four_cc().ok();
+    original.filter(|_| is_protected == 0)
 }
 
 /// Whether boxes alone follow the fields of every entry. Some writers give an entry version 1 without its four fields,
@@ -386,6 +456,14 @@ fn sampling_rate(boxes: &[SliceBox<'_>]) -> Option<u32> {
 /// The body of a full box, without version and flags.
 fn full_box_body(full_box: &SliceBox<'_>) -> Vec<u8> {
     full_box.payload.get(4..).unwrap_or_default().to_vec()
+}
+
+/// The bits of PCM samples with those that fill up their bytes: samples of 12 and 20 bits are the high ones.
+fn in_whole_bytes(bits: u16) -> u16 {
+    match bits {
+        9..=32 => bits.next_multiple_of(8),
+        _ => bits,
+    }
 }
 
 fn bits_of(bits: u32, at: u64) -> Result<u8> {
@@ -452,25 +530,12 @@ impl DecoderConfig {
     fn read(esds: &SliceBox<'_>) -> Result<Self> {
         let mut fields = esds.fields();
         fields.version_and_flags()?;
-        let mut es = descriptor(&mut fields, 0x03)?;
-        let _es_id = es.u16()?;
-        let flags = es.u8()?;
-        if flags & 0x80 != 0 {
-            let _depends_on = es.u16()?;
-        }
-        if flags & 0x40 != 0 {
-            let url_len = es.u8()?;
-            es.take(url_len.into())?;
-        }
-        if flags & 0x20 != 0 {
-            let _ocr_es_id = es.u16()?;
-        }
-        let mut config = descriptor(&mut es, 0x04)?;
+        let mut config = decoder_config(&mut fields)?;
         let object_type = config.u8()?;
         let _stream_type_buffer_and_bitrates = config.take(12)?;
         // MP3 has no decoder-specific information.
-        let specific = match descriptor(&mut config, 0x05) {
-            Ok(specific) => specific.rest().to_vec(),
+        let specific = match descriptor(&mut config, &[SPECIFIC_INFO]) {
+            Ok((_, specific)) => specific.rest().to_vec(),
             Err(_) => Vec::new(),
         };
         Ok(DecoderConfig {
@@ -480,24 +545,55 @@ impl DecoderConfig {
     }
 }
 
-/// The next descriptor, which must be `tag`: its length is in groups of 7 bits. A length past the end of its parent is
-/// cut, since writers that reserve room for longer configurations write such lengths.
-fn descriptor<'a>(fields: &mut Fields<'a>, tag: u8) -> Result<Fields<'a>> {
-    let found = fields.u8()?;
-    if found != tag {
-        return Err(fields.malformed(format!("descriptor 0x{found:02X} where 0x{tag:02X} is due")));
+/// The tags of descriptors (7.2.2.1).
+const ES: u8 = 0x03;
+const DECODER_CONFIG: u8 = 0x04;
+const SPECIFIC_INFO: u8 = 0x05;
+
+/// The DecoderConfigDescriptor: in the ES_Descriptor, or in its place.
+fn decoder_config<'a>(esds: &mut Fields<'a>) -> Result<Fields<'a>> {
+    let (tag, mut es) = descriptor(esds, &[ES, DECODER_CONFIG])?;
+    if tag == DECODER_CONFIG {
+        return Ok(es);
     }
-    let mut len = 0usize;
-    for _ in 0..4 {
-        let byte = fields.u8()?;
-        len = len << 7 | usize::from(byte & 0x7F);
-        if byte & 0x80 == 0 {
-            break;
+    let _es_id = es.u16()?;
+    let flags = es.u8()?;
+    if flags & 0x80 != 0 {
+        let _depends_on = es.u16()?;
+    }
+    if flags & 0x40 != 0 {
+        let url_len = es.u8()?;
+        es.take(url_len.into())?;
+    }
+    if flags & 0x20 != 0 {
+        let _ocr_es_id = es.u16()?;
+    }
+    Ok(descriptor(&mut es, &[DECODER_CONFIG])?.1)
+}
+
+/// The next descriptor with one of `tags`, behind any others, and its tag. Its length is in groups of 7 bits. A length
+/// past the end of its parent is cut, since writers that reserve room for longer configurations write such lengths.
+fn descriptor<'a>(fields: &mut Fields<'a>, tags: &[u8]) -> Result<(u8, Fields<'a>)> {
+    loop {
+        if fields.rest().is_empty() {
+            let tag = tags[0];
+            return Err(fields.malformed(format!("it has no descriptor 0x{tag:02X}")));
+        }
+        let tag = fields.u8()?;
+        let mut len = 0usize;
+        for _ in 0..4 {
+            let byte = fields.u8()?;
+            len = len << 7 | usize::from(byte & 0x7F);
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let at = fields.at();
+        let body = fields.take(len.min(fields.rest().len()))?;
+        if tags.contains(&tag) {
+            return Ok((tag, Fields::new(FourCc(*b"esds"), at, body)));
         }
     }
-    let at = fields.at();
-    let body = fields.take(len.min(fields.rest().len()))?;
-    Ok(Fields::new(FourCc(*b"esds"), at, body))
 }
 
 /// The first audioObjectType of an AudioSpecificConfig (ISO/IEC 14496-3, 1.6.2.1).
@@ -517,7 +613,7 @@ mod tests {
     use super::*;
 
     fn read(entry: &[u8]) -> Result<CodecParameters> {
-        audio(&stsd(entry)[8..], 8, 1)
+        audio(&stsd(entry)[8..], 8, 1).map(|found| found.parameters)
     }
 
     fn codec(entry: &[u8]) -> Codec {
@@ -608,6 +704,41 @@ mod tests {
     }
 
     #[test]
+    fn the_configuration_is_found_where_writers_leave_it() {
+        // The ES_Descriptor of `esds`, its fields, and the DecoderConfigDescriptor.
+        let whole = esds();
+        let (es, config) = (&whole[12..], &whole[12 + 5..]);
+        let sl_config = [0x06, 1, 2];
+        let nested = |descriptors: &[&[u8]]| {
+            let body = [&[0, 1, 0], &descriptors.concat()[..]].concat();
+            let es = [&[0x03, body.len() as u8], &body[..]].concat();
+            make(b"esds", &[&[0; 4], &es])
+        };
+        let in_wave = |inner: &[u8]| make(b"wave", &[&make(b"frma", &[b"mp4a"]), inner]);
+        let mut of_no_type = whole.clone();
+        of_no_type[12 + 5 + 2] = 0;
+        for (what, boxes) in [
+            ("no ES_Descriptor", make(b"esds", &[&[0; 4], config])),
+            ("SLConfigDescriptor first", nested(&[&sl_config, config])),
+            ("before all", make(b"esds", &[&[0; 4], &sl_config, es])),
+            ("wave in wave", in_wave(&in_wave(&whole))),
+            ("mp4a in wave", in_wave(&make(b"mp4a", &[&[0; 4], &whole]))),
+            ("object type 0", of_no_type),
+        ] {
+            let found = read(&audio_entry(b"mp4a", &boxes));
+            let found = found.unwrap_or_else(|e| panic!("{what}: {e}"));
+            assert_eq!(found.codec, Codec::Aac(AacProfile::Unknown), "{what}");
+            assert_eq!(found.config, [0x12, 0x10], "{what}");
+        }
+        // No deeper than anybody nests them.
+        let deep = (0..9).fold(whole, |inner, _| in_wave(&inner));
+        assert!(read(&audio_entry(b"mp4a", &deep)).is_err());
+        let empty = make(b"esds", &[&[0; 4], &sl_config]);
+        let error = read(&audio_entry(b"mp4a", &empty)).unwrap_err().to_string();
+        assert!(error.contains("it has no descriptor 0x03"), "{error}");
+    }
+
+    #[test]
     fn quicktime_hides_the_configuration_in_wave() {
         let frma = make(b"frma", &[b"mp4a"]);
         let wave = make(
@@ -635,7 +766,8 @@ mod tests {
     fn an_iso_version_1_entry_has_no_quicktime_fields() {
         let mut file = stsd(&quicktime_entry(b"mp4a", 1, &[], &esds()));
         file[8] = 1; // the version of `stsd`
-        assert_eq!(audio(&file[8..], 8, 1).unwrap().config, [0x12, 0x10]);
+        let found = audio(&file[8..], 8, 1).unwrap();
+        assert_eq!(found.parameters.config, [0x12, 0x10]);
     }
 
     #[test]
@@ -657,6 +789,7 @@ mod tests {
             (audio_entry(b"fl64", &[]), layout(64, true, true, true)),
             (lpcm(24, 0b100), layout(24, false, false, true)),
             (lpcm(32, 0b011), layout(32, true, true, true)),
+            (audio_entry(b"ipcm", &[]), layout(16, false, true, true)),
         ] {
             assert_eq!(codec(&entry), expected);
         }
@@ -667,6 +800,22 @@ mod tests {
             codec(&audio_entry(b"ipcm", &pcm_c)),
             layout(24, false, false, true)
         );
+        for (kind, companding) in [
+            (b"ulaw", Companding::MuLaw),
+            (b"ms\0\x07", Companding::MuLaw),
+            (b"alaw", Companding::ALaw),
+            (b"ms\0\x06", Companding::ALaw),
+        ] {
+            let Codec::Pcm(pcm) = codec(&audio_entry(kind, &[])) else {
+                panic!("{kind:?}");
+            };
+            assert_eq!((pcm.companding, pcm.width), (Some(companding), 1));
+        }
+        // The high bits of whole bytes.
+        let mut of_20_bits = audio_entry(b"sowt", &[]);
+        of_20_bits[27] = 20;
+        assert_eq!(codec(&of_20_bits), layout(24, false, false, true));
+        assert!(matches!(codec(&lpcm(20, 0b1_0100)), Codec::Pcm(pcm) if pcm.bits == 24));
         let odd = read(&lpcm(20, 0)).unwrap_err().to_string();
         assert!(odd.contains("PCM of 20 bits"), "{odd}");
     }
@@ -679,7 +828,8 @@ mod tests {
         ];
         let mut file = stsd(&quicktime_entry(b"ipcm", 1, &[], &boxes.concat()));
         file[8] = 1; // the version of `stsd`
-        assert_eq!(audio(&file[8..], 8, 1).unwrap().sample_rate, 192_000);
+        let found = audio(&file[8..], 8, 1).unwrap();
+        assert_eq!(found.parameters.sample_rate, 192_000);
     }
 
     #[test]
@@ -714,6 +864,17 @@ mod tests {
         ] {
             assert_eq!(codec(&audio_entry(kind, &[])), Codec::Other(name.into()));
         }
+    }
+
+    #[test]
+    fn what_had_to_be_assumed_is_told() {
+        let assumed = |entry: &[u8]| audio(&stsd(entry)[8..], 8, 1).unwrap().assumed;
+        let pcm_c = make(b"pcmC", &[&[0, 0, 0, 0, 0, 16]]);
+        assert!(assumed(&audio_entry(b"ipcm", &pcm_c)).is_none());
+        let told = assumed(&audio_entry(b"ipcm", &[])).unwrap().to_string();
+        let expected =
+            "malformed ipcm at byte 16: it has no `pcmC` box: big-endian PCM of 16 bits is assumed";
+        assert_eq!(told, expected);
     }
 
     #[test]

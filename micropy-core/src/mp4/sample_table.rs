@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::boxes::{BoxHeader, BoxReader};
+use super::chunk_runs::ChunkRuns;
 use crate::codec::Block;
 use crate::error::{Error, Result};
 use crate::timeline::{Lag, MediaClock};
@@ -209,17 +210,16 @@ impl<N: Copy + TryFrom<W>, W: Copy + From<N>> Compact<N, W> {
 }
 
 impl SampleTable {
-    /// Reads the table box `header`; other boxes of `stbl` are ignored. Returns what was wrong with it and could be
-    /// repaired.
+    /// Reads the table box `header`; other boxes of `stbl` are ignored, and so is `stsc`, which is
+    /// [settled](ChunkRuns::settle) behind all others. Returns what was wrong with it and could be repaired.
     pub fn read_box(
         &mut self,
         reader: &mut BoxReader<'_>,
         header: &BoxHeader,
     ) -> Result<Option<Error>> {
         match &header.kind.0 {
-            b"stts" => self.read_stts(reader, header),
+            b"stts" => return self.read_stts(reader, header),
             b"ctts" => self.read_ctts(reader, header),
-            b"stsc" => return self.read_stsc(reader, header),
             b"stsz" => self.read_stsz(reader, header),
             b"stz2" => self.read_stz2(reader, header),
             b"stco" => self.read_offsets(reader, header, |entry: &[u8; 4]| {
@@ -233,16 +233,27 @@ impl SampleTable {
         Ok(None)
     }
 
-    fn read_stts(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
+    fn read_stts(
+        &mut self,
+        reader: &mut BoxReader<'_>,
+        header: &BoxHeader,
+    ) -> Result<Option<Error>> {
         let [_, count] = words(reader.head::<8>(header)?);
         self.durations.clear();
+        let mut negative = None;
         reader.entries(header, 8, count, |entry: &[u8; 8]| {
             let [count, delta] = words(*entry);
-            self.push_duration(count, delta);
+            let delta = delta.cast_signed();
+            if delta < 0 && count > 0 {
+                negative.get_or_insert(delta);
+            }
+            self.push_duration(count, delta.max(0).cast_unsigned());
             Ok(())
         })?;
         self.durations.shrink_to_fit();
-        Ok(())
+        Ok(negative.map(|delta| {
+            header.malformed(format!("a sample lasts for {delta} units: 0 is assumed"))
+        }))
     }
 
     fn read_ctts(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
@@ -271,45 +282,15 @@ impl SampleTable {
         }
     }
 
-    /// The first entry is for the first chunk, whatever it says, and of two entries for one chunk the later counts.
-    /// Returns what of that was found.
-    fn read_stsc(
-        &mut self,
-        reader: &mut BoxReader<'_>,
-        header: &BoxHeader,
-    ) -> Result<Option<Error>> {
-        let [_, count] = words(reader.head::<8>(header)?);
-        self.chunks.clear();
-        let (mut index, mut repaired) = (0u64, None);
-        reader.entries(header, 8, count, |entry: &[u8; 12]| {
-            let [found, samples, entry] = words(*entry);
-            let first = if index == 0 { 1 } else { found };
-            let last = self.chunks.last().map(|run| u64::from(run.first) + 1);
-            let lowest = last.map_or(1, |last| last + 1);
-            if last == Some(first.into()) {
-                self.chunks.pop();
-                repaired.get_or_insert(format!(
-                    "entry {index} begins at chunk {first}, as the one before it does: the later counts"
-                ));
-            } else if u64::from(first) < lowest {
-                return Err(header.malformed(format!(
-                    "entry {index} begins at chunk {first}, not at {lowest} or later"
-                )));
-            } else if found != first {
-                repaired.get_or_insert(format!(
-                    "entry {index} begins at chunk {found}: chunk {first} is assumed"
-                ));
-            }
-            index += 1;
-            self.chunks.push(ChunkRun {
-                first: first - 1,
-                samples,
-                entry,
-            });
-            Ok(())
-        })?;
-        self.chunks.shrink_to_fit();
-        Ok(repaired.map(|why| header.malformed(why)))
+    /// Sets the duration of each sample to what `of_size` gives for its size.
+    pub fn set_durations(&mut self, of_size: impl Fn(u32) -> u32) {
+        self.durations.clear();
+        match self.sizes.clone() {
+            Sizes::Constant { size, count } => self.push_duration(count, of_size(size)),
+            Sizes::Each(sizes) => sizes
+                .iter()
+                .for_each(|size| self.push_duration(1, of_size(size))),
+        }
     }
 
     fn read_stsz(&mut self, reader: &mut BoxReader<'_>, header: &BoxHeader) -> Result<()> {
@@ -523,6 +504,14 @@ impl SampleTable {
         table
     }
 
+    /// Settles what its chunks hold, now that all other boxes are read. Returns what was wrong with that and could be
+    /// repaired.
+    pub fn settle_chunks(&mut self, chunks: ChunkRuns) -> Result<Option<Error>> {
+        let (runs, repaired) = chunks.settle(self.offsets.len() as u64, self.samples())?;
+        self.chunks = runs;
+        Ok(repaired)
+    }
+
     /// Refuses a table with samples but no chunks, where nothing could be found.
     pub fn check(&self, at: u64) -> Result<()> {
         if self.samples() > 0 && (self.chunks.is_empty() || self.offsets.len() == 0) {
@@ -537,7 +526,7 @@ impl SampleTable {
 }
 
 /// The big-endian 32-bit words of `bytes`.
-fn words<const N: usize, const W: usize>(bytes: [u8; N]) -> [u32; W] {
+pub fn words<const N: usize, const W: usize>(bytes: [u8; N]) -> [u32; W] {
     const { assert!(N == 4 * W) };
     let (words, _) = bytes.as_chunks::<4>();
     std::array::from_fn(|i| u32::from_be_bytes(words[i]))
@@ -718,10 +707,13 @@ impl Cursor {
         }
     }
 
-    /// How many samples of this size and duration are returned together.
+    /// How many samples of this size and duration are returned together. What their sizes are in a fragment is not known
+    /// where `group` is chosen.
     fn together(group: u32, size: u32, delta: u32) -> u32 {
+        /// Bytes of 4096 instants of 8 channels of 64 bits.
+        const MOST_BYTES: u32 = 256 << 10;
         group
-            .min(u32::MAX / size.max(1))
+            .min(MOST_BYTES / size.max(1))
             .min(u32::MAX / delta.max(1))
             .max(1)
     }
@@ -1056,12 +1048,16 @@ mod tests {
         let stbl = read_header(&mut source, 0).unwrap().unwrap();
         let begin = std::time::Instant::now();
         let mut reader = BoxReader::new(&mut source, &stbl);
-        let mut read = SampleTable::default();
+        let (mut read, mut chunks) = (SampleTable::default(), None);
         let mut at = stbl.payload;
         while let Some(child) = reader.child(&stbl, at).unwrap() {
-            read.read_box(&mut reader, &child).unwrap();
+            match &child.kind.0 {
+                b"stsc" => chunks = Some(ChunkRuns::read(&mut reader, &child).unwrap()),
+                _ => assert!(read.read_box(&mut reader, &child).unwrap().is_none()),
+            }
             at = child.end;
         }
+        read.settle_chunks(chunks.unwrap()).unwrap();
         let Sizes::Each(Compact::Narrow(narrow)) = &read.sizes else {
             panic!("two bytes are enough for each size");
         };

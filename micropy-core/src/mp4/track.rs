@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::boxes::{BoxHeader, BoxReader, Boxes, Fields, FourCc, SliceBox};
+use super::chunk_runs::ChunkRuns;
 use super::edit_list;
 use super::metadata::{FoundMetadata, Place};
-use super::sample_entry;
+use super::sample_entry::{self, SampleEntry};
 use super::sample_table::{SampleTable, Sizes};
 use crate::codec::{Codec, CodecParameters, Description};
 use crate::error::{Error, Result};
-use crate::timeline::Edit;
+use crate::timeline::{Edit, rescale};
 
 /// The most bytes of an `stsd` or `elst`: they are small, apart from cover art in FLAC's metadata.
 const LEAF_LIMIT: u64 = 1 << 20;
@@ -29,6 +30,8 @@ pub struct Trak {
     /// `language` of `mdhd`, or QuickTime's language number.
     pub language: u16,
     pub handler: Option<FourCc>,
+    /// The media header box (`smhd`, `vmhd` and so on).
+    media_header: Option<FourCc>,
     pub edits: Vec<Edit>,
     /// Payload of `stsd` and where it begins.
     pub stsd: (Vec<u8>, u64),
@@ -133,9 +136,14 @@ impl Trak {
         Ok(())
     }
 
-    /// Whether it is sound.
+    /// Whether it is sound: where no `hdlr` says what it is, by its media header, or else by how it is coded.
     pub fn is_audio(&self) -> bool {
-        self.handler.is_some_and(|h| h.0 == *b"soun")
+        match (self.handler, self.media_header) {
+            (Some(handler), _) => handler.0 == *b"soun",
+            (None, Some(header)) => header.0 == *b"smhd",
+            (None, None) => sample_entry::audio(&self.stsd.0, self.stsd.1, 1)
+                .is_ok_and(|found| !matches!(found.parameters.codec, Codec::Other(_))),
+        }
     }
 
     /// Whether its samples may be chapter titles.
@@ -183,24 +191,40 @@ impl Trak {
                 "it has no sample description (stsd)",
             ));
         }
-        let entry = match (self.table.samples(), fragmented) {
+        let first = match (self.table.samples(), fragmented) {
             (0, Some(default)) => default,
             _ => self.table.first_entry(),
         };
-        let mut parameters = self.entry(entry)?;
-        parameters.others = self.others(&parameters, fragmented.is_some())?;
+        let entries = self.entries(first, fragmented.is_some())?;
+        let mut parameters = self.first_readable(first, &entries)?;
+        parameters.others = self.others(&parameters, entries);
         if let Some(table) = in_packets(&self.table, self.timescale, &parameters)? {
             self.table = Arc::new(table);
         }
         Ok(parameters)
     }
 
+    /// What sample entry `first` says, or the first of `entries` that can be read: what has one that cannot, such as the
+    /// encrypted part of a track, is then silence.
+    fn first_readable(&mut self, first: u32, entries: &BTreeSet<u32>) -> Result<CodecParameters> {
+        let why = match self.entry(first) {
+            Ok(found) => {
+                self.passed_over.extend(found.assumed);
+                return Ok(found.parameters);
+            }
+            Err(why) => why,
+        };
+        let mut readable = entries.iter().filter_map(|&entry| self.entry(entry).ok());
+        let found = readable.find(|found| !matches!(found.parameters.codec, Codec::Other(_)));
+        found.map(|found| found.parameters).ok_or(why)
+    }
+
     /// What sample entry `index` says.
-    fn entry(&self, index: u32) -> Result<CodecParameters> {
+    fn entry(&self, index: u32) -> Result<SampleEntry> {
         self.check_place_of(index)?;
-        let mut parameters = sample_entry::audio(&self.stsd.0, self.stsd.1, index)?;
-        parameters.sample_rate = self.sample_rate(&parameters);
-        Ok(parameters)
+        let mut found = sample_entry::audio(&self.stsd.0, self.stsd.1, index)?;
+        found.parameters.sample_rate = self.sample_rate(&found.parameters);
+        Ok(found)
     }
 
     /// Refuses a track whose media, by its first sample entry, is not in this file.
@@ -217,12 +241,12 @@ impl Trak {
         }
     }
 
-    /// What other sample entries say than the `first`. Of fragments it is not known which they use.
-    fn others(&self, first: &CodecParameters, fragmented: bool) -> Result<Vec<Description>> {
+    /// The sample entries that samples have, among them `first`. Of fragments it is not known which they use.
+    fn entries(&self, first: u32, fragmented: bool) -> Result<BTreeSet<u32>> {
         let declared = (1..=MAX_ENTRIES as u32 + 1)
             .take_while(|&index| sample_entry::exists(&self.stsd.0, self.stsd.1, index))
             .filter(|_| fragmented);
-        let mut entries = BTreeSet::new();
+        let mut entries = BTreeSet::from([first]);
         for entry in self.table.entries().chain(declared) {
             entries.insert(entry);
             if entries.len() > MAX_ENTRIES {
@@ -233,16 +257,21 @@ impl Trak {
                 });
             }
         }
+        Ok(entries)
+    }
+
+    /// What those of `entries` say that say something else than `first`.
+    fn others(&self, first: &CodecParameters, mut entries: BTreeSet<u32>) -> Vec<Description> {
         entries.remove(&first.entry);
-        let others = entries.into_iter().map(|entry| Description {
-            entry,
-            parameters: self.entry(entry).map_err(|e| e.to_string()),
+        let others = entries.into_iter().map(|entry| {
+            let found = self.entry(entry).map(|found| found.parameters);
+            Description::new(entry, found)
         });
         let differs = |other: &Description| match &other.parameters {
             Ok(parameters) => !parameters.says_the_same(first),
             Err(_) => true,
         };
-        Ok(others.filter(differs).collect())
+        others.filter(differs).collect()
     }
 
     /// Hz, where the 16 bits of the sample entry may not hold them: writers then leave out the upper bits, or all. The
@@ -312,8 +341,9 @@ impl Trak {
                     self.pass_over(read)?;
                 }
                 b"hdlr" => {
-                    let fields = reader.head::<12>(child)?;
-                    self.handler = Some(FourCc([fields[8], fields[9], fields[10], fields[11]]));
+                    let [.., a, b, c, d] = reader.head::<12>(child)?;
+                    // Some writers leave it empty.
+                    self.handler = Some(FourCc([a, b, c, d])).filter(|h| h.0 != [0; 4]);
                 }
                 // Before `hdlr` the kind of track is not known.
                 b"minf"
@@ -351,6 +381,10 @@ impl Trak {
         budget: &mut Budget,
     ) -> Result<()> {
         reader.each_child(header, |reader, child| match &child.kind.0 {
+            b"smhd" | b"vmhd" | b"hmhd" | b"nmhd" | b"sthd" | b"gmhd" => {
+                self.media_header = Some(child.kind);
+                Ok(())
+            }
             b"stbl" => self.read_stbl(reader, child, budget),
             b"dinf" => reader.each_child(child, |reader, child| match &child.kind.0 {
                 b"dref" => self.read_dref(reader, child, budget),
@@ -388,13 +422,17 @@ impl Trak {
         header: &BoxHeader,
         budget: &mut Budget,
     ) -> Result<()> {
-        let mut table = SampleTable::default();
+        let (mut table, mut chunks) = (SampleTable::default(), None);
         reader.each_child(header, |reader, child| {
             match &child.kind.0 {
                 b"stsd" => self.stsd = (budget.description(reader, child)?, child.payload),
                 // The tables of video are never read.
                 _ if self.is_video() && !self.is_picture() => {}
-                b"stts" | b"ctts" | b"stsc" | b"stsz" | b"stz2" | b"stco" | b"co64" => {
+                b"stsc" => {
+                    budget.take_table(child)?;
+                    chunks = Some(ChunkRuns::read(reader, child)?);
+                }
+                b"stts" | b"ctts" | b"stsz" | b"stz2" | b"stco" | b"co64" => {
                     budget.take_table(child)?;
                     if let Some(repaired) = table.read_box(reader, child)? {
                         self.pass_over(Err(repaired))?;
@@ -404,6 +442,11 @@ impl Trak {
             }
             Ok(())
         })?;
+        if let Some(chunks) = chunks
+            && let Some(repaired) = table.settle_chunks(chunks)?
+        {
+            self.pass_over(Err(repaired))?;
+        }
         table.check(header.at)?;
         self.table = Arc::new(table);
         Ok(())
@@ -440,36 +483,49 @@ impl Trak {
 }
 
 /// The table with the true sizes of samples, where QuickTime writes others: 1 for uncompressed audio, and the sizes of
-/// single PCM samples for codecs of constant bitrate. A sample of uncompressed audio may also hold several instants.
+/// single PCM samples for codecs of constant bitrate. A sample of uncompressed audio may also hold several instants, and
+/// lasts as long as those do where the table gives no times.
 fn in_packets(
     table: &SampleTable,
     timescale: u32,
     parameters: &CodecParameters,
 ) -> Result<Option<SampleTable>> {
-    let Sizes::Constant { size, count } = table.sizes else {
-        return Ok(None);
-    };
     let counts_pcm = matches!(table.durations[..], [run] if run.delta == 1);
-    match (&parameters.codec, parameters.block) {
-        (Codec::Pcm(layout), _) => {
+    match (&parameters.codec, parameters.block, &table.sizes) {
+        (Codec::Pcm(_), _, Sizes::Each(_)) if table.duration() > 0 => Ok(None),
+        (Codec::Pcm(layout), _, sizes) => {
             let instant = u32::from(layout.width) * u32::from(parameters.channels);
             // Of a clock that counts packets, each lasts one unit as well.
-            let instants = u64::from(size) / u64::from(instant.max(1)) * u64::from(timescale);
-            let counts_packets = timescale != parameters.sample_rate
-                && instants == u64::from(parameters.sample_rate);
-            let size = match counts_pcm && !counts_packets || size < instant {
-                true => instant.max(1),
-                false => size,
+            let counts_packets = |size: u32| {
+                let instants = u64::from(size) / u64::from(instant.max(1)) * u64::from(timescale);
+                timescale != parameters.sample_rate && instants == u64::from(parameters.sample_rate)
             };
-            Ok(Some(SampleTable {
-                sizes: Sizes::Constant { size, count },
+            let mut table = SampleTable {
+                sizes: match *sizes {
+                    Sizes::Constant { size, count }
+                        if counts_pcm && !counts_packets(size) || size < instant =>
+                    {
+                        let size = instant.max(1);
+                        Sizes::Constant { size, count }
+                    }
+                    ref sizes => sizes.clone(),
+                },
                 ..table.clone()
-            }))
+            };
+            if table.duration() == 0 {
+                let rate = parameters.sample_rate;
+                let timescale = if timescale == 0 { rate } else { timescale };
+                table.set_durations(|size| {
+                    let instants = u64::from(size / instant.max(1));
+                    u32::try_from(rescale(instants, timescale, rate)).unwrap_or(u32::MAX)
+                });
+            }
+            Ok(Some(table))
         }
-        (_, Some(block)) if counts_pcm => Ok(Some(table.in_blocks(block))),
-        (codec, _) if size == 1 && counts_pcm => Err(Error::unsupported(format!(
-            "{codec} without packet sizes (QuickTime sound of constant bit rate)"
-        ))),
+        (_, Some(block), Sizes::Constant { .. }) if counts_pcm => Ok(Some(table.in_blocks(block))),
+        (codec, _, Sizes::Constant { size: 1, .. }) if counts_pcm => Err(Error::unsupported(
+            format!("{codec} without packet sizes (QuickTime sound of constant bit rate)"),
+        )),
         _ => Ok(None),
     }
 }

@@ -21,7 +21,7 @@ fn put(file: &mut [u8], at: usize, words: &[u32]) {
     file[at..at + bytes.len()].copy_from_slice(&bytes);
 }
 
-/// Every packet lasts 136 years, and no edit list presents less.
+/// Every packet lasts 68 years, and no edit list presents less.
 fn of_endless_packets(name: &str) -> Vec<u8> {
     let mut file = clip(name);
     let timescale = payload(&file, b"mdhd") + 12;
@@ -29,7 +29,8 @@ fn of_endless_packets(name: &str) -> Vec<u8> {
     let stts = payload(&file, b"stts");
     let entries = u32::from_be_bytes(*file[stts + 4..].first_chunk().unwrap());
     for entry in 0..entries as usize {
-        put(&mut file, stts + 8 + 8 * entry + 4, &[u32::MAX]);
+        let most = i32::MAX.cast_unsigned();
+        put(&mut file, stts + 8 + 8 * entry + 4, &[most]);
     }
     let edits = payload(&file, b"edts");
     file[edits - 4..edits].copy_from_slice(b"free");

@@ -13,6 +13,8 @@ mod corpus;
 mod damage;
 mod declared;
 mod edits;
+#[cfg(feature = "aac")]
+mod encrypted;
 mod lengths;
 mod options;
 mod packet_lengths;
@@ -20,6 +22,7 @@ mod parts;
 mod pcm;
 #[cfg(feature = "stages")]
 mod quicktime;
+mod scratch;
 mod sound_only;
 #[path = "../support/mod.rs"]
 mod support;

@@ -10,6 +10,7 @@ use crate::support::{clip, media};
 use micropy_core::{
     CancelToken, Channels, Converter, Division, Error, Options, OutputFormat, PcmReader, PeakBits,
     Report, SampleFormat, SeekSink, Source, StreamSink, StreamSource, Warning, Waveform, peaks,
+    probe,
 };
 
 const S16: SampleFormat = SampleFormat::S16;
@@ -521,4 +522,26 @@ fn a_conversion_with_too_fine_a_waveform_is_refused() {
     let sink = SeekSink::new(std::io::Cursor::new(Vec::new())).unwrap();
     let refused = converter.convert(clip("mono-8000.mp4").as_slice(), sink);
     assert!(matches!(refused, Err(Error::InvalidOption(_))));
+}
+
+/// Nothing but their bytes says how long they are.
+#[test]
+fn pcm_without_times_is_as_long_as_it_has_instants() {
+    let planes = music(11, 48_000, 2, 30_000);
+    let movie = pcm_movie(&planes, 48_000, Moov::First);
+    let expected = raw(Options::new(), &movie[..]);
+    let stts = movie.windows(4).position(|kind| kind == b"stts").unwrap();
+    for (what, at) in [("a delta of 0", stts + 16), ("no entries", stts + 8)] {
+        let mut movie = movie.clone();
+        movie[at..at + 4].fill(0);
+        let pcm = raw(Options::new(), &movie[..]);
+        assert!(
+            pcm == expected,
+            "{what}: {} of {}",
+            pcm.len(),
+            expected.len()
+        );
+        let samples = probe(&movie[..]).unwrap().tracks[0].samples;
+        assert_eq!(samples, Some(30_000), "{what}");
+    }
 }

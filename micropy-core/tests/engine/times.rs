@@ -2,11 +2,16 @@
 //! silence, and nothing is put in where nothing is missing.
 
 use std::io::Read;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::support::clip;
 use crate::support::remux::Remux;
-use micropy_core::{Converter, Options, Report, StreamSource, Warning, probe};
+use micropy_core::{
+    Converter, Error, Options, OutputFormat, Report, SampleFormat, StreamSource, Warning, probe,
+};
+
+const RAW: OutputFormat = OutputFormat::Raw(SampleFormat::S16);
 
 /// The report of a file, by one worker and by several, from memory and from a pipe, and the length by the probe.
 fn convert(file: &[u8], options: &Options, what: &str) -> Report {
@@ -416,4 +421,177 @@ fn times_of_32_bits_begin_again_with_0() {
             assert_eq!(report.complete, missing == 9, "{what}");
         }
     }
+}
+
+/// A gap in front of a part is no fault of it, and one in it is, however many came before.
+#[test]
+fn a_part_is_complete_where_nothing_of_it_is_missing() {
+    let aac = aac();
+    let missing: [(&str, fn(u64) -> bool, &[Range<u64>]); 3] = [
+        ("one", |i| (20..40).contains(&i), &[20..40]),
+        (
+            "two",
+            |i| (20..22).contains(&i) || i == 70,
+            &[20..22, 70..71],
+        ),
+        ("many", |i| i < 80 && i % 2 == 1, &[1..80]),
+    ];
+    for (what, is_missing, ranges) in missing {
+        let mut file = aac.init();
+        for i in (0..90).filter(|&i| !is_missing(i)) {
+            file.extend(aac.fragment(i as usize..i as usize + 1, 1024, 1024 * i, true));
+        }
+        // Packets of each part.
+        for part in [
+            0..15,
+            16..30,
+            42..60,
+            42..72,
+            60..69,
+            76..84,
+            82..88,
+            82..90,
+        ] {
+            let time = |packets: u64| Duration::from_secs_f64(packets as f64 * 1024.0 / 44_100.0);
+            let options = cbr().start(time(part.start));
+            let options = options.duration(time(part.end) - time(part.start));
+            for options in [options.clone(), options.format(RAW)] {
+                let report = Converter::new(options)
+                    .convert(&file[..], Vec::new())
+                    .unwrap();
+                let mut ranges = ranges.iter();
+                let lacks = ranges.any(|gap| gap.start < part.end && part.start < gap.end);
+                assert_eq!(
+                    report.complete, !lacks,
+                    "{what}, {part:?}: {:?}",
+                    report.warnings
+                );
+                assert_eq!(gaps(&report) > 0, lacks, "{what}, {part:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_negative_duration_is_told_and_changes_nothing() {
+    for durations in [
+        [(40, 1024), (1, u32::MAX), (49, 1024)],
+        [(88, 1024), (1, 1024), (1, u32::MAX - 1023)],
+    ] {
+        let report = convert(&aac().plain(&durations), &cbr(), "negative");
+        assert_eq!((report.output_samples, report.complete), (90 * 1024, true));
+        let [warning] = &report.warnings[..] else {
+            panic!("{:?}", report.warnings);
+        };
+        let told = warning.to_string();
+        assert!(
+            told.contains("malformed stts") && told.contains("lasts for -1"),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn fragments_behind_the_end_of_the_edits_are_presented_if_those_end_with_the_table() {
+    let hybrid = |edits: &[(u32, i32)], fragments: u64| {
+        let mut track = aac();
+        track.movie_timescale = 44_100;
+        track.edits = edits.to_vec();
+        let mut file = track.in_front_of_fragments(30, 1024);
+        for i in 3..3 + fragments {
+            let at = 10 * i as usize;
+            file.extend(track.fragment(at..at + 10, 1024, 10_240 * i, true));
+        }
+        file
+    };
+    let to_the_end = [(30 * 1024 - 1024, 1024)];
+    let report = convert(&hybrid(&to_the_end, 6), &cbr(), "hybrid");
+    assert_eq!((report.output_samples, report.complete), (89 * 1024, true));
+    let [warning] = &report.warnings[..] else {
+        panic!("{:?}", report.warnings);
+    };
+    assert!(
+        warning
+            .to_string()
+            .contains("its edits end where the sample table does")
+    );
+    // No fragment follows, no edit says anything, or it says another time.
+    for (edits, fragments, packets) in [
+        (&to_the_end[..], 0, 29),
+        (&[], 6, 90),
+        (&[(20 * 1024, 1024)], 6, 20),
+        (&[(40 * 1024, 1024)], 6, 40),
+    ] {
+        let len = whole(&hybrid(edits, fragments), &cbr(), "hybrid");
+        assert_eq!(len, packets * 1024, "{edits:?}, {fragments}");
+    }
+}
+
+/// The probe counts what a conversion makes, whatever the codec and the container.
+#[test]
+fn the_probe_says_what_a_conversion_gives() {
+    let mut compared = 0;
+    for name in [
+        "moov-last-stereo-44100.mp4",
+        "mono-8000.mp4",
+        "he-aac-v1-implicit.m4a",
+        "he-aac-v2-hierarchical.m4a",
+        "surround-5-1.mp4",
+        "mp3.mp4",
+        "alac.m4a",
+        "flac.mp4",
+        "opus.mp4",
+        "ac3.mp4",
+        "eac3.mp4",
+    ] {
+        let needs_fdk = name.starts_with("he-aac") || name.starts_with("surround");
+        if needs_fdk && !cfg!(feature = "fdk-aac") {
+            continue;
+        }
+        let track = Remux::of(&clip(name));
+        let count = track.packets.len();
+        let short = [(count as u32 - 1, track.len), (1, track.len / 2)];
+        let all = [(count as u32, track.len)];
+        let half = count / 2;
+        for edits in [
+            &[][..],
+            &[(0, 0)],
+            &[(100, 700)],
+            &[(60, 500), (20, -1), (50, 900)],
+        ] {
+            let mut track = track.clone();
+            track.edits = edits.to_vec();
+            let in_fragments = |begins: u64, gap: u64| {
+                let mut file = track.init();
+                let len = u64::from(track.len);
+                file.extend(track.fragment(0..half, track.len, begins, true));
+                let next = begins + (half as u64 + gap) * len;
+                file.extend(track.fragment(half..count, track.len, next, true));
+                file
+            };
+            let mut hybrid = track.in_front_of_fragments(half, track.len);
+            let next = half as u64 * u64::from(track.len);
+            hybrid.extend(track.fragment(half..count, track.len, next, true));
+            for (what, file) in [
+                ("plain", track.plain(&all)),
+                ("a short last packet", track.plain(&short)),
+                ("fragments", in_fragments(0, 0)),
+                ("joined in the middle", in_fragments(77_000, 0)),
+                ("a gap", in_fragments(0, 20)),
+                ("hybrid", hybrid),
+            ] {
+                let what = format!("{name}, {what}, {edits:?}");
+                let format = Options::new().format(RAW);
+                let mut converter = Converter::new(format);
+                let found = probe(&file[..]).unwrap().tracks[0].samples;
+                match converter.convert(&file[..], Vec::new()) {
+                    Ok(report) => assert_eq!(found, Some(report.output_samples), "{what}"),
+                    Err(Error::EmptyPart { .. }) => assert_eq!(found, Some(0), "{what}"),
+                    Err(error) => panic!("{what}: {error}"),
+                }
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared >= 8 * 24, "{compared}");
 }

@@ -17,12 +17,16 @@ pub struct Remux {
     stsd: Vec<u8>,
     /// Units per second of the track.
     pub timescale: u32,
+    /// Units of its first packet in the file that it is from.
+    pub len: u32,
     /// The same of the movie.
     pub movie_timescale: u32,
     /// Durations in movie units and media times, −1 for an empty edit.
     pub edits: Vec<(u32, i32)>,
     /// The composition offset of every packet.
     pub composition: Option<u32>,
+    /// The sample entry of fragments, counted from 1, where it is another than `trex` says.
+    pub entry: Option<u32>,
     /// Their bytes.
     pub packets: Vec<Vec<u8>>,
 }
@@ -84,9 +88,11 @@ impl Remux {
         Remux {
             stsd: find(stbl, &[b"stsd"]).unwrap().to_vec(),
             timescale: u32::from_be_bytes(mdhd[12..16].try_into().unwrap()),
+            len: table(stbl, b"stts")[2],
             movie_timescale: 1000,
             edits: Vec::new(),
             composition: None,
+            entry: None,
             packets,
         }
     }
@@ -97,12 +103,56 @@ impl Remux {
         self
     }
 
+    /// Its only sample entry.
+    pub fn entry(&self) -> &[u8] {
+        &self.stsd[8..]
+    }
+
+    /// The same with these sample entries.
+    pub fn described(mut self, entries: &[Vec<u8>]) -> Remux {
+        self.stsd = [words(&[0, entries.len() as u32]), entries.concat()].concat();
+        self
+    }
+
     /// A plain file: so many packets of so many units each.
     pub fn plain(&self, durations: &[(u32, u32)]) -> Vec<u8> {
+        self.plain_of(durations, &[(self.packets.len(), 1)])
+    }
+
+    /// The same in chunks of so many packets of one sample entry.
+    pub fn plain_of(&self, durations: &[(u32, u32)], chunks: &[(usize, u32)]) -> Vec<u8> {
         let ftyp = atom(b"ftyp", b"isom\0\0\0\0isom");
         let mdat = atom(b"mdat", &self.packets.concat());
+        let tables = self.tables(durations, chunks, ftyp.len() + 8);
+        let moov = [self.mvhd(), self.trak(&tables)].concat();
+        [ftyp, mdat, atom(b"moov", &moov)].concat()
+    }
+
+    /// The first `count` packets, of `len` units each, outside of fragments, which follow.
+    pub fn in_front_of_fragments(&self, count: usize, len: u32) -> Vec<u8> {
+        let first = self.clone().first(count);
+        let ftyp = atom(b"ftyp", b"iso5\0\0\0\0iso5");
+        let moov = |at| {
+            let tables = first.tables(&[(count as u32, len)], &[(count, 1)], at);
+            atom(b"moov", &[self.mvhd(), self.trak(&tables), mvex()].concat())
+        };
+        let at = ftyp.len() + moov(0).len() + 8;
+        [ftyp, moov(at), atom(b"mdat", &first.packets.concat())].concat()
+    }
+
+    /// The boxes of a sample table with packets from byte `at` on.
+    fn tables(&self, durations: &[(u32, u32)], chunks: &[(usize, u32)], at: usize) -> Vec<u8> {
         let count = self.packets.len() as u32;
-        let at = (ftyp.len() + 8) as u32;
+        let mut left = &self.packets[..];
+        let (mut at, mut offsets, mut runs_of_chunks) = (at as u32, Vec::new(), Vec::new());
+        for (number, &(packets, entry)) in (1..).zip(chunks) {
+            let (chunk, rest) = left.split_at(packets);
+            offsets.push(at);
+            runs_of_chunks.extend([number, packets as u32, entry]);
+            at += chunk.concat().len() as u32;
+            left = rest;
+        }
+        let chunks = chunks.len() as u32;
         let sizes: Vec<u32> = self.packets.iter().map(|p| p.len() as u32).collect();
         let runs: Vec<u32> = durations.iter().flat_map(|&(n, len)| [n, len]).collect();
         let ctts = self.composition.map(|offset| words(&[0, 1, count, offset]));
@@ -112,12 +162,14 @@ impl Remux {
                 &words(&[&[0, durations.len() as u32], &runs[..]].concat()),
             ),
             ctts.map_or_else(Vec::new, |ctts| atom(b"ctts", &ctts)),
-            atom(b"stsc", &words(&[0, 1, 1, count, 1])),
+            atom(
+                b"stsc",
+                &words(&[&[0, chunks], &runs_of_chunks[..]].concat()),
+            ),
             atom(b"stsz", &words(&[&[0, 0, count], &sizes[..]].concat())),
-            atom(b"stco", &words(&[0, 1, at])),
+            atom(b"stco", &words(&[&[0, chunks], &offsets[..]].concat())),
         ];
-        let moov = [self.mvhd(), self.trak(&tables.concat())].concat();
-        [ftyp, mdat, atom(b"moov", &moov)].concat()
+        tables.concat()
     }
 
     /// The file in front of fragments.
@@ -128,8 +180,7 @@ impl Remux {
             atom(b"stsz", &words(&[0, 0, 0])),
             atom(b"stco", &words(&[0, 0])),
         ];
-        let mvex = atom(b"mvex", &atom(b"trex", &words(&[0, 1, 1, 0, 0, 0])));
-        let moov = [self.mvhd(), self.trak(&tables.concat()), mvex].concat();
+        let moov = [self.mvhd(), self.trak(&tables.concat()), mvex()].concat();
         let ftyp = atom(b"ftyp", b"iso5\0\0\0\0iso5");
         [ftyp, atom(b"moov", &moov)].concat()
     }
@@ -158,8 +209,12 @@ impl Remux {
                         .map_or_else(Vec::new, |offset| words(&[offset])),
                 );
             }
+            let tfhd = match self.entry {
+                Some(entry) => words(&[0x2_0002, 1, entry]),
+                None => words(&[0x2_0000, 1]),
+            };
             let traf = [
-                atom(b"tfhd", &words(&[0x2_0000, 1])),
+                atom(b"tfhd", &tfhd),
                 atom(b"tfdt", &tfdt),
                 atom(b"trun", &trun),
             ];
@@ -206,6 +261,11 @@ impl Remux {
         let trak = [atom(b"tkhd", &tkhd), edts, atom(b"mdia", &mdia.concat())];
         atom(b"trak", &trak.concat())
     }
+}
+
+/// Fragments follow.
+fn mvex() -> Vec<u8> {
+    atom(b"mvex", &atom(b"trex", &words(&[0, 1, 1, 0, 0, 0])))
 }
 
 fn matrix() -> Vec<u8> {

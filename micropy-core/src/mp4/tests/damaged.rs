@@ -162,14 +162,82 @@ fn chunks_are_found_where_entries_repeat_or_the_first_is_not_for_the_first() {
     }
 }
 
-/// Which of them is wrong cannot be told.
 #[test]
-fn chunks_out_of_order_are_refused() {
+fn chunks_out_of_order_are_sorted_where_that_gives_every_sample() {
     let file = file_with(&[], &[[1, 2, 1], [3, 1, 1], [2, 2, 1]]);
+    let (movie, packets) = read_all(&file).unwrap();
+    let bytes: Vec<_> = packets.into_iter().map(|(_, data)| data).collect();
+    assert_eq!(bytes, Media::samples());
+    let [warning] = &movie.warnings[..] else {
+        panic!("{:?}", movie.warnings);
+    };
+    assert!(
+        warning.to_string().contains("they were sorted"),
+        "{warning}"
+    );
+    // Which of them is wrong cannot be told.
+    let file = file_with(&[], &[[1, 2, 1], [3, 1, 1], [2, 3, 1]]);
     let movie = Movie::read(&mut file.as_slice()).unwrap();
     let error = movie.audio[0].codec.as_ref().unwrap_err().to_string();
     let told = "entry 2 begins at chunk 2, not at 4 or later";
     assert!(error.contains(told), "{error}");
+}
+
+#[test]
+fn chunks_counted_from_0_are_found_where_that_gives_every_sample() {
+    let file = file_with(&[], &[[0, 2, 1], [2, 1, 1]]);
+    let (movie, packets) = read_all(&file).unwrap();
+    let bytes: Vec<_> = packets.into_iter().map(|(_, data)| data).collect();
+    assert_eq!(bytes, Media::samples());
+    let [warning] = &movie.warnings[..] else {
+        panic!("{:?}", movie.warnings);
+    };
+    assert!(
+        warning.to_string().contains("counts chunks from 0"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn a_sample_of_negative_length_lasts_no_time() {
+    let mut file = plain_file();
+    let stts = file.windows(4).position(|w| w == b"stts").unwrap();
+    file[stts + 16..][..4].copy_from_slice(&(-1i32).to_be_bytes());
+    let (movie, packets) = read_all(&file).unwrap();
+    assert!(packets.iter().all(|(packet, _)| packet.duration == 0));
+    let [warning] = &movie.warnings[..] else {
+        panic!("{:?}", movie.warnings);
+    };
+    assert!(
+        warning.to_string().contains("lasts for -1 units"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn a_track_without_a_handler_is_known_by_its_media_header_or_its_coding() {
+    let mut file = plain_file();
+    let hdlr = file.windows(4).position(|w| w == b"hdlr").unwrap();
+    let mut check = |at: usize, bytes: &[u8; 4]| {
+        file[at..at + 4].copy_from_slice(bytes);
+        let (movie, packets) = read_all(&file).unwrap();
+        assert_eq!((movie.audio.len(), packets.len()), (1, 5));
+    };
+    check(hdlr + 12, &[0; 4]);
+    check(hdlr, b"free");
+    // Of a coding that is not known, `smhd` tells.
+    let media = Media::new();
+    let with = |media_header: &[u8; 4]| {
+        let file = faststart(&media, |at| {
+            let stsd = stsd(&audio_entry(b"zzzz", &[]));
+            let stbl = make(b"stbl", &[&stsd, &media.tables(at)]);
+            let minf = make(b"minf", &[&make(media_header, &[&[0; 8]]), &stbl]);
+            let mdia = make(b"mdia", &[&mdhd(44_100), &minf]);
+            make(b"moov", &[&mvhd(1000), &make(b"trak", &[&tkhd(1), &mdia])])
+        });
+        Movie::read(&mut file.as_slice()).unwrap().audio.len()
+    };
+    assert_eq!((with(b"smhd"), with(b"free"), with(b"vmhd")), (1, 0, 0));
 }
 
 #[test]

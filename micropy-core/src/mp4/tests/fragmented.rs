@@ -321,3 +321,110 @@ fn endless_samples_of_no_size_are_refused() {
     assert!(packets.is_empty());
     assert_eq!(reader.warnings().len(), 1);
 }
+
+/// A `traf` of two samples, as in [`simple_fragment`], whose media begin at `at`.
+fn simple_traf(time: u32, at: u32) -> Vec<u8> {
+    let run = trun(at, &[[1024, 3], [1024, 4]]);
+    make(
+        b"traf",
+        &[&tfhd(DEFAULT_BASE_IS_MOOF, &[1]), &tfdt(time), &run],
+    )
+}
+
+#[test]
+fn track_fragments_of_one_fragment_are_read_in_the_order_of_their_times() {
+    let file = [
+        init(&trex(1, 0, 0)),
+        simple_fragment(0, 10),
+        fragment(
+            |at| [simple_traf(4096, at + 7), simple_traf(2048, at)].concat(),
+            &[20, 20, 20, 21, 21, 21, 21, 30, 30, 30, 31, 31, 31, 31],
+        ),
+        // Media in the order of the track fragments.
+        fragment(
+            |at| [simple_traf(8192, at), simple_traf(6144, at + 7)].concat(),
+            &[50, 50, 50, 51, 51, 51, 51, 40, 40, 40, 41, 41, 41, 41],
+        ),
+    ]
+    .concat();
+    let firsts = |packets: Vec<Vec<u8>>| packets.iter().map(|data| data[0]).collect::<Vec<_>>();
+    let expected = [10, 11, 20, 21, 30, 31, 40, 41, 50, 51];
+    assert_eq!(firsts(bytes_of(&file)), expected);
+    let mut source = StreamSource::new(Drip(&file));
+    let movie = Movie::read(&mut source).unwrap();
+    let (packets, reader) = packets_of(&mut source, &movie, 0).unwrap();
+    assert!(reader.jumps().is_empty(), "{:?}", reader.jumps());
+    let times: Vec<u64> = packets.iter().map(|(packet, _)| packet.time).collect();
+    assert!(
+        times.iter().copied().eq((0..10).map(|i| 1024 * i)),
+        "{times:?}"
+    );
+    assert_eq!(
+        firsts(packets.into_iter().map(|(_, data)| data).collect()),
+        expected
+    );
+}
+
+#[test]
+fn silence_that_a_fragment_declares_is_not_missing() {
+    const DURATION_IS_EMPTY: u32 = 0x1_0008;
+    let silence = |time: Option<u32>| {
+        let tfhd = tfhd(DURATION_IS_EMPTY, &[1, 2048]);
+        let traf = make(b"traf", &[&tfhd, &time.map_or_else(Vec::new, tfdt)]);
+        make(b"moof", &[&traf])
+    };
+    for time in [Some(2048), None] {
+        for (declared, jumps) in [(silence(time), 0), (Vec::new(), 1)] {
+            let file = [
+                init(&trex(1, 0, 0)),
+                simple_fragment(0, 10),
+                declared,
+                simple_fragment(4096, 20),
+                // This is missing all the same.
+                simple_fragment(8192, 30),
+            ]
+            .concat();
+            let mut source = file.as_slice();
+            let movie = Movie::read(&mut source).unwrap();
+            let mut reader = movie.packets(&mut source, 0).unwrap();
+            let mut times = Vec::new();
+            while let Some(packet) = reader.next(&mut source, &mut Vec::new()).unwrap() {
+                times.push(packet.time);
+                if let Some(gap) = packet.gap.filter(|&gap| gap > 0) {
+                    assert_eq!(gap, 2048);
+                    assert!(reader.miss(packet.time - gap, packet.time), "it is filled");
+                }
+            }
+            assert_eq!(times, [0, 1024, 4096, 5120, 8192, 9216]);
+            assert_eq!(reader.jumps().len(), 1 + jumps, "{:?}", reader.jumps());
+        }
+    }
+}
+
+/// How large they are is not known where the size of packets is chosen.
+#[test]
+fn pcm_of_one_size_in_a_fragment_makes_packets_of_a_bounded_size() {
+    const SAMPLES: u32 = 300;
+    const SIZE: u32 = 6144;
+    let stsd = stsd(&audio_entry(b"sowt", &[]));
+    let sowt = trak(
+        1,
+        b"soun",
+        &[],
+        &[stsd, sample_tables(&[], 1, &[])].concat(),
+    );
+    let mvex = make(b"mvex", &[&trex(1, 1536, SIZE)]);
+    let moov = make(b"moov", &[&mvhd(1000), &sowt, &mvex]);
+    let traf = |at| {
+        let run = make(b"trun", &[&words(&[1, SAMPLES, at])]);
+        make(
+            b"traf",
+            &[&tfhd(DEFAULT_BASE_IS_MOOF, &[1]), &tfdt(0), &run],
+        )
+    };
+    let media = vec![1; (SAMPLES * SIZE) as usize];
+    let file = [ftyp(), moov, fragment(traf, &media)].concat();
+    let packets = bytes_of(&file);
+    assert!(packets.iter().all(|data| data.len() <= 256 << 10));
+    assert_eq!(packets.concat(), media);
+}
