@@ -22,7 +22,6 @@ mod parts;
 mod pcm;
 #[cfg(feature = "stages")]
 mod quicktime;
-mod scratch;
 mod sound_only;
 #[path = "../support/mod.rs"]
 mod support;
