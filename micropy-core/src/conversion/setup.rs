@@ -120,10 +120,10 @@ impl Conversion<'_> {
         // length add.
         let is_known_later = format.has_unknown_lengths()
             || track.has_pauses(clock)
-            || track.has_instants()
+            || track.has_samples_without_time()
             || may_hold_more_frames(track, beginning)
             || match clock.instant {
-                Some(_) => track.has_odd_packets(clock),
+                Some(_) => track.any_packet_stands_out(clock),
                 None => lengths
                     .is_some_and(|lengths| track.may_hold_other_than_usual(lengths.step, clock)),
             };

@@ -599,13 +599,13 @@ impl AudioTrack {
     }
 
     /// Whether some of them are of other lengths than their durations say, as far as their sizes tell.
-    pub fn has_odd_packets(&self, clock: &MediaClock) -> bool {
-        self.table.has_odd_ones(clock)
+    pub fn any_packet_stands_out(&self, clock: &MediaClock) -> bool {
+        self.table.any_stands_out(clock)
     }
 
     /// Whether some of them last no time.
-    pub fn has_instants(&self) -> bool {
-        self.table.has_instants()
+    pub fn has_samples_without_time(&self) -> bool {
+        self.table.has_samples_without_time()
     }
 
     /// Bytes of the largest of them.

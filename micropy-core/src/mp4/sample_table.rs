@@ -438,7 +438,7 @@ impl SampleTable {
     }
 
     /// Whether some sample [stands out](Lag::stands_out).
-    pub fn has_odd_ones(&self, clock: &MediaClock) -> bool {
+    pub fn any_stands_out(&self, clock: &MediaClock) -> bool {
         let all = self.samples();
         let mut index = 0;
         let in_runs = self.durations.iter().any(|run| {
@@ -454,7 +454,7 @@ impl SampleTable {
     }
 
     /// Whether some sample lasts no time: it may be none at all.
-    pub fn has_instants(&self) -> bool {
+    pub fn has_samples_without_time(&self) -> bool {
         self.durations.iter().any(|run| run.delta == 0)
     }
 
