@@ -152,12 +152,11 @@ mod tests {
     use super::super::tests::build::table;
     use super::*;
 
-    /// The runs of a box with these rows, by their first chunk and samples, and what was repaired.
-    fn settled(
-        rows: &[[u32; 3]],
-        chunks: u64,
-        samples: u64,
-    ) -> Result<(Vec<(u32, u32)>, Option<String>)> {
+    /// Runs by their first chunk and samples, and what was repaired.
+    type Settled = (Vec<(u32, u32)>, Option<String>);
+
+    /// The runs of a box with these rows.
+    fn settled(rows: &[[u32; 3]], chunks: u64, samples: u64) -> Result<Settled> {
         let bytes = table(b"stsc", rows);
         let mut source = bytes.as_slice();
         let header = read_header(&mut source, 0)?.unwrap();

@@ -2,7 +2,6 @@
 //! silence, and nothing is put in where nothing is missing.
 
 use std::io::Read;
-use std::ops::Range;
 use std::time::Duration;
 
 use crate::support::clip;
@@ -427,16 +426,12 @@ fn times_of_32_bits_begin_again_with_0() {
 #[test]
 fn a_part_is_complete_where_nothing_of_it_is_missing() {
     let aac = aac();
-    let missing: [(&str, fn(u64) -> bool, &[Range<u64>]); 3] = [
-        ("one", |i| (20..40).contains(&i), &[20..40]),
-        (
-            "two",
-            |i| (20..22).contains(&i) || i == 70,
-            &[20..22, 70..71],
-        ),
-        ("many", |i| i < 80 && i % 2 == 1, &[1..80]),
+    let missing = [
+        ("one", (|i| (20..40).contains(&i)) as fn(u64) -> bool),
+        ("two", |i| (20..22).contains(&i) || i == 70),
+        ("many", |i| i < 80 && i % 2 == 1),
     ];
-    for (what, is_missing, ranges) in missing {
+    for (what, is_missing) in missing {
         let mut file = aac.init();
         for i in (0..90).filter(|&i| !is_missing(i)) {
             file.extend(aac.fragment(i as usize..i as usize + 1, 1024, 1024 * i, true));
@@ -459,8 +454,7 @@ fn a_part_is_complete_where_nothing_of_it_is_missing() {
                 let report = Converter::new(options)
                     .convert(&file[..], Vec::new())
                     .unwrap();
-                let mut ranges = ranges.iter();
-                let lacks = ranges.any(|gap| gap.start < part.end && part.start < gap.end);
+                let lacks = part.clone().any(is_missing);
                 assert_eq!(
                     report.complete, !lacks,
                     "{what}, {part:?}: {:?}",
