@@ -762,6 +762,8 @@ await check("a session that ends is taken up again", async () => {
   await page.getByRole("dialog").waitFor({ state: "detached" }).catch(() => {});
   await row("video-only").getByRole("button", { name: "Try again" }).click();
   await phase("video-only", "failed");
+  // Covers of rows that came in sight were asked for meanwhile.
+  errors = errors.filter((e) => !/401 .*\/mp3$/.test(e));
 });
 
 await check("being offline is said, and is over when it is over", async () => {
