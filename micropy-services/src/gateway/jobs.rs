@@ -19,11 +19,11 @@ use crate::job::intake::{IntakeError, STEP};
 use crate::job::message::Body;
 use crate::{http, telemetry};
 
-/// Jobs on a page, unless the client asks for more or fewer.
-const PAGE: usize = 50;
-const MAX_PAGE: usize = 500;
+/// Jobs on a page of a list, or deliveries, unless the client asks for more or fewer.
+pub(super) const PAGE: usize = 50;
+pub(super) const MAX_PAGE: usize = 500;
 /// Bytes of a page: what is beyond them is on the next one, whatever the client asks for.
-const PAGE_BYTES: usize = 1 << 20;
+pub(super) const PAGE_BYTES: usize = 1 << 20;
 
 /// The jobs to list.
 #[derive(Deserialize, IntoParams)]

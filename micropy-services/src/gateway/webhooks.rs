@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::body::{self, Path, Query};
+use super::jobs::{MAX_PAGE, PAGE, PAGE_BYTES};
 use super::problem::Problem;
 use super::session::Session;
 use super::view::rfc3339;
@@ -30,13 +31,8 @@ pub const MAX_DELIVERIES: usize = 2000;
 const MAX_URL: usize = 2000;
 /// Bytes of a secret.
 const SECRET: usize = 32;
-/// Deliveries on a page, unless the client asks for more or fewer.
-const PAGE: usize = 50;
-const MAX_PAGE: usize = 500;
 /// Deliveries that are read from the store at once.
 const STEP: usize = 50;
-/// Bytes of a page: what is beyond them is on the next one, whatever the client asks for.
-const PAGE_BYTES: usize = 1 << 20;
 
 /// A webhook, without its secret.
 #[derive(Serialize, ToSchema)]
