@@ -12,7 +12,7 @@ use crate::options::{Options, TrackChoice};
 use crate::pcm::Pcm;
 use crate::source::Source;
 use crate::tags::{Gapless, Metadata};
-use crate::timeline::{MediaClock, MediaEnd, Timeline};
+use crate::timeline::{Lag, MediaClock, MediaEnd, Timeline};
 use crate::warning::Warning;
 
 /// The audio track that is converted.
@@ -81,10 +81,8 @@ impl Beginning {
         let Some(len) = clock.packet_len else {
             return;
         };
-        let units = clock.units_within(len.into());
-        let pause = u64::from(first.duration).saturating_sub(units);
-        if clock.samples(pause) > u64::from(clock.sample_rate) / 10 {
-            first.duration = units as u32;
+        if Lag::has_pause(clock, first.duration, len.into()) {
+            first.duration = clock.units_within(len.into()) as u32;
         }
     }
 }

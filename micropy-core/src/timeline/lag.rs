@@ -98,7 +98,7 @@ impl Lag {
             return;
         }
         let excess = clock.excess(duration, len);
-        if excess > shortest_pause(clock) {
+        if Lag::has_pause(clock, duration, len) {
             self.pause = samples(excess);
         } else if self.regular && excess >= parts(len) / 2 {
             self.late = self.late.saturating_add(excess);
@@ -106,6 +106,11 @@ impl Lag {
         } else {
             self.pass(clock, 1, duration, len);
         }
+    }
+
+    /// Whether a packet of `len` PCM samples that is said to last for `duration` has a pause behind it.
+    pub fn has_pause(clock: &MediaClock, duration: u32, len: u64) -> bool {
+        clock.excess(duration, len) > shortest_pause(clock)
     }
 
     /// Takes so many packets of one `duration`, and tells whether silence is to stand between them.
